@@ -1,0 +1,3 @@
+module github.com/takumi-backup/takumi-backup
+
+go 1.26.0

@@ -1,0 +1,112 @@
+// Package kek holds key-encryption keys: 32 uniformly random bytes that wrap
+// the data keys of backups.
+//
+// A [Key] never prints. Its String, GoString, Format, text, JSON and slog
+// forms all read "[redacted]", so that a key cannot slip into a log or an
+// error by way of a format verb. Bytes is the one way to the material.
+//
+// Go's garbage collector may copy memory and gives no promise of wiping it;
+// Wipe clears the copy that the Key itself holds, and that is all it can do.
+package kek
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+const (
+	// Size is the length of a key in bytes.
+	Size = 32
+
+	// idLabel is the HMAC message that a key id is derived from
+	// (docs/FORMAT.md, "slot key").
+	idLabel = "takumi-backup/v1 key id"
+	idSize  = 8
+
+	redacted = "[redacted]"
+)
+
+var (
+	// ErrSize is returned for material that is not exactly Size bytes.
+	ErrSize = errors.New("a key is exactly 32 bytes")
+
+	// ErrUniform is returned for material whose bytes are all equal, which no
+	// random generator makes: a zeroed file or a placeholder.
+	ErrUniform = errors.New("all bytes of the key are equal, so it was never random")
+)
+
+// ID names a key: the first 8 bytes of HMAC-SHA-256 (RFC 2104) under the key
+// over a fixed label, as 16 lower-case hex digits. It is public. It finds a
+// key and proves nothing.
+type ID string
+
+// Key is a key-encryption key. The zero Key is not usable; make one with
+// Generate or New. A Key may be used by several goroutines at once, but not
+// while Wipe runs.
+type Key struct {
+	id       ID
+	material [Size]byte
+}
+
+// Generate returns a fresh key from crypto/rand.
+func Generate() *Key {
+	k := new(Key)
+	rand.Read(k.material[:]) // never fails: crypto/rand stops the program instead
+	k.id = deriveID(k.material[:])
+	return k
+}
+
+// New copies material, which stays the caller's to wipe. The material must be
+// uniformly random, never a passphrase. The errors are ErrSize and ErrUniform.
+func New(material []byte) (*Key, error) {
+	if len(material) != Size {
+		return nil, ErrSize
+	}
+	uniform := true
+	for _, b := range material {
+		uniform = uniform && b == material[0]
+	}
+	if uniform {
+		return nil, ErrUniform
+	}
+	k := new(Key)
+	copy(k.material[:], material)
+	k.id = deriveID(k.material[:])
+	return k, nil
+}
+
+func deriveID(material []byte) ID {
+	mac := hmac.New(sha256.New, material)
+	mac.Write([]byte(idLabel))
+	return ID(hex.EncodeToString(mac.Sum(nil)[:idSize]))
+}
+
+// ID returns the key's id.
+func (k *Key) ID() ID { return k.id }
+
+// Bytes returns the key material, 32 bytes that alias the Key: do not keep,
+// change or print them.
+func (k *Key) Bytes() []byte { return k.material[:] }
+
+// Wipe overwrites the material. The Key must not be used afterwards.
+func (k *Key) Wipe() { clear(k.material[:]) }
+
+// String and the methods below keep the material out of any output.
+func (Key) String() string { return redacted }
+
+// GoString implements fmt.GoStringer.
+func (Key) GoString() string { return redacted }
+
+// Format implements fmt.Formatter for every verb.
+func (Key) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// MarshalText implements encoding.TextMarshaler, and with it JSON.
+func (Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue implements slog.LogValuer.
+func (Key) LogValue() slog.Value { return slog.StringValue(redacted) }
