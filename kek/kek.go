@@ -49,15 +49,23 @@ type ID string
 // Generate or New. A Key may be used by several goroutines at once, but not
 // while Wipe runs.
 type Key struct {
-	id       ID
-	material [Size]byte
+	id ID
+	// A closure, because fmt calls no methods on unexported fields: for a Key
+	// inside somebody's struct, reflection would print an array, or the array
+	// behind a pointer, but of a function it sees the address alone.
+	material func() *[Size]byte
+}
+
+func newKey() *Key {
+	var m [Size]byte
+	return &Key{material: func() *[Size]byte { return &m }}
 }
 
 // Generate returns a fresh key from crypto/rand.
 func Generate() *Key {
-	k := new(Key)
-	rand.Read(k.material[:]) // never fails: crypto/rand stops the program instead
-	k.id = deriveID(k.material[:])
+	k := newKey()
+	rand.Read(k.material()[:]) // never fails: crypto/rand stops the program instead
+	k.id = deriveID(k.material()[:])
 	return k
 }
 
@@ -74,9 +82,9 @@ func New(material []byte) (*Key, error) {
 	if uniform {
 		return nil, ErrUniform
 	}
-	k := new(Key)
-	copy(k.material[:], material)
-	k.id = deriveID(k.material[:])
+	k := newKey()
+	copy(k.material()[:], material)
+	k.id = deriveID(k.material()[:])
 	return k, nil
 }
 
@@ -91,10 +99,10 @@ func (k *Key) ID() ID { return k.id }
 
 // Bytes returns the key material, 32 bytes that alias the Key: do not keep,
 // change or print them.
-func (k *Key) Bytes() []byte { return k.material[:] }
+func (k *Key) Bytes() []byte { return k.material()[:] }
 
 // Wipe overwrites the material. The Key must not be used afterwards.
-func (k *Key) Wipe() { clear(k.material[:]) }
+func (k *Key) Wipe() { clear(k.material()[:]) }
 
 // String and the methods below keep the material out of any output.
 func (Key) String() string { return redacted }

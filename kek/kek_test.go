@@ -76,6 +76,7 @@ func TestNeverPrints(t *testing.T) {
 		fmt.Fprintf(&out, verb+"\n", *k)
 		fmt.Fprintf(&out, verb+"\n", struct{ K *kek.Key }{k})
 		fmt.Fprintf(&out, verb+"\n", struct{ K kek.Key }{*k})
+		fmt.Fprintf(&out, verb+"\n", struct{ k kek.Key }{*k})
 	}
 	for _, v := range []any{k, *k, map[string]any{"k": k}, []kek.Key{*k}} {
 		b, err := json.Marshal(v)
