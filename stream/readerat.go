@@ -1,0 +1,115 @@
+package stream
+
+import (
+	"crypto/fips140"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// ReaderAt opens any part of a message. It is safe for concurrent use when its
+// source is. Each chunk is authenticated before any of it is handed out, and
+// the length of the message was authenticated by NewReaderAt.
+type ReaderAt struct {
+	*schedule
+	src    io.ReaderAt
+	sealed int64 // length of the message in src
+	size   int64 // length of the plaintext
+	pool   sync.Pool
+}
+
+// scratch is what one ReadAt call works with.
+type scratch struct {
+	chunker
+	buf [sealedChunkSize]byte
+}
+
+// NewReaderAt reads the header of the message that fills the first size bytes
+// of src, checks the commitment, and authenticates the final chunk, and with it
+// the length. The errors are those of NewReader and Read: ErrKeySize,
+// ErrTruncated, ErrTooLong, ErrCommitment, *ChunkError, and those of src. Bytes
+// that follow a good message look like a damaged final chunk here.
+func NewReaderAt(src io.ReaderAt, size int64, key, context []byte) (*ReaderAt, error) {
+	if len(key) != KeySize {
+		return nil, ErrKeySize
+	}
+	if size < HeaderSize {
+		return nil, ErrTruncated
+	}
+	header := make([]byte, HeaderSize)
+	if err := readAt(src, header, 0); err != nil {
+		return nil, fmt.Errorf("reading the header of the sealed data: %w", err)
+	}
+	s, err := open(header, key, context)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := PlainSize(size)
+	if err != nil {
+		return nil, err
+	}
+	r := &ReaderAt{schedule: s, src: src, sealed: size, size: plain}
+	r.pool.New = func() any { return &scratch{chunker: chunker{schedule: s}} }
+	sc := r.pool.Get().(*scratch)
+	defer r.pool.Put(sc)
+	if _, err := r.chunk(sc, plain/ChunkSize); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// readAt fills p from off. An io.ReaderAt may return io.EOF with a full p.
+func readAt(src io.ReaderAt, p []byte, off int64) error {
+	n, err := src.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == io.EOF {
+		return ErrTruncated // shorter than its size was said to be
+	}
+	return err
+}
+
+// Size returns the length of the plaintext, which is authentic.
+func (r *ReaderAt) Size() int64 { return r.size }
+
+// chunk reads and opens chunk i; the result aliases sc.
+func (r *ReaderAt) chunk(sc *scratch, i int64) ([]byte, error) {
+	off := chunkOffset(i)
+	sealed := sc.buf[:min(sealedChunkSize, r.sealed-off)]
+	if err := readAt(r.src, sealed, off); err != nil {
+		return nil, fmt.Errorf("reading chunk %d: %w", i, err)
+	}
+	var plain []byte
+	var err error
+	fips140.WithoutEnforcement(func() { plain, err = sc.aead.Open(sealed[:0], sc.nonceOf(i), sealed, nil) })
+	if err != nil {
+		return nil, &ChunkError{Index: i, Offset: off, Last: i == r.size/ChunkSize}
+	}
+	return plain, nil
+}
+
+// ReadAt fills p with plaintext from off on, as io.ReaderAt has it: when it
+// returns fewer bytes the error says why, and is io.EOF at the end of the
+// message. The n bytes are authentic in any case.
+func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, errors.New("reading the sealed data at a negative offset")
+	}
+	sc := r.pool.Get().(*scratch)
+	defer r.pool.Put(sc)
+	for n < len(p) {
+		if off >= r.size {
+			return n, io.EOF
+		}
+		plain, err := r.chunk(sc, off/ChunkSize)
+		if err != nil {
+			return n, err
+		}
+		got := copy(p[n:], plain[off%ChunkSize:])
+		n += got
+		off += int64(got)
+	}
+	return n, nil
+}

@@ -1,0 +1,302 @@
+package stream_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"testing"
+	"testing/cryptotest"
+	"testing/iotest"
+
+	"github.com/takumi-backup/takumi-backup/stream"
+)
+
+const (
+	chunk  = stream.ChunkSize
+	sealed = chunk + stream.TagSize
+	run    = 32 * chunk
+)
+
+var (
+	testKey     = bytes.Repeat([]byte("0123456789abcdef"), 2)
+	testContext = []byte("test context")
+)
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+func seal(t testing.TB, plain []byte) []byte {
+	t.Helper()
+	s, err := stream.Seal(testKey, testContext, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// plain hides every method of a reader but Read.
+type plain struct{ io.Reader }
+
+// ways opens a sealed message by every road there is. Each returns what was
+// released before the error.
+var ways = map[string]func(key, context, sealed []byte) ([]byte, error){
+	"Open": stream.Open,
+	"Read": func(key, context, sealed []byte) ([]byte, error) {
+		r, err := stream.NewReader(bytes.NewReader(sealed), key, context)
+		if err != nil {
+			return nil, err
+		}
+		got, err := io.ReadAll(plain{r})
+		if n, again := r.Read(make([]byte, 1)); err != nil && (n != 0 || again != err) {
+			return nil, fmt.Errorf("the error %v did not stay: %d, %v", err, n, again)
+		}
+		return got, err
+	},
+	"Read, bytewise source": func(key, context, sealed []byte) ([]byte, error) {
+		r, err := stream.NewReader(iotest.OneByteReader(bytes.NewReader(sealed)), key, context)
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(plain{r})
+	},
+	"WriteTo": func(key, context, sealed []byte) ([]byte, error) {
+		r, err := stream.NewReader(iotest.DataErrReader(bytes.NewReader(sealed)), key, context)
+		if err != nil {
+			return nil, err
+		}
+		var out bytes.Buffer
+		n, err := r.WriteTo(&out)
+		if n != int64(out.Len()) {
+			return nil, fmt.Errorf("WriteTo counts %d of %d bytes", n, out.Len())
+		}
+		if _, again := r.WriteTo(io.Discard); again != err {
+			return nil, fmt.Errorf("the error %v did not stay: %v", err, again)
+		}
+		return out.Bytes(), err
+	},
+	"Read, then WriteTo": func(key, context, sealed []byte) ([]byte, error) {
+		r, err := stream.NewReader(bytes.NewReader(sealed), key, context)
+		if err != nil {
+			return nil, err
+		}
+		var out bytes.Buffer
+		if _, err := io.CopyN(&out, plain{r}, chunk+5); err != nil && err != io.EOF {
+			return out.Bytes(), err
+		}
+		_, err = r.WriteTo(&out)
+		return out.Bytes(), err
+	},
+	"ReaderAt": func(key, context, sealed []byte) ([]byte, error) {
+		r, err := stream.NewReaderAt(bytes.NewReader(sealed), int64(len(sealed)), key, context)
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
+	},
+}
+
+func TestRoundTripAtEveryBoundary(t *testing.T) {
+	sizes := []int{0, 1, 100}
+	for _, edge := range []int{chunk, 2 * chunk, run - chunk, run, run + chunk, 2 * run, 7 * run} {
+		sizes = append(sizes, edge-1, edge, edge+1)
+	}
+	for _, size := range sizes {
+		message := random(size)
+		for _, step := range []int{0, 1, 7, chunk - 1, chunk, chunk + 1, run + 3} {
+			if step == 1 && size > 3*chunk {
+				continue // a call per byte of a long message tells nothing new
+			}
+			t.Run(fmt.Sprintf("%d by %d", size, step), func(t *testing.T) {
+				var out bytes.Buffer
+				w, err := stream.NewWriter(&out, testKey, testContext)
+				if err != nil {
+					t.Fatal(err)
+				}
+				rest := message
+				if step == 0 { // the parallel way, and in the middle of a chunk
+					if _, err := io.Copy(w, plain{bytes.NewReader(message[:size/3])}); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.Copy(w, plain{iotest.HalfReader(bytes.NewReader(message[size/3:]))}); err != nil {
+						t.Fatal(err)
+					}
+					rest = nil
+				}
+				for len(rest) > 0 {
+					n, err := w.Write(rest[:min(step, len(rest))])
+					if err != nil {
+						t.Fatal(err)
+					}
+					rest = rest[n:]
+				}
+				if err := w.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if got := stream.SealedSize(int64(size)); got != int64(out.Len()) {
+					t.Errorf("SealedSize = %d, the message has %d", got, out.Len())
+				}
+				if got, err := stream.PlainSize(int64(out.Len())); got != int64(size) || err != nil {
+					t.Errorf("PlainSize = %d, %v", got, err)
+				}
+				for name, open := range ways {
+					if got, err := open(testKey, testContext, out.Bytes()); err != nil || !bytes.Equal(got, message) {
+						t.Errorf("%s: %d of %d bytes, error %v", name, len(got), size, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestWorkersDoNotChangeTheBytes(t *testing.T) {
+	message := random(5*run + 12345)
+	sealWith := func(procs int, parallel bool) []byte {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
+		cryptotest.SetGlobalRandom(t, 42) // the same salt each time
+		var out bytes.Buffer
+		w, err := stream.NewWriter(&out, testKey, testContext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parallel {
+			_, err = io.Copy(w, plain{bytes.NewReader(message)})
+		} else {
+			_, err = w.Write(message)
+		}
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	want := sealWith(1, false)
+	for _, procs := range []int{1, 2, 3, 16} {
+		if !bytes.Equal(sealWith(procs, true), want) {
+			t.Errorf("%d workers give other bytes than one", procs)
+		}
+	}
+}
+
+func TestSaltsDiffer(t *testing.T) {
+	if bytes.Equal(seal(t, nil), seal(t, nil)) {
+		t.Error("two messages have the same salt")
+	}
+}
+
+func TestReaderIsAReader(t *testing.T) {
+	message := random(3*chunk + 17)
+	r, err := stream.NewReader(bytes.NewReader(seal(t, message)), testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := iotest.TestReader(plain{r}, message); err != nil {
+		t.Error(err)
+	}
+	at, err := stream.NewReaderAt(bytes.NewReader(seal(t, message)), stream.SealedSize(int64(len(message))), testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := iotest.TestReader(io.NewSectionReader(at, 0, at.Size()), message); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPlainSizeRefusesImpossibleLengths(t *testing.T) {
+	for _, tc := range []struct {
+		n    int64
+		want error
+	}{
+		{-1, stream.ErrTruncated}, {0, stream.ErrTruncated}, {55, stream.ErrTruncated}, {56, stream.ErrTruncated},
+		{56 + 15, stream.ErrTruncated}, {56 + 16, nil}, {56 + sealed - 1, nil}, {56 + sealed, stream.ErrTruncated},
+		{56 + sealed + 15, stream.ErrTruncated}, {56 + sealed + 16, nil},
+		{56 + (stream.MaxChunks-1)*sealed + 16, nil}, {56 + stream.MaxChunks*sealed + 16, stream.ErrTooLong},
+	} {
+		if _, err := stream.PlainSize(tc.n); err != tc.want {
+			t.Errorf("PlainSize(%d): %v, want %v", tc.n, err, tc.want)
+		}
+	}
+}
+
+func TestFailedWriterNeverEndsTheStream(t *testing.T) {
+	full := errors.New("disk full")
+	message := random(4 * run)
+	for name, feed := range map[string]func(*stream.Writer) error{
+		"Write":    func(w *stream.Writer) error { _, err := w.Write(message); return err },
+		"ReadFrom": func(w *stream.Writer) error { _, err := w.ReadFrom(bytes.NewReader(message)); return err },
+	} {
+		dst := &limited{left: run, err: full}
+		w, err := stream.NewWriter(dst, testKey, testContext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := feed(w); !errors.Is(err, full) {
+			t.Errorf("%s: %v", name, err)
+		}
+		had := dst.had
+		dst.left = 1 << 30 // room again: too late
+		if _, err := w.Write(message); !errors.Is(err, full) {
+			t.Errorf("%s: a later Write: %v", name, err)
+		}
+		if err := w.Close(); !errors.Is(err, full) || dst.had != had {
+			t.Errorf("%s: Close returned %v and wrote %d bytes", name, err, dst.had-had)
+		}
+	}
+}
+
+// limited takes left bytes and then fails.
+type limited struct {
+	left, had int
+	err       error
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if len(p) > l.left {
+		return 0, l.err
+	}
+	l.left -= len(p)
+	l.had += len(p)
+	return len(p), nil
+}
+
+func TestSourceErrorIsNotAnEnd(t *testing.T) {
+	// A decompressor in front reports its truncated input in just this way.
+	src := io.MultiReader(bytes.NewReader(random(run+5)), iotest.ErrReader(io.ErrUnexpectedEOF))
+	var out bytes.Buffer
+	w, err := stream.NewWriter(&out, testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.ReadFrom(src); err != io.ErrUnexpectedEOF {
+		t.Errorf("ReadFrom: %v", err)
+	}
+	if err := w.Close(); err != io.ErrUnexpectedEOF {
+		t.Errorf("Close: %v", err)
+	}
+	if _, err := stream.Open(testKey, testContext, out.Bytes()); err == nil {
+		t.Error("what a failed Writer left behind opens")
+	}
+}
+
+func TestUseAfterClose(t *testing.T) {
+	var out bytes.Buffer
+	w, err := stream.NewWriter(&out, testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := w.Write([]byte("x")); err != stream.ErrClosed {
+		t.Errorf("Write after Close: %v", err)
+	}
+	if n := out.Len(); int64(n) != stream.SealedSize(0) {
+		t.Errorf("%d bytes for an empty message", n)
+	}
+}
