@@ -18,7 +18,8 @@ type Reader struct {
 	raw    []byte // what src gives is read into here
 	sealed []byte // the part of raw that is not opened yet
 	srcEnd bool   // src returned io.EOF
-	unread []byte // opened, not handed out; aliases raw
+	plain  []byte // chunks are opened into here
+	unread []byte // the part of plain that is not handed out yet
 	index  int64  // of the next chunk
 	err    error  // sticky
 }
@@ -98,10 +99,11 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next opens one chunk in place, or sets err.
+// next opens one chunk, or sets err.
 func (r *Reader) next() {
 	if r.raw == nil {
 		r.raw = make([]byte, runChunks*sealedChunkSize)
+		r.plain = make([]byte, 0, ChunkSize)
 	}
 	// A full chunk is never the final one, so a chunk is known to be full or
 	// final as soon as it, or the end, was read: no look-ahead is needed.
@@ -122,7 +124,7 @@ func (r *Reader) next() {
 		return
 	}
 	r.sealed = r.sealed[len(chunk):]
-	fips140.WithoutEnforcement(func() { r.unread, r.err = r.openRun(chunk[:0], chunk, r.index) })
+	fips140.WithoutEnforcement(func() { r.unread, r.err = r.openRun(r.plain, chunk, r.index) })
 	if r.err == nil && len(chunk) < sealedChunkSize {
 		r.err = io.EOF // Read hands out unread first
 	}

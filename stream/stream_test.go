@@ -103,14 +103,14 @@ var ways = map[string]func(key, context, sealed []byte) ([]byte, error){
 
 func TestRoundTripAtEveryBoundary(t *testing.T) {
 	sizes := []int{0, 1, 100}
-	for _, edge := range []int{chunk, 2 * chunk, run - chunk, run, run + chunk, 2 * run, 7 * run} {
+	for _, edge := range []int{chunk, 2 * chunk, run, run + chunk, 7 * run} {
 		sizes = append(sizes, edge-1, edge, edge+1)
 	}
 	for _, size := range sizes {
 		message := random(size)
 		for _, step := range []int{0, 1, 7, chunk - 1, chunk, chunk + 1, run + 3} {
-			if step == 1 && size > 3*chunk {
-				continue // a call per byte of a long message tells nothing new
+			if size > 2*chunk+1 && step > 0 && step < chunk {
+				continue // many small calls in a long message tell nothing new
 			}
 			t.Run(fmt.Sprintf("%d by %d", size, step), func(t *testing.T) {
 				var out bytes.Buffer

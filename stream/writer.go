@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/ordered"
 )
@@ -82,6 +83,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) emit(chunk []byte) {
 	if w.err = w.room(1); w.err != nil {
 		return
+	}
+	if w.index == 1 { // a message of many chunks: make room for a run at once
+		w.out = slices.Grow(w.out, runChunks*sealedChunkSize)
 	}
 	fips140.WithoutEnforcement(func() { w.out = w.sealRun(w.out, chunk, w.index) })
 	w.index++
