@@ -1,0 +1,137 @@
+package guard
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// maxZstdWindow is what the zstd tool itself accepts unasked. It bounds
+	// the decoder's memory.
+	maxZstdWindow = 128 << 20
+
+	compressedBuffer = 64 << 10
+)
+
+var errStopped = errors.New("guard: stopped")
+
+// compressed decompresses its input in a goroutine and gives what comes out
+// to a checker of its own. Nothing less shows that the input is whole: gzip
+// has no lengths that could be followed, and neither format shows whether
+// what was compressed was whole.
+type compressed struct {
+	format Format
+	pos    int64
+	in     *io.PipeWriter
+	done   chan struct{}
+	err    error // what the goroutine found, once done is closed
+}
+
+func newCompressed(f Format, allowEmpty bool) *compressed {
+	decode := gunzip
+	if f == Zstd {
+		decode = unzstd
+	}
+	pr, pw := io.Pipe()
+	c := &compressed{format: f, in: pw, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		content := &checker{allowEmpty: allowEmpty, nested: true}
+		c.err = decode(content, bufio.NewReaderSize(pr, compressedBuffer))
+		if c.err == nil {
+			c.err = content.finish()
+		}
+		pr.CloseWithError(errStopped)
+	}()
+	return c
+}
+
+// write returns when the decoder has taken p.
+func (c *compressed) write(p []byte) error {
+	n, err := c.in.Write(p)
+	c.pos += int64(n)
+	if err != nil {
+		return c.finish()
+	}
+	return nil
+}
+
+func (c *compressed) finish() error {
+	c.in.Close()
+	<-c.done
+	if c.err == nil {
+		return nil
+	}
+	e := &IncompleteError{Format: c.format, Offset: c.pos}
+	var inner *IncompleteError
+	switch {
+	case errors.As(c.err, &inner), errors.Is(c.err, ErrEmpty):
+		e.Reason, e.Err = "what was compressed is not whole", c.err
+	case errors.Is(c.err, io.EOF), errors.Is(c.err, io.ErrUnexpectedEOF):
+		e.Reason = "it ends before its end"
+	case errors.Is(c.err, zstd.ErrUnknownDictionary):
+		e.Reason, e.Err = "it needs a dictionary", ErrUnsupported
+	case errors.Is(c.err, zstd.ErrWindowSizeExceeded):
+		e.Reason, e.Err = fmt.Sprintf("it needs a window above %d MiB", maxZstdWindow>>20), ErrUnsupported
+	default:
+		e.Reason = "it does not decompress: " + c.err.Error()
+	}
+	return e
+}
+
+func (c *compressed) close() {
+	c.in.CloseWithError(errStopped)
+	<-c.done
+}
+
+// gunzip goes from member to member by itself, because an end of input inside
+// a later member's header must not pass for the end of the stream.
+func gunzip(dst io.Writer, src *bufio.Reader) error {
+	var z gzip.Reader
+	buf := make([]byte, compressedBuffer)
+	for {
+		if err := z.Reset(src); err != nil {
+			return unexpectedEOF(err)
+		}
+		z.Multistream(false)
+		if err := copyAll(dst, &z, buf); err != nil {
+			return err
+		}
+		if _, err := src.Peek(1); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+func unzstd(dst io.Writer, src *bufio.Reader) error {
+	z, err := zstd.NewReader(src,
+		zstd.WithDecoderConcurrency(1), // no goroutines of its own
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(maxZstdWindow))
+	if err != nil {
+		return unexpectedEOF(err)
+	}
+	defer z.Close()
+	return copyAll(dst, z, make([]byte, compressedBuffer))
+}
+
+// copyAll is io.CopyBuffer without the shortcuts that would leave the buffer
+// unused and write in pieces of the decoder's choice.
+func copyAll(dst io.Writer, src io.Reader, buf []byte) error {
+	_, err := io.CopyBuffer(dst, struct{ io.Reader }{src}, buf)
+	return err
+}
+
+func unexpectedEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

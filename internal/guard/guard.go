@@ -1,0 +1,205 @@
+// Package guard tells, while a backup streams past, whether it is whole.
+//
+// A shell pipe hides the exit status of its first command: when pg_dump dies
+// half way, whoever reads the pipe sees an ordinary end of file. A [Reader]
+// stands in that pipe. It passes every byte through unchanged, recognises
+// from the first bytes what the input is, follows its structure, and returns
+// an error in place of io.EOF when the input ends before its format allows.
+//
+// What is followed:
+//
+//   - plain SQL dumps of pg_dump and pg_dumpall, by their last line;
+//   - custom-format dumps (pg_dump -Fc), block by block, archive versions
+//     1.12 to 1.16, which PostgreSQL 9.0 and later have written;
+//   - tar archives, header by header, to their two zero blocks;
+//   - gzip and zstd streams, by decompressing them; what comes out is guarded
+//     in turn, but not decompressed a second time.
+//
+// Anything else passes, unless it is empty.
+//
+// A guard against accidents is not a proof. A plain dump carries no lengths
+// and no checksums, so only its end can be judged, and damage in the middle
+// of any format but gzip and zstd is not looked for.
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+var (
+	// ErrEmpty is returned for an input without a single byte. For a
+	// compressed input that decompresses to nothing, it is wrapped in an
+	// [IncompleteError].
+	ErrEmpty = errors.New("the input is empty")
+
+	// ErrUnsupported is wrapped in the [IncompleteError] of an input that may
+	// well be whole, but that this package cannot follow: a custom-format
+	// version it does not know, a zstd stream that needs a dictionary.
+	ErrUnsupported = errors.New("this variant of the format cannot be checked")
+
+	errClosed = errors.New("guard: read after close")
+)
+
+// IncompleteError says that an input is not what its first bytes promise. It
+// ended too early, or it holds something that the format does not allow.
+type IncompleteError struct {
+	Format Format // what the first bytes say
+	Offset int64  // bytes of input taken when it was noticed
+	Reason string // what is wrong, for a person
+
+	// Err, if not nil, is ErrUnsupported, or for the content of a compressed
+	// input ErrEmpty or its own *IncompleteError.
+	Err error
+}
+
+func (e *IncompleteError) Error() string {
+	s := fmt.Sprintf("%s: %s (at byte %d)", e.Format, e.Reason, e.Offset)
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+func (e *IncompleteError) Unwrap() error { return e.Err }
+
+// Options change what a Reader accepts.
+type Options struct {
+	AllowEmpty bool // let an input without a single byte pass
+}
+
+// Reader passes its source through and refuses what is not whole. It may not
+// be used by several goroutines at once.
+//
+// Bytes that it has handed out prove nothing before it has returned io.EOF.
+type Reader struct {
+	src   io.Reader
+	check checker
+	err   error
+}
+
+// NewReader returns a Reader over src. The caller must call Close when done
+// with it, also after an error. Close leaves src to its owner.
+func NewReader(src io.Reader, opts Options) *Reader {
+	return &Reader{src: src, check: checker{allowEmpty: opts.AllowEmpty}}
+}
+
+// Read reads from the source. Where the source ends, it returns io.EOF if the
+// input is whole, [ErrEmpty] if it is empty and that is not allowed, and
+// otherwise an [*IncompleteError]. An input that can no longer become right
+// is refused at once, together with the bytes that showed it. Errors of the
+// source are returned as they are. Every error stays.
+func (r *Reader) Read(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.src.Read(p)
+	if n > 0 {
+		if _, werr := r.check.Write(p[:n]); werr != nil {
+			err = werr
+		}
+	}
+	if err == io.EOF {
+		if ferr := r.check.finish(); ferr != nil {
+			err = ferr
+		}
+	}
+	r.err = err
+	return n, err
+}
+
+// Close ends the goroutine that decompresses a gzip or zstd input, and waits
+// for it. Reading on is an error. Close returns nil and may be called twice.
+func (r *Reader) Close() error {
+	if r.err == nil {
+		r.err = errClosed
+	}
+	r.check.close()
+	return nil
+}
+
+// A walker follows one format.
+type walker interface {
+	// write takes the next piece of the input and does not keep it.
+	write(p []byte) error
+	// finish says whether the input may end here. Nothing is written after it.
+	finish() error
+}
+
+// checker is the push side of a Reader: pieces of input go in, errors come
+// out. Its zero value is ready.
+type checker struct {
+	allowEmpty bool
+	nested     bool // the input is the content of a compressed one
+
+	head   [SniffLen]byte
+	n      int // bytes of head that are filled
+	chosen bool
+	walk   walker // nil for an unknown format
+}
+
+func (c *checker) Write(p []byte) (int, error) {
+	written := len(p)
+	if !c.chosen {
+		k := copy(c.head[c.n:], p)
+		c.n += k
+		p = p[k:]
+		if c.n < SniffLen {
+			return written, nil
+		}
+		if err := c.choose(); err != nil {
+			return written, err
+		}
+	}
+	if c.walk == nil || len(p) == 0 {
+		return written, nil
+	}
+	return written, c.walk.write(p)
+}
+
+// choose picks the walker and gives it the bytes that were held back.
+func (c *checker) choose() error {
+	c.chosen = true
+	head := c.head[:c.n]
+	switch f := Sniff(head); f {
+	case PlainDump:
+		c.walk = newPlain(head)
+	case CustomDump:
+		c.walk = newCustom()
+	case Tar:
+		c.walk = newTar()
+	case Gzip, Zstd:
+		if c.nested {
+			return nil
+		}
+		c.walk = newCompressed(f, c.allowEmpty)
+	default:
+		return nil
+	}
+	return c.walk.write(head)
+}
+
+func (c *checker) finish() error {
+	if c.n == 0 {
+		if c.allowEmpty {
+			return nil
+		}
+		return ErrEmpty
+	}
+	if !c.chosen {
+		if err := c.choose(); err != nil {
+			return err
+		}
+	}
+	if c.walk == nil {
+		return nil
+	}
+	return c.walk.finish()
+}
+
+func (c *checker) close() {
+	if w, ok := c.walk.(*compressed); ok {
+		w.close()
+	}
+}

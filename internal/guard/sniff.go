@@ -1,0 +1,82 @@
+package guard
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// Format is what the first bytes say an input is.
+type Format int
+
+const (
+	Unknown    Format = iota
+	PlainDump         // SQL text of pg_dump or pg_dumpall
+	CustomDump        // pg_dump -Fc
+	Tar               // with a ustar header; pg_dump -Ft is one of these
+	Gzip
+	Zstd
+)
+
+func (f Format) String() string {
+	switch f {
+	case PlainDump:
+		return "plain SQL dump"
+	case CustomDump:
+		return "custom-format dump"
+	case Tar:
+		return "tar archive"
+	case Gzip:
+		return "gzip stream"
+	case Zstd:
+		return "zstd stream"
+	}
+	return "unknown format"
+}
+
+// IsDump says whether f is a format that only PostgreSQL's dump programs
+// write.
+func (f Format) IsDump() bool { return f == PlainDump || f == CustomDump }
+
+// SniffLen is how many bytes Sniff wants to see.
+const SniffLen = 512
+
+const (
+	customMagic  = "PGDMP"
+	gzipMagic    = "\x1f\x8b\x08"
+	zstdMagic    = "\x28\xb5\x2f\xfd"
+	tarMagic     = "ustar"
+	tarMagicAt   = 257
+	skippableLen = 8 // magic and size of a skippable zstd frame
+)
+
+// Sniff recognises a format from the first bytes of an input. It wants the
+// first SniffLen bytes, or all of a shorter input; with fewer it may answer
+// Unknown. It judges nothing but the beginning.
+func Sniff(head []byte) Format {
+	switch {
+	case bytes.HasPrefix(head, []byte(customMagic)):
+		return CustomDump
+	case bytes.HasPrefix(head, []byte(gzipMagic)):
+		return Gzip
+	case isZstd(head):
+		return Zstd
+	case len(head) >= tarMagicAt && bytes.HasPrefix(head[tarMagicAt:], []byte(tarMagic)):
+		return Tar
+	case plainEnding(head) != nil:
+		return PlainDump
+	}
+	return Unknown
+}
+
+// isZstd looks behind skippable frames, because parallel compressors begin
+// with one, but other formats use the same frames.
+func isZstd(head []byte) bool {
+	for len(head) >= skippableLen && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18" {
+		n := uint64(binary.LittleEndian.Uint32(head[4:])) + skippableLen
+		if n > uint64(len(head)) {
+			return false
+		}
+		head = head[n:]
+	}
+	return bytes.HasPrefix(head, []byte(zstdMagic))
+}

@@ -1,0 +1,40 @@
+package guard
+
+// units cuts an input that comes in pieces into units whose size is known
+// when they begin, and passes over what lies between them. Units are small
+// and never allocated.
+type units struct {
+	pos  int64 // bytes taken so far, up to the end of the unit last returned
+	skip int64 // bytes to pass over before the next unit; set by the user
+	want int   // size of the next unit, at most len(buf); set by the user
+
+	have int
+	buf  [512]byte
+}
+
+// next takes bytes from p. It returns the next unit if p completes it, valid
+// until the next call, and what of p remains; otherwise all of p was taken
+// and unit is nil.
+func (u *units) next(p []byte) (unit, rest []byte) {
+	if u.skip > 0 {
+		n := min(u.skip, int64(len(p)))
+		u.skip -= n
+		u.pos += n
+		p = p[n:]
+	}
+	if u.have == 0 && len(p) >= u.want {
+		u.pos += int64(u.want)
+		return p[:u.want], p[u.want:]
+	}
+	n := copy(u.buf[u.have:u.want], p)
+	u.have += n
+	u.pos += int64(n)
+	if u.have < u.want {
+		return nil, nil
+	}
+	u.have = 0
+	return u.buf[:u.want], p[n:]
+}
+
+// between says whether the input stands exactly before a unit.
+func (u *units) between() bool { return u.skip == 0 && u.have == 0 }
