@@ -1,0 +1,82 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// backupSuffix ends the names that the sweep knows as backups. A temporary file
+// or sidecar of another name is cleared only by the next writer of that name.
+const backupSuffix = ".enc"
+
+// strayAge is how long a stray stands before a writer of another name clears it
+// away. Locks alone would do on a local disk; the time is for what they do not
+// cover, such as network file systems that do not share them and a sidecar that
+// is being copied in ahead of its backup. A variable for the tests.
+var strayAge = time.Hour
+
+// sweep removes from dir the temporary files and orphan sidecars of backups
+// whose writers are gone. It costs one listing of the folder. What it cannot do
+// it leaves for the next writer, and says nothing: the backup at hand matters
+// more.
+func sweep(dir string) {
+	names, err := listDir(dir)
+	if err != nil {
+		return
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		backup, isSidecar := strings.CutSuffix(name, SidecarSuffix)
+		switch {
+		case isPartialOfBackup(name):
+			if isOld(path) {
+				_ = reclaim(path)
+			}
+		case isSidecar && strings.HasSuffix(backup, backupSuffix):
+			if _, found := slices.BinarySearch(names, backup); !found && isOld(path) {
+				sweepOrphan(filepath.Join(dir, backup))
+			}
+		}
+	}
+}
+
+func listDir(dir string) ([]string, error) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	return folder.Readdirnames(-1)
+}
+
+func isPartialOfBackup(name string) bool {
+	name, hidden := strings.CutPrefix(name, partialPrefix)
+	name, partial := strings.CutSuffix(name, partialSuffix)
+	name = strings.TrimSuffix(name, SidecarSuffix)
+	return hidden && partial && strings.HasSuffix(name, backupSuffix)
+}
+
+// sweepOrphan removes the sidecar of path if path does not exist. It does so as
+// a writer of path that thinks better of it: one that stands between its two
+// renames holds the reservation and is not disturbed.
+func sweepOrphan(path string) {
+	if f, err := begin(path, Options{Sidecar: true}); err == nil {
+		_ = f.Abort()
+	}
+}
+
+// isOld goes by the time of the last change of the inode, which, unlike the
+// modification time, no copying tool sets back.
+func isOld(path string) bool {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return false
+	}
+	return time.Since(time.Unix(st.Ctim.Unix())) >= strayAge
+}
