@@ -1,0 +1,122 @@
+package keystore
+
+import (
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The kinds of Error, for errors.Is.
+var (
+	// ErrNotFound means that there is no key at that place.
+	ErrNotFound = errors.New("key not found")
+
+	// ErrRefused means that something is there which may not be used as a
+	// key: it is open to others, malformed, or unreadable.
+	ErrRefused = errors.New("key refused")
+)
+
+// Error says why one key cannot be had. It never contains key material. It
+// wraps its Kind and, where there is one, the operating system's error.
+type Error struct {
+	URI    string // the source, as its String method says it
+	Kind   error  // ErrNotFound or ErrRefused
+	Reason string // what is wrong
+	Fix    string // what to do about it, often a shell command; may be empty
+	Err    error  // the cause; may be nil
+}
+
+func (e *Error) Error() string {
+	s := "key " + e.URI + ": " + e.Reason
+	if e.Fix != "" {
+		s += "; to fix: " + e.Fix
+	}
+	return s
+}
+
+// Unwrap returns the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+const redacted = "[redacted]"
+
+var (
+	// Shorter than a key, so that one pasted with its end missing counts too,
+	// and longer than the digests that files are commonly named after.
+	hexRun = regexp.MustCompile(`[0-9A-Fa-f]{48,}`)
+	hexKey = regexp.MustCompile(`^[0-9A-Fa-f]{64}\n?$`)
+)
+
+// looksLikeKey reports whether s is most likely a key where its name belongs.
+func looksLikeKey(s string) bool {
+	if hexKey.MatchString(s) {
+		return true
+	}
+	// The padding is asked for, because without it any path of 43 plain
+	// letters would count.
+	if len(s) != base64.StdEncoding.EncodedLen(32) || !strings.HasSuffix(s, "=") {
+		return false
+	}
+	_, err := base64.StdEncoding.DecodeString(s)
+	_, urlErr := base64.URLEncoding.DecodeString(s)
+	return err == nil || urlErr == nil
+}
+
+// display makes a path fit for a message: without what may be a key, and
+// without characters that would steer a terminal.
+func display(path string) string {
+	if looksLikeKey(path) {
+		return redacted
+	}
+	path = hexRun.ReplaceAllString(path, redacted)
+	if !printable(path) {
+		return strconv.Quote(path)
+	}
+	return path
+}
+
+// shellWord makes a path one word of a shell command that can be pasted.
+func shellWord(path string) string {
+	path = hexRun.ReplaceAllString(path, redacted)
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	if !printable(path) {
+		quoted := strconv.QuoteToASCII(path)
+		return "$'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
+	}
+	plain := func(r rune) bool {
+		return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+:@%,", r))
+	}
+	if strings.ContainsFunc(path, func(r rune) bool { return !plain(r) }) {
+		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+	}
+	return path
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// cause strips the wrappers of package os, which repeat the path as it is.
+func cause(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return e.Err
+	case *os.LinkError:
+		return e.Err
+	case *os.SyscallError:
+		return e.Err
+	}
+	return err
+}

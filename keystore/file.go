@@ -1,0 +1,144 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+const (
+	digits = 2 * kek.Size
+	// maxText is the longest good file, digits and a newline.
+	maxText = digits + 1
+)
+
+// File is the key file at Path. The package comment says what a key file
+// must be like.
+type File struct {
+	Path string
+}
+
+// String returns "file:PATH".
+func (f File) String() string { return fileScheme + display(f.Path) }
+
+// Load opens the file, judges what it opened, and reads it. At most 66 bytes
+// are read, and neither a named pipe nor a device holds it up. The Error's
+// Reason and Fix name the first thing that is wrong.
+func (f File) Load(ctx context.Context) (*kek.Key, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if looksLikeKey(f.Path) {
+		return nil, f.refuse("the path looks like a key itself", "give the path of the file that holds the key, and make a new key: others may have seen this one")
+	}
+	file, err := os.OpenFile(f.Path, openFlags, 0)
+	if err != nil {
+		return nil, f.openError(err)
+	}
+	defer file.Close()
+	// What is judged is the open file, so that nobody can swap it between the
+	// judgement and the reading.
+	info, err := file.Stat()
+	if err != nil {
+		return nil, f.systemError(err)
+	}
+	if reason, fix := judge(f.Path, info, func() bool { return delivered(f.Path, file, info) }); reason != "" {
+		return nil, f.refuse(reason, fix)
+	}
+	var text [maxText + 1]byte // one more, to see that a file is too long
+	defer clear(text[:])
+	n, err := io.ReadFull(file, text[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, f.systemError(err)
+	}
+	if n > maxText {
+		return nil, f.refuse(fmt.Sprintf("it holds more than %d hex digits and a newline", digits), "")
+	}
+	key, err := parseText(text[:n])
+	if err != nil {
+		return nil, &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
+	}
+	return key, nil
+}
+
+func (f File) refuse(reason, fix string) error {
+	return &Error{URI: f.String(), Kind: ErrRefused, Reason: reason, Fix: fix}
+}
+
+func (f File) systemError(err error) error {
+	err = cause(err)
+	return &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
+}
+
+// openError explains why the file did not open.
+func (f File) openError(err error) error {
+	err = cause(err)
+	e := &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
+	if isMissing(err) {
+		e.Kind = ErrNotFound
+		if _, err := os.Lstat(f.Path); err == nil {
+			e.Reason = "it is a symbolic link to a file that does not exist"
+		}
+		return e
+	}
+	// The metadata may be readable where the file is not.
+	info, statErr := os.Stat(f.Path)
+	switch {
+	case statErr != nil:
+	case !info.Mode().IsRegular():
+		e.Reason, e.Fix = judge(f.Path, info, func() bool { return false })
+	case errors.Is(err, fs.ErrPermission):
+		e.Reason = fmt.Sprintf("its owner and its mode, %s, do not let uid %d read it", octal(info.Mode()), os.Geteuid())
+		e.Fix = ownerFix(f.Path)
+	}
+	return e
+}
+
+// parseText turns the text of a key file into a key. Errors do not repeat it.
+func parseText(text []byte) (*kek.Key, error) {
+	hexText := bytes.TrimSuffix(text, []byte("\n"))
+	var material [kek.Size]byte
+	defer clear(material[:])
+	if len(hexText) == digits {
+		// hex's own error names the offending character, so it is dropped.
+		if _, err := hex.Decode(material[:], hexText); err == nil {
+			return kek.New(material[:])
+		}
+	}
+	return nil, errors.New(textFault(text, hexText))
+}
+
+func textFault(text, hexText []byte) string {
+	const want = "want 64 hex digits and at most one newline after them, as openssl rand -hex 32 writes"
+	switch {
+	case len(text) == 0:
+		return "the file is empty; " + want
+	case len(text) == kek.Size:
+		return "it holds 32 bytes, perhaps the raw key; " + want
+	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
+		return "it begins with a byte order mark, as some editors write; " + want
+	case bytes.ContainsRune(text, '\r'):
+		return "it has Windows line endings (CR LF); " + want
+	case bytes.HasSuffix(hexText, []byte("\n")):
+		return "it ends in more than one newline; " + want
+	case bytes.ContainsAny(hexText, " \t\n"):
+		return "it holds blanks or several lines; " + want
+	}
+	for i, c := range hexText {
+		if !isHexDigit(c) {
+			return fmt.Sprintf("character %d is not a hex digit; %s", i+1, want)
+		}
+	}
+	return fmt.Sprintf("it holds %d hex digits; %s", len(hexText), want)
+}
+
+func isHexDigit(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}

@@ -1,0 +1,57 @@
+package keystore
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+var keyText = regexp.MustCompile(`\A[0-9A-Fa-f]{64}\n?\z`)
+
+// FuzzKeyFile holds the parser against the rule in one line, and its errors
+// against the text that they must not repeat.
+func FuzzKeyFile(f *testing.F) {
+	digits := strings.Repeat("0123456789abcdef", 4)
+	for _, seed := range []string{
+		digits, digits + "\n", strings.ToUpper(digits) + "\n", digits[1:], digits + "0", digits + "\n\n", digits + "\r\n",
+		" " + digits, "\xef\xbb\xbf" + digits, strings.Repeat("00", 32), "", "\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		before := bytes.Clone(text)
+		key, err := parseText(text)
+		if !bytes.Equal(text, before) {
+			t.Fatal("the text was changed")
+		}
+		if (key == nil) == (err == nil) {
+			t.Fatalf("got both or neither of a key and an error: %v, %v", key, err)
+		}
+		if !keyText.Match(text) {
+			if err == nil {
+				t.Fatalf("accepted %q", text)
+			}
+			for i := 0; i+12 <= len(text); i++ {
+				if piece := text[i : i+12]; bytes.ContainsAny(piece, "0123456789") && strings.Contains(err.Error(), string(piece)) {
+					t.Fatalf("the error repeats %q: %v", piece, err)
+				}
+			}
+			return
+		}
+		want, _ := hex.DecodeString(string(bytes.TrimSuffix(text, []byte("\n"))))
+		if bytes.Count(want, want[:1]) == len(want) {
+			if !errors.Is(err, kek.ErrUniform) {
+				t.Fatalf("got %v for equal bytes, want kek.ErrUniform", err)
+			}
+			return
+		}
+		if err != nil || !bytes.Equal(key.Bytes(), want) {
+			t.Fatalf("%q: got %v", text, err)
+		}
+	})
+}

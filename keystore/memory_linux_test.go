@@ -1,0 +1,98 @@
+package keystore_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+func fsType(t *testing.T, dir string) uint32 {
+	t.Helper()
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return uint32(st.Type)
+}
+
+// onDisk returns a temporary folder that is not held in memory.
+func onDisk(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if fs := fsType(t, dir); fs == unix.TMPFS_MAGIC || fs == unix.RAMFS_MAGIC {
+		t.Skip("TMPDIR is in memory")
+	}
+	return dir
+}
+
+// delivery checks what root may deliver in a folder that is held in memory.
+func delivery(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	good := put(t, dir, "good", canaryHex+"\n", 0o440)
+	if _, err := (keystore.File{Path: good}).Load(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, mode := range []uint32{0o444, 0o460, 0o640, 0o644, 0o550, 0o2440} {
+		refused(t, put(t, dir, "bad", canaryHex, mode), keystore.ErrRefused, "mode is", "chmod 0440", "defaultMode")
+		os.Remove(dir + "/bad")
+	}
+	// The group is how the caller may read it.
+	grouped := put(t, dir, "grouped", canaryHex, 0o440)
+	if err := os.Chown(grouped, 0, nobody); err != nil {
+		t.Fatal(err)
+	}
+	owned := put(t, dir, "owned", canaryHex, 0o440)
+	if err := os.Chown(owned, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	lines := loadAs(t, nobody, grouped, good, owned)
+	for i, want := range []string{"ok", "do not let uid 65534 read it", "mode is 0440"} {
+		if !strings.Contains(lines[i], want) {
+			t.Errorf("as nobody: got %q, want %q", lines[i], want)
+		}
+	}
+}
+
+func TestDeliveredInSharedMemory(t *testing.T) {
+	needRoot(t)
+	if _, err := os.Stat("/dev/shm"); err != nil || fsType(t, "/dev/shm") != unix.TMPFS_MAGIC {
+		t.Skip("/dev/shm is no tmpfs")
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "keystore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	delivery(t, dir)
+}
+
+func TestDeliveredByMount(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("TAKUMI_TEST_INTEGRATION") == "" {
+		t.Skip("mounts file systems; set TAKUMI_TEST_INTEGRATION=1 to run it")
+	}
+	for _, fs := range []string{"tmpfs", "ramfs"} {
+		t.Run(fs, func(t *testing.T) {
+			dir := openDir(t)
+			if err := unix.Mount(fs, dir, fs, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); errors.Is(err, unix.EPERM) {
+				t.Skip("root may not mount here, as in a container")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := unix.Unmount(dir, 0); err != nil {
+					t.Error(err)
+				}
+			})
+			delivery(t, dir)
+		})
+	}
+}

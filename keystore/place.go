@@ -1,0 +1,131 @@
+package keystore
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Local is a Source that stands in this machine's file system.
+type Local interface {
+	Source
+
+	// Inside reports whether the key stands in or anywhere under the folder
+	// dir, which need not exist yet. It looks at where things really are:
+	// the target counts, and so does every symbolic link on the way to it.
+	Inside(dir string) (bool, error)
+}
+
+// CheckApart returns an error when src stands in or under dir, the folder of
+// the backups: whoever copies or steals that folder would have the key too.
+// It is an *Error of kind ErrRefused. A program that writes to dir stops at
+// it; one that only reads prints it as a warning. Sources elsewhere than in
+// the file system pass.
+func CheckApart(src Source, dir string) error {
+	local, ok := src.(Local)
+	if !ok {
+		return nil
+	}
+	inside, err := local.Inside(dir)
+	if err != nil {
+		return &Error{URI: src.String(), Kind: ErrRefused, Reason: fmt.Sprintf("cannot tell whether it stands apart from %s: %v", display(dir), err), Err: err}
+	}
+	if inside {
+		return &Error{
+			URI: src.String(), Kind: ErrRefused,
+			Reason: "it stands in or under " + display(dir) + ", the folder of the backups: who copies the folder takes the key along",
+			Fix:    "move it to a folder of its own, such as /etc/takumi-backup",
+		}
+	}
+	return nil
+}
+
+// Inside implements Local.
+func (f File) Inside(dir string) (bool, error) {
+	key, links, err := walk(f.Path)
+	if err != nil {
+		return false, err
+	}
+	folder, _, err := walk(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, place := range append(links, key) {
+		if under(place, folder) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// under reports whether the folder is among the parents of place, by name or,
+// because one folder may be mounted in two places, by identity.
+func under(place, folder string) bool {
+	folderInfo, err := os.Stat(folder)
+	exists := err == nil
+	for parent := filepath.Dir(place); ; parent = filepath.Dir(parent) {
+		if parent == folder {
+			return true
+		}
+		if info, err := os.Stat(parent); exists && err == nil && os.SameFile(info, folderInfo) {
+			return true
+		}
+		if parent == filepath.Dir(parent) {
+			return false
+		}
+	}
+}
+
+// maxLinks is the number of symbolic links that Linux follows in one path.
+const maxLinks = 40
+
+// walk follows path as the kernel does and returns where it ends and where
+// the symbolic links that it passed stand; all of these are free of links
+// themselves. What does not exist is taken for a plain name.
+func walk(path string) (end string, links []string, err error) {
+	if !filepath.IsAbs(path) {
+		// Not filepath.Abs: it would strike out "link/..", which the kernel
+		// takes to lead to the parent of the link's target.
+		wd, err := os.Getwd()
+		if err != nil {
+			return "", nil, err
+		}
+		path = wd + "/" + path
+	}
+	end = "/"
+	for rest := strings.Split(path, "/"); len(rest) > 0; {
+		name := rest[0]
+		rest = rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			end = filepath.Dir(end)
+			continue
+		}
+		next := filepath.Join(end, name)
+		info, err := os.Lstat(next)
+		if err != nil && !isMissing(err) {
+			return "", nil, cause(err)
+		}
+		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			end = next
+			continue
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return "", nil, cause(err)
+		}
+		if links = append(links, next); len(links) > maxLinks {
+			return "", nil, syscall.ELOOP
+		}
+		if filepath.IsAbs(target) {
+			end = "/"
+		}
+		rest = append(strings.Split(target, "/"), rest...)
+	}
+	return end, links, nil
+}

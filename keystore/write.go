@@ -1,0 +1,126 @@
+package keystore
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// WriteFile writes key as a new key file with mode 0600 whatever the umask:
+// 64 lower-case hex digits and a newline. The file appears under its name
+// whole and synced, or not at all, and no failure leaves anything behind. (A
+// process that is killed may leave a hidden temporary file in the folder.)
+//
+// Nothing is ever overwritten: when path exists, even as a broken symbolic
+// link, the error wraps fs.ErrExist. Before the file gets its name it is
+// loaded back, so that a file system which keeps no modes or owners is
+// refused, with an error that wraps ErrRefused. Others wrap the system's own.
+func WriteFile(path string, key *kek.Key) (err error) {
+	defer func() {
+		if errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("write key file %s: a key file is never overwritten: %w", display(path), cause(err))
+		} else if err != nil {
+			err = fmt.Errorf("write key file %s: %w", display(path), cause(err))
+		}
+	}()
+	if looksLikeKey(path) {
+		return errors.New("the path looks like a key itself")
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return fs.ErrExist
+	}
+	temp, err := writeTemp(filepath.Dir(path), key)
+	if err != nil {
+		return err
+	}
+	if err := renameNew(temp, path); err != nil {
+		return errors.Join(cause(err), remove(temp))
+	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return errors.Join(cause(err), remove(path))
+	}
+	return nil
+}
+
+// remove says loudly when a key is left where none should be.
+func remove(name string) error {
+	if err := os.Remove(name); err != nil {
+		return fmt.Errorf("a key is left in %s: %w", display(name), cause(err))
+	}
+	return nil
+}
+
+// writeTemp leaves a synced, proven key file under a hidden name in dir.
+func writeTemp(dir string, key *kek.Key) (_ string, err error) {
+	file, err := os.CreateTemp(dir, ".takumi-key-*.tmp")
+	if err != nil {
+		return "", err
+	}
+	name := file.Name()
+	defer func() {
+		if err != nil {
+			file.Close()
+			err = errors.Join(cause(err), remove(name))
+		}
+	}()
+	// CreateTemp asks for 0600, of which the umask may have taken something.
+	if err := file.Chmod(0o600); err != nil {
+		return "", err
+	}
+	var text [maxText]byte
+	defer clear(text[:])
+	hex.Encode(text[:], key.Bytes())
+	text[digits] = '\n'
+	if _, err := file.Write(text[:]); err != nil {
+		return "", err
+	}
+	if err := file.Sync(); err != nil {
+		return "", err
+	}
+	if err := file.Close(); err != nil {
+		return "", err
+	}
+	back, err := File{Path: name}.Load(context.Background())
+	if refusal := (*Error)(nil); errors.As(err, &refusal) {
+		return "", fmt.Errorf("the folder cannot hold a key file, for the one just written is refused: %s: %w", refusal.Reason, refusal.Kind)
+	} else if err != nil {
+		return "", err
+	}
+	defer back.Wipe()
+	if back.ID() != key.ID() {
+		return "", errors.New("another key was read back than was written")
+	}
+	return name, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// linkNew gives temp the name path, where nothing may stand yet, on systems
+// that have no rename with that promise.
+func linkNew(temp, path string) error {
+	if err := os.Link(temp, path); err != nil {
+		return err
+	}
+	if err := os.Remove(temp); err != nil {
+		return errors.Join(cause(err), remove(path))
+	}
+	return nil
+}
+
+func isMissing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
