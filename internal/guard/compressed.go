@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// maxZstdWindow is what the zstd tool itself accepts unasked. It bounds
-	// the decoder's memory.
+	// maxZstdWindow is what the zstd tool itself accepts unasked. The decoder
+	// reserves the window that a frame declares; what of it is resident grows
+	// with what was decompressed.
 	maxZstdWindow = 128 << 20
 
 	compressedBuffer = 64 << 10

@@ -27,8 +27,8 @@ const (
 // equal to the closing line and the row before it to "--", and the cut must
 // fall right behind. Such a dump is told by the COPY command in the
 // remembered tail that no "\." has ended; if that table is larger than the
-// tail it is not told. Neither is a cut inside a string literal (--inserts,
-// function bodies) that holds these lines.
+// tail it is not told. Neither is a cut inside a string that holds these
+// lines: a value with --inserts, a comment, a function body.
 type plain struct {
 	ending []byte // the closing line that the opening line calls for
 	pos    int64
