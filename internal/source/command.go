@@ -1,0 +1,143 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// causeGrace is how long a failure of the child waits for the context to be
+// cancelled. A Ctrl-C reaches child and program at once, and the child's death,
+// which is then no news, may be seen first.
+const causeGrace = 50 * time.Millisecond
+
+// Cmd is a running command and a reader of its standard output. One goroutine
+// reads; Close may come from another and ends a Read that waits.
+type Cmd struct {
+	ctx    context.Context
+	cmd    *exec.Cmd
+	out    *os.File
+	group  bool          // the child leads a process group of its own
+	unhook func() bool   // ends the watch for ctx
+	exited chan struct{} // closed when the child is gone and failure is set
+	// failure says how the child ended, nil for status 0.
+	failure error
+	err     error       // what ended the reading, sticky
+	whole   atomic.Bool // read to the end of a child that succeeded
+	stop    sync.Once
+}
+
+// Command starts argv, at least one word, with the standard input of this process and stderr as its
+// standard error. It fails with *StartError when there is no such command.
+//
+// Read hands out its standard output. The end of it is io.EOF only when the
+// child exited with status 0; otherwise it is *ExitError, and then it does not
+// wait for whoever else holds the output open. When ctx is cancelled, Read
+// returns context.Cause(ctx) at once.
+//
+// Whatever happens, Close has to be called: it stops the child, if it still
+// runs, and waits for it.
+func Command(ctx context.Context, argv []string, stderr *os.File) (*Cmd, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe for %s: %w", argv[0], err)
+	}
+	defer in.Close()
+	growPipe(out)
+
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, in, stderr
+	c := &Cmd{ctx: ctx, cmd: cmd, out: out, exited: make(chan struct{})}
+	// Without a terminal the child gets a group of its own, so that what it
+	// starts can be stopped with it. With one it stays in ours: a group in the
+	// background could not ask for a password.
+	c.group = !hasTerminal()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: c.group}
+	if err := cmd.Start(); err != nil {
+		out.Close()
+		return nil, startError(argv[0], err)
+	}
+	go c.wait()
+	c.unhook = context.AfterFunc(ctx, c.interrupt)
+	return c, nil
+}
+
+func hasTerminal() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return true
+}
+
+// wait reaps the child, once.
+func (c *Cmd) wait() {
+	c.failure = exitError(c.cmd.Args[0], c.cmd.Wait())
+	close(c.exited)
+	if c.failure != nil {
+		c.interrupt()
+	}
+}
+
+// interrupt ends a Read that waits, and every later one.
+func (c *Cmd) interrupt() {
+	// It fails only when the pipe is closed, which ends a Read as well.
+	_ = c.out.SetReadDeadline(time.Unix(1, 0))
+}
+
+// Read does not allocate before the end. Its errors are sticky.
+func (c *Cmd) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.out.Read(p)
+	if n > 0 {
+		return n, nil // an error comes back with the next Read
+	}
+	if err != nil {
+		c.err = c.explain(err)
+	}
+	return 0, c.err
+}
+
+// explain says what it means that reading the output ended with err.
+func (c *Cmd) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return os.ErrClosed
+	case errors.Is(err, os.ErrDeadlineExceeded), err == io.EOF:
+		// The child may go on for a while after closing its output, and the
+		// way it ends decides what the output was worth.
+		select {
+		case <-c.exited:
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+	default:
+		return fmt.Errorf("read the output of %s: %w", c.cmd.Args[0], err)
+	}
+	if c.failure == nil {
+		if err != io.EOF { // cancelled, though the child was done
+			return context.Cause(c.ctx)
+		}
+		c.whole.Store(true)
+		return io.EOF
+	}
+	select {
+	case <-c.ctx.Done():
+		return context.Cause(c.ctx)
+	case <-time.After(causeGrace):
+		return c.failure
+	}
+}
