@@ -82,7 +82,7 @@ func TestTarOfLargeFiles(t *testing.T) {
 		}
 		rest := int64(size+511)&^511 + 1024
 		whole := func(n int64) io.Reader {
-			return io.MultiReader(bytes.NewReader(head.Bytes()), io.LimitReader(zeros{}, n))
+			return io.MultiReader(bytes.NewReader(head.Bytes()), io.LimitReader(&zeros{}, n))
 		}
 		if _, err := discard(whole(rest)); err != nil {
 			t.Errorf("%v: %v", format, err)
@@ -93,9 +93,13 @@ func TestTarOfLargeFiles(t *testing.T) {
 	}
 }
 
-type zeros struct{}
+// zeros clears a buffer once, and trusts that it stays so when it comes again.
+type zeros struct{ clean *byte }
 
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
+func (z *zeros) Read(p []byte) (int, error) {
+	if z.clean != &p[0] {
+		clear(p)
+		z.clean = &p[0]
+	}
 	return len(p), nil
 }
