@@ -1,0 +1,81 @@
+package envelope
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// FuzzParse holds the one property that matters: what is accepted encodes to
+// the same bytes again, so there is no second way to write an envelope.
+func FuzzParse(f *testing.F) {
+	var out bytes.Buffer
+	label := Label{Created: time.Unix(1795399200, 0), Kind: "database", Name: "日本.sql", Codec: "zstd"}
+	if _, err := NewWriter(&out, label, kek.Generate(), kek.Generate()); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(out.Bytes())
+	f.Add(bytes.Replace(out.Bytes(), []byte("slot key "), []byte("slot kms "), 1))
+	f.Add([]byte("takumi-backup/v2\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		src := bytes.NewReader(data)
+		e, err := Parse(src)
+		if err != nil {
+			if e != nil {
+				t.Fatal("an envelope comes with an error")
+			}
+			return
+		}
+		if got := e.encode(); !bytes.Equal(got, data[:len(data)-src.Len()]) {
+			t.Fatalf("encodes differently:\n%q\n%q", got, data)
+		}
+		if len(e.text) > MaxSize || len(e.text)%Unit != 0 || len(e.Slots) > maxSlots || e.check() != nil {
+			t.Fatalf("accepted beyond the limits: %+v", e.Label)
+		}
+	})
+}
+
+// TestUnknownSlotsAreCarriedAlong: a long slot of a future type survives, byte
+// for byte, up to the limits.
+func TestUnknownSlotsAreCarriedAlong(t *testing.T) {
+	var out bytes.Buffer
+	k := kek.Generate()
+	w, err := NewWriter(&out, Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		length, count int
+		fits          bool
+	}{{maxSlotLine, 1, true}, {maxSlotLine + 1, 1, false}, {maxSlotLine, 3, true}, {maxSlotLine, 4, false}, {20, 31, true}, {20, 32, false}} {
+		e := *w.Envelope()
+		future := Slot{"future", []string{"a", strings.Repeat("~", tc.length-len("slot future a \n"))}}
+		for range tc.count {
+			e.Slots = append(e.Slots[:len(e.Slots):len(e.Slots)], future)
+		}
+		if err := e.fit(1); err != nil {
+			if tc.fits {
+				t.Errorf("%+v: %v", tc, err)
+			}
+			continue
+		}
+		back, err := Parse(bytes.NewReader(e.encode()))
+		if (err == nil) != tc.fits || err == nil && !bytes.Equal(back.encode(), e.encode()) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}
+
+// TestMarshalledForm is the envelope of docs/FORMAT.md, letter by letter.
+func TestMarshalledForm(t *testing.T) {
+	e := &Envelope{ID: ID{0x5f, 0x0c}, Label: Label{Created: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), Kind: "database", Name: "a b.sql", Codec: "zstd"},
+		Slots: []Slot{{"key", []string{"9f86d081884c7d65", "QUJD"}}, {"kms", []string{"x", "y"}}}, pad: 3}
+	want := "takumi-backup/v1\nid 5f0c0000000000000000000000000000\ncreated 2026-11-23T02:00:00Z\nkind database\nname a%20b.sql\ncodec zstd\n" +
+		"slot key 9f86d081884c7d65 QUJD\nslot kms x y\npad ...\nauth " + strings.Repeat("A", 96) + "\n---\n"
+	if got := string(e.encode()); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}

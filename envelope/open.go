@@ -1,0 +1,241 @@
+package envelope
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/stream"
+)
+
+var (
+	// ErrAltered is returned when the envelope is not the one that was written
+	// for this payload, although a key opens it.
+	ErrAltered = errors.New("the envelope was altered; the payload is not affected")
+	// ErrDamagedSlot is returned when the slot of an offered key does not open.
+	ErrDamagedSlot = errors.New("the slot of the offered key does not open: the slot or the id line is damaged, or the slot is another backup's")
+	// ErrDamagedHead is returned when a slot opens but its data key does not
+	// fit the payload.
+	ErrDamagedHead = errors.New("the data key does not fit the payload: the preamble, a slot or the head of the payload is damaged")
+	// ErrPreamble is returned when a detached envelope is another backup's.
+	ErrPreamble = errors.New("the detached envelope belongs to another backup")
+)
+
+// WrongKeyError says that none of the offered keys is one that the backup was
+// sealed for.
+type WrongKeyError struct {
+	Wanted  []kek.ID // the keys that the backup has slots for
+	Offered []kek.ID
+	Other   []string // types of slots that this version cannot open
+}
+
+func (e *WrongKeyError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "wrong key: the backup wants %s, offered %s", idList(e.Wanted), idList(e.Offered))
+	if len(e.Other) > 0 {
+		fmt.Fprintf(&b, "; it also has slots that this program cannot open: %s", strings.Join(e.Other, ", "))
+	}
+	return b.String()
+}
+
+func idList(ids []kek.ID) string {
+	if len(ids) == 0 {
+		return "no key"
+	}
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = string(id)
+	}
+	return "key " + strings.Join(words, ", ")
+}
+
+// Options say how to open.
+type Options struct {
+	// Detached is the envelope that stands beside the backup, if there is one.
+	// It is tried first.
+	Detached *Envelope
+	// Rescue opens a backup in spite of an altered envelope. The payload is
+	// authenticated all the same.
+	Rescue bool
+}
+
+// Opened says how a backup was opened.
+type Opened struct {
+	Envelope *Envelope // the one that opened; its preamble is authentic
+	KeyID    kek.ID    // of the key that opened it
+	// Altered holds ErrAltered when Rescue passed over it: the slots, and which
+	// of them opened, are then not authentic.
+	Altered error
+	// Detached says why the detached envelope, if there was one, was passed over.
+	Detached error
+}
+
+// Reader opens the payload of a backup in order: the packed stream. See
+// [stream.Reader] for what is authenticated when.
+type Reader struct {
+	*stream.Reader
+	Opened
+}
+
+// Open reads the envelope from src, unwraps the data key with the first of the
+// keys that fits, and checks the payload's commitment and then the envelope's
+// authenticator. Besides those of [Parse] the errors are *WrongKeyError,
+// ErrDamagedSlot, ErrDamagedHead, ErrAltered, [stream.ErrTruncated] and those of
+// src. Reading the payload then gives the errors of [stream.Reader], whose
+// offsets count from the payload's first byte.
+func Open(src io.Reader, opts Options, keys ...*kek.Key) (*Reader, error) {
+	embedded, err := Parse(src)
+	if err != nil {
+		return nil, err
+	}
+	header := make([]byte, stream.HeaderSize)
+	if n, err := ordered.ReadFull(src, header); n < len(header) && err != io.EOF {
+		return nil, fmt.Errorf("reading the head of the payload: %w", err)
+	} else if n < len(header) {
+		return nil, stream.ErrTruncated
+	}
+	r := new(Reader)
+	r.Opened, err = open(embedded, opts, keys, func(dataKey, preamble []byte) (err error) {
+		r.Reader, err = stream.NewReader(io.MultiReader(bytes.NewReader(header), src), dataKey, preamble)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// ReaderAt opens any part of the payload of a backup. See [stream.ReaderAt].
+type ReaderAt struct {
+	*stream.ReaderAt
+	Opened
+}
+
+// OpenAt is Open for random access to a backup of size bytes. It authenticates
+// the final chunk, and so the length, before it returns.
+func OpenAt(src io.ReaderAt, size int64, opts Options, keys ...*kek.Key) (*ReaderAt, error) {
+	embedded, err := Parse(io.NewSectionReader(src, 0, size))
+	if err != nil {
+		return nil, err
+	}
+	start := int64(len(embedded.text))
+	payload := io.NewSectionReader(src, start, size-start)
+	r := new(ReaderAt)
+	r.Opened, err = open(embedded, opts, keys, func(dataKey, preamble []byte) (err error) {
+		r.ReaderAt, err = stream.NewReaderAt(payload, payload.Size(), dataKey, preamble)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// open tries the detached envelope, then the embedded one, and reports the
+// embedded one's failure: it is the one that is always there.
+func open(embedded *Envelope, opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
+	var passedOver error
+	if d := opts.Detached; d != nil {
+		if passedOver = ErrPreamble; d.samePreamble(embedded) {
+			var o Opened
+			if o, passedOver = d.open(opts, keys, try); passedOver == nil {
+				return o, nil
+			}
+		}
+	}
+	o, err := embedded.open(opts, keys, try)
+	o.Detached = passedOver
+	return o, err
+}
+
+// open follows "Opening" in docs/FORMAT.md. try joins a data key with the
+// payload and returns stream.ErrCommitment when they do not fit.
+func (e *Envelope) open(opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
+	var fault error // the best explanation so far
+	for _, c := range e.candidates(keys) {
+		dataKey, err := e.unwrap(c.slot, c.key)
+		if err != nil {
+			if c.named && fault == nil {
+				fault = ErrDamagedSlot
+			}
+			continue
+		}
+		defer clear(dataKey)
+		if err := try(dataKey, e.preamble()); errors.Is(err, stream.ErrCommitment) {
+			fault = ErrDamagedHead
+			continue
+		} else if err != nil {
+			return Opened{}, err
+		}
+		o := Opened{Envelope: e, KeyID: c.key.ID()}
+		if !c.named || !e.authentic(dataKey) {
+			if !opts.Rescue {
+				return Opened{}, ErrAltered
+			}
+			o.Altered = ErrAltered
+		}
+		return o, nil
+	}
+	if fault != nil {
+		return Opened{}, fault
+	}
+	offered := make([]kek.ID, len(keys))
+	for i, k := range keys {
+		offered[i] = k.ID()
+	}
+	return Opened{}, &WrongKeyError{Wanted: e.KeyIDs(), Offered: offered, Other: e.OtherSlots()}
+}
+
+// candidate is a slot and a key to try on it. Named says that the slot carries
+// the key's id.
+type candidate struct {
+	slot  Slot
+	key   *kek.Key
+	named bool
+}
+
+// candidates lists, in file order, the slots that carry an offered key's id,
+// and after them every other combination.
+func (e *Envelope) candidates(keys []*kek.Key) []candidate {
+	var named, others []candidate
+	for _, s := range e.Slots {
+		if s.Type != keySlotType {
+			continue
+		}
+		for _, k := range keys {
+			if s.keyID() == k.ID() {
+				named = append(named, candidate{s, k, true})
+			} else {
+				others = append(others, candidate{s, k, false})
+			}
+		}
+	}
+	return append(named, others...)
+}
+
+// unwrap opens a key slot.
+func (e *Envelope) unwrap(s Slot, k *kek.Key) ([]byte, error) {
+	wrapped, err := base64.StdEncoding.DecodeString(s.Args[1])
+	if err != nil {
+		return nil, err
+	}
+	dataKey, err := stream.Open(k.Bytes(), e.slotContext(), wrapped)
+	if err != nil {
+		return nil, err
+	}
+	if len(dataKey) != dataKeySize {
+		return nil, stream.ErrKeySize
+	}
+	return dataKey, nil
+}
+
+// authentic checks the auth line.
+func (e *Envelope) authentic(dataKey []byte) bool {
+	message, err := stream.Open(dataKey, append([]byte(authContext), e.beforeAuth()...), e.auth[:])
+	return err == nil && len(message) == 0
+}

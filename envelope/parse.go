@@ -1,0 +1,256 @@
+package envelope
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/ordered"
+)
+
+var (
+	// ErrNotSealed is returned for what does not begin as a sealed backup.
+	ErrNotSealed = errors.New("not a sealed backup")
+	// ErrTruncated is returned for an envelope that breaks off.
+	ErrTruncated = errors.New("the sealed backup ends inside its envelope")
+)
+
+// VersionError says that another, newer version of the format made the file.
+type VersionError struct{ Version string }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("made by a newer version: the format is version %s, this program reads version 1", e.Version)
+}
+
+// SyntaxError says where an envelope departs from the format.
+type SyntaxError struct {
+	Line   int // from 1; 0 when it is about the whole
+	Reason string
+}
+
+func (e *SyntaxError) Error() string {
+	if e.Line == 0 {
+		return "malformed envelope: " + e.Reason
+	}
+	return fmt.Sprintf("malformed envelope, line %d: %s", e.Line, e.Reason)
+}
+
+// Parse reads an envelope from src, up to its last byte and no further, and
+// checks its form. It reads at most MaxSize bytes and allocates no more than
+// that. Nothing is authenticated: until [Open] has succeeded, what the envelope
+// says is a claim. The errors are ErrNotSealed, ErrTruncated, *VersionError,
+// *SyntaxError and those of src.
+func Parse(src io.Reader) (*Envelope, error) {
+	text, err := readText(src)
+	if err != nil {
+		return nil, err
+	}
+	e := &Envelope{text: text}
+	if err := e.parse(string(text)); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// readText reads whole units until one holds the terminator. A good envelope
+// ends with a unit, so nothing of the payload is read, and a bad one is refused
+// anyway.
+func readText(src io.Reader) ([]byte, error) {
+	var text []byte
+	for len(text) < MaxSize {
+		text = append(text, make([]byte, Unit)...)
+		n, err := ordered.ReadFull(src, text[len(text)-Unit:])
+		text = text[:len(text)-Unit+n]
+		if n < Unit && err != io.EOF {
+			return nil, fmt.Errorf("reading the envelope: %w", err)
+		}
+		if err := checkMagic(text); err != nil {
+			return nil, err
+		}
+		if end := bytes.Index(text, []byte("\n"+terminator)); end >= 0 {
+			if end += 1 + len(terminator); end%Unit != 0 {
+				return nil, &SyntaxError{0, fmt.Sprintf("its length, %d bytes, is not a multiple of %d", end, Unit)}
+			}
+			return text, nil
+		}
+		if n < Unit {
+			return nil, ErrTruncated
+		}
+	}
+	return nil, &SyntaxError{0, fmt.Sprintf("it is longer than %d bytes", MaxSize)}
+}
+
+// checkMagic judges the first line.
+func checkMagic(text []byte) error {
+	line, _, whole := strings.Cut(string(text[:min(len(text), len(magicPrefix)+maxDecimalLen)]), "\n")
+	version, ours := strings.CutPrefix(line, magicPrefix)
+	switch {
+	case whole && line == magic:
+		return nil
+	case !whole && line != "" && len(text) <= len(magic) && strings.HasPrefix(magic, line):
+		return ErrTruncated
+	case whole && ours && version != "" && onlyIn(version, "0123456789"):
+		return &VersionError{version}
+	}
+	return ErrNotSealed
+}
+
+// lines hands out the lines of an envelope and keeps count of them.
+type lines struct {
+	rest   string
+	number int
+}
+
+func (l *lines) next() string {
+	line, rest, _ := strings.Cut(l.rest, "\n")
+	l.rest = rest
+	l.number++
+	return line
+}
+
+func (l *lines) peekIs(prefix string) bool { return strings.HasPrefix(l.rest, prefix) }
+
+// field returns what follows the keyword on the next line.
+func (l *lines) field(keyword string) (string, error) {
+	value, ok := strings.CutPrefix(l.next(), keyword+" ")
+	if !ok {
+		return "", l.errorf("%q expected", keyword)
+	}
+	return value, nil
+}
+
+func (l *lines) errorf(format string, args ...any) error {
+	return &SyntaxError{l.number, fmt.Sprintf(format, args...)}
+}
+
+func (e *Envelope) parse(text string) error {
+	l := &lines{rest: text}
+	l.next() // the magic, checked already
+	if err := e.parsePreamble(l); err != nil {
+		return err
+	}
+	for l.peekIs("slot ") {
+		s, err := parseSlot(l)
+		if err != nil {
+			return err
+		}
+		if e.Slots = append(e.Slots, s); len(e.Slots) > maxSlots {
+			return l.errorf("more than %d slots", maxSlots)
+		}
+	}
+	if len(e.Slots) == 0 {
+		l.next()
+		return l.errorf("\"slot\" expected")
+	}
+	dots, err := l.field("pad")
+	if err != nil {
+		return err
+	}
+	if e.pad = len(dots); e.pad == 0 || strings.Trim(dots, ".") != "" {
+		return l.errorf("the padding is not dots")
+	}
+	auth, err := l.field("auth")
+	if err != nil {
+		return err
+	}
+	b, err := decodeBase64(auth, authSize)
+	if err != nil {
+		return l.errorf("%v", err)
+	}
+	e.auth = [authSize]byte(b)
+	if l.next() != "---" || l.rest != "" {
+		return l.errorf("\"---\" expected")
+	}
+	return nil
+}
+
+func (e *Envelope) parsePreamble(l *lines) error {
+	id, err := l.field("id")
+	if err != nil {
+		return err
+	}
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != idSize || strings.ToLower(id) != id {
+		return l.errorf("the id is not 32 lower-case hex digits")
+	}
+	e.ID = ID(raw)
+
+	created, err := l.field("created")
+	if err != nil {
+		return err
+	}
+	e.Created, err = time.Parse(timeLayout, created)
+	if err != nil || e.Created.Format(timeLayout) != created {
+		return l.errorf("the time is not a real one of the form %s", timeLayout)
+	}
+
+	if e.Kind, err = l.field("kind"); err != nil {
+		return err
+	}
+	if !isWord(e.Kind) {
+		return l.errorf("the kind is not a lower-case word of at most 32 characters")
+	}
+
+	name, err := l.field("name")
+	if err != nil {
+		return err
+	}
+	if e.Name, err = decodeName(name); err != nil {
+		return l.errorf("%v", err)
+	}
+
+	if e.Codec, err = l.field("codec"); err != nil {
+		return err
+	}
+	if err := e.Label.check(); err != nil {
+		return l.errorf("%v", err)
+	}
+	return nil
+}
+
+func parseSlot(l *lines) (Slot, error) {
+	line := l.next()
+	if len(line)+1 > maxSlotLine {
+		return Slot{}, l.errorf("the slot is longer than %d bytes", maxSlotLine)
+	}
+	words := strings.Split(line, " ")
+	s := Slot{Type: words[1], Args: words[2:]}
+	if !isWord(s.Type) {
+		return Slot{}, l.errorf("the slot's type is not a lower-case word of at most 32 characters")
+	}
+	if len(s.Args) == 0 {
+		return Slot{}, l.errorf("the slot is empty")
+	}
+	for _, arg := range s.Args {
+		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
+			return Slot{}, l.errorf("the slot has an empty or unprintable argument")
+		}
+	}
+	if s.Type == keySlotType {
+		if len(s.Args) != 2 {
+			return Slot{}, l.errorf("a key slot has a key id and a wrapped key, nothing more or less")
+		}
+		if id := s.Args[0]; len(id) != 16 || !onlyIn(id, "0123456789abcdef") {
+			return Slot{}, l.errorf("the key id is not 16 lower-case hex digits")
+		}
+		if _, err := decodeBase64(s.Args[1], wrappedSize); err != nil {
+			return Slot{}, l.errorf("%v", err)
+		}
+	}
+	return s, nil
+}
+
+// decodeBase64 accepts the one standard, padded encoding of exactly size bytes.
+func decodeBase64(text string, size int) ([]byte, error) {
+	if len(text) == base64.StdEncoding.EncodedLen(size) {
+		if b, err := base64.StdEncoding.Strict().DecodeString(text); err == nil && len(b) == size {
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("not %d bytes in strict base64", size)
+}
