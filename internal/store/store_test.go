@@ -60,6 +60,24 @@ func TestSaveByLink(t *testing.T) {
 	wantFiles(t, dir, "x.enc", "x.enc.sha256")
 }
 
+func TestLinkNew(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	writeFile(t, from, "new")
+	writeFile(t, to, "old")
+	if err := linkNew(from, to); !errors.Is(err, os.ErrExist) {
+		t.Errorf("onto a file: error %v, want ErrExist", err)
+	}
+	wantFiles(t, dir, "from", "to")
+	if err := linkNew(from, filepath.Join(dir, "third")); err != nil {
+		t.Error(err)
+	}
+	wantFiles(t, dir, "third", "to")
+	if err := linkNew(from, filepath.Join(dir, "fourth")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of nothing: error %v, want ErrNotExist", err)
+	}
+}
+
 func TestModeIgnoresUmask(t *testing.T) {
 	for _, umask := range []int{0, 0o077, 0o777} {
 		t.Run(fmt.Sprintf("%03o", umask), func(t *testing.T) {
@@ -277,6 +295,9 @@ func TestCreateUnique(t *testing.T) {
 
 func TestRace(t *testing.T) {
 	for round := range 20 {
+		if round == 10 { // the second half as other systems do it
+			withSys(t, func(s *system) { s.renameNew = linkNew })
+		}
 		dir := t.TempDir()
 		path := filepath.Join(dir, "x.enc")
 		if round%2 == 1 { // leftovers to fight over
