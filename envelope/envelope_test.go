@@ -317,6 +317,10 @@ func TestEveryCut(t *testing.T) {
 			t.Fatalf("cut at %d: %s, %q released; want %s", n, class(err), got, want)
 		}
 	}
+	_, _, err := open(append(bytes.Clone(good), 'x'), envelope.Options{}, keyA)
+	if trailing := new(stream.TrailingError); !errors.As(err, &trailing) || trailing.Offset != int64(len(good)) {
+		t.Errorf("one byte more is not placed at the end of the file: %v", err)
+	}
 	for _, more := range []string{"\x00", "x", string(good)} {
 		if _, _, err := open(append(bytes.Clone(good), more...), envelope.Options{}, keyA); class(err) != "trailing" {
 			t.Errorf("%d bytes more: %v", len(more), err)

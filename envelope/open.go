@@ -80,14 +80,15 @@ type Opened struct {
 type Reader struct {
 	*stream.Reader
 	Opened
+	start int64 // of the payload in the file
 }
 
 // Open reads the envelope from src, unwraps the data key with the first of the
 // keys that fits, and checks the payload's commitment and then the envelope's
 // authenticator. Besides those of [Parse] the errors are *WrongKeyError,
 // ErrDamagedSlot, ErrDamagedHead, ErrAltered, [stream.ErrTruncated] and those of
-// src. Reading the payload then gives the errors of [stream.Reader], whose
-// offsets count from the payload's first byte.
+// src. Reading the payload then gives the errors of [stream.Reader]; their
+// offsets count from the first byte of the file.
 func Open(src io.Reader, opts Options, keys ...*kek.Key) (*Reader, error) {
 	embedded, err := Parse(src)
 	if err != nil {
@@ -99,7 +100,7 @@ func Open(src io.Reader, opts Options, keys ...*kek.Key) (*Reader, error) {
 	} else if n < len(header) {
 		return nil, stream.ErrTruncated
 	}
-	r := new(Reader)
+	r := &Reader{start: int64(len(embedded.text))}
 	r.Opened, err = open(embedded, opts, keys, func(dataKey, preamble []byte) (err error) {
 		r.Reader, err = stream.NewReader(io.MultiReader(bytes.NewReader(header), src), dataKey, preamble)
 		return err
@@ -110,10 +111,43 @@ func Open(src io.Reader, opts Options, keys ...*kek.Key) (*Reader, error) {
 	return r, nil
 }
 
+// Read is that of [stream.Reader].
+func (r *Reader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	return n, locate(err, r.start)
+}
+
+// WriteTo is that of [stream.Reader].
+func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
+	n, err := r.Reader.WriteTo(dst)
+	return n, locate(err, r.start)
+}
+
+// locate makes a payload's offsets those of the file.
+func locate(err error, start int64) error {
+	switch e := err.(type) {
+	case *stream.ChunkError:
+		located := *e
+		located.Offset += start
+		return &located
+	case *stream.TrailingError:
+		return &stream.TrailingError{Offset: start + e.Offset}
+	}
+	return err
+}
+
 // ReaderAt opens any part of the payload of a backup. See [stream.ReaderAt].
 type ReaderAt struct {
 	*stream.ReaderAt
 	Opened
+	start int64 // of the payload in the file
+}
+
+// ReadAt is that of [stream.ReaderAt], with offsets in errors that count from
+// the first byte of the file.
+func (r *ReaderAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, off)
+	return n, locate(err, r.start)
 }
 
 // OpenAt is Open for random access to a backup of size bytes. It authenticates
@@ -125,10 +159,10 @@ func OpenAt(src io.ReaderAt, size int64, opts Options, keys ...*kek.Key) (*Reade
 	}
 	start := int64(len(embedded.text))
 	payload := io.NewSectionReader(src, start, size-start)
-	r := new(ReaderAt)
+	r := &ReaderAt{start: start}
 	r.Opened, err = open(embedded, opts, keys, func(dataKey, preamble []byte) (err error) {
 		r.ReaderAt, err = stream.NewReaderAt(payload, payload.Size(), dataKey, preamble)
-		return err
+		return locate(err, start)
 	})
 	if err != nil {
 		return nil, err
