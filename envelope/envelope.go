@@ -30,6 +30,10 @@ const (
 	magic       = magicPrefix + "1"
 	terminator  = "---\n"
 
+	// DetachedSuffix is appended to a backup's file name to name the envelope
+	// that may stand beside it.
+	DetachedSuffix = ".envelope"
+
 	// MaxSize bounds an envelope in bytes, and Unit divides its length.
 	MaxSize = 65536
 	Unit    = 4096
@@ -118,8 +122,8 @@ func (l Label) check() error {
 	if l.Created.Location() != time.UTC || l.Created.Nanosecond() != 0 || l.Created.Year() < 0 || l.Created.Year() > 9999 {
 		return errors.New("the time is not in UTC and whole seconds")
 	}
-	if !isWord(l.Kind) {
-		return fmt.Errorf("the kind %q is not a lower-case word of at most 32 characters", l.Kind)
+	if err := CheckKind(l.Kind); err != nil {
+		return err
 	}
 	if err := CheckName(l.Name); err != nil {
 		return err
@@ -166,6 +170,15 @@ func (e *Envelope) fit(minPad int) error {
 		return ErrTooLarge
 	}
 	e.pad = total - bare
+	return nil
+}
+
+// CheckKind tells whether kind can be a backup's kind: a lower-case letter, then
+// lower-case letters, digits and "-", at most 32 characters.
+func CheckKind(kind string) error {
+	if !isWord(kind) {
+		return fmt.Errorf("the kind %q is not a lower-case word of at most 32 characters", kind)
+	}
 	return nil
 }
 

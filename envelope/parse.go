@@ -192,8 +192,8 @@ func (e *Envelope) parsePreamble(l *lines) error {
 	if e.Kind, err = l.field("kind"); err != nil {
 		return err
 	}
-	if !isWord(e.Kind) {
-		return l.errorf("the kind is not a lower-case word of at most 32 characters")
+	if err := CheckKind(e.Kind); err != nil {
+		return l.errorf("%v", err)
 	}
 
 	name, err := l.field("name")

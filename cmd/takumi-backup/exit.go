@@ -1,0 +1,149 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/source"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/stream"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// The exit codes. 2 is left alone: it is what a crashed Go program returns.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitSource  = 3
+	exitKey     = 4
+	exitDamaged = 5
+	exitSome    = 6
+	exitStore   = 7
+	exitUsage   = 64
+	exitSignal  = 130
+)
+
+const exitCodesHelp = `Exit codes:
+  0    done
+  1    failed
+  3    source failed or incomplete: the command died, empty or truncated input
+  4    key missing, refused or wrong
+  5    backup damaged, truncated or altered
+  6    some of several failed
+  7    store unreachable, denied, read-only or full
+  64   usage
+  130  stopped by INT, TERM or HUP`
+
+// usageError is a mistake on the command line or in the environment.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+var (
+	// errNoKey is returned when no key is named anywhere.
+	errNoKey = errors.New("no key is named")
+	// errSome is returned when some of several paths failed; each has been
+	// reported by then.
+	errSome = errors.New("some failed")
+	// errStdout marks the failure of standard output, which is not a store.
+	errStdout = errors.New("writing standard output")
+)
+
+// storeErrnos are what a full, read-only or denied store answers, wherever the
+// system call was made.
+var storeErrnos = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO}
+
+func isAny(err error, targets []error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// verdict is the one place that maps an error to its exit code and to a hint
+// of what to do next. Library errors say what is wrong, and no more.
+func verdict(err error) (code int, hint string) {
+	var (
+		incomplete *guard.IncompleteError
+		exited     *source.ExitError
+		started    *source.StartError
+		keyFault   *keystore.Error
+		wrong      *envelope.WrongKeyError
+		newer      *envelope.VersionError
+		chunk      *stream.ChunkError
+		unpack     *pack.Error
+	)
+	switch {
+	case err == nil:
+		return exitOK, ""
+	case errors.As(err, new(*signalError)):
+		return exitSignal, "no backup was left behind"
+	case errors.As(err, new(usageError)):
+		return exitUsage, "takumi-backup --help, or COMMAND --help, shows how"
+
+	case errors.Is(err, guard.ErrUnsupported):
+		return exitSource, "if the input is known to be whole, --guard=off seals it unchecked"
+	case errors.As(err, &incomplete):
+		return exitSource, "look why the source stopped early; nothing was kept. (--guard=off seals it as it is)"
+	case errors.Is(err, guard.ErrEmpty):
+		return exitSource, "look why the source gave nothing; nothing was kept. (--allow-empty seals it all the same)"
+	case errors.As(err, &exited), errors.As(err, &started):
+		return exitSource, "nothing was kept; what the command says of it stands above"
+
+	case errors.Is(err, errNoKey):
+		return exitKey, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE; `takumi-backup key generate -o PATH` makes a key"
+	case errors.As(err, &keyFault):
+		return exitKey, keyFault.Fix
+	case errors.As(err, &wrong):
+		return exitKey, "find the key with one of the ids that the backup wants (takumi-backup key id --key file:PATH), and give it with --key"
+
+	case errors.As(err, &newer):
+		return exitFailed, "upgrade takumi-backup"
+	case errors.Is(err, envelope.ErrNotSealed):
+		return exitDamaged, "takumi-backup seal makes files that begin with \"takumi-backup/v1\""
+	case errors.Is(err, envelope.ErrAltered):
+		return exitDamaged, "find out who changed it; --rescue opens it, and the payload is authenticated all the same"
+	case errors.As(err, &chunk), errors.Is(err, stream.ErrTruncated), errors.Is(err, envelope.ErrTruncated):
+		return exitDamaged, "use another copy of this backup, or an older one"
+	case errors.As(err, new(*stream.TrailingError)):
+		return exitDamaged, "the backup itself is whole: cut the file at that byte, and find out who appended to it"
+	case errors.As(err, &unpack), errors.As(err, new(*envelope.SyntaxError)), errors.Is(err, stream.ErrTooLong),
+		errors.Is(err, envelope.ErrDamagedSlot), errors.Is(err, envelope.ErrDamagedHead):
+		return exitDamaged, "use another copy of this backup, or an older one"
+
+	case errors.Is(err, errSome):
+		return exitSome, ""
+	case errors.Is(err, store.ErrName):
+		return exitUsage, ""
+	case errors.Is(err, syscall.EPIPE):
+		return exitFailed, "who read the output is gone"
+	case store.IsStoreFault(err), isAny(err, storeErrnos):
+		return exitStore, "check free space, quota and permissions of the folder; nothing was kept"
+	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):
+		return exitFailed, "choose another name, or move the old file away"
+	}
+	return exitFailed, ""
+}
+
+// report prints an error and its hint, and returns the exit code.
+func report(w io.Writer, err error) int {
+	code, hint := verdict(err)
+	if err == nil || errors.Is(err, errSome) {
+		return code
+	}
+	fmt.Fprintf(w, "takumi-backup: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(w, "  %s\n", hint)
+	}
+	return code
+}

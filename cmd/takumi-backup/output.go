@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// stdoutError marks an error of standard output, so that a full disk behind it
+// still counts as full and a closed pipe as closed.
+func stdoutError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errStdout, err)
+}
+
+// stdout is standard output as a sink.
+type stdout struct{ *os.File }
+
+func (s stdout) Write(p []byte) (int, error) {
+	n, err := s.File.Write(p)
+	return n, stdoutError(err)
+}
+
+// ReadFrom hides that of os.File.
+func (s stdout) ReadFrom(r io.Reader) (int64, error) { return io.Copy(struct{ io.Writer }{s}, r) }
+
+// checkStdout fails when nobody reads standard output any more. A backup whose
+// path cannot be told is better not made than made unnoticed, with an exit
+// code that says it failed.
+func checkStdout() error {
+	fds := []unix.PollFd{{Fd: 1}}
+	if n, err := unix.Poll(fds, 0); err == nil && n == 1 && fds[0].Revents&(unix.POLLERR|unix.POLLNVAL) != 0 {
+		return stdoutError(unix.EPIPE)
+	}
+	return nil
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return stdoutError(err)
+	}
+	return nil
+}
+
+// bytesText prints a size for people.
+func bytesText(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, unit := float64(n)/1024, 0
+	for size >= 1024 && unit < len(units)-1 {
+		size /= 1024
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", size, units[unit])
+}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+// version is set by a release build (-ldflags "-X main.version=…").
+var version = ""
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "takumi-backup",
+		Short: "Seal backups with AES-256-GCM before they leave the host, and open them again",
+		Long: `takumi-backup seals backups with AES-256-GCM before they leave the host.
+
+A backup either exists whole, under its final name, with its .sha256 sidecar,
+or it does not exist. No plaintext and no key touches a disk you did not name.
+
+` + exitCodesHelp,
+		Example: `  takumi-backup key generate -o /etc/takumi-backup/backup.key
+  export BACKUP_ENCRYPTION_KEY_FILE=/etc/takumi-backup/backup.key
+  pg_dump takumi | takumi-backup seal
+  takumi-backup open /var/backups/takumi/database/takumi_db_20261123_020000.sql.zst.enc | psql takumi_test`,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newSeal(), newOpen(), newInspect(), newKey(), newVersion(), newMan())
+	return root
+}
+
+// usageArgs makes the complaints of cobra's argument checks usage errors.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version and how the program was built",
+		Example: "  takumi-backup version",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), buildInfo())
+			return stdoutError(err)
+		},
+	}
+}
+
+// buildInfo says what is needed to build this program again.
+func buildInfo() string {
+	v, revision := version, ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v == "" {
+			v = info.Main.Version
+		}
+		dirty := ""
+		for _, s := range info.Settings {
+			switch s.Key {
+			case "vcs.revision":
+				revision = " commit " + s.Value
+			case "vcs.modified":
+				if s.Value == "true" {
+					dirty = " (modified)"
+				}
+			}
+		}
+		if revision != "" {
+			revision += dirty
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	return fmt.Sprintf("takumi-backup %s%s, format version 1, %s %s/%s", v, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:     "man DIR",
+		Short:   "Write the manual pages to a folder",
+		Example: "  takumi-backup man /usr/local/share/man/man1",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return fmt.Errorf("writing the manual pages: %w", err)
+			}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true // the same pages from the same source
+			header := &doc.GenManHeader{Title: "TAKUMI-BACKUP", Section: "1", Source: "takumi-backup"}
+			if err := doc.GenManTree(root, header, filepath.Clean(args[0])); err != nil {
+				return fmt.Errorf("writing the manual pages: %w", err)
+			}
+			return nil
+		},
+	}
+}

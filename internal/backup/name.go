@@ -1,0 +1,70 @@
+package backup
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// Suffix ends the file name of every sealed backup.
+const Suffix = ".enc"
+
+// The kinds of format version 1.
+const (
+	Database  = "database"
+	Contracts = "contracts"
+	Uploads   = "uploads"
+	Stream    = "stream"
+)
+
+// KindOf returns the kind that a format speaks for.
+func KindOf(f guard.Format) string {
+	if f.IsDump() {
+		return Database
+	}
+	return Stream
+}
+
+// Naming is what the name of a generated backup is made of.
+type Naming struct {
+	Base   string // the name it was given, or ""
+	DBName string // the database's, or ""
+	Kind   string
+	Format guard.Format
+	Codec  pack.Codec
+	Time   time.Time
+}
+
+// FileName returns BASE_YYYYMMDD_HHMMSS.EXT.enc, in UTC, and for n above 1 the
+// n-th name for the same second: BASE_YYYYMMDD_HHMMSS-n.EXT.enc.
+func (m Naming) FileName(n int) string {
+	base := m.Base
+	switch {
+	case base != "":
+	case m.Kind == Database && m.DBName != "":
+		base = m.DBName + "_db"
+	case m.Kind == Database:
+		base = "takumi_db"
+	default:
+		base = m.Kind
+	}
+	again := ""
+	if n > 1 {
+		again = fmt.Sprintf("-%d", n)
+	}
+	return base + "_" + m.Time.UTC().Format("20060102_150405") + again + "." + extension(m.Format) + m.Codec.Extension() + Suffix
+}
+
+func extension(f guard.Format) string {
+	switch f {
+	case guard.PlainDump:
+		return "sql"
+	case guard.CustomDump:
+		return "dump"
+	case guard.Tar:
+		return "tar"
+	}
+	return "bin"
+}
