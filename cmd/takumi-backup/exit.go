@@ -103,7 +103,7 @@ func verdict(err error) (code int, hint string) {
 	case errors.Is(err, errNoKey):
 		return exitKey, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE; `takumi-backup key generate -o PATH` makes a key"
 	case errors.As(err, &keyFault):
-		return exitKey, keyFault.Fix
+		return exitKey, "" // it says itself what to do
 	case errors.As(err, &wrong):
 		return exitKey, "find the key with one of the ids that the backup wants (takumi-backup key id --key file:PATH), and give it with --key"
 
