@@ -32,6 +32,9 @@ install() {
         sudo=(sudo)
     fi
     say "installing: ${missing[*]}"
+    if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+        say "(Debian's package sets up an empty cluster of the system; it is left alone)"
+    fi
     local log
     log=$(mktemp)
     # Debian's own questions and chatter are of no interest unless it fails.
