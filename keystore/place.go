@@ -30,6 +30,9 @@ func CheckApart(src Source, dir string) error {
 		return nil
 	}
 	inside, err := local.Inside(dir)
+	if abs, absErr := filepath.Abs(dir); absErr == nil {
+		dir = abs // says more than "."
+	}
 	if err != nil {
 		return &Error{URI: src.String(), Kind: ErrRefused, Reason: fmt.Sprintf("cannot tell whether it stands apart from %s: %v", display(dir), err), Err: err}
 	}
