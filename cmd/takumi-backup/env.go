@@ -59,14 +59,11 @@ func (k *keyFlags) add(cmd *cobra.Command, use string) {
 
 // sources returns the places of the keys; a flag wins over the environment.
 func (k *keyFlags) sources() ([]keystore.Source, error) {
-	uris := k.uris
-	if len(uris) == 0 {
-		if path := os.Getenv("BACKUP_ENCRYPTION_KEY_FILE"); path != "" {
-			uris = []string{"file:" + path}
-		}
+	if path := os.Getenv("BACKUP_ENCRYPTION_KEY_FILE"); path != "" && len(k.uris) == 0 {
+		return []keystore.Source{keystore.File{Path: path}}, nil
 	}
 	var sources []keystore.Source
-	for _, uri := range uris {
+	for _, uri := range k.uris {
 		s, err := keystore.Parse(uri)
 		if err != nil {
 			return nil, usagef("--key: %w", err)

@@ -47,6 +47,12 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// sourceError is a failure to read what was to be sealed. It comes apart from
+// the store's, which may have the same errno.
+type sourceError struct{ error }
+
+func (e sourceError) Unwrap() error { return e.error }
+
 var (
 	// errNoKey is returned when no key is named anywhere.
 	errNoKey = errors.New("no key is named")
@@ -87,7 +93,7 @@ func verdict(err error) (code int, hint string) {
 	case err == nil:
 		return exitOK, ""
 	case errors.As(err, new(*signalError)):
-		return exitSignal, "no backup was left behind"
+		return exitSignal, "nothing unfinished was kept"
 	case errors.As(err, new(usageError)):
 		return exitUsage, "takumi-backup --help, or COMMAND --help, shows how"
 
@@ -97,13 +103,19 @@ func verdict(err error) (code int, hint string) {
 		return exitSource, "look why the source stopped early; nothing was kept. (--guard=off seals it as it is)"
 	case errors.Is(err, guard.ErrEmpty):
 		return exitSource, "look why the source gave nothing; nothing was kept. (--allow-empty seals it all the same)"
-	case errors.As(err, &exited), errors.As(err, &started):
+	case errors.As(err, &exited):
 		return exitSource, "nothing was kept; what the command says of it stands above"
+	case errors.As(err, &started):
+		return exitSource, "check the name, the path and the permissions of the command; nothing was kept"
+	case errors.As(err, new(sourceError)):
+		return exitSource, "nothing was kept"
 
 	case errors.Is(err, errNoKey):
 		return exitKey, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE; `takumi-backup key generate -o PATH` makes a key"
 	case errors.As(err, &keyFault):
 		return exitKey, "" // it says itself what to do
+	case errors.Is(err, envelope.ErrSameKey), errors.Is(err, envelope.ErrTooLarge):
+		return exitUsage, "give every key once, and no more than 32"
 	case errors.As(err, &wrong):
 		return exitKey, "find the key with one of the ids that the backup wants (takumi-backup key id --key file:PATH), and give it with --key"
 
@@ -128,7 +140,7 @@ func verdict(err error) (code int, hint string) {
 	case errors.Is(err, syscall.EPIPE):
 		return exitFailed, "who read the output is gone"
 	case store.IsStoreFault(err), isAny(err, storeErrnos):
-		return exitStore, "check free space, quota and permissions of the folder; nothing was kept"
+		return exitStore, "check that the folder is there, its free space, quota and permissions; nothing was kept"
 	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):
 		return exitFailed, "choose another name, or move the old file away"
 	}

@@ -81,6 +81,9 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer src.Close()
+	if o.force && sameFile(path, o.out) {
+		return usagef("%s is the backup itself: -o --force would put its content in its place", o.out)
+	}
 	opts := envelope.Options{Rescue: o.rescue}
 	if path != "-" {
 		warnPlacement(cmd, sources, filepath.Dir(path))
@@ -123,6 +126,13 @@ func (o *openCommand) write(r *envelope.Reader) error {
 	}
 	_, err = f.Commit()
 	return err
+}
+
+// sameFile tells whether both paths lead to one file.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // openBackup opens a backup for reading in order, and tells its size, or -1.

@@ -38,10 +38,14 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	return root
 }
 
-// usageArgs makes the complaints of cobra's argument checks usage errors.
+// usageArgs makes the complaints of cobra's checks of arguments and of flags
+// that exclude each other usage errors.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		if err := cmd.ValidateFlagGroups(); err != nil {
 			return usageError{err}
 		}
 		return nil

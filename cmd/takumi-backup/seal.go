@@ -59,6 +59,7 @@ not whole is refused with exit code 3, and nothing is left behind.`,
   takumi-backup seal -- pg_dump -Fc takumi
   tar -c /srv/uploads | takumi-backup seal --kind uploads --name uploads -o /mnt/usb/uploads.tar.enc
   pg_dump takumi | takumi-backup seal -o - | ssh vault 'cat > takumi.enc'`,
+		Args: usageArgs(cobra.ArbitraryArgs),
 		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
 	}
 	f := cmd.Flags()
@@ -180,6 +181,17 @@ func open(ctx context.Context, argv []string) (io.ReadCloser, error) {
 	return source.Command(ctx, argv, os.Stderr)
 }
 
+// markedSource tells the errors of the source from all others.
+type markedSource struct{ io.Reader }
+
+func (m markedSource) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = sourceError{err}
+	}
+	return n, err
+}
+
 // target is where the sealed bytes go. Exactly one of Commit and Abort counts.
 type target interface {
 	io.Writer
@@ -188,7 +200,7 @@ type target interface {
 }
 
 func (s *sealCommand) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.Reader, keys []*kek.Key) error {
-	input := bufio.NewReaderSize(src, guard.SniffLen)
+	input := bufio.NewReaderSize(markedSource{src}, guard.SniffLen)
 	head, err := input.Peek(guard.SniffLen)
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("reading the source: %w", err)
@@ -218,7 +230,7 @@ func (s *sealCommand) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src
 	if err != nil {
 		return fmt.Errorf("sealing: %w", err)
 	}
-	if s.out == "" {
+	if s.out == "" || s.json && s.out != "-" {
 		if err := checkStdout(); err != nil {
 			return err
 		}
@@ -239,7 +251,8 @@ func (s *sealCommand) target(format guard.Format) (target, string, error) {
 		if name == "" {
 			name = "stdin"
 		}
-		return newStdoutTarget(s.sidecar), name, nil
+		t, err := newStdoutTarget(s.sidecar)
+		return t, name, err
 	case "":
 		naming := backup.Naming{Base: s.name, DBName: os.Getenv("DB_NAME"), Kind: s.kind, Format: format, Codec: s.pack.Codec, Time: s.started}
 		opts.Parents = true

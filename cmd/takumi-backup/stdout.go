@@ -15,17 +15,26 @@ import (
 // when a sidecar is asked for, and writes that only after a good end.
 type stdoutTarget struct {
 	stdout
-	sidecar string
-	hash    hash.Hash // nil without a sidecar
-	size    int64
+	size int64
+	// All are empty without a sidecar. Its name is taken at once: that it cannot
+	// be had is better known before hours of sealing than after.
+	sidecar *store.File
+	hash    hash.Hash
+	name    string // in the sidecar
 }
 
-func newStdoutTarget(sidecar string) *stdoutTarget {
-	t := &stdoutTarget{stdout: stdout{os.Stdout}, sidecar: sidecar}
-	if sidecar != "" {
-		t.hash = sha256.New()
+func newStdoutTarget(sidecar string) (*stdoutTarget, error) {
+	t := &stdoutTarget{stdout: stdout{os.Stdout}}
+	if sidecar == "" {
+		return t, nil
 	}
-	return t
+	f, err := store.Create(sidecar, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	t.sidecar, t.hash = f, sha256.New()
+	t.name = strings.TrimSuffix(filepath.Base(sidecar), store.SidecarSuffix)
+	return t, nil
 }
 
 func (t *stdoutTarget) Write(p []byte) (int, error) {
@@ -44,20 +53,20 @@ func (t *stdoutTarget) Commit() (store.Result, error) {
 	}
 	sum := [sha256.Size]byte(t.hash.Sum(nil))
 	r.SHA256 = hex.EncodeToString(sum[:])
-	f, err := store.Create(t.sidecar, store.Options{})
-	if err != nil {
+	if _, err := t.sidecar.Write([]byte(store.FormatSidecar(sum, t.name))); err != nil {
 		return store.Result{}, err
 	}
-	defer f.Abort()
-	name := strings.TrimSuffix(filepath.Base(t.sidecar), store.SidecarSuffix)
-	if _, err := f.Write([]byte(store.FormatSidecar(sum, name))); err != nil {
-		return store.Result{}, err
-	}
-	if _, err := f.Commit(); err != nil {
+	if _, err := t.sidecar.Commit(); err != nil {
 		return store.Result{}, err
 	}
 	return r, nil
 }
 
-// Abort has nothing to take back: what went out is cut short, and does not open.
-func (t *stdoutTarget) Abort() error { return nil }
+// Abort takes back the sidecar alone: what went out is cut short, and does not
+// open.
+func (t *stdoutTarget) Abort() error {
+	if t.sidecar == nil {
+		return nil
+	}
+	return t.sidecar.Abort()
+}
