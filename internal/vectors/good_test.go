@@ -1,0 +1,107 @@
+package vectors
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+)
+
+// longName has 255 bytes, each of them escaped: 765 characters.
+var longName = strings.Repeat("%E3%83%90", 85)
+
+// goodOnes open: what every reader must accept of the envelope and the payload.
+func goodOnes() []recipe {
+	const otherSlot = "slot future to:ops@example.org AGUtbm90LWJhc2U2NA"
+	longSlot := "slot future " + strings.Repeat("x", maxSlotLine-len("slot future \n"))
+	return []recipe{
+		{name: "example", expect: opens, comment: "the worked example of docs/FORMAT.md"},
+		{name: "payload-empty", expect: opens, comment: "no plaintext at all: one chunk, which holds only its tag", make: filled(0)},
+		{name: "payload-16383", expect: opens, comment: "one byte less than a full chunk", make: filled(chunkSize - 1)},
+		{name: "payload-16384", expect: opens, comment: "exactly one full chunk, and an empty final one", make: filled(chunkSize)},
+		{name: "payload-16385", expect: opens, comment: "a full chunk and one byte", make: filled(chunkSize + 1)},
+		{name: "payload-three-chunks", expect: opens, comment: "two full chunks and a short one", make: filled(2*chunkSize + 1000)},
+
+		{name: "two-slots-first", expect: opens, comment: "sealed for two keys, opened with the one that stands first", make: twoSlots},
+		{name: "two-slots-second", expect: opens, comment: "sealed for two keys, opened with the one that stands second", keys: []key{keyB}, make: twoSlots},
+		{name: "two-keys-offered", expect: opens, comment: "two keys are offered and the second has the slot", keys: []key{keyC, keyA}},
+		{name: "slot-twice", expect: opens, comment: "two slots for one key; the first is spoilt, under an auth line that covers it, and the second opens", make: func(f *file) {
+			f.slots = append([]string{spoilt(f.slots[0])}, f.slots...)
+		}},
+		{name: "slot-unknown", expect: opens, comment: "slots of types that no reader knows stand before and after the key's", make: func(f *file) {
+			f.slots = []string{otherSlot, f.slots[0], "slot x ~ ! ~"}
+		}},
+		{name: "slots-32", expect: opens, comment: "as many slots as there may be; the key's is the last", make: func(f *file) {
+			mine := f.slots[0]
+			f.slots = nil
+			for i := range 31 {
+				f.slots = append(f.slots, fmt.Sprintf("slot future %d", i))
+			}
+			f.slots = append(f.slots, mine)
+		}},
+		{name: "slot-16384", expect: opens, comment: "a slot line of 16384 octets, the longest", make: addSlot(longSlot)},
+
+		{name: "envelope-65536", expect: opens, comment: "the longest envelope, three slots of 16384 octets among its lines", make: func(f *file) {
+			f.slots = append(f.slots, longSlot, longSlot, longSlot)
+			f.dots = padFor(f.head(), maxEnvelope)
+		}},
+		{name: "pad-longest", expect: opens, comment: "the longest envelope, nearly all of it padding", make: func(f *file) { f.dots = padFor(f.head(), maxEnvelope) }},
+		{name: "pad-shortest", expect: opens, comment: "one dot of padding, which a reader accepts (sealing leaves more)", make: func(f *file) {
+			f.slots = append(f.slots, "slot future ")
+			f.slots[1] += strings.Repeat("x", padFor(f.head(), unit)-1)
+			f.dots = 1
+		}},
+
+		{name: "name-utf8", expect: opens, comment: "the name is バックアップ 2026.sql", make: set("name", "%E3%83%90%E3%83%83%E3%82%AF%E3%82%A2%E3%83%83%E3%83%97%202026.sql")},
+		{name: "name-255-bytes", expect: opens, comment: "the longest name, every byte of it escaped", make: set("name", longName)},
+		{name: "name-odd", expect: opens, comment: "the name is -..~\\%_, all of which is allowed", make: set("name", "-..~%5C%25_")},
+		{name: "kind-unknown", expect: opens, comment: "a kind of 32 characters that no reader knows", make: set("kind", "a-kind-of-backup-from-the-future")},
+		{name: "created-leap-day", expect: opens, comment: "29 February 2028", make: set("created", "2028-02-29T23:59:59Z")},
+
+		{name: "detached", expect: opens, comment: "the embedded slot is torn and the detached envelope is whole", make: nil, spoil: func(s *sealed) {
+			s.detached = s.envelope
+			s.edit(s.slots[0], spoilt(s.slots[0]))
+		}},
+		{name: "detached-rewrapped", expect: opens, comment: "the detached envelope has a slot for the key; the embedded one, of the same backup, has not", keys: []key{keyB}, spoil: func(s *sealed) {
+			rewrapped := *s.file
+			rewrapped.slots = []string{s.slot(keyB)}
+			s.detached = rewrapped.envelope()
+		}},
+		{name: "detached-foreign", expect: opens, comment: "the detached envelope is another backup's, so it is passed over", spoil: func(s *sealed) {
+			s.detached = newFile("another backup").envelope()
+		}},
+		{name: "detached-longer", expect: opens, comment: "the detached envelope is longer than the embedded one, after which the payload starts", spoil: func(s *sealed) {
+			rewrapped := *s.file
+			rewrapped.slots = append(rewrapped.slots, longSlot)
+			s.detached = rewrapped.envelope()
+		}},
+	}
+}
+
+func twoSlots(f *file) { f.slots = append(f.slots, f.slot(keyB)) }
+
+// spoilt returns a key slot whose wrapped key differs in one bit.
+func spoilt(slot string) string {
+	i := strings.LastIndexByte(slot, ' ') + 1
+	wrapped := must(base64.StdEncoding.DecodeString(slot[i:]))
+	return slot[:i] + base64.StdEncoding.EncodeToString(flip(wrapped, 60))
+}
+
+// goodPacked open, and hold what every reader must unpack.
+func goodPacked() []recipe {
+	const text = "CREATE TABLE badge (id int);\n"
+	one := rawFrame(sized(len(text)), text)
+	long := dump(150_000)
+	return []recipe{
+		{name: "zstd-empty", expect: opens, comment: "an empty input: one empty frame, and its seek table", make: packs("zstd", emptyFrame+table(len(emptyFrame), 0), "")},
+		{name: "zstd-frames", expect: opens, comment: "three frames and a seek table, as this program packs", make: packs("zstd", string(sample("frames.zst")), long)},
+		{name: "zstd-tool", expect: opens, comment: "one frame without a content size, as the zstd program packs a pipe", make: packs("zstd", string(sample("pipe.zst")), long)},
+		{name: "zstd-no-table", expect: opens, comment: "two frames, and no seek table", make: packs("zstd", one+one, text+text)},
+		{name: "zstd-window-8-MiB", expect: opens, comment: "the largest window", make: packs("zstd", rawFrame(windowed(13, 0), text), text)},
+		{name: "zstd-table-lies", expect: opens, comment: "the seek table's lengths are wrong; it is a hint, and in order nobody asks it", make: packs("zstd", one+one+table(len(one), len(text)+7, len(one)-3, 0), text+text)},
+		{name: "zstd-table-counts", expect: opens, comment: "the seek table has one entry for two frames", make: packs("zstd", one+one+table(len(one), len(text)), text+text)},
+		{name: "gzip-empty", expect: opens, comment: "an empty input: one empty member", make: packs("gzip", member(""), "")},
+		{name: "gzip-stored", expect: opens, comment: "two members that are stored, not compressed", make: packs("gzip", member(text)+member(text), text+text)},
+		{name: "gzip-members", expect: opens, comment: "three members, as this program packs", make: packs("gzip", string(sample("multi.gz")), long)},
+		{name: "gzip-tool", expect: opens, comment: "one member that bears a file name and a time, as the gzip program packs", make: packs("gzip", string(sample("named.gz")), long)},
+	}
+}
