@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Open a sealed backup without takumi-backup.
+
+    set -o pipefail
+    python3 recover.py KEYFILE backup.sql.zst.enc | zstd -d > backup.sql
+    python3 recover.py KEYFILE backup.sql.gz.enc  | gunzip  > backup.sql
+    python3 recover.py KEYFILE - < backup.enc > packed
+
+KEYFILE holds 64 hex digits; several may be given. `head -6 BACKUP` names the
+codec. Every byte that comes out is authentic, but THEY ARE THE WHOLE BACKUP
+ONLY IF THE EXIT CODE IS 0. It is 4 for a wrong or bad key, 5 for a backup that
+is damaged, 64 for a wrong command line and 1 for the rest. --rescue opens a
+backup whose envelope was altered; its content is authenticated all the same.
+
+This needs python3-cryptography and nothing else of the project: it was written
+from docs/FORMAT.md, which also explains the classes of errors.
+"""
+import base64, calendar, hmac, os, re, sys
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+EXIT = {"newer": 1, "wrong-key": 4, "bad-key-file": 4}  # every other class: 5
+TAG, CHUNK, MAX_CHUNKS = 16, 16384 + 16, 2**38  # CHUNK as it stands in the file
+SALT, HEAD = 24, 24 + 32
+FIRST_LINE, MAX_ENVELOPE, UNIT = b"takumi-backup/v1\n", 65536, 4096
+
+WORD = rb"[a-z][a-z0-9-]{0,31}"
+ENVELOPE = re.compile(
+    rb"(?P<covered>(?P<preamble>" + FIRST_LINE +
+    rb"id (?P<id>[0-9a-f]{32})\n"
+    rb"created (?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])-(?P<day>[0-9]{2})"
+    rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z\n"
+    rb"kind " + WORD + rb"\n"
+    rb"name (?P<name>(?:[A-Za-z0-9._~-]|%[0-9A-F]{2}){1,255})\n"
+    rb"codec (?:none|gzip|zstd)\n)"
+    # A slot has at most 16384 bytes. Type key has exactly these arguments, and
+    # the unused bits of its base64 are zero.
+    rb"(?P<slots>(?:(?=[^\n]{1,16383}\n)slot (?:key [0-9a-f]{16} [A-Za-z0-9+/]{138}[AEIMQUYcgkosw048]="
+    rb"|(?!key )" + WORD + rb"(?: [!-~]+)+)\n){1,32})"
+    rb"pad [.]+\n)"
+    rb"auth (?P<auth>[A-Za-z0-9+/]{96})\n---\n"
+)
+
+
+class Refused(Exception):
+    """kind is the class of the error, as docs/FORMAT.md lists them."""
+
+    def __init__(self, kind, why):
+        super().__init__(f"{kind}: {why}")
+        self.kind = kind
+
+
+class Message:
+    """One Cobblestone-256 message: what its head and the key derive."""
+
+    def __init__(self, key, context, head):
+        info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0" + head[:SALT] + context
+        first = hmac.digest(key, info + b"\1", "sha512")  # HKDF-Expand: 64 + 64 bytes, of which 76 are used
+        derived = first + hmac.digest(key, first + info + b"\2", "sha512")
+        self.gcm, self.base_iv = AESGCM(derived[:32]), int.from_bytes(derived[32:44], "big")
+        self.fits = hmac.compare_digest(derived[44:76], head[SALT:HEAD])
+
+    def chunk(self, number, sealed):
+        """The chunk's plaintext, or None if it does not verify."""
+        try:
+            return self.gcm.decrypt((self.base_iv ^ number).to_bytes(12, "big"), sealed, None)
+        except InvalidTag:
+            return None
+
+
+def open_small(key, context, sealed):
+    """The plaintext of a message that is one chunk, or None."""
+    message = Message(key, context, sealed)
+    return message.chunk(0, sealed[HEAD:]) if message.fits else None
+
+
+def read_key(path):
+    with open(path, "rb") as file:
+        text = file.read(66)
+    if not re.fullmatch(rb"[0-9A-Fa-f]{64}\n?", text):
+        raise Refused("bad-key-file", f"{path} is not 64 hex digits and at most one line feed")
+    return bytes.fromhex(text.decode())
+
+
+def read_envelope(src):
+    """The envelope as a match of its grammar. Nothing after it is read."""
+    text = src.readline(35)
+    if re.fullmatch(rb"takumi-backup/v[0-9]+\n", text) and text != FIRST_LINE:
+        raise Refused("newer", "another version of the format made it")
+    if text == b"" or not FIRST_LINE.startswith(text):
+        raise Refused("not-sealed", "it does not begin as a sealed backup")
+    while not text.endswith(b"\n---\n"):
+        if len(text) == MAX_ENVELOPE:
+            raise Refused("malformed", "the envelope has no end")
+        line = src.readline(MAX_ENVELOPE - len(text))
+        if line == b"":
+            raise Refused("truncated", "it ends inside its envelope")
+        text += line
+    envelope = ENVELOPE.fullmatch(text)
+    if not envelope or len(text) % UNIT:
+        raise Refused("malformed", "the envelope departs from the grammar or its limits")
+    if not 1 <= int(envelope["day"]) <= calendar.monthrange(int(envelope["year"]), int(envelope["month"]))[1]:
+        raise Refused("malformed", "the envelope names a day that does not exist")
+    raw = unquote_to_bytes(envelope["name"])
+    name = raw.decode("utf-8", "replace")
+    if (name.encode() != raw or quote_from_bytes(raw, "").encode() != envelope["name"]
+            or name in (".", "..") or re.search("[/\0-\x1f\x7f-\x9f]", name)):
+        raise Refused("malformed", "the name in the envelope is not a good one")
+    return envelope
+
+
+def find_data_key(envelope, keys, head, rescue):
+    """Section "Opening" of docs/FORMAT.md."""
+    ids = [hmac.digest(key, b"takumi-backup/v1 key id", "sha256")[:8].hex().encode() for key in keys]
+    slots = re.findall(rb"slot key (\S+) (\S+)\n", envelope["slots"])
+    pairs = [(slot_id == key_id, wrap, key) for slot_id, wrap in slots for key_id, key in zip(ids, keys)]
+    fault = None
+    for named, wrap, key in sorted(pairs, key=lambda pair: not pair[0]):  # named first, else in file order
+        context = b"takumi-backup/v1 slot key\0" + bytes.fromhex(envelope["id"].decode())
+        data_key = open_small(key, context, base64.b64decode(wrap))
+        if data_key is None:
+            if named:
+                fault = fault or Refused("damaged", "the slot of the offered key does not open")
+        elif not Message(data_key, envelope["preamble"], head).fits:
+            fault = Refused("damaged", "the preamble, a slot or the head of the payload was changed")
+        else:
+            context = b"takumi-backup/v1 envelope\0" + envelope["covered"]
+            if not named or open_small(data_key, context, base64.b64decode(envelope["auth"])) != b"":
+                fault = Refused("altered", "the envelope was altered; the payload is not affected")
+                if not rescue:
+                    raise fault
+                warn(fault)
+            return data_key
+    wanted = b", ".join(re.findall(rb"slot ((?:key )?\S+)", envelope["slots"]))
+    raise fault or Refused("wrong-key", f"offered {b', '.join(ids).decode()}, and it is sealed for {wanted.decode()}")
+
+
+def recover(src, keys, detached=None, rescue=False):
+    """Yield the packed stream, a verified chunk at a time."""
+    embedded = read_envelope(src)
+    head = src.read(HEAD)
+    if len(head) < HEAD:
+        raise Refused("truncated", "it ends inside the head of its payload")
+    data_key = None
+    if detached and detached["preamble"] == embedded["preamble"]:
+        try:
+            data_key = find_data_key(detached, keys, head, rescue)
+        except Refused as fault:
+            warn(f"the envelope beside it is passed over: {fault}")
+    payload = Message(data_key or find_data_key(embedded, keys, head, rescue), embedded["preamble"], head)
+    offset = embedded.end() + HEAD
+    for number in range(MAX_CHUNKS):
+        sealed = src.read(CHUNK)
+        if len(sealed) < TAG:
+            raise Refused("truncated", f"it ends before its final chunk, in or before chunk {number}")
+        plain = payload.chunk(number, sealed)
+        if plain is None:
+            for size in range(TAG, len(sealed)):
+                if payload.chunk(number, sealed[:size]) is not None:
+                    raise Refused("trailing", f"the backup ends at byte {offset + size}, and something follows it")
+            raise Refused("damaged", f"chunk {number} (at byte {offset}) does not verify")
+        yield plain
+        if len(sealed) < CHUNK:  # as the final chunk is, and no other
+            return
+        offset += CHUNK
+    raise Refused("damaged", "it has more chunks than a backup can have")
+
+
+def warn(what):
+    print(f"recover.py: warning: {what}", file=sys.stderr)
+
+
+def main(args):
+    rescue = "--rescue" in args
+    *key_files, path = [arg for arg in args if arg != "--rescue"] or [""]
+    if not key_files or sys.stdout.isatty():
+        print(__doc__, "\nrecover.py: give KEYFILE and BACKUP, and send the output to a pipe or a file", file=sys.stderr)
+        return 64
+    try:
+        keys, detached = [read_key(file) for file in key_files], None
+        if path != "-" and os.path.exists(path + ".envelope"):
+            try:
+                with open(path + ".envelope", "rb") as src:
+                    detached = read_envelope(src)
+            except Refused as fault:
+                warn(f"{path}.envelope is passed over: {fault}")
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as src:
+            try:
+                for plain in recover(src, keys, detached, rescue):
+                    sys.stdout.buffer.write(plain)
+            finally:
+                sys.stdout.buffer.flush()
+    except (Refused, OSError) as fault:
+        print(f"recover.py: {path}: {fault}", file=sys.stderr, flush=True)
+        # Not sys.exit, which would try once more to write to an output that is full or gone.
+        os._exit(EXIT.get(fault.kind, 5) if isinstance(fault, Refused) else 1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
