@@ -58,9 +58,6 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, f.systemError(err)
 	}
-	if n > maxText {
-		return nil, f.refuse(fmt.Sprintf("it holds more than %d hex digits and a newline", digits), "")
-	}
 	key, err := parseText(text[:n])
 	if err != nil {
 		return nil, &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
@@ -130,6 +127,8 @@ func textFault(text, hexText []byte) string {
 		return "it ends in more than one newline; " + want
 	case bytes.ContainsAny(hexText, " \t\n"):
 		return "it holds blanks or several lines; " + want
+	case len(text) > maxText:
+		return "it holds more than 64 hex digits and a newline; " + want
 	}
 	for i, c := range hexText {
 		if !isHexDigit(c) {
