@@ -35,6 +35,9 @@ func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.M
 		progressbar.OptionSetWidth(20),
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionThrottle(100*time.Millisecond),
+		// Otherwise it draws from a goroutine of its own, which cannot be
+		// stopped and goes on after the summary.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 	)
 	done, gone := make(chan struct{}), make(chan struct{})
 	go func() {
