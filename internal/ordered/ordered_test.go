@@ -2,8 +2,8 @@ package ordered_test
 
 import (
 	"errors"
-	"io"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
