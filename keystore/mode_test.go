@@ -4,14 +4,17 @@ package keystore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -20,6 +23,9 @@ const (
 	// loadEnv makes the test binary load the key files named after the test
 	// flags and print a line for each, so that a test can do so as another user.
 	loadEnv = "TAKUMI_TEST_LOAD"
+	// limitEnv makes it write a key file under a file-size limit, which would
+	// also bind what the test program itself writes.
+	limitEnv = "TAKUMI_TEST_LIMIT"
 )
 
 func TestMain(m *testing.M) {
@@ -33,7 +39,23 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if path := os.Getenv(limitEnv); path != "" {
+		writeLimited(path)
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+func writeLimited(path string) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGXFSZ)
+	err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 10, Max: 10})
+	if err == nil {
+		var key *kek.Key
+		if key, err = kek.New(canary); err == nil {
+			err = keystore.WriteFile(path, key)
+		}
+	}
+	fmt.Println(errors.Is(err, syscall.EFBIG), err)
 }
 
 func needRoot(t *testing.T) {

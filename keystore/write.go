@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/takumi-backup/takumi-backup/internal/durable"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
@@ -40,10 +41,10 @@ func WriteFile(path string, key *kek.Key) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := renameNew(temp, path); err != nil {
+	if err := durable.RenameNew(temp, path); err != nil {
 		return errors.Join(cause(err), remove(temp))
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return errors.Join(cause(err), remove(path))
 	}
 	return nil
@@ -98,27 +99,6 @@ func writeTemp(dir string, key *kek.Key) (_ string, err error) {
 		return "", errors.New("another key was read back than was written")
 	}
 	return name, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// linkNew gives temp the name path, where nothing may stand yet, on systems
-// that have no rename with that promise.
-func linkNew(temp, path string) error {
-	if err := os.Link(temp, path); err != nil {
-		return err
-	}
-	if err := os.Remove(temp); err != nil {
-		return errors.Join(cause(err), remove(path))
-	}
-	return nil
 }
 
 func isMissing(err error) bool {

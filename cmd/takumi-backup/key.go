@@ -39,7 +39,7 @@ printed. Keep a copy in a safe, far from the backups: without it they are lost.`
 			key := kek.Generate()
 			defer key.Wipe()
 			if err := keystore.WriteFile(out, key); err != nil {
-				return fmt.Errorf("writing the key: %w", err)
+				return err
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
 			return stdoutError(err)

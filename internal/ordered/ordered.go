@@ -104,8 +104,10 @@ func Run[T any](workers int, items []T, s Stages[T]) error {
 // ReadFull is ReadAtLeast for the whole of buf.
 func ReadFull(src io.Reader, buf []byte) (int, error) { return ReadAtLeast(src, buf, len(buf)) }
 
-// ReadAtLeast reads into buf until it holds min bytes or src fails, and returns
-// the error of src as it came. The functions of package io turn an early
+// ReadAtLeast reads into buf until it holds min bytes or src fails. With fewer
+// than min bytes the error is that of src, as it came; with min or more it is
+// nil, and what src reported along with the last of them it will report again.
+// The functions of package io turn an early
 // io.EOF into io.ErrUnexpectedEOF, and a source that itself reports
 // io.ErrUnexpectedEOF (a truncated decompressor, say) could then pass for one
 // that ended well.
@@ -119,6 +121,9 @@ func ReadAtLeast(src io.Reader, buf []byte, min int) (n int, err error) {
 		} else if idle++; idle == 100 && err == nil {
 			err = io.ErrNoProgress
 		}
+	}
+	if n >= min {
+		err = nil
 	}
 	return n, err
 }

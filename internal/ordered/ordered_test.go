@@ -105,6 +105,7 @@ func TestReadFullKeepsTheSourcesError(t *testing.T) {
 	}{
 		"full":              {strings.NewReader("abcdef"), 4, nil},
 		"short":             {strings.NewReader("ab"), 2, io.EOF},
+		"full, with EOF":    {iotest.DataErrReader(strings.NewReader("abcd")), 4, nil},
 		"byte by byte":      {iotest.OneByteReader(strings.NewReader("abcdef")), 4, nil},
 		"broken compressor": {io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(io.ErrUnexpectedEOF)), 2, io.ErrUnexpectedEOF},
 		"stuck":             {stuck{}, 0, io.ErrNoProgress},

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/durable"
 )
 
 // TestEveryFailure lets each call that Create, Write and Commit make fail in
@@ -80,7 +82,7 @@ func failAt(t *testing.T, point int, opts Options, stale, link bool) (failed boo
 	real := sys
 	defer func() { sys = real }()
 	if link {
-		sys.renameNew = linkNew
+		sys.renameNew = durable.LinkNew
 	}
 	sys.everyCall(func(name string) error {
 		count++

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/durable"
 )
 
 func TestSave(t *testing.T) {
@@ -50,7 +52,7 @@ func TestSaveEmpty(t *testing.T) {
 
 // A linked file system is what NFS and every system but Linux get.
 func TestSaveByLink(t *testing.T) {
-	withSys(t, func(s *system) { s.renameNew = linkNew })
+	withSys(t, func(s *system) { s.renameNew = durable.LinkNew })
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.enc")
 	if _, err := save(path, content, Options{Sidecar: true}); err != nil {
@@ -58,24 +60,6 @@ func TestSaveByLink(t *testing.T) {
 	}
 	checkBackup(t, path, content)
 	wantFiles(t, dir, "x.enc", "x.enc.sha256")
-}
-
-func TestLinkNew(t *testing.T) {
-	dir := t.TempDir()
-	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	writeFile(t, from, "new")
-	writeFile(t, to, "old")
-	if err := linkNew(from, to); !errors.Is(err, os.ErrExist) {
-		t.Errorf("onto a file: error %v, want ErrExist", err)
-	}
-	wantFiles(t, dir, "from", "to")
-	if err := linkNew(from, filepath.Join(dir, "third")); err != nil {
-		t.Error(err)
-	}
-	wantFiles(t, dir, "third", "to")
-	if err := linkNew(from, filepath.Join(dir, "fourth")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("of nothing: error %v, want ErrNotExist", err)
-	}
 }
 
 func TestModeIgnoresUmask(t *testing.T) {
@@ -296,7 +280,7 @@ func TestCreateUnique(t *testing.T) {
 func TestRace(t *testing.T) {
 	for round := range 20 {
 		if round == 10 { // the second half as other systems do it
-			withSys(t, func(s *system) { s.renameNew = linkNew })
+			withSys(t, func(s *system) { s.renameNew = durable.LinkNew })
 		}
 		dir := t.TempDir()
 		path := filepath.Join(dir, "x.enc")

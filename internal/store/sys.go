@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/durable"
 )
 
 // sys holds every call that changes a folder or makes a change durable, so that
@@ -16,10 +18,10 @@ var sys = system{
 	chmod:     (*os.File).Chmod,
 	write:     (*os.File).Write,
 	sync:      (*os.File).Sync,
-	renameNew: renameNew,
+	renameNew: durable.RenameNew,
 	rename:    os.Rename,
 	remove:    remove,
-	syncDir:   SyncDir,
+	syncDir:   durable.SyncDir,
 }
 
 type system struct {
@@ -59,34 +61,4 @@ func unlink(path string) error {
 			return err
 		}
 	}
-}
-
-// linkNew renames without replacing where the system has no call for it: link
-// never replaces. Between its two steps the file stands under both names, which
-// a crash turns into a stale temporary file and no harm.
-func linkNew(from, to string) error {
-	if err := os.Link(from, to); err != nil {
-		return err
-	}
-	if err := remove(from); err != nil {
-		_ = remove(to)
-		return err
-	}
-	return nil
-}
-
-// SyncDir makes what happened to the names in dir durable. File systems that
-// cannot sync a folder keep their names in order by themselves, so their refusal
-// is no error.
-func SyncDir(dir string) error {
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	err = folder.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil
-	}
-	return err
 }

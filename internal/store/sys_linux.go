@@ -1,24 +1,10 @@
 package store
 
 import (
-	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
 )
-
-// renameNew renames from to to unless to exists.
-func renameNew(from, to string) error {
-	var err error = unix.EINTR
-	for err == unix.EINTR {
-		err = unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	}
-	// An old kernel, or a file system such as NFS that has no such rename.
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
-		return linkNew(from, to)
-	}
-	return err
-}
 
 // writeBackStep is how much is written before the kernel is asked to start
 // bringing it to disk.

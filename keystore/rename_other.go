@@ -1,5 +1,0 @@
-//go:build !linux
-
-package keystore
-
-func renameNew(temp, path string) error { return linkNew(temp, path) }
