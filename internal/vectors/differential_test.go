@@ -81,8 +81,10 @@ func TestRandomBackups(t *testing.T) {
 		change(5, text, end-106) // padding
 		change(20, end-106, end) // auth and the end
 		change(10, end, end+headSize)
-		change(1, end+headSize, len(c.File)) // finding out why a chunk fails takes a while
-		c.Changes = append(c.Changes, edit{At: r.IntN(len(c.File))})
+		if i%3 == 0 { // finding out why a chunk fails takes a while
+			change(1, end+headSize, len(c.File))
+			c.Changes = append(c.Changes, edit{At: r.IntN(len(c.File))})
+		}
 		script.agree(t, c)
 	}
 }

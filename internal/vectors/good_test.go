@@ -57,6 +57,9 @@ func goodOnes() []recipe {
 		{name: "kind-unknown", expect: opens, comment: "a kind of 32 characters that no reader knows", make: set("kind", "a-kind-of-backup-from-the-future")},
 		{name: "created-leap-day", expect: opens, comment: "29 February 2028", make: set("created", "2028-02-29T23:59:59Z")},
 
+		{name: "created-year-0000", expect: opens, comment: "the earliest time, in a leap year", make: set("created", "0000-02-29T00:00:00Z")},
+		{name: "created-year-9999", expect: opens, comment: "the latest time", make: set("created", "9999-12-31T23:59:59Z")},
+
 		{name: "detached", expect: opens, comment: "the embedded slot is torn and the detached envelope is whole", make: nil, spoil: func(s *sealed) {
 			s.detached = s.envelope
 			s.edit(s.slots[0], spoilt(s.slots[0]))

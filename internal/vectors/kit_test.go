@@ -25,6 +25,7 @@ const (
 	sealedChunkSize = chunkSize + tagSize
 	headSize        = 24 + 32
 	sealingDots     = 512
+	infoPrefix      = "c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
 )
 
 // key is a key-encryption key. The three of the vectors are easy to type.
@@ -45,10 +46,12 @@ func counting(from byte) key {
 }
 
 // id is the public name of a key.
-func (k key) id() string {
+func (k key) id() string { return hex.EncodeToString(hmacID(k)[:8]) }
+
+func hmacID(k key) []byte {
 	mac := hmac.New(sha256.New, k)
 	mac.Write([]byte("takumi-backup/v1 key id"))
-	return hex.EncodeToString(mac.Sum(nil)[:8])
+	return mac.Sum(nil)
 }
 
 // random stands in for a random generator: the same seed and use give the same
@@ -67,7 +70,7 @@ type message struct {
 }
 
 func newMessage(key, context, salt []byte) *message {
-	info := "c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00" + string(salt) + string(context)
+	info := infoPrefix + string(salt) + string(context)
 	okm := must(hkdf.Expand(sha512.New, key, info, 32+12+32))
 	return &message{must(cipher.NewGCM(must(aes.NewCipher(okm[:32])))), okm[32:44], salt, okm, okm[44:]}
 }

@@ -19,6 +19,9 @@ const (
 	unpack    = "unpack"
 )
 
+// exitCodes are those of the program and of scripts/recover.py.
+var exitCodes = map[string]int{opens: 0, newer: 1, wrongKey: 4, notSealed: 5, malformed: 5, truncated: 5, damaged: 5, altered: 5, trailing: 5, unpack: 5}
+
 // recipe says how a vector is made, and what must come of it.
 type recipe struct {
 	name, expect, comment string
