@@ -24,6 +24,7 @@ type bench struct {
 	builds  []build
 	ages    map[string]string // every age that is there, by version
 	found   map[string]string // programs looked up already
+	missed  map[string]bool   // programs whose lack was told
 
 	key                       string // the key file of takumi-backup
 	ageRecipient, ageIdentity string
@@ -54,7 +55,7 @@ func (b *bench) output(argv ...string) (string, error) {
 
 // setUp makes the folders, keys and programs that measuring needs.
 func (b *bench) setUp() error {
-	b.found = make(map[string]string)
+	b.found, b.missed = make(map[string]string), make(map[string]bool)
 	for _, dir := range []string{b.cache, filepath.Join(b.cache, "bin")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -118,7 +119,7 @@ func (b *bench) buildOurs() error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building takumi-backup: %w\n%s", err, out)
 	}
-	b.builds = append([]build{{"takumi-backup", path}}, b.builds...)
+	b.builds = append([]build{{programName, path}}, b.builds...)
 	return nil
 }
 

@@ -47,6 +47,8 @@ type sample struct {
 	// Memory is the sum over the processes of the most that each had resident,
 	// in bytes.
 	Memory int64 `json:"memory"`
+	// Largest is the largest of these.
+	Largest int64 `json:"largest"`
 	// Values holds what a task measures besides.
 	Values map[string]float64 `json:"values,omitempty"`
 }
@@ -187,6 +189,7 @@ func (w work) pipelines() (sample, error) {
 			total.Seconds = max(total.Seconds, s.Seconds)
 			total.CPU += s.CPU
 			total.Memory += s.Memory
+			total.Largest = max(total.Largest, s.Largest)
 		})
 	}
 	wg.Wait()
@@ -279,7 +282,9 @@ func (w work) pipeline(number string, start time.Time) (s sample, err error) {
 func (s *sample) add(p *os.ProcessState) {
 	s.CPU += (p.UserTime() + p.SystemTime()).Seconds()
 	if usage, ok := p.SysUsage().(*syscall.Rusage); ok {
-		s.Memory += usage.Maxrss << 10 // Linux counts in KiB
+		resident := usage.Maxrss << 10 // Linux counts in KiB
+		s.Memory += resident
+		s.Largest = max(s.Largest, resident)
 	}
 }
 
