@@ -36,6 +36,7 @@ func sealHere(t *testing.T, r *rand.ChaCha8, label envelope.Label, codec pack.Co
 // of a small backup, changed in three ways, and on every length it can be cut
 // to.
 func TestEveryChange(t *testing.T) {
+	t.Parallel()
 	script := startRecoverer(t)
 	r := rand.NewChaCha8([32]byte{1})
 	label := envelope.Label{Created: time.Now(), Kind: "uploads", Name: "アップロード.tar"}
@@ -54,6 +55,7 @@ func TestEveryChange(t *testing.T) {
 // differ in, opens them with both implementations, and changes bytes in places
 // and to values that are drawn anew in every run.
 func TestRandomBackups(t *testing.T) {
+	t.Parallel()
 	script := startRecoverer(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -27,6 +27,9 @@ func goodOnes() []recipe {
 		{name: "slot-twice", expect: opens, comment: "two slots for one key; the first is spoilt, under an auth line that covers it, and the second opens", make: func(f *file) {
 			f.slots = append([]string{spoilt(f.slots[0])}, f.slots...)
 		}},
+		{name: "slot-under-another-id", expect: opens, comment: "two slots for one key, under an auth line that covers them; the first bears another key's id, so the second is tried before it", make: func(f *file) {
+			f.slots = append([]string{strings.Replace(f.slots[0], keyA.id(), keyB.id(), 1)}, f.slots...)
+		}},
 		{name: "slot-unknown", expect: opens, comment: "slots of types that no reader knows stand before and after the key's", make: func(f *file) {
 			f.slots = []string{otherSlot, f.slots[0], "slot x ~ ! ~"}
 		}},

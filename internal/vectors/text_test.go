@@ -115,8 +115,9 @@ func badEnvelopes() []recipe {
 			line := string(s.envelope[unit-4-102 : unit-4])
 			s.edit(line, "")
 		}},
-		{name: "auth-message", expect: malformed, comment: "auth seals a byte, where it must seal nothing", make: func(f *file) { f.authMessage = []byte("x") }, spoil: func(s *sealed) {
-			s.envelope = []byte(strings.Replace(string(s.envelope), "....", "", 1))
+		{name: "auth-message", expect: malformed, comment: "auth seals three bytes, where it must seal nothing", make: func(f *file) {
+			f.authMessage = []byte("xyz")
+			f.dots = padFor(f.head(), unit) - 4
 		}},
 		{name: "auth-base64", expect: malformed, comment: "a character outside base64", spoil: func(s *sealed) { s.envelope[unit-50] = '*' }},
 		{name: "after-auth", expect: malformed, comment: "a line between auth and the end", spoil: func(s *sealed) {

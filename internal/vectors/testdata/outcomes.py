@@ -13,7 +13,7 @@ recover.warn = lambda what: None
 
 
 def outcome(file, keys, detached, rescue):
-    kind, chunk, size, digest = "opens", -1, 0, hashlib.sha256()
+    kind, chunk, offset, size, digest = "opens", -1, -1, 0, hashlib.sha256()
     try:
         beside = recover.read_envelope(io.BytesIO(detached)) if detached else None
         for plain in recover.recover(io.BytesIO(file), keys, beside, rescue):
@@ -21,9 +21,11 @@ def outcome(file, keys, detached, rescue):
             digest.update(plain)
     except recover.Refused as fault:
         kind = fault.kind
-        if found := re.search(r"chunk (\d+) \(at", str(fault)):
-            chunk = int(found[1])
-    return {"class": kind, "chunk": chunk, "size": size, "sha256": digest.hexdigest()}
+        if found := re.search(r"chunk (\d+) \(at byte (\d+)\)", str(fault)):
+            chunk, offset = int(found[1]), int(found[2])
+        if found := re.search(r"ends at byte (\d+)", str(fault)):
+            offset = int(found[1])
+    return {"class": kind, "chunk": chunk, "offset": offset, "size": size, "sha256": digest.hexdigest()}
 
 
 def variant(file, change):
