@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
@@ -147,13 +148,22 @@ func verdict(err error) (code int, hint string) {
 	return exitFailed, ""
 }
 
+// likeKey matches what may be a key, in hex or base64, or most of one.
+var likeKey = regexp.MustCompile(`[0-9A-Fa-f]{48,}|[0-9A-Za-z+/_-]{43}=`)
+
 // report prints an error and its hint, and returns the exit code.
 func report(w io.Writer, err error) int {
 	code, hint := verdict(err)
 	if err == nil || errors.Is(err, errSome) {
 		return code
 	}
-	fmt.Fprintf(w, "takumi-backup: %v\n", err)
+	text := err.Error()
+	// A key that was pasted where something else belongs must not go on to a log.
+	if code == exitUsage && likeKey.MatchString(text) {
+		text = likeKey.ReplaceAllString(text, "[redacted]")
+		hint = "what was redacted looks like a key: others may have seen it by now, so make a new one"
+	}
+	fmt.Fprintf(w, "takumi-backup: %s\n", text)
 	if hint != "" {
 		fmt.Fprintf(w, "  %s\n", hint)
 	}
