@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// readOnce gives cmd a standard output of which the test reads so many bytes
+// before it goes away; none at all before cmd starts.
+func readOnce(b *sandbox, cmd *exec.Cmd, n int) *running {
+	b.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if n == 0 {
+		r.Close()
+	}
+	cmd.Stdout = w
+	run := b.start(cmd)
+	w.Close()
+	if n > 0 {
+		if _, err := io.ReadFull(r, make([]byte, n)); err != nil {
+			b.Error(err)
+		}
+		r.Close()
+	}
+	return run
+}
+
+// TestClosedOutput: a reader that has gone away is a failure, by exit code and
+// not by death, and what cannot be reported is not kept.
+func TestClosedOutput(t *testing.T) {
+	content := tooMuch()
+	for name, tc := range map[string]struct {
+		args []string
+		read int
+	}{
+		"seal, path":            {[]string{"seal"}, 0},
+		"seal, JSON":            {[]string{"seal", "--json"}, 0},
+		"seal to file, JSON":    {[]string{"seal", "--json", "-o", "y.enc"}, 0},
+		"seal to output":        {[]string{"seal", "-o", "-"}, 0},
+		"seal to output, later": {[]string{"seal", "-o", "-", "--sidecar", "y.sha256"}, 1},
+		"open":                  {[]string{"open", "x.enc"}, 0},
+		"open, later":           {[]string{"open", "x.enc"}, 1},
+		"open packed, later":    {[]string{"open", "--packed", "x.enc"}, 1},
+		"inspect":               {[]string{"inspect", "x.enc"}, 0},
+		"key id":                {[]string{"key", "id"}, 0},
+		"version":               {[]string{"version"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newSandbox(t)
+			b.seal(content, "-o", "x.enc")
+			cmd := b.program(tc.args...)
+			cmd.Stdin = bytes.NewReader(content)
+			readOnce(b, cmd, tc.read).exits(exitFailed).says("broken pipe")
+			b.holds("x.enc", "x.enc.sha256")
+		})
+	}
+}
+
+// TestUnreadOutput: the path of a backup that went to a named file is not
+// printed, so nobody has to read it.
+func TestUnreadOutput(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	cmd := b.program("seal", "-o", "x.enc")
+	cmd.Stdin = bytes.NewReader([]byte("content"))
+	readOnce(b, cmd, 0).exits(exitOK)
+	b.holds("x.enc", "x.enc.sha256")
+}
