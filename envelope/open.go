@@ -173,23 +173,30 @@ func OpenAt(src io.ReaderAt, size int64, opts Options, keys ...*kek.Key) (*Reade
 // open tries the detached envelope, then the embedded one, and reports the
 // embedded one's failure: it is the one that is always there.
 func open(embedded *Envelope, opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
-	var passedOver error
-	if d := opts.Detached; d != nil {
-		if passedOver = ErrPreamble; d.samePreamble(embedded) {
+	if opts.Detached == nil {
+		return embedded.open(opts.Rescue, keys, try)
+	}
+	passedOver := ErrPreamble
+	fits := opts.Detached.samePreamble(embedded)
+	for _, rescue := range []bool{false, opts.Rescue} { // what needs no rescue comes first
+		if fits {
 			var o Opened
-			if o, passedOver = d.open(opts, keys, try); passedOver == nil {
+			if o, passedOver = opts.Detached.open(rescue, keys, try); passedOver == nil {
 				return o, nil
 			}
 		}
+		o, err := embedded.open(rescue, keys, try)
+		o.Detached = passedOver
+		if err == nil || rescue == opts.Rescue {
+			return o, err
+		}
 	}
-	o, err := embedded.open(opts, keys, try)
-	o.Detached = passedOver
-	return o, err
+	panic("envelope: unreachable")
 }
 
 // open follows "Opening" in docs/FORMAT.md. try joins a data key with the
 // payload and returns stream.ErrCommitment when they do not fit.
-func (e *Envelope) open(opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
+func (e *Envelope) open(rescue bool, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
 	var fault error // the best explanation so far
 	for _, c := range e.candidates(keys) {
 		dataKey, err := e.unwrap(c.slot, c.key)
@@ -208,7 +215,7 @@ func (e *Envelope) open(opts Options, keys []*kek.Key, try func(dataKey, preambl
 		}
 		o := Opened{Envelope: e, KeyID: c.key.ID()}
 		if !c.named || !e.authentic(dataKey) {
-			if !opts.Rescue {
+			if !rescue {
 				return Opened{}, ErrAltered
 			}
 			o.Altered = ErrAltered

@@ -279,6 +279,20 @@ func TestErrorsOfNeighboursPassUnchanged(t *testing.T) {
 	}
 }
 
+// TestBadFrameBeforeABrokenSource: whichever is noticed first, the frame stands
+// first.
+func TestBadFrameBeforeABrokenSource(t *testing.T) {
+	bad := packed(t, pack.Options{Codec: pack.Zstd}, dump(100), true)
+	bad = bad[:len(bad)-25] // without the table
+	bad[len(bad)-1] ^= 1    // the checksum
+	for how := range unpackers {
+		src := io.MultiReader(bytes.NewReader(bad), iotest.ErrReader(errors.New("broken")))
+		if _, err := unpack(t, how, pack.Zstd, src); !errors.As(err, new(*pack.Error)) {
+			t.Errorf("%s: %v", how, err)
+		}
+	}
+}
+
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }

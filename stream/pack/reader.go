@@ -96,17 +96,15 @@ func (r *Reader) Read(p []byte) (int, error) {
 			return 0, r.err
 		}
 		ok, err := r.pieces.next(&r.current)
+		r.err = r.fault(err)
 		if ok {
 			r.pieces.finish(&r.current)
-			if r.current.err != nil {
-				err = r.current.err
-			} else {
-				r.unread = r.current.plain
+			r.unread = r.current.plain
+			if r.current.err != nil { // of a whole frame: never the source's
+				r.unread, r.err = nil, &Error{r.codec, r.current.err}
 			}
-		} else if err == nil {
-			err = io.EOF
 		}
-		if r.err = r.fault(err); r.err != nil {
+		if r.err != nil {
 			r.pieces.close()
 		}
 	}
@@ -135,8 +133,8 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 			Fill: r.pieces.next,
 			Work: r.pieces.finish,
 			Drain: func(p *piece) error {
-				if p.err != nil {
-					return r.fault(p.err)
+				if p.err != nil { // of a whole frame: never the source's
+					return &Error{r.codec, p.err}
 				}
 				n, err := dst.Write(p.plain)
 				total += int64(n)
