@@ -114,11 +114,13 @@ type sandbox struct {
 	dir string // the working directory, where the backups go
 	tmp string // TMPDIR
 	env []string
+	// patience is how long a run may take before it is taken to hang.
+	patience time.Duration
 }
 
 func newSandbox(t *testing.T) *sandbox {
 	t.Helper()
-	b := &sandbox{T: t, exe: program, dir: t.TempDir(), tmp: t.TempDir()}
+	b := &sandbox{T: t, exe: program, dir: t.TempDir(), tmp: t.TempDir(), patience: time.Minute}
 	b.env = []string{
 		"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE"), "TMPDIR=" + b.tmp,
 		"BACKUP_ENCRYPTION_KEY_FILE=" + keyFile(t, mainKey), "BACKUP_ROOT=" + b.path("store"),
@@ -129,9 +131,9 @@ func newSandbox(t *testing.T) *sandbox {
 func (b *sandbox) path(name string) string { return filepath.Join(b.dir, name) }
 
 // command returns the program, or another one, ready to start. It does not
-// outlive the test, nor a minute.
+// outlive the test, nor the patience with it.
 func (b *sandbox) command(name string, args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(b.Context(), b.patience)
 	b.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = b.dir, b.env
