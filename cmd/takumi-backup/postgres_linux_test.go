@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,28 +13,32 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/pgtest"
 )
 
-// schema is a small Takumi, with rows enough that a dump of them can be
-// stopped in the middle.
+// schema is a small Takumi, with what makes a dump hard to bring back.
 const schema = `
 CREATE TABLE profiles (id int PRIMARY KEY, wallet text UNIQUE, about jsonb);
 INSERT INTO profiles SELECT i, '0x' || md5(i::text), jsonb_build_object('n', i, 'skills', array['go', 'sql', E'tab\t"quote"\\'])
   FROM generate_series(1, 2000) i;
 CREATE TABLE endorsements (id bigserial PRIMARY KEY, profile int REFERENCES profiles, proof bytea);
-INSERT INTO endorsements (profile, proof) SELECT 1 + i % 2000, decode(repeat(md5(i::text) || md5((i * 7)::text), 8), 'hex')
-  FROM generate_series(1, 40000) i;
+INSERT INTO endorsements (profile, proof) SELECT 1 + i % 2000, decode(md5(i::text) || md5((i * 7)::text), 'hex')
+  FROM generate_series(1, 20000) i;
 CREATE VIEW busiest AS SELECT profile, count(*) FROM endorsements GROUP BY profile;
 COMMENT ON TABLE profiles IS E'as in\n--\n-- PostgreSQL database dump complete\n--\n';
 SELECT lo_from_bytea(0, convert_to(repeat('large ', 20000), 'UTF8'));
 `
 
-// database returns the cluster of this package with the schema in "takumi".
-func database(t *testing.T) *pgtest.Cluster {
+// longSchema takes pg_dump so long that it can be killed in the middle: 200 MB,
+// which the server keeps and custom format writes in a hundredth of that.
+const longSchema = `
+CREATE TABLE proofs (id int, proof text);
+INSERT INTO proofs SELECT i, repeat(md5(i::text), 2000) FROM generate_series(1, 3000) i;
+`
+
+// database returns the cluster of this package with a new database.
+func database(t *testing.T, name, schema string) *pgtest.Cluster {
 	t.Helper()
 	c := pgtest.Shared(t)
-	if c.Psql(t, "postgres", "SELECT 1 FROM pg_database WHERE datname = 'takumi'") == "" {
-		c.CreateDB(t, "takumi")
-		c.Psql(t, "takumi", schema)
-	}
+	c.CreateDB(t, name)
+	c.Psql(t, name, schema)
 	return c
 }
 
@@ -59,16 +64,20 @@ func dumpOf(t *testing.T, c *pgtest.Cluster, db string) string {
 	return regexp.MustCompile(`(?m)^\\(un)?restrict .*$`).ReplaceAllString(string(text), "")
 }
 
-// dumps are the ways in which pg_dump is asked, and what brings its output back.
+// dumps are the ways in which pg_dump is asked, and what brings its output
+// back; a database's name follows.
 var dumps = map[string]struct{ dump, restore []string }{
-	"plain":  {[]string{"pg_dump", "takumi"}, []string{"psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-d"}},
-	"custom": {[]string{"pg_dump", "-Fc", "takumi"}, []string{"pg_restore", "--exit-on-error", "--single-transaction", "-d"}},
+	"plain":  {[]string{"pg_dump", "-Fp"}, []string{"psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction"}},
+	"custom": {[]string{"pg_dump", "-Fc"}, []string{"pg_restore", "--exit-on-error", "--single-transaction", "-d"}},
 }
+
+// on completes a command by the name of a database.
+func on(words []string, db string) []string { return append(slices.Clone(words), db) }
 
 // TestPostgreSQL: what is dumped, sealed, opened and restored is the same
 // database.
 func TestPostgreSQL(t *testing.T) {
-	c := database(t)
+	c := database(t, "takumi", schema)
 	want := dumpOf(t, c, "takumi")
 	for format, d := range dumps {
 		for _, way := range []string{"piped", "as command"} {
@@ -76,22 +85,22 @@ func TestPostgreSQL(t *testing.T) {
 				t.Parallel()
 				b := withCluster(t, c)
 				var seal *running
+				argv := on(d.dump, "takumi")
 				if way == "piped" {
-					dump, err := c.Command(d.dump[0], d.dump[1:]...).Output()
+					dump, err := c.Command(argv[0], argv[1:]...).Output()
 					if err != nil {
 						t.Fatal(err)
 					}
 					seal = b.run(exitOK, bytes.NewReader(dump), "seal")
 				} else {
-					seal = b.run(exitOK, nil, append([]string{"seal", "--"}, d.dump...)...)
+					seal = b.run(exitOK, nil, append([]string{"seal", "--"}, argv...)...)
 				}
 				path := strings.TrimSpace(seal.stdout.String())
 				if !strings.HasPrefix(path, b.path("store/database/takumi_db_")) {
 					t.Errorf("the backup went to %s", path)
 				}
 
-				db := "restored_" + strings.NewReplacer("/", "_", " ", "_").Replace(t.Name())
-				db = strings.ToLower(db)
+				db := format + " " + way
 				c.CreateDB(t, db)
 				r, w, err := os.Pipe()
 				if err != nil {
@@ -101,7 +110,7 @@ func TestPostgreSQL(t *testing.T) {
 				open.Stdout = w
 				opening := b.start(open)
 				w.Close()
-				restore := c.Command(d.restore[0], append(d.restore[1:], db)...)
+				restore := c.Command(d.restore[0], on(d.restore[1:], db)...)
 				restore.Stdin = r
 				out, err := restore.CombinedOutput()
 				r.Close()
@@ -120,7 +129,7 @@ func TestPostgreSQL(t *testing.T) {
 // TestKilledDump: kill -9 of pg_dump in the middle, which a pipe hides from
 // everybody, and the machine's memory killer does at night.
 func TestKilledDump(t *testing.T) {
-	c := database(t)
+	c := database(t, "long", longSchema)
 	for format, d := range dumps {
 		for _, way := range []string{"piped", "as command"} {
 			t.Run(format+" "+way, func(t *testing.T) {
@@ -131,9 +140,9 @@ func TestKilledDump(t *testing.T) {
 
 				var seal *running
 				if way == "piped" {
-					seal = sealHalf(b, c, d.dump)
+					seal = sealHalf(b, c, on(d.dump, "long"))
 				} else {
-					seal = killHalfWay(b, d.dump)
+					seal = killHalfWay(b, on(d.dump, "long"))
 				}
 				seal.exits(exitSource).says("nothing was kept")
 				if seal.stdout.Len() != 0 {

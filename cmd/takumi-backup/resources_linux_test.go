@@ -7,30 +7,34 @@ import (
 	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// piece is 4 MiB, half of which packs well and half not at all.
-var piece = func() []byte {
+const pieceSize = 4 << 20
+
+// piece returns pieceSize bytes, half of which pack well and half not at all.
+// It makes them once, and only when asked: this binary is the program too.
+var piece = sync.OnceValue(func() []byte {
 	random := rand.NewChaCha8([32]byte{})
 	var b bytes.Buffer
-	for row := 0; b.Len() < 4<<20; {
+	for row := 0; b.Len() < pieceSize; {
 		for range 500 {
 			fmt.Fprintf(&b, "%d\tuser%d@example.org\t2026-11-23 02:00:00\t%d\tendorsed\n", row, row*7919%100000, row%13)
 			row++
 		}
 		io.CopyN(&b, random, 32<<10)
 	}
-	return b.Bytes()[:4<<20]
-}()
+	return b.Bytes()[:pieceSize]
+})
 
 // pieces is how much is sealed and opened where the amount should not matter.
 func pieces() int {
 	if os.Getenv("TAKUMI_TEST_LONG") != "" {
-		return 4 << 30 / len(piece)
+		return 4 << 30 / pieceSize
 	}
-	return 256 << 20 / len(piece)
+	return 256 << 20 / pieceSize
 }
 
 // measured is a sandbox for the program as users have it, on two cores.
@@ -46,7 +50,7 @@ func measured(t *testing.T) *sandbox {
 func feed(t *testing.T, w io.Writer, n int) {
 	t.Helper()
 	for range n {
-		if _, err := w.Write(piece); err != nil {
+		if _, err := w.Write(piece()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,9 +125,9 @@ func TestMemory(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	got := make([]byte, len(piece))
+	got := make([]byte, pieceSize)
 	for i := range n {
-		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, piece) {
+		if _, err := io.ReadFull(r, got); err != nil || !bytes.Equal(got, piece()) {
 			t.Fatalf("piece %d is not what was sealed (%v)", i, err)
 		}
 	}
@@ -140,7 +144,7 @@ func TestFirstByte(t *testing.T) {
 	cmd := b.program("seal", "-o", "x.enc")
 	w := heldPipe(t, cmd)
 	seal := b.start(cmd)
-	feed(t, w, 256<<20/len(piece))
+	feed(t, w, 256<<20/pieceSize)
 	w.Close()
 	seal.exits(exitOK)
 
