@@ -131,6 +131,9 @@ func (s *sealCommand) check(cmd *cobra.Command, args []string) error {
 	if s.sidecar != "" && s.out != "-" {
 		return usagef("--sidecar goes with -o -; a file gets its sidecar without being asked")
 	}
+	if strings.ContainsAny(s.sidecar, "\\\r\n") {
+		return usagef("--sidecar is %q: a sidecar cannot name a file with a backslash or a line break", s.sidecar)
+	}
 	if cmd.Flags().Changed("kind") {
 		if err := envelope.CheckKind(s.kind); err != nil {
 			return usagef("--kind: %w", err)
@@ -148,6 +151,9 @@ func (s *sealCommand) check(cmd *cobra.Command, args []string) error {
 	}
 	if s.out == "-" && isTerminal(os.Stdout) {
 		return usagef("standard output is a terminal: sealed bytes are not for reading")
+	}
+	if s.out == "-" && isNowhere(os.Stdout) {
+		return stdoutError(errors.New("it is closed"))
 	}
 	if len(args) == 0 && isTerminal(os.Stdin) {
 		return usagef("standard input is a terminal: pipe something in, or name a command behind --")
