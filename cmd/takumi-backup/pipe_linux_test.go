@@ -63,6 +63,15 @@ func TestClosedOutput(t *testing.T) {
 	}
 }
 
+// TestNoOutput: without a standard output the runtime supplies one that takes
+// everything, and a backup would vanish in it unnoticed.
+func TestNoOutput(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	b.start(b.command("sh", "-c", "exec takumi-backup seal -o - -- echo content >&-")).exits(exitFailed).says("writing standard output: it is closed")
+	b.start(b.command("sh", "-c", "exec takumi-backup seal -o - -- echo content >/dev/null")).exits(exitOK)
+}
+
 // TestUnreadOutput: the path of a backup that went to a named file is not
 // printed, so nobody has to read it.
 func TestUnreadOutput(t *testing.T) {

@@ -37,9 +37,16 @@ INSERT INTO proofs SELECT i, repeat(md5(i::text), 2000) FROM generate_series(1, 
 func database(t *testing.T, name, schema string) *pgtest.Cluster {
 	t.Helper()
 	c := pgtest.Shared(t)
-	c.CreateDB(t, name)
+	createDB(t, c, name)
 	c.Psql(t, name, schema)
 	return c
+}
+
+// createDB makes an empty database also where -count had made it before.
+func createDB(t *testing.T, c *pgtest.Cluster, name string) {
+	t.Helper()
+	c.Psql(t, "postgres", `DROP DATABASE IF EXISTS "`+name+`"`)
+	c.CreateDB(t, name)
 }
 
 // withCluster lets COMMAND find the cluster, and PostgreSQL's programs.
@@ -101,7 +108,7 @@ func TestPostgreSQL(t *testing.T) {
 				}
 
 				db := format + " " + way
-				c.CreateDB(t, db)
+				createDB(t, c, db)
 				r, w, err := os.Pipe()
 				if err != nil {
 					t.Fatal(err)
@@ -145,6 +152,9 @@ func TestKilledDump(t *testing.T) {
 					seal = killHalfWay(b, on(d.dump, "long"))
 				}
 				seal.exits(exitSource).says("nothing was kept")
+				if way == "as command" {
+					seal.says("was killed by signal 9")
+				}
 				if seal.stdout.Len() != 0 {
 					t.Errorf("seal printed %q", seal.stdout.String())
 				}

@@ -128,6 +128,24 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestStubbornCommand: a command that will not end when it is asked to is
+// ended, after five seconds.
+func TestStubbornCommand(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	pid := b.tmp + "/pid"
+	seal := b.start(b.program("seal", "-o", "x.enc", "--", "sh", "-c",
+		"trap '' TERM; echo $$ >"+pid+"; while :; do head -c 1000 /dev/zero; sleep 0.1; done"))
+	child := readPID(t, pid)
+	os.Remove(pid)
+	seal.Process.Signal(syscall.SIGTERM)
+	seal.exits(exitSignal)
+	if !isGone(child) {
+		t.Error("the command runs on")
+	}
+	b.holds()
+}
+
 // TestStopOpen: no half of a file either.
 func TestStopOpen(t *testing.T) {
 	t.Parallel()
