@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -182,6 +183,17 @@ func TestRandomBlocksAreStored(t *testing.T) {
 	for _, codec := range []pack.Codec{pack.Gzip, pack.Zstd} {
 		if out := packed(t, pack.Options{Codec: codec}, plain, true); len(out) > len(plain)+len(plain)/1000 {
 			t.Errorf("%s makes %d bytes of %d random ones", codec, len(out), len(plain))
+		}
+	}
+}
+
+// TestHexShrinks: random bytes in hex, as pg_dump writes bytea, have no repeats
+// but only 4 bits in a digit.
+func TestHexShrinks(t *testing.T) {
+	plain := hex.AppendEncode(nil, random(1<<20))
+	for _, level := range []pack.Level{pack.Fastest, pack.Default} {
+		if out := packed(t, pack.Options{Codec: pack.Zstd, Level: level}, plain, true); len(out) > len(plain)*6/10 {
+			t.Errorf("%s: %d of %d bytes", level, len(out), len(plain))
 		}
 	}
 }

@@ -161,6 +161,9 @@ func newZstdEncoder(o Options) (encoder, error) {
 		zstd.WithWindowSize(windowFor(o.BlockSize)),
 		zstd.WithSingleSegment(true), // the header then always has the content size
 		zstd.WithEncoderCRC(true),
+		// Text without repeats, such as hex, still has half its size to lose.
+		// By itself the library stores a block in which it finds no match.
+		zstd.WithAllLitEntropyCompression(true),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("setting up zstd: %w", err)
