@@ -62,6 +62,7 @@ func parseFlags(b *bench) (options, error) {
 	flag.Var(&o.largest, "largest", "largest input of the part growth")
 	flag.Var(&o.huge, "huge", "size of the sparse backup of the part access")
 	flag.StringVar(&b.cache, "cache", filepath.Join(cache, "takumi-backup-bench"), "folder for corpora, programs and what is measured, on the disk to be measured")
+	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of the last run of each task in process to this folder")
 	flag.StringVar(&o.machine, "machine", "", "name of the machine in the results (default: processor and cores)")
 	flag.StringVar(&o.results, "results", "", "also write the results to this folder, as MACHINE.json")
 	flag.StringVar(&o.docs, "docs", "", "also bring BENCHMARKS.md and its charts in this folder up to date")
@@ -78,6 +79,11 @@ func parseFlags(b *bench) (options, error) {
 	flag.Parse()
 	if b.cache, err = filepath.Abs(b.cache); err != nil {
 		return o, err
+	}
+	if b.profiles != "" {
+		if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+			return o, err
+		}
 	}
 	if flag.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flag.Arg(0))

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 )
 
@@ -112,6 +113,9 @@ func (b *bench) measure(blocks []block, n int, match *regexp.Regexp) ([]*measure
 			}
 			if byKey[j.key] != nil {
 				return nil, fmt.Errorf("two jobs are called %s", j.key)
+			}
+			if j.work.Task != nil && b.profiles != "" {
+				j.work.Task.Profile = filepath.Join(b.profiles, slug(j.key.String())+".pprof")
 			}
 			m := &measurement{key: j.key, Shape: j.shape, Command: b.tidy(j.work.String()), Bytes: j.bytes}
 			byKey[j.key] = m

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,8 @@ type task struct {
 	Many  bool   `json:",omitempty"` // on all cores at once
 	Count int    `json:",omitempty"`
 	Size  int64  `json:",omitempty"`
+	// Profile is where a CPU profile of the task is written to.
+	Profile string `json:",omitempty"`
 }
 
 func (t *task) String() string {
@@ -97,6 +100,17 @@ func (t *task) measure() (sample, error) {
 	f, known := tasks[t.Kind]
 	if !known {
 		return sample{}, fmt.Errorf("unknown task %q", t.Kind)
+	}
+	if t.Profile != "" {
+		out, err := os.Create(t.Profile)
+		if err != nil {
+			return sample{}, err
+		}
+		defer out.Close()
+		if err := pprof.StartCPUProfile(out); err != nil {
+			return sample{}, err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	var c clock
 	if err := f(t, &c); err != nil {

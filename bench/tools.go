@@ -18,13 +18,14 @@ type build struct{ name, path string }
 
 // bench is what all measurements share.
 type bench struct {
-	cache   string // corpora and built programs; kept
-	scratch string // what is being measured; removed in the end
-	env     []string
-	builds  []build
-	ages    map[string]string // every age that is there, by version
-	found   map[string]string // programs looked up already
-	missed  map[string]bool   // programs whose lack was told
+	cache    string // corpora and built programs; kept
+	scratch  string // what is being measured; removed in the end
+	env      []string
+	profiles string // folder for profiles of what runs in process, or ""
+	builds   []build
+	ages     map[string]string // every age that is there, by version
+	found    map[string]string // programs looked up already
+	missed   map[string]bool   // programs whose lack was told
 
 	key                       string // the key file of takumi-backup
 	ageRecipient, ageIdentity string
