@@ -37,7 +37,7 @@ func (c *chart) empty() bool { return c == nil || len(c.bars) == 0 && len(c.tick
 const (
 	chartWidth = 760
 	rowHeight  = 26
-	labelWidth = 230
+	labelWidth = 250
 	valueWidth = 60
 	topHeight  = 34
 )
@@ -50,6 +50,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .faint { fill: #59636e }
 .ours { fill: #0969da; stroke: #0969da }
 .other { fill: #a6b0bb; stroke: #a6b0bb }
+.second { fill: #bc4c00; stroke: #bc4c00 }
 .grid { stroke: #d1d9e0; stroke-width: 1 }
 .line { fill: none; stroke-width: 2 }
 @media (prefers-color-scheme: dark) {
@@ -57,6 +58,7 @@ text { fill: #e6edf3 }
 .faint { fill: #9198a1 }
 .ours { fill: #4493f8; stroke: #4493f8 }
 .other { fill: #59636e; stroke: #59636e }
+.second { fill: #db6d28; stroke: #db6d28 }
 .grid { stroke: #3d444d }
 .line { fill: none }
 }
@@ -99,7 +101,7 @@ func (c *chart) drawBars(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, labelWidth-8, y+16, html.EscapeString(r.label))
 		fmt.Fprintf(b, `<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>`, class, labelWidth, y+3, width, rowHeight-8)
-		fmt.Fprintf(b, `<text class="faint" x="%.1f" y="%d">%.4g</text>`+"\n", labelWidth+width+6, y+16, math.Round(r.value))
+		fmt.Fprintf(b, `<text class="faint" x="%.1f" y="%d">%.0f</text>`+"\n", labelWidth+width+6, y+16, r.value)
 	}
 }
 
@@ -127,7 +129,7 @@ func (c *chart) drawLines(b *strings.Builder, height int) {
 		if len(l.values) == 0 {
 			continue
 		}
-		class := "other"
+		class := "second"
 		if i == 0 {
 			class = "ours"
 		}

@@ -218,38 +218,33 @@ func (t *task) pack(c *clock) error {
 	if err != nil {
 		return err
 	}
-	packed, err := t.packAll(blocks)
-	if err != nil {
-		return err
-	}
+	out := &countingWriter{w: io.Discard}
+	plain := int64(0)
 	c.start()
-	n := int64(0)
 	for time.Since(c.began) < limitTime {
-		if packed, err = t.packAll(blocks); err != nil {
+		if err := t.packAll(out, blocks); err != nil {
 			return err
 		}
-		n += int64(len(blocks)) * pack.DefaultBlockSize
+		plain += int64(len(blocks)) * pack.DefaultBlockSize
 	}
 	c.stop()
-	c.setSpeed(n)
-	c.set("ratio", float64(len(blocks)*pack.DefaultBlockSize)/float64(len(packed)))
+	c.setSpeed(plain)
+	c.set("ratio", float64(plain)/float64(out.n))
 	return nil
 }
 
 // packAll packs on this goroutine alone.
-func (t *task) packAll(blocks [][]byte) ([]byte, error) {
-	var out bytes.Buffer
-	out.Grow(len(blocks) * pack.DefaultBlockSize)
-	w, err := pack.NewWriter(&out, pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)})
+func (t *task) packAll(out io.Writer, blocks [][]byte) error {
+	w, err := pack.NewWriter(out, pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, b := range blocks {
 		if _, err := w.Write(b); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return out.Bytes(), w.Close()
+	return w.Close()
 }
 
 // unpack unpacks what pack makes of blocks of File, a frame at a time.
@@ -260,11 +255,11 @@ func (t *task) unpack(c *clock) error {
 	}
 	var frames [][]byte
 	for _, b := range blocks {
-		frame, err := t.packAll([][]byte{b})
-		if err != nil {
+		var frame bytes.Buffer
+		if err := t.packAll(&frame, [][]byte{b}); err != nil {
 			return err
 		}
-		frames = append(frames, frame)
+		frames = append(frames, frame.Bytes())
 	}
 	one, err := t.unpacker()
 	if err != nil {

@@ -91,7 +91,7 @@ func (r *results) peerSections() (all []section) {
 
 func (r *results) workSections() []section {
 	g := grid{title: "Our own work against its limit", left: 3, head: append(append([]string{"", "how", "corpus"}, figureHead...), "size ratio", "limit", "of the limit")}
-	c := &chart{title: "Speed, and the limit of this machine", unit: "MB/s", file: "work"}
+	c := &chart{title: "How much of this machine's limit is reached", unit: "%", file: "work"}
 	var sums []string
 	for _, op := range []string{"seal", "open", "verify"} {
 		for _, m := range r.of("work", op) {
@@ -104,7 +104,7 @@ func (r *results) workSections() []section {
 			}
 			g.add(append(append([]string{op, m.Name, m.Corpus}, m.figures()...), ratioText(m), limit, part)...)
 			if ok && strings.HasPrefix(m.Name, "file to") {
-				c.bars = append(c.bars, bar{op + " " + m.Corpus + ", " + m.Name, m.speed(), true}, bar{"limit", b.speed, false})
+				c.bars = append(c.bars, bar{op + " " + m.Corpus + ", " + m.Name, 100 * m.speed() / b.speed, op == "seal"})
 			}
 		}
 	}
