@@ -43,6 +43,7 @@ type options struct {
 	size    size // of the corpora
 	largest size // of the growth
 	huge    size // of the sparse backup
+	fill    bool
 	machine string
 	results string // folder
 	docs    string // folder
@@ -62,6 +63,7 @@ func parseFlags(b *bench) (options, error) {
 	flag.Var(&o.largest, "largest", "largest input of the part growth")
 	flag.Var(&o.huge, "huge", "size of the sparse backup of the part access")
 	flag.StringVar(&b.cache, "cache", filepath.Join(cache, "takumi-backup-bench"), "folder for corpora, programs and what is measured, on the disk to be measured")
+	flag.BoolVar(&o.fill, "fill", false, "fill the page cache first: steadier figures in a virtual machine that gives free memory back to its host")
 	flag.StringVar(&b.profiles, "profiles", "", "write a CPU profile of the last run of each task in process to this folder")
 	flag.StringVar(&o.machine, "machine", "", "name of the machine in the results (default: processor and cores)")
 	flag.StringVar(&o.results, "results", "", "also write the results to this folder, as MACHINE.json")
@@ -154,6 +156,11 @@ func (b *bench) measureAll(o options) (*results, error) {
 	inputs, err := b.inputs(o)
 	if err != nil {
 		return nil, err
+	}
+	if o.fill {
+		if err := b.fillPageCache(); err != nil {
+			return nil, fmt.Errorf("filling the page cache: %w", err)
+		}
 	}
 	if err := b.fasterAge(inputs["plain"], min(3, o.rounds)); err != nil {
 		return nil, err
