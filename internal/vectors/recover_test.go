@@ -69,7 +69,7 @@ type recoverer struct {
 
 func startRecoverer(t *testing.T) *recoverer {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), python(t), "testdata/outcomes.py", recoverScript)
+	cmd := exec.CommandContext(t.Context(), python(t), "-B", "testdata/outcomes.py", recoverScript)
 	cmd.Stderr = t.Output()
 	in, err := cmd.StdinPipe()
 	if err != nil {
