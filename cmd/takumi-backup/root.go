@@ -33,6 +33,8 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.Version = buildInfo() // --version, for who looks for it there
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newSeal(), newOpen(), newInspect(), newKey(), newVersion(), newMan())
 	return root
