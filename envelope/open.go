@@ -34,6 +34,7 @@ type WrongKeyError struct {
 	Other   []string // types of slots that this version cannot open
 }
 
+// Error names the ids that were wanted and those that were offered.
 func (e *WrongKeyError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "wrong key: the backup wants %s, offered %s", idList(e.Wanted), idList(e.Offered))

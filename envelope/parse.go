@@ -23,6 +23,7 @@ var (
 // VersionError says that another, newer version of the format made the file.
 type VersionError struct{ Version string }
 
+// Error names the version.
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("made by a newer version: the format is version %s, this program reads version 1", e.Version)
 }
@@ -33,6 +34,7 @@ type SyntaxError struct {
 	Reason string
 }
 
+// Error names the line.
 func (e *SyntaxError) Error() string {
 	if e.Line == 0 {
 		return "malformed envelope: " + e.Reason

@@ -32,6 +32,7 @@ type Error struct {
 	Err    error  // the cause; may be nil
 }
 
+// Error names the source, what is wrong and what to do about it.
 func (e *Error) Error() string {
 	s := "key " + e.URI + ": " + e.Reason
 	if e.Fix != "" {

@@ -87,6 +87,7 @@ type ChunkError struct {
 	Last bool
 }
 
+// Error names the chunk and where it stands.
 func (e *ChunkError) Error() string {
 	if e.Last {
 		return fmt.Sprintf("chunk %d (the last, at byte %d) does not verify: it is damaged or cut short", e.Index, e.Offset)
@@ -100,6 +101,7 @@ type TrailingError struct {
 	Offset int64 // of the first byte after the message
 }
 
+// Error names where the foreign bytes begin.
 func (e *TrailingError) Error() string {
 	return fmt.Sprintf("foreign bytes follow the end of the sealed data (at byte %d)", e.Offset)
 }

@@ -135,6 +135,7 @@ type Error struct {
 	Err   error
 }
 
+// Error names the codec and says what the decoder said.
 func (e *Error) Error() string { return fmt.Sprintf("unpacking %s: %v", e.Codec, e.Err) }
 
 // Unwrap returns the decoder's error.
