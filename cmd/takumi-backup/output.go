@@ -20,15 +20,12 @@ func stdoutError(err error) error {
 }
 
 // stdout is standard output as a sink.
-type stdout struct{ *os.File }
+type stdout struct{ file *os.File }
 
 func (s stdout) Write(p []byte) (int, error) {
-	n, err := s.File.Write(p)
+	n, err := s.file.Write(p)
 	return n, stdoutError(err)
 }
-
-// ReadFrom hides that of os.File.
-func (s stdout) ReadFrom(r io.Reader) (int64, error) { return io.Copy(struct{ io.Writer }{s}, r) }
 
 // checkStdout fails when nobody reads standard output any more. A backup whose
 // path cannot be told is better not made than made unnoticed, with an exit

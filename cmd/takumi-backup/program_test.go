@@ -47,7 +47,7 @@ func integration() bool { return os.Getenv(pgtest.Switch) == "1" }
 func needIntegration(t *testing.T) {
 	t.Helper()
 	if !integration() {
-		t.Skipf("set %s=1 to run this test", pgtest.Switch)
+		t.Skipf("set %s=1, as scripts/test does, to run this test", pgtest.Switch)
 	}
 	if os.Geteuid() != 0 {
 		t.Fatal("this test mounts file systems or looks into other processes: run it as root")

@@ -254,8 +254,13 @@ func TestStubbornCommand(t *testing.T) {
 // A pipeline goes down as a whole, also the part that ignores the signal while
 // its shell does not.
 func TestStopGroup(t *testing.T) {
-	if hasTerminal() {
-		t.Skip("with a terminal the child stays in this process group: run it under setsid")
+	if hasTerminal() { // then the child would stay in this process group: once more, in a session without one
+		again := exec.Command("/proc/self/exe", "-test.run=^TestStopGroup$")
+		again.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if out, err := again.CombinedOutput(); err != nil {
+			t.Errorf("without a terminal: %v\n%s", err, out)
+		}
+		return
 	}
 	old := stopGrace
 	defer func() { stopGrace = old }()
