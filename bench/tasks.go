@@ -170,13 +170,19 @@ func (b *besideHash) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// seal seals File to nowhere.
-func (t *task) seal(c *clock) error {
+// inputs loads the key and opens File, which the caller closes.
+func (t *task) inputs() (*kek.Key, *os.File, error) {
 	key, err := t.loadKey()
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	src, err := os.Open(t.File)
+	return key, src, err
+}
+
+// seal seals File to nowhere.
+func (t *task) seal(c *clock) error {
+	key, src, err := t.inputs()
 	if err != nil {
 		return err
 	}
@@ -202,11 +208,7 @@ func (t *task) seal(c *clock) error {
 
 // open opens File to nowhere.
 func (t *task) open(c *clock) error {
-	key, err := t.loadKey()
-	if err != nil {
-		return err
-	}
-	src, err := os.Open(t.File)
+	key, src, err := t.inputs()
 	if err != nil {
 		return err
 	}
