@@ -163,6 +163,9 @@ func (b *bench) limitJobs(inputs map[string]string, n int64) []block {
 			add("unpack "+c.codec+" "+c.level, "plain", task{Kind: "unpack", File: inputs["plain"], Codec: c.codec, Level: c.level})
 		}
 	}
+	for _, op := range []string{"pack", "unpack"} {
+		add(op+" zstd fastest, all cores", "plain", task{Kind: op, File: inputs["plain"], Codec: "zstd", Level: "fastest", Many: true})
+	}
 	for _, c := range corpora {
 		if c.name != "plain" {
 			add("pack zstd fastest", c.name, task{Kind: "pack", File: inputs[c.name], Codec: "zstd", Level: "fastest"})

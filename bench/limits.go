@@ -219,23 +219,33 @@ func (t *task) pack(c *clock) error {
 		return err
 	}
 	out := &countingWriter{w: io.Discard}
-	plain := int64(0)
-	c.start()
-	for time.Since(c.began) < limitTime {
-		if err := t.packAll(out, blocks); err != nil {
-			return err
-		}
-		plain += int64(len(blocks)) * pack.DefaultBlockSize
+	if err := t.packAll(out, blocks); err != nil {
+		return err
 	}
-	c.stop()
-	c.setSpeed(plain)
-	c.set("ratio", float64(plain)/float64(out.n))
+	t.repeat(c, pack.DefaultBlockSize, func() func() {
+		w, err := t.packer(io.Discard)
+		i := 0
+		return func() {
+			if err == nil {
+				_, err = w.Write(blocks[i%len(blocks)])
+			}
+			if err != nil {
+				panic("bench: " + err.Error()) // it worked above
+			}
+			i++
+		}
+	})
+	c.set("ratio", float64(len(blocks)*pack.DefaultBlockSize)/float64(out.n))
 	return nil
+}
+
+func (t *task) packer(out io.Writer) (*pack.Writer, error) {
+	return pack.NewWriter(out, pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)})
 }
 
 // packAll packs on this goroutine alone.
 func (t *task) packAll(out io.Writer, blocks [][]byte) error {
-	w, err := pack.NewWriter(out, pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)})
+	w, err := t.packer(out)
 	if err != nil {
 		return err
 	}
@@ -261,22 +271,19 @@ func (t *task) unpack(c *clock) error {
 		}
 		frames = append(frames, frame.Bytes())
 	}
-	one, err := t.unpacker()
-	if err != nil {
-		return err
-	}
-	c.start()
-	n := int64(0)
-	for time.Since(c.began) < limitTime {
-		for _, f := range frames {
-			if err := one(f); err != nil {
-				return err
+	t.repeat(c, pack.DefaultBlockSize, func() func() {
+		one, err := t.unpacker()
+		i := 0
+		return func() {
+			if err == nil {
+				err = one(frames[i%len(frames)])
 			}
-			n += pack.DefaultBlockSize
+			if err != nil {
+				panic("bench: " + err.Error()) // it was packed right above
+			}
+			i++
 		}
-	}
-	c.stop()
-	c.setSpeed(n)
+	})
 	return nil
 }
 

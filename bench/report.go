@@ -132,12 +132,15 @@ func (r *results) growthSections() []section {
 	}
 	speed.lines = []line{seal, open}
 
-	cores := grid{title: "Cores", left: 1, head: []string{"", "cores", "MB/s", "±", "CPU s/GB", "speed-up", "limit", "of the limit"}}
+	cores := grid{title: "Cores", left: 1, head: []string{"", "cores", "MB/s", "±", "CPU s/GB", "speed-up", "its codec alone", "limit", "of the limit"}}
 	future := grid{title: "More cores than this machine has", left: 1, head: []string{"", "cores", "MB/s at most", "what limits"}}
 	for _, op := range []string{"seal", "open"} {
 		ms := r.of("cores", op)
 		for _, m := range ms {
-			row := []string{op, fmt.Sprint(m.Cores), fmt.Sprintf("%.0f", m.speed()), percent(spread(m.speeds())), fmt.Sprintf("%.2f", m.cpu()), times(faster(m, ms[0]))}
+			row := []string{op, fmt.Sprint(m.Cores), fmt.Sprintf("%.0f", m.speed()), percent(spread(m.speeds())), fmt.Sprintf("%.2f", m.cpu()), times(faster(m, ms[0])), ""}
+			if m.Cores == r.Machine.Cores {
+				row[6] = times(r.codecSpeedUp(op))
+			}
 			if b, ok := r.boundOf(m); ok {
 				row = append(row, fmt.Sprintf("%.0f", b.speed), percent(m.speed()/b.speed))
 			}
@@ -164,7 +167,7 @@ func (r *results) growthSections() []section {
 	return []section{
 		{title: "Growth", chart: speed, grids: []grid{growth},
 			about: "The plain dump from a pipe, again and again for the larger sizes. Memory is that of takumi-backup alone, the most of all rounds."},
-		{title: "Cores", grids: []grid{cores}, about: "Plain dump, file to file for seal and file to nowhere for open, bound to some of the cores."},
+		{title: "Cores", grids: []grid{cores}, about: "Plain dump, file to file for seal and file to nowhere for open, bound to some of the cores. Beside the speed-up stands that of the codec alone: independent goroutines that share nothing, all cores against one, which is what the machine gives."},
 		{title: "More cores than this machine has", grids: []grid{future},
 			about: "Computed, not measured: from the parts' speeds, as above, until one stage that has one goroutine is the limit."},
 		{title: "Several seals at once", grids: []grid{parallel}, about: "Speed and memory of all together."},
@@ -184,7 +187,7 @@ func (m *measurement) ownMemory() float64 {
 func (r *results) limitSection() section {
 	g := grid{title: "What the machine can do", left: 2, head: []string{"one core, unless it says otherwise", "corpus", "MB/s", "±", "MB per CPU second", "size ratio"}}
 	for _, m := range r.of("limits", "limit") {
-		v := m.column(func(s sample) float64 { return s.Values[wall] })
+		v := m.wallSpeeds()
 		row := []string{m.Name, m.Corpus, fmt.Sprintf("%.0f", median(v)), percent(spread(v)), fmt.Sprintf("%.0f", m.value(busy))}
 		if ratio := m.value("ratio"); ratio > 0 {
 			row = append(row, fmt.Sprintf("%.3f", ratio))

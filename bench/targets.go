@@ -37,12 +37,17 @@ func fasterThanPeer(op, peer string) func(*results) float64 {
 	}
 }
 
+// wallSpeeds are the speeds that a limit was measured at, round by round.
+func (m *measurement) wallSpeeds() []float64 {
+	return m.column(func(s sample) float64 { return s.Values[wall] })
+}
+
 // overLimit is the quotient, round by round, of a job's speed and a limit.
 func overLimit(m, limit *measurement) float64 {
 	if m == nil || limit == nil {
 		return math.NaN()
 	}
-	return pairwise(m.speeds(), limit.column(func(s sample) float64 { return s.Values[wall] }))
+	return pairwise(m.speeds(), limit.wallSpeeds())
 }
 
 // speedUp is how many times as fast all cores are as one.
@@ -59,6 +64,16 @@ func speedUp(op string) func(*results) float64 {
 		}
 		return faster(all, one)
 	}
+}
+
+// codecSpeedUp is the speed-up of packing, or unpacking, with nothing around it.
+func (r *results) codecSpeedUp(op string) float64 {
+	name := map[string]string{"seal": "pack zstd fastest", "open": "unpack zstd fastest"}[op]
+	one, all := r.get("limits", "limit", name, "plain"), r.get("limits", "limit", name+", all cores", "plain")
+	if one == nil || all == nil {
+		return math.NaN()
+	}
+	return pairwise(all.wallSpeeds(), one.wallSpeeds())
 }
 
 func mostMemory(op string) func(*results) float64 {

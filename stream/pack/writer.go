@@ -1,7 +1,6 @@
 package pack
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"runtime"
@@ -183,16 +182,29 @@ func (e zstdEncoder) encode(dst, block []byte) []byte {
 }
 
 // gzipEncoder lends out compressors, as many as there are workers at once.
-type gzipEncoder struct{ free chan *gzip.Writer }
+type gzipEncoder struct{ free chan *gzipWriter }
+
+type gzipWriter struct {
+	*gzip.Writer
+	out appender
+}
+
+// appender is where a member goes; a new bytes.Buffer for each would be garbage.
+type appender []byte
+
+func (a *appender) Write(p []byte) (int, error) {
+	*a = append(*a, p...)
+	return len(p), nil
+}
 
 func newGzipEncoder(o Options) encoder {
-	e := gzipEncoder{make(chan *gzip.Writer, runtime.GOMAXPROCS(0))}
+	e := gzipEncoder{make(chan *gzipWriter, runtime.GOMAXPROCS(0))}
 	for range cap(e.free) {
 		w, err := gzip.NewWriterLevel(nil, gzipLevels[o.Level])
 		if err != nil {
 			panic("pack: " + err.Error()) // the table above holds an impossible level
 		}
-		e.free <- w
+		e.free <- &gzipWriter{Writer: w}
 	}
 	return e
 }
@@ -200,9 +212,10 @@ func newGzipEncoder(o Options) encoder {
 func (e gzipEncoder) encode(dst, block []byte) []byte {
 	w := <-e.free
 	defer func() { e.free <- w }()
-	out := bytes.NewBuffer(dst)
-	w.Reset(out)
-	w.Write(block) // a bytes.Buffer takes everything
+	w.out = dst
+	w.Reset(&w.out)
+	w.Write(block) // an appender takes everything
 	w.Close()
-	return out.Bytes()
+	dst, w.out = w.out, nil
+	return dst
 }

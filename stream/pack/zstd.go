@@ -26,6 +26,8 @@ type zstdPieces struct {
 	parts  *zstd.Decoder // for large frames
 	inPart bool
 	frames int
+	head   zstd.Header // of the frame that next looks at
+	frame  frameReader // its bytes
 }
 
 // next implements pieces. It alone reads src, and only one goroutine calls it.
@@ -39,10 +41,10 @@ func (z *zstdPieces) next(p *piece) (bool, error) {
 				return n > 0, err
 			}
 		}
-		head, err := z.header()
-		if err != nil {
+		if err := z.header(); err != nil {
 			return false, err
 		}
+		head := &z.head
 		if head.Skippable {
 			if _, err := discard(z.src, int64(head.HeaderSize)+int64(head.SkippableSize)); err != nil {
 				return false, err
@@ -50,50 +52,51 @@ func (z *zstdPieces) next(p *piece) (bool, error) {
 			continue
 		}
 		z.frames++
-		frame := &frameReader{src: z.src, left: head.HeaderSize, checksum: head.HasCheckSum}
+		z.frame = frameReader{src: z.src, left: head.HeaderSize, checksum: head.HasCheckSum}
 		if !head.HasFCS || head.FrameContentSize > MaxBlockSize {
-			if err := z.startParts(frame); err != nil {
+			if err := z.startParts(&z.frame); err != nil {
 				return false, err
 			}
 			continue
 		}
-		whole, err := p.gather(frame)
+		whole, err := p.gather(&z.frame)
 		if err != nil {
 			return false, err
 		}
 		if whole {
 			return true, z.setUp()
 		}
-		if err := z.startParts(io.MultiReader(bytes.NewReader(p.packed), frame)); err != nil {
+		if err := z.startParts(io.MultiReader(bytes.NewReader(p.packed), &z.frame)); err != nil {
 			return false, err
 		}
 		p.packed = nil // the decoder reads from it now
 	}
 }
 
-// header looks at the next frame's header. io.EOF is a good end.
-func (z *zstdPieces) header() (*zstd.Header, error) {
+// header reads the next frame's header into z.head and leaves it in src. io.EOF
+// is a good end.
+func (z *zstdPieces) header() error {
 	b, err := z.src.Peek(zstd.HeaderMaxSize)
 	if len(b) == 0 && err == io.EOF && z.frames > 0 {
-		return nil, io.EOF
+		return io.EOF
 	}
 	if err != nil && err != io.EOF {
-		return nil, err
+		return err
 	}
-	head := new(zstd.Header)
+	head := &z.head
 	if err := head.Decode(b); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) || len(b) == 0 {
-			return nil, io.ErrUnexpectedEOF
+			return io.ErrUnexpectedEOF
 		}
-		return nil, fmt.Errorf("at the start of a frame: %w", err)
+		return fmt.Errorf("at the start of a frame: %w", err)
 	}
 	if head.DictionaryID != 0 {
-		return nil, fmt.Errorf("the frame needs dictionary %d, and backups have none", head.DictionaryID)
+		return fmt.Errorf("the frame needs dictionary %d, and backups have none", head.DictionaryID)
 	}
 	if head.WindowSize > maxWindow {
-		return nil, fmt.Errorf("a window of %d bytes is more than the %d that are allowed", head.WindowSize, maxWindow)
+		return fmt.Errorf("a window of %d bytes is more than the %d that are allowed", head.WindowSize, maxWindow)
 	}
-	return head, nil
+	return nil
 }
 
 // gather reads a frame into p.packed, which grows with the data. It returns
