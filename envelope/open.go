@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/ordered"
@@ -63,6 +64,28 @@ type Options struct {
 	// Rescue opens a backup in spite of an altered envelope. The payload is
 	// authenticated all the same.
 	Rescue bool
+	// Find, if it is set, is asked for keys once the envelope has been read. It
+	// gets the ids that the slots carry, which nothing has authenticated yet,
+	// and what it returns is tried after the keys that are there already. An
+	// error beside keys counts only when none of the keys opens the backup.
+	Find func(wanted []kek.ID) ([]*kek.Key, error)
+}
+
+// find adds the keys that Find knows of.
+func (o Options) find(embedded *Envelope, keys []*kek.Key) ([]*kek.Key, error) {
+	if o.Find == nil {
+		return keys, nil
+	}
+	wanted := embedded.KeyIDs()
+	if o.Detached != nil {
+		for _, id := range o.Detached.KeyIDs() {
+			if !slices.Contains(wanted, id) {
+				wanted = append(wanted, id)
+			}
+		}
+	}
+	found, err := o.Find(wanted)
+	return append(slices.Clip(keys), found...), err
 }
 
 // Opened says how a backup was opened.
@@ -85,7 +108,7 @@ type Reader struct {
 }
 
 // Open reads the envelope from src, unwraps the data key with the first of the
-// keys that fits, and checks the payload's commitment and then the envelope's
+// keys, or of those that Options.Find gives, that fits, and checks the payload's commitment and then the envelope's
 // authenticator. Besides those of [Parse] the errors are *WrongKeyError,
 // ErrDamagedSlot, ErrDamagedHead, ErrAltered, [stream.ErrTruncated] and those of
 // src. Reading the payload then gives the errors of [stream.Reader]; their
@@ -171,9 +194,22 @@ func OpenAt(src io.ReaderAt, size int64, opts Options, keys ...*kek.Key) (*Reade
 	return r, nil
 }
 
-// open tries the detached envelope, then the embedded one, and reports the
-// embedded one's failure: it is the one that is always there.
+// open looks for further keys and opens the backup with what there is.
 func open(embedded *Envelope, opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
+	keys, fault := opts.find(embedded, keys)
+	if fault != nil && len(keys) == 0 {
+		return Opened{}, fmt.Errorf("looking for a key: %w", fault)
+	}
+	o, err := openEither(embedded, opts, keys, try)
+	if fault != nil && errors.As(err, new(*WrongKeyError)) {
+		err = fmt.Errorf("%w; and not all keys could be had: %w", err, fault)
+	}
+	return o, err
+}
+
+// openEither tries the detached envelope, then the embedded one, and reports the
+// embedded one's failure: it is the one that is always there.
+func openEither(embedded *Envelope, opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
 	if opts.Detached == nil {
 		return embedded.open(opts.Rescue, keys, try)
 	}

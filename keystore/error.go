@@ -20,13 +20,24 @@ var (
 	// ErrRefused means that something is there which may not be used as a
 	// key: it is open to others, malformed, or unreadable.
 	ErrRefused = errors.New("key refused")
+
+	// ErrUnreachable means that the place did not answer, or not in time, or
+	// that it asked to come back later: another try may succeed.
+	ErrUnreachable = errors.New("key store unreachable")
+
+	// ErrConflict means that the place holds another key than the caller of
+	// Store believed: somebody else has changed it.
+	ErrConflict = errors.New("the key was changed by somebody else")
+
+	// ErrNone is returned by a Ring without sources.
+	ErrNone = errors.New("no key is named")
 )
 
 // Error says why one key cannot be had. It never contains key material. It
 // wraps its Kind and, where there is one, the operating system's error.
 type Error struct {
 	URI    string // the source, as its String method says it
-	Kind   error  // ErrNotFound or ErrRefused
+	Kind   error  // ErrNotFound, ErrRefused, ErrUnreachable or ErrConflict
 	Reason string // what is wrong
 	Fix    string // what to do about it, often a shell command; may be empty
 	Err    error  // the cause; may be nil

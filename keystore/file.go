@@ -26,7 +26,7 @@ type File struct {
 }
 
 // String returns "file:PATH".
-func (f File) String() string { return fileScheme + display(f.Path) }
+func (f File) String() string { return "file:" + display(f.Path) }
 
 // Load opens the file, judges what it opened, and reads it. At most 66 bytes
 // are read, and neither a named pipe nor a device holds it up. The Error's
@@ -58,7 +58,7 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, f.systemError(err)
 	}
-	key, err := parseText(text[:n])
+	key, err := ParseText(text[:n])
 	if err != nil {
 		return nil, &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
 	}
@@ -98,8 +98,10 @@ func (f File) openError(err error) error {
 	return e
 }
 
-// parseText turns the text of a key file into a key. Errors do not repeat it.
-func parseText(text []byte) (*kek.Key, error) {
+// ParseText turns the text of a key, wherever it was kept, into a key: 64 hex
+// digits of either case and at most one newline after them. Errors say what is
+// wrong with the text and do not repeat it. The text stays the caller's to wipe.
+func ParseText(text []byte) (*kek.Key, error) {
 	hexText := bytes.TrimSuffix(text, []byte("\n"))
 	var material [kek.Size]byte
 	defer clear(material[:])
@@ -116,7 +118,7 @@ func textFault(text, hexText []byte) string {
 	const want = "want 64 hex digits and at most one newline after them, as openssl rand -hex 32 writes"
 	switch {
 	case len(text) == 0:
-		return "the file is empty; " + want
+		return "it is empty; " + want
 	case len(text) == kek.Size:
 		return "it holds 32 bytes, perhaps the raw key; " + want
 	case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):

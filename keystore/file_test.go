@@ -67,7 +67,7 @@ func TestContent(t *testing.T) {
 		})
 	}
 	for name, tc := range map[string]struct{ text, want string }{
-		"empty":           {"", "file is empty"},
+		"empty":           {"", "it is empty"},
 		"newline only":    {"\n", "0 hex digits"},
 		"63 digits":       {canaryHex[:63], "63 hex digits"},
 		"63 and newline":  {canaryHex[:63] + "\n", "63 hex digits"},

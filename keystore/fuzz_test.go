@@ -25,7 +25,7 @@ func FuzzKeyFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		before := bytes.Clone(text)
-		key, err := parseText(text)
+		key, err := ParseText(text)
 		if !bytes.Equal(text, before) {
 			t.Fatal("the text was changed")
 		}

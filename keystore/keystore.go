@@ -9,11 +9,21 @@
 //	defer key.Wipe()
 //
 // A program that writes backups also calls [CheckApart] with the folder that
-// it writes to, and does not go on when the key stands there.
+// it writes to, and does not go on when the key stands there, and in production
+// [CheckProduction]. One that reads backups, or handles many, uses a [Ring],
+// which also finds former keys and fetches each key once.
 //
 // # Key URIs
 //
-//	file:PATH   a file of 64 hex digits, as `openssl rand -hex 32` writes it
+//	file:PATH      a file of 64 hex digits, as `openssl rand -hex 32` writes it
+//	env:NAME       64 hex digits in an environment variable, for development
+//	               and tests ([EnvScheme])
+//	passfile:PATH  a key file locked with a passphrase (package passfile)
+//	awssm:…        a secret of AWS Secrets Manager (package awssm)
+//	vault:…        a field of a secret of HashiCorp Vault or OpenBao (package vault)
+//
+// Parse by itself knows file:; a program adds the others that it wants, and so
+// links no library that it does not use.
 //
 // PATH is taken as it stands: nothing is percent-decoded, and a relative path
 // starts at the working directory.
@@ -47,8 +57,8 @@ import (
 
 // A Source is a place that one key can be had from.
 //
-// What a source can do beyond that (see [Local]) it says by implementing a
-// further interface, so that a new kind of place needs only these two methods.
+// What a source can do beyond that (see [Local], [Keeper], [Storer]) it says by
+// implementing a further interface, so that a new kind of place needs only these two methods.
 type Source interface {
 	// Load fetches the key, anew at every call. The caller wipes it. The
 	// error is an [*Error], or ctx's own.
@@ -63,25 +73,61 @@ type Source interface {
 // what was typed, not of a key.
 var ErrURI = errors.New("not a key URI")
 
-const fileScheme = "file:"
+// A Scheme is a kind of place, for Parse. The packages below this one have one
+// each, for places that need a library or a network.
+type Scheme struct {
+	// Name is what stands before the colon.
+	Name string
+	// Form shows how the URI goes on, as "MOUNT/PATH[#field][@version]".
+	Form string
+	// Parse reads what stands after the colon. It touches neither disk nor
+	// network, and its errors do not repeat what it was given.
+	Parse func(rest string) (Source, error)
+}
 
-// Parse reads a key URI. It touches neither disk nor network: a source that
-// parses may still fail to load. Errors wrap ErrURI and never repeat the
-// argument, because what is not a URI may well be the key.
-func Parse(uri string) (Source, error) {
-	path, isFile := strings.CutPrefix(uri, fileScheme)
-	switch {
-	case looksLikeKey(uri), isFile && looksLikeKey(path):
-		return nil, fmt.Errorf("%w: it looks like a key itself, where the name of one belongs (%sPATH); "+
-			"others may have seen it by now, so make a new key", ErrURI, fileScheme)
-	case !isFile:
-		return nil, fmt.Errorf("%w: want %sPATH, which is the one kind supported (what was given is not repeated here, it may be secret)",
-			ErrURI, fileScheme)
-	case path == "":
-		return nil, fmt.Errorf("%w: no path after %q", ErrURI, fileScheme)
-	case strings.HasPrefix(path, "//") && !strings.HasPrefix(path, "///"):
+// fileScheme is the one that is always there.
+var fileScheme = Scheme{Name: "file", Form: "PATH", Parse: parseFile}
+
+// Parse reads a key URI: file:PATH, or one of the further schemes. It touches
+// neither disk nor network: a source that parses may still fail to load.
+// Errors wrap ErrURI and never repeat the argument, because what is not a URI
+// may well be the key.
+func Parse(uri string, further ...Scheme) (Source, error) {
+	if looksLikeKey(uri) {
+		return nil, looksLikeKeyError()
+	}
+	schemes := append([]Scheme{fileScheme}, further...)
+	name, rest, _ := strings.Cut(uri, ":")
+	var forms []string
+	for _, s := range schemes {
+		forms = append(forms, s.Name+":"+s.Form)
+		if s.Name != name || name == uri {
+			continue
+		}
+		switch {
+		case looksLikeKey(rest):
+			return nil, looksLikeKeyError()
+		case rest == "":
+			return nil, fmt.Errorf("%w: nothing stands after %q; want %s", ErrURI, s.Name+":", s.Name+":"+s.Form)
+		}
+		src, err := s.Parse(rest)
+		if err != nil {
+			return nil, fmt.Errorf("%w: want %s: %w", ErrURI, s.Name+":"+s.Form, err)
+		}
+		return src, nil
+	}
+	return nil, fmt.Errorf("%w: want %s (what was given is not repeated here, it may be secret)", ErrURI, strings.Join(forms, ", or "))
+}
+
+func looksLikeKeyError() error {
+	return fmt.Errorf("%w: it looks like a key itself, where the name of one belongs, as file:PATH; "+
+		"others may have seen it by now, so make a new key", ErrURI)
+}
+
+func parseFile(path string) (Source, error) {
+	if strings.HasPrefix(path, "//") && !strings.HasPrefix(path, "///") {
 		// By the rules for URLs the first part would be a host name.
-		return nil, fmt.Errorf("%w: a key file has no host: write %[2]s/PATH, not %[2]s//PATH", ErrURI, fileScheme)
+		return nil, errors.New("a key file has no host: write file:/PATH, not file://PATH")
 	}
 	return File{Path: path}, nil
 }

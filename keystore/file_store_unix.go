@@ -1,0 +1,181 @@
+//go:build unix
+
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+var _ Storer = File{}
+
+// formerName matches what follows a key file's name in that of a former key:
+// a dot and its id.
+var formerName = regexp.MustCompile(`^\.[0-9a-f]{16}$`)
+
+// former is the file that keeps a former key of f.
+func (f File) former(id kek.ID) File { return File{Path: f.Path + "." + string(id)} }
+
+// Versions implements Keeper: the key file, and beside it the former keys,
+// which Store leaves under the same name with a dot and their id.
+func (f File) Versions(ctx context.Context) ([]Version, error) {
+	current, err := f.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	current.Wipe()
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		return nil, f.systemError(err)
+	}
+	all := []Version{{Source: f, Name: filepath.Base(f.Path), Current: true, Created: info.ModTime()}}
+	entries, err := os.ReadDir(filepath.Dir(f.Path))
+	if err != nil {
+		return nil, f.systemError(err)
+	}
+	for _, e := range entries {
+		suffix, found := strings.CutPrefix(e.Name(), filepath.Base(f.Path))
+		if !found || !formerName.MatchString(suffix) || suffix[1:] == string(current.ID()) {
+			continue
+		}
+		v := Version{Source: f.former(kek.ID(suffix[1:])), Name: e.Name()}
+		if info, err := e.Info(); err == nil {
+			v.Created = info.ModTime()
+		}
+		all = append(all, v)
+	}
+	slices.SortStableFunc(all[1:], func(a, b Version) int { return b.Created.Compare(a.Created) })
+	return all, nil
+}
+
+// Store implements Storer. The new key file has the mode and the owner of the
+// one before; that one stays under the same name with a dot and its id. A
+// symbolic link is followed: the file that it leads to is replaced.
+func (f File) Store(ctx context.Context, key *kek.Key, before kek.ID) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if real, err := filepath.EvalSymlinks(f.Path); err == nil {
+		f.Path = real
+	}
+	unlock, err := lockFolder(filepath.Dir(f.Path))
+	if err != nil {
+		return f.systemError(err)
+	}
+	defer unlock()
+	old, err := f.Load(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if before != "" {
+			return conflict(f, "", before)
+		}
+		return WriteFile(f.Path, key)
+	case err != nil:
+		return err
+	}
+	defer old.Wipe()
+	if old.ID() == key.ID() {
+		return nil
+	}
+	if old.ID() != before {
+		return conflict(f, old.ID(), before)
+	}
+	if err := f.keep(ctx, old); err != nil {
+		return fmt.Errorf("keep the former key: %w", err)
+	}
+	if err := f.replace(key); err != nil {
+		return fmt.Errorf("replace key file %s: %w", display(f.Path), cause(err))
+	}
+	return nil
+}
+
+// conflict says that src holds another key than the caller of Store took for
+// granted.
+func conflict(src Source, current, before kek.ID) error {
+	name := func(id kek.ID) string {
+		if id == "" {
+			return "no key"
+		}
+		return "key " + string(id)
+	}
+	return &Error{URI: src.String(), Kind: ErrConflict, Reason: fmt.Sprintf("it holds %s, where %s was expected; nothing was changed", name(current), name(before))}
+}
+
+// keep copies the current key to the name of a former one, where a run that was
+// interrupted may have left it already.
+func (f File) keep(ctx context.Context, old *kek.Key) error {
+	place := f.former(old.ID())
+	err := WriteFile(place.Path, old)
+	if !errors.Is(err, fs.ErrExist) {
+		return likeFile(place.Path, f.Path, err)
+	}
+	kept, err := place.Load(ctx)
+	if err != nil {
+		return err
+	}
+	defer kept.Wipe()
+	if kept.ID() != old.ID() {
+		return &Error{URI: place.String(), Kind: ErrRefused, Reason: "it holds another key than its name says: key " + string(kept.ID()), Fix: "move it away"}
+	}
+	return nil
+}
+
+// replace puts key in the place of the file that is there.
+func (f File) replace(key *kek.Key) error {
+	dir := filepath.Dir(f.Path)
+	temp, err := writeTemp(dir, key)
+	if err != nil {
+		return err
+	}
+	if err := likeFile(temp, f.Path, nil); err != nil {
+		return errors.Join(cause(err), remove(temp))
+	}
+	if err := os.Rename(temp, f.Path); err != nil {
+		return errors.Join(cause(err), remove(temp))
+	}
+	return durable.SyncDir(dir)
+}
+
+// likeFile gives a file the owner and the mode of another, so that whoever
+// could read that one can read it. It passes on an error of the step before.
+func likeFile(path, model string, err error) error {
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(model)
+	if err != nil {
+		return err
+	}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		if err := os.Chown(path, int(sys.Uid), int(sys.Gid)); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(path, info.Mode().Perm())
+}
+
+// lockFolder keeps other processes from changing keys in dir at the same time.
+func lockFolder(dir string) (unlock func(), err error) {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		folder.Close()
+		return nil, err
+	}
+	return func() { folder.Close() }, nil
+}

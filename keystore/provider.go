@@ -1,0 +1,40 @@
+package keystore
+
+import (
+	"context"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// Version is one of the keys that a place keeps.
+type Version struct {
+	Source  Source // loads this very key, whichever is current
+	Name    string // what the place calls it: a number, a stage, a file name
+	Current bool
+	Created time.Time // zero where the place does not say
+}
+
+// Keeper is a Source that keeps former keys beside the current one.
+type Keeper interface {
+	Source
+
+	// Versions lists the keys that can still be had, the current one first and
+	// then from the newest to the oldest. Its errors are those of Load.
+	Versions(ctx context.Context) ([]Version, error)
+}
+
+// Storer is a Keeper that a new key can be put in.
+type Storer interface {
+	Keeper
+
+	// Store makes key the current one, and keeps the one before it as a former
+	// version. Before is the id of the key that the caller takes to be the
+	// current one, or "" when there should be none; when the place holds
+	// another, nothing is changed and the error's kind is ErrConflict. Storing
+	// the key that is current already changes nothing and is no error.
+	//
+	// Killed at any moment, Store leaves the current key either as it was or
+	// changed, and in both cases every former key in its place.
+	Store(ctx context.Context, key *kek.Key, before kek.ID) error
+}

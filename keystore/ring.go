@@ -1,0 +1,164 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// ringTTL is how long a Ring takes a key for current without asking again.
+const ringTTL = 5 * time.Minute
+
+// Ring holds the keys of several sources in order, each with its former keys.
+// It asks a source once and then remembers the key for five minutes, so that a
+// job over many backups makes one request; former keys are asked for only when
+// a backup wants one. A Ring is safe for concurrent use. Close wipes its keys:
+// they are not to be used afterwards.
+type Ring struct {
+	mu      sync.Mutex
+	now     func() time.Time
+	sources []*held
+	former  map[string]*held // by URI
+	all     []*kek.Key       // to be wiped
+}
+
+// held is a source and what it gave.
+type held struct {
+	src   Source
+	key   *kek.Key // nil before the first success
+	since time.Time
+}
+
+// NewRing returns a Ring of the sources in order. It loads nothing yet.
+func NewRing(sources ...Source) *Ring {
+	r := &Ring{now: time.Now, former: make(map[string]*held)}
+	for _, s := range sources {
+		r.sources = append(r.sources, &held{src: s})
+	}
+	return r
+}
+
+// Sources returns what NewRing was given.
+func (r *Ring) Sources() []Source {
+	var all []Source
+	for _, h := range r.sources {
+		all = append(all, h.src)
+	}
+	return all
+}
+
+// Current returns the current key of every source, in order, as sealing needs
+// them. It fails with the first source that fails, and with ErrNone when there
+// is no source.
+func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.sources) == 0 {
+		return nil, ErrNone
+	}
+	var keys []*kek.Key
+	for _, h := range r.sources {
+		key, err := r.load(ctx, h)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// Find returns keys for a backup whose slots carry the wanted ids, as
+// [envelope.Options.Find] asks for them: those that match if there are any, and
+// else all that there are. It looks at the current keys first and then at the
+// former ones that the sources keep, in order, and stops at the first match.
+//
+// The error says which sources failed; keys may be there all the same, and one
+// of them may do.
+//
+// [envelope.Options.Find]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope#Options
+func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.sources) == 0 {
+		return nil, ErrNone
+	}
+	var keys []*kek.Key
+	var faults []error
+	match := func(h *held) bool {
+		key, err := r.load(ctx, h)
+		if err != nil {
+			faults = append(faults, err)
+			return false
+		}
+		if slices.Contains(wanted, key.ID()) {
+			keys = []*kek.Key{key}
+			return true
+		}
+		if !slices.ContainsFunc(keys, func(k *kek.Key) bool { return k.ID() == key.ID() }) {
+			keys = append(keys, key)
+		}
+		return false
+	}
+	for _, h := range r.sources {
+		if match(h) {
+			return keys, nil
+		}
+	}
+	for _, h := range r.sources {
+		keeper, ok := h.src.(Keeper)
+		if !ok || h.key == nil {
+			continue
+		}
+		versions, err := keeper.Versions(ctx)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("looking for former keys: %w", err))
+			continue
+		}
+		for _, v := range versions {
+			if v.Current {
+				continue
+			}
+			uri := v.Source.String()
+			if r.former[uri] == nil {
+				r.former[uri] = &held{src: v.Source}
+			}
+			if match(r.former[uri]) {
+				return keys, nil
+			}
+		}
+	}
+	return keys, errors.Join(faults...)
+}
+
+// load returns a source's key, from memory while it is fresh.
+func (r *Ring) load(ctx context.Context, h *held) (*kek.Key, error) {
+	if h.key != nil && r.now().Sub(h.since) < ringTTL {
+		return h.key, nil
+	}
+	key, err := h.src.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The one before may still be in somebody's hands: Close wipes both.
+	r.all = append(r.all, key)
+	h.key, h.since = key, r.now()
+	return key, nil
+}
+
+// Close wipes every key that the Ring gave out.
+func (r *Ring) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.all {
+		k.Wipe()
+	}
+	r.all, r.former = nil, make(map[string]*held)
+	for _, h := range r.sources {
+		h.key = nil
+	}
+}
