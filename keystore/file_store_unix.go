@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,11 +27,23 @@ var _ Storer = File{}
 // a dot and its id.
 var formerName = regexp.MustCompile(`^\.[0-9a-f]{16}$`)
 
+// tempPattern is what writeTemp names its files.
+const tempPattern = ".takumi-key-*.tmp"
+
 // former is the file that keeps a former key of f.
 func (f File) former(id kek.ID) File { return File{Path: f.Path + "." + string(id)} }
 
+// real is the file that a symbolic link leads to.
+func (f File) real() File {
+	if path, err := filepath.EvalSymlinks(f.Path); err == nil {
+		f.Path = path
+	}
+	return f
+}
+
 // Versions implements Keeper: the key file, and beside it the former keys,
-// which Store leaves under the same name with a dot and their id.
+// which Store leaves under the same name with a dot and their id. A symbolic
+// link is followed: they stand beside the file that it leads to.
 func (f File) Versions(ctx context.Context) ([]Version, error) {
 	current, err := f.Load(ctx)
 	if err != nil {
@@ -42,16 +55,17 @@ func (f File) Versions(ctx context.Context) ([]Version, error) {
 		return nil, f.systemError(err)
 	}
 	all := []Version{{Source: f, Name: filepath.Base(f.Path), Current: true, Created: info.ModTime()}}
-	entries, err := os.ReadDir(filepath.Dir(f.Path))
+	real := f.real()
+	entries, err := os.ReadDir(filepath.Dir(real.Path))
 	if err != nil {
 		return nil, f.systemError(err)
 	}
 	for _, e := range entries {
-		suffix, found := strings.CutPrefix(e.Name(), filepath.Base(f.Path))
+		suffix, found := strings.CutPrefix(e.Name(), filepath.Base(real.Path))
 		if !found || !formerName.MatchString(suffix) || suffix[1:] == string(current.ID()) {
 			continue
 		}
-		v := Version{Source: f.former(kek.ID(suffix[1:])), Name: e.Name()}
+		v := Version{Source: real.former(kek.ID(suffix[1:])), Name: e.Name()}
 		if info, err := e.Info(); err == nil {
 			v.Created = info.ModTime()
 		}
@@ -63,19 +77,23 @@ func (f File) Versions(ctx context.Context) ([]Version, error) {
 
 // Store implements Storer. The new key file has the mode and the owner of the
 // one before; that one stays under the same name with a dot and its id. A
-// symbolic link is followed: the file that it leads to is replaced.
+// symbolic link is followed: the file that it leads to is replaced. Temporary
+// files with keys, as a killed run leaves them, are removed from the folder when
+// they are older than an hour.
 func (f File) Store(ctx context.Context, key *kek.Key, before kek.ID) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if real, err := filepath.EvalSymlinks(f.Path); err == nil {
-		f.Path = real
+	f = f.real()
+	unlock, err := lockFolder(ctx, filepath.Dir(f.Path))
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	unlock, err := lockFolder(filepath.Dir(f.Path))
 	if err != nil {
 		return f.systemError(err)
 	}
 	defer unlock()
+	removeStrays(filepath.Dir(f.Path))
 	old, err := f.Load(ctx)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -119,8 +137,11 @@ func conflict(src Source, current, before kek.ID) error {
 func (f File) keep(ctx context.Context, old *kek.Key) error {
 	place := f.former(old.ID())
 	err := WriteFile(place.Path, old)
+	if err == nil {
+		return likeFile(place.Path, f.Path)
+	}
 	if !errors.Is(err, fs.ErrExist) {
-		return likeFile(place.Path, f.Path, err)
+		return err
 	}
 	kept, err := place.Load(ctx)
 	if err != nil {
@@ -130,7 +151,8 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 	if kept.ID() != old.ID() {
 		return &Error{URI: place.String(), Kind: ErrRefused, Reason: "it holds another key than its name says: key " + string(kept.ID()), Fix: "move it away"}
 	}
-	return nil
+	// The run that left it may have been killed before this.
+	return likeFile(place.Path, f.Path)
 }
 
 // replace puts key in the place of the file that is there.
@@ -140,7 +162,7 @@ func (f File) replace(key *kek.Key) error {
 	if err != nil {
 		return err
 	}
-	if err := likeFile(temp, f.Path, nil); err != nil {
+	if err := likeFile(temp, f.Path); err != nil {
 		return errors.Join(cause(err), remove(temp))
 	}
 	if err := os.Rename(temp, f.Path); err != nil {
@@ -150,11 +172,8 @@ func (f File) replace(key *kek.Key) error {
 }
 
 // likeFile gives a file the owner and the mode of another, so that whoever
-// could read that one can read it. It passes on an error of the step before.
-func likeFile(path, model string, err error) error {
-	if err != nil {
-		return err
-	}
+// could read that one can read it.
+func likeFile(path, model string) error {
 	info, err := os.Stat(model)
 	if err != nil {
 		return err
@@ -167,15 +186,50 @@ func likeFile(path, model string, err error) error {
 	return os.Chmod(path, info.Mode().Perm())
 }
 
+// strayAge is how old a temporary file is that no live writer can still need.
+const strayAge = time.Hour
+
+// removeStrays removes temporary files of writers that were killed: each holds
+// a key, which would outlive the destruction of all others. What cannot be
+// removed stays for the next time; the key at hand matters more.
+func removeStrays(dir string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if stray, _ := filepath.Match(tempPattern, e.Name()); !stray {
+			continue
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > strayAge {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
+// lockPause is how long to wait between two looks at a lock that is taken.
+const lockPause = 5 * time.Millisecond
+
 // lockFolder keeps other processes from changing keys in dir at the same time.
-func lockFolder(dir string) (unlock func(), err error) {
+// It waits for its turn until ctx ends.
+func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 	folder, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
-		folder.Close()
-		return nil, err
+	for {
+		err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { folder.Close() }, nil
+		case err == unix.EINTR:
+			continue
+		case err != unix.EWOULDBLOCK:
+			folder.Close()
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			folder.Close()
+			return nil, ctx.Err()
+		case <-time.After(lockPause):
+		}
 	}
-	return func() { folder.Close() }, nil
 }

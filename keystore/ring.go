@@ -11,8 +11,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
-// ringTTL is how long a Ring takes a key for current without asking again.
-const ringTTL = 5 * time.Minute
+const (
+	// ringTTL is how long a Ring takes a key for current without asking again.
+	ringTTL = 5 * time.Minute
+	// ringPause is how long it takes a source that failed for one that would
+	// fail again. A source has its own retries: a job over many backups is not
+	// to wait for them at each.
+	ringPause = 30 * time.Second
+)
 
 // Ring holds the keys of several sources in order, each with its former keys.
 // It asks a source once and then remembers the key for five minutes, so that a
@@ -32,6 +38,13 @@ type held struct {
 	src   Source
 	key   *kek.Key // nil before the first success
 	since time.Time
+
+	err    error // the last failure, nil after a success
+	failed time.Time
+
+	versions []Version // of a Keeper, or why they cannot be had
+	listErr  error
+	listed   time.Time // zero before the first answer
 }
 
 // NewRing returns a Ring of the sources in order. It loads nothing yet.
@@ -87,6 +100,12 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 	if len(r.sources) == 0 {
 		return nil, ErrNone
 	}
+	// What is in memory already needs nobody's answer.
+	for _, h := range r.known() {
+		if r.fresh(h) && slices.Contains(wanted, h.key.ID()) {
+			return []*kek.Key{h.key}, nil
+		}
+	}
 	var keys []*kek.Key
 	var faults []error
 	match := func(h *held) bool {
@@ -110,11 +129,7 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 		}
 	}
 	for _, h := range r.sources {
-		keeper, ok := h.src.(Keeper)
-		if !ok || h.key == nil {
-			continue
-		}
-		versions, err := keeper.Versions(ctx)
+		versions, err := r.list(ctx, h)
 		if err != nil {
 			faults = append(faults, fmt.Errorf("looking for former keys: %w", err))
 			continue
@@ -135,19 +150,64 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 	return keys, errors.Join(faults...)
 }
 
+// known returns all places that a key was ever asked of, in order: the current
+// keys and then, by the order of their sources, the former ones.
+func (r *Ring) known() []*held {
+	all := slices.Clone(r.sources)
+	for _, h := range r.sources {
+		for _, v := range h.versions {
+			if former := r.former[v.Source.String()]; former != nil {
+				all = append(all, former)
+			}
+		}
+	}
+	return all
+}
+
+func (r *Ring) fresh(h *held) bool {
+	return h.key != nil && r.now().Sub(h.since) < ringTTL
+}
+
 // load returns a source's key, from memory while it is fresh.
 func (r *Ring) load(ctx context.Context, h *held) (*kek.Key, error) {
-	if h.key != nil && r.now().Sub(h.since) < ringTTL {
+	if r.fresh(h) {
 		return h.key, nil
+	}
+	if h.err != nil && r.now().Sub(h.failed) < ringPause {
+		return nil, h.err
 	}
 	key, err := h.src.Load(ctx)
 	if err != nil {
+		if ctx.Err() == nil { // else it was the caller who had enough
+			h.err, h.failed = err, r.now()
+		}
 		return nil, err
 	}
 	// The one before may still be in somebody's hands: Close wipes both.
 	r.all = append(r.all, key)
-	h.key, h.since = key, r.now()
+	h.key, h.since, h.err = key, r.now(), nil
 	return key, nil
+}
+
+// list returns the former keys of a source whose current key could be had, from
+// memory while they are fresh.
+func (r *Ring) list(ctx context.Context, h *held) ([]Version, error) {
+	keeper, ok := h.src.(Keeper)
+	if !ok || h.key == nil {
+		return nil, nil
+	}
+	ttl := ringTTL
+	if h.listErr != nil {
+		ttl = ringPause
+	}
+	if h.listed.IsZero() || r.now().Sub(h.listed) >= ttl {
+		versions, err := keeper.Versions(ctx)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		h.versions, h.listErr, h.listed = versions, err, r.now()
+	}
+	return h.versions, h.listErr
 }
 
 // Close wipes every key that the Ring gave out.
@@ -159,6 +219,6 @@ func (r *Ring) Close() {
 	}
 	r.all, r.former = nil, make(map[string]*held)
 	for _, h := range r.sources {
-		h.key = nil
+		*h = held{src: h.src}
 	}
 }
