@@ -1,0 +1,86 @@
+package vault
+
+import (
+	"errors"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const defaultField = "key"
+
+// likeKey matches what may be a key, in hex or base64, or most of one.
+var likeKey = regexp.MustCompile(`[0-9A-Fa-f]{48,}|[0-9A-Za-z+/_-]{43}=`)
+
+// parse reads what stands after "vault:". Its errors do not repeat it.
+func parse(rest string) (Secret, error) {
+	switch {
+	case likeKey.MatchString(rest):
+		return Secret{}, errors.New("a part of it looks like a key itself; others may have seen it by now, so make a new key")
+	case !printable(rest):
+		return Secret{}, errors.New("it holds characters that cannot be printed")
+	}
+	rest, versionText, pinned := strings.Cut(rest, "@")
+	location, field, named := strings.Cut(rest, "#")
+	s := Secret{field: defaultField}
+	if pinned {
+		n, err := strconv.Atoi(versionText)
+		if err != nil || n < 1 || n > math.MaxInt32 || strconv.Itoa(n) != versionText {
+			return Secret{}, errors.New("what stands after @ is the version, a positive number, and nothing follows it")
+		}
+		s.version = n
+	}
+	if named {
+		if field == "" || strings.Contains(field, "#") {
+			return Secret{}, errors.New("what stands after # is the name of one field")
+		}
+		s.field = field
+	}
+	mount, path, double := strings.Cut(location, "//")
+	if !double {
+		mount, path, _ = strings.Cut(location, "/")
+	}
+	// The client would resolve the dots, and ask for another secret.
+	for part := range strings.SplitSeq(mount+"/"+path, "/") {
+		if part == "" || part == "." || part == ".." {
+			return Secret{}, errors.New("the mount and the path are names parted by single slashes, none of them empty, . or ..")
+		}
+	}
+	s.mount, s.path = mount, path
+	return s, nil
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:+,%][A-Za-z0-9_./:+,%-]*$`)
+
+// shellWord makes s, which is printable, one word of a shell command.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// clean makes text from elsewhere fit for a message: one line, not long, and
+// without what may be a key.
+func clean(s string) string {
+	const longest = 200
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
+	s = likeKey.ReplaceAllString(s, "[redacted]")
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s)
+	if runes := []rune(s); len(runes) > longest {
+		s = string(runes[:longest]) + "…"
+	}
+	return s
+}
