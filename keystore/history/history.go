@@ -1,0 +1,262 @@
+// Package history keeps the record of keys, which were in use where and from
+// when to when, and rotates them.
+//
+// Call [Dir] for the usual folder and [Open] it; then [Rotate] replaces the key
+// of a place by a new one, [Put] brings an existing key there, and
+// [History.Judge] tells which former keys no backup needs any more. Who only
+// wants to look calls [Read].
+//
+// The record is one small JSON file without secrets: ids, URIs and times. It is
+// replaced whole or not at all, and a damaged one is an error and never written
+// over. It does not belong beside the backups ([CheckApart]): it says which keys
+// may be destroyed.
+//
+// # What a kill leaves
+//
+// Rotate first writes down what it is about to do, then stores the new key, then
+// completes the record. Killed at any moment, it leaves a state from which the
+// same call finishes: it looks which key the place holds now, and that tells how
+// far the other came. The former key stays where it was, as [keystore.Storer]
+// promises.
+//
+// A History is not safe for concurrent use; processes keep each other out with
+// a lock, which works on a local disk. The package needs a Unix system.
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+var (
+	// ErrDamaged is returned for a history that is not as this package writes it.
+	ErrDamaged = errors.New("the key history is damaged")
+
+	// ErrBusy is returned while another process has the history open.
+	ErrBusy = errors.New("another process is changing the key history; try again when it is done")
+)
+
+const (
+	// FileName is the name of the history in its folder.
+	FileName = "keys.json"
+	lockName = "keys.lock"
+
+	version = 1
+	// maxSize bounds the file: some thousand keys.
+	maxSize = 1 << 20
+)
+
+// Record is what is known of a key in one place.
+type Record struct {
+	ID       kek.ID `json:"id"`
+	Provider string `json:"provider"` // the URI of the place, as its String method says it
+	// Created and Activated are zero where nobody knows: for a key that was in
+	// use before the history began.
+	Created   time.Time `json:"created,omitzero"`
+	Activated time.Time `json:"activated,omitzero"`
+	// Retired and DestroyAfter are both zero while the key is current.
+	Retired      time.Time `json:"retired,omitzero"`
+	DestroyAfter time.Time `json:"destroy_after,omitzero"`
+}
+
+// Live reports whether the key is the current one of its place.
+func (r Record) Live() bool { return r.Retired.IsZero() }
+
+// Since is when the key came into use, as far as that is known, and zero when it
+// is not.
+func (r Record) Since() time.Time {
+	if r.Activated.IsZero() {
+		return r.Created
+	}
+	return r.Activated
+}
+
+// Intent is a rotation that was begun and of which no end is recorded.
+type Intent struct {
+	Provider string    `json:"provider"`
+	Old      kek.ID    `json:"old"`
+	New      kek.ID    `json:"new"`
+	Begun    time.Time `json:"begun"`
+}
+
+// History is the record of keys. Records and Intents change with Rotate and Put.
+type History struct {
+	path  string
+	lock  *os.File // nil when it was opened for reading
+	doc   document
+	write func([]byte) error // a variable for the tests
+}
+
+// Read returns the history in the folder dir, which need not exist, as it is
+// now. It cannot be changed. The errors are ErrDamaged and the system's.
+func Read(dir string) (*History, error) {
+	h := &History{path: filepath.Join(dir, FileName)}
+	h.write = h.replace
+	text, err := readFile(h.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h, nil
+	}
+	if err == nil {
+		h.doc, err = parse(text)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return nil, fmt.Errorf("%s: %w; nothing was changed; to fix: put a copy of the file in its place, or move it away, and a new history begins, which knows nothing of the keys before", h.path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the key history: %w", err)
+	}
+	return h, nil
+}
+
+// Open is Read for who changes the history: it makes the folder if need be, with
+// mode 0700, and keeps other processes out until Close. It fails with ErrBusy
+// when another one is in.
+func Open(dir string) (_ *History, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of the key history: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the key history: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("%s: %w", dir, ErrBusy)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("locking the key history: %w", err)
+	}
+	// Only now: what it says must not change any more.
+	h, err := Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	h.lock = lock
+	return h, nil
+}
+
+// Close lets other processes in. It may be called twice.
+func (h *History) Close() {
+	if h.lock != nil {
+		h.lock.Close()
+		h.lock = nil
+	}
+}
+
+// Path is the file of the history, which may not exist yet.
+func (h *History) Path() string { return h.path }
+
+// Records returns a copy of the records, the oldest first.
+func (h *History) Records() []Record { return slices.Clone(h.doc.Keys) }
+
+// Find returns the record of a key in a place.
+func (h *History) Find(provider string, id kek.ID) (Record, bool) {
+	if r := h.doc.find(provider, id); r != nil {
+		return *r, true
+	}
+	return Record{}, false
+}
+
+// Unfinished returns the rotations that were begun and of which no end is
+// recorded. Several of one place mean that it was tried several times.
+func (h *History) Unfinished() []Intent { return slices.Clone(h.doc.Intents) }
+
+// save makes doc the history, on disk first.
+func (h *History) save(doc document) error {
+	if h.lock == nil {
+		return errors.New("the key history was opened for reading, or closed")
+	}
+	doc.Version = version
+	text, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing the key history: %w", err)
+	}
+	text = append(text, '\n')
+	if _, err := parse(text); err != nil { // never write what cannot be read
+		return fmt.Errorf("writing the key history: %w", err)
+	}
+	if err := h.write(text); err != nil {
+		return fmt.Errorf("writing the key history: %w", err)
+	}
+	h.doc = doc
+	return nil
+}
+
+func (h *History) replace(text []byte) error {
+	f, err := store.Create(h.path, store.Options{Replace: true, Parents: true})
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	_, err = f.Commit()
+	return err
+}
+
+// readFile reads a regular file of at most maxSize bytes.
+func readFile(path string) ([]byte, error) {
+	// A named pipe must not hold it up.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is not a regular file", ErrDamaged)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err == nil && len(text) > maxSize {
+		return nil, fmt.Errorf("%w: it is larger than %d bytes", ErrDamaged, maxSize)
+	}
+	return text, err
+}
+
+// parse reads the file strictly: what this version does not know it must not
+// lose when it writes the file again.
+func parse(text []byte) (document, error) {
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return document{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if head.Version > version {
+		return document{}, fmt.Errorf("it is of version %d, and this program knows version %d: upgrade takumi-backup", head.Version, version)
+	}
+	var doc document
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&doc); err != nil {
+		return document{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err := doc.check(len(text)); err != nil {
+		return document{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return doc, nil
+}

@@ -1,0 +1,108 @@
+package history
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// Backup is a backup and the keys that open it.
+type Backup struct {
+	Path string
+	Keys []kek.ID // the ids of its slots
+	Err  error    // why Keys may not be all; nil when they are
+}
+
+// Judgement is a record and what the backups say of its key.
+type Judgement struct {
+	Record
+	// NeededBy counts the backups that have a slot for this key and none for
+	// another key that is current somewhere.
+	NeededBy       int  `json:"needed_by"`
+	MayBeDestroyed bool `json:"may_be_destroyed"`
+	// WhyNot says what stands against destroying a key that is not current.
+	WhyNot string `json:"why_not,omitempty"`
+}
+
+// current returns the ids of the keys that are current somewhere, and where.
+func (h *History) current() map[kek.ID]string {
+	live := make(map[kek.ID]string)
+	for _, r := range h.doc.Keys {
+		if r.Live() {
+			live[r.ID] = r.Provider
+		}
+	}
+	return live
+}
+
+// NeededBy counts the backups that need a key: that have a slot for it, and none
+// for another key that is current somewhere.
+func (h *History) NeededBy(id kek.ID, backups []Backup) int {
+	live := h.current()
+	delete(live, id)
+	n := 0
+	for _, b := range backups {
+		other := func(k kek.ID) bool { return live[k] != "" }
+		if slices.Contains(b.Keys, id) && !slices.ContainsFunc(b.Keys, other) {
+			n++
+		}
+	}
+	return n
+}
+
+// Judge tells of every key which of the backups need it and whether it may be
+// destroyed: when it is not current anywhere, its time has come, and no backup
+// needs it. That nothing is known does not count as that nothing needs it: where
+// one backup cannot be read, or there is none at all, because a disk is not
+// mounted perhaps, no key may be destroyed.
+//
+// The ids in a slot are what the file claims; only opening a backup with its key
+// proves them. Backups elsewhere, on other disks or machines, are up to the caller.
+func (h *History) Judge(backups []Backup, now time.Time) []Judgement {
+	live := h.current()
+	unknown := unreadable(backups)
+	all := make([]Judgement, 0, len(h.doc.Keys))
+	for _, r := range h.doc.Keys {
+		j := Judgement{Record: r, NeededBy: h.NeededBy(r.ID, backups)}
+		switch {
+		case r.Live():
+		case live[r.ID] != "":
+			j.WhyNot = "it is the current key of " + live[r.ID]
+		case j.NeededBy == 1:
+			j.WhyNot = "a backup needs it"
+		case j.NeededBy > 1:
+			j.WhyNot = fmt.Sprintf("%d backups need it", j.NeededBy)
+		case unknown != "":
+			j.WhyNot = unknown
+		case now.Before(r.DestroyAfter):
+			j.WhyNot = "not before " + r.DestroyAfter.Format(time.RFC3339)
+		default:
+			j.MayBeDestroyed = true
+		}
+		all = append(all, j)
+	}
+	return all
+}
+
+// unreadable says why nobody can tell what the backups need, or "".
+func unreadable(backups []Backup) string {
+	if len(backups) == 0 {
+		return "there is no backup to tell whether it needs the key"
+	}
+	why, more := "", 0
+	for _, b := range backups {
+		switch {
+		case b.Err == nil:
+		case why == "":
+			why = fmt.Sprintf("nobody can tell whether %s needs it: %v", b.Path, b.Err)
+		default:
+			more++
+		}
+	}
+	if more > 0 {
+		why += fmt.Sprintf(" (and %d more)", more)
+	}
+	return why
+}

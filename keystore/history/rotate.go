@@ -1,0 +1,271 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+const (
+	// DefaultMaxAge is how long a key is used before it is due for rotation.
+	DefaultMaxAge = 180 * 24 * time.Hour
+	// DefaultGrace is how long a former key is kept at the least.
+	DefaultGrace = 30 * 24 * time.Hour
+)
+
+// Options say how to change a key. The zero value is good.
+type Options struct {
+	MaxAge time.Duration // how long a key is used; DefaultMaxAge if zero
+	Grace  time.Duration // how long a former key is kept at the least; DefaultGrace if zero
+	Now    time.Time     // the clock's if zero
+
+	// Adopt lets Rotate take the key that it finds as it is, although a rotation
+	// was begun there whose keys are others.
+	Adopt bool
+	// Replace lets Put replace another key.
+	Replace bool
+	// DryRun finds out all that can be found out, and changes nothing.
+	DryRun bool
+	// InUse reports whether a backup carries this key id already. It may be nil.
+	InUse func(kek.ID) bool
+
+	generate func() *kek.Key // kek.Generate if nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxAge == 0 {
+		o.MaxAge = DefaultMaxAge
+	}
+	if o.Grace == 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.Now.IsZero() {
+		o.Now = time.Now()
+	}
+	o.Now = o.Now.UTC().Truncate(time.Second)
+	if o.InUse == nil {
+		o.InUse = func(kek.ID) bool { return false }
+	}
+	if o.generate == nil {
+		o.generate = kek.Generate
+	}
+	return o
+}
+
+// Result says what Rotate or Put did, or with Options.DryRun would do.
+type Result struct {
+	Provider string
+	Old      kek.ID // the former key, "" when there was none or it was not replaced
+	New      kek.ID // the current key, "" when a dry run would make one
+	// Finished says that an earlier run had stored New already, and this one
+	// made no further key: it completed the record.
+	Finished bool
+	// Unchanged says that Put found the key in its place.
+	Unchanged    bool
+	NextDue      time.Time // when New should be replaced
+	DestroyAfter time.Time // before which Old is kept in any case; zero without Old
+	Notes        []string  // what somebody should know, such as a key that was changed by other hands
+}
+
+// Rotate makes a new key and stores it in src as the current one, which keeps
+// the former key (see [keystore.Storer]), and records both. When an earlier call
+// was killed after its key had been stored, this one completes the record and
+// makes no other key.
+//
+// An [*keystore.Error] of kind ErrConflict means that somebody else has changed
+// the key: while it was being rotated, or since a rotation was begun that has
+// not ended. The other errors are those of src and of writing the history. After
+// any error the key in src is either as it was or new, and the same call
+// finishes.
+func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*Result, error) {
+	o = o.withDefaults()
+	r := &Result{Provider: src.String()}
+	old, err := currentID(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	doc := h.doc.clone()
+	begun := doc.intents(r.Provider)
+	for _, i := range begun {
+		if i.New == old {
+			return h.finish(i, doc, r, o)
+		}
+	}
+	if !stillAtStart(begun, old) {
+		if !o.Adopt {
+			return nil, changedError(begun, old)
+		}
+		doc.end(r.Provider)
+	}
+	key, created, err := unused(ctx, src, doc, o)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	if known := doc.live(r.Provider); known != "" && known != old {
+		r.Notes = append(r.Notes, fmt.Sprintf("the history had key %s as the current one, and key %s was there: somebody has replaced it", known, old))
+	}
+	doc.activate(Record{ID: old, Provider: r.Provider, Created: created}, o.Now, o.Grace)
+	r.Old, r.DestroyAfter, r.NextDue = old, o.Now.Add(o.Grace), o.Now.Add(o.MaxAge)
+	if o.DryRun {
+		return r, nil
+	}
+	intent := Intent{Provider: r.Provider, Old: old, New: key.ID(), Begun: o.Now}
+	doc.begin(intent)
+	if err := h.save(doc); err != nil {
+		return nil, err
+	}
+	if err := src.Store(ctx, key, old); err != nil {
+		return nil, fmt.Errorf("storing the new key: %w", err)
+	}
+	r.New = key.ID()
+	if err := h.complete(intent, doc.clone(), o); err != nil {
+		return nil, fmt.Errorf("key %s is in place, but the record of it is not complete, and the same command completes it: %w", r.New, err)
+	}
+	return r, nil
+}
+
+// finish completes what an earlier run began.
+func (h *History) finish(i Intent, doc document, r *Result, o Options) (*Result, error) {
+	r.Old, r.New, r.Finished = i.Old, i.New, true
+	r.DestroyAfter, r.NextDue = o.Now.Add(o.Grace), i.Begun.Add(o.MaxAge)
+	if o.DryRun {
+		return r, nil
+	}
+	return r, h.complete(i, doc, o)
+}
+
+// complete records the end of a rotation. The new key counts from when it was
+// begun and the former until now, for nobody knows when in between they changed.
+func (h *History) complete(i Intent, doc document, o Options) error {
+	doc.end(i.Provider)
+	doc.activate(Record{ID: i.New, Provider: i.Provider, Created: i.Begun, Activated: i.Begun}, o.Now, o.Grace)
+	return h.save(doc)
+}
+
+func currentID(ctx context.Context, src keystore.Source) (kek.ID, error) {
+	key, err := src.Load(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer key.Wipe()
+	return key.ID(), nil
+}
+
+// stillAtStart reports whether the key is the one that the last rotation began
+// with. Then the key that it made was never the current one.
+func stillAtStart(begun []Intent, current kek.ID) bool {
+	return len(begun) == 0 || begun[len(begun)-1].Old == current
+}
+
+func changedError(begun []Intent, current kek.ID) error {
+	i := begun[len(begun)-1]
+	return &keystore.Error{
+		URI: i.Provider, Kind: keystore.ErrConflict,
+		Reason: fmt.Sprintf("a rotation from key %s to key %s was begun at %s and did not end, and now it holds key %s: somebody else has changed it",
+			i.Old, i.New, i.Begun.Format(time.RFC3339), current),
+		Fix: "find out who; then --adopt takes the key that is there as the one to rotate",
+	}
+}
+
+// unused makes a key whose id has never been seen, neither in the history, nor
+// in the place, nor in a backup. It also tells when the current key of the place
+// was created, as far as the place knows.
+func unused(ctx context.Context, src keystore.Storer, doc document, o Options) (key *kek.Key, created time.Time, err error) {
+	versions, err := src.Versions(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	kept := make(map[kek.ID]bool)
+	for _, v := range versions {
+		if v.Current {
+			created = v.Created
+		}
+		id, err := currentID(ctx, v.Source)
+		if ctx.Err() != nil {
+			return nil, time.Time{}, context.Cause(ctx)
+		}
+		if err == nil { // of a version that cannot be read nothing can be told
+			kept[id] = true
+		}
+	}
+	const tries = 3 // ids are 64 random bits: a second try already means a broken generator
+	for range tries {
+		key := o.generate()
+		if id := key.ID(); !kept[id] && !doc.contains(id) && !o.InUse(id) {
+			return key, created.UTC().Truncate(time.Second), nil
+		}
+		key.Wipe()
+	}
+	return nil, time.Time{}, errors.New("every new key is one that was in use before: the random generator of this system is broken")
+}
+
+// Put brings an existing key to dst as the current one and records it. A place
+// that holds another key is changed only with Options.Replace, and keeps that one
+// as a former version; without it the error is an [*keystore.Error] of kind
+// ErrConflict. The other errors are those of dst and of writing the history; the
+// same call finishes what one that failed or was killed has left.
+func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o Options) (*Result, error) {
+	o = o.withDefaults()
+	r := &Result{Provider: dst.String(), New: key.ID(), NextDue: o.Now.Add(o.MaxAge)}
+	old, err := currentID(ctx, dst)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return nil, err
+	}
+	doc := h.doc.clone()
+	for _, known := range doc.Keys {
+		if known.ID == r.New && !known.Live() {
+			r.Notes = append(r.Notes, fmt.Sprintf("key %s was retired from %s at %s, and is in use again", known.ID, known.Provider, known.Retired.Format(time.RFC3339)))
+		}
+	}
+	activated := o.Now
+	switch old {
+	case r.New:
+		r.Unchanged = true
+		activated = time.Time{} // it was there before, nobody knows since when
+		if known := doc.find(r.Provider, old); known != nil && known.Live() && !known.Since().IsZero() {
+			r.NextDue = known.Since().Add(o.MaxAge)
+		}
+		for _, i := range doc.intents(r.Provider) {
+			if i.New == old {
+				r.Finished, activated = true, i.Begun
+				r.Old, r.DestroyAfter, r.NextDue = i.Old, o.Now.Add(o.Grace), i.Begun.Add(o.MaxAge)
+			}
+		}
+	case "":
+	default:
+		if !o.Replace {
+			return nil, &keystore.Error{
+				URI: r.Provider, Kind: keystore.ErrConflict,
+				Reason: fmt.Sprintf("it holds key %s already; nothing was changed", old),
+				Fix:    fmt.Sprintf("`takumi-backup key rotate` makes a new key there; --replace puts key %s in its place and keeps the other as a former version", r.New),
+			}
+		}
+		r.Old, r.DestroyAfter = old, o.Now.Add(o.Grace)
+		doc.activate(Record{ID: old, Provider: r.Provider}, o.Now, o.Grace)
+		doc.begin(Intent{Provider: r.Provider, Old: old, New: r.New, Begun: o.Now})
+	}
+	if o.DryRun {
+		return r, nil
+	}
+	if !r.Unchanged {
+		if old != "" { // else there is nothing that a kill could leave unrecorded
+			if err := h.save(doc.clone()); err != nil {
+				return nil, err
+			}
+		}
+		if err := dst.Store(ctx, key, old); err != nil {
+			return nil, fmt.Errorf("storing the key: %w", err)
+		}
+	}
+	doc.end(r.Provider)
+	doc.activate(Record{ID: r.New, Provider: r.Provider, Created: doc.created(r.New), Activated: activated}, o.Now, o.Grace)
+	if err := h.save(doc); err != nil {
+		return nil, fmt.Errorf("key %s is in place, but no record of it, and the same command makes one: %w", r.New, err)
+	}
+	return r, nil
+}
