@@ -1,0 +1,164 @@
+// Package awssm keeps keys in AWS Secrets Manager. Make its scheme with
+// [Scheme], hand that to keystore.Parse, and use what comes back:
+//
+//	src, err := keystore.Parse("awssm:takumi/production/BACKUP_ENCRYPTION_KEY", awssm.Scheme(awssm.Options{RequireTLS: true}))
+//	...
+//	key, err := src.Load(ctx)
+//
+// # The URI
+//
+//	awssm:SECRET-ID[#field][@version]
+//
+// SECRET-ID is a secret's name or its ARN. The version is a stage (AWSCURRENT,
+// which is meant when there is none, AWSPREVIOUS or any other), or a version
+// id: what has 32 to 64 characters is an id, as the API has it. Names may hold
+// an @ too, and the version is what stands after the last one (behind the #
+// when there is one): write a name with an @ as awssm:backup@takumi@AWSCURRENT.
+//
+// The secret's value is 64 hex digits, as text or as binary, or binary of
+// exactly 32 bytes. With a field it is a JSON object, and the digits are that
+// field's string; the other fields are left alone. A value is at most 64 KiB.
+//
+// # Where the rest comes from
+//
+// Credentials come from the SDK's default chain (environment, profile, web
+// identity, container, instance), the region from AWS_REGION,
+// AWS_DEFAULT_REGION, the profile or the secret's ARN. AWS_ENDPOINT_URL,
+// AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_CA_BUNDLE and AWS_MAX_ATTEMPTS mean what
+// they mean to every AWS tool. Redirects are not followed.
+//
+// # Versions
+//
+// Secrets Manager deletes versions that carry no stage, and moves AWSPREVIOUS
+// with every change, so that the key before the last would soon be lost. Store
+// therefore gives a version that it replaces a stage of its own, "takumi-" and
+// the key's id. A secret can carry 20 stages, of which three are AWS's. No key
+// is ever given up by this package: with 17 former keys Store is refused, and
+// the error says how to let go of one.
+//
+// A Store that is interrupted may leave a version with the stage AWSPENDING,
+// whose key was never in use. The next one takes that stage away.
+//
+// # Secrets
+//
+// Errors contain no value, and pass nothing on of a request or an answer but
+// the error's code and a message in which whatever may be a key is replaced.
+// The SDK's own logging is off. The SDK holds values in Go strings, which
+// cannot be wiped; the copies made here are.
+//
+// Sources: the AWS Secrets Manager API Reference (GetSecretValue,
+// ListSecretVersionIds, CreateSecret, PutSecretValue, UpdateSecretVersionStage)
+// and its User Guide on versions and quotas.
+package awssm
+
+import (
+	"context"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// Options says what a program demands of the secrets it uses.
+type Options struct {
+	// RequireTLS refuses every request over plain http but to this machine
+	// itself, and, for credentials, to the metadata services of EC2, ECS and
+	// EKS, which have no https. For production.
+	RequireTLS bool
+
+	limits limits // the usual ones when zero
+}
+
+// limits bound how long things take.
+type limits struct {
+	operation   time.Duration // a Load, Versions or Store with all its requests
+	attempt     time.Duration // one request
+	credentials time.Duration // finding credentials
+	pause       time.Duration // the longest between two attempts
+	attempts    int           // for one request, unless AWS_MAX_ATTEMPTS says otherwise
+}
+
+var usual = limits{operation: 30 * time.Second, attempt: 5 * time.Second, credentials: 10 * time.Second, pause: 4 * time.Second, attempts: 5}
+
+// Scheme is awssm:SECRET-ID[#field][@version], for keystore.Parse, which then
+// returns a *Secret.
+func Scheme(opts Options) keystore.Scheme {
+	if opts.limits == (limits{}) {
+		opts.limits = usual
+	}
+	return keystore.Scheme{
+		Name: "awssm", Form: "SECRET-ID[#field][@version]",
+		Parse: func(rest string) (keystore.Source, error) {
+			s, err := parse(rest)
+			if err != nil {
+				return nil, err
+			}
+			s.conn = &connection{opts: opts, arnRegion: arnRegion(s.id)}
+			return s, nil
+		},
+	}
+}
+
+var _ keystore.Storer = (*Secret)(nil)
+
+// Secret is a key in AWS Secrets Manager, as Scheme's Parse makes it; the zero
+// Secret is not usable. It connects at the first call that needs it, and tries
+// anew when that failed. It is safe for concurrent use.
+//
+// Every operation is given 30 seconds in all, and every request 5 seconds.
+// Requests that were throttled, met a server error or did not get through are
+// made up to 5 times, with growing pauses; others are not repeated.
+type Secret struct {
+	id      string
+	field   string // "" when the value is the key alone
+	version string // a stage or a version id; "" means AWSCURRENT
+	conn    *connection
+}
+
+// String is the URI, as it was given to Parse.
+func (s *Secret) String() string {
+	uri := "awssm:" + s.id
+	if s.field != "" {
+		uri += "#" + s.field
+	}
+	if s.version != "" {
+		uri += "@" + s.version
+	}
+	return redact(uri)
+}
+
+// Load fetches the key by GetSecretValue. The kinds of its errors are
+// keystore.ErrNotFound (no such secret, version or field in that region),
+// keystore.ErrRefused (no permission, no credentials, no region, a secret
+// marked for deletion, a value that is no key) and keystore.ErrUnreachable
+// (throttled, a server error, no answer); when ctx ends, its own error.
+func (s *Secret) Load(ctx context.Context) (*kek.Key, error) {
+	var key *kek.Key
+	err := s.within(ctx, func(ctx context.Context, c *session) error {
+		got, err := s.get(ctx, c, s.version)
+		if err != nil {
+			return err
+		}
+		defer got.value.wipe()
+		key, err = s.keyOf(got)
+		return err
+	})
+	return key, err
+}
+
+// within runs f, connected, in the time that an operation has.
+func (s *Secret) within(ctx context.Context, f func(context.Context, *session) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, s.conn.opts.limits.operation)
+	defer cancel()
+	c, err := s.open(bounded)
+	if err == nil {
+		err = f(bounded, c)
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}

@@ -1,0 +1,173 @@
+package awssm
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+
+	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// fault makes of the SDK's error one that says what to do. It does not wrap
+// that error, which may hold a part of the answer.
+func (s *Secret) fault(ctx context.Context, c *session, action string, err error) error {
+	e := &keystore.Error{URI: s.String(), Kind: keystore.ErrRefused}
+	status := httpStatus(err)
+	var api smithy.APIError
+	switch {
+	case ctx.Err() != nil:
+		e.Kind = keystore.ErrUnreachable
+		e.Reason = fmt.Sprintf("Secrets Manager in %s gave no answer to %s in the %v that an operation has", c.region, action, s.conn.opts.limits.operation)
+		e.Fix = "try again"
+	case errors.Is(err, tlsonly.ErrPlain):
+		s.plain(e, err)
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		e.Reason = "the certificate of the endpoint was not accepted: " + clean(sendText(err))
+		e.Fix = "for an endpoint with a certificate of your own, export AWS_CA_BUNDLE=FILE with its authority"
+	case errors.Is(err, errTooLarge):
+		e.Reason = fmt.Sprintf("the answer to %s has more than %d bytes, which Secrets Manager never sends", action, maxAnswer)
+		e.Fix = "check AWS_ENDPOINT_URL"
+	case status >= 500 || status == http.StatusTooManyRequests:
+		e.Kind = keystore.ErrUnreachable
+		e.Reason = fmt.Sprintf("Secrets Manager in %s answered %s with status %d", c.region, action, status)
+		e.Fix = "try again later"
+	case 300 <= status && status < 400:
+		e.Reason = fmt.Sprintf("the endpoint answered %s with a redirect (status %d), which is not followed because the request may hold a key", action, status)
+		e.Fix = "check AWS_ENDPOINT_URL"
+	case errors.As(err, &api):
+		s.answered(e, c, action, api)
+	case errors.As(err, new(*url.Error)), cutOff(err):
+		e.Kind = keystore.ErrUnreachable
+		e.Reason = fmt.Sprintf("Secrets Manager in %s cannot be reached: %s", c.region, clean(sendText(err)))
+		e.Fix = "check the network, the region and AWS_ENDPOINT_URL"
+	case status != 0, errors.As(err, new(*smithy.DeserializationError)):
+		e.Reason = fmt.Sprintf("the answer to %s is not one of Secrets Manager", action)
+		e.Fix = "check AWS_ENDPOINT_URL"
+	default:
+		e.Reason = fmt.Sprintf("%s could not be asked: %s", action, clean(err.Error()))
+		e.Fix = "check AWS_REGION and AWS_ENDPOINT_URL"
+	}
+	return e
+}
+
+// answered fills in what an error of the API means.
+func (s *Secret) answered(e *keystore.Error, c *session, action string, api smithy.APIError) {
+	code := clean(api.ErrorCode())
+	e.Reason = fmt.Sprintf("%s in %s was answered with %s", action, c.region, code)
+	if message := clean(api.ErrorMessage()); message != "" {
+		e.Reason += ": " + message
+	}
+	switch code {
+	case "ResourceNotFoundException":
+		e.Kind = keystore.ErrNotFound
+		e.Fix = fmt.Sprintf("check the name and the region, or create it: openssl rand -hex 32 | aws secretsmanager create-secret --region %s --name %s --secret-string file:///dev/stdin", c.region, s.id)
+		if arnRegion(s.id) != "" {
+			e.Fix = "check the ARN: aws secretsmanager list-secrets --region " + c.region
+		} else if s.version != "" && s.version != stageCurrent {
+			e.Fix = fmt.Sprintf("see which versions there are: aws secretsmanager list-secret-version-ids --region %s --secret-id %s", c.region, s.id)
+		}
+	case "AccessDeniedException", "AccessDenied":
+		e.Fix = fmt.Sprintf("allow secretsmanager:%s on this secret in the IAM policy, and where the secret has a KMS key of its own %s", action, kmsActions)
+	case "DecryptionFailure", "EncryptionFailure":
+		e.Fix = "see that the secret's KMS key is enabled, and allow " + kmsActions
+	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch",
+		"IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "InvalidAccessKeyId":
+		e.Fix = "check the credentials (aws sts get-caller-identity), the region (AWS_REGION) and the clock"
+	case "ExpiredTokenException", "ExpiredToken", "RequestExpired":
+		e.Fix = "renew the credentials: log in again, or get a new session token"
+	case "InvalidRequestException":
+		e.Fix = fmt.Sprintf("if it is marked for deletion: aws secretsmanager restore-secret --region %s --secret-id %s", c.region, s.id)
+	case "LimitExceededException":
+		e.Fix = fmt.Sprintf("take the stage away from the oldest former key that no backup needs: aws secretsmanager update-secret-version-stage --region %s --secret-id %s --version-stage %sKEYID --remove-from-version-id VERSION (list-secret-version-ids shows them)", c.region, s.id, stageOf)
+	default:
+		if _, throttled := retry.DefaultThrottleErrorCodes[code]; throttled {
+			e.Kind = keystore.ErrUnreachable
+			e.Fix = "try again later"
+		}
+	}
+}
+
+const kmsActions = "kms:Decrypt (and kms:GenerateDataKey to store keys) on it"
+
+// noCredentials explains why there are none.
+func (s *Secret) noCredentials(region string, err error) error {
+	e := &keystore.Error{
+		URI: s.String(), Kind: keystore.ErrRefused, Reason: "no AWS credentials were found",
+		Fix: "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached (instance, container, web identity); aws sts get-caller-identity shows what is in force",
+	}
+	var op *smithy.OperationError
+	var api smithy.APIError
+	status := httpStatus(err)
+	switch {
+	case errors.Is(err, tlsonly.ErrPlain):
+		s.plain(e, err)
+	case errors.As(err, &op) && op.ServiceID == "ec2imds":
+		// The last of the chain: nothing else is configured.
+	case errors.As(err, &api) && status < 500:
+		e.Reason = fmt.Sprintf("no AWS credentials were given (region %s): %s: %s", region, clean(api.ErrorCode()), clean(api.ErrorMessage()))
+	case status >= 500, errors.As(err, new(*url.Error)), errors.Is(err, context.DeadlineExceeded):
+		e.Kind = keystore.ErrUnreachable
+		e.Reason = "where AWS credentials should come from cannot be reached: " + clean(sendText(err))
+	default:
+		e.Reason = "no AWS credentials can be had: " + clean(err.Error())
+	}
+	return e
+}
+
+func (s *Secret) plain(e *keystore.Error, err error) {
+	e.Err = tlsonly.ErrPlain
+	e.Reason = "in production nothing goes to AWS over plain http: " + clean(sendText(err))
+	e.Fix = "give AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_SECRETS_MANAGER) an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
+}
+
+// httpStatus is the one of the answer, or 0 where there was none.
+func httpStatus(err error) int {
+	var answer interface{ HTTPStatusCode() int }
+	if errors.As(err, &answer) {
+		return answer.HTTPStatusCode()
+	}
+	return 0
+}
+
+// cutOff reports whether the answer broke off, or took too long.
+func cutOff(err error) bool {
+	var slow interface{ Timeout() bool }
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(*net.OpError)) || errors.As(err, &slow) && slow.Timeout()
+}
+
+// sendText is what went wrong with sending a request, without the SDK's layers.
+func sendText(err error) string {
+	var sent *url.Error
+	if errors.As(err, &sent) {
+		return sent.Error()
+	}
+	return err.Error()
+}
+
+// clean makes a text from outside fit for a message: short, printable, and
+// without what may be a key.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, redact(text))
+	text = strings.Join(strings.Fields(text), " ")
+	const most = 400
+	if len(text) > most {
+		text = strings.TrimSpace(strings.ToValidUTF8(text[:most], "")) + "…"
+	}
+	return text
+}

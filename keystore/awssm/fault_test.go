@@ -1,0 +1,336 @@
+package awssm_test
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/awssm"
+)
+
+// answer makes every answer, or the first n, this one.
+func (s *server) answer(first int, status int, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from := len(s.calls)
+	s.before = func(n int, _ string, w http.ResponseWriter, _ *http.Request) bool {
+		if n > from+first {
+			return false
+		}
+		w.Header().Set("Location", "https://192.0.2.1/")
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+		return true
+	}
+}
+
+const always = 1 << 30
+
+func TestFaults(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	key := kek.Generate()
+	name := newName(t)
+	stores(t, open(t, name), "", key)
+	digits := hex.EncodeToString(key.Bytes())
+	problem := func(code, message string) string { return `{"__type":"` + code + `","Message":"` + message + `"}` }
+	for title, tc := range map[string]struct {
+		first, status int
+		body          string
+		requests      int
+		kind          error // nil for success
+		want          string
+	}{
+		"throttled three times":   {3, 400, problem("ThrottlingException", "Rate exceeded"), 4, nil, ""},
+		"throttled for ever":      {always, 400, problem("ThrottlingException", "Rate exceeded"), 5, keystore.ErrUnreachable, "ThrottlingException"},
+		"status 429":              {always, 429, "", 5, keystore.ErrUnreachable, "429"},
+		"server error twice":      {2, 500, problem("InternalServiceError", "An error occurred on the server side."), 3, nil, ""},
+		"server error for ever":   {always, 500, problem("InternalServiceError", ""), 5, keystore.ErrUnreachable, "500"},
+		"a proxy's 503":           {1, 503, "<html>later</html>", 2, nil, ""},
+		"a proxy's 502 for ever":  {always, 502, "<html>later</html>", 5, keystore.ErrUnreachable, "502"},
+		"denied":                  {always, 400, problem("AccessDeniedException", "User: arn:aws:iam::123456789012:user/x is not authorized to perform: secretsmanager:GetSecretValue"), 1, keystore.ErrRefused, "allow secretsmanager:GetSecretValue"},
+		"status 403":              {always, 403, problem("AccessDenied", ""), 1, keystore.ErrRefused, "allow secretsmanager:GetSecretValue"},
+		"a proxy's 403":           {always, 403, "<html>no</html>", 1, keystore.ErrRefused, "GetSecretValue"},
+		"a web server's 404":      {always, 404, "<html>none</html>", 1, keystore.ErrRefused, "GetSecretValue"},
+		"KMS":                     {always, 400, problem("DecryptionFailure", ""), 1, keystore.ErrRefused, "kms:Decrypt"},
+		"unknown credentials":     {always, 400, problem("UnrecognizedClientException", "The security token included in the request is invalid."), 1, keystore.ErrRefused, "aws sts get-caller-identity"},
+		"expired credentials":     {always, 400, problem("ExpiredTokenException", ""), 1, keystore.ErrRefused, "renew the credentials"},
+		"wrong signature scope":   {always, 400, problem("InvalidSignatureException", "Credential should be scoped to a valid region."), 1, keystore.ErrRefused, "AWS_REGION"},
+		"quota":                   {always, 400, problem("LimitExceededException", ""), 1, keystore.ErrRefused, "update-secret-version-stage"},
+		"the key in the message":  {always, 400, problem("AccessDeniedException", "not "+digits+" and "+base64Key(key)), 1, keystore.ErrRefused, "not [redacted] and [redacted]"},
+		"terminal codes":          {always, 400, problem("ValidationException", `a\u001b[2Jb`), 1, keystore.ErrRefused, "a [2Jb"},
+		"long message":            {always, 400, problem("ValidationException", strings.Repeat("word ", 5000)), 1, keystore.ErrRefused, "word…"},
+		"redirect":                {always, 307, "", 1, keystore.ErrRefused, "redirect"},
+		"huge":                    {always, 200, `{"SecretString":"` + strings.Repeat(digits, 20000) + `"}`, 1, keystore.ErrRefused, "more than 1048576 bytes"},
+		"huge error":              {always, 400, problem("ValidationException", strings.Repeat(digits, 20000)), 1, keystore.ErrRefused, "more than 1048576 bytes"},
+		"malformed":               {always, 200, `{"SecretString":"` + digits + `",]`, 1, keystore.ErrRefused, "not one of Secrets Manager"},
+		"another type":            {always, 200, `{"SecretString":["` + digits + `"]}`, 1, keystore.ErrRefused, "not one of Secrets Manager"},
+		"a web page":              {always, 200, `<html>` + digits, 1, keystore.ErrRefused, "not one of Secrets Manager"},
+		"no value":                {always, 200, `{}`, 1, keystore.ErrRefused, "empty"},
+		"another value":           {always, 200, `{"SecretString":"` + digits[:60] + `"}`, 1, keystore.ErrRefused, "60 hex digits"},
+		"value of the wrong size": {always, 200, `{"SecretString":"` + strings.Repeat(digits, 2000) + `"}`, 1, keystore.ErrRefused, "more than 65536 bytes"},
+	} {
+		t.Run(title, func(t *testing.T) {
+			s := openWith(t, awssm.Quick(awssm.Options{}), name)
+			server.answer(tc.first, tc.status, tc.body)
+			from := len(server.asked())
+			got, err := s.Load(t.Context())
+			if n := len(server.asked()) - from; n != tc.requests {
+				t.Errorf("%d requests were made, want %d", n, tc.requests)
+			}
+			if tc.kind == nil {
+				if err != nil || got.ID() != key.ID() {
+					t.Error(err)
+				}
+				return
+			}
+			wants(t, err, tc.kind, tc.want, key)
+			if len(err.Error()) > 1500 || strings.ContainsRune(err.Error(), 0x1b) {
+				t.Errorf("not fit for a terminal: %q", err)
+			}
+		})
+	}
+}
+
+// What a server makes of the request that holds the key is not passed on.
+func TestEcho(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	keys := generate(2)
+	name := newName(t)
+	server.after = func(_ int, action, body string) *failure {
+		if action == "CreateSecret" || action == "PutSecretValue" {
+			return refused("ValidationException", "cannot take "+body)
+		}
+		return nil
+	}
+	err := open(t, name).Store(t.Context(), keys[0], "")
+	wants(t, err, keystore.ErrRefused, "[redacted]", keys...)
+	err = open(t, name).Store(t.Context(), keys[1], keys[0].ID())
+	wants(t, err, keystore.ErrRefused, "[redacted]", keys...)
+	if strings.Contains(err.Error(), "deserial") {
+		t.Error(err)
+	}
+}
+
+func TestSlow(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	key := kek.Generate()
+	name := newName(t)
+	stores(t, open(t, name), "", key)
+	stall := func(_ int, _ string, w http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		return true
+	}
+	half := func(_ int, _ string, w http.ResponseWriter, r *http.Request) bool {
+		io.WriteString(w, `{"SecretString":"`)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return true
+	}
+	cut := func(_ int, _ string, w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, `{"SecretString":"`)
+		return true
+	}
+	set := func(before func(int, string, http.ResponseWriter, *http.Request) bool) {
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		server.before = before
+	}
+	for title, before := range map[string]func(int, string, http.ResponseWriter, *http.Request) bool{"no answer": stall, "half an answer": half, "a cut answer": cut} {
+		set(before)
+		s := openWith(t, awssm.Hasty(awssm.Options{}, 50*time.Millisecond, 20*time.Second, 3), name)
+		from := len(server.asked())
+		_, err := s.Load(t.Context())
+		t.Log(err)
+		wants(t, err, keystore.ErrUnreachable, "cannot be reached")
+		if n := len(server.asked()) - from; n != 3 {
+			t.Errorf("%s: %d requests, want 3", title, n)
+		}
+	}
+	set(stall)
+	s := openWith(t, awssm.Hasty(awssm.Options{}, time.Minute, 100*time.Millisecond, 3), name)
+	_, err := s.Load(t.Context())
+	wants(t, err, keystore.ErrUnreachable, "100ms")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	set(func(_ int, _ string, _ http.ResponseWriter, r *http.Request) bool {
+		cancel()
+		<-r.Context().Done()
+		return true
+	})
+	s = openWith(t, awssm.Quick(awssm.Options{}), name)
+	if _, err := s.Load(ctx); err != context.Canceled {
+		t.Errorf("got %v, want the context's own error", err)
+	}
+	if _, err := s.Versions(ctx); err != context.Canceled {
+		t.Errorf("got %v, want the context's own error", err)
+	}
+	set(nil)
+	if _, err := s.Load(t.Context()); err != nil {
+		t.Errorf("it works again, and still: %v", err)
+	}
+	server.Close()
+	_, err = s.Load(t.Context())
+	wants(t, err, keystore.ErrUnreachable, "connection refused")
+}
+
+func TestConfiguration(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	name := newName(t)
+	load := func(rest string) error {
+		_, err := openWith(t, awssm.Quick(awssm.Options{RequireTLS: true}), rest).Load(t.Context())
+		return err
+	}
+	t.Run("another region's ARN", func(t *testing.T) {
+		wants(t, load(anARN), keystore.ErrRefused, "export AWS_REGION=eu-west-1")
+	})
+	t.Run("no region", func(t *testing.T) {
+		t.Setenv("AWS_REGION", "")
+		wants(t, load(name), keystore.ErrRefused, "export AWS_REGION=")
+	})
+	t.Run("AWS_DEFAULT_REGION", func(t *testing.T) {
+		t.Setenv("AWS_REGION", "")
+		t.Setenv("AWS_DEFAULT_REGION", "us-east-2")
+		wants(t, load(name), keystore.ErrNotFound, "us-east-2")
+	})
+	t.Run("no such profile", func(t *testing.T) {
+		t.Setenv("AWS_PROFILE", "nobody")
+		wants(t, load(name), keystore.ErrRefused, "AWS_PROFILE")
+	})
+	t.Run("no credentials", func(t *testing.T) {
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		from := len(server.asked())
+		wants(t, load(name), keystore.ErrRefused, "no AWS credentials")
+		if len(server.asked()) != from {
+			t.Error("a request was made without")
+		}
+	})
+	t.Run("not read before Load", func(t *testing.T) {
+		t.Setenv("AWS_REGION", "")
+		s := open(t, name)
+		t.Setenv("AWS_REGION", testRegion)
+		key := kek.Generate()
+		stores(t, s, "", key)
+	})
+	t.Run("found at the second try", func(t *testing.T) {
+		t.Setenv("AWS_REGION", "")
+		s := open(t, newName(t))
+		_, err := s.Load(t.Context())
+		wants(t, err, keystore.ErrRefused, "no AWS region")
+		t.Setenv("AWS_REGION", testRegion)
+		_, err = s.Load(t.Context())
+		wants(t, err, keystore.ErrNotFound, testRegion)
+	})
+	t.Run("pinned", func(t *testing.T) {
+		key := kek.Generate()
+		wants(t, open(t, name+"@AWSPREVIOUS").Store(t.Context(), key, ""), keystore.ErrRefused, "leave the version out", key)
+	})
+}
+
+// In production a key does not travel, and credentials are not asked for, over
+// plain http, but on this machine.
+func TestRequireTLS(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	key := kek.Generate()
+	production := awssm.Quick(awssm.Options{RequireTLS: true})
+	stores(t, openWith(t, production, newName(t)), "", key) // loopback
+
+	t.Run("plain", func(t *testing.T) {
+		t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://secrets.example")
+		err := openWith(t, production, "KEY").Store(t.Context(), key, "")
+		wants(t, err, keystore.ErrRefused, "https", key)
+		if !errors.Is(err, tlsonly.ErrPlain) {
+			t.Errorf("got %v, want tlsonly.ErrPlain", err)
+		}
+	})
+	t.Run("plain, for credentials", func(t *testing.T) {
+		token := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(token, []byte("token"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", token)
+		t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+		t.Setenv("AWS_ENDPOINT_URL_STS", "http://sts.example")
+		_, err := openWith(t, production, "KEY").Load(t.Context())
+		wants(t, err, keystore.ErrRefused, "sts.example")
+		if !errors.Is(err, tlsonly.ErrPlain) {
+			t.Errorf("got %v, want tlsonly.ErrPlain", err)
+		}
+	})
+	t.Run("own authority", func(t *testing.T) {
+		secure := httptest.NewUnstartedServer(server)
+		secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of the handshake that is refused
+		secure.StartTLS()
+		defer secure.Close()
+		t.Setenv("AWS_ENDPOINT_URL", secure.URL)
+		_, err := openWith(t, production, "KEY").Load(t.Context())
+		wants(t, err, keystore.ErrRefused, "AWS_CA_BUNDLE")
+		bundle := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("AWS_CA_BUNDLE", bundle)
+		name := newName(t)
+		s := openWith(t, production, name)
+		stores(t, s, "", key)
+		if got, err := s.Load(t.Context()); err != nil || got.ID() != key.ID() {
+			t.Error(err)
+		}
+	})
+}
+
+// Nothing that is set outside makes the SDK print requests or answers.
+func TestNoLogging(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	for _, name := range []string{"AWS_DEBUG", "AWS_SDK_LOG_MODE", "AWS_LOG_LEVEL", "AWS_CLIENT_LOG_MODE", "DEBUG"} {
+		t.Setenv(name, "true")
+	}
+	configFile := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(configFile, []byte("[default]\nclient_log_mode = request_with_body|response_with_body\nlog_level = debug\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CONFIG_FILE", configFile)
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr := os.Stdout, os.Stderr
+	defer func() { os.Stdout, os.Stderr = stdout, stderr }()
+	os.Stdout, os.Stderr = out, out
+	keys := generate(2)
+	s := openWith(t, awssm.Quick(awssm.Options{}), newName(t))
+	stores(t, s, "", keys...)
+	server.answer(2, 500, "")
+	if _, err := s.Load(t.Context()); err != nil {
+		t.Error(err)
+	}
+	os.Stdout, os.Stderr = stdout, stderr
+	if text, err := os.ReadFile(out.Name()); err != nil || len(text) != 0 {
+		t.Errorf("printed: %q, %v", text, err)
+	}
+	if mode := awssm.ClientOptions(s).ClientLogMode; mode != 0 {
+		t.Errorf("the client's log mode is %b", mode)
+	}
+}
