@@ -1,0 +1,51 @@
+package paper
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNone is returned by Parse when the text holds neither key nor share.
+	ErrNone = errors.New("no written key and no share is in it: either begins with the line " + title + " KEY V1 or " + title + " SHARE V1")
+
+	// ErrTooLong is returned by Parse for text of more than MaxText bytes.
+	ErrTooLong = fmt.Errorf("it is longer than %d bytes, and so no written key", MaxText)
+)
+
+// LineError points at a line that was mistyped. It does not repeat the line.
+type LineError struct {
+	// Block names the key or share as far as it is known, as "share 2 of 5 of
+	// set 4T9K7M2Q", or only "share" or "key".
+	Block string
+	// Line is the number in front of the line; 0 is the line with the name of
+	// the program.
+	Line int
+	// TextLine counts the lines of the text from 1. It is 0 for a line that
+	// was typed by itself.
+	TextLine int
+	// Reason says what is wrong.
+	Reason string
+}
+
+// Error names the block, the line and what is wrong.
+func (e *LineError) Error() string {
+	line := fmt.Sprintf("line %d", e.Line)
+	if e.Line == 0 {
+		line = "the line before line 1"
+	}
+	if e.TextLine > 0 {
+		line += fmt.Sprintf(" (line %d of the text)", e.TextLine)
+	}
+	return e.Block + ", " + line + ": " + e.Reason
+}
+
+// BlockError says that every line is good and the whole is not: it was damaged
+// on purpose, or by more errors than the lines' checksums show.
+type BlockError struct {
+	Block  string // as in LineError
+	Reason string
+}
+
+// Error names the block and what is wrong.
+func (e *BlockError) Error() string { return e.Block + ": " + e.Reason }

@@ -1,0 +1,167 @@
+// Package paper is the written form of a key, and of a share of one: text that
+// can be printed, locked away, and typed again by hand.
+//
+// A block looks like this (docs/FORMAT.md, section 16, says it exactly):
+//
+//	TAKUMI-BACKUP SHARE V1
+//	1 SET 4T9K 7M2Q SHARE 2 OF 5 NEED 3  PMA1
+//	2 KEY 11D0 EE5D 8F5C FC5F  W484
+//	3 BTVC NFB6 VWGW X4R1  8AC0
+//	4 17V8 968C WJBE R4E6  P8DY
+//	5 KYDB YH55 47ZG Y30V  YPEK
+//	6 45AH Z6Z4 DND3 8A8N  BD7X
+//
+// To write a key down, call [NewKey] and then [Block.Text]. To read what was
+// typed, call [Parse] on a whole text, or feed a [Typist] line by line. Package
+// shares splits keys and puts them together again; package kit, below this one,
+// makes pages and QR codes.
+//
+// Every line carries a checksum of 20 bits, and the block one of at least 56,
+// so that a typing error is pointed at by its line and never makes a wrong key.
+// Letter case, blanks and dashes do not matter, nor does O for 0, and I or L
+// for 1.
+//
+// # Secrets
+//
+// A Block never prints its payload: every fmt verb, JSON and slog show its label
+// alone. Text, Compact and Payload are the ways to the material. Errors name
+// lines and say what is wrong with them, and never repeat them.
+package paper
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// Kind says what a Block holds.
+type Kind string
+
+// The kinds of Block.
+const (
+	KindKey   Kind = "KEY"   // a key itself
+	KindShare Kind = "SHARE" // one of several shares of a key
+)
+
+// ShareSize is the length of a share's payload: one byte for each of the key's,
+// and the point at which the share was taken.
+const ShareSize = kek.Size + 1
+
+// MaxShares is how many shares a key can have.
+const MaxShares = 255
+
+// Label is what a block says in plain words. None of it is secret.
+type Label struct {
+	Kind  Kind
+	KeyID kek.ID // of the key itself, also on a share
+
+	// The rest is of shares alone. Set is 8 letters, the same on all shares of
+	// one split and on no others.
+	Set       string
+	Number    int // from 1 to Total
+	Total     int
+	Threshold int // how many restore the key
+}
+
+// String names the key or share for messages.
+func (l Label) String() string {
+	if l.Kind == KindShare {
+		return fmt.Sprintf("share %d of %d of set %s", l.Number, l.Total, l.Set)
+	}
+	return "key " + string(l.KeyID)
+}
+
+var (
+	goodSet = regexp.MustCompile(`^[` + alphabet + `]{8}$`)
+	goodID  = regexp.MustCompile(`^[0-9a-f]{16}$`)
+)
+
+// check says what is wrong with a share's numbers, or "".
+func (l Label) check() string {
+	switch {
+	case l.Total < 2 || l.Total > MaxShares:
+		return fmt.Sprintf("there are 2 to %d shares of a key, not %d", MaxShares, l.Total)
+	case l.Threshold < 2 || l.Threshold > l.Total:
+		return fmt.Sprintf("of %d shares 2 to %d can be needed, not %d", l.Total, l.Total, l.Threshold)
+	case l.Number < 1 || l.Number > l.Total:
+		return fmt.Sprintf("there is no share %d of %d", l.Number, l.Total)
+	}
+	return ""
+}
+
+// Block is a key or a share in its written form. It does not change once made,
+// but for Wipe.
+type Block struct {
+	Label
+	// A closure hides the material from fmt, as that of kek.Key does.
+	payload func() []byte
+}
+
+func newBlock(l Label, payload []byte) *Block {
+	own := make([]byte, len(payload))
+	copy(own, payload)
+	return &Block{Label: l, payload: func() []byte { return own }}
+}
+
+// NewKey returns the written form of key, whose material it copies. The same
+// key always gives the same text.
+func NewKey(key *kek.Key) *Block {
+	return newBlock(Label{Kind: KindKey, KeyID: key.ID()}, key.Bytes())
+}
+
+// NewShare returns the written form of a share, whose payload of ShareSize
+// bytes it copies. It fails when the label cannot be that of a share.
+func NewShare(l Label, payload []byte) (*Block, error) {
+	switch fault := l.check(); {
+	case l.Kind != KindShare || !goodSet.MatchString(l.Set) || !goodID.MatchString(string(l.KeyID)):
+		return nil, fmt.Errorf("%q is no label of a share", l)
+	case fault != "":
+		return nil, fmt.Errorf("%v: %s", l, fault)
+	case len(payload) != ShareSize:
+		return nil, fmt.Errorf("a share has %d bytes, not %d", ShareSize, len(payload))
+	}
+	return newBlock(l, payload), nil
+}
+
+// Payload returns the key, 32 bytes, or the share, 33 bytes as
+// github.com/hashicorp/vault/shamir makes them. They alias the Block: do not
+// keep, change or print them.
+func (b *Block) Payload() []byte { return b.payload() }
+
+// Key returns the key of a key block, proved by its id. The caller wipes it.
+func (b *Block) Key() (*kek.Key, error) {
+	if b.Kind != KindKey {
+		return nil, fmt.Errorf("%v is not a whole key", b.Label)
+	}
+	key, err := kek.New(b.payload())
+	if err != nil {
+		return nil, fmt.Errorf("%v: %w", b.Label, err)
+	}
+	if key.ID() != b.KeyID {
+		key.Wipe()
+		return nil, fmt.Errorf("%v: it holds another key than it names", b.Label)
+	}
+	return key, nil
+}
+
+// Wipe overwrites the payload. The Block must not be used afterwards.
+func (b *Block) Wipe() { clear(b.payload()) }
+
+// Wipe wipes every one of blocks.
+func Wipe(blocks []*Block) {
+	for _, b := range blocks {
+		b.Wipe()
+	}
+}
+
+// Format implements fmt.Formatter for every verb; with the methods below it
+// keeps the payload out of any output.
+func (b Block) Format(f fmt.State, _ rune) { fmt.Fprint(f, b.Label.String()) }
+
+// MarshalText implements encoding.TextMarshaler, and with it JSON.
+func (b Block) MarshalText() ([]byte, error) { return []byte(b.Label.String()), nil }
+
+// LogValue implements slog.LogValuer.
+func (b Block) LogValue() slog.Value { return slog.StringValue(b.Label.String()) }
