@@ -39,10 +39,10 @@
 //
 // # Time
 //
-// An answer that does not come within 5 seconds is asked for again, and so is
-// one that says to come back later (412, 429, 5xx except a sealed Vault), at
-// most three times and with growing pauses; nothing takes longer than 30
-// seconds.
+// A request is sent again when nothing comes back within 5 seconds, when the
+// connection breaks, and when the answer is to come back later (412, 429, 5xx
+// except from a sealed Vault): at most three times and with growing pauses.
+// Nothing takes longer than 30 seconds.
 //
 // # Secrets
 //
