@@ -24,8 +24,8 @@
 // Credentials come from the SDK's default chain (environment, profile, web
 // identity, container, instance), the region from AWS_REGION,
 // AWS_DEFAULT_REGION, the profile or the secret's ARN. AWS_ENDPOINT_URL,
-// AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_CA_BUNDLE and AWS_MAX_ATTEMPTS mean what
-// they mean to every AWS tool. Redirects are not followed.
+// AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_CA_BUNDLE mean what they mean to
+// every AWS tool; AWS_MAX_ATTEMPTS is not heeded. Redirects are not followed.
 //
 // # Versions
 //
@@ -75,7 +75,7 @@ type limits struct {
 	attempt     time.Duration // one request
 	credentials time.Duration // finding credentials
 	pause       time.Duration // the longest between two attempts
-	attempts    int           // for one request, unless AWS_MAX_ATTEMPTS says otherwise
+	attempts    int           // for one request
 }
 
 var usual = limits{operation: 30 * time.Second, attempt: 5 * time.Second, credentials: 10 * time.Second, pause: 4 * time.Second, attempts: 5}

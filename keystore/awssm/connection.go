@@ -64,6 +64,7 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithHTTPClient(conn.opts.client()),
+		config.WithRetryer(conn.opts.retryer),
 		config.WithDefaultRegion(conn.arnRegion),
 		config.WithLogger(logging.Nop{}),
 	)
@@ -79,7 +80,6 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	conn.session = &session{credentials: cfg.Credentials, region: cfg.Region}
 	conn.session.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
 		o.HTTPClient = conn.opts.guarded(cfg.HTTPClient)
-		o.Retryer = conn.opts.retryer()
 		o.Logger = logging.Nop{}
 		o.ClientLogMode = 0
 	})

@@ -146,11 +146,16 @@ func cutOff(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(*net.OpError)) || errors.As(err, &slow) && slow.Timeout()
 }
 
-// sendText is what went wrong with sending a request, without the SDK's layers.
+// sendText is what went wrong with sending a request or reading its answer,
+// without the SDK's layers.
 func sendText(err error) string {
 	var sent *url.Error
-	if errors.As(err, &sent) {
+	var read *smithy.DeserializationError
+	switch {
+	case errors.As(err, &sent):
 		return sent.Error()
+	case errors.As(err, &read) && read.Err != nil:
+		return read.Err.Error()
 	}
 	return err.Error()
 }

@@ -2,10 +2,7 @@ package awssm_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -13,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/takumi-backup/takumi-backup/kek"
@@ -42,134 +38,6 @@ func TestSecretsManager(t *testing.T) {
 		t.Run("TEST_AWS_ENDPOINT", func(t *testing.T) { suite(t, other) })
 		ran = append(ran, "TEST_AWS_ENDPOINT "+other)
 	}
-}
-
-const testRegion = "eu-central-1"
-
-// environment leaves no AWS setting but those for endpoint. An endpoint of the
-// user's keeps the user's credentials.
-func environment(t *testing.T, endpoint string) {
-	t.Helper()
-	set := map[string]string{
-		"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": testRegion, "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull,
-		"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "example", "AWS_SESSION_TOKEN": "",
-	}
-	for _, pair := range os.Environ() {
-		name, value, _ := strings.Cut(pair, "=")
-		if !strings.HasPrefix(name, "AWS_") {
-			continue
-		}
-		if _, replaced := set[name]; replaced && value != "" && endpoint == os.Getenv("TEST_AWS_ENDPOINT") {
-			set[name] = value
-		}
-		t.Setenv(name, "") // so that it is put back
-		os.Unsetenv(name)
-	}
-	set["AWS_ENDPOINT_URL"] = endpoint
-	for name, value := range set {
-		t.Setenv(name, value)
-	}
-}
-
-func newName(t *testing.T) string {
-	t.Helper()
-	return "takumi/test/" + strings.ToLower(rand.Text()) + "/KEY"
-}
-
-func open(t *testing.T, rest string) *awssm.Secret {
-	t.Helper()
-	return openWith(t, awssm.Options{}, rest)
-}
-
-func openWith(t *testing.T, o awssm.Options, rest string) *awssm.Secret {
-	t.Helper()
-	src, err := keystore.Parse("awssm:"+rest, awssm.Scheme(o))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return src.(*awssm.Secret)
-}
-
-// loads checks that rest gives key.
-func loads(t *testing.T, rest string, key *kek.Key) {
-	t.Helper()
-	got, err := open(t, rest).Load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.Wipe()
-	if got.ID() != key.ID() || !bytes.Equal(got.Bytes(), key.Bytes()) {
-		t.Fatalf("%s holds key %s, want %s", rest, got.ID(), key.ID())
-	}
-}
-
-// stores puts keys in one after the other.
-func stores(t *testing.T, s *awssm.Secret, before kek.ID, keys ...*kek.Key) {
-	t.Helper()
-	for _, key := range keys {
-		if err := s.Store(t.Context(), key, before); err != nil {
-			t.Fatal(err)
-		}
-		before = key.ID()
-	}
-}
-
-// ids are those of the keys that Versions gives, each loaded.
-func ids(t *testing.T, s *awssm.Secret) []kek.ID {
-	t.Helper()
-	versions, err := s.Versions(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []kek.ID
-	for i, v := range versions {
-		key, err := v.Source.Load(t.Context())
-		if err != nil {
-			t.Fatalf("version %s: %v", v.Name, err)
-		}
-		all = append(all, key.ID())
-		key.Wipe()
-		if v.Current != (i == 0) || v.Created.IsZero() || v.Name == "" {
-			t.Errorf("version %d: %+v", i, v)
-		}
-	}
-	return all
-}
-
-// generate makes n keys.
-func generate(n int) []*kek.Key {
-	var keys []*kek.Key
-	for range n {
-		keys = append(keys, kek.Generate())
-	}
-	return keys
-}
-
-// raw is a client to see what is really there.
-func raw(t *testing.T) *secretsmanager.Client {
-	t.Helper()
-	cfg, err := config.LoadDefaultConfig(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return secretsmanager.NewFromConfig(cfg)
-}
-
-// create makes a secret with a value, and takes it away in the end.
-func create(t *testing.T, name string, text *string, binary []byte) {
-	t.Helper()
-	if _, err := raw(t).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: text, SecretBinary: binary}); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// discard takes away what a test made, for endpoints that stay.
-func discard(t *testing.T, name string) {
-	client := raw(t)
-	t.Cleanup(func() {
-		client.DeleteSecret(context.WithoutCancel(t.Context()), &secretsmanager.DeleteSecretInput{SecretId: &name, ForceDeleteWithoutRecovery: aws.Bool(true)})
-	})
 }
 
 func suite(t *testing.T, endpoint string) {
@@ -293,8 +161,7 @@ func testRegions(t *testing.T, name string) {
 	t.Setenv("AWS_REGION", "ap-southeast-2")
 	_, err := open(t, name).Load(t.Context())
 	wants(t, err, keystore.ErrNotFound, "ap-southeast-2", key)
-	loads2, err := s.Load(t.Context()) // it has its client already
-	if err != nil || loads2.ID() != key.ID() {
+	if got, err := s.Load(t.Context()); err != nil || got.ID() != key.ID() { // it has its client already
 		t.Error(err)
 	}
 }
@@ -309,7 +176,7 @@ func testField(t *testing.T, name string) {
 	stores(t, s, keys[0].ID(), keys[1])
 	loads(t, name+"#key", keys[1])
 	loads(t, name+"#key@AWSPREVIOUS", keys[0])
-	out, err := raw(t).GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
+	out, err := raw(t).GetSecretValue(t.Context(), current(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +207,7 @@ func testBinary(t *testing.T, name string) {
 	stores(t, open(t, name), keys[0].ID(), keys[1])
 	loads(t, name, keys[1])
 	loads(t, name+"@AWSPREVIOUS", keys[0])
-	out, err := raw(t).GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
+	out, err := raw(t).GetSecretValue(t.Context(), current(name))
 	if err != nil || !bytes.Equal(out.SecretBinary, keys[1].Bytes()) {
 		t.Error("the new value is not of the old one's form")
 	}
@@ -364,7 +231,7 @@ func testDeleted(t *testing.T, name string) {
 func testARN(t *testing.T, name string) {
 	keys := generate(2)
 	stores(t, open(t, name), "", keys[0])
-	out, err := raw(t).GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &name})
+	out, err := raw(t).GetSecretValue(t.Context(), current(name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,17 +242,4 @@ func testARN(t *testing.T, name string) {
 	loads(t, *out.ARN+"@AWSPREVIOUS", keys[0])
 	missing := strings.Replace(*out.ARN, "test", "none", 1)
 	wants(t, open(t, missing).Store(t.Context(), keys[1], ""), keystore.ErrNotFound, "list-secrets", keys...)
-}
-
-// wants checks an error's kind and text, and that it tells nothing of keys.
-func wants(t *testing.T, err, kind error, text string, keys ...*kek.Key) {
-	t.Helper()
-	var e *keystore.Error
-	if !errors.As(err, &e) || !errors.Is(err, kind) || !strings.Contains(err.Error(), text) {
-		t.Errorf("got %v; want %v with %q", err, kind, text)
-	}
-	if e != nil && e.Fix == "" && !errors.Is(kind, keystore.ErrRefused) {
-		t.Errorf("it does not say what to do: %v", err)
-	}
-	quiet(t, err, keys...)
 }

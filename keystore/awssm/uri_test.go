@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -12,34 +11,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/awssm"
 )
-
-// quiet fails the test when err tells anything of the keys, in any form.
-func quiet(t *testing.T, err error, keys ...*kek.Key) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
-		silent(t, text, keys...)
-	}
-}
-
-func silent(t *testing.T, text string, keys ...*kek.Key) {
-	t.Helper()
-	text = strings.ToLower(text)
-	for _, key := range keys {
-		digits := hex.EncodeToString(key.Bytes())
-		for _, form := range []string{
-			string(key.Bytes()), digits[:12], digits[52:],
-			base64.StdEncoding.EncodeToString(key.Bytes())[:16], base64.URLEncoding.EncodeToString(key.Bytes())[:16],
-			base64.StdEncoding.EncodeToString([]byte(digits))[:16], fmt.Sprint(key.Bytes())[1:20],
-		} {
-			if strings.Contains(text, strings.ToLower(form)) {
-				t.Fatalf("key material is told: %q", text)
-			}
-		}
-	}
-}
 
 const (
 	anARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:takumi/KEY-AbCdEf"
