@@ -71,7 +71,7 @@ func TestRecoverFromPaper(t *testing.T) {
 		{"a share twice", share(5) + share(1) + share(1), "does not hold the key that it names"},
 		{"a share and the key", share(5) + key, "neither a key nor enough shares"},
 		{"mistyped", share(5) + strings.Replace(share(1), "\n4 ", "\n4 X", 1) + share(3), "key or share 2, line 4 is mistyped"},
-		{"cut", share(5) + share(1)[:150], "key or share 2, line 6 is mistyped"},
+		{"cut", share(5) + share(1)[:150], "key or share 2, line 4 is mistyped"},
 		{"nothing", "", "neither a key nor enough shares"},
 	} {
 		cmd := exec.Command(exe, "-B", "../../scripts/recover.py", "--written", write(t, "typed.txt", []byte(c.text)), backup)
