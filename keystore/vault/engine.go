@@ -73,7 +73,7 @@ func (s Secret) absentFrom(e engine) error {
 		return s.notVersioned()
 	case s.version > 0:
 		fault.Reason = fmt.Sprintf("there is no version %d of it", s.version)
-		fault.Fix = fmt.Sprintf("vault kv metadata get -mount=%s %s shows the versions that there are", shellWord(s.mount), shellWord(s.path))
+		fault.Fix = s.showVersions()
 	case dataFirst:
 		fault.Reason = fmt.Sprintf("there is no secret %s in %s", s.path, s.mount)
 		fault.Fix = "leave out data/, which belongs to the HTTP API only"
@@ -89,6 +89,10 @@ func (s Secret) putHint() string {
 		shellWord(s.mount), shellWord(s.path), shellWord(s.field))
 }
 
+func (s Secret) showVersions() string {
+	return fmt.Sprintf("vault kv metadata get -mount=%s %s shows which there are", shellWord(s.mount), shellWord(s.path))
+}
+
 func (s Secret) undelete(version int) string {
 	return fmt.Sprintf("vault kv undelete -mount=%s -versions=%d %s", shellWord(s.mount), version, shellWord(s.path))
 }
@@ -97,7 +101,7 @@ func (s Secret) undelete(version int) string {
 func (s Secret) goneError(c content) error {
 	e := s.fail(keystore.ErrNotFound, fmt.Sprintf("version %d %s", c.number, c.gone))
 	if strings.Contains(c.gone, "destroyed") {
-		e.Fix = "use another version, as " + s.at(max(c.number-1, 1)).String() + ", or another copy of the key"
+		e.Fix = "use another copy of the key, or another version: " + s.showVersions()
 	} else {
 		e.Fix = s.undelete(c.number)
 	}

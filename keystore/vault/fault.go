@@ -45,7 +45,7 @@ func (s Secret) fault(err error, capabilities, path string) *keystore.Error {
 		e.Kind, e.Reason = keystore.ErrRefused, "in production no key travels over plain http"
 		e.Fix = "give Vault's https URL in VAULT_ADDR"
 	case errors.Is(err, errTooLarge):
-		e.Kind, e.Reason = keystore.ErrRefused, errTooLarge.Error()+", and no key is"
+		e.Kind, e.Reason = keystore.ErrRefused, errTooLarge.Error()+", as no secret with a key is"
 	case isTLSFault(err):
 		e.Kind, e.Reason = keystore.ErrRefused, "the server "+server+" cannot be trusted: "+inner(err)
 		e.Fix = tlsFix(err)

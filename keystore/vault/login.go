@@ -109,7 +109,7 @@ func (c *connection) authenticate(ctx context.Context, client *api.Client) error
 func (c *connection) useToken(client *api.Client, token, from string) error {
 	token = strings.TrimSpace(token)
 	if token == "" || !printable(token) {
-		return &keystore.Error{Kind: keystore.ErrRefused, Reason: "what " + from + " holds is not a token of Vault"}
+		return &keystore.Error{Kind: keystore.ErrRefused, Reason: "what " + from + " holds is not a token of Vault", Fix: "get one, as with vault login"}
 	}
 	client.SetToken(token)
 	return nil
@@ -121,7 +121,7 @@ func (c *connection) loginAppRole(ctx context.Context, client *api.Client) error
 		var err error
 		// The group may read it: that is how systemd and Kubernetes hand it over.
 		if secretID, err = readSmall(path, 0o007); err != nil {
-			return &keystore.Error{Kind: keystore.ErrRefused, Reason: "the file that VAULT_SECRET_ID_FILE names cannot be used: " + err.Error(), Err: err}
+			return &keystore.Error{Kind: keystore.ErrRefused, Reason: "the file that VAULT_SECRET_ID_FILE names cannot be used: " + err.Error(), Fix: "chmod 600 " + shellWord(path), Err: err}
 		}
 	}
 	method, err := approle.NewAppRoleAuth(os.Getenv("VAULT_ROLE_ID"), &approle.SecretID{FromString: secretID}, approle.WithMountPath(mountOr("VAULT_APPROLE_MOUNT", "approle")))

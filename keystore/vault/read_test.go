@@ -27,7 +27,7 @@ func testFields(t *testing.T, v *site) {
 	loads(t, at("escaped"), key)
 	loadRefused(t, at("number"), keystore.ErrRefused, `"number" is not text`)
 	loadRefused(t, at("short"), keystore.ErrRefused, `"short": it holds`)
-	loadRefused(t, at("none"), keystore.ErrNotFound, `no field "none"`, `"[redacted]"`, `"escaped", "key"`, "key store")
+	loadRefused(t, at("none"), keystore.ErrNotFound, `no field "none"`, `"[redacted]"`, `"escaped"`, `"key"`, "key store")
 }
 
 func testOddNames(t *testing.T, v *site) {

@@ -129,9 +129,11 @@ func (s Secret) mustKeepKeys(ctx context.Context, current int) error {
 		case v.number > current+1-limit:
 			kept[id] = true
 		case !kept[id]:
-			e := s.fail(keystore.ErrRefused, fmt.Sprintf("Vault keeps %d versions of this secret, so that the next one would delete version %d, the last with key %s; nothing was changed", limit, v.number, id))
-			e.Fix = fmt.Sprintf("vault kv metadata put -mount=%s -max-versions=%d %s; or, if no backup needs that key, vault kv destroy -mount=%s -versions=%d %s",
-				shellWord(s.mount), limit+usualLimit, shellWord(s.path), shellWord(s.mount), v.number, shellWord(s.path))
+			e := s.fail(keystore.ErrRefused, fmt.Sprintf("Vault keeps no more than %d of this secret's versions, and would delete version %d for the next one, the last with key %s; nothing was changed", limit, v.number, id))
+			e.Fix = fmt.Sprintf("vault kv metadata put -mount=%s -max-versions=%d %s", shellWord(s.mount), limit+usualLimit, shellWord(s.path))
+			if v.number < current {
+				e.Fix += fmt.Sprintf("; or, if no backup needs that key any more, vault kv destroy -mount=%s -versions=%d %s", shellWord(s.mount), v.number, shellWord(s.path))
+			}
 			return e
 		}
 	}

@@ -142,7 +142,7 @@ func testWindow(t *testing.T, v *site) {
 	v.write(t, v.mount+"/metadata/window", `{"max_versions":1}`)
 	first := stores(t, s, "")
 	refused(t, s.Store(t.Context(), kek.Generate(), first.ID()), keystore.ErrRefused,
-		"delete version 1, the last with key "+string(first.ID()), "vault kv metadata put -mount="+v.mount+" -max-versions=11 window")
+		"delete version 1 for the next one, the last with key "+string(first.ID()), "vault kv metadata put -mount="+v.mount+" -max-versions=11 window")
 	loads(t, s, first)
 
 	v.write(t, v.mount+"/metadata/window", `{"max_versions":2}`)
@@ -174,7 +174,7 @@ func testMountWindow(t *testing.T, v *site) {
 	v.write(t, mount+"/config", `{"max_versions":1}`)
 	s := source(t, mount+"/window")
 	first := stores(t, s, "")
-	refused(t, s.Store(t.Context(), kek.Generate(), first.ID()), keystore.ErrRefused, "keeps 1 version")
+	refused(t, s.Store(t.Context(), kek.Generate(), first.ID()), keystore.ErrRefused, "no more than 1 of")
 	loads(t, s, first)
 }
 
