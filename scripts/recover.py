@@ -6,16 +6,18 @@
     python3 recover.py KEYFILE backup.sql.gz.enc  | gunzip  > backup.sql
     python3 recover.py KEYFILE - < backup.enc > packed
 
-KEYFILE holds 64 hex digits; several may be given. `head -6 BACKUP` names the
-codec. Every byte that comes out is authentic, but THEY ARE THE WHOLE BACKUP
-ONLY IF THE EXIT CODE IS 0. It is 4 for a wrong or bad key, 5 for a backup that
-is damaged, 64 for a wrong command line and 1 for the rest. --rescue opens a
-backup whose envelope was altered; its content is authenticated all the same.
+KEYFILE holds 64 hex digits; several may be given. With --written it is text that
+was typed from paper: a key, or one after the other as many shares of it as are
+needed. `head -6 BACKUP` names the codec. Every byte that comes out is authentic,
+but THEY ARE THE WHOLE BACKUP ONLY IF THE EXIT CODE IS 0. It is 4 for a wrong or
+bad key, 5 for a backup that is damaged, 64 for a wrong command line and 1 for the
+rest. --rescue opens a backup whose envelope was altered; its content is
+authenticated all the same.
 
 This needs python3-cryptography and nothing else of the project: it was written
 from docs/FORMAT.md, which also explains the classes of errors.
 """
-import base64, calendar, hmac, os, re, sys
+import base64, calendar, hashlib, hmac, os, re, sys
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -81,6 +83,77 @@ def read_key(path):
     if not re.fullmatch(rb"[0-9A-Fa-f]{64}\n?", text):
         raise Refused("bad-key-file", f"{path} is not 64 hex digits and at most one line feed")
     return bytes.fromhex(text.decode())
+
+
+LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+WRITTEN = re.compile(
+    rf"(?P<labels>TAKUM1BACKUP(?:KEY|SHARE)V1\n"
+    rf"(?:1SET(?P<set>[{LETTERS}]{{8}})SHARE[0-9]{{1,3}}0F(?P<of>[0-9]{{1,3}})NEED(?P<need>[0-9]{{1,3}})\n)?"
+    rf"[12]KEY(?P<id>[0-9A-F]{{16}})\n)"
+    rf"(?P<data>(?:[2-6][{LETTERS}]{{16}}\n){{4}})")
+
+
+def read_written(path):
+    """Section "The written form of a key" of docs/FORMAT.md: a key, or shares of one."""
+    with open(path, "rb") as file:
+        text = file.read(2**20).decode("utf-8", "replace")
+    text = re.sub("[^\\S\n]|[\u2010-\u2015\u2212\ufeff-]", "", text.replace("/", "\n"))
+    lines = re.findall("[^\n]+", text.encode("ascii", "replace").decode().upper().translate(str.maketrans("OIL", "011")))
+    sets, payloads = set(), []
+    for start, title in enumerate(lines):
+        if title not in ("TAKUM1BACKUPKEYV1", "TAKUM1BACKUPSHAREV1"):
+            continue
+        share, block = "SHARE" in title, [title]
+        for number in range(1, 6 + share):
+            line = (lines + [""] * 6)[start + number]
+            check = int.from_bytes(written_sum("line", "\n".join(block[:2] + [line[:-4]]).encode())[:5], "big")
+            if line[:1] != str(number) or line[-4:] != "".join(LETTERS[check >> bit & 31] for bit in (35, 30, 25, 20)):
+                raise Refused("bad-key-file", f"{path}: key or share {len(payloads) + 1}, line {number} is mistyped or missing")
+            block.append(line[:-4])
+        form = WRITTEN.fullmatch("\n".join(block) + "\n")
+        data = 0
+        for letter in re.sub("(?m)^.|\n", "", form["data"]) if form else "":
+            data = data << 5 | LETTERS.index(letter)
+        payload, check = data.to_bytes(40, "big")[:32 + share], data.to_bytes(40, "big")[32 + share:]
+        if not form or not written_sum("block", form["labels"].encode() + payload).startswith(check):
+            raise Refused("bad-key-file", f"{path}: key or share {len(payloads) + 1} does not fit its checksum")
+        sets.add(form.group("set", "of", "need", "id"))
+        payloads.append(payload)
+    if len(sets) != 1 or len(payloads) < int(form["need"] or 1):
+        raise Refused("bad-key-file", f"{path} holds neither a key nor enough shares of one set")
+    key = combine(payloads) if form["set"] else payloads[0]
+    if hmac.digest(key, b"takumi-backup/v1 key id", "sha256")[:8].hex() != form["id"].lower():
+        raise Refused("bad-key-file", f"{path} does not hold the key that it names")
+    return key
+
+
+def written_sum(what, message):
+    return hashlib.sha256(f"takumi-backup/v1 written {what}\0".encode() + message).digest()
+
+
+def combine(shares):
+    """Shamir's polynomials at 0. The last byte of a share is its x."""
+    key = bytes(32)
+    for share in shares:
+        weight = 1
+        for other in shares:
+            if other[32] != share[32]:
+                weight = times(weight, times(other[32], inverse(other[32] ^ share[32])))
+        key = bytes(k ^ times(y, weight) for k, y in zip(key, share))
+    return key
+
+
+def times(a, b):
+    """The product in GF(2^8)."""
+    product = 0
+    for bit in range(8):
+        product ^= a * (b >> bit & 1)
+        a = a << 1 ^ (a >> 7) * 0x11B
+    return product
+
+
+def inverse(a):
+    return next(b for b in range(1, 256) if times(a, b) == 1)
 
 
 def read_envelope(src):
@@ -172,13 +245,13 @@ def warn(what):
 
 
 def main(args):
-    rescue = "--rescue" in args
-    *key_files, path = [arg for arg in args if arg != "--rescue"] or [""]
+    rescue, read = "--rescue" in args, read_written if "--written" in args else read_key
+    *key_files, path = [arg for arg in args if arg not in ("--rescue", "--written")] or [""]
     if not key_files or sys.stdout.isatty():
         print(__doc__, "\nrecover.py: give KEYFILE and BACKUP, and send the output to a pipe or a file", file=sys.stderr)
         return 64
     try:
-        keys, detached = [read_key(file) for file in key_files], None
+        keys, detached = [read(file) for file in key_files], None
         if path != "-" and os.path.exists(path + ".envelope"):
             try:
                 with open(path + ".envelope", "rb") as src:
