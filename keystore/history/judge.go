@@ -10,9 +10,10 @@ import (
 
 // Backup is a backup and the keys that open it.
 type Backup struct {
-	Path string
-	Keys []kek.ID // the ids of its slots
-	Err  error    // why Keys may not be all; nil when they are
+	Path    string
+	Created time.Time
+	Keys    []kek.ID // the ids of its slots
+	Err     error    // why Keys may not be all; nil when they are
 }
 
 // Judgement is a record and what the backups say of its key.
