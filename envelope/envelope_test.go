@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -406,5 +407,52 @@ func TestDetached(t *testing.T) {
 		if (err == nil) != tc.opens || err == nil && !errors.Is(r.Detached, tc.passed) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestFind: keys are asked for with the ids that the slots carry, and only what
+// is missing fails.
+func TestFind(t *testing.T) {
+	sealed := seal(t, label, "message", keyA, keyB)
+	gone := errors.New("the vault is down")
+	for name, tc := range map[string]struct {
+		found []*kek.Key
+		err   error
+		want  error // nil: it opens
+	}{
+		"the key":                {[]*kek.Key{keyB}, nil, nil},
+		"among others":           {[]*kek.Key{keyC, keyB}, nil, nil},
+		"the key, and a failure": {[]*kek.Key{keyA}, gone, nil},
+		"another, and a failure": {[]*kek.Key{keyC}, gone, gone},
+		"a failure":              {nil, gone, gone},
+		"nothing":                {nil, nil, new(envelope.WrongKeyError)},
+	} {
+		var wanted []kek.ID
+		got, _, err := open(sealed, envelope.Options{Find: func(ids []kek.ID) ([]*kek.Key, error) {
+			wanted = ids
+			return tc.found, tc.err
+		}})
+		if !slices.Equal(wanted, []kek.ID{keyA.ID(), keyB.ID()}) {
+			t.Errorf("%s: asked for %v", name, wanted)
+		}
+		var wrong *envelope.WrongKeyError
+		switch {
+		case tc.want == nil:
+			if err != nil || got != "message" {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		case tc.want == gone:
+			if !errors.Is(err, gone) || errors.As(err, &wrong) != (tc.found != nil) {
+				t.Errorf("%s: %v", name, err)
+			}
+		default:
+			if !errors.As(err, &wrong) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	// Keys that were given are tried first, and Find's besides them.
+	if got, _, err := open(sealed, envelope.Options{Find: func([]kek.ID) ([]*kek.Key, error) { return nil, gone }}, keyA); err != nil || got != "message" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

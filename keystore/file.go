@@ -32,6 +32,22 @@ func (f File) String() string { return "file:" + display(f.Path) }
 // are read, and neither a named pipe nor a device holds it up. The Error's
 // Reason and Fix name the first thing that is wrong.
 func (f File) Load(ctx context.Context) (*kek.Key, error) {
+	text, err := f.ReadSecret(ctx, maxText+1) // one more, to see that a file is too long
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	key, err := ParseText(text)
+	if err != nil {
+		return nil, &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
+	}
+	return key, nil
+}
+
+// ReadSecret returns the first bytes of the file, at most max, if it is as
+// private as a key file has to be. It is for secrets that lead to keys: a
+// passphrase, a token. The caller wipes them. The errors are those of Load.
+func (f File) ReadSecret(ctx context.Context, max int) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -52,17 +68,13 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	if reason, fix := judge(f.Path, info, func() bool { return delivered(f.Path, file, info) }); reason != "" {
 		return nil, f.refuse(reason, fix)
 	}
-	var text [maxText + 1]byte // one more, to see that a file is too long
-	defer clear(text[:])
-	n, err := io.ReadFull(file, text[:])
+	text := make([]byte, max)
+	n, err := io.ReadFull(file, text)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		clear(text)
 		return nil, f.systemError(err)
 	}
-	key, err := ParseText(text[:n])
-	if err != nil {
-		return nil, &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
-	}
-	return key, nil
+	return text[:n], nil
 }
 
 func (f File) refuse(reason, fix string) error {

@@ -1,0 +1,235 @@
+// Package passfile keeps a key in a file that is locked with a passphrase, for
+// the memory stick in the safe.
+//
+// Call [Scheme] with a function that gets the passphrase, and hand the result to
+// [keystore.Parse]; it then knows passfile:PATH. [Write] makes such a file.
+//
+// The file is a standard armored age file (https://c2sp.org/age) with one scrypt
+// recipient, whose content is that of a key file: 64 hex digits and a newline.
+// Plain `age -d` opens it.
+package passfile
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+const (
+	// maxFile bounds what is read of a file. A good one has some 400 bytes.
+	maxFile = 16 << 10
+
+	// maxText is one more than a key's text, to see that there is more.
+	maxText = 2*kek.Size + 2
+
+	// The base-2 logarithm of scrypt's N (RFC 7914, section 2): 2^18 takes
+	// about a second and 256 MiB, and what age itself writes. A file may ask
+	// for four times that and no more, so that opening one cannot be made to
+	// eat the machine.
+	writeWork, maxWork = 18, 20
+
+	// MinPassphrase is the length, in bytes, that Write insists on. It keeps
+	// out accidents; six random words are what protects a key.
+	MinPassphrase = 8
+)
+
+// Ask gets the passphrase of the file at path. What it returns is wiped.
+type Ask func(ctx context.Context, path string) ([]byte, error)
+
+// Scheme is passfile:PATH, for keystore.Parse.
+func Scheme(ask Ask) keystore.Scheme {
+	return keystore.Scheme{Name: "passfile", Form: "PATH", Parse: func(path string) (keystore.Source, error) {
+		return File{path, ask}, nil
+	}}
+}
+
+// File is a key file at Path that is locked with a passphrase. It implements
+// [keystore.Local]: even locked, a key has no place among the backups.
+type File struct {
+	Path string
+	Ask  Ask
+}
+
+var _ keystore.Local = File{}
+
+// String returns "passfile:PATH".
+func (f File) String() string {
+	return "pass" + keystore.File{Path: f.Path}.String()
+}
+
+// Inside implements [keystore.Local].
+func (f File) Inside(dir string) (bool, error) { return keystore.File{Path: f.Path}.Inside(dir) }
+
+// Load asks for the passphrase and opens the file, which takes about a second
+// and 256 MiB. The file may be readable by anybody. A wrong passphrase is an
+// Error of kind [keystore.ErrRefused].
+func (f File) Load(ctx context.Context) (*kek.Key, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	locked, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	if f.Ask == nil {
+		return nil, f.refuse("it is locked, and nobody can be asked for the passphrase", "", nil)
+	}
+	passphrase, err := f.Ask(ctx, f.Path)
+	if err != nil {
+		return nil, f.refuse("no passphrase: "+err.Error(), "", err)
+	}
+	defer clear(passphrase)
+	return f.unlock(locked, passphrase)
+}
+
+func (f File) refuse(reason, fix string, err error) error {
+	return &keystore.Error{URI: f.String(), Kind: keystore.ErrRefused, Reason: reason, Fix: fix, Err: err}
+}
+
+// read returns the locked file.
+func (f File) read() ([]byte, error) {
+	file, err := os.Open(f.Path)
+	if err != nil {
+		err = bare(err)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, &keystore.Error{URI: f.String(), Kind: keystore.ErrNotFound, Reason: err.Error(), Err: err}
+		}
+		return nil, f.refuse(err.Error(), "", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, f.refuse("it is not a regular file", "", nil)
+	}
+	locked, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return nil, f.refuse(bare(err).Error(), "", err)
+	}
+	if len(locked) > maxFile {
+		return nil, f.refuse("it is too long for a locked key file", "", nil)
+	}
+	return locked, nil
+}
+
+// bare strips what package os adds, which repeats the path as it is.
+func bare(err error) error {
+	if e := (*fs.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// IsLocked tells whether text begins like an armored age file.
+func IsLocked(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text), []byte(armor.Header)) }
+
+func (f File) unlock(locked, passphrase []byte) (*kek.Key, error) {
+	if !IsLocked(locked) {
+		return nil, f.refuse("it does not begin with "+armor.Header, "give the file that `takumi-backup key export --passphrase` wrote, or one that `age -p -a` made", nil)
+	}
+	identity, err := age.NewScryptIdentity(string(passphrase))
+	if err != nil {
+		return nil, f.refuse("the passphrase is empty", "", err)
+	}
+	identity.SetMaxWorkFactor(maxWork)
+	text, err := decrypt(locked, identity)
+	defer clear(text)
+	var noMatch *age.NoIdentityMatchError
+	switch {
+	case errors.As(err, &noMatch):
+		return nil, f.refuse("wrong passphrase", "", err)
+	case err != nil:
+		return nil, f.refuse("it does not unlock: "+err.Error(), "use another copy of it", err)
+	}
+	key, err := keystore.ParseText(text)
+	if err != nil {
+		return nil, f.refuse("what it holds is not a key: "+err.Error(), "", err)
+	}
+	return key, nil
+}
+
+func decrypt(locked []byte, identity age.Identity) ([]byte, error) {
+	opened, err := age.Decrypt(armor.NewReader(bytes.NewReader(locked)), identity)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(opened, maxText))
+}
+
+// Write makes a locked key file of mode 0600 at path, whole or not at all, and
+// opens it again before it gets its name. A file that exists is never
+// overwritten: the error then wraps fs.ErrExist. The passphrase stays the
+// caller's to wipe.
+func Write(path string, key *kek.Key, passphrase []byte) error {
+	if len(passphrase) < MinPassphrase {
+		return fmt.Errorf("a passphrase of %d characters is too short: take at least %d, or better six random words", len(passphrase), MinPassphrase)
+	}
+	if strings.TrimSpace(string(passphrase)) != string(passphrase) {
+		return errors.New("the passphrase begins or ends with a blank, which nobody will type again")
+	}
+	f, err := store.Create(path, store.Options{}) // before the work, which takes seconds
+	if errors.Is(err, store.ErrExists) {
+		err = fmt.Errorf("a key file is never overwritten: %w", fs.ErrExist)
+	}
+	if err != nil {
+		return fmt.Errorf("write locked key file %s: %w", path, err)
+	}
+	defer f.Abort()
+	locked, err := lock(key, passphrase)
+	if err != nil {
+		return fmt.Errorf("lock the key: %w", err)
+	}
+	back, err := File{Path: path}.unlock(locked, passphrase)
+	if err != nil {
+		return fmt.Errorf("prove the locked key: %w", err)
+	}
+	defer back.Wipe()
+	if back.ID() != key.ID() {
+		return errors.New("prove the locked key: another key came back")
+	}
+	if _, err := f.Write(locked); err != nil {
+		return fmt.Errorf("write locked key file: %w", err)
+	}
+	if _, err := f.Commit(); err != nil {
+		return fmt.Errorf("write locked key file: %w", err)
+	}
+	return nil
+}
+
+func lock(key *kek.Key, passphrase []byte) ([]byte, error) {
+	recipient, err := age.NewScryptRecipient(string(passphrase))
+	if err != nil {
+		return nil, err
+	}
+	recipient.SetWorkFactor(writeWork)
+	var out bytes.Buffer
+	armored := armor.NewWriter(&out)
+	w, err := age.Encrypt(armored, recipient)
+	if err != nil {
+		return nil, err
+	}
+	text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
+	defer clear(text)
+	if _, err := w.Write(text); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	if err := armored.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
