@@ -1,16 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
-
-	"github.com/takumi-backup/takumi-backup/kek"
-	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 const defaultRoot = "/var/backups/takumi"
@@ -48,56 +44,6 @@ func encryptionEnabled() (bool, error) {
 		return false, usagef("BACKUP_ENCRYPTION_ENABLED is %q, neither true nor false", value)
 	}
 	return on, nil
-}
-
-// keyFlags are the keys that a command is given.
-type keyFlags struct{ uris []string }
-
-func (k *keyFlags) add(cmd *cobra.Command, use string) {
-	cmd.Flags().StringArrayVar(&k.uris, "key", nil, use+", as file:PATH; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE)")
-}
-
-// sources returns the places of the keys; a flag wins over the environment.
-func (k *keyFlags) sources() ([]keystore.Source, error) {
-	if path := os.Getenv("BACKUP_ENCRYPTION_KEY_FILE"); path != "" && len(k.uris) == 0 {
-		return []keystore.Source{keystore.File{Path: path}}, nil
-	}
-	var sources []keystore.Source
-	for _, uri := range k.uris {
-		s, err := keystore.Parse(uri)
-		if err != nil {
-			return nil, usagef("--key: %w", err)
-		}
-		sources = append(sources, s)
-	}
-	return sources, nil
-}
-
-// required fetches every key, and fails when there is none, or one is missing.
-func (k *keyFlags) required(ctx context.Context) ([]keystore.Source, []*kek.Key, error) {
-	sources, err := k.sources()
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(sources) == 0 {
-		return nil, nil, errNoKey
-	}
-	var keys []*kek.Key
-	for _, s := range sources {
-		key, err := s.Load(ctx)
-		if err != nil {
-			wipe(keys)
-			return nil, nil, fmt.Errorf("loading the key: %w", err)
-		}
-		keys = append(keys, key)
-	}
-	return sources, keys, nil
-}
-
-func wipe(keys []*kek.Key) {
-	for _, k := range keys {
-		k.Wipe()
-	}
 }
 
 // warn prints words that do not stop the work.

@@ -55,8 +55,6 @@ type sourceError struct{ error }
 func (e sourceError) Unwrap() error { return e.error }
 
 var (
-	// errNoKey is returned when no key is named anywhere.
-	errNoKey = errors.New("no key is named")
 	// errSome is returned when some of several paths failed; each has been
 	// reported by then.
 	errSome = errors.New("some failed")
@@ -111,14 +109,14 @@ func verdict(err error) (code int, hint string) {
 	case errors.As(err, new(sourceError)):
 		return exitSource, "nothing was kept"
 
-	case errors.Is(err, errNoKey):
-		return exitKey, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE; `takumi-backup key generate -o PATH` makes a key"
+	case errors.Is(err, keystore.ErrNone):
+		return exitKey, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE or SECRETS_BACKEND; `takumi-backup key generate -o PATH` makes a key"
+	case errors.As(err, &wrong):
+		return exitKey, "find the key with one of the ids that the backup wants (takumi-backup key id --key URI), and give it with --key"
 	case errors.As(err, &keyFault):
 		return exitKey, "" // it says itself what to do
 	case errors.Is(err, envelope.ErrSameKey), errors.Is(err, envelope.ErrTooLarge):
 		return exitUsage, "give every key once, and no more than 32"
-	case errors.As(err, &wrong):
-		return exitKey, "find the key with one of the ids that the backup wants (takumi-backup key id --key file:PATH), and give it with --key"
 
 	case errors.As(err, &newer):
 		return exitFailed, "upgrade takumi-backup"

@@ -12,13 +12,16 @@ import (
 func newKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Make keys, name them, and check them",
+		Short: "Make keys, check, store, split, print and rotate them",
+		Long:  "Make keys, check, store, split, print and rotate them.\n\n" + keyFormsHelp,
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Example: `  takumi-backup key generate -o /etc/takumi-backup/backup.key
   takumi-backup key id`,
 	}
 	cmd.AddCommand(newKeyGenerate(), newKeyID(), newKeyCheck())
+	cmd.AddCommand(newKeyStore(), newKeyRotate(), newKeyHistory())
+	cmd.AddCommand(newKeySplit(), newKeyCombine(), newKeyPaper(), newKeyScan(), newKeyExport(), newKeyImport())
 	return cmd
 }
 
@@ -57,11 +60,11 @@ func newKeyID() *cobra.Command {
 		Example: "  takumi-backup key id --key file:/etc/takumi-backup/backup.key",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, loaded, err := keys.required(cmd.Context())
+			ring, loaded, err := keys.required(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer wipe(loaded)
+			defer ring.Close()
 			for _, k := range loaded {
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), k.ID()); err != nil {
 					return stdoutError(err)
@@ -71,44 +74,5 @@ func newKeyID() *cobra.Command {
 		},
 	}
 	keys.add(cmd, "the key")
-	return cmd
-}
-
-func newKeyCheck() *cobra.Command {
-	var keys keyFlags
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Check that each key can be fetched and stands where it should",
-		Long: `Check that each key can be fetched: that it is there, private to the caller or
-root, and 64 hex digits; and that it does not stand with the backups, in or
-under $BACKUP_ROOT.`,
-		Example: "  takumi-backup key check",
-		Args:    usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			sources, loaded, err := keys.required(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer wipe(loaded)
-			for i, src := range sources {
-				if err := keystore.CheckApart(src, storeFolder()); err != nil {
-					return fmt.Errorf("checking where the key stands: %w", err)
-				}
-				if asJSON {
-					err = writeJSON(cmd.OutOrStdout(), map[string]any{"key": src.String(), "id": loaded[i].ID(), "ok": true})
-				} else {
-					_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: good, id %s\n", src, loaded[i].ID())
-					err = stdoutError(err)
-				}
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-	keys.add(cmd, "the key")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per key and line")
 	return cmd
 }

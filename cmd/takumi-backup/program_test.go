@@ -29,7 +29,7 @@ const program = "takumi-backup"
 func TestMain(m *testing.M) {
 	// A program built for the race detector waits a second before it ends.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	testscript.Main(suite{m}, map[string]func(){program: main})
+	testscript.Main(suite{m}, map[string]func(){program: main, panicking: panicLater})
 }
 
 type suite struct{ *testing.M }

@@ -17,7 +17,7 @@ import (
 // TestScripts runs testdata/script. Each script starts with
 //
 //	$KEY, $OTHER_KEY  two good key files, the first of which the environment names
-//	$KEY_ID, $OTHER_ID
+//	$KEY_ID, $OTHER_ID, and $HEX_KEY, the digits of the first
 //	$SAMPLES          real dumps and archives
 //	BACKUP_ROOT       $WORK/store, which does not exist yet
 func TestScripts(t *testing.T) {
@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 	env := map[string]string{
 		"KEY": keyFile(t, mainKey), "KEY_ID": keyID(t, mainKey),
 		"OTHER_KEY": keyFile(t, otherKey), "OTHER_ID": keyID(t, otherKey),
-		"SAMPLES": samples, "GORACE": os.Getenv("GORACE"),
+		"HEX_KEY": mainKey, "SAMPLES": samples, "GORACE": os.Getenv("GORACE"),
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// canary is a key, and every form in which it must not turn up.
+type canary struct {
+	digits string
+	raw    []byte
+}
+
+func newCanary(t *testing.T, digits string) canary {
+	t.Helper()
+	raw, err := hex.DecodeString(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return canary{digits, raw}
+}
+
+// in says in which form the key, or half of it, is in text; "" if it is not.
+func (c canary) in(text string) string {
+	lower := strings.ToLower(text)
+	if slices.ContainsFunc(windows(c.digits, 16), func(w string) bool { return strings.Contains(lower, w) }) {
+		return "hex"
+	}
+	for i := 0; i+8 <= len(c.raw); i++ {
+		if strings.Contains(text, string(c.raw[i:i+8])) {
+			return "raw"
+		}
+	}
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+		for skip := range 3 { // base64 looks different at each offset in a group of three bytes
+			if word := enc.EncodeToString(c.raw[skip:])[:20]; strings.Contains(text, word) {
+				return "base64"
+			}
+		}
+	}
+	return ""
+}
+
+// keyServers are a Vault and a Secrets Manager that hold the canary, and
+// nothing more than the canary test asks of them.
+func keyServers(t *testing.T, digits string) (vault, aws string) {
+	t.Helper()
+	answer := func(value any) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+			json.NewEncoder(w).Encode(value)
+		}
+	}
+	serve := func(h http.Handler) string {
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		return s.URL
+	}
+	return serve(answer(map[string]any{"data": map[string]any{
+			"data":     map[string]any{"key": digits, "half": digits[:40]},
+			"metadata": map[string]any{"version": 1, "created_time": "2026-11-23T02:00:00Z", "deletion_time": "", "destroyed": false},
+		}})), serve(answer(map[string]any{
+			"Name": "backup", "ARN": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:backup", "SecretString": digits,
+			"VersionId": "11111111-1111-1111-1111-111111111111", "VersionStages": []string{"AWSCURRENT"},
+		}))
+}
+
+// TestCanary runs every command with a key from every place, with all the
+// logging that the libraries have turned on, with wrong inputs, and with a panic
+// in the middle, and looks for the key in what is printed, in the temporary
+// folder, in what is written, and in the arguments that other processes see.
+func TestCanary(t *testing.T) {
+	c := newCanary(t, mainKey)
+	vault, aws := keyServers(t, mainKey)
+	b := newSandbox(t)
+	keys := t.TempDir() // the one place where keys may be
+	put := func(name, content string) string {
+		path := filepath.Join(keys, name)
+		writeFile(t, path, []byte(content))
+		return path
+	}
+	key := put("key", mainKey+"\n")
+	put("passphrase", "battery staple correct horse\n")
+	b.env = append(b.env,
+		"VAULT_ADDR="+vault, "VAULT_TOKEN=t", "VAULT_LOG_LEVEL=trace", "AWS_ENDPOINT_URL="+aws, "AWS_REGION=eu-central-1",
+		"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "BACKUP_ENCRYPTION_KEY="+mainKey, "HALF_A_KEY="+mainKey[:60],
+		"GODEBUG=http2debug=2", "GOTRACEBACK=system", "TAKUMI_PASSPHRASE_FILE="+keys+"/passphrase",
+		"XDG_STATE_HOME="+b.path("state"), "HOME="+b.dir,
+	)
+	look := func(what, text string) {
+		t.Helper()
+		if form := c.in(text); form != "" {
+			t.Errorf("%s: the key is there, in %s:\n%s", what, form, text)
+		}
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := b.program(args...)
+		cmd.Stdin = strings.NewReader("content")
+		out, _ := cmd.CombinedOutput() // whether it succeeds is not the question
+		look(strings.Join(args, " "), string(out))
+		return string(out)
+	}
+	if out := run("key", "export", "--key", "file:"+key, "--passphrase", "-o", keys+"/locked"); !strings.Contains(out, keyID(t, mainKey)) {
+		t.Fatalf("key export: %s", out)
+	}
+	run("seal", "-o", "x.enc", "--key", "file:"+key)
+
+	for _, uri := range []string{
+		"file:" + key, "env:BACKUP_ENCRYPTION_KEY", "passfile:" + keys + "/locked", "vault:secret/backup", "awssm:backup",
+	} {
+		if out := run("key", "id", "--key", uri); !strings.Contains(out, keyID(t, mainKey)) {
+			t.Errorf("%s gave no key: %s", uri, out)
+		}
+		for _, args := range [][]string{
+			{"seal", "-o", "-"}, {"open", "x.enc", "-o", "-"}, {"open", "missing.enc"}, {"key", "check", "--json"}, {"key", "history", "--json"},
+			{"key", "rotate", "--dry-run"}, {"key", "store", "--to", "vault:secret/other", "--dry-run"}, {"key", "split", "--shares", "3", "--threshold", "2"},
+			{"key", "export", "--passphrase", "-o", "/nowhere/x"}, {"key", "paper", "-o", "/nowhere/x.html"},
+		} {
+			run(append(args, "--key", uri)...)
+		}
+	}
+	for _, uri := range []string{"env:HALF_A_KEY", "vault:secret/backup#half", "awssm:backup#field", "vault:secret/backup@7", "passfile:" + key} {
+		run("key", "id", "--key", uri)
+	}
+	for _, args := range [][]string{
+		{"key", "import", key, "-o", "y"}, {"key", "combine", key, "-o", "y"}, {"key", "scan", key, "-o", "y"},
+		{"key", "paper", "--shares-of", key, "-o", "y.html"}, {"inspect", key}, {"open", key},
+	} {
+		run(args...)
+	}
+
+	// A child sees the arguments of its parent.
+	if out := run("seal", "-o", "child.enc", "--key", "file:"+key, "--", "sh", "-c", "tr '\\0' ' ' </proc/self/cmdline >&2; tr '\\0' ' ' </proc/$PPID/cmdline >&2; echo x"); !strings.Contains(out, "takumi-backup") {
+		t.Errorf("the child saw nothing: %s", out)
+	}
+
+	// A panic while the key is in memory, and the dump of all goroutines.
+	for _, uri := range []string{"file:" + key, "vault:secret/backup", "awssm:backup"} {
+		cmd := b.command(panicking, "seal", "-o", "panic.enc", "--key", uri)
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, _ := cmd.CombinedOutput()
+		stdin.Close()
+		if !strings.Contains(string(out), "panic: injected") || !strings.Contains(string(out), "goroutine ") {
+			t.Errorf("no panic: %s", out)
+		}
+		look("panic with "+uri, string(out))
+	}
+
+	for _, dir := range []string{b.dir, b.tmp} {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			look(path, string(text))
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// panicking is the program, with a panic some time after its start.
+const panicking = program + "-panicking"
+
+func panicLater() {
+	go func() {
+		time.Sleep(500 * time.Millisecond)
+		panic("injected")
+	}()
+	main()
+}

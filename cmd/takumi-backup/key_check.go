@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+type keyCheck struct {
+	keys   keyFlags
+	state  stateFlags
+	maxAge ageFlag
+	strict bool
+	json   bool
+
+	// What the warnings are drawn from.
+	history *history.History // nil when it cannot be read
+	fault   error            // why
+	backups []history.Backup
+	now     time.Time
+}
+
+func newKeyCheck() *cobra.Command {
+	c := &keyCheck{maxAge: ageFlag(history.DefaultMaxAge)}
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check that each key can be fetched, stands where it should, and is not overdue",
+		Long: `Check that each key can be fetched: that it is there, private to the caller or
+root, and 64 hex digits; and that it does not stand with the backups, in or
+under $BACKUP_ROOT.
+
+It warns of a key that is due for rotation, of one that opens none of the backups
+under the root, of former keys that may be destroyed by now, and of a history
+that cannot be read. Warnings leave the exit code at 0, unless --strict makes
+it 1.`,
+		Example: `  takumi-backup key check
+  takumi-backup key check --strict --max-age 90d`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+	}
+	c.keys.add(cmd, "the key")
+	cmd.Flags().Var(&c.maxAge, "max-age", "warn of a key that is in use for longer, in days (d), weeks (w) or hours (h)")
+	cmd.Flags().BoolVar(&c.strict, "strict", false, "exit with 1 when there is a warning")
+	cmd.Flags().BoolVar(&c.json, "json", false, "print one JSON object per key and line")
+	c.state.add(cmd)
+	return cmd
+}
+
+// checkedKey is what is told of a key that passed.
+type checkedKey struct {
+	ID       kek.ID   `json:"id"`
+	Key      string   `json:"key"`
+	OK       bool     `json:"ok"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+func (c *keyCheck) run(cmd *cobra.Command) error {
+	ring, loaded, err := c.keys.required(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	if c.fault = c.state.resolve(); c.fault == nil {
+		c.history, c.fault = history.Read(c.state.dir)
+	}
+	if c.backups, err = c.state.backups(cmd.Context()); err != nil {
+		return fmt.Errorf("looking through the backups: %w", err)
+	}
+	c.now = time.Now()
+	warned := false
+	for i, src := range ring.Sources() {
+		if err := keystore.CheckApart(src, c.state.root); err != nil {
+			return fmt.Errorf("checking where the key stands: %w", err)
+		}
+		checked := checkedKey{ID: loaded[i].ID(), Key: src.String(), OK: true, Warnings: c.warnings(cmd.Context(), src, loaded[i].ID())}
+		warned = warned || len(checked.Warnings) > 0
+		for _, w := range checked.Warnings {
+			warn(cmd, "%s: %s", src, w)
+		}
+		if c.json {
+			err = writeJSON(cmd.OutOrStdout(), checked)
+		} else {
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: good, id %s\n", checked.Key, checked.ID)
+			err = stdoutError(err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if warned && c.strict {
+		return fmt.Errorf("checking the keys: there are warnings, and --strict is given")
+	}
+	return nil
+}
+
+// warnings says what somebody should look after, of one key.
+func (c *keyCheck) warnings(ctx context.Context, src keystore.Source, id kek.ID) []string {
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if c.fault != nil {
+		add("its history cannot be read: %v", c.fault)
+	}
+	if since := c.since(ctx, src, id); !since.IsZero() {
+		if due := since.Add(time.Duration(c.maxAge)); c.now.After(due) {
+			add("it is overdue for rotation: in use since %s, due at %s; takumi-backup key rotate replaces it", since.Format(time.DateOnly), due.Format(time.DateOnly))
+		}
+	}
+	if w := c.unused(src, id); w != "" {
+		add("%s", w)
+	}
+	if c.history == nil {
+		return all
+	}
+	place := anchored(src).String()
+	for _, i := range c.history.Unfinished() {
+		if i.Provider == place {
+			add("a rotation was begun at %s and did not end; takumi-backup key rotate finishes it", i.Begun.Format(time.RFC3339))
+			break
+		}
+	}
+	for _, j := range c.history.Judge(c.backups, c.now) {
+		switch {
+		case j.Provider != place:
+		case j.ID == id && !j.Live():
+			add("the history says that it was retired at %s", j.Retired.Format(time.DateOnly))
+		case j.MayBeDestroyed && isThere(ctx, src, j.ID):
+			add("its former key %s may be destroyed: retired at %s, and no backup under %s needs it", j.ID, j.Retired.Format(time.DateOnly), c.state.root)
+		}
+	}
+	return all
+}
+
+// record is what the history knows of a key, if anything.
+func (c *keyCheck) record(src keystore.Source, id kek.ID) history.Record {
+	if c.history == nil {
+		return history.Record{}
+	}
+	r, _ := c.history.Find(anchored(src).String(), id)
+	return r
+}
+
+// since is when a key came into use: by the history, or else by its place.
+func (c *keyCheck) since(ctx context.Context, src keystore.Source, id kek.ID) time.Time {
+	if since := c.record(src, id).Since(); !since.IsZero() {
+		return since
+	}
+	keeper, ok := src.(keystore.Keeper)
+	if !ok {
+		return time.Time{}
+	}
+	// Who may fetch the key need not be allowed to list its versions.
+	versions, _ := keeper.Versions(ctx)
+	for _, v := range versions {
+		if v.Current {
+			return v.Created
+		}
+	}
+	return time.Time{}
+}
+
+// unused says that no backup has a slot for the key, when there are backups and
+// they are not all from before the key came into use.
+func (c *keyCheck) unused(src keystore.Source, id kek.ID) string {
+	if noRoot(c.backups, c.state.root) {
+		return "" // nothing was sealed yet
+	}
+	activated := c.record(src, id).Activated
+	read, unread := 0, 0
+	for _, b := range c.backups {
+		if slices.Contains(b.Keys, id) {
+			return ""
+		}
+		switch {
+		case b.Err != nil:
+			unread++
+		case b.Created.After(activated):
+			read++
+		}
+	}
+	switch {
+	case unread > 0:
+		return fmt.Sprintf("it opens no backup under %s (looked at %d; %d cannot be read)", c.state.root, read, unread)
+	case read > 0:
+		return fmt.Sprintf("it opens no backup under %s (looked at %d)", c.state.root, read)
+	}
+	return ""
+}
+
+// isThere tells whether a former key can still be had. It says yes where it
+// cannot tell.
+func isThere(ctx context.Context, src keystore.Source, id kek.ID) bool {
+	keeper, ok := src.(keystore.Keeper)
+	if !ok {
+		return true
+	}
+	versions, err := keeper.Versions(ctx)
+	if err != nil {
+		return true
+	}
+	for _, v := range versions {
+		if v.Current {
+			continue
+		}
+		key, err := v.Source.Load(ctx)
+		if err != nil {
+			continue
+		}
+		key.Wipe()
+		if key.ID() == id {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/passfile"
+)
+
+func newKeyExport() *cobra.Command {
+	var keys keyFlags
+	var out string
+	var locked bool
+	cmd := &cobra.Command{
+		Use:   "export --passphrase -o FILE",
+		Short: "Write a key to a file that is locked with a passphrase",
+		Long: `Write a key to a file that is locked with a passphrase, for the memory stick in
+the safe: a standard armored age file, which passfile:FILE names as a key, key
+import turns into a key file again, and plain age -d opens.
+
+The passphrase is asked for twice on the terminal, or read from
+--passphrase-fd or $TAKUMI_PASSPHRASE_FILE. Take six random words or more: who
+finds the stick can try passphrases for as long as they like.`,
+		Example: `  takumi-backup key export --key file:/etc/takumi-backup/backup.key --passphrase -o /media/stick/backup.key.age
+  takumi-backup open --key passfile:/media/stick/backup.key.age backup.enc -o dump.sql`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !locked {
+				return usagef("a key leaves its place only when it is locked: give --passphrase")
+			}
+			if out == "" {
+				return usagef("-o FILE is missing: a key is not printed")
+			}
+			ring, key, err := keys.one(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer ring.Close()
+			if err := keystore.CheckApart(passfile.File{Path: out}, storeFolder()); err != nil {
+				return fmt.Errorf("checking where the key will stand: %w", err)
+			}
+			passphrase, err := keys.passphrase.choose(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("getting the passphrase: %w", err)
+			}
+			defer clear(passphrase)
+			if err := passfile.Write(out, key, passphrase); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.ID())
+			return stdoutError(err)
+		},
+	}
+	keys.add(cmd, "the key")
+	cmd.Flags().BoolVar(&locked, "passphrase", false, "lock the file with a passphrase")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the new file")
+	return cmd
+}

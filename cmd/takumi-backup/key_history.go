@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+// stateFlags say where the history of keys is, and where the backups are that
+// need the keys.
+type stateFlags struct{ dir, root string }
+
+func (s *stateFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.dir, "state-dir", "", "folder of the key history (default $XDG_STATE_HOME/takumi-backup)")
+	cmd.Flags().StringVar(&s.root, "root", "", "folder of the backups (default $BACKUP_ROOT)")
+}
+
+// resolve fills in the defaults, and refuses a history beside the backups.
+func (s *stateFlags) resolve() error {
+	if s.root == "" {
+		s.root = storeFolder()
+	}
+	if s.dir == "" {
+		dir, err := history.Dir()
+		if err != nil {
+			return usageError{err}
+		}
+		s.dir = dir
+	}
+	if err := history.CheckApart(s.dir, s.root); err != nil {
+		return usagef("%w: give --state-dir a folder elsewhere", err)
+	}
+	return nil
+}
+
+// history opens the history, for reading alone in a dry run.
+func (s *stateFlags) history(dryRun bool) (*history.History, error) {
+	if dryRun {
+		return history.Read(s.dir)
+	}
+	return history.Open(s.dir)
+}
+
+// backups looks at the envelope of every backup under the root. What cannot be
+// read is among them, with its error; the error is the context's.
+func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
+	var all []history.Backup
+	for b, err := range store.Walk(ctx, s.root) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			at := s.root
+			if fault, ok := errors.AsType[*store.Error](err); ok {
+				at, err = fault.Path, fault.Err
+			}
+			all = append(all, history.Backup{Path: at, Err: err})
+			continue
+		}
+		all = append(all, keysOf(b.Path))
+	}
+	return all, nil
+}
+
+// keysOf reads which keys open the backup at path, by its own slots or by those
+// of the envelope beside it.
+func keysOf(path string) history.Backup {
+	b := history.Backup{Path: path}
+	f, err := os.Open(path)
+	if err != nil {
+		b.Err = err
+		return b
+	}
+	defer f.Close()
+	own, err := envelope.Parse(f)
+	if err != nil {
+		b.Err = err
+		return b
+	}
+	b.Created, b.Keys = own.Created, own.KeyIDs()
+	switch beside, err := detached(path); {
+	case err != nil:
+		b.Err = err
+	case beside != nil && beside.ID != own.ID:
+		b.Err = fmt.Errorf("%s%s: %w", path, envelope.DetachedSuffix, envelope.ErrPreamble)
+	case beside != nil:
+		b.Keys = append(b.Keys, beside.KeyIDs()...)
+	}
+	return b
+}
+
+// noRoot tells whether the scan found no folder of backups at all.
+func noRoot(backups []history.Backup, root string) bool {
+	return len(backups) == 1 && backups[0].Path == filepath.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
+}
+
+// anchored makes the path of a key file one that means the same everywhere and
+// tomorrow, as the history needs it.
+func anchored(src keystore.Source) keystore.Source {
+	f, ok := src.(keystore.File)
+	if !ok {
+		return src
+	}
+	if real, err := filepath.EvalSymlinks(f.Path); err == nil {
+		f.Path = real
+	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(f.Path)); err == nil {
+		f.Path = filepath.Join(dir, filepath.Base(f.Path)) // the file is yet to come
+	}
+	if abs, err := filepath.Abs(f.Path); err == nil {
+		f.Path = abs
+	}
+	return f
+}
+
+// ageFlag is a time span that may be given in days or weeks.
+type ageFlag time.Duration
+
+const day = 24 * time.Hour
+
+// Set reads 180d, 26w, or what Go takes for a duration.
+func (a *ageFlag) Set(text string) error {
+	unit := map[string]time.Duration{"d": day, "w": 7 * day}[text[max(0, len(text)-1):]]
+	if unit == 0 {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return errors.New("want a time span such as 180d, 26w or 36h")
+		}
+		*a = ageFlag(d)
+		return nil
+	}
+	n, err := strconv.ParseUint(text[:len(text)-1], 10, 16)
+	if err != nil || n == 0 || time.Duration(n) > 100*365*day/unit {
+		return errors.New("want a whole number of days or weeks, of a hundred years at most")
+	}
+	*a = ageFlag(time.Duration(n) * unit)
+	return nil
+}
+
+// String writes whole days as Set reads them.
+func (a *ageFlag) String() string {
+	if d := time.Duration(*a); d%day != 0 {
+		return d.String()
+	}
+	return fmt.Sprintf("%dd", time.Duration(*a)/day)
+}
+
+// Type is what the help calls the value.
+func (*ageFlag) Type() string { return "time" }
+
+func newKeyHistory() *cobra.Command {
+	var state stateFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "history",
+		Short: "Show which keys were in use where and when, and which may be destroyed",
+		Long: `Show the keys that key rotate and key store have recorded: where each is, from
+when to when it was in use, and how many backups under the root need it. A backup
+needs a key when one of its slots is for it and none is for a key that is still
+current somewhere.
+
+A former key may be destroyed when its grace period is over and no backup needs
+it. As long as one backup cannot be read, or none is found, nothing may be: then
+nobody can tell. Backups in other places are up to you.`,
+		Example: `  takumi-backup key history
+  takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := state.resolve(); err != nil {
+				return err
+			}
+			h, err := history.Read(state.dir)
+			if err != nil {
+				return err
+			}
+			backups, err := state.backups(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("looking through the backups: %w", err)
+			}
+			for _, i := range h.Unfinished() {
+				warn(cmd, "a rotation of %s to key %s was begun at %s and did not end: run key rotate --key %s again", i.Provider, i.New, i.Begun.Format(time.RFC3339), i.Provider)
+			}
+			judged := h.Judge(backups, time.Now())
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), judged)
+			}
+			if len(judged) == 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "no key was rotated or stored yet: %s does not exist\n", h.Path())
+				return nil
+			}
+			return printHistory(cmd.OutOrStdout(), judged)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	state.add(cmd)
+	return cmd
+}
+
+func printHistory(w io.Writer, judged []history.Judgement) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	date := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return t.Format(time.DateOnly)
+	}
+	fmt.Fprintln(table, "ID\tPROVIDER\tCREATED\tACTIVATED\tRETIRED\tDESTROY AFTER\tNEEDED BY\tMAY BE DESTROYED")
+	for _, j := range judged {
+		verdict := "yes"
+		switch {
+		case j.Live():
+			verdict = "no: it is in use"
+		case !j.MayBeDestroyed:
+			verdict = "no: " + j.WhyNot
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, j.Provider, date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
+	}
+	table.Flush() // a strings.Builder takes everything
+	_, err := io.WriteString(w, text.String())
+	return stdoutError(err)
+}

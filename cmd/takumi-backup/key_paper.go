@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore/paper"
+	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
+)
+
+type paperCommand struct {
+	keys     keyFlags
+	shares   []string
+	out      string
+	terminal bool
+}
+
+func newKeyPaper() *cobra.Command {
+	p := new(paperCommand)
+	cmd := &cobra.Command{
+		Use:   "paper [--key URI | --shares-of DIR|FILE...] -o KIT.html|KIT.pdf|KIT.png",
+		Short: "Make pages to print and lock away: a key or its shares, as QR codes and text",
+		Long: `Make the paper kit: a page for a key, or for each of its shares, with a QR code,
+the same as text to be typed, how to restore the key with and without this
+program, and space for a signature. It prints on A4 and Letter.
+
+The ending of the file's name says what is made. A .png is an image of the code
+and the text, of one key or share.
+
+--shares-of names files that key split wrote, or their folder; it may be
+repeated, and further files may follow it. --terminal shows code and text on the
+terminal instead, or as well. Read back what you have printed (key scan, key
+import), and then delete the file: it is the key.`,
+		Example: `  takumi-backup key paper --key file:/etc/takumi-backup/backup.key -o /media/stick/kit.pdf
+  takumi-backup key paper --shares-of /media/shares -o /media/shares/kit.html`,
+		Args: usageArgs(cobra.ArbitraryArgs),
+		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	p.keys.add(cmd, "the key")
+	f.StringArrayVar(&p.shares, "shares-of", nil, "make pages of these shares: a folder or a file; may be repeated")
+	f.StringVarP(&p.out, "output", "o", "", "the new file: .html, .pdf or .png")
+	f.BoolVar(&p.terminal, "terminal", false, "show code and text on the terminal")
+	cmd.MarkFlagsMutuallyExclusive("key", "shares-of")
+	return cmd
+}
+
+func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
+	if len(p.shares) == 0 && len(args) > 0 {
+		return usagef("files of shares follow --shares-of")
+	}
+	if p.out == "" && !p.terminal {
+		return usagef("give -o KIT.html, KIT.pdf or KIT.png, or --terminal")
+	}
+	if p.terminal && !isTerminal(os.Stdout) {
+		return usagef("standard output is not a terminal, and --terminal shows a key")
+	}
+	var write func(io.Writer, []*paper.Block) error
+	if p.out != "" {
+		if write = kitWriter(filepath.Ext(p.out)); write == nil {
+			return usagef("--output ends in none of .html, .pdf and .png")
+		}
+		if err := checkNewFile("-o KIT", p.out); err != nil {
+			return err
+		}
+	}
+	blocks, err := p.blocks(cmd, args)
+	if err != nil {
+		return err
+	}
+	defer paper.Wipe(blocks)
+	if p.out != "" {
+		if err := p.save(blocks, write); err != nil {
+			return err
+		}
+	}
+	if !p.terminal {
+		return nil
+	}
+	for _, b := range blocks {
+		text, err := kit.Terminal(b)
+		if err == nil {
+			_, err = cmd.OutOrStdout().Write(append(text, '\n'))
+			err = stdoutError(err)
+		}
+		clear(text)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kitWriter returns what writes a kit for file names with this ending, or nil.
+func kitWriter(ending string) func(io.Writer, []*paper.Block) error {
+	switch ending {
+	case ".html":
+		return func(w io.Writer, b []*paper.Block) error { return kit.HTML(w, b, time.Now()) }
+	case ".pdf":
+		return func(w io.Writer, b []*paper.Block) error { return kit.PDF(w, b, time.Now()) }
+	case ".png":
+		return func(w io.Writer, b []*paper.Block) error {
+			if len(b) != 1 {
+				return usagef("an image holds one key or share, and here are %d: name one file, or make a .pdf", len(b))
+			}
+			return kit.PNG(w, b[0])
+		}
+	}
+	return nil
+}
+
+// blocks is what goes on the pages: the shares that were named, or the key.
+func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block, error) {
+	if len(p.shares) > 0 {
+		paths, err := shareFiles(append(p.shares, args...))
+		if err != nil {
+			return nil, err
+		}
+		return gatherShares(cmd, paths)
+	}
+	ring, key, err := p.keys.one(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	defer ring.Close()
+	return []*paper.Block{paper.NewKey(key)}, nil
+}
+
+// shareFiles puts the share files in a folder in its place.
+func shareFiles(paths []string) ([]string, error) {
+	var all []string
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil || !info.IsDir() {
+			all = append(all, path) // an error comes back when it is read
+			continue
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, refused(pathName(path), err, "")
+		}
+		found := false
+		for _, e := range entries {
+			if ok, _ := filepath.Match("share-*-of-*-*.txt", e.Name()); ok {
+				all, found = append(all, filepath.Join(path, e.Name())), true
+			}
+		}
+		if !found {
+			return nil, refused(pathName(path), fmt.Errorf("the folder has no share-N-of-N-SET.txt, as key split writes"), "")
+		}
+	}
+	return all, nil
+}
+
+// save writes the kit to its file, whole or not at all.
+func (p *paperCommand) save(blocks []*paper.Block, write func(io.Writer, []*paper.Block) error) error {
+	var page bytes.Buffer
+	defer func() { clear(page.Bytes()) }()
+	if err := write(&page, blocks); err != nil {
+		return fmt.Errorf("making the paper kit: %w", err)
+	}
+	f, err := store.Create(p.out, store.Options{})
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(page.Bytes()); err != nil {
+		return err
+	}
+	_, err = f.Commit()
+	return err
+}

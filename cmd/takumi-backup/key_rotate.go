@@ -1,0 +1,200 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+type keyRotate struct {
+	keys   keyFlags
+	state  stateFlags
+	maxAge ageFlag
+	grace  ageFlag
+	adopt  bool
+	dryRun bool
+	json   bool
+}
+
+func newKeyRotate() *cobra.Command {
+	r := &keyRotate{maxAge: ageFlag(history.DefaultMaxAge), grace: ageFlag(history.DefaultGrace)}
+	cmd := &cobra.Command{
+		Use:   "rotate [flags]",
+		Short: "Replace a key by a new one, and keep the former for old backups",
+		Long: `Make a new key, store it as the current one, and keep the former: of a key file
+as PATH.ID, in AWS Secrets Manager and Vault as a version. What is sealed from
+now on is sealed for the new key; backups that were sealed before need the former
+one until they are sealed anew or expire, and open still finds it.
+
+What was done is recorded (key history). Killed at any moment, the same command
+finishes: it looks which key is there now. When the key was changed by somebody
+else since a rotation was begun, it stops; --adopt goes on from the key that is
+there.
+
+Make new copies for the safe afterwards: those that exist are of the former key.`,
+		Example: `  takumi-backup key rotate --key file:/etc/takumi-backup/backup.key
+  takumi-backup key rotate --key vault:secret/takumi/production/backup-encryption --dry-run`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	r.keys.add(cmd, "rotate this key")
+	f.Var(&r.maxAge, "max-age", "how long a key is used, in days (d), weeks (w) or hours (h)")
+	f.Var(&r.grace, "grace", "how long the former key is kept at the least")
+	f.BoolVar(&r.adopt, "adopt", false, "go on although somebody else has changed the key since a rotation was begun")
+	f.BoolVar(&r.dryRun, "dry-run", false, "say what would be done, and change nothing")
+	f.BoolVar(&r.json, "json", false, "print the result as JSON")
+	r.state.add(cmd)
+	return cmd
+}
+
+func (r *keyRotate) run(cmd *cobra.Command) error {
+	if err := r.state.resolve(); err != nil {
+		return err
+	}
+	sources, err := r.keys.sources()
+	if err != nil {
+		return err
+	}
+	dst, err := storer(sources, r.state.root)
+	if err != nil {
+		return err
+	}
+	h, err := r.state.history(r.dryRun)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	backups, err := r.state.backups(cmd.Context())
+	if err != nil {
+		return fmt.Errorf("looking through the backups: %w", err)
+	}
+	result, err := history.Rotate(cmd.Context(), h, dst, history.Options{
+		MaxAge: time.Duration(r.maxAge), Grace: time.Duration(r.grace), Adopt: r.adopt, DryRun: r.dryRun,
+		InUse: func(id kek.ID) bool {
+			return slices.ContainsFunc(backups, func(b history.Backup) bool { return slices.Contains(b.Keys, id) })
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("rotating the key: %w", err)
+	}
+	change := changeOf(result, r.dryRun)
+	change.judge(h, backups, r.state.root)
+	return change.tell(cmd, r.json)
+}
+
+// storer returns the one place that a key is to be put in. It must not be among
+// the backups.
+func storer(sources []keystore.Source, root string) (keystore.Storer, error) {
+	switch {
+	case len(sources) == 0:
+		return nil, keystore.ErrNone
+	case len(sources) > 1:
+		return nil, usagef("keys are changed one at a time, and %d are named", len(sources))
+	}
+	if err := keystore.CheckApart(sources[0], root); err != nil {
+		return nil, fmt.Errorf("checking where the key stands: %w", err)
+	}
+	dst, ok := anchored(sources[0]).(keystore.Storer)
+	if !ok {
+		return nil, usagef("%s cannot take a new key; file:, awssm: and vault: can", sources[0])
+	}
+	return dst, nil
+}
+
+// keyChange is what the commands that change a key tell about it.
+type keyChange struct {
+	Key          string    `json:"key"`
+	OldID        kek.ID    `json:"old_id,omitempty"`
+	NewID        kek.ID    `json:"new_id,omitempty"`
+	DryRun       bool      `json:"dry_run,omitempty"`
+	Finished     bool      `json:"finished_earlier_run,omitempty"`
+	Unchanged    bool      `json:"unchanged,omitempty"`
+	NextDue      time.Time `json:"next_due"`
+	DestroyAfter time.Time `json:"destroy_old_after,omitzero"`
+	NeededBy     int       `json:"old_needed_by"`
+	Unreadable   []string  `json:"unreadable,omitempty"` // backups of which nobody can tell
+	Notes        []string  `json:"warnings,omitempty"`
+
+	root string
+}
+
+func changeOf(r *history.Result, dryRun bool) *keyChange {
+	return &keyChange{
+		Key: r.Provider, OldID: r.Old, NewID: r.New, DryRun: dryRun, Finished: r.Finished, Unchanged: r.Unchanged,
+		NextDue: r.NextDue, DestroyAfter: r.DestroyAfter, Notes: r.Notes,
+	}
+}
+
+// judge adds how many backups need the former key. After a dry run that is how
+// many need it now.
+func (c *keyChange) judge(h *history.History, backups []history.Backup, root string) {
+	c.root = root
+	if c.OldID == "" || noRoot(backups, root) {
+		return
+	}
+	c.NeededBy = h.NeededBy(c.OldID, backups)
+	for _, b := range backups {
+		if b.Err != nil {
+			c.Unreadable = append(c.Unreadable, fmt.Sprintf("%s: %v", b.Path, b.Err))
+		}
+	}
+}
+
+func (c *keyChange) tell(cmd *cobra.Command, asJSON bool) error {
+	for _, note := range c.Notes {
+		warn(cmd, "%s", note)
+	}
+	for _, text := range c.Unreadable {
+		warn(cmd, "nobody can tell whether this backup needs the former key: %s", text)
+	}
+	if asJSON {
+		return writeJSON(cmd.OutOrStdout(), c)
+	}
+	if err := c.print(cmd.OutOrStdout()); err != nil {
+		return err
+	}
+	switch {
+	case c.DryRun:
+		fmt.Fprintln(cmd.ErrOrStderr(), "a dry run: nothing was changed")
+	case c.Finished:
+		fmt.Fprintln(cmd.ErrOrStderr(), "an earlier run had stored the new key and was stopped before it was recorded; now it is, and no further key was made")
+	case c.Unchanged:
+		fmt.Fprintln(cmd.ErrOrStderr(), "it was there already")
+	}
+	if c.OldID != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "backups that were sealed for key %s keep needing it until they are sealed anew or expire\n", c.OldID)
+	}
+	return nil
+}
+
+func (c *keyChange) print(w io.Writer) error {
+	current := string(c.NewID)
+	if current == "" {
+		current = "a new one"
+	}
+	rows := [][2]string{{"key", c.Key}, {"current", current}}
+	if c.OldID != "" {
+		rows = append(rows, [2]string{"former", string(c.OldID)})
+	}
+	rows = append(rows, [2]string{"next due", c.NextDue.Format(time.RFC3339)})
+	if c.OldID != "" {
+		rows = append(rows,
+			[2]string{"former kept", "until " + c.DestroyAfter.Format(time.RFC3339) + " at the least, and while a backup needs it"},
+			[2]string{"needed by", fmt.Sprintf("%d of the backups under %s", c.NeededBy, c.root)})
+	}
+	for _, row := range rows {
+		if _, err := fmt.Fprintf(w, "%-12s %s\n", row[0]+":", row[1]); err != nil {
+			return stdoutError(err)
+		}
+	}
+	return nil
+}

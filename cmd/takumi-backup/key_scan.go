@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore/paper"
+	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
+)
+
+func newKeyScan() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "scan -o KEYFILE IMAGE...",
+		Short: "Restore a key from images of its pages",
+		Long: `Read the QR codes of scanned pages, of a key or of enough shares of it, and write
+the key to KEYFILE as key generate does. Its id proves that it is the right key,
+and is printed.
+
+An IMAGE is PNG or JPEG, with one code in it; of a PDF, pdftoppm -r 150 -png makes
+images. Scan on a machine that keeps no copies, and delete the images.`,
+		Example: `  takumi-backup key scan -o /etc/takumi-backup/backup.key page.png
+  takumi-backup key scan -o restored.key share-1.png share-4.png share-5.png`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNewFile("-o KEYFILE", out); err != nil {
+				return err
+			}
+			blocks, err := scanAll(args)
+			defer paper.Wipe(blocks)
+			if err != nil {
+				return err
+			}
+			key, err := restoreKey(blocks)
+			if err != nil {
+				return err
+			}
+			return writeKey(cmd, out, key)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	return cmd
+}
+
+// scanAll reads the code of each image.
+func scanAll(paths []string) (blocks []*paper.Block, err error) {
+	for _, path := range paths {
+		file, err := openSecret(path)
+		if err != nil {
+			return blocks, err
+		}
+		found, err := kit.Scan(file)
+		file.Close()
+		fix := ""
+		if errors.Is(err, kit.ErrNoCode) {
+			fix = "scan the page straight and at 150 dots for an inch or more, or type its text: key import, key combine"
+		}
+		if err != nil {
+			return blocks, refused(pathName(path), err, fix)
+		}
+		blocks = append(blocks, found...)
+	}
+	return blocks, nil
+}
+
+func newKeyImport() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "import -o KEYFILE [FILE|-]",
+		Short: "Restore a key from its written form",
+		Long: `Restore a key from the text of a page that key paper made, and write it to
+KEYFILE as key generate does. Its id proves that it is the right key, and is
+printed.
+
+FILE holds what was typed; - is standard input. Without it the lines are asked
+for on the terminal, and each is checked as it is typed. Otherwise the error
+says which line is mistyped.`,
+		Example: "  takumi-backup key import -o /etc/takumi-backup/backup.key",
+		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNewFile("-o KEYFILE", out); err != nil {
+				return err
+			}
+			key, err := importKey(cmd, args)
+			if err != nil {
+				return err
+			}
+			return writeKey(cmd, out, key)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	return cmd
+}
+
+// importKey gets the key from a terminal, or from the text of a file.
+func importKey(cmd *cobra.Command, args []string) (*kek.Key, error) {
+	if len(args) == 0 && isTerminal(os.Stdin) {
+		blocks, err := typedBlocks(cmd, paper.KindKey)
+		defer paper.Wipe(blocks)
+		if err != nil {
+			return nil, err
+		}
+		return restoreKey(blocks)
+	}
+	path := "-"
+	if len(args) == 1 {
+		path = args[0]
+	}
+	text, err := readSecret(cmd, path)
+	defer clear(text)
+	if err != nil {
+		return nil, err
+	}
+	return keyOf(path, text)
+}
+
+// keyOf finds out what a text is, and makes the key of it.
+func keyOf(path string, text []byte) (*kek.Key, error) {
+	blocks, err := parseWritten(path, text)
+	if err != nil {
+		return nil, err
+	}
+	defer paper.Wipe(blocks)
+	if len(blocks) > 1 && blocks[0].Kind == paper.KindKey {
+		return nil, refused(inputName(path), fmt.Errorf("it holds %d keys or shares, and one is wanted", len(blocks)), "")
+	}
+	return restoreKey(blocks)
+}

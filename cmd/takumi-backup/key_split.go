@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/paper"
+	"github.com/takumi-backup/takumi-backup/keystore/shares"
+)
+
+type splitCommand struct {
+	keys      keyFlags
+	shares    int
+	threshold int
+	out       string
+	verify    bool
+	json      bool
+}
+
+func newKeySplit() *cobra.Command {
+	s := new(splitCommand)
+	cmd := &cobra.Command{
+		Use:   "split --shares N --threshold K [-o DIR]",
+		Short: "Split a key into shares, some of which restore it",
+		Long: `Split a key into shares: any K of the N restore it, fewer say nothing about it.
+
+With -o each share goes into a file of its own in DIR, which is made if it is
+missing; the paths are printed. Give each file, or the page that key paper makes
+of it, to another custodian, and delete them there. Without -o the shares are
+shown on the terminal; they are not written to a pipe or a file together.
+
+Before anything is shown or written every combination of K shares has given the
+key back, or where there are more than 5,000 a random sample in which each share
+occurs (fewer for thresholds above 8). --verify=false leaves that out.`,
+		Example: `  takumi-backup key split --key file:/etc/takumi-backup/backup.key --shares 5 --threshold 3 -o /media/shares
+  takumi-backup key paper --shares-of /media/shares -o /media/shares/kit.pdf`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	s.keys.add(cmd, "the key to split")
+	f.IntVar(&s.shares, "shares", 0, "how many shares to make: 2 to 255")
+	f.IntVar(&s.threshold, "threshold", 0, "how many of them restore the key: 2 to all")
+	f.StringVarP(&s.out, "output", "o", "", "write a file for each share into this folder")
+	f.BoolVar(&s.verify, "verify", true, "prove first that the shares give the key")
+	f.BoolVar(&s.json, "json", false, "with -o: print a summary as JSON, in place of the paths")
+	return cmd
+}
+
+func (s *splitCommand) run(cmd *cobra.Command) error {
+	if err := s.check(cmd); err != nil {
+		return err
+	}
+	ring, key, err := s.keys.one(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	blocks, err := shares.Split(key, s.shares, s.threshold)
+	if err != nil {
+		return fmt.Errorf("splitting key %s: %w", key.ID(), err)
+	}
+	defer paper.Wipe(blocks)
+	sum := splitSummary{Set: blocks[0].Set, KeyID: key.ID(), Shares: s.shares, Threshold: s.threshold}
+	if s.verify {
+		proof, err := shares.Verify(blocks)
+		if err != nil {
+			return fmt.Errorf("splitting key %s: %w; nothing was written", key.ID(), err)
+		}
+		sum.Proved, sum.Combinations = proof.Proved, proof.Total.String()
+		fmt.Fprintf(cmd.ErrOrStderr(), "proved %v combinations of %d shares\n", proof, s.threshold)
+	}
+	if s.out == "" {
+		return show(cmd, blocks)
+	}
+	if sum.Files, err = writeShares(cmd.Context(), s.out, blocks); err != nil {
+		return fmt.Errorf("writing the shares of key %s: %w", key.ID(), err)
+	}
+	return s.report(cmd, sum)
+}
+
+func (s *splitCommand) check(cmd *cobra.Command) error {
+	f := cmd.Flags()
+	switch {
+	case !f.Changed("shares") || !f.Changed("threshold"):
+		return usagef("give --shares N and --threshold K, as --shares 5 --threshold 3")
+	case s.threshold < 2 || s.threshold > s.shares || s.shares > paper.MaxShares:
+		return usagef("--shares %d --threshold %d: %w", s.shares, s.threshold, shares.ErrLimits)
+	case f.Changed("output") && s.out == "":
+		return usagef("--output is empty")
+	case likeKey.MatchString(s.out):
+		return usagef("--output is %q, which looks like a key itself", s.out)
+	case s.out == "" && s.json:
+		return usagef("--json goes with -o DIR")
+	case s.out == "" && !isTerminal(os.Stdout):
+		return usagef("standard output is not a terminal, and shares in one file or pipe are no shares: give -o DIR")
+	}
+	if s.out == "" {
+		return nil
+	}
+	if err := keystore.CheckApart(keystore.File{Path: filepath.Join(s.out, "share")}, storeFolder()); err != nil {
+		return fmt.Errorf("checking where the shares will stand: %w", err)
+	}
+	return nil
+}
+
+// splitSummary is what split tells about the shares that it wrote.
+type splitSummary struct {
+	Set          string   `json:"set"`
+	KeyID        kek.ID   `json:"key_id"`
+	Shares       int      `json:"shares"`
+	Threshold    int      `json:"threshold"`
+	Proved       int      `json:"proved"`                 // combinations
+	Combinations string   `json:"combinations,omitempty"` // that there are: perhaps more than any integer holds
+	Files        []string `json:"files"`
+}
+
+func (s *splitCommand) report(cmd *cobra.Command, sum splitSummary) error {
+	var err error
+	if s.json {
+		err = writeJSON(cmd.OutOrStdout(), sum)
+	}
+	for i := 0; i < len(sum.Files) && !s.json && err == nil; i++ {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), sum.Files[i])
+		err = stdoutError(err)
+	}
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("the shares are complete all the same, in %s", s.out))
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d shares of key %s, set %s: any %d restore it; give each to another custodian and delete it here\n",
+		sum.Shares, sum.KeyID, sum.Set, sum.Threshold)
+	return nil
+}
+
+// show prints blocks to the terminal.
+func show(cmd *cobra.Command, blocks []*paper.Block) error {
+	for i, b := range blocks {
+		text := b.Text()
+		if i > 0 {
+			fmt.Fprintln(cmd.OutOrStdout())
+		}
+		_, err := cmd.OutOrStdout().Write(text)
+		clear(text)
+		if err != nil {
+			return stdoutError(err)
+		}
+	}
+	return nil
+}
+
+func shareFile(l paper.Label) string {
+	return fmt.Sprintf("share-%d-of-%d-%s.txt", l.Number, l.Total, l.Set)
+}
+
+// writeShares writes all shares into dir, or leaves nothing of them.
+func writeShares(ctx context.Context, dir string, blocks []*paper.Block) (paths []string, err error) {
+	_, statErr := os.Stat(dir)
+	made := errors.Is(statErr, os.ErrNotExist)
+	var files []*store.File
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, f := range files {
+			err = errors.Join(err, f.Abort()) // nothing for those that were committed
+		}
+		for _, path := range paths {
+			err = errors.Join(err, os.Remove(path))
+		}
+		if made {
+			os.Remove(dir) // unless somebody else has put something there
+		}
+	}()
+	// All are written before the first gets its name, so that a full disk or a
+	// name that is taken is found out by then.
+	for _, b := range blocks {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		f, err := store.Create(filepath.Join(dir, shareFile(b.Label)), store.Options{Parents: true})
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+		text := b.Text()
+		_, err = f.Write(text)
+		clear(text)
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range files {
+		result, err := f.Commit()
+		if err != nil {
+			return paths, err
+		}
+		paths = append(paths, result.Path)
+	}
+	return paths, nil
+}
+
+func newKeyCombine() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "combine -o KEYFILE [SHARE...|-]",
+		Short: "Restore a key from its shares",
+		Long: `Restore a key from the shares that key split made, and write it to KEYFILE as key
+generate does. Its id proves that it is the right key, and is printed.
+
+SHARE is a file with one share or several; - is standard input. Without SHARE
+the lines are asked for on the terminal, and each is checked as it is typed.
+Otherwise the error says which line of which share is mistyped.`,
+		Example: `  takumi-backup key combine -o /etc/takumi-backup/backup.key
+  takumi-backup key combine -o restored.key share-1.txt share-4.txt share-5.txt`,
+		Args: usageArgs(cobra.ArbitraryArgs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNewFile("-o KEYFILE", out); err != nil {
+				return err
+			}
+			blocks, err := gatherShares(cmd, args)
+			if err != nil {
+				return err
+			}
+			defer paper.Wipe(blocks)
+			key, err := shares.Combine(blocks)
+			if err != nil {
+				return refused("from shares", err, "")
+			}
+			return writeKey(cmd, out, key)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	return cmd
+}
+
+// gatherShares reads the shares of all paths, or those that are typed.
+func gatherShares(cmd *cobra.Command, paths []string) ([]*paper.Block, error) {
+	if len(paths) == 0 && isTerminal(os.Stdin) {
+		return typedBlocks(cmd, paper.KindShare)
+	}
+	if len(paths) == 0 {
+		paths = []string{"-"}
+	}
+	var blocks []*paper.Block
+	for _, path := range paths {
+		more, err := readWritten(cmd, path)
+		if err != nil {
+			paper.Wipe(blocks)
+			return nil, err
+		}
+		blocks = append(blocks, more...)
+	}
+	return blocks, nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+type keyStore struct {
+	keys    keyFlags
+	state   stateFlags
+	to      string
+	replace bool
+	dryRun  bool
+	json    bool
+}
+
+func newKeyStore() *cobra.Command {
+	s := new(keyStore)
+	cmd := &cobra.Command{
+		Use:   "store --key URI --to URI",
+		Short: "Copy a key to another place, as the current key there",
+		Long: `Copy the key of --key to the place of --to, as the current key there, and record
+it (key history). The key stays where it was, too.
+
+A place that holds another key is left alone: to change keys is what key rotate
+is for. --replace puts this key in the place of the other one all the same, which
+is kept as a former version.`,
+		Example: `  takumi-backup key store --key file:backup.key --to vault:secret/takumi/production/backup-encryption
+  takumi-backup key store --key file:backup.key --to awssm:takumi/production/BACKUP_ENCRYPTION_KEY`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	s.keys.add(cmd, "the key to copy")
+	f.StringVar(&s.to, "to", "", "where to, as file:PATH, awssm:ID or vault:PATH")
+	f.BoolVar(&s.replace, "replace", false, "replace another key, which is kept as a former version")
+	f.BoolVar(&s.dryRun, "dry-run", false, "say what would be done, and change nothing")
+	f.BoolVar(&s.json, "json", false, "print the result as JSON")
+	s.state.add(cmd)
+	return cmd
+}
+
+func (s *keyStore) run(cmd *cobra.Command) error {
+	if s.to == "" {
+		return usagef("--to is missing: where does the key go?")
+	}
+	if err := s.state.resolve(); err != nil {
+		return err
+	}
+	target, err := s.keys.parseKey(s.to)
+	if errors.Is(err, keystore.ErrURI) {
+		return usagef("--to: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	dst, err := storer([]keystore.Source{target}, s.state.root)
+	if err != nil {
+		return err
+	}
+	ring, key, err := s.keys.one(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	h, err := s.state.history(s.dryRun)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	result, err := history.Put(cmd.Context(), h, dst, key, history.Options{Replace: s.replace, DryRun: s.dryRun})
+	if err != nil {
+		return fmt.Errorf("storing the key: %w", err)
+	}
+	change := changeOf(result, s.dryRun)
+	if result.Old != "" {
+		backups, err := s.state.backups(cmd.Context())
+		if err != nil {
+			return fmt.Errorf("the key is stored; looking through the backups: %w", err)
+		}
+		change.judge(h, backups, s.state.root)
+	}
+	return change.tell(cmd, s.json)
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/awssm"
+	"github.com/takumi-backup/takumi-backup/keystore/passfile"
+	"github.com/takumi-backup/takumi-backup/keystore/vault"
+)
+
+// keyFlags are the keys that a command is given.
+type keyFlags struct {
+	uris       []string
+	passphrase passphraseFlags
+}
+
+const keyFormsHelp = `Keys are named by URI:
+  file:PATH                               a key file, as key generate writes it
+  passfile:PATH                           a key file locked with a passphrase
+  awssm:SECRET-ID[#field][@version]       AWS Secrets Manager
+  vault:MOUNT/PATH[#field][@version]      HashiCorp Vault or OpenBao, KV version 2
+  env:NAME                                an environment variable; not in production
+Without --key, BACKUP_ENCRYPTION_KEY_FILE names a key file, and else
+SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key.`
+
+func (k *keyFlags) add(cmd *cobra.Command, use string) {
+	cmd.Flags().StringArrayVar(&k.uris, "key", nil, use+", as file:PATH, awssm:ID, vault:PATH, …; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
+	k.passphrase.add(cmd)
+}
+
+// parseKey reads one key URI, as all flags that name a key do.
+func (k *keyFlags) parseKey(uri string) (keystore.Source, error) {
+	src, err := keystore.Parse(uri,
+		keystore.EnvScheme,
+		passfile.Scheme(k.passphrase.ask),
+		awssm.Scheme(awssm.Options{RequireTLS: inProduction()}),
+		vault.Scheme(vault.Options{RequireTLS: inProduction()}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if inProduction() {
+		return src, keystore.CheckProduction(src)
+	}
+	return src, nil
+}
+
+// sources returns the places of the keys; a flag wins over the environment.
+func (k *keyFlags) sources() ([]keystore.Source, error) {
+	fromBackend, err := backendURI()
+	if err != nil {
+		return nil, err
+	}
+	if fromBackend != "" { // also when a flag wins: what production forbids is not to be set at all
+		if _, err := k.parseKey(fromBackend); err != nil {
+			return nil, fmt.Errorf("SECRETS_BACKEND: %w", err)
+		}
+	}
+	uris := k.uris
+	if len(uris) == 0 {
+		if path := os.Getenv("BACKUP_ENCRYPTION_KEY_FILE"); path != "" {
+			return []keystore.Source{keystore.File{Path: path}}, nil
+		}
+		if fromBackend != "" {
+			uris = []string{fromBackend}
+		}
+	}
+	var sources []keystore.Source
+	for _, uri := range uris {
+		s, err := k.parseKey(uri)
+		if errors.Is(err, keystore.ErrURI) {
+			return nil, usagef("--key: %w", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, s)
+	}
+	return sources, nil
+}
+
+// ring returns the named keys, of which nothing is fetched yet. There may be
+// none. The caller closes it.
+func (k *keyFlags) ring() (*keystore.Ring, error) {
+	sources, err := k.sources()
+	if err != nil {
+		return nil, err
+	}
+	return keystore.NewRing(sources...), nil
+}
+
+// required fetches every key, and fails when there is none, or one is missing.
+// Closing the ring wipes the keys.
+func (k *keyFlags) required(ctx context.Context) (*keystore.Ring, []*kek.Key, error) {
+	ring, err := k.ring()
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := ring.Current(ctx)
+	if err != nil {
+		ring.Close()
+		return nil, nil, fmt.Errorf("loading the key: %w", err)
+	}
+	return ring, keys, nil
+}
+
+// one is required for commands that work on a single key.
+func (k *keyFlags) one(ctx context.Context) (*keystore.Ring, *kek.Key, error) {
+	ring, keys, err := k.required(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(keys) != 1 {
+		ring.Close()
+		return nil, nil, usagef("this works on one key: give --key once")
+	}
+	return ring, keys[0], nil
+}
+
+// inProduction tells whether either of TAKUMI_ENV and NODE_ENV says so.
+func inProduction() bool { return environment() == "production" }
+
+// environment is the name of where we are, as Takumi's secrets have it in their
+// names.
+func environment() string {
+	first := ""
+	for _, name := range []string{"TAKUMI_ENV", "NODE_ENV"} {
+		value := strings.ToLower(strings.TrimSpace(os.Getenv(name)))
+		if value == "production" {
+			return value
+		}
+		if first == "" {
+			first = value
+		}
+	}
+	if first == "" {
+		return "development"
+	}
+	return first
+}
+
+// backendURI turns SECRETS_BACKEND into the key URI that it stands for, or "".
+func backendURI() (string, error) {
+	backend := os.Getenv("SECRETS_BACKEND")
+	env := environment()
+	if backend != "" && strings.ContainsFunc(env, notInName) {
+		return "", usagef("TAKUMI_ENV or NODE_ENV is %q, which cannot be part of a secret's name", env)
+	}
+	switch backend {
+	case "":
+		return "", nil
+	case "aws-secrets-manager":
+		return "awssm:takumi/" + env + "/BACKUP_ENCRYPTION_KEY", nil
+	case "vault":
+		path := os.Getenv("VAULT_PATH")
+		if path == "" {
+			path = "secret/takumi/" + env + "/backup-encryption"
+		}
+		return "vault:" + path + "#key", nil
+	case "env":
+		return "env:BACKUP_ENCRYPTION_KEY", nil
+	}
+	return "", usagef("SECRETS_BACKEND is %q: it can be aws-secrets-manager, vault or env", backend)
+}
+
+func notInName(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// maxPassphrase bounds what is read of a passphrase, in bytes.
+const maxPassphrase = 1024
+
+// passphraseFlags say where the passphrase of a passfile comes from: a file
+// descriptor, a file, or a prompt on the terminal.
+type passphraseFlags struct {
+	fd    int
+	file  *os.File          // fd, once it has been read from
+	known map[string][]byte // what was answered, by path: a long job asks only once
+}
+
+func (p *passphraseFlags) add(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&p.fd, "passphrase-fd", -1, "read the passphrase of a passfile from this file descriptor (default $TAKUMI_PASSPHRASE_FILE, or a prompt)")
+}
+
+// ask gets the passphrase of the locked key file at path. It implements
+// passfile.Ask.
+func (p *passphraseFlags) ask(ctx context.Context, path string) ([]byte, error) {
+	if answer, ok := p.known[path]; ok {
+		return bytes.Clone(answer), nil
+	}
+	answer, err := p.get(ctx, "Passphrase for "+strings.TrimPrefix(keystore.File{Path: path}.String(), "file:")+": ")
+	if err != nil {
+		return nil, err
+	}
+	if p.known == nil {
+		p.known = make(map[string][]byte)
+	}
+	p.known[path] = bytes.Clone(answer)
+	return answer, nil
+}
+
+// choose gets the passphrase for a new locked key file. On a terminal it is
+// asked for twice.
+func (p *passphraseFlags) choose(ctx context.Context) ([]byte, error) {
+	first, err := p.get(ctx, "Passphrase for the new file: ")
+	if err != nil || !p.prompts() {
+		return first, err
+	}
+	again, err := prompt(ctx, "The same again: ")
+	defer clear(again)
+	if err == nil && !bytes.Equal(first, again) { // both were just typed by one person
+		err = errors.New("the two passphrases differ")
+	}
+	if err != nil {
+		clear(first)
+		return nil, err
+	}
+	return first, nil
+}
+
+func (p *passphraseFlags) prompts() bool {
+	return p.fd < 0 && os.Getenv("TAKUMI_PASSPHRASE_FILE") == ""
+}
+
+func (p *passphraseFlags) get(ctx context.Context, words string) ([]byte, error) {
+	switch path := os.Getenv("TAKUMI_PASSPHRASE_FILE"); {
+	case p.fd >= 0:
+		if p.file == nil { // kept: a forgotten os.File closes its descriptor
+			p.file = os.NewFile(uintptr(p.fd), "passphrase")
+		}
+		text, err := nextLine(p.file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the passphrase from file descriptor %d: %w", p.fd, err)
+		}
+		return onlyLine(text)
+	case path != "":
+		text, err := keystore.File{Path: path}.ReadSecret(ctx, maxPassphrase+1)
+		if err != nil {
+			return nil, fmt.Errorf("TAKUMI_PASSPHRASE_FILE: %w", err)
+		}
+		return onlyLine(text)
+	}
+	return prompt(ctx, words)
+}
+
+// nextLine reads one line and not a byte more: when several passphrases are
+// needed, each has a line.
+func nextLine(r io.Reader) ([]byte, error) {
+	var line []byte
+	for len(line) <= maxPassphrase {
+		var b [1]byte
+		n, err := r.Read(b[:])
+		if n > 0 {
+			line = append(line, b[0])
+		}
+		if n > 0 && b[0] == '\n' || err == io.EOF && len(line) > 0 {
+			break
+		}
+		if err == io.EOF {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return line, nil
+}
+
+// onlyLine returns a passphrase without the line break that editors leave.
+func onlyLine(text []byte) ([]byte, error) {
+	if len(text) > maxPassphrase {
+		clear(text)
+		return nil, fmt.Errorf("the passphrase has more than %d bytes", maxPassphrase)
+	}
+	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
+	if bytes.ContainsAny(text, "\r\n") {
+		clear(text)
+		return nil, errors.New("the passphrase has several lines")
+	}
+	return text, nil
+}
+
+// prompt reads a line from the terminal without showing it. Standard input is
+// not used: a backup may come that way.
+func prompt(ctx context.Context, words string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, errors.New("there is no terminal to ask on: give --passphrase-fd N, or set TAKUMI_PASSPHRASE_FILE")
+	}
+	defer tty.Close()
+	fd := int(tty.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	fmt.Fprint(tty, words)
+	type answer struct {
+		line []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		line, err := term.ReadPassword(fd)
+		done <- answer{line, err}
+	}()
+	select {
+	case a := <-done:
+		fmt.Fprintln(tty)
+		return a.line, a.err
+	case <-ctx.Done():
+		// The read itself cannot be taken back; the program ends now, and the
+		// terminal must show again what is typed.
+		term.Restore(fd, state)
+		fmt.Fprintln(tty)
+		return nil, context.Cause(ctx)
+	}
+}
