@@ -187,6 +187,9 @@ func (h *History) save(doc document) error {
 		return errors.New("the key history was opened for reading, or closed")
 	}
 	doc.Version = version
+	if doc.Keys == nil {
+		doc.Keys = []Record{}
+	}
 	text, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the key history: %w", err)

@@ -49,12 +49,13 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 		return r, nil
 	}
 	if !r.Unchanged {
+		before := h.doc
 		if old != "" { // else there is no former key that a kill could leave out of the record
 			if err := h.save(doc.clone()); err != nil {
 				return nil, err
 			}
 		}
-		if err := dst.Store(ctx, key, old); err != nil {
+		if err := h.store(ctx, dst, key, old, before); err != nil {
 			return nil, err
 		}
 	}

@@ -116,10 +116,11 @@ func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*R
 	}
 	intent := Intent{Provider: r.Provider, Old: old, New: key.ID(), Begun: o.Now}
 	doc.begin(intent)
+	before := h.doc
 	if err := h.save(doc); err != nil {
 		return nil, err
 	}
-	if err := src.Store(ctx, key, old); err != nil {
+	if err := h.store(ctx, src, key, old, before); err != nil {
 		return nil, fmt.Errorf("storing the new key: %w", err)
 	}
 	r.New = key.ID()
@@ -145,6 +146,20 @@ func (h *History) complete(i Intent, doc document, o Options) error {
 	doc.end(i.Provider)
 	doc.activate(Record{ID: i.New, Provider: i.Provider, Created: i.Begun, Activated: i.Begun}, o.Now, o.Grace)
 	return h.save(doc)
+}
+
+// store stores key in dst. When dst refuses it, as one does that is named with a
+// version, the history is put back to what it was before: a refusal is final,
+// and unlike a silence nothing comes of it later.
+func (h *History) store(ctx context.Context, dst keystore.Storer, key *kek.Key, old kek.ID, before document) error {
+	err := dst.Store(ctx, key, old)
+	if !errors.Is(err, keystore.ErrRefused) {
+		return err
+	}
+	if now, loadErr := currentID(ctx, dst); loadErr != nil || now != old {
+		return err
+	}
+	return errors.Join(err, h.save(before))
 }
 
 func currentID(ctx context.Context, src keystore.Source) (kek.ID, error) {

@@ -376,6 +376,30 @@ func TestFileStorer(t *testing.T) {
 	}
 }
 
+// TestRefused: a place that refuses a key has never had a part in anything.
+func TestRefused(t *testing.T) {
+	dir, v := t.TempDir(), newVault(1)
+	v.fail = func(string) error {
+		return &keystore.Error{URI: place, Kind: keystore.ErrRefused, Reason: "nobody may write here"}
+	}
+	for range 2 {
+		if _, err := rotate(t, dir, v, Options{}); !errors.Is(err, keystore.ErrRefused) {
+			t.Fatal(err)
+		}
+		h := open(t, dir)
+		if _, err := Put(t.Context(), h, v, kek.Generate(), Options{Replace: true}); !errors.Is(err, keystore.ErrRefused) {
+			t.Fatal(err)
+		}
+		h.Close()
+		if h := read(t, dir); len(h.Records())+len(h.Unfinished()) != 0 {
+			t.Errorf("the history has %+v and %+v", h.Records(), h.Unfinished())
+		}
+	}
+	v.fail = nil
+	mustRotate(t, dir, v, Options{})
+	agrees(t, dir, v)
+}
+
 func TestRotateNothing(t *testing.T) {
 	if _, err := rotate(t, t.TempDir(), newVault(0), Options{}); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("got %v", err)
