@@ -1,0 +1,21 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// newRestore is the parent of the commands that bring a backup back.
+func newRestore() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "restore",
+		Short: "Bring back a database, contracts or uploads from a sealed backup",
+		Long: `Bring back what a sealed backup holds.
+
+What is restored is made beside what is there, checked, and only then put in its
+place, and the former is kept. A failure, a signal or a damaged backup leaves
+what is there as it was.`,
+		Example: "  takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand()
+	return cmd
+}
