@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -124,7 +126,10 @@ func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block
 		if err != nil {
 			return nil, err
 		}
-		return gatherShares(cmd, paths)
+		blocks, err := gatherShares(cmd, paths)
+		// In a folder share 10 comes before share 2.
+		slices.SortStableFunc(blocks, func(a, b *paper.Block) int { return cmp.Or(cmp.Compare(a.Set, b.Set), a.Number-b.Number) })
+		return blocks, err
 	}
 	ring, key, err := p.keys.one(cmd.Context())
 	if err != nil {
