@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -186,7 +187,10 @@ func TestSettle(t *testing.T) {
 // series keeps its newest good backup, which was proved when anything of it
 // goes; what is not good stays; and pruning again deletes nothing.
 func TestNothingGoodIsLost(t *testing.T) {
-	const rounds = 5_000
+	rounds := 1_000
+	if os.Getenv("TAKUMI_TEST_LONG") == "1" {
+		rounds = 100_000
+	}
 	rng := rand.New(rand.NewPCG(5, 23))
 	deleted := 0
 	for range rounds {

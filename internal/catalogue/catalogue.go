@@ -1,0 +1,304 @@
+// Package catalogue tells what a store holds, and how much of that is true.
+//
+// [Read] looks at every backup of a store. With keys it authenticates what each
+// one says of itself, and its length, which costs one chunk and not the whole
+// file; [Verify] reads a backup to its end. [Latest] is the newest backup that
+// verifies.
+//
+// Nothing here changes a store.
+package catalogue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// State is how far what an entry says can be believed.
+type State int
+
+const (
+	// Unchecked entries are claims: no key that opens them is at hand.
+	Unchecked State = iota
+	// Authentic entries have an authenticated envelope and length. The content
+	// was not read.
+	Authentic
+	// Bad entries cannot be read, are no backups, or were altered.
+	Bad
+)
+
+// String returns the word that lists show.
+func (s State) String() string { return [...]string{"not checked", "authentic", "bad"}[s] }
+
+// Entry is one thing that stands in a store and should be a backup.
+type Entry struct {
+	store.Backup
+	// Envelope is what the backup says of itself, nil when that cannot be read.
+	// Its ID and Label are authentic when State is Authentic.
+	Envelope *envelope.Envelope
+	// KeyIDs are the keys that have a slot, in the backup or in the envelope
+	// beside it.
+	KeyIDs []kek.ID
+	State  State
+	// Err says why State is not Authentic. It is nil when no key was given.
+	Err error
+}
+
+// Options say how to look.
+type Options struct {
+	// Keys open the backups; nil, or a ring of no sources, leaves every entry
+	// Unchecked.
+	Keys *keystore.Ring
+}
+
+func (o Options) keyless() bool { return o.Keys == nil || len(o.Keys.Sources()) == 0 }
+
+// workers bounds the files that are open at once. Looking at one is a few
+// small reads, which wait for the disk more than for a core.
+var workers = max(4, runtime.GOMAXPROCS(0))
+
+// Read returns what stands in and under root, newest first by the time in the
+// envelopes, and behind that, by path, what has no readable envelope. A backup
+// or folder that cannot be read is an entry with its error. The error of Read
+// is that of root itself, or the context's.
+func Read(ctx context.Context, root string, o Options) ([]Entry, error) {
+	var entries []Entry
+	for b, err := range store.Walk(ctx, root) {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		e := Entry{Backup: b}
+		if err != nil {
+			fault, ok := errors.AsType[*store.Error](err)
+			if !ok {
+				return nil, err
+			}
+			if _, statErr := os.Stat(root); statErr != nil {
+				return nil, err
+			}
+			e.Path, e.State, e.Err = fault.Path, Bad, err
+		}
+		entries = append(entries, e)
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(workers, len(entries)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(entries) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if e := &entries[i]; e.Err == nil {
+					e.look(ctx, o)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	// What was pruned or moved meanwhile is no longer part of the store.
+	entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.State == Bad && errors.Is(e.Err, fs.ErrNotExist) })
+	slices.SortFunc(entries, newestFirst)
+	return entries, nil
+}
+
+func newestFirst(a, b Entry) int {
+	switch {
+	case a.Envelope != nil && b.Envelope != nil:
+		return cmp.Or(b.Envelope.Created.Compare(a.Envelope.Created), cmp.Compare(a.Path, b.Path))
+	case a.Envelope == nil && b.Envelope == nil:
+		return cmp.Compare(a.Path, b.Path)
+	case a.Envelope == nil:
+		return 1
+	}
+	return -1
+}
+
+// look fills in what can be told without reading the content.
+func (e *Entry) look(ctx context.Context, o Options) {
+	f, err := openFile(e.Path)
+	if err != nil {
+		e.State, e.Err = Bad, err
+		return
+	}
+	defer f.Close()
+	if e.Envelope, err = envelope.Parse(f); err != nil {
+		e.State, e.Err = Bad, err
+		return
+	}
+	e.KeyIDs = e.Envelope.KeyIDs()
+	beside, besideErr := detached(e.Path)
+	if beside != nil && beside.ID == e.Envelope.ID {
+		for _, id := range beside.KeyIDs() {
+			if !slices.Contains(e.KeyIDs, id) {
+				e.KeyIDs = append(e.KeyIDs, id)
+			}
+		}
+	}
+	if o.keyless() {
+		return
+	}
+	find := finder{ctx: ctx, ring: o.Keys}
+	// The size is the opened file's: that at the path may be another by now.
+	info, err := f.Stat()
+	if err == nil {
+		var r *envelope.ReaderAt
+		if r, err = envelope.OpenAt(f, info.Size(), envelope.Options{Detached: beside, Find: find.find}); err == nil {
+			e.Envelope, e.State = r.Envelope, Authentic
+			return
+		}
+	}
+	e.State, e.Err = find.judge(err), err
+	if besideErr != nil && e.State == Unchecked {
+		e.Err = fmt.Errorf("%w; and %s%s was passed over: %w", err, e.Path, envelope.DetachedSuffix, besideErr)
+	}
+}
+
+// finder asks the ring for keys and remembers whether that failed.
+type finder struct {
+	ctx  context.Context
+	ring *keystore.Ring
+	err  error
+}
+
+func (f *finder) find(wanted []kek.ID) ([]*kek.Key, error) {
+	keys, err := f.ring.Find(f.ctx, wanted)
+	f.err = err
+	return keys, err
+}
+
+// judge tells a backup that is bad from one whose key is not at hand.
+func (f *finder) judge(err error) State {
+	if errors.As(err, new(*envelope.WrongKeyError)) || f.err != nil && errors.Is(err, f.err) {
+		return Unchecked
+	}
+	return Bad
+}
+
+// Verify reads the backup at path to its end and returns nil only when every
+// byte of it is authentic. The errors are those of [envelope.Open] and of its
+// Reader, and those of reading the file.
+func Verify(ctx context.Context, path string, o Options) error {
+	if o.keyless() {
+		return keystore.ErrNone
+	}
+	f, err := openFile(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	beside, _ := detached(path) // the backup's own slots may do
+	find := finder{ctx: ctx, ring: o.Keys}
+	r, err := envelope.Open(readerFunc(func(p []byte) (int, error) {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		return f.Read(p)
+	}), envelope.Options{Detached: beside, Find: find.find})
+	if err != nil {
+		return err
+	}
+	_, err = r.WriteTo(io.Discard)
+	return err
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// openFile opens a regular file. What was one when the store was walked may be
+// a named pipe by now, and must not make the program wait.
+func openFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// detached reads the envelope that may stand beside the backup at path.
+func detached(path string) (*envelope.Envelope, error) {
+	f, err := openFile(path + envelope.DetachedSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return envelope.Parse(f)
+}
+
+// stamp is the time that the program puts in generated names, and what makes
+// the second of one second unique.
+var stamp = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?`)
+
+// Series is the name that an entry shares with the backups of the same thing
+// made at other times: that of the envelope without the time that the program
+// put in, and without the codec's ending. It is as authentic as the envelope,
+// and empty when there is none.
+func (e *Entry) Series() string {
+	if e.Envelope == nil {
+		return ""
+	}
+	name := strings.TrimSuffix(e.Envelope.Name, backup.Suffix)
+	at := stamp.FindAllStringIndex(name, -1)
+	if at == nil {
+		return name
+	}
+	last := at[len(at)-1] // a database may have a date in its name
+	ending := name[last[1]:]
+	for _, packed := range []string{".zst", ".gz"} {
+		ending = strings.TrimSuffix(ending, packed)
+	}
+	return name[:last[0]] + ending
+}
+
+// Latest returns the newest authentic entry among those that match, and that
+// verifies to its end, or nil when there is none. passed has the newer ones
+// that match and were passed over, each with its Err. entries are in the order
+// of Read; one from the future is for match to refuse. The error is the
+// context's.
+func Latest(ctx context.Context, entries []Entry, match func(*Entry) bool, o Options) (found *Entry, passed []Entry, err error) {
+	for i := range entries {
+		e := entries[i]
+		if !match(&e) {
+			continue
+		}
+		if e.State == Authentic {
+			if e.Err = Verify(ctx, e.Path, o); e.Err == nil {
+				return &e, passed, nil
+			}
+			if ctx.Err() != nil {
+				return nil, passed, context.Cause(ctx)
+			}
+			e.State = Bad
+		}
+		passed = append(passed, e)
+	}
+	return nil, passed, nil
+}

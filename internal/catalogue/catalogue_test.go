@@ -1,0 +1,257 @@
+package catalogue_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// held is a key, and a ring that has it.
+type held struct {
+	key *kek.Key
+	catalogue.Options
+}
+
+func newHeld(t *testing.T) held {
+	t.Helper()
+	material := kek.Generate().Bytes()
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(hex.EncodeToString(material)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := kek.New(material)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := keystore.NewRing(keystore.File{Path: path})
+	t.Cleanup(ring.Close)
+	return held{key, catalogue.Options{Keys: ring}}
+}
+
+// sealed returns a backup of some chunks.
+func sealed(t *testing.T, name string, created time.Time, keys ...*kek.Key) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := envelope.NewWriter(&b, envelope.Label{Created: created, Kind: "database", Name: name, Codec: "none"}, keys...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 100_000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func put(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flipped(content []byte, at int) []byte {
+	b := slices.Clone(content)
+	b[(at+len(b))%len(b)] ^= 1
+	return b
+}
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// TestRead: what every sort of file is taken for, with its key, with another
+// one, and without any.
+func TestRead(t *testing.T) {
+	ours, theirs := newHeld(t), newHeld(t)
+	root := t.TempDir()
+	backup := func(hour int, keys ...*kek.Key) []byte {
+		return sealed(t, fmt.Sprintf("n%d", hour), noon.Add(time.Duration(hour)*time.Hour), keys...)
+	}
+	files := []struct {
+		name    string
+		content []byte
+		state   catalogue.State
+		err     error
+	}{ // in the order that Read returns
+		{"both.enc", backup(9, theirs.key, ours.key), catalogue.Authentic, nil},
+		{"theirs.enc", backup(8, theirs.key), catalogue.Unchecked, nil},
+		{"middle.enc", flipped(backup(7, ours.key), 30_000), catalogue.Authentic, nil}, // only Verify finds it
+		{"label.enc", bytes.Replace(backup(6, ours.key), []byte("name n6"), []byte("name x6"), 1), catalogue.Bad, envelope.ErrDamagedHead},
+		{"appended.enc", append(backup(5, ours.key), "more"...), catalogue.Bad, nil},
+		{"last.enc", flipped(backup(4, ours.key), -1), catalogue.Bad, nil},
+		{"cut.enc", backup(3, ours.key)[:60_000], catalogue.Bad, nil},
+		{"database/good.enc", backup(2, ours.key), catalogue.Authentic, nil},
+		{"empty.enc", nil, catalogue.Bad, nil},
+		{"garbage.enc", []byte("garbage"), catalogue.Bad, envelope.ErrNotSealed},
+	}
+	for _, f := range files {
+		put(t, filepath.Join(root, f.name), f.content)
+	}
+	put(t, filepath.Join(root, "both.enc.sha256"), []byte("x"))
+	put(t, filepath.Join(root, ".new.enc.partial"), []byte("x"))
+
+	read := func(o catalogue.Options) []catalogue.Entry {
+		t.Helper()
+		entries, err := catalogue.Read(t.Context(), root, o)
+		if err != nil || len(entries) != len(files) {
+			t.Fatalf("%d entries, %v", len(entries), err)
+		}
+		return entries
+	}
+	for i, e := range read(ours.Options) {
+		want := files[i]
+		if e.Path != filepath.Join(root, want.name) || e.State != want.state || want.err != nil && !errors.Is(e.Err, want.err) ||
+			(e.Err == nil) != (e.State == catalogue.Authentic) || e.Sidecar != (i == 0) {
+			t.Errorf("%s: got %s, %v, %v; want %v, %v", want.name, e.Path, e.State, e.Err, want.state, want.err)
+		}
+	}
+	for i, e := range read(catalogue.Options{}) {
+		parses := i < 8
+		if (e.State == catalogue.Unchecked) != parses || (e.Err == nil) != parses || (e.Envelope != nil) != parses {
+			t.Errorf("without a key, %s: %v, %v", e.Path, e.State, e.Err)
+		}
+	}
+	for _, e := range read(theirs.Options)[:2] {
+		if e.State != catalogue.Authentic {
+			t.Errorf("with the other key, %s: %v, %v", e.Path, e.State, e.Err)
+		}
+	}
+
+	gone := catalogue.Options{Keys: keystore.NewRing(keystore.File{Path: filepath.Join(root, "no key")})}
+	for _, e := range read(gone)[:8] {
+		if e.State != catalogue.Unchecked || e.Err == nil {
+			t.Errorf("with a key that cannot be had, %s: %v, %v", e.Path, e.State, e.Err)
+		}
+	}
+}
+
+// TestDetached: the envelope beside a backup opens it, or does no harm.
+func TestDetached(t *testing.T) {
+	ours, theirs := newHeld(t), newHeld(t)
+	path := filepath.Join(t.TempDir(), "a.enc")
+	put(t, path, sealed(t, "a", noon, ours.key))
+	for _, beside := range [][]byte{nil, []byte("garbage"), sealed(t, "b", noon, theirs.key)[:envelope.Unit]} {
+		if beside != nil {
+			put(t, path+envelope.DetachedSuffix, beside)
+		}
+		entries, err := catalogue.Read(t.Context(), filepath.Dir(path), ours.Options)
+		if err != nil || len(entries) != 1 || entries[0].State != catalogue.Authentic || len(entries[0].KeyIDs) != 1 {
+			t.Errorf("%.9q: %+v, %v", beside, entries, err)
+		}
+		if err := catalogue.Verify(t.Context(), path, ours.Options); err != nil {
+			t.Errorf("%.9q: %v", beside, err)
+		}
+	}
+}
+
+// TestRoot: a root that cannot be read is an error, a folder in it an entry,
+// and an empty one neither.
+func TestRoot(t *testing.T) {
+	dir := t.TempDir()
+	if entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{}); err != nil || entries != nil {
+		t.Errorf("empty: %v, %v", entries, err)
+	}
+	if _, err := catalogue.Read(t.Context(), filepath.Join(dir, "none"), catalogue.Options{}); !store.IsStoreFault(err) {
+		t.Errorf("missing: %v", err)
+	}
+	if err := os.Symlink("/nowhere", filepath.Join(dir, "link.enc")); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{})
+	if err != nil || len(entries) != 1 || entries[0].State != catalogue.Bad || entries[0].Path != filepath.Join(dir, "link.enc") {
+		t.Errorf("a link to nowhere: %+v, %v", entries, err)
+	}
+	stopped := errors.New("stopped")
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(stopped)
+	if _, err := catalogue.Read(ctx, dir, catalogue.Options{}); !errors.Is(err, stopped) {
+		t.Errorf("stopped: %v", err)
+	}
+}
+
+// TestLatest: the newest that verifies to its end, and what was passed over.
+func TestLatest(t *testing.T) {
+	ours, theirs := newHeld(t), newHeld(t)
+	root := t.TempDir()
+	at := func(hour int) time.Time { return noon.Add(time.Duration(hour) * time.Hour) }
+	put(t, filepath.Join(root, "future.enc"), sealed(t, "f", at(99), ours.key))
+	put(t, filepath.Join(root, "theirs.enc"), sealed(t, "t", at(4), theirs.key))
+	put(t, filepath.Join(root, "middle.enc"), flipped(sealed(t, "m", at(3), ours.key), 30_000))
+	put(t, filepath.Join(root, "good.enc"), sealed(t, "g", at(2), ours.key))
+	put(t, filepath.Join(root, "old.enc"), sealed(t, "o", at(1), ours.key))
+	entries, err := catalogue.Read(t.Context(), root, ours.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := func(e *catalogue.Entry) bool { return e.Envelope.Created.Before(at(10)) }
+	found, passed, err := catalogue.Latest(t.Context(), entries, past, ours.Options)
+	if err != nil || found == nil || filepath.Base(found.Path) != "good.enc" || len(passed) != 2 {
+		t.Fatalf("%+v, %+v, %v", found, passed, err)
+	}
+	for _, p := range passed {
+		if p.Err == nil {
+			t.Errorf("%s was passed over for no reason", p.Path)
+		}
+	}
+	none, _, err := catalogue.Latest(t.Context(), entries, func(*catalogue.Entry) bool { return false }, ours.Options)
+	if none != nil || err != nil {
+		t.Errorf("none: %v, %v", none, err)
+	}
+	if err := catalogue.Verify(t.Context(), found.Path, catalogue.Options{}); !errors.Is(err, keystore.ErrNone) {
+		t.Errorf("without a key: %v", err)
+	}
+}
+
+// TestVerifyPipe: a named pipe where a backup was does not make anybody wait.
+func TestVerifyPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.enc")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := catalogue.Verify(t.Context(), path, newHeld(t).Options); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Error(err)
+	}
+}
+
+func TestSeries(t *testing.T) {
+	for name, want := range map[string]string{
+		"takumi_db_20261123_020000.sql.zst":         "takumi_db.sql",
+		"takumi_db_20261123_020000-2.sql.gz":        "takumi_db.sql",
+		"takumi_db_20261123_020000.sql.zst.enc":     "takumi_db.sql",
+		"takumi_db_20261123_020000.dump":            "takumi_db.dump",
+		"contract_snapshot_20261123_020000.tar.zst": "contract_snapshot.tar",
+		"a_20200101_000000_db_20261123_020000.sql":  "a_20200101_000000_db.sql",
+		"takumi_db_20261123_020000.manifest.zst":    "takumi_db.manifest",
+		"nightly":                                   "nightly",
+		"nightly.sql.zst":                           "nightly.sql.zst",
+		"uploads-2026-11-23":                        "uploads-2026-11-23",
+		"_20261123_020000":                          "",
+	} {
+		e := catalogue.Entry{Envelope: &envelope.Envelope{Label: envelope.Label{Name: name}}}
+		if got := e.Series(); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	if got := new(catalogue.Entry).Series(); got != "" {
+		t.Errorf("without an envelope: %q", got)
+	}
+}
