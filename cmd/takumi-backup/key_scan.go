@@ -10,6 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
+	"github.com/takumi-backup/takumi-backup/keystore/passfile"
 )
 
 func newKeyScan() *cobra.Command {
@@ -69,23 +70,25 @@ func scanAll(paths []string) (blocks []*paper.Block, err error) {
 
 func newKeyImport() *cobra.Command {
 	var out string
+	var passphrase passphraseFlags
 	cmd := &cobra.Command{
 		Use:   "import -o KEYFILE [FILE|-]",
-		Short: "Restore a key from its written form",
-		Long: `Restore a key from the text of a page that key paper made, and write it to
-KEYFILE as key generate does. Its id proves that it is the right key, and is
-printed.
+		Short: "Restore a key from its written form, or from a locked file",
+		Long: `Restore a key from the text of a page that key paper made, or from the locked
+file that key export made, and write it to KEYFILE as key generate does. Its id
+proves that it is the right key, and is printed.
 
-FILE holds what was typed; - is standard input. Without it the lines are asked
+FILE holds what was typed, or is the locked file; - is standard input. Without it the lines are asked
 for on the terminal, and each is checked as it is typed. Otherwise the error
 says which line is mistyped.`,
-		Example: "  takumi-backup key import -o /etc/takumi-backup/backup.key",
+		Example: `  takumi-backup key import -o /etc/takumi-backup/backup.key
+  takumi-backup key import -o /etc/takumi-backup/backup.key /media/stick/backup.key.age`,
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkNewFile("-o KEYFILE", out); err != nil {
 				return err
 			}
-			key, err := importKey(cmd, args)
+			key, err := importKey(cmd, args, passphrase.ask)
 			if err != nil {
 				return err
 			}
@@ -93,11 +96,12 @@ says which line is mistyped.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	passphrase.add(cmd)
 	return cmd
 }
 
 // importKey gets the key from a terminal, or from the text of a file.
-func importKey(cmd *cobra.Command, args []string) (*kek.Key, error) {
+func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (*kek.Key, error) {
 	if len(args) == 0 && isTerminal(os.Stdin) {
 		blocks, err := typedBlocks(cmd, paper.KindKey)
 		defer paper.Wipe(blocks)
@@ -114,6 +118,9 @@ func importKey(cmd *cobra.Command, args []string) (*kek.Key, error) {
 	defer clear(text)
 	if err != nil {
 		return nil, err
+	}
+	if passfile.IsLocked(text) {
+		return passfile.File{Path: path, Ask: ask}.Unlock(cmd.Context(), text)
 	}
 	return keyOf(path, text)
 }

@@ -84,6 +84,12 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.Unlock(ctx, locked)
+}
+
+// Unlock is Load for the text of a locked key file that was read elsewhere;
+// Path is what it is called in messages.
+func (f File) Unlock(ctx context.Context, locked []byte) (*kek.Key, error) {
 	if f.Ask == nil {
 		return nil, f.refuse("it is locked, and nobody can be asked for the passphrase", "", nil)
 	}
