@@ -88,6 +88,19 @@ func TestRequireTLS(t *testing.T) {
 			t.Errorf("got %v, want tlsonly.ErrPlain", err)
 		}
 	})
+	t.Run("plain, to a metadata service", func(t *testing.T) {
+		t.Setenv("AWS_ENDPOINT_URL", "http://169.254.169.254")
+		err := openWith(t, production, "KEY").Store(t.Context(), key, "")
+		wants(t, err, keystore.ErrRefused, "https", key)
+		for host, want := range map[string]bool{
+			"169.254.169.254": true, "169.254.170.2": true, "169.254.170.23": true, "fd00:ec2::254": true, "fd00:ec2::23": true,
+			"169.255.169.254": false, "fd00:ec3::254": false, "192.0.2.1": false, "metadata.example": false, "": false,
+		} {
+			if awssm.IsMetadata(host) != want {
+				t.Errorf("%s: want %v", host, want)
+			}
+		}
+	})
 	t.Run("plain, for credentials", func(t *testing.T) {
 		token := filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(token, []byte("token"), 0o600); err != nil {

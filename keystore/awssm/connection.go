@@ -169,7 +169,15 @@ var errTooLarge = errors.New("the answer is too large")
 // bounded lets answers of at most maxAnswer bytes through.
 type bounded struct{ base http.RoundTripper }
 
+// RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		// The SDK closes the body as soon as an answer begins. The WriteTo that
+		// its body has then fails, in the last, empty read that net/http still
+		// makes, and net/http drops the connection with the answer. Read does not.
+		r = r.WithContext(r.Context()) // a copy, for the request is not ours to change
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
 	resp, err := b.base.RoundTrip(r)
 	if err == nil {
 		resp.Body = &boundedBody{resp.Body, maxAnswer}

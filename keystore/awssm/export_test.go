@@ -1,6 +1,7 @@
 package awssm
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -34,3 +35,9 @@ func PutIn(text string, binary bool, field string, key *kek.Key) (string, error)
 	v, err := value{[]byte(text), binary}.with(field, key)
 	return string(v.text), err
 }
+
+// IsMetadata reports whether credentials are asked for at host over plain http.
+var IsMetadata = isMetadata
+
+// Bounded is the transport that bounds answers.
+func Bounded(base http.RoundTripper) http.RoundTripper { return bounded{base} }

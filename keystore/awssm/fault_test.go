@@ -5,9 +5,12 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -23,7 +26,6 @@ func (s *server) answer(first int, status int, body string) {
 		if n > from+first {
 			return false
 		}
-		w.Header().Set("Location", "https://192.0.2.1/")
 		w.WriteHeader(status)
 		io.WriteString(w, body)
 		return true
@@ -66,7 +68,6 @@ func TestFaults(t *testing.T) {
 		"the key in the message":  {always, 400, problem("AccessDeniedException", "not "+digits+" and "+base64Key(key)), 1, keystore.ErrRefused, "not [redacted] and [redacted]"},
 		"terminal codes":          {always, 400, problem("ValidationException", `a\u001b[2Jb`), 1, keystore.ErrRefused, "a [2Jb"},
 		"long message":            {always, 400, problem("ValidationException", strings.Repeat("word ", 5000)), 1, keystore.ErrRefused, "word…"},
-		"redirect":                {always, 307, "", 1, keystore.ErrRefused, "redirect"},
 		"huge":                    {always, 200, `{"SecretString":"` + strings.Repeat(digits, 20000) + `"}`, 1, keystore.ErrRefused, "more than 1048576 bytes"},
 		"huge error":              {always, 400, problem("ValidationException", strings.Repeat(digits, 20000)), 1, keystore.ErrRefused, "more than 1048576 bytes"},
 		"malformed":               {always, 200, `{"SecretString":"` + digits + `",]`, 1, keystore.ErrRefused, "not one of Secrets Manager"},
@@ -95,6 +96,53 @@ func TestFaults(t *testing.T) {
 				t.Errorf("not fit for a terminal: %q", err)
 			}
 		})
+	}
+}
+
+// lastRead does with a request's body what net/http does: it copies the body
+// by its length, and looks for more when the answer may be there already.
+func lastRead(r *http.Request) (*http.Response, error) {
+	if _, err := io.Copy(io.Discard, io.LimitReader(r.Body, r.ContentLength)); err != nil {
+		return nil, err
+	}
+	r.Body.Close()
+	_, err := io.Copy(io.Discard, r.Body)
+	return &http.Response{Body: http.NoBody}, err
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// No answer is lost because of how the SDK closes the bodies of its requests.
+func TestBodyClosedEarly(t *testing.T) {
+	sdk, err := smithyhttp.NewStackRequest().(*smithyhttp.Request).SetStream(strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lastRead(sdk.Build(t.Context())); err == nil {
+		t.Log("the SDK has learnt it: bounded need not hide WriteTo any more")
+	}
+	sdk.RewindStream()
+	if _, err := awssm.Bounded(roundTrip(lastRead)).RoundTrip(sdk.Build(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// A redirect is not followed, wherever it leads.
+func TestRedirect(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("followed: %s %s", r.Method, r.URL) }))
+	defer other.Close()
+	key := kek.Generate()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		server.before = func(_ int, _ string, w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, other.URL, status)
+			return true
+		}
+		err := openWith(t, awssm.Quick(awssm.Options{}), "KEY").Store(t.Context(), key, "")
+		wants(t, err, keystore.ErrRefused, "redirect", key)
 	}
 }
 

@@ -82,6 +82,13 @@ func TestKilled(t *testing.T) {
 						if current != before && current != keys[2].ID() {
 							t.Fatalf("the current key is %q", current)
 						}
+						there := k.former
+						if current == keys[2].ID() {
+							there++
+						}
+						if current != "" && len(ids(t, s)) != there {
+							t.Errorf("a key that was never current is listed: %v", ids(t, s))
+						}
 						next := keys[2]
 						want := append([]*kek.Key{}, keys[:k.former]...)
 						if !same {
