@@ -13,12 +13,16 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
 // canary is a key, and every form in which it must not turn up.
 type canary struct {
 	digits string
 	raw    []byte
+	lines  []string // of its written form
 }
 
 func newCanary(t *testing.T, digits string) canary {
@@ -27,7 +31,20 @@ func newCanary(t *testing.T, digits string) canary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return canary{digits, raw}
+	key, err := kek.New(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := canary{digits: digits, raw: raw}
+	for _, line := range strings.Split(string(paper.NewKey(key).Text()), "\n")[2:] { // after the title and the id
+		if len(line) > 20 {
+			c.lines = append(c.lines, line)
+		}
+	}
+	if len(c.lines) < 3 {
+		t.Fatalf("%d lines of the written form", len(c.lines))
+	}
+	return c
 }
 
 // in says in which form the key, or half of it, is in text; "" if it is not.
@@ -35,6 +52,11 @@ func (c canary) in(text string) string {
 	lower := strings.ToLower(text)
 	if slices.ContainsFunc(windows(c.digits, 16), func(w string) bool { return strings.Contains(lower, w) }) {
 		return "hex"
+	}
+	for _, line := range c.lines {
+		if strings.Contains(text, line) {
+			return "writing"
+		}
 	}
 	for i := 0; i+8 <= len(c.raw); i++ {
 		if strings.Contains(text, string(c.raw[i:i+8])) {
@@ -115,6 +137,10 @@ func TestCanary(t *testing.T) {
 		t.Fatalf("key export: %s", out)
 	}
 	run("seal", "-o", "x.enc", "--key", "file:"+key)
+	if c.in(c.digits[3:40]) != "hex" || c.in("x"+base64.StdEncoding.EncodeToString(append([]byte("k"), c.raw...))) != "base64" ||
+		c.in(string(c.raw)) != "raw" || c.in(c.lines[1]) != "writing" || c.in(c.digits[:12]) != "" {
+		t.Fatal("the canary would not be seen")
+	}
 
 	for _, uri := range []string{
 		"file:" + key, "env:BACKUP_ENCRYPTION_KEY", "passfile:" + keys + "/locked", "vault:secret/backup", "awssm:backup",
