@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,9 @@ type sealing struct {
 	progress progressFlags
 	out      string // file, "-" for standard output, or "" for a generated name
 	kind     string
-	name     string
+	name     string // in the envelope, and base of a generated file name
+	base     string // base of a generated file name alone
+	dbName   string // of the database that is backed up (default $DB_NAME)
 	codec    string
 	level    string
 	json     bool
@@ -37,10 +40,17 @@ type sealing struct {
 	guard      string // on or off
 	sidecar    string // with -o -
 	allowEmpty bool
+	// mayBePlain lets BACKUP_ENCRYPTION_ENABLED=false make plain, packed files.
+	mayBePlain bool
+	plain      bool // it does
 
 	pack    pack.Options
 	started time.Time
 	meter   backup.Meter
+
+	// What seal made, for what is said of it afterwards.
+	result store.Result
+	sealed *envelope.Envelope
 }
 
 func (s *sealing) add(cmd *cobra.Command) {
@@ -65,7 +75,11 @@ func (s *sealing) check(cmd *cobra.Command) error {
 		if inProduction() {
 			return usagef("BACKUP_ENCRYPTION_ENABLED is false, which production forbids: backups are always sealed there")
 		}
-		return usagef("BACKUP_ENCRYPTION_ENABLED is false, and sealing without encryption is not sealing")
+		if !s.mayBePlain {
+			return usagef("BACKUP_ENCRYPTION_ENABLED is false, and sealing without encryption is not sealing")
+		}
+		s.plain = true
+		warn(cmd, "BACKUP_ENCRYPTION_ENABLED is false: the backup is written unencrypted, for everybody who can read the file")
 	}
 	if s.pack.Codec, err = pack.ParseCodec(s.codec); err != nil {
 		return usagef("--codec: %w", err)
@@ -93,9 +107,13 @@ func (s *sealing) check(cmd *cobra.Command) error {
 }
 
 // begin fetches the keys and starts the clock. It comes before any source:
-// without a key nothing else may start. The caller closes the ring.
+// without a key nothing else may start. A backup that is not encrypted has no
+// key. The caller closes the ring.
 func (s *sealing) begin(cmd *cobra.Command) (*keystore.Ring, []*kek.Key, error) {
 	s.started = time.Now()
+	if s.plain {
+		return keystore.NewRing(), nil, nil
+	}
 	ring, keys, err := s.keys.required(cmd.Context())
 	if err != nil {
 		return nil, nil, err
@@ -166,10 +184,16 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	defer dst.Abort()
 
 	hide := s.progress.start(cmd.ErrOrStderr(), "sealing", -1, &s.meter)
-	sealed, err := backup.Seal(dst, checked, backup.SealOptions{
+	opts := backup.SealOptions{
 		Label: envelope.Label{Created: s.started, Kind: s.kind, Name: name},
 		Keys:  keys, Pack: s.pack, Meter: &s.meter, Stop: stop,
-	})
+	}
+	var sealed *envelope.Envelope // nil when it is plain
+	if s.plain {
+		err = backup.Pack(dst, checked, opts)
+	} else {
+		sealed, err = backup.Seal(dst, checked, opts)
+	}
 	hide()
 	if err != nil {
 		return fmt.Errorf("sealing: %w", err)
@@ -183,7 +207,8 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	if err != nil {
 		return err
 	}
-	return s.summarize(cmd, sealed, result)
+	s.result, s.sealed = result, sealed
+	return s.summarize(cmd, name, sealed, result)
 }
 
 // target opens the destination and says what the envelope calls the backup.
@@ -198,7 +223,10 @@ func (s *sealing) target(format guard.Format) (target, string, error) {
 		t, err := newStdoutTarget(s.sidecar)
 		return t, name, err
 	case "":
-		naming := backup.Naming{Base: s.name, DBName: os.Getenv("DB_NAME"), Kind: s.kind, Format: format, Codec: s.pack.Codec, Time: s.started}
+		naming := backup.Naming{
+			Base: cmp.Or(s.base, s.name), DBName: cmp.Or(s.dbName, os.Getenv("DB_NAME")), Kind: s.kind,
+			Format: format, Codec: s.pack.Codec, Time: s.started, Plain: s.plain,
+		}
 		opts.Parents = true
 		var path string
 		f, err := store.CreateUnique(func(n int) string {
@@ -232,25 +260,31 @@ func (s *sealing) label(path string) string {
 // summary is what seal tells about a finished backup.
 type summary struct {
 	Path    string   `json:"path,omitempty"`
-	ID      string   `json:"id"`
+	ID      string   `json:"id,omitempty"`
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
 	Codec   string   `json:"codec"`
-	KeyIDs  []kek.ID `json:"key_ids"`
+	KeyIDs  []kek.ID `json:"key_ids,omitempty"`
 	In      int64    `json:"bytes_in"`
 	Out     int64    `json:"bytes_out"`
 	Seconds float64  `json:"seconds"`
 	SHA256  string   `json:"sha256,omitempty"`
 }
 
-func (s *sealing) summarize(cmd *cobra.Command, e *envelope.Envelope, r store.Result) error {
+// summarize tells about a backup. Its envelope is nil when it has none.
+func (s *sealing) summarize(cmd *cobra.Command, name string, e *envelope.Envelope, r store.Result) error {
 	sum := summary{
-		Path: r.Path, ID: e.ID.String(), Kind: e.Kind, Name: e.Name, Codec: e.Codec, KeyIDs: e.KeyIDs(),
+		Path: r.Path, Kind: s.kind, Name: name, Codec: string(s.pack.Codec),
 		In: s.meter.In(), Out: s.meter.Out(), Seconds: time.Since(s.started).Seconds(), SHA256: r.SHA256,
 	}
+	verb, forWhom := "packed", "unencrypted"
+	if e != nil {
+		sum.ID, sum.KeyIDs = e.ID.String(), e.KeyIDs()
+		verb, forWhom = "sealed", "for key "+joinIDs(sum.KeyIDs)
+	}
 	if !s.progress.quiet && !s.json {
-		words := fmt.Sprintf("sealed %s into %s, ratio %s, in %.2f s, for key %s", bytesText(sum.In), bytesText(sum.Out),
-			ratioText(sum.In, sum.Out), sum.Seconds, joinIDs(sum.KeyIDs))
+		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, bytesText(sum.In), bytesText(sum.Out),
+			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
 		if sum.SHA256 != "" {
 			words += ", sha256 " + sum.SHA256
 		}

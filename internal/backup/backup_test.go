@@ -46,6 +46,26 @@ func TestSealAndUnseal(t *testing.T) {
 	}
 }
 
+func TestPack(t *testing.T) {
+	want := bytes.Repeat([]byte("line of a dump\n"), 200_000)
+	var packed, got bytes.Buffer
+	o := options(pack.Zstd)
+	if err := backup.Pack(&packed, bytes.NewReader(want), o); err != nil || o.Meter.In() != int64(len(want)) || o.Meter.Out() != int64(packed.Len()) {
+		t.Fatalf("%v, %d in, %d out", err, o.Meter.In(), o.Meter.Out())
+	}
+	r, err := pack.NewReader(&packed, pack.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := got.ReadFrom(r); err != nil || !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%d bytes, %v", got.Len(), err)
+	}
+	full := errors.New("disk full")
+	if err := backup.Pack(failAfter{new(int), full}, bytes.NewReader(make([]byte, 40<<20)), options(pack.None)); !errors.Is(err, full) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestFullSinkStopsASilentSource: the source says nothing, and would for ever.
 func TestFullSinkStopsASilentSource(t *testing.T) {
 	full := errors.New("disk full")
@@ -88,6 +108,7 @@ func TestFileNames(t *testing.T) {
 		"nightly_20261123_020000-10.sql.gz.enc": {backup.Naming{Base: "nightly", DBName: "skills", Kind: "database", Format: guard.PlainDump, Codec: pack.Gzip}, 10},
 		"uploads_20261123_020000.tar.zst.enc":   {backup.Naming{Kind: "uploads", DBName: "skills", Format: guard.Tar, Codec: pack.Zstd}, 1},
 		"stream_20261123_020000.bin.zst.enc":    {backup.Naming{Kind: "stream", Format: guard.Gzip, Codec: pack.Zstd}, 1},
+		"takumi_db_20261123_020000.sql.zst":     {backup.Naming{Kind: "database", Format: guard.PlainDump, Codec: pack.Zstd, Plain: true}, 1},
 	} {
 		tc.n.Time = at
 		if got := tc.n.FileName(tc.i); got != want {

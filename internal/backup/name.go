@@ -35,10 +35,12 @@ type Naming struct {
 	Format guard.Format
 	Codec  pack.Codec
 	Time   time.Time
+	Plain  bool // packed, and not encrypted
 }
 
 // FileName returns BASE_YYYYMMDD_HHMMSS.EXT.enc, in UTC, and for n above 1 the
-// n-th name for the same second: BASE_YYYYMMDD_HHMMSS-n.EXT.enc.
+// n-th name for the same second: BASE_YYYYMMDD_HHMMSS-n.EXT.enc. A plain file's
+// name lacks the .enc.
 func (m Naming) FileName(n int) string {
 	base := m.Base
 	switch {
@@ -54,7 +56,11 @@ func (m Naming) FileName(n int) string {
 	if n > 1 {
 		again = fmt.Sprintf("-%d", n)
 	}
-	return base + "_" + m.Time.UTC().Format("20060102_150405") + again + "." + extension(m.Format) + m.Codec.Extension() + Suffix
+	name := base + "_" + m.Time.UTC().Format("20060102_150405") + again + "." + extension(m.Format) + m.Codec.Extension()
+	if m.Plain {
+		return name
+	}
+	return name + Suffix
 }
 
 func extension(f guard.Format) string {

@@ -56,6 +56,22 @@ func (s *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Pack is Seal without the sealing: it writes src to dst packed, and for
+// everybody to read. The label and the keys are not used.
+func Pack(dst io.Writer, src io.Reader, o SealOptions) error {
+	out := &sink{Writer: dst, n: &o.Meter.out, stop: o.Stop}
+	packed, err := pack.NewWriter(out, o.Pack)
+	if err == nil {
+		if _, err = packed.ReadFrom(meteredReader{src, &o.Meter.in}); err == nil {
+			err = packed.Close()
+		}
+	}
+	if out.err != nil {
+		return out.err
+	}
+	return err
+}
+
 // SealOptions say how a backup is made.
 type SealOptions struct {
 	Label envelope.Label // its Codec is taken from Pack

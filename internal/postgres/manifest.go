@@ -1,0 +1,113 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ManifestVersion is the version of [Manifest] that this program writes.
+const ManifestVersion = 1
+
+// Manifest says what a database held at the moment of a backup.
+type Manifest struct {
+	Version  int       `json:"version"`
+	Backup   string    `json:"backup"` // the id of the backup that it describes
+	Database string    `json:"database"`
+	Server   int       `json:"server"` // the major version
+	Created  time.Time `json:"created"`
+	Contents
+}
+
+// Contents are the countable things of a database.
+type Contents struct {
+	Tables       []Table `json:"tables"`
+	LargeObjects Sum     `json:"large_objects"`
+}
+
+// Table is one table and what it holds, without its partitions and children.
+type Table struct {
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	Sum
+}
+
+// Sum is a number of rows and a checksum of their content that does not depend
+// on their order.
+type Sum struct {
+	Rows   int64  `json:"rows"`
+	SHA256 string `json:"sum"`
+}
+
+// ReadManifest reads a manifest. It does not check whose it is.
+func ReadManifest(r io.Reader) (*Manifest, error) {
+	m := new(Manifest)
+	if err := json.NewDecoder(r).Decode(m); err != nil {
+		return nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	if m.Version != ManifestVersion {
+		return nil, fmt.Errorf("reading the manifest: it has version %d, and this program knows %d", m.Version, ManifestVersion)
+	}
+	return m, nil
+}
+
+// Differences says, for people, in what got is not what c says. It returns nil
+// when both are the same, and at most limit lines.
+func (c Contents) Differences(got Contents, limit int) []string {
+	type name struct{ schema, table string }
+	there := make(map[name]Sum)
+	for _, t := range got.Tables {
+		there[name{t.Schema, t.Name}] = t.Sum
+	}
+	var lines []string
+	say := func(format string, args ...any) {
+		if len(lines) < limit {
+			lines = append(lines, fmt.Sprintf(format, args...))
+		}
+	}
+	compare := func(what string, want, got Sum) {
+		switch {
+		case want.Rows != got.Rows:
+			say("%s: %d rows, want %d", what, got.Rows, want.Rows)
+		case want.SHA256 != got.SHA256:
+			say("%s: the content differs", what)
+		}
+	}
+	for _, t := range c.Tables {
+		what := fmt.Sprintf("table %s.%s", t.Schema, t.Name)
+		sum, ok := there[name{t.Schema, t.Name}]
+		if !ok {
+			say("%s is missing", what)
+			continue
+		}
+		delete(there, name{t.Schema, t.Name})
+		compare(what, t.Sum, sum)
+	}
+	for _, t := range got.Tables {
+		if _, left := there[name{t.Schema, t.Name}]; left {
+			say("table %s.%s is there and should not be", t.Schema, t.Name)
+		}
+	}
+	compare("large objects", c.LargeObjects, got.LargeObjects)
+	return lines
+}
+
+// Snapshot begins a transaction on conn that sees the database as it is now,
+// and returns it and the name by which pg_dump sees the same. The caller rolls
+// the transaction back.
+func Snapshot(ctx context.Context, conn *pgx.Conn) (pgx.Tx, string, error) {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return nil, "", fmt.Errorf("beginning a snapshot: %w", err)
+	}
+	var id string
+	if err := tx.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&id); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx))
+		return nil, "", fmt.Errorf("exporting the snapshot: %w", err)
+	}
+	return tx, id, nil
+}

@@ -1,0 +1,150 @@
+// Package postgres finds a PostgreSQL server, its version and the programs that
+// fit it, and surveys what a database holds.
+//
+// A caller first gets [Settings], by [FromEnv] or [FromURI]. They lead this
+// program, by [Settings.Connect], and PostgreSQL's own programs, by
+// [Settings.Environ], to the same place. Passwords travel in the environment of
+// a child and never on its command line, and no error of this package holds one.
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrSettings marks settings that cannot be right.
+var ErrSettings = errors.New("the connection settings cannot be right")
+
+func settingsf(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrSettings}, args...)...)
+}
+
+// connectTimeout is how long a server may take to answer when no setting says.
+const connectTimeout = 30 * time.Second
+
+// Settings say which database is meant, on which server, and as whom. They do
+// not change; any number of goroutines may use them.
+type Settings struct {
+	vars   map[string]string // libpq's variables that the environment lacks
+	config *pgx.ConnConfig
+}
+
+// takumi are Takumi's own variables and libpq's, in their order of reading.
+var takumi = [][2]string{
+	{"DB_HOST", "PGHOST"}, {"DB_PORT", "PGPORT"}, {"DB_NAME", "PGDATABASE"},
+	{"DB_USER", "PGUSER"}, {"DB_PASSWORD", "PGPASSWORD"},
+}
+
+// FromEnv reads DB_HOST, which may be the folder of a socket, DB_PORT, DB_NAME,
+// DB_USER and DB_PASSWORD, and for what they leave open libpq's variables and
+// files. What cannot be right is ErrSettings.
+func FromEnv() (*Settings, error) {
+	vars := make(map[string]string)
+	for _, pair := range takumi {
+		if value := os.Getenv(pair[0]); value != "" {
+			vars[pair[1]] = value
+		}
+	}
+	if port, ok := vars["PGPORT"]; ok {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, settingsf("DB_PORT is %q, not a port", port)
+		}
+	}
+	return newSettings(vars)
+}
+
+func newSettings(vars map[string]string) (*Settings, error) {
+	// Both lead elsewhere behind the back of this program: libpq puts a service
+	// before the variables, and connects to PGHOSTADDR in place of PGHOST.
+	if os.Getenv("PGHOSTADDR") != "" {
+		return nil, settingsf("PGHOSTADDR is set, which this program does not follow: use PGHOST")
+	}
+	if os.Getenv("PGSERVICE") != "" && len(vars) > 0 {
+		return nil, settingsf("PGSERVICE is set beside DB_* variables or a connection URI: give one of them")
+	}
+	for name, value := range vars {
+		if strings.ContainsRune(value, 0) {
+			return nil, settingsf("the value for %s has a NUL byte", name)
+		}
+	}
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		words = append(words, keywords[name]+"="+quoteWord(vars[name]))
+	}
+	config, err := pgx.ParseConfig(strings.Join(words, " "))
+	if err != nil {
+		return nil, settingsf("%s", withoutConnString(err))
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTimeout
+	}
+	if config.Database == "" {
+		config.Database = config.User
+	}
+	return &Settings{vars, config}, nil
+}
+
+// withoutConnString returns what is wrong without what was parsed, where a
+// password may stand.
+func withoutConnString(err error) string {
+	if cause := errors.Unwrap(err); cause != nil {
+		return cause.Error()
+	}
+	return "libpq's variables, its password file or its service file cannot be used"
+}
+
+// quoteWord quotes a value of a connection string.
+func quoteWord(value string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
+// Database returns the name of the database.
+func (s *Settings) Database() string { return s.config.Database }
+
+// User returns the name of the role that connects.
+func (s *Settings) User() string { return s.config.User }
+
+// Server returns where the server is, for people.
+func (s *Settings) Server() string {
+	if strings.HasPrefix(s.config.Host, "/") {
+		return s.config.Host
+	}
+	return fmt.Sprintf("%s:%d", s.config.Host, s.config.Port)
+}
+
+// On returns the settings for another database of the same server.
+func (s *Settings) On(database string) *Settings {
+	other := &Settings{maps.Clone(s.vars), s.config.Copy()}
+	other.config.Database = database
+	return other
+}
+
+// Environ returns libpq's variables for a child, to be added to the environment
+// of this process: those that lead to the server, the password among them. The
+// database is not there; [Settings.Target] names it.
+func (s *Settings) Environ() []string {
+	vars := maps.Clone(s.vars)
+	delete(vars, "PGDATABASE")
+	// Found in a password file it may have stood there for one database only.
+	if s.config.Password != "" {
+		vars["PGPASSWORD"] = s.config.Password
+	}
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		env = append(env, name+"="+vars[name])
+	}
+	return env
+}
+
+// Target returns the argument that names the database to a program of
+// PostgreSQL. A bare name would be read as a connection string when it looks
+// like one, and PGDATABASE loses against a service file.
+func (s *Settings) Target() string { return "--dbname=dbname=" + quoteWord(s.config.Database) }

@@ -1,0 +1,145 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"math/bits"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// sameText makes the text of every value depend on the value alone.
+const sameText = `
+SET LOCAL client_encoding = 'UTF8'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL intervalstyle = 'iso_8601';
+SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'; SET LOCAL xmloption = 'content';
+SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = pg_catalog`
+
+// userTables lists the tables that a dump carries with their rows. What an
+// extension brings along is made anew by the extension.
+const userTables = `
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2`
+
+// CountTables returns the number of a database's tables, without those of the
+// system and of extensions.
+func CountTables(ctx context.Context, conn *pgx.Conn) (n int, err error) {
+	err = conn.QueryRow(ctx, "SELECT count(*) FROM ("+userTables+") t").Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("counting the tables: %w", err)
+	}
+	return n, nil
+}
+
+// Survey reads all tables and large objects of a database, one after the other
+// and none into memory, and sums up what they hold.
+func Survey(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
+	if _, err := tx.Exec(ctx, sameText); err != nil {
+		return c, fmt.Errorf("surveying the database: %w", err)
+	}
+	rows, err := tx.Query(ctx, userTables)
+	if err != nil {
+		return c, fmt.Errorf("listing the tables: %w", err)
+	}
+	c.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
+		return t, row.Scan(&t.Schema, &t.Name)
+	})
+	if err != nil {
+		return c, fmt.Errorf("listing the tables: %w", err)
+	}
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		name := pgx.Identifier{t.Schema, t.Name}.Sanitize()
+		var sum rowSum
+		// From a query, which has the generated columns too.
+		if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY (SELECT * FROM ONLY "+name+") TO STDOUT"); err != nil {
+			return c, fmt.Errorf("surveying table %s: %w", name, err)
+		}
+		t.Sum = sum.sum()
+	}
+	if c.LargeObjects, err = surveyLargeObjects(ctx, tx); err != nil {
+		return c, fmt.Errorf("surveying the large objects: %w", err)
+	}
+	return c, nil
+}
+
+func surveyLargeObjects(ctx context.Context, tx pgx.Tx) (Sum, error) {
+	rows, err := tx.Query(ctx, "SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY oid")
+	if err != nil {
+		return Sum{}, err
+	}
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return Sum{}, err
+	}
+	los := tx.LargeObjects()
+	var sum rowSum
+	buf := make([]byte, 1<<20)
+	for _, oid := range oids {
+		h := sha256.New()
+		h.Write(binary.BigEndian.AppendUint32(nil, oid))
+		object, err := los.Open(ctx, oid, pgx.LargeObjectModeRead)
+		if err != nil {
+			return Sum{}, err
+		}
+		// Without WriterTo and ReaderFrom: the buffer bounds what is asked for.
+		if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{object}, buf); err != nil {
+			return Sum{}, err
+		}
+		if err := object.Close(); err != nil {
+			return Sum{}, err
+		}
+		sum.add(h)
+	}
+	return sum.sum(), nil
+}
+
+// rowSum adds up, modulo 2^256, the SHA-256 of each line written to it. In the
+// text format of COPY a line is a row: line breaks in values are escaped.
+type rowSum struct {
+	rows  int64
+	total [4]uint64 // least significant first
+	line  hash.Hash // the beginning of a line whose end has not come, or nil
+}
+
+func (s *rowSum) Write(p []byte) (int, error) {
+	if s.line == nil {
+		s.line = sha256.New()
+	}
+	for rest := p; len(rest) > 0; {
+		line, after, ended := bytes.Cut(rest, []byte{'\n'})
+		s.line.Write(line)
+		if ended {
+			s.add(s.line)
+			s.line.Reset()
+		}
+		rest = after
+	}
+	return len(p), nil
+}
+
+// add counts a row.
+func (s *rowSum) add(h hash.Hash) {
+	var digest [sha256.Size]byte
+	h.Sum(digest[:0])
+	var carry uint64
+	for i := range s.total {
+		s.total[i], carry = bits.Add64(s.total[i], binary.LittleEndian.Uint64(digest[8*i:]), carry)
+	}
+	s.rows++
+}
+
+func (s *rowSum) sum() Sum {
+	var text []byte
+	for _, word := range s.total {
+		text = binary.LittleEndian.AppendUint64(text, word)
+	}
+	return Sum{s.rows, hex.EncodeToString(text)}
+}
