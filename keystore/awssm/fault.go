@@ -71,12 +71,7 @@ func (s *Secret) answered(e *keystore.Error, c *session, action string, api smit
 	switch code {
 	case "ResourceNotFoundException":
 		e.Kind = keystore.ErrNotFound
-		e.Fix = fmt.Sprintf("check the name and the region, or create it: openssl rand -hex 32 | aws secretsmanager create-secret --region %s --name %s --secret-string file:///dev/stdin", c.region, s.id)
-		if arnRegion(s.id) != "" {
-			e.Fix = "check the ARN: aws secretsmanager list-secrets --region " + c.region
-		} else if s.version != "" && s.version != stageCurrent {
-			e.Fix = fmt.Sprintf("see which versions there are: aws secretsmanager list-secret-version-ids --region %s --secret-id %s", c.region, s.id)
-		}
+		e.Fix = s.missing(c.region, strings.Contains(e.Reason, "secret value"))
 	case "AccessDeniedException", "AccessDenied":
 		e.Fix = fmt.Sprintf("allow secretsmanager:%s on this secret in the IAM policy, and where the secret has a KMS key of its own %s", action, kmsActions)
 	case "DecryptionFailure", "EncryptionFailure":
@@ -96,6 +91,26 @@ func (s *Secret) answered(e *keystore.Error, c *session, action string, api smit
 			e.Fix = "try again later"
 		}
 	}
+}
+
+// missing says what to do when there is no such secret or, when it is there, no
+// such version of it.
+func (s *Secret) missing(region string, there bool) string {
+	switch {
+	case s.version != "" && s.version != stageCurrent:
+		return fmt.Sprintf("see which versions there are: aws secretsmanager list-secret-version-ids --region %s --secret-id %s", region, s.id)
+	case arnRegion(s.id) != "" && !there:
+		return "check the ARN: aws secretsmanager list-secrets --region " + region
+	}
+	content := "openssl rand -hex 32"
+	if s.field != "" {
+		content = fmt.Sprintf(`printf '{"%%s":"%%s"}' '%s' "$(openssl rand -hex 32)"`, strings.ReplaceAll(s.field, "'", `'\''`))
+	}
+	action := "create-secret --name"
+	if there {
+		action = "put-secret-value --secret-id"
+	}
+	return fmt.Sprintf("check the name and the region, or put a key there: %s | aws secretsmanager %s %s --region %s --secret-string file:///dev/stdin", content, action, s.id, region)
 }
 
 const kmsActions = "kms:Decrypt (and kms:GenerateDataKey to store keys) on it"

@@ -129,6 +129,21 @@ func TestBodyClosedEarly(t *testing.T) {
 	}
 }
 
+// A secret that was made without a value, as Terraform does.
+func TestNoValueYet(t *testing.T) {
+	server := newServer(t)
+	environment(t, server.URL)
+	name := newName(t)
+	create(t, name, nil, nil)
+	_, err := open(t, name).Load(t.Context())
+	wants(t, err, keystore.ErrNotFound, "openssl rand -hex 32 | aws secretsmanager put-secret-value --secret-id "+name)
+	_, err = open(t, name+"#it's").Load(t.Context())
+	wants(t, err, keystore.ErrNotFound, `printf '{"%s":"%s"}' 'it'\''s' "$(openssl rand -hex 32)" | aws secretsmanager put-secret-value`)
+	key := kek.Generate()
+	stores(t, open(t, name), "", key)
+	loads(t, name, key)
+}
+
 // A redirect is not followed, wherever it leads.
 func TestRedirect(t *testing.T) {
 	server := newServer(t)
@@ -204,9 +219,9 @@ func TestSlow(t *testing.T) {
 		}
 	}
 	set(stall)
-	s := openWith(t, awssm.Hasty(awssm.Options{}, time.Minute, 100*time.Millisecond, 3), name)
+	s := openWith(t, awssm.Hasty(awssm.Options{}, time.Minute, 400*time.Millisecond, 3), name)
 	_, err := s.Load(t.Context())
-	wants(t, err, keystore.ErrUnreachable, "100ms")
+	wants(t, err, keystore.ErrUnreachable, "400ms")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	set(func(_ int, _ string, _ http.ResponseWriter, r *http.Request) bool {

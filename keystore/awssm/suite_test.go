@@ -146,7 +146,7 @@ func testRace(t *testing.T, name string) {
 func testMissing(t *testing.T, name string) {
 	key := kek.Generate()
 	_, err := open(t, name).Load(t.Context())
-	wants(t, err, keystore.ErrNotFound, "aws secretsmanager create-secret --region "+testRegion+" --name "+name)
+	wants(t, err, keystore.ErrNotFound, "openssl rand -hex 32 | aws secretsmanager create-secret --name "+name+" --region "+testRegion)
 	stores(t, open(t, name), "", key)
 	_, err = open(t, name+"@AWSPREVIOUS").Load(t.Context())
 	wants(t, err, keystore.ErrNotFound, "list-secret-version-ids", key)
