@@ -1,7 +1,6 @@
 package vault
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,13 +8,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
-
-func jsonText(v any) string {
-	if n, ok := v.(json.Number); ok {
-		return n.String()
-	}
-	return fmt.Sprint(v)
-}
 
 func testFields(t *testing.T, v *site) {
 	key := kek.Generate()
