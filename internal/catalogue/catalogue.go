@@ -66,6 +66,8 @@ type Options struct {
 	// Keys open the backups; nil, or a ring of no sources, leaves every entry
 	// Unchecked.
 	Keys *keystore.Ring
+	// Meter, if it is set, counts what Verify reads.
+	Meter *backup.Meter
 }
 
 func (o Options) keyless() bool { return o.Keys == nil || len(o.Keys.Sources()) == 0 }
@@ -205,12 +207,16 @@ func Verify(ctx context.Context, path string, o Options) error {
 	defer f.Close()
 	beside, _ := detached(path) // the backup's own slots may do
 	find := finder{ctx: ctx, ring: o.Keys}
-	r, err := envelope.Open(readerFunc(func(p []byte) (int, error) {
+	var src io.Reader = readerFunc(func(p []byte) (int, error) {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
 		return f.Read(p)
-	}), envelope.Options{Detached: beside, Find: find.find})
+	})
+	if o.Meter != nil {
+		src = o.Meter.Metered(src)
+	}
+	r, err := envelope.Open(src, envelope.Options{Detached: beside, Find: find.find})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/retention"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+func newList() *cobra.Command {
+	var keys keyFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list [flags] [ROOT]",
+		Short: "List the backups of a store, newest first",
+		Long: `List the backups in and under ROOT ($BACKUP_ROOT by default), newest first by the
+time that each one carries inside.
+
+With a key at hand, time, kind, name and length of each backup are authenticated,
+which AUTHENTIC shows; the content is not read. No key is needed: then all of it
+is what the files claim. A file that cannot be read, is no backup or was altered
+is listed with the reason, and the exit code is 6.`,
+		Example: `  takumi-backup list
+  takumi-backup list --json /mnt/usb | jq -r 'select(.kind == "database") | .path'`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ring, err := keys.ring()
+			if err != nil {
+				return err
+			}
+			defer ring.Close()
+			return list(cmd, ring, rootArg(args), asJSON)
+		},
+	}
+	cmd.Flags().SortFlags = false
+	keys.add(cmd, "authenticate with this key")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per backup and line")
+	return cmd
+}
+
+// rootArg is the store that a command works on.
+func rootArg(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return storeFolder()
+}
+
+func list(cmd *cobra.Command, ring *keystore.Ring, root string, asJSON bool) error {
+	if len(ring.Sources()) > 0 {
+		warnPlacement(cmd, ring.Sources(), root)
+		if _, err := ring.Current(cmd.Context()); err != nil {
+			if cmd.Context().Err() != nil {
+				return context.Cause(cmd.Context())
+			}
+			warn(cmd, "%v; what needs this key is not checked", err)
+		}
+	}
+	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Keys: ring})
+	if err != nil {
+		return fmt.Errorf("listing the backups: %w", err)
+	}
+	if asJSON {
+		for i := range entries {
+			if err := writeJSON(cmd.OutOrStdout(), listed(&entries[i])); err != nil {
+				return err
+			}
+		}
+	} else if err := printList(cmd, entries, root); err != nil {
+		return err
+	}
+	for i := range entries {
+		if entries[i].State == catalogue.Bad {
+			return errSome
+		}
+	}
+	return nil
+}
+
+// listing is what list --json and prune --json say of a backup.
+type listing struct {
+	Path      string     `json:"path"`
+	Size      int64      `json:"size"`
+	Sidecar   bool       `json:"sidecar"`
+	State     string     `json:"state"` // authentic, not checked or bad
+	Reason    string     `json:"reason,omitempty"`
+	ID        string     `json:"id,omitempty"`
+	Created   *time.Time `json:"created,omitempty"`
+	Kind      string     `json:"kind,omitempty"`
+	Name      string     `json:"name,omitempty"`
+	Series    string     `json:"series,omitempty"`
+	Codec     string     `json:"codec,omitempty"`
+	KeyIDs    []kek.ID   `json:"key_ids,omitempty"`
+	OtherSlot []string   `json:"other_slots,omitempty"`
+}
+
+func listed(e *catalogue.Entry) listing {
+	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String(), KeyIDs: e.KeyIDs}
+	if e.Err != nil {
+		l.Reason = e.Err.Error()
+	}
+	if v := e.Envelope; v != nil {
+		l.ID, l.Created, l.Kind, l.Name, l.Codec, l.OtherSlot = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec, v.OtherSlots()
+		l.Series = e.Series()
+	}
+	return l
+}
+
+func printList(cmd *cobra.Command, entries []catalogue.Entry, root string) error {
+	if len(entries) == 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "there are no backups in %s\n", root)
+		return nil
+	}
+	now := time.Now()
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "TIME (UTC)\tAGE\tSIZE\tKIND\tNAME\tKEYS\tAUTHENTIC\tPATH")
+	for i := range entries {
+		e := &entries[i]
+		created, age, kind, name, keys := "-", "-", "-", "-", "-"
+		if v := e.Envelope; v != nil {
+			created, age = v.Created.Format(time.DateTime), ageText(now.Sub(v.Created))
+			kind, name, keys = v.Kind, printable(v.Name), joinIDs(e.KeyIDs)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), printable(e.Path))
+	}
+	table.Flush() // a strings.Builder takes everything
+	if _, err := io.WriteString(cmd.OutOrStdout(), text.String()); err != nil {
+		return stdoutError(err)
+	}
+	for i := range entries {
+		if e := &entries[i]; e.Err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v: %v\n", printable(e.Path), e.State, e.Err)
+		}
+	}
+	return nil
+}
+
+func authentic(s catalogue.State) string {
+	return map[catalogue.State]string{catalogue.Authentic: "yes", catalogue.Bad: "NO", catalogue.Unchecked: "not checked"}[s]
+}
+
+func ageText(age time.Duration) string {
+	switch {
+	case age < -retention.Skew:
+		return "in the future"
+	case age < time.Minute:
+		return "now"
+	case age < time.Hour:
+		return fmt.Sprintf("%dm", age/time.Minute)
+	case age < 2*day:
+		return fmt.Sprintf("%dh", age/time.Hour)
+	}
+	return retention.Span(age)
+}
+
+// printable quotes a name or path that could confuse a terminal or a reader.
+func printable(name string) string {
+	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+)
+
+// prunedKinds are those of which a newer backup takes the place of an older
+// one; a manifest belongs to a database's. Contract snapshots are a history, and what other kinds are only their
+// maker knows.
+var prunedKinds = []string{backup.Database, backup.Uploads, "manifest"}
+
+func (p *pruneCommand) addRules(f *pflag.FlagSet) {
+	rules := &p.policy
+	f.Var((*withinFlag)(&rules.Within), "keep-within", "keep what is younger, as 30d, 8w or 36h; 0 for no such rule (default $RETENTION_DAYS, or 30d)")
+	f.Lookup("keep-within").DefValue = "" // the words say more
+	f.Var((*countFlag)(&rules.Last), "keep-last", "keep the newest `N`")
+	f.Var((*countFlag)(&rules.Daily), "keep-daily", "keep the newest of each of the last `N` days that have one")
+	f.Var((*countFlag)(&rules.Weekly), "keep-weekly", "the same for `N` weeks")
+	f.Var((*countFlag)(&rules.Monthly), "keep-monthly", "the same for `N` months")
+	f.Var((*countFlag)(&rules.Yearly), "keep-yearly", "the same for `N` years")
+	f.StringSliceVar(&rules.Kinds, "kind", prunedKinds, "prune backups of this kind and of no other that is not named; may be repeated")
+	f.BoolVar(&p.contracts, "contracts", false, "prune contract snapshots too")
+}
+
+// withinFlag is an age, or 0.
+type withinFlag time.Duration
+
+func (w *withinFlag) Set(text string) error {
+	if text == "0" {
+		*w = 0
+		return nil
+	}
+	return (*ageFlag)(w).Set(text)
+}
+func (w *withinFlag) String() string { return (*ageFlag)(w).String() }
+func (*withinFlag) Type() string     { return "time" }
+
+// countFlag is a number of backups.
+type countFlag int
+
+func (c *countFlag) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("want a whole number, up to 65535")
+	}
+	*c = countFlag(n)
+	return nil
+}
+func (c *countFlag) String() string { return strconv.Itoa(int(*c)) }
+func (*countFlag) Type() string     { return "N" }
+
+// check completes the policy from the environment.
+func (p *pruneCommand) check(cmd *cobra.Command) error {
+	if text := os.Getenv("RETENTION_DAYS"); text != "" {
+		days, err := strconv.ParseUint(text, 10, 32)
+		if err != nil || days == 0 || days > 100*365 {
+			return usagef("RETENTION_DAYS is %q, not a number of days from 1 to 36500", text)
+		}
+		if !cmd.Flags().Changed("keep-within") {
+			p.policy.Within = time.Duration(days) * day
+		}
+	}
+	for _, kind := range p.policy.Kinds {
+		if err := envelope.CheckKind(kind); err != nil {
+			return usagef("--kind: %w", err)
+		}
+	}
+	if p.contracts {
+		p.policy.Kinds = append(slices.Clone(p.policy.Kinds), backup.Contracts)
+	}
+	if rules := p.policy; rules.Within == 0 && rules.Last+rules.Daily+rules.Weekly+rules.Monthly+rules.Yearly == 0 {
+		return usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
+	}
+	return nil
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// aged puts a backup into the store that was made so many days ago, with its
+// sidecar, and returns its path. The file itself is new.
+func (b *sandbox) aged(days int, digits string) string {
+	b.Helper()
+	material, err := hex.DecodeString(digits)
+	if err != nil {
+		b.Fatal(err)
+	}
+	key, err := kek.New(material)
+	if err != nil {
+		b.Fatal(err)
+	}
+	created := time.Now().Add(-time.Duration(days)*day - time.Hour)
+	name := "takumi_db_" + created.UTC().Format("20060102_150405") + ".sql"
+	var content bytes.Buffer
+	w, err := envelope.NewWriter(&content, envelope.Label{Created: created, Kind: "database", Name: name, Codec: "none"}, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 200_000)); err != nil {
+		b.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	dir := b.path("store/database")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	path := filepath.Join(dir, name+".enc")
+	writeFile(b, path, content.Bytes())
+	writeFile(b, path+".sha256", []byte("not looked at\n"))
+	return path
+}
+
+// damage flips a bit of a file.
+func damage(t *testing.T, path string, at int) {
+	t.Helper()
+	content := readFile(t, path)
+	content[(at+len(content))%len(content)] ^= 4
+	writeFile(t, path, content)
+}
+
+// TestPrune: which backups stay, by the days of their age; damage is to the
+// middle, which only reading to the end finds, or to the last chunk.
+func TestPrune(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ages, foreign []int
+		middle, last  []int
+		args          []string
+		env           string
+		code          int
+		stay          []int
+	}{
+		"a month":                 {ages: []int{0, 29, 30, 300}, stay: []int{0, 29}},
+		"RETENTION_DAYS":          {ages: []int{0, 6, 7, 29}, env: "RETENTION_DAYS=7", stay: []int{0, 6}},
+		"the newest, however old": {ages: []int{150, 160, 170}, stay: []int{150}},
+		"monthly":                 {ages: []int{0, 31, 62, 93}, args: []string{"--keep-within", "1d", "--keep-monthly", "3"}, stay: []int{0, 31, 62}},
+		"from the future":         {ages: []int{-300, 40, 50}, stay: []int{-300, 40}},
+		"none but the future":     {ages: []int{-300, -301}, stay: []int{-300, -301}},
+		"the newest is damaged":   {ages: []int{0, 40, 50}, middle: []int{0}, code: exitSome, stay: []int{0, 40}},
+		"its last chunk is":       {ages: []int{0, 40, 50}, last: []int{0}, code: exitSome, stay: []int{0, 40}},
+		"the newest two are":      {ages: []int{0, 1, 40, 50}, middle: []int{1}, last: []int{0}, code: exitSome, stay: []int{0, 1, 40}},
+		"all are":                 {ages: []int{0, 40, 50}, middle: []int{0, 40, 50}, code: exitSome, stay: []int{0, 40, 50}},
+		"all but the oldest are":  {ages: []int{0, 40, 50}, middle: []int{0, 40}, code: exitSome, stay: []int{0, 40, 50}},
+		"another key's":           {ages: []int{40, 50}, foreign: []int{0, 60}, stay: []int{0, 40, 60}},
+		"all another key's":       {foreign: []int{0, 60}, code: exitKey, stay: []int{0, 60}},
+		"damage to what goes":     {ages: []int{0, 40, 50}, last: []int{50}, code: exitSome, stay: []int{0, 50}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newSandbox(t)
+			if tc.env != "" {
+				b.env = append(b.env, tc.env)
+			}
+			paths := make(map[int]string)
+			for _, age := range tc.ages {
+				paths[age] = b.aged(age, mainKey)
+			}
+			for _, age := range tc.foreign {
+				paths[age] = b.aged(age, otherKey)
+			}
+			for _, age := range tc.middle {
+				damage(t, paths[age], 100_000)
+			}
+			for _, age := range tc.last {
+				damage(t, paths[age], -1)
+			}
+			before := files(t, b.path("store"))
+			b.run(tc.code, nil, append([]string{"prune"}, tc.args...)...)
+			if got := files(t, b.path("store")); !slices.Equal(got, before) {
+				t.Fatalf("a dry run left %q", got)
+			}
+			var want []string
+			for _, age := range tc.stay {
+				want = append(want, "store/database/"+filepath.Base(paths[age]), "store/database/"+filepath.Base(paths[age])+".sha256")
+			}
+			for range 2 {
+				b.run(tc.code, nil, append([]string{"prune", "--apply"}, tc.args...)...)
+				b.holds(want...)
+			}
+		})
+	}
+}
+
+// TestPruneLocked: a second prune does not start.
+func TestPruneLocked(t *testing.T) {
+	b := newSandbox(t)
+	b.aged(40, mainKey)
+	b.aged(50, mainKey)
+	before := files(t, b.dir)
+	lock, err := lockfile.Folder(b.path("store"))
+	if err != nil || lock == nil {
+		t.Fatalf("%v, %v", lock, err)
+	}
+	b.run(exitFailed, nil, "prune", "--apply").says("another run holds the lock")
+	b.holds(before...)
+	b.run(exitOK, nil, "prune") // looking is free
+	lock.Release()
+	b.run(exitOK, nil, "prune", "--apply")
+	if got := files(t, b.dir); len(got) != 2 {
+		t.Errorf("left: %q", got)
+	}
+}
+
+// TestPruneUntold: what cannot be told is not done.
+func TestPruneUntold(t *testing.T) {
+	b := newSandbox(t)
+	b.aged(40, mainKey)
+	b.aged(50, mainKey)
+	before := files(t, b.dir)
+	cmd := b.program("prune", "--apply")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd.Stdout = w
+	run := b.start(cmd)
+	w.Close()
+	run.exits(exitFailed)
+	b.holds(before...)
+}
+
+// TestPruneRefused: a store that lets nothing go is exit 7, a folder of it
+// exit 6.
+func TestPruneRefused(t *testing.T) {
+	needIntegration(t)
+	b := newSandbox(t)
+	b.aged(40, mainKey)
+	b.aged(50, mainKey)
+	before := files(t, b.dir)
+	mount := func(args ...string) {
+		t.Helper()
+		if out, err := b.command("mount", args...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	store := b.path("store")
+	mount("--bind", store, store)
+	t.Cleanup(func() { exec.Command("umount", store).Run() })
+	mount("-o", "remount,bind,ro", store)
+	refused := b.run(exitStore, nil, "prune", "--apply").says("no backup could be deleted")
+	if !strings.Contains(refused.stdout.String(), "FAILED") {
+		t.Errorf("standard output: %s", refused.stdout.Bytes())
+	}
+	b.holds(before...)
+	b.run(exitOK, nil, "prune").says("1 to delete")
+}
+
+// TestPruneMany: a hundred nights.
+func TestPruneMany(t *testing.T) {
+	b := newSandbox(t)
+	for age := range 100 {
+		b.aged(age, mainKey)
+	}
+	b.run(exitOK, nil, "prune", "--keep-within", "7d", "--keep-weekly", "8", "--apply").says(" deleted (")
+	list := b.run(exitOK, nil, "list").stdout.String()
+	if n := strings.Count(list, "\n") - 1; n < 7+6 || n > 7+8 {
+		t.Errorf("%d are left:\n%s", n, list)
+	}
+}
