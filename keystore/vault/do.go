@@ -10,9 +10,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// do runs an operation of the secret in bounded time and logged in. When the
-// lease of a login ran out meanwhile, as it may in a long process, it logs in
-// and runs the operation once more.
+// do runs an operation of the secret in bounded time and with a token. When the
+// token's lease ran out meanwhile, as it may in a long process, it fetches
+// another and runs the operation once more.
 func (s Secret) do(ctx context.Context, operation func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, s.conn.total)
 	defer cancel()
@@ -21,7 +21,7 @@ func (s Secret) do(ctx context.Context, operation func(context.Context) error) e
 		err = operation(bounded)
 		var answer *api.ResponseError
 		if errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden && seen.expired(s.conn.now()) {
-			if err = s.conn.loginAgain(bounded, seen); err == nil {
+			if err = s.conn.another(bounded, seen); err == nil {
 				err = operation(bounded)
 			}
 		}

@@ -27,8 +27,7 @@ const (
 
 // lease is what is known of the token.
 type lease struct {
-	login     bool          // it came from a login, which can be repeated
-	count     int           // of logins, to see that somebody else made one
+	count     int           // of tokens so far, to see that somebody else fetched one
 	known     bool          // what follows was learned
 	full      time.Duration // how long it lasts from one renewal to its end
 	ends      time.Time     // zero for never
@@ -43,7 +42,7 @@ func (l *lease) learn(full, left time.Duration, renewable bool, now time.Time) {
 }
 
 func (l *lease) expired(now time.Time) bool {
-	return l.login && !l.ends.IsZero() && !now.Round(0).Before(l.ends)
+	return !l.ends.IsZero() && !now.Round(0).Before(l.ends)
 }
 
 // ready opens the client and obtains a token, both once.
@@ -65,8 +64,9 @@ func (c *connection) ready(ctx context.Context) (*api.Client, lease, error) {
 	return c.client, c.lease, nil
 }
 
-// loginAgain logs in once more, unless somebody else did since the lease was seen.
-func (c *connection) loginAgain(ctx context.Context, seen lease) error {
+// another fetches another token, unless somebody else did since the lease was
+// seen: by a new login, or from a file that may hold another by now.
+func (c *connection) another(ctx context.Context, seen lease) error {
 	if err := c.lock(ctx); err != nil {
 		return err
 	}
@@ -112,6 +112,7 @@ func (c *connection) useToken(client *api.Client, token, from string) error {
 		return &keystore.Error{Kind: keystore.ErrRefused, Reason: "what " + from + " holds is not a token of Vault", Fix: "get one, as with vault login"}
 	}
 	client.SetToken(token)
+	c.lease = lease{count: c.lease.count + 1}
 	return nil
 }
 
@@ -161,7 +162,7 @@ func (c *connection) login(ctx context.Context, client *api.Client, method api.A
 	if err != nil {
 		return loginFault(err, name, check)
 	}
-	c.lease = lease{login: true, count: c.lease.count + 1}
+	c.lease = lease{count: c.lease.count + 1}
 	left := time.Duration(secret.Auth.LeaseDuration) * time.Second
 	c.lease.learn(left, left, secret.Auth.Renewable, sent)
 	return nil

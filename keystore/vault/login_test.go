@@ -144,6 +144,21 @@ func testTokenFile(t *testing.T, v *site) {
 		t.Fatal(err)
 	}
 	loads(t, source(t, v.mount+"/tokenfile"), key)
+	// An agent puts a new token there before the old one ends.
+	s = source(t, v.mount+"/tokenfile")
+	old := v.token(t, "root", "1h")
+	if err := os.WriteFile(path, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loads(t, s, key)
+	v.write(t, "auth/token/revoke", fmt.Sprintf(`{"token":%q}`, old))
+	if err := os.WriteFile(path, []byte(v.root), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loadRefused(t, s, keystore.ErrRefused, "does not know the token")
+	s.conn.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	loads(t, s, key)
+
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}

@@ -161,9 +161,7 @@ func (s Secret) mountLimit(ctx context.Context) int {
 // write stores key as the version after c, and returns its number.
 func (s Secret) write(ctx context.Context, c content, key *kek.Key) (int, error) {
 	fields := make(map[string]json.RawMessage)
-	if c.gone == "" {
-		maps.Copy(fields, c.fields)
-	}
+	maps.Copy(fields, c.fields)
 	value := make(json.RawMessage, 0, 2*kek.Size+2)
 	value = append(value, '"')
 	value = hex.AppendEncode(value, key.Bytes())

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -122,6 +123,9 @@ func testGone(t *testing.T, v *site) {
 		t.Fatal(err)
 	}
 	loadRefused(t, s, keystore.ErrNotFound, "version 2 was deleted at 20", "vault kv undelete -mount="+v.mount+" -versions=2 gone")
+	behind := source(t, v.mount+"/gone")
+	behind.conn.now = func() time.Time { return time.Now().Add(-time.Hour) }
+	loadRefused(t, behind, keystore.ErrNotFound, "version 2 was deleted;")
 	if got := names(t, s); got != "1" {
 		t.Errorf("versions %q, of which none is current", got)
 	}

@@ -34,8 +34,8 @@
 //     (/var/run/secrets/kubernetes.io/serviceaccount/token)
 //   - the token that `vault login` left in ~/.vault-token
 //
-// A token near its end is renewed where Vault allows it, and one from a login
-// that has expired is replaced by a new login.
+// A token near its end is renewed where Vault allows it. One that has expired is
+// fetched anew, by another login or from the file.
 //
 // # Time
 //

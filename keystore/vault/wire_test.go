@@ -2,8 +2,9 @@ package vault
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -74,6 +76,20 @@ func TestAskedAgain(t *testing.T) {
 				t.Errorf("%d tries, want %d", got, c.tries)
 			}
 		})
+	}
+}
+
+func TestAgain(t *testing.T) {
+	for err, want := range map[error]bool{
+		fmt.Errorf("x: %w", tlsonly.ErrPlain):         false,
+		fmt.Errorf("x: %w", http.ErrSchemeMismatch):   false,
+		&net.OpError{Op: "remote error", Err: io.EOF}: false,
+		&net.OpError{Op: "dial", Err: io.EOF}:         true,
+		io.ErrUnexpectedEOF:                           true,
+	} {
+		if got, _ := again(t.Context(), nil, err); got != want {
+			t.Errorf("%v: tried again: %v, want %v", err, got, want)
+		}
 	}
 }
 
@@ -293,74 +309,4 @@ func TestKubernetesRefused(t *testing.T) {
 	loadRefused(t, source(t, "secret/key"), keystore.ErrRefused, "too large")
 	t.Setenv("VAULT_K8S_TOKEN_PATH", t.TempDir())
 	loadRefused(t, source(t, "secret/key"), keystore.ErrRefused, "not a regular file")
-}
-
-// Whatever request of Store fails, the key before it stays, and the same call
-// finishes the work.
-func TestStoreInterrupted(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		fail func(f *fake, k int)
-	}{
-		{"before it is carried out", func(f *fake, k int) {
-			f.intercept(func(n int, w http.ResponseWriter, _ *http.Request) bool {
-				if n >= k {
-					problem(w, 500, "internal error")
-				}
-				return n >= k
-			}, nil)
-		}},
-		{"after it was carried out", func(f *fake, k int) {
-			f.intercept(func(n int, _ http.ResponseWriter, _ *http.Request) bool {
-				if n > k {
-					panic(http.ErrAbortHandler) // and nothing is heard from then on
-				}
-				return false
-			}, func(n int) {
-				if n == k {
-					panic(http.ErrAbortHandler)
-				}
-			})
-		}},
-		{"once, after it was carried out", func(f *fake, k int) {
-			f.intercept(nil, func(n int) {
-				if n == k {
-					panic(http.ErrAbortHandler)
-				}
-			})
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			for k := 1; ; k++ {
-				f, first := wire(t)
-				s, next := source(t, "secret/key"), kek.Generate()
-				begun := f.counted("")
-				c.fail(f, begun+k)
-				err := s.Store(t.Context(), next, first.ID())
-				whole := f.counted("") < begun+k
-				f.intercept(nil, nil)
-				if err != nil && !errors.Is(err, keystore.ErrUnreachable) {
-					t.Fatalf("request %d failed: %v", k, err)
-				}
-				if whole && err != nil {
-					t.Fatal(err)
-				}
-				loads(t, s.at(1), first)
-				if err := s.Store(t.Context(), next, first.ID()); err != nil {
-					t.Fatalf("after request %d failed: %v", k, err)
-				}
-				loads(t, s, next)
-				loads(t, s.at(1), first)
-				if got := names(t, s); got != "2* 1" {
-					t.Fatalf("after request %d failed: versions %q", k, got)
-				}
-				if whole {
-					if k < 4 {
-						t.Errorf("Store made %d requests only", k-1)
-					}
-					return
-				}
-			}
-		})
-	}
 }
