@@ -16,7 +16,7 @@ import (
 func (s Secret) do(ctx context.Context, operation func(context.Context) error) error {
 	bounded, cancel := context.WithTimeout(ctx, s.conn.total)
 	defer cancel()
-	_, seen, err := s.conn.ready(bounded)
+	seen, err := s.conn.ready(bounded)
 	if err == nil {
 		err = operation(bounded)
 		var answer *api.ResponseError

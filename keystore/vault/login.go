@@ -45,23 +45,24 @@ func (l *lease) expired(now time.Time) bool {
 	return !l.ends.IsZero() && !now.Round(0).Before(l.ends)
 }
 
-// ready opens the client and obtains a token, both once.
-func (c *connection) ready(ctx context.Context) (*api.Client, lease, error) {
+// ready opens the client and obtains a token, both once, and returns what is
+// known of the token.
+func (c *connection) ready(ctx context.Context) (lease, error) {
 	if err := c.lock(ctx); err != nil {
-		return nil, lease{}, err
+		return lease{}, err
 	}
 	defer c.unlock()
 	if c.client == nil {
 		client, err := c.open()
 		if err != nil {
-			return nil, lease{}, err
+			return lease{}, err
 		}
 		if err := c.authenticate(ctx, client); err != nil {
-			return nil, lease{}, err
+			return lease{}, err
 		}
 		c.client = client
 	}
-	return c.client, c.lease, nil
+	return c.lease, nil
 }
 
 // another fetches another token, unless somebody else did since the lease was

@@ -48,7 +48,7 @@ func testPolicies(t *testing.T, v *site) {
 	as := func(policy string) Secret {
 		t.Setenv("VAULT_TOKEN", v.token(t, v.grant(t, policy, path), "1h"))
 		s := source(t, v.mount+"/"+path)
-		if _, _, err := s.conn.ready(t.Context()); err != nil { // with the token of now
+		if _, err := s.conn.ready(t.Context()); err != nil { // with the token of now
 			t.Fatal(err)
 		}
 		return s
