@@ -1,0 +1,85 @@
+package tree
+
+import (
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// bigFile is a file that goes into the archive straight from the disk. It gives
+// as many bytes as were announced, whatever becomes of the file.
+type bigFile struct {
+	fd   int
+	path string
+	stat unix.Stat_t
+	off  int64
+
+	// Up to end the file is a hole or is data.
+	end    int64
+	hole   bool
+	sparse bool
+
+	lost error // from off on, zeros stand in for what cannot be read
+}
+
+func newBigFile(fd int, e *entry) *bigFile {
+	const countedIn = 512 // whatever the block size of the file system
+	return &bigFile{fd: fd, path: e.path, stat: e.stat, sparse: e.stat.Blocks*countedIn < e.stat.Size}
+}
+
+func (f *bigFile) done() bool { return f.off == f.stat.Size }
+
+func (f *bigFile) close() { closeFD(f.fd) }
+
+// read returns the next bytes.
+func (f *bigFile) read(p []byte) int {
+	if f.off == f.end {
+		f.nextExtent()
+	}
+	p = p[:min(int64(len(p)), f.end-f.off)]
+	n := len(p)
+	if f.hole || f.lost != nil {
+		clear(p)
+	} else if got, err := pread(f.fd, p, f.off); err == nil {
+		n = got
+	} else {
+		f.lost = err
+		clear(p)
+	}
+	f.off += int64(n)
+	return n
+}
+
+// nextExtent finds out what follows at off.
+func (f *bigFile) nextExtent() {
+	f.end, f.hole = f.stat.Size, false
+	if !f.sparse || f.lost != nil {
+		return
+	}
+	data, err := unix.Seek(f.fd, f.off, unix.SEEK_DATA)
+	switch {
+	case err == unix.ENXIO: // no data follows
+		f.hole = true
+	case err != nil: // the file system cannot tell
+		f.sparse = false
+	case data > f.off:
+		f.end, f.hole = min(data, f.stat.Size), true
+	default:
+		if hole, err := unix.Seek(f.fd, f.off, unix.SEEK_HOLE); err == nil && hole > f.off {
+			f.end = min(hole, f.stat.Size)
+		}
+	}
+}
+
+// verdict says, after the last byte, whether the file is in the archive as it
+// was.
+func (f *bigFile) verdict() error {
+	switch {
+	case f.lost != nil && f.lost != io.EOF:
+		return fmt.Errorf("only a part could be read, and zeros stand for the rest: %w", f.lost)
+	case f.lost != nil, hasChanged(f.fd, &f.stat):
+		return ErrChanged
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package tree
+
+import (
+	"bytes"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	blockSize = 512
+
+	// A batch is what one goroutine loads at a time: enough to make handing it
+	// over cheap, and with small files only, at most a mebibyte of content.
+	batchEntries = 16
+	smallSize    = 64<<10 - 1 // a byte more shows that a file grew
+	batchesAhead = 22
+)
+
+// entry is one file on its way into the archive.
+type entry struct {
+	path  string // as it stands in the archive
+	name  string // in dir
+	dir   *folder
+	isReg bool // is said to be a regular file
+	stat  unix.Stat_t
+	ready bool // stat is filled in, and there is nothing else to load
+
+	problem error
+	head    []byte // nil: it does not go into the archive
+	body    []byte
+	file    *bigFile
+	extra   *headerExtra
+}
+
+func (e *entry) regular() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFREG }
+
+func (e *entry) close() {
+	if e.file != nil {
+		e.file.close()
+		e.file = nil
+	}
+	if e.dir != nil {
+		e.dir.release()
+		e.dir = nil
+	}
+}
+
+type batch struct {
+	entries []entry
+	heads   bytes.Buffer
+	content []byte
+}
+
+func (b *batch) reset() {
+	for i := range b.entries {
+		b.entries[i].close()
+	}
+	if b.entries == nil {
+		b.entries = make([]entry, 0, batchEntries)
+	}
+	clear(b.entries)
+	b.entries = b.entries[:0]
+	b.heads.Reset()
+}
+
+// loader opens and reads the entries of batches, on many goroutines.
+type loader struct {
+	oneDev bool
+	dev    uint64
+	owners owners
+}
+
+func newLoader(w *walker) *loader { return &loader{oneDev: w.opts.OneFileSystem, dev: w.dev} }
+
+func (l *loader) load(b *batch) {
+	used := 0
+	for i := range b.entries {
+		e := &b.entries[i]
+		if e.dir != nil {
+			used += l.open(b, e, used)
+			e.dir.release()
+			e.dir = nil
+		}
+		if e.ready {
+			l.encode(b, e)
+		}
+	}
+	// Only now: the buffer moved while it grew.
+	heads := b.heads.Bytes()
+	for i := range b.entries {
+		if x := b.entries[i].extra; x != nil {
+			b.entries[i].head = heads[x.start:x.end]
+		}
+	}
+}
+
+// open reads the metadata of e, and its content if that is small. It returns
+// how much of the batch's buffer it took.
+func (l *loader) open(b *batch, e *entry, used int) int {
+	if !e.isReg {
+		l.lookAt(e)
+		return 0
+	}
+	fd, err := openat(e.dir.fd, e.name, 0)
+	if err == nil {
+		err = unix.Fstat(fd, &e.stat)
+	}
+	if err != nil {
+		closeFD(fd)
+		e.problem = vanished(err)
+		return 0
+	}
+	switch {
+	case !e.regular():
+		e.problem = ErrChanged
+	case l.oneDev && uint64(e.stat.Dev) != l.dev:
+	case e.stat.Size > smallSize:
+		e.ready, e.file = true, newBigFile(fd, e)
+		return 0
+	default:
+		if b.content == nil {
+			b.content = make([]byte, batchEntries*(smallSize+1))
+		}
+		e.body, e.problem = readSmall(fd, &e.stat, b.content[used:used+int(e.stat.Size)+1])
+		e.ready = e.body != nil
+	}
+	closeFD(fd)
+	return len(e.body)
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		unix.Close(fd)
+	}
+}
+
+// lookAt reads the metadata of what is not a regular file.
+func (l *loader) lookAt(e *entry) {
+	if err := fstatat(e.dir.fd, e.name, &e.stat); err != nil {
+		e.problem = vanished(err)
+		return
+	}
+	if l.oneDev && uint64(e.stat.Dev) != l.dev {
+		return
+	}
+	switch e.stat.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		e.problem = ErrSocket
+	case unix.S_IFREG, unix.S_IFDIR:
+		e.problem = ErrChanged
+	case unix.S_IFLNK:
+		target, err := readlinkat(e.dir.fd, e.name)
+		if err != nil {
+			e.problem = vanished(err)
+			return
+		}
+		e.extra = &headerExtra{target: target}
+		e.ready = true
+	default:
+		e.ready = true
+	}
+}
+
+func readlinkat(parent int, text string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := unix.Readlinkat(parent, text, buf)
+		if err == unix.EINTR {
+			size /= 2
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}
+
+// readSmall reads a whole file into buf, which is one byte longer than the file
+// is said to be, and makes the size in st that of what is returned.
+func readSmall(fd int, st *unix.Stat_t, buf []byte) ([]byte, error) {
+	n := 0
+	for n < len(buf) {
+		got, err := pread(fd, buf[n:], int64(n))
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		n += got
+	}
+	var problem error
+	if int64(n) != st.Size || hasChanged(fd, st) {
+		problem = ErrChanged
+	}
+	n = min(n, len(buf)-1)
+	st.Size = int64(n)
+	return buf[:n:n], problem
+}
+
+// pread returns at least a byte, or an error.
+func pread(fd int, p []byte, off int64) (int, error) {
+	for {
+		n, err := unix.Pread(fd, p, off)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// hasChanged compares a file that was read with what was known before.
+func hasChanged(fd int, before *unix.Stat_t) bool {
+	var now unix.Stat_t
+	return unix.Fstat(fd, &now) != nil || now.Size != before.Size || now.Mtim != before.Mtim
+}

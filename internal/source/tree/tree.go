@@ -1,0 +1,379 @@
+// Package tree reads a folder as a tar archive.
+//
+// [Open] a folder, read the archive from the Reader to io.EOF, and Close it.
+// What could not be read as it is comes to Options.Report while the archive
+// goes on: the archive is valid whatever happens to the files meanwhile.
+//
+// # The archive
+//
+// POSIX (PAX) format. The folder itself is "./", and everything else follows by
+// its path below it, each folder before what it holds and the names of a folder
+// in the order of their bytes. So the same tree gives the same archive. Kept
+// are modes, modification times to the nanosecond, owners by number and name,
+// symbolic links as they are, devices and FIFOs, and the further names of a
+// file as hard links. Names are bytes, in whatever encoding. Holes of sparse
+// files are zeros in the archive, and cost no reading. Sockets are reported and
+// left out. Extended attributes, and with them ACLs and capabilities, are not
+// kept.
+//
+// No symbolic link is followed. Every file is opened from the folder that it
+// was found in, so that nobody who renames folders meanwhile can lead the
+// reading elsewhere.
+//
+// # Memory
+//
+// Small files are read ahead by several goroutines into at most 24 MiB. On top
+// of that come the names of the folders between the root and where the reading
+// is, at most about 150 bytes each plus the name, and about 200 bytes plus the
+// path for each file with hard links that are still to be met.
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/ordered"
+)
+
+var (
+	// ErrEmpty is returned by Open for a folder that holds nothing at all, which
+	// is what a volume that was not mounted looks like.
+	ErrEmpty = errors.New("the folder is empty")
+
+	// ErrGone is returned by Read when the folder itself was removed meanwhile.
+	ErrGone = errors.New("the folder was removed while it was read")
+
+	// The reasons of a Problem that no system call gives.
+	ErrChanged  = errors.New("changed while it was read")
+	ErrVanished = errors.New("vanished before it was read")
+	ErrTooDeep  = fmt.Errorf("stands deeper than %d folders", MaxDepth)
+	ErrSocket   = errors.New("is a socket, which no archive can hold")
+)
+
+// MaxDepth is how many folders deep a tree may be. Each takes a file descriptor
+// while what is below it is read, and no path that deep can be used.
+const MaxDepth = 2048
+
+// Problem is something that the archive does not hold as it was.
+type Problem struct {
+	Path string // below the folder
+	Err  error
+}
+
+func (p Problem) Error() string { return fmt.Sprintf("%q: %v", p.Path, p.Err) }
+
+func (p Problem) Unwrap() error { return p.Err }
+
+// Stats counts what went into the archive.
+type Stats struct {
+	Files, Folders, Links, Others int   // Links are symbolic and hard ones
+	Bytes                         int64 // of the files, holes included
+	Problems                      int   // without sockets
+	Sockets                       int
+}
+
+// Options says what to read. The zero value reads everything.
+type Options struct {
+	Exclude       Patterns
+	OneFileSystem bool // other file systems are left out, and their mount points are empty folders
+	AllowEmpty    bool
+	Report        func(Problem) // is called by Read; may be nil
+}
+
+// Reader is the archive of a folder. It is for one goroutine at a time.
+type Reader struct {
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	opts   Options
+	stats  Stats
+	err    error
+
+	// The reading ahead: ordered.Run hands batches over, one at a time.
+	root    *folder
+	walk    *walker
+	batches []batch
+	out     chan *batch
+	back    chan struct{}
+	gone    chan struct{}
+	runErr  error
+
+	// Where the archive is: in the parts of an entry, which go out in this order.
+	cur   *batch
+	next  int // entry of cur
+	head  []byte
+	body  []byte
+	file  *bigFile
+	zeros int64
+	last  bool // the zeros are the end
+
+	links map[inode]*link
+}
+
+// inode identifies a file with several names.
+type inode struct{ dev, ino uint64 }
+
+type link struct {
+	path string
+	left uint64 // names still to be met
+}
+
+// Open starts to read the folder dir, which may not be a symbolic link. It
+// fails when dir is not a folder, cannot be listed, or is empty. Read fails
+// with the cause of ctx when that ends. The caller closes the Reader.
+func Open(ctx context.Context, dir string, o Options) (*Reader, error) {
+	root, names, err := openRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading the folder %s: %w", dir, err)
+	}
+	if len(names) == 0 && !o.AllowEmpty {
+		root.release()
+		return nil, fmt.Errorf("reading the folder %s: %w", dir, ErrEmpty)
+	}
+	if o.Report == nil {
+		o.Report = func(Problem) {}
+	}
+	r := &Reader{
+		opts: o, root: root, walk: newWalker(root, names, o),
+		batches: make([]batch, batchesAhead),
+		out:     make(chan *batch), back: make(chan struct{}, 1), gone: make(chan struct{}),
+		links: make(map[inode]*link),
+	}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	go r.readAhead()
+	return r, nil
+}
+
+func openRoot(dir string) (*folder, []name, error) {
+	// A slash at the end would follow a link.
+	if trimmed := strings.TrimRight(dir, "/"); trimmed != "" {
+		dir = trimmed
+	}
+	info, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return nil, nil, bare(err)
+	case info.Mode()&os.ModeSymlink != 0:
+		return nil, nil, errors.New("it is a symbolic link: name the folder that it leads to")
+	case !info.IsDir():
+		return nil, nil, errors.New("it is not a folder")
+	}
+	root, err := openFolder(unix.AT_FDCWD, dir, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	names, err := root.list()
+	if err != nil {
+		root.release()
+		return nil, nil, err
+	}
+	return root, names, nil
+}
+
+// bare returns the error of a system call without the path that package os
+// adds to it.
+func bare(err error) error {
+	if e := (*os.PathError)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+func (r *Reader) readAhead() {
+	defer close(r.gone)
+	defer close(r.out)
+	l := newLoader(r.walk)
+	// Opening small files is waiting, for a disk or for the kernel.
+	workers := min(max(4, 2*runtime.GOMAXPROCS(0)), 16)
+	r.runErr = ordered.Run(workers, r.batches, ordered.Stages[batch]{
+		Fill: func(b *batch) (bool, error) {
+			if r.ctx.Err() != nil {
+				return false, context.Cause(r.ctx)
+			}
+			return r.walk.fill(b)
+		},
+		Work:  l.load,
+		Drain: r.handOver,
+	})
+}
+
+// handOver gives a batch to Read and waits until it is used up.
+func (r *Reader) handOver(b *batch) error {
+	select {
+	case r.out <- b:
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+	select {
+	case <-r.back:
+		return nil
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+}
+
+// Close ends the reading and waits for its goroutines. It returns nil and may
+// be called again.
+func (r *Reader) Close() error {
+	if r.root == nil {
+		return nil
+	}
+	if r.err == nil {
+		r.err = os.ErrClosed
+	}
+	r.cancel(os.ErrClosed)
+	<-r.gone
+	r.closeFile()
+	for i := range r.batches {
+		r.batches[i].reset()
+	}
+	r.walk.close()
+	r.root.release()
+	r.root, r.cur = nil, nil
+	return nil
+}
+
+// Stats returns what Read has met so far.
+func (r *Reader) Stats() Stats { return r.stats }
+
+// Read returns the next bytes of the archive. Errors stay.
+func (r *Reader) Read(p []byte) (n int, err error) {
+	for n < len(p) && r.err == nil {
+		if r.ctx.Err() != nil {
+			r.err = context.Cause(r.ctx)
+			break
+		}
+		var got int
+		switch rest := p[n:]; {
+		case len(r.head) > 0:
+			got = copy(rest, r.head)
+			r.head = r.head[got:]
+		case len(r.body) > 0:
+			got = copy(rest, r.body)
+			r.body = r.body[got:]
+		case r.file != nil:
+			if got = r.file.read(rest); r.file.done() {
+				r.report(r.file.path, r.file.verdict())
+				r.closeFile()
+			}
+		case r.zeros > 0:
+			got = int(min(int64(len(rest)), r.zeros))
+			clear(rest[:got])
+			r.zeros -= int64(got)
+		default:
+			r.err = r.advance()
+		}
+		n += got
+	}
+	if n > 0 {
+		return n, nil
+	}
+	return 0, r.err
+}
+
+// advance goes to the next entry of the archive, or to its end.
+func (r *Reader) advance() error {
+	if r.last {
+		return io.EOF
+	}
+	for r.cur == nil || r.next == len(r.cur.entries) {
+		if r.cur != nil {
+			r.cur = nil
+			r.back <- struct{}{}
+		}
+		b, more := <-r.out
+		if !more {
+			return r.finish()
+		}
+		r.cur, r.next = b, 0
+	}
+	e := &r.cur.entries[r.next]
+	r.next++
+	r.report(e.path, e.problem)
+	if e.head == nil {
+		return nil
+	}
+	if e.regular() && e.stat.Nlink > 1 && r.isKnown(e) {
+		return nil
+	}
+	r.count(e)
+	r.head, r.body, r.file = e.head, e.body, e.file
+	e.file = nil
+	if e.regular() {
+		r.zeros = -e.stat.Size & (blockSize - 1)
+	}
+	return nil
+}
+
+// isKnown sends a hard link if e is a file that the archive has under another
+// name, and remembers e otherwise.
+func (r *Reader) isKnown(e *entry) bool {
+	id := inode{uint64(e.stat.Dev), e.stat.Ino}
+	first, known := r.links[id]
+	if !known {
+		r.links[id] = &link{e.path, uint64(e.stat.Nlink) - 1}
+		return false
+	}
+	if first.left--; first.left == 0 {
+		delete(r.links, id)
+	}
+	head, err := e.encodeLink(first.path)
+	r.report(e.path, err)
+	if err == nil {
+		r.head = head
+		r.stats.Links++
+	}
+	e.close()
+	return true
+}
+
+func (r *Reader) count(e *entry) {
+	switch e.stat.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		r.stats.Files++
+		r.stats.Bytes += e.stat.Size
+	case unix.S_IFDIR:
+		r.stats.Folders++
+	case unix.S_IFLNK:
+		r.stats.Links++
+	default:
+		r.stats.Others++
+	}
+}
+
+func (r *Reader) report(path string, err error) {
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, ErrSocket):
+		r.stats.Sockets++
+	default:
+		r.stats.Problems++
+	}
+	r.opts.Report(Problem{path, err})
+}
+
+func (r *Reader) closeFile() {
+	if r.file != nil {
+		r.file.close()
+		r.file = nil
+	}
+}
+
+// finish comes after the last entry.
+func (r *Reader) finish() error {
+	if r.runErr != nil {
+		return r.runErr
+	}
+	if r.root.isGone() {
+		return ErrGone
+	}
+	r.zeros, r.last = 2*blockSize, true
+	return nil
+}
