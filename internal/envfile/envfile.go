@@ -14,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 )
@@ -22,7 +23,7 @@ import (
 const MaxSize = 64 << 10
 
 // ErrOpen is returned for a file that others may read or change.
-var ErrOpen = errors.New("others may read or change it, and it can hold secrets: chmod 600 makes it private")
+var ErrOpen = errors.New("others may read or change it, and it can hold secrets: chown it to this user or root, and chmod 600")
 
 // Variable is one line.
 type Variable struct{ Name, Value string }
@@ -36,7 +37,8 @@ type SyntaxError struct {
 // Error names the line.
 func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
-// Read reads the file at path, which must be private to its owner. known tells
+// Read reads the file at path, which must be private to the caller or to
+// root. known tells
 // whether a variable of that name is one: a misspelt name must not pass for a
 // setting that was left out. The errors are ErrOpen, *SyntaxError and those of
 // package os, with the path.
@@ -52,7 +54,7 @@ func Read(path string, known func(name string) bool) ([]Variable, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&0o077 != 0 || !ours(info):
 		return nil, fmt.Errorf("%s: %w", path, ErrOpen)
 	}
 	variables, err := Parse(f, known)
@@ -60,6 +62,12 @@ func Read(path string, known func(name string) bool) ([]Variable, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return variables, nil
+}
+
+// ours tells whether a file belongs to the caller, or to root.
+func ours(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
 // Parse is Read without the file.

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/envfile"
+)
+
+// settings are the variables that a config file may set: those that this
+// program reads, and those of the libraries and programs that it uses.
+var settings = struct{ names, prefixes []string }{
+	[]string{
+		"BACKUP_ENCRYPTION_KEY_FILE", "BACKUP_ENCRYPTION_KEY", "BACKUP_ENCRYPTION_ENABLED", "BACKUP_ROOT", "BACKUP_DIR", "RETENTION_DAYS",
+		"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "CONTRACTS_DIR", "UPLOADS_DIR", "NETWORK",
+		"SECRETS_BACKEND", "NODE_ENV", "TAKUMI_ENV", "SLACK_WEBHOOK_URL", "XDG_STATE_HOME",
+	},
+	[]string{"PG", "RPC_URL_", "AWS_", "VAULT_"},
+}
+
+func isSetting(name string) bool {
+	return slices.Contains(settings.names, name) ||
+		slices.ContainsFunc(settings.prefixes, func(p string) bool { return strings.HasPrefix(name, p) && name != p })
+}
+
+// loadConfig puts the settings of a file into the environment, for this process
+// and its children.
+func loadConfig(path string) error {
+	variables, err := envfile.Read(path, isSetting)
+	if errors.As(err, new(*envfile.SyntaxError)) || errors.Is(err, envfile.ErrOpen) {
+		return usagef("--config: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	for _, v := range variables {
+		if err := os.Setenv(v.Name, v.Value); err != nil {
+			return fmt.Errorf("setting %s: %w", v.Name, err)
+		}
+	}
+	return nil
+}
