@@ -33,28 +33,33 @@ func tests(t *testing.T) map[string]bool {
 	return found
 }
 
-// TestClaimsHaveTests: each row of the table of claims names tests, and each
+// TestClaimsHaveTests: each row of the tables of claims names tests, and each
 // of them exists.
 func TestClaimsHaveTests(t *testing.T) {
-	text, err := os.ReadFile("SECURITY.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(text), "| claim | test |\n|---|---|\n")
-	if !ok {
-		t.Fatal("there is no table of claims")
-	}
-	table, _, _ := strings.Cut(rest, "\n\n")
 	exists := tests(t)
-	name := regexp.MustCompile("`(\\w+\\.(?:Test|Fuzz)\\w+)`")
-	for row := range strings.Lines(table) {
-		named := name.FindAllStringSubmatch(row, -1)
-		if len(named) == 0 {
-			t.Errorf("no test for: %s", row)
+	name := regexp.MustCompile("`([\\w-]+\\.(?:Test|Fuzz)\\w+)`")
+	for page, head := range map[string]string{
+		"SECURITY.md": "| claim | test |\n|---|---|\n",
+		"KEYS.md":     "| control | feature | test |\n|---|---|---|\n",
+	} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, m := range named {
-			if !exists[m[1]] {
-				t.Errorf("%s does not exist: %s", m[1], row)
+		_, rest, ok := strings.Cut(string(text), head)
+		if !ok {
+			t.Fatalf("%s: there is no table of claims", page)
+		}
+		table, _, _ := strings.Cut(rest, "\n\n")
+		for row := range strings.Lines(table) {
+			named := name.FindAllStringSubmatch(row, -1)
+			if len(named) == 0 {
+				t.Errorf("%s: no test for: %s", page, row)
+			}
+			for _, m := range named {
+				if !exists[m[1]] {
+					t.Errorf("%s: %s does not exist: %s", page, m[1], row)
+				}
 			}
 		}
 	}
