@@ -1,0 +1,39 @@
+//go:build !linux
+
+package tree
+
+import (
+	"archive/tar"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// mknod makes a device or FIFO in the folder fd.
+func mknod(int, string, *tar.Header) error { return errors.ErrUnsupported }
+
+// syncTree makes everything in the folder durable.
+func syncTree(dir *os.File) error {
+	return filepath.WalkDir(dir.Name(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() && !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return f.Sync()
+	})
+}
+
+// isMount reports whether something is mounted at path.
+func isMount(string) bool { return false }
+
+// exchange makes two folders change their names, in one step. It fails with
+// errors.ErrUnsupported where there is no such call.
+func exchange(string, string) error { return errors.ErrUnsupported }
+
+// renameNew renames a folder to a name that does not exist.
+func renameNew(from, to string) error { return renamePlain(from, to) }
