@@ -1,0 +1,216 @@
+package contracts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Subject is an account to ask for.
+type Subject struct {
+	Address Address
+	Names   []string // in metadata.json
+	Slots   []Hash   // besides those of EIP-1967
+}
+
+// Query says what to read from a chain.
+type Query struct {
+	Network  string
+	Subjects []Subject
+	// Block is finalized, safe, latest or a number in decimal. Where a node
+	// knows no finalized block, safe and then the twelfth before the latest
+	// stands in for it.
+	Block string
+}
+
+// ErrReorg is returned when the chain exchanged the pinned block meanwhile.
+var ErrReorg = errors.New("the chain was reorganised while it was read")
+
+// ErrNetwork is returned when a node serves another chain than NETWORK names.
+var ErrNetwork = errors.New("the node serves another chain")
+
+// maxSlots is how many slots of one account are asked for; nodes refuse more
+// than 1,024.
+const maxSlots = 1000
+
+// chainIDs of the networks that have one name everywhere.
+var chainIDs = map[string]uint64{"mainnet": 1, "ethereum": 1, "holesky": 17000, "hoodi": 560048, "sepolia": 11155111}
+
+// Fetch reads all of a query at one block and verifies every answer before it
+// returns: see [State.Verify]. Errors wrap ErrLie, ErrReorg or ErrNetwork, are
+// an *RPCError, or are those of the connection.
+func Fetch(ctx context.Context, n *Node, q Query) (*State, error) {
+	s := &State{Version: StateVersion, Network: q.Network, Asked: true, Accounts: []Account{}}
+	var id Quantity
+	if err := n.call(ctx, &id, "eth_chainId"); err != nil {
+		return nil, err
+	}
+	if !id.n.IsUint64() {
+		return nil, fmt.Errorf("%w: its id is %v", ErrNetwork, id)
+	}
+	s.ChainID = id.n.Uint64()
+	if want := chainIDs[q.Network]; want != 0 && want != s.ChainID {
+		return nil, fmt.Errorf("%w: %s has the chain id %d, that of %s is %d", ErrNetwork, n, s.ChainID, q.Network, want)
+	}
+	block, err := pin(ctx, n, q.Block)
+	if err != nil {
+		return nil, fmt.Errorf("choosing a block: %w", err)
+	}
+	s.Block = block
+	for _, subject := range q.Subjects {
+		a, err := fetchAccount(ctx, n, block, subject)
+		if err != nil {
+			return nil, fmt.Errorf("account %s at block %d: %w", subject.Address, block.Number, err)
+		}
+		s.Accounts = append(s.Accounts, *a)
+	}
+	if err := s.Verify(); err != nil {
+		return nil, err
+	}
+	// Last: until here another block of that number may have answered.
+	again, err := blockAt(ctx, n, blockNumber(block.Number))
+	if err != nil {
+		return nil, fmt.Errorf("looking at block %d again: %w", block.Number, err)
+	}
+	if again.Hash != block.Hash {
+		return nil, fmt.Errorf("%w: block %d was %s and is %s now", ErrReorg, block.Number, block.Hash, again.Hash)
+	}
+	return s, nil
+}
+
+func blockNumber(n uint64) string { return "0x" + strconv.FormatUint(n, 16) }
+
+// depth is how far behind the latest block one is taken when nothing is known
+// to be final.
+const depth = 12
+
+// pin chooses the block that everything is read at.
+func pin(ctx context.Context, n *Node, choice string) (*Block, error) {
+	switch choice {
+	case "safe", "latest":
+		return chosen(choice)(blockAt(ctx, n, choice))
+	case "finalized":
+	default:
+		number, err := strconv.ParseUint(choice, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not finalized, safe, latest or a number", choice)
+		}
+		return chosen("number")(blockAt(ctx, n, blockNumber(number)))
+	}
+	for _, tag := range []string{"finalized", "safe"} {
+		b, err := chosen(tag)(blockAt(ctx, n, tag))
+		// A node that knows no such block says so in one of these ways.
+		if !errors.As(err, new(*RPCError)) && !errors.Is(err, errNothing) {
+			return b, err
+		}
+	}
+	latest, err := blockAt(ctx, n, "latest")
+	if err != nil {
+		return nil, err
+	}
+	return chosen(fmt.Sprintf("latest-%d", depth))(blockAt(ctx, n, blockNumber(latest.Number-min(depth, latest.Number))))
+}
+
+func chosen(how string) func(*Block, error) (*Block, error) {
+	return func(b *Block, err error) (*Block, error) {
+		if b != nil {
+			b.Chosen = how
+		}
+		return b, err
+	}
+}
+
+// blockAt returns a block whose header has proved to be that of its hash.
+func blockAt(ctx context.Context, n *Node, which string) (*Block, error) {
+	var h header
+	if err := n.call(ctx, &h, "eth_getBlockByNumber", which, false); err != nil {
+		return nil, err
+	}
+	encoded, err := h.encode()
+	if err != nil {
+		return nil, err
+	}
+	b, err := decodeHeader(encoded)
+	if err != nil {
+		return nil, err
+	}
+	if which[0] == '0' && blockNumber(b.Number) != which {
+		return nil, fmt.Errorf("%w: the node gives block %d in place of %s", ErrLie, b.Number, which)
+	}
+	b.Header = encoded
+	return &b, nil
+}
+
+// proofAnswer is what eth_getProof gives.
+type proofAnswer struct {
+	Address      Address  `json:"address"`
+	AccountProof []Bytes  `json:"accountProof"`
+	Balance      Quantity `json:"balance"`
+	CodeHash     Hash     `json:"codeHash"`
+	Nonce        Quantity `json:"nonce"`
+	StorageHash  Hash     `json:"storageHash"`
+	StorageProof []struct {
+		Key   Quantity `json:"key"`
+		Value Quantity `json:"value"`
+		Proof []Bytes  `json:"proof"`
+	} `json:"storageProof"`
+}
+
+func fetchAccount(ctx context.Context, n *Node, b *Block, subject Subject) (*Account, error) {
+	slots := uniqueSlots(append([]Hash{implementationSlot, adminSlot, beaconSlot}, subject.Slots...))
+	if len(slots) > maxSlots {
+		return nil, fmt.Errorf("%d slots of one account are more than the %d that nodes give", len(slots), maxSlots)
+	}
+	at := blockNumber(b.Number)
+	var p proofAnswer
+	if err := n.call(ctx, &p, "eth_getProof", subject.Address, slots, at); err != nil {
+		return nil, err
+	}
+	a := &Account{
+		Address: subject.Address, Names: subject.Names, Proof: p.AccountProof,
+		Nonce: p.Nonce, Balance: p.Balance, StorageHash: p.StorageHash, CodeHash: p.CodeHash,
+	}
+	// What exists has a code hash. Nodes answer for the rest with zeros, or with
+	// the hashes of nothing; the proof tells the two apart for good.
+	key := Keccak(a.Address[:])
+	leaf, err := proveValue(b.StateRoot, key[:], a.Proof)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLie, err)
+	}
+	if a.Exists = leaf != nil; !a.Exists {
+		if a.CodeHash == (Hash{}) {
+			a.CodeHash = emptyCode
+		}
+		if a.StorageHash == (Hash{}) {
+			a.StorageHash = emptyRoot
+		}
+	}
+	if p.Address != a.Address || len(p.StorageProof) != len(slots) {
+		return nil, fmt.Errorf("%w: the node gives the proof of something else", ErrLie)
+	}
+	for i, slot := range slots {
+		got := p.StorageProof[i]
+		if got.Key.hash() != slot {
+			return nil, fmt.Errorf("%w: the node gives slot %s in place of %s", ErrLie, got.Key.hash(), slot)
+		}
+		a.Slots = append(a.Slots, Slot{Slot: slot, Value: got.Value.hash(), Proof: got.Proof})
+	}
+	a.Proxy = Proxy{addressIn(a.Slots[0].Value), addressIn(a.Slots[1].Value), addressIn(a.Slots[2].Value)}
+	if err := n.call(ctx, &a.Code, "eth_getCode", subject.Address, at); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func uniqueSlots(slots []Hash) []Hash {
+	seen := map[Hash]bool{}
+	var unique []Hash
+	for _, s := range slots {
+		if !seen[s] {
+			seen[s] = true
+			unique = append(unique, s)
+		}
+	}
+	return unique
+}
