@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+)
+
+// operator is a sandbox as an operator of Takumi's scripts has it.
+func operator(t *testing.T, c *pgtest.Cluster, db string) *sandbox {
+	t.Helper()
+	b := withCluster(t, c)
+	b.env = append(b.env, "DB_NAME="+db, "DB_USER="+pgtest.User, "XDG_STATE_HOME="+t.TempDir())
+	return b
+}
+
+// script runs one of scripts/*.sh.
+func (b *sandbox) script(want int, name string, args ...string) *running {
+	b.Helper()
+	path, err := filepath.Abs("../../scripts/" + name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return b.start(b.command(path, args...)).exits(want)
+}
+
+// children returns the processes that a process has started, each of which
+// belongs to one of its threads.
+func children(t *testing.T, pid int) []int {
+	t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil || len(lists) == 0 {
+		t.Fatalf("process %d, or what its threads have started, is not to be found: %v", pid, err)
+	}
+	var pids []int
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread is gone
+		}
+		for _, word := range strings.Fields(string(text)) {
+			n, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// TestAutomatedBackup: the nightly script, as an operator's crontab has it.
+func TestAutomatedBackup(t *testing.T) {
+	c := database(t, "takumi", schema)
+	b := operator(t, c, "takumi")
+	old, older := b.aged(40, mainKey), b.aged(50, mainKey)
+	recent := b.aged(10, mainKey)
+
+	// A night on which the dump fails changes nothing.
+	before := files(t, b.dir)
+	b.env = append(b.env, "DB_NAME=missing")
+	b.script(exitSource, "automated-backup.sh").says("prune: left out (a backup failed")
+	b.env = append(b.env, "DB_NAME=takumi")
+	b.holds(before...)
+
+	night := b.script(exitOK, "automated-backup.sh").says("database: done in ").says("contracts: left out").says("prune: done in ")
+	made := strings.Fields(night.stdout.String())
+	if len(made) != 1 || !strings.HasPrefix(filepath.Base(made[0]), "takumi_db_") {
+		t.Fatalf("standard output: %q", night.stdout.String())
+	}
+	left := files(t, b.path("store/database"))
+	for _, path := range []string{made[0], recent} {
+		if !slices.Contains(left, filepath.Base(path)) || !slices.Contains(left, filepath.Base(path)+".sha256") {
+			t.Errorf("%s is not there: %q", path, left)
+		}
+	}
+	for _, path := range []string{old, older} {
+		if slices.Contains(left, filepath.Base(path)) || slices.Contains(left, filepath.Base(path)+".sha256") {
+			t.Errorf("%s is still there: %q", path, left)
+		}
+	}
+	b.env = append(b.env, "CLOUD_BACKUP=true")
+	b.script(exitSome, "automated-backup.sh", "--quiet").says("nothing was copied elsewhere")
+	b.run(exitOK, nil, "open", made[0], "-o", "dump.sql")
+
+	// Unencrypted, nothing is pruned.
+	b.env = append(b.env, "CLOUD_BACKUP=", "BACKUP_ENCRYPTION_ENABLED=false")
+	b.script(exitOK, "automated-backup.sh").says("prune: left out (BACKUP_ENCRYPTION_ENABLED is false")
+}
+
+// TestBackupAllCrash: a part that is killed does not keep the next one from
+// running; and while it runs, no other run starts.
+func TestBackupAllCrash(t *testing.T) {
+	c := database(t, "long", longSchema)
+	b := operator(t, c, "long")
+	b.env = append(b.env, "CONTRACTS_DIR="+b.path("missing"))
+	yesterday := b.aged(40, mainKey)
+	b.aged(50, mainKey)
+	before := files(t, b.dir)
+
+	all := b.start(b.program("backup", "all", "--prune"))
+	pid := partOf(b, all)
+	syscall.Kill(pid, syscall.SIGSTOP)
+	b.run(exitFailed, nil, "backup", "all").says("another run holds the lock")
+	syscall.Kill(pid, syscall.SIGKILL)
+	all.exits(exitSome).says("database: FAILED").says("signal: killed").says("contracts: FAILED").says("prune: left out")
+	if all.stdout.Len() != 0 {
+		t.Errorf("standard output: %q", all.stdout.String())
+	}
+	// The killed part could not take back its temporary files.
+	got := slices.DeleteFunc(files(t, b.dir), func(name string) bool { return strings.HasSuffix(name, ".partial") })
+	if !slices.Equal(got, before) {
+		t.Errorf("the folder holds %q, want %q", got, before)
+	}
+	b.run(exitOK, nil, "open", yesterday, "-o", "yesterday")
+}
+
+// partOf returns the process of a part that has begun to write.
+func partOf(b *sandbox, all *running) (pid int) {
+	b.Helper()
+	eventually(b, "the part writes", func() bool {
+		partial, err := filepath.Glob(b.path("store/database/.*.partial"))
+		return err == nil && len(partial) > 0
+	})
+	pids := children(b.T, all.Process.Pid)
+	if len(pids) != 1 {
+		b.Fatalf("children: %v", pids)
+	}
+	return pids[0]
+}
+
+// TestBackupAllStopped: a signal to the one ends the other, which cleans up.
+func TestBackupAllStopped(t *testing.T) {
+	c := database(t, "long_stopped", longSchema)
+	b := operator(t, c, "long_stopped")
+	all := b.start(b.program("backup", "all"))
+	pid := partOf(b, all)
+	all.Process.Signal(syscall.SIGTERM)
+	all.exits(exitSignal)
+	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+		t.Errorf("the part is still there: %v", err)
+	}
+	b.holds()
+}
+
+// TestRehearsal: test-encrypted-backup-restore.sh restores beside and drops the
+// copy, and verify-encrypted-backups.sh finds the backup good.
+func TestRehearsal(t *testing.T) {
+	c := database(t, "rehearsed", schema)
+	b := operator(t, c, "rehearsed")
+	databases := func() string {
+		return c.Psql(t, "postgres", "SELECT datname FROM pg_database WHERE datname LIKE 'rehearsed%' ORDER BY 1")
+	}
+	b.script(exitOK, "test-encrypted-backup-restore.sh").says("restored, compared and dropped again: 2 tables from ")
+	if got := databases(); got != "rehearsed\n" {
+		t.Errorf("databases: %q", got)
+	}
+	b.script(exitOK, "verify-encrypted-backups.sh").says("2 good, 0 bad")
+
+	// A backup that does not restore is told, and its copy is gone too.
+	b.env = append(b.env, "BACKUP_ENCRYPTION_KEY_FILE="+b.path("missing"))
+	b.script(exitKey, "test-encrypted-backup-restore.sh")
+	b.script(exitSome, "verify-encrypted-backups.sh").says("0 good, 2 bad")
+	if got := databases(); got != "rehearsed\n" {
+		t.Errorf("databases: %q", got)
+	}
+}
