@@ -51,7 +51,7 @@ func (b *backupAll) parts() []*part {
 	}{
 		{[]string{"DB_NAME", "PGDATABASE", "PGSERVICE"}, database},
 		{[]string{"CONTRACTS_DIR"}, []string{"contracts"}},
-		{[]string{"UPLOADS_DIR"}, []string{"uploads", "--", os.Getenv("UPLOADS_DIR")}},
+		{[]string{"UPLOADS_DIR"}, []string{"uploads"}},
 	} {
 		made := &part{Name: p.args[0], State: partLeftOut, args: append([]string{"backup"}, p.args...)}
 		made.Why = strings.Join(p.variables, ", ") + ": not set"
