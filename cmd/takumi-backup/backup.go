@@ -17,6 +17,6 @@ backup. A source that fails or stops early leaves no backup: exit code 3.`,
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand()
+	cmd.AddCommand(newBackupDatabase(), newBackupUploads(), newBackupContracts(), newBackupAll())
 	return cmd
 }

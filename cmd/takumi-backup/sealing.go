@@ -90,7 +90,7 @@ func (s *sealing) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("output") && s.out == "" {
 		return usagef("--output is empty")
 	}
-	for _, name := range []string{s.name, os.Getenv("DB_NAME")} {
+	for _, name := range []string{s.name, cmp.Or(s.dbName, os.Getenv("DB_NAME"))} {
 		if name != "" {
 			if err := envelope.CheckName(name); err != nil {
 				return usagef("--name or DB_NAME: %w", err)

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+const databaseHelp = `The database is named by DB_HOST (a host, or the folder of a socket), DB_PORT,
+DB_NAME, DB_USER and DB_PASSWORD, and what they leave open by libpq's own PGHOST,
+PGDATABASE and so on, ~/.pgpass, and its defaults; or by --db URI, and then not by
+DB_*.`
+
+// manifestKind is the kind of what stands beside a database's backup and says
+// what the database held.
+const manifestKind = "manifest"
+
+// databaseFlags name a database.
+type databaseFlags struct{ uri string }
+
+func (d *databaseFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&d.uri, "db", "", "the database as postgresql://USER@HOST:PORT/NAME (default: DB_* and PG* variables)")
+}
+
+func (d *databaseFlags) settings(cmd *cobra.Command) (*postgres.Settings, error) {
+	s, err := postgres.FromEnv()
+	if cmd.Flags().Changed("db") {
+		if postgres.HasPassword(d.uri) {
+			warn(cmd, "whoever lists the processes of this machine can read the password in --db: leave it out, and set PGPASSWORD or PGPASSFILE")
+		}
+		s, err = postgres.FromURI(d.uri)
+	}
+	if errors.Is(err, postgres.ErrSettings) {
+		return nil, usageError{err}
+	}
+	return s, err
+}
+
+// databaseFileName returns a database's name as it can stand in a file's.
+func databaseFileName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune(`/\`, r) || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, name)
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
+		name = "_" + name[1:]
+	}
+	return name
+}
+
+// manifestBase returns the path of a backup up to where the name of its
+// manifest goes on.
+func manifestBase(path string) string {
+	dir, name := filepath.Split(path)
+	name = strings.TrimSuffix(name, backup.Suffix)
+	for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip} {
+		name = strings.TrimSuffix(name, codec.Extension())
+	}
+	return dir + strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), ".dump") + ".manifest.json"
+}

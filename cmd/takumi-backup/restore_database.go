@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+type restoreDatabase struct {
+	opening
+	database     databaseFlags
+	into         string
+	latest       bool
+	yes          bool
+	dryRun       bool
+	dropPrevious bool
+	json         bool
+
+	settings *postgres.Settings
+}
+
+func newRestoreDatabase() *cobra.Command {
+	r := new(restoreDatabase)
+	cmd := &cobra.Command{
+		Use:   "database [flags] FILE|-|--latest",
+		Short: "Restore a PostgreSQL database from a sealed dump",
+		Long: `Restore a sealed dump, plain or custom, into PostgreSQL.
+
+` + databaseHelp + `
+
+The dump goes into a new database, NAME_restore_TIME, in which it is checked: by
+the manifest, when one stands beside the backup, and otherwise that it has tables.
+Then the connections to NAME are ended, and in one transaction NAME becomes
+NAME_before_TIME and the new one becomes NAME, with the owner, rights and settings
+of the former. A failure, a signal or a damaged backup before that leaves NAME as
+it was, and the new database is removed.
+
+The former stays until --drop-previous: with FILE it is dropped after a good
+restore, and without FILE all that earlier restores of NAME have kept.`,
+		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
+  takumi-backup restore database --latest --into takumi_test --yes
+  takumi-backup restore database --drop-previous`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
+	}
+	r.database.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&r.into, "into", "", "restore beside, into a new database of this name")
+	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this database that is whole and authentic")
+	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
+	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
+	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the former database, or without FILE those of earlier restores")
+	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
+	r.opening.add(cmd)
+	return cmd
+}
+
+func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
+	only := r.dropPrevious && len(args) == 0 && !r.latest
+	switch {
+	case len(args) > 0 && r.latest:
+		return usagef("--latest finds the backup by itself: leave %q out", args[0])
+	case len(args) == 0 && !r.latest && !only:
+		return usagef("name a backup, or give --latest")
+	case cmd.Flags().Changed("into") && r.into == "":
+		return usagef("--into is empty")
+	case r.into != "" && r.dropPrevious:
+		return usagef("--into leaves the live database alone, so that there is nothing for --drop-previous")
+	case len(args) > 0 && args[0] == "-" && isTerminal(os.Stdin):
+		return usagef("standard input is a terminal: pipe a backup in, or name a file")
+	case !r.yes && !r.dryRun && (!isTerminal(os.Stdin) || !isTerminal(os.Stderr)):
+		return usagef("there is no terminal to ask on: give --yes, or --dry-run to see what would be done")
+	}
+	r.settings, err = r.database.settings(cmd)
+	return err
+}
+
+func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
+	if err := r.check(cmd, args); err != nil {
+		return err
+	}
+	// What reads standard input has to end with this command.
+	whole := cmd.Context()
+	ctx, cancel := context.WithCancel(whole)
+	defer cancel()
+	cmd.SetContext(ctx)
+	if len(args) == 0 && !r.latest {
+		return r.runDrop(cmd)
+	}
+	path, err := r.find(cmd, args)
+	if err != nil {
+		return err
+	}
+	b, err := r.open(cmd, path)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	o := r.options(cmd)
+	o.Manifest = r.readManifest(cmd, path, b)
+	at, err := pgrestore.Begin(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	if err := r.showPlan(cmd, path, b, o, at.Plan()); err != nil || r.dryRun {
+		return err
+	}
+	if err := r.confirm(cmd, at.Plan().Target); err != nil {
+		return err
+	}
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
+	content := newContent(b, &r.meter)
+	result, err := at.Run(ctx, content)
+	cancel()
+	content.Close()
+	hide()
+	if err != nil {
+		return fmt.Errorf("restoring %s: %w", path, err)
+	}
+	cmd.SetContext(whole)
+	return r.finish(cmd, path, at, result)
+}
+
+func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
+	return pgrestore.Options{Settings: r.settings, Into: r.into, Time: time.Now(), Stderr: os.Stderr, Tell: func(format string, args ...any) {
+		if !r.progress.quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+		}
+	}}
+}
+
+// find returns the path of the backup to restore.
+func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error) {
+	if !r.latest {
+		return args[0], nil
+	}
+	ring, err := r.keys.ring()
+	if err != nil {
+		return "", err
+	}
+	defer ring.Close()
+	folder, name := backupFolder(backup.Database), databaseFileName(r.settings.Database())+"_db"
+	opts := catalogue.Options{Keys: ring}
+	entries, err := catalogue.Read(cmd.Context(), folder, opts)
+	if err != nil {
+		return "", fmt.Errorf("looking for backups: %w", err)
+	}
+	future := time.Now().Add(time.Hour) // clocks differ
+	found, passed, err := catalogue.Latest(cmd.Context(), entries, func(e *catalogue.Entry) bool {
+		series, dump := strings.CutSuffix(e.Series(), ".sql")
+		if !dump {
+			series, dump = strings.CutSuffix(series, ".dump")
+		}
+		return dump && series == name && e.Envelope.Kind == backup.Database && e.Envelope.Created.Before(future)
+	}, opts)
+	if err != nil {
+		return "", fmt.Errorf("looking for the newest backup: %w", err)
+	}
+	for _, e := range passed {
+		warn(cmd, "%s was passed over: %v", e.Path, e.Err)
+	}
+	if found == nil {
+		err := fmt.Errorf("there is no backup %s_* in %s that is whole and authentic", name, folder)
+		if len(passed) > 0 && passed[0].Err != nil {
+			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
+		}
+		return "", err
+	}
+	return found.Path, nil
+}
+
+// readManifest reads the manifest that may stand beside a backup. One that is
+// of no use is no reason to stay without the database.
+func (r *restoreDatabase) readManifest(cmd *cobra.Command, path string, b *openedBackup) *postgres.Manifest {
+	if path == "-" {
+		return nil
+	}
+	for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip, pack.None} {
+		beside := manifestBase(path) + codec.Extension() + backup.Suffix
+		if _, err := os.Lstat(beside); err != nil {
+			continue
+		}
+		m, err := r.openManifest(cmd, beside)
+		if err == nil && m.Backup != b.Envelope.ID.String() {
+			err = errors.New("it belongs to another backup")
+		}
+		if err != nil {
+			warn(cmd, "the manifest %s is not used: %v", beside, err)
+			continue
+		}
+		return m
+	}
+	return nil
+}
+
+func (r *restoreDatabase) openManifest(cmd *cobra.Command, path string) (*postgres.Manifest, error) {
+	b, err := r.open(cmd, path)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	if b.Envelope.Kind != manifestKind {
+		return nil, fmt.Errorf("it is a backup of kind %s", b.Envelope.Kind)
+	}
+	var text bytes.Buffer
+	if err := backup.Unseal(&text, b.Reader, false, new(backup.Meter)); err != nil {
+		return nil, err
+	}
+	return postgres.ReadManifest(&text)
+}
+
+// restored is what restore tells a script.
+type restored struct {
+	Database string   `json:"database"`
+	Backup   string   `json:"backup"`
+	Tables   int      `json:"tables"`
+	Compared bool     `json:"compared_with_manifest"`
+	Previous string   `json:"previous,omitempty"`
+	Dropped  []string `json:"dropped,omitempty"`
+}
+
+func (r *restoreDatabase) finish(cmd *cobra.Command, path string, at *pgrestore.Restore, result pgrestore.Result) error {
+	done := restored{Database: result.Database, Backup: path, Tables: result.Tables, Compared: result.Compared, Previous: result.Previous}
+	var dropErr error
+	if r.dropPrevious {
+		done.Dropped, dropErr = at.DropPrevious(cmd.Context())
+		if dropErr == nil {
+			done.Previous = ""
+		}
+	}
+	if !r.progress.quiet && !r.json {
+		words := fmt.Sprintf("restored %s from %s, %d tables", done.Database, filepath.Base(path), done.Tables)
+		if done.Compared {
+			words += ", all as the manifest has them"
+		}
+		if done.Previous != "" {
+			words += "; the former is kept as " + done.Previous
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), words)
+	}
+	var err error
+	if r.json {
+		err = writeJSON(cmd.OutOrStdout(), done)
+	} else {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), done.Database)
+		err = stdoutError(err)
+	}
+	if err = errors.Join(dropErr, err); err != nil {
+		return errors.Join(err, fmt.Errorf("database %s is restored all the same", done.Database))
+	}
+	return nil
+}
+
+// runDrop drops what earlier restores have kept.
+func (r *restoreDatabase) runDrop(cmd *cobra.Command) error {
+	at, err := pgrestore.Begin(cmd.Context(), r.options(cmd))
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	p := at.Plan()
+	if !r.dryRun && len(p.Previous) > 0 {
+		for _, name := range p.Previous {
+			fmt.Fprintf(cmd.ErrOrStderr(), "drop      %s\n", name)
+		}
+		if err := r.confirm(cmd, p.Target); err != nil {
+			return err
+		}
+		if p.Previous, err = at.DropPrevious(cmd.Context()); err != nil {
+			return err
+		}
+	}
+	if r.json {
+		return writeJSON(cmd.OutOrStdout(), struct {
+			Dropped []string `json:"dropped"`
+		}{append([]string{}, p.Previous...)})
+	}
+	for _, name := range p.Previous {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), name); err != nil {
+			return stdoutError(err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,404 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+)
+
+// databases lists a cluster's databases whose names begin with prefix.
+func databases(t *testing.T, c *pgtest.Cluster, prefix string) []string {
+	t.Helper()
+	text := c.Psql(t, "postgres", "SELECT datname FROM pg_database WHERE starts_with(datname, $$"+prefix+"$$) ORDER BY 1")
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+// backupOf backs a database up and returns the path.
+func (b *sandbox) backupOf(args ...string) string {
+	b.Helper()
+	run := b.run(exitOK, nil, append([]string{"backup", "database"}, args...)...)
+	return strings.TrimSuffix(run.stdout.String(), "\n")
+}
+
+// TestRestoreDatabase: what was there at the time of the backup is there again,
+// and what was there before the restore is kept.
+func TestRestoreDatabase(t *testing.T) {
+	c := pgtest.Shared(t)
+	c.Psql(t, "postgres", "DROP ROLE IF EXISTS visitor; CREATE ROLE visitor")
+	for _, format := range []string{"plain", "custom"} {
+		for _, manifest := range []string{"--manifest", "--manifest=false"} {
+			t.Run(format+manifest, func(t *testing.T) {
+				name := "rich" + format + fmt.Sprint(len(manifest))
+				c := database(t, name, rich)
+				c.Psql(t, "postgres", strings.ReplaceAll(`COMMENT ON DATABASE NAME IS 'our 🎯'; REVOKE ALL ON DATABASE NAME FROM PUBLIC;
+					GRANT CONNECT ON DATABASE NAME TO visitor WITH GRANT OPTION; ALTER DATABASE NAME CONNECTION LIMIT 77;
+					ALTER DATABASE NAME SET search_path TO "my schema", public; ALTER DATABASE NAME SET work_mem TO '5MB';
+					ALTER ROLE visitor IN DATABASE NAME SET application_name TO 'a''b\c'`, "NAME", name))
+				c.Psql(t, name, "CREATE TABLE public.later (id int); DROP TABLE public.later") // a gap in the oids
+				properties := func() string {
+					return c.Psql(t, "postgres", `SELECT datname, datdba, encoding, datcollate, datconnlimit, datacl, shobj_description(d.oid, 'pg_database'),
+						(SELECT array_agg((setrole, setconfig) ORDER BY setrole) FROM pg_db_role_setting WHERE setdatabase = d.oid)
+						FROM pg_database d WHERE datname = '`+name+`'`)
+				}
+				b := withDatabase(t, c, name)
+				path := b.backupOf("--format", format, manifest)
+				wantDump, wantRows, wantProperties := dumpOf(t, c, name), rows(t, c, name), properties()
+
+				c.Psql(t, name, "DELETE FROM public.events; CREATE TABLE public.since (id int)")
+				changed := dumpOf(t, c, name)
+				args := []string{"restore", "database", path}
+				b.run(exitUsage, nil, args...).says("give --yes")
+				dry := b.run(exitOK, nil, append(args, "--dry-run")...)
+				if dry.stdout.Len() == 0 || dumpOf(t, c, name) != changed || len(databases(t, c, name)) != 1 {
+					t.Errorf("--dry-run did something, and printed %q", dry.stdout.String())
+				}
+				run := b.run(exitOK, nil, append(args, "--yes")...)
+				if run.stdout.String() != name+"\n" {
+					t.Errorf("printed %q", run.stdout.String())
+				}
+				if manifest == "--manifest" {
+					run.says("all as the manifest has them")
+				}
+				if dumpOf(t, c, name) != wantDump {
+					t.Error("a dump of the restored database differs")
+				}
+				if rows(t, c, name) != wantRows {
+					t.Error("the rows of the restored database differ")
+				}
+				if got := properties(); got != wantProperties {
+					t.Errorf("the restored database is\n%s, want\n%s", got, wantProperties)
+				}
+				all := databases(t, c, name)
+				if len(all) != 2 || !strings.HasPrefix(all[1], name+"_before_") || dumpOf(t, c, all[1]) != changed {
+					t.Errorf("the databases are %q", all)
+				}
+
+				b.run(exitOK, nil, append(args, "--yes", "--into", name+"_into")...)
+				if dumpOf(t, c, name+"_into") != wantDump {
+					t.Error("--into restored something else")
+				}
+				b.run(exitFailed, nil, append(args, "--yes", "--into", name+"_into")...).says("exists already")
+				if got := b.run(exitOK, nil, "restore", "database", "--drop-previous", "--yes").stdout.String(); got != all[1]+"\n" {
+					t.Errorf("--drop-previous printed %q", got)
+				}
+				b.run(exitOK, nil, append(args, "--yes", "--drop-previous", "--json")...)
+				if got := databases(t, c, name); !slices.Equal(got, []string{name, name + "_into"}) {
+					t.Errorf("the databases are %q", got)
+				}
+				c.Psql(t, "postgres", "DROP DATABASE "+name+"; DROP DATABASE "+name+"_into") // the role can go
+			})
+		}
+	}
+}
+
+// TestRestoreDatabaseFresh: the server has lost the database, or is a new one.
+func TestRestoreDatabaseFresh(t *testing.T) {
+	c := database(t, "lost", schema)
+	b := withDatabase(t, c, "lost")
+	path := b.backupOf("--manifest")
+	want := rows(t, c, "lost")
+	c.Psql(t, "postgres", "DROP DATABASE lost")
+	b.run(exitOK, nil, "restore", "database", path, "--yes")
+	if rows(t, c, "lost") != want || len(databases(t, c, "lost")) != 1 {
+		t.Errorf("the restored database differs; there are %q", databases(t, c, "lost"))
+	}
+}
+
+// live is a database that a restore must leave alone when it fails, and the
+// path of a backup of what it was once.
+func live(t *testing.T, c *pgtest.Cluster, name, format string) (b *sandbox, path string, untouched func(t *testing.T)) {
+	t.Helper()
+	createDB(t, c, name)
+	c.Psql(t, name, rich)
+	b = withDatabase(t, c, name)
+	path = b.backupOf("--format", format, "--manifest")
+	c.Psql(t, name, "CREATE TABLE since AS SELECT 1 AS id")
+	want := rows(t, c, name)
+	return b, path, func(t *testing.T) {
+		t.Helper()
+		if rows(t, c, name) != want {
+			t.Error("the live database has changed")
+		}
+		if got := databases(t, c, name); len(got) != 1 {
+			t.Errorf("the databases are %q", got)
+		}
+	}
+}
+
+func TestRestoreDatabaseFails(t *testing.T) {
+	c := pgtest.Shared(t)
+	c.Psql(t, "postgres", `DROP DATABASE IF EXISTS owned; DROP ROLE IF EXISTS gone`)
+	for _, format := range []string{"plain", "custom"} {
+		t.Run(format, func(t *testing.T) {
+			b, path, untouched := live(t, c, "live"+format, format)
+			backup := readFile(t, path)
+			damaged := b.path("damaged.enc")
+			for _, at := range []int{len(backup) / 3, len(backup) / 2, len(backup) - 1} {
+				bad := bytes.Clone(backup)
+				bad[at] ^= 1
+				writeFile(t, damaged, bad)
+				b.run(exitDamaged, nil, "restore", "database", damaged, "--yes")
+				untouched(t)
+			}
+			for _, n := range []int{len(backup) / 2, len(backup) - 1} {
+				writeFile(t, damaged, backup[:n])
+				b.run(exitDamaged, nil, "restore", "database", damaged, "--yes")
+				untouched(t)
+			}
+			writeFile(t, damaged, append(bytes.Clone(backup), 0))
+			b.run(exitDamaged, nil, "restore", "database", damaged, "--yes")
+			untouched(t)
+
+			opened := b.run(exitOK, nil, "open", path).stdout.Bytes()
+			for name, tc := range map[string]struct {
+				content []byte
+				says    string
+			}{
+				"cut":     {opened[:len(opened)*2/3], "not whole"},
+				"no dump": {[]byte("SELECT 1;\n"), "not hold a dump"},
+				"roles":   {b.pgDumpAll(c), "whole server"},
+				"error":   {bytes.Replace(opened, []byte("CREATE TABLE public.people"), []byte("CREATE TABEL public.people"), 1), "syntax error"},
+			} {
+				sealed := b.path(name + ".enc")
+				b.seal(tc.content, "-o", sealed, "--guard=off")
+				b.run(exitFailed, nil, "restore", "database", sealed, "--yes").says(tc.says)
+				untouched(t)
+			}
+			// What is there is not what the manifest says.
+			if format == "plain" {
+				other := b.backupOf("--manifest")
+				b.opensManifestOf(t, other, path)
+			}
+		})
+	}
+	t.Run("missing role", func(t *testing.T) {
+		c.Psql(t, "postgres", `CREATE ROLE gone; CREATE DATABASE owned`)
+		c.Psql(t, "owned", "CREATE TABLE t (id int); ALTER TABLE t OWNER TO gone")
+		b := withDatabase(t, c, "owned")
+		for _, format := range []string{"plain", "custom"} {
+			path := b.backupOf("--format", format)
+			c.Psql(t, "owned", "ALTER TABLE t OWNER TO takumi; DROP ROLE gone")
+			b.run(exitFailed, nil, "restore", "database", path, "--yes").says(`role "gone", which this server lacks`)
+			if got := databases(t, c, "owned"); len(got) != 1 {
+				t.Errorf("the databases are %q", got)
+			}
+			c.Psql(t, "owned", "CREATE ROLE gone; ALTER TABLE t OWNER TO gone")
+		}
+	})
+	t.Run("protected", func(t *testing.T) {
+		b := withDatabase(t, c, "postgres")
+		b.run(exitFailed, nil, "restore", "database", b.backupOf(), "--yes").says("not exchanged")
+	})
+}
+
+func (b *sandbox) pgDumpAll(c *pgtest.Cluster) []byte {
+	b.Helper()
+	out, err := c.Command("pg_dumpall", "--globals-only").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return out
+}
+
+// opensManifestOf puts one backup's manifest beside another backup, where it is
+// not believed.
+func (b *sandbox) opensManifestOf(t *testing.T, one, other string) {
+	t.Helper()
+	ending := regexp.MustCompile(`\.(sql|dump)\.zst\.enc$`)
+	manifest := func(path string) string { return ending.ReplaceAllString(path, ".manifest.json.zst.enc") }
+	if err := os.Rename(manifest(one), manifest(other)); err != nil {
+		t.Fatal(err)
+	}
+	b.run(exitOK, nil, "restore", "database", other, "--dry-run").says("belongs to another backup")
+}
+
+// TestRestoreDatabaseKilled: kill -9 at twenty moments of a restore. The live
+// database is what it was, or, when the exchange was already done, what it
+// should become; and the next restore removes what was left.
+func TestRestoreDatabaseKilled(t *testing.T) {
+	for _, format := range []string{"plain", "custom"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			c := pgtest.Start(t)
+			b, path, _ := live(t, c, "killed", format)
+			args := []string{"restore", "database", path, "--yes", "--quiet"}
+			old := rows(t, c, "killed")
+			begin := time.Now()
+			b.run(exitOK, nil, append(args, "--into", "measure")...)
+			took := time.Since(begin)
+			restored := rows(t, c, "measure")
+			before, after := 0, 0
+			for i := range 20 {
+				restore := b.start(b.program(args...))
+				time.Sleep(took * time.Duration(i+1) / 20)
+				restore.Process.Kill()
+				restore.Wait()
+				// The server finishes what it was told before it notices.
+				eventually(t, "the lock is gone", func() bool {
+					return c.Psql(t, "postgres", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0\n"
+				})
+				switch got, formers := rows(t, c, "killed"), databases(t, c, "killed_before_"); {
+				case got == old && formers[0] == "":
+					before++
+				case got == restored && len(formers) == 1:
+					after++
+					c.Psql(t, "postgres", "DROP DATABASE killed")
+					c.Psql(t, "postgres", "ALTER DATABASE "+formers[0]+" RENAME TO killed")
+					c.Psql(t, "postgres", "COMMENT ON DATABASE killed IS NULL")
+				default:
+					t.Fatalf("killed after %d twentieths of %v: the live database is neither what it was nor what it should become; there are %q",
+						i+1, took, databases(t, c, "killed"))
+				}
+			}
+			t.Logf("%s, %v: %d kills before the exchange, %d after", format, took, before, after)
+			if before < 10 {
+				t.Errorf("only %d of 20 kills came before the exchange", before)
+			}
+			c.Psql(t, "postgres", "CREATE DATABASE killed_restore_not_ours")
+			b.run(exitOK, nil, "restore", "database", path, "--yes")
+			all := databases(t, c, "killed")
+			if rows(t, c, "killed") != restored || len(all) != 3 || all[2] != "killed_restore_not_ours" {
+				t.Errorf("the databases are %q", all)
+			}
+		})
+	}
+}
+
+// TestRestoreDatabaseStopped: a signal is not a crash, and leaves nothing.
+func TestRestoreDatabaseStopped(t *testing.T) {
+	c := pgtest.Start(t)
+	b, path, untouched := live(t, c, "stopped", "plain")
+	for _, wait := range []time.Duration{20, 60, 120, 200} {
+		restore := b.start(b.program("restore", "database", path, "--yes"))
+		time.Sleep(wait * time.Millisecond)
+		restore.Process.Signal(syscall.SIGTERM)
+		restore.Wait()
+		if restore.ProcessState.ExitCode() == exitOK {
+			t.Logf("done within %d ms", wait)
+			return
+		}
+		untouched(t)
+	}
+}
+
+// TestRestoreDatabaseConnected: clients that are connected, and come back as
+// fast as they can, do not keep the exchange from happening, and never see
+// anything but one of the two databases.
+func TestRestoreDatabaseConnected(t *testing.T) {
+	c := pgtest.Start(t)
+	b, path, _ := live(t, c, "connected", "plain")
+	idle := c.Command("psql", "-X", "-d", "connected", "-c", "BEGIN; LOCK people; SELECT pg_sleep(1000)")
+	if err := idle.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Wait()
+	stop := make(chan struct{})
+	answers := make(chan []string)
+	for range 3 {
+		go func() {
+			var seen []string
+			for {
+				select {
+				case <-stop:
+					answers <- seen
+					return
+				default:
+				}
+				out, err := c.Command("psql", "-X", "-A", "-t", "-d", "connected", "-c", "SELECT count(*), to_regclass('since') FROM numbers").Output()
+				if err == nil {
+					seen = append(seen, strings.TrimSpace(string(out)))
+				}
+			}
+		}()
+	}
+	b.run(exitOK, nil, "restore", "database", path, "--yes")
+	close(stop)
+	for range 3 {
+		for _, line := range <-answers {
+			if line != "4|since" && line != "4|" {
+				t.Errorf("a client was told %q", line)
+			}
+		}
+	}
+	if got := c.Psql(t, "connected", "SELECT to_regclass('since')"); got != "\n" {
+		t.Errorf("the live database is the former: %q", got)
+	}
+}
+
+// TestRestoreDatabaseFullServer: the disk of the server is full in the middle.
+func TestRestoreDatabaseFullServer(t *testing.T) {
+	needIntegration(t)
+	c := pgtest.Start(t)
+	disk := mountForServer(t, c)
+	c.Psql(t, "postgres", "CREATE TABLESPACE small LOCATION '"+disk+"'")
+	c.Psql(t, "postgres", "CREATE DATABASE fits TABLESPACE small")
+	c.Psql(t, "fits", "CREATE TABLE t AS SELECT repeat('x', 100) FROM generate_series(1, 1000)")
+	c.CreateDB(t, "large")
+	c.Psql(t, "large", "CREATE TABLE t AS SELECT md5(i::text) || md5((i+1)::text) FROM generate_series(1, 300000) i")
+	want := rows(t, c, "fits")
+	for _, format := range []string{"plain", "custom"} {
+		b := withDatabase(t, c, "large")
+		path := b.backupOf("--format", format)
+		// The new database stands where the live one does.
+		b.env = append(b.env, "DB_NAME=fits")
+		b.run(exitFailed, nil, "restore", "database", path, "--yes").says("No space left on device")
+		if rows(t, c, "fits") != want || len(databases(t, c, "fits")) != 1 {
+			t.Errorf("%s: the databases are %q", format, databases(t, c, "fits"))
+		}
+	}
+}
+
+// mountForServer mounts a small disk that belongs to the server's user.
+func mountForServer(t *testing.T, c *pgtest.Cluster) string {
+	t.Helper()
+	data := strings.TrimSpace(c.Psql(t, "postgres", "SHOW data_directory"))
+	info, err := os.Stat(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	dir, err := os.MkdirTemp("", "pgdisk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=24m,mode=700,uid=%d,gid=%d", owner.Uid, owner.Gid)); err != nil {
+		t.Fatalf("mounting tmpfs: %v", err)
+	}
+	t.Cleanup(func() {
+		syscall.Unmount(dir, syscall.MNT_DETACH)
+		os.Remove(dir)
+	})
+	return dir
+}
+
+func TestRestoreDatabaseLatest(t *testing.T) {
+	c := database(t, "latest", schema)
+	b := withDatabase(t, c, "latest")
+	b.run(exitStore, nil, "restore", "database", "--latest", "--yes").says("no such file or directory")
+	b.seal([]byte("another backup"), "--kind", "database", "--name", "other")
+	b.run(exitFailed, nil, "restore", "database", "--latest", "--yes").says("latest_db_")
+	good := b.backupOf()
+	c.Psql(t, "latest", "CREATE TABLE second (id int)")
+	time.Sleep(1100 * time.Millisecond) // times in envelopes have seconds
+	bad := b.backupOf("--format", "custom", "--globals")
+	bad = strings.Split(bad, "\n")[1]
+	content := readFile(t, bad)
+	content[len(content)/2] ^= 1
+	writeFile(t, bad, content)
+	run := b.run(exitOK, nil, "restore", "database", "--latest", "--yes", "--json").says(filepath.Base(bad) + " was passed over")
+	if !strings.Contains(run.stdout.String(), filepath.Base(good)) {
+		t.Errorf("restored %s", run.stdout.String())
+	}
+	if got := c.Psql(t, "latest", "SELECT to_regclass('second')"); got != "\n" {
+		t.Error("the newer backup was restored")
+	}
+}

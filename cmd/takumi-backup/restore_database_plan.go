@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
+)
+
+// showPlan says what will be done.
+func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBackup, o pgrestore.Options, p pgrestore.Plan) error {
+	var w io.Writer = cmd.OutOrStdout()
+	if !r.dryRun {
+		if w = cmd.ErrOrStderr(); r.progress.quiet && r.yes {
+			return nil
+		}
+	}
+	var text strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
+	line("backup    %s, made %s, named %s", path, b.Envelope.Created.UTC().Format(time.RFC3339), b.Envelope.Name)
+	line("server    %s, as %s", r.settings.Server(), r.settings.User())
+	for _, name := range p.Removes {
+		line("remove    %s, which a restore that was killed has left", name)
+	}
+	for _, name := range p.Strays {
+		line("leave     %s, which looks like the leftover of a restore and has no mark of one", name)
+	}
+	line("make      %s from the backup", p.New)
+	if o.Manifest != nil {
+		line("check     rows and content of %d tables by the manifest", len(o.Manifest.Tables))
+	} else {
+		line("check     that there are tables; the backup has no manifest")
+	}
+	if p.Replaces {
+		line("end       the connections to %s (now %d)", p.Target, p.Sessions)
+		line("rename    %s to %s", p.Target, p.Before)
+	}
+	line("rename    %s to %s", p.New, p.Target)
+	if r.dropPrevious && p.Replaces {
+		line("drop      %s", strings.Join(append(p.Previous, p.Before), ", "))
+	}
+	_, err := io.WriteString(w, text.String())
+	return stdoutError(err)
+}
+
+// confirm lets a person type the name of the database.
+func (r *restoreDatabase) confirm(cmd *cobra.Command, name string) error {
+	if r.yes {
+		return nil
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "Type the name of the database, %s, to go on: ", name)
+	type answer struct {
+		line []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		line, err := nextLine(os.Stdin)
+		done <- answer{line, err}
+	}()
+	select {
+	case a := <-done:
+		if a.err == nil && strings.TrimRight(string(a.line), "\r\n") == name {
+			return nil
+		}
+		return errors.New("that was not the name: nothing was done")
+	case <-cmd.Context().Done():
+		return context.Cause(cmd.Context())
+	}
+}
+
+// content reads the original bytes of a backup. Its end is io.EOF only when all
+// of them have proved authentic.
+type content struct {
+	*io.PipeReader
+	done chan struct{}
+}
+
+// newContent begins to open b, on all cores. Close waits for that to end.
+func newContent(b *openedBackup, m *backup.Meter) *content {
+	r, w := io.Pipe()
+	c := &content{r, make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		w.CloseWithError(backup.Unseal(w, b.Reader, false, m))
+	}()
+	return c
+}
+
+func (c *content) Close() error {
+	err := c.PipeReader.Close()
+	<-c.done
+	return err
+}

@@ -1,0 +1,303 @@
+// Package database restores a dump into PostgreSQL without a moment at which a
+// failure loses what was there.
+//
+// [Begin] connects, looks, and changes nothing; [Restore.Plan] says what a
+// restore would do, and [Restore.Run] does it: the dump goes into a new database,
+// which is checked and then takes the name of the live one, in one transaction
+// with the renaming of the former. Whatever fails before that leaves the live
+// database alone and removes the new one.
+//
+// The new database carries a mark until it is finished: a connection limit from
+// its first moment, and a comment. By that the next restore knows what a killed
+// one left behind, and removes it; nothing without such a mark is ever dropped.
+package database
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+)
+
+var (
+	// ErrExists means that the database to restore beside is there already.
+	ErrExists = errors.New("the database exists already")
+	// ErrBusy means that another restore of the same database is at work.
+	ErrBusy = errors.New("another restore of this database is at work")
+	// ErrNotADump is returned for content that no dump of one database is.
+	ErrNotADump = errors.New("the backup does not hold a dump of one database")
+	// ErrIncomplete is returned for a dump that is not whole, though all of the
+	// backup is authentic.
+	ErrIncomplete = errors.New("the backup holds a dump that is not whole")
+	// ErrDiffers means that what was restored is not what was backed up.
+	ErrDiffers = errors.New("the restored database is not what it should be")
+	// ErrProtected is returned for a database that must not be exchanged.
+	ErrProtected = errors.New("a database that the server itself needs is not exchanged")
+)
+
+// Options say what is restored where.
+type Options struct {
+	Settings *postgres.Settings // lead to the live database
+	// Into is the name of the new database that is made in place of an exchange.
+	Into string
+	// Manifest, if there is one, is what the restored database has to agree with.
+	Manifest *postgres.Manifest
+	Time     time.Time // goes into the names of databases
+	Stderr   *os.File  // of psql and pg_restore
+	// Tell is given words about what goes on.
+	Tell func(format string, args ...any)
+}
+
+// Plan is what a restore finds, and what it would do.
+type Plan struct {
+	Target   string   // the name that the restored database gets
+	Replaces bool     // a database of that name is there
+	New      string   // its name while it is made
+	Before   string   // the name that the former database gets, or ""
+	Sessions int      // connections to the former, which will be ended
+	Removes  []string // what killed restores left, and this one removes first
+	Strays   []string // what looks like that without being marked, and stays
+	Previous []string // former databases that earlier restores have kept
+}
+
+// Restore is a restore under way. It belongs to one goroutine.
+type Restore struct {
+	o      Options
+	admin  *postgres.Settings // another database of the server
+	conn   *pgx.Conn          // to it; holds the lock
+	server int                // its major version
+	live   *properties        // of the database to exchange; nil when there is none
+	model  *properties        // of the one that the new one is made like, or nil
+	plan   Plan
+}
+
+// Begin connects to the server, takes the lock that keeps other restores of the
+// same database away, and looks around. It changes nothing. Besides ErrExists,
+// ErrBusy and ErrProtected the errors are those of [postgres.Settings.Connect] and of the
+// server. The caller closes the Restore.
+func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
+	r := &Restore{o: o}
+	r.plan.Target = o.Settings.Database()
+	if o.Into != "" {
+		r.plan.Target = o.Into
+	}
+	switch r.plan.Target {
+	case "template0", "template1", "postgres":
+		return nil, fmt.Errorf("restoring into %q: %w", r.plan.Target, ErrProtected)
+	}
+	if len(r.plan.Target) > maxName {
+		return nil, fmt.Errorf("restoring into %q: the name has more than %d bytes", r.plan.Target, maxName)
+	}
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	if r.server, err = postgres.Version(ctx, r.conn); err != nil {
+		return nil, err
+	}
+	if err := r.lock(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.look(ctx); err != nil {
+		return nil, fmt.Errorf("looking for the databases of %s: %w", o.Settings.Server(), err)
+	}
+	if o.Into != "" && r.plan.Replaces {
+		return nil, fmt.Errorf("restoring into %q: %w", o.Into, ErrExists)
+	}
+	return r, nil
+}
+
+// connect connects to a database that is not the one to restore.
+func (r *Restore) connect(ctx context.Context) (err error) {
+	for _, name := range []string{"postgres", "template1"} {
+		r.admin = r.o.Settings.On(name)
+		r.conn, err = r.admin.Connect(ctx)
+		var refused *postgres.ConnectError
+		if !errors.As(err, &refused) || !refused.NoDatabase() {
+			return err
+		}
+	}
+	return err
+}
+
+// Close leaves the server.
+func (r *Restore) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	_ = r.conn.Close(ctx)
+}
+
+// goodbye is how long leaving the server, or tidying it up, may take.
+const goodbye = 10 * time.Second
+
+// Plan returns what Begin has found.
+func (r *Restore) Plan() Plan { return r.plan }
+
+// Result says what a restore has made.
+type Result struct {
+	Database string // the restored one
+	Previous string // the former, under the name that it has now, or ""
+	Tables   int    // of the restored one
+	Compared bool   // with a manifest
+}
+
+// Run restores what src holds, a dump of pg_dump in plain or custom format. The
+// end of src must be io.EOF only when all of it has proved authentic: until then
+// nothing of it counts, and its error is returned. When Run returns an error, the
+// live database is what it was.
+func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
+	input := bufio.NewReaderSize(src, headSize)
+	head, err := input.Peek(headSize)
+	if err != nil && err != io.EOF {
+		return Result{}, err
+	}
+	how, err := r.feeding(ctx, head)
+	if err != nil {
+		return Result{}, err
+	}
+	for _, name := range r.plan.Removes {
+		if err := dropUnfinished(ctx, r.conn, name, r.plan.Target); err != nil {
+			return Result{}, fmt.Errorf("removing %q, which a restore that was killed has left: %w", name, err)
+		}
+		r.o.Tell("removed %q, which a restore that was killed had left", name)
+	}
+	if err := r.create(ctx, head); err != nil {
+		err = fmt.Errorf("making database %q: %w", r.plan.New, err)
+		if postgres.IsDuplicate(err) {
+			return Result{}, err
+		}
+		// Once sent, it may come true although nobody waits for it any more.
+		return Result{}, r.takeBack(err)
+	}
+	result, err := r.fill(ctx, how, input)
+	if err == nil {
+		return result, nil
+	}
+	return Result{}, r.takeBack(err)
+}
+
+// fill brings the dump into the new database, checks it, and puts it in place.
+func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Result, error) {
+	if err := r.rehearse(ctx); err != nil {
+		return Result{}, err
+	}
+	// The guard looks once more: the backup may have been sealed without it.
+	whole := guard.NewReader(input, guard.Options{})
+	defer whole.Close()
+	if err := how.feed(ctx, whole); err != nil {
+		if incomplete := (*guard.IncompleteError)(nil); errors.As(err, &incomplete) {
+			err = fmt.Errorf("%w: %s", ErrIncomplete, incomplete)
+		}
+		return Result{}, err
+	}
+	tables, err := r.check(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if ctx.Err() != nil {
+		return Result{}, context.Cause(ctx)
+	}
+	if err := r.exchange(ctx); err != nil {
+		return Result{}, fmt.Errorf("exchanging the databases: %w", err)
+	}
+	return Result{r.plan.Target, r.plan.Before, tables, r.o.Manifest != nil}, nil
+}
+
+// takeBack removes the new database, and says so when it cannot. A context that
+// has ended does not keep it from that.
+func (r *Restore) takeBack(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	// A connection of its own: the other one may be what has failed, and its
+	// server process may still be making the database. It has the lock so long.
+	_ = r.conn.Close(ctx)
+	conn, err := r.admin.Connect(ctx)
+	if err == nil {
+		defer conn.Close(ctx)
+		_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1)", lockKey(r.plan.Target))
+	}
+	if err == nil {
+		err = dropUnfinished(ctx, conn, r.plan.New, r.plan.Target)
+	}
+	if err != nil {
+		return errors.Join(cause, fmt.Errorf("the unfinished database %q is left, and the next restore removes it: %w", r.plan.New, err))
+	}
+	return cause
+}
+
+// check holds the restored database against the manifest, or at least finds
+// that it is not empty where the former is not.
+func (r *Restore) check(ctx context.Context) (int, error) {
+	conn, err := r.o.Settings.On(r.plan.New).Connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	tables, err := postgres.CountTables(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case r.o.Manifest != nil:
+		if err := compare(ctx, conn, r.o.Manifest); err != nil {
+			return 0, err
+		}
+	case tables == 0 && r.live != nil:
+		if n := r.liveTables(ctx); n > 0 {
+			return 0, fmt.Errorf("%w: it has no tables, and the live database has %d", ErrDiffers, n)
+		}
+	}
+	// Otherwise the first queries would run on guesses.
+	if _, err := conn.Exec(ctx, "SET client_min_messages = error; ANALYZE"); err != nil {
+		return 0, fmt.Errorf("analyzing the restored database: %w", err)
+	}
+	return tables, nil
+}
+
+// liveTables counts the tables of the live database. One that cannot be asked
+// is no reason not to replace it.
+func (r *Restore) liveTables(ctx context.Context) int {
+	conn, err := r.o.Settings.On(r.plan.Target).Connect(ctx)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	n, err := postgres.CountTables(ctx, conn)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func compare(ctx context.Context, conn *pgx.Conn, want *postgres.Manifest) error {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return fmt.Errorf("comparing with the manifest: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	got, err := postgres.Survey(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("comparing with the manifest: %w", err)
+	}
+	const shown = 10
+	if lines := want.Differences(got, shown); len(lines) > 0 {
+		text := ""
+		for _, line := range lines {
+			text += "\n  " + line
+		}
+		return fmt.Errorf("%w; by the manifest:%s", ErrDiffers, text)
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+package database
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+)
+
+// headSize is how much of a dump is looked at before anything is done.
+const headSize = 4096
+
+// FeedError says that psql or pg_restore refused a dump, or died over it.
+type FeedError struct {
+	Program string
+	Err     error  // how it ended
+	Said    string // its last line about an error, or ""
+	Role    string // a role that the dump wants and the server lacks, or ""
+}
+
+func (e *FeedError) Error() string {
+	text := fmt.Sprintf("%s: %v", e.Program, e.Err)
+	if e.Said != "" {
+		text += ": " + e.Said
+	}
+	if e.Role != "" {
+		text += fmt.Sprintf("; the dump gives things to role %q, which this server lacks: make it, or restore the roles from a backup made with --globals", e.Role)
+	}
+	return text
+}
+
+func (e *FeedError) Unwrap() error { return e.Err }
+
+// feeding is the program that takes a dump.
+type feeding struct {
+	name   string
+	argv   []string
+	env    []string
+	stderr *os.File
+}
+
+// feeding chooses the program for what a dump begins with.
+func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err error) {
+	fresh := r.o.Settings.On(r.plan.New)
+	var args []string
+	switch format := guard.Sniff(head[:min(len(head), guard.SniffLen)]); {
+	case format == guard.PlainDump && bytes.Contains(head, []byte("\n-- PostgreSQL database cluster dump\n")):
+		// It would connect to other databases by itself.
+		return f, fmt.Errorf("%w: it is one of a whole server, or of its roles; takumi-backup open brings it to psql", ErrNotADump)
+	case format == guard.PlainDump:
+		f.name = "psql"
+		args = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--file=-"}
+	case format == guard.CustomDump:
+		f.name = "pg_restore"
+		args = []string{"--exit-on-error", "--single-transaction"}
+	default:
+		return f, fmt.Errorf("%w: it begins as %v", ErrNotADump, format)
+	}
+	path, err := postgres.Program(ctx, f.name, r.server)
+	if err != nil {
+		return f, err
+	}
+	f.argv = append([]string{path, "--no-password", fresh.Target()}, args...)
+	f.env = append(os.Environ(), fresh.Environ()...)
+	f.stderr = r.o.Stderr
+	return f, nil
+}
+
+// feed sends the dump to the program and waits for it. psql commits at the end
+// of its input, whatever the reason for that; so when src fails, psql is killed
+// before its input ends.
+func (f feeding) feed(ctx context.Context, src io.Reader) error {
+	cmd := exec.CommandContext(ctx, f.argv[0], f.argv[1:]...)
+	cmd.Env = f.env
+	var said lastWords
+	cmd.Stderr = io.MultiWriter(f.stderr, &said)
+	// A Ctrl-C is for us, and we tell the child.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.WaitDelay = goodbye
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", f.name, err)
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", f.name, err)
+	}
+	marked := &failing{Reader: src}
+	_, copyErr := io.CopyBuffer(struct{ io.Writer }{input}, struct{ io.Reader }{marked}, make([]byte, 256<<10))
+	if marked.err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // which ends the input, of nobody
+		return marked.err
+	}
+	if copyErr == nil {
+		copyErr = input.Close()
+	}
+	if err := cmd.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return &FeedError{Program: f.name, Err: err, Said: said.last(), Role: said.role()}
+	}
+	if copyErr == nil {
+		return nil
+	}
+	// pg_restore was done before the last byte, and the rest has to prove
+	// authentic all the same.
+	if !errors.Is(copyErr, syscall.EPIPE) && !errors.Is(copyErr, os.ErrClosed) {
+		return fmt.Errorf("feeding %s: %w", f.name, copyErr)
+	}
+	_, err = io.Copy(io.Discard, src)
+	return err
+}
+
+// failing keeps the error of a reader apart from that of a writer.
+type failing struct {
+	io.Reader
+	err error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		f.err = err
+	}
+	return n, err
+}
+
+// lastWords keeps the end of what a program says.
+type lastWords struct{ text []byte }
+
+func (l *lastWords) Write(p []byte) (int, error) {
+	const kept = 8 << 10
+	l.text = append(l.text, p...)
+	if over := len(l.text) - kept; over > 0 {
+		l.text = append(l.text[:0], l.text[over:]...)
+	}
+	return len(p), nil
+}
+
+var (
+	errorLine   = regexp.MustCompile(`(?m)(?:ERROR|FATAL|error|fatal): .*$`)
+	missingRole = regexp.MustCompile(`role "(.*)" does not exist`)
+)
+
+func (l *lastWords) last() string {
+	lines := errorLine.FindAll(l.text, -1)
+	if len(lines) == 0 {
+		return ""
+	}
+	return string(lines[len(lines)-1])
+}
+
+func (l *lastWords) role() string {
+	if match := missingRole.FindSubmatch([]byte(l.last())); match != nil {
+		return string(match[1])
+	}
+	return ""
+}

@@ -1,0 +1,188 @@
+package database
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+)
+
+// maxName is the longest name of a database. The server cuts longer ones.
+const maxName = 63
+
+// derived returns NAME_WORD_TIME, with as much of the name as there is room for.
+func derived(name, word string, at time.Time) string {
+	return derivedFrom(name, "_"+word+"_"+at.UTC().Format("20060102_150405"))
+}
+
+func derivedFrom(name, tail string) string {
+	for len(name) > maxName-len(tail) {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return name + tail
+}
+
+// halfMade is the comment of a database that becomes target, and is not it yet.
+func halfMade(target string) string {
+	return fmt.Sprintf("takumi-backup: not finished; a restore of %q makes this, and the next one removes what is left of it", target)
+}
+
+// former is the comment of a database that was target.
+func former(target string) string {
+	return fmt.Sprintf("takumi-backup: this was %q before a restore; takumi-backup restore database --drop-previous removes it", target)
+}
+
+// markedLimit is the connection limit that a new database is made with. It marks
+// what a kill leaves between CREATE DATABASE and COMMENT, which are not one.
+const markedLimit = 0x74616b75
+
+// markColumns of pg_database are what a mark is read from.
+const markColumns = "coalesce(pg_catalog.shobj_description(oid, 'pg_database'), ''), datconnlimit"
+
+var stamp = regexp.MustCompile(`_[0-9]{8}_[0-9]{6}$`)
+
+// unfinished tells whether a database carries the mark of a restore of target
+// that did not come to its end: its comment, or, as long as it has none, its
+// connection limit together with its name.
+func unfinished(name, comment string, limit int, target string) bool {
+	if comment != "" || limit != markedLimit {
+		return comment == halfMade(target)
+	}
+	at := stamp.FindStringIndex(name)
+	return at != nil && name == derivedFrom(target, "_restore"+name[at[0]:])
+}
+
+// look makes the plan for the target anew.
+func (r *Restore) look(ctx context.Context) (err error) {
+	target := r.plan.Target
+	r.plan = Plan{Target: target, New: derived(target, "restore", r.o.Time)}
+	if r.live, err = readProperties(ctx, r.conn, target); err != nil {
+		return err
+	}
+	r.model = r.live
+	if r.o.Into != "" {
+		if r.model, err = readProperties(ctx, r.conn, r.o.Settings.Database()); err != nil {
+			return err
+		}
+	}
+	if r.live != nil {
+		r.plan.Replaces, r.plan.Before = true, derived(target, "before", r.o.Time)
+		err := r.conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid = $1", r.live.oid).Scan(&r.plan.Sessions)
+		if err != nil {
+			return err
+		}
+	}
+	rows, err := r.conn.Query(ctx, "SELECT datname, "+markColumns+" FROM pg_catalog.pg_database ORDER BY 1")
+	if err != nil {
+		return err
+	}
+	var name, comment string
+	var limit int
+	_, err = pgx.ForEachRow(rows, []any{&name, &comment, &limit}, func() error {
+		switch {
+		case name == target:
+		case unfinished(name, comment, limit, target):
+			r.plan.Removes = append(r.plan.Removes, name)
+		case comment == former(target):
+			r.plan.Previous = append(r.plan.Previous, name)
+		case strings.HasPrefix(name, target+"_restore_"):
+			r.plan.Strays = append(r.plan.Strays, name)
+		}
+		return nil
+	})
+	return err
+}
+
+// lock keeps other restores of the same database away for as long as the
+// connection lives. What carries the mark of one is then a dead one's.
+func (r *Restore) lock(ctx context.Context) error {
+	var got bool
+	err := r.conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", lockKey(r.plan.Target)).Scan(&got)
+	if err != nil {
+		return fmt.Errorf("locking out other restores: %w", err)
+	}
+	if !got {
+		return fmt.Errorf("restoring %q: %w", r.plan.Target, ErrBusy)
+	}
+	return nil
+}
+
+// clientEncoding is how a dump of either format says what it is written in.
+var clientEncoding = regexp.MustCompile(`SET client_encoding = '([A-Za-z0-9_]+)';`)
+
+func lockKey(target string) int64 {
+	digest := sha256.Sum256([]byte("takumi-backup restore of " + target))
+	return int64(binary.BigEndian.Uint64(digest[:]))
+}
+
+// create makes the new database and marks it. The comment tells people, too.
+func (r *Restore) create(ctx context.Context, head []byte) error {
+	how := ""
+	if r.model != nil {
+		how = r.model.likeIt(r.server)
+	} else if match := clientEncoding.FindSubmatch(head); match != nil {
+		how = " ENCODING" + quoteText(string(match[1]))
+	}
+	sql := fmt.Sprintf("CREATE DATABASE %s TEMPLATE template0 CONNECTION LIMIT %d%s", postgres.Quote(r.plan.New), markedLimit, how)
+	if _, err := r.conn.Exec(ctx, sql); err != nil {
+		return err
+	}
+	return comment(ctx, r.conn, r.plan.New, halfMade(r.plan.Target))
+}
+
+func comment(ctx context.Context, conn execer, name, text string) error {
+	_, err := conn.Exec(ctx, "COMMENT ON DATABASE "+postgres.Quote(name)+" IS "+quoteText(text))
+	return err
+}
+
+// quoteText quotes a text for SQL, whatever standard_conforming_strings says.
+func quoteText(text string) string {
+	return " E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
+}
+
+// dropUnfinished drops a database if it is there and has the mark of an
+// unfinished restore of target.
+func dropUnfinished(ctx context.Context, conn *pgx.Conn, name, target string) error {
+	var comment string
+	var limit int
+	err := conn.QueryRow(ctx, "SELECT "+markColumns+" FROM pg_catalog.pg_database WHERE datname = $1", name).Scan(&comment, &limit)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil || !unfinished(name, comment, limit, target) {
+		return err
+	}
+	// What a killed restore had running is still at it.
+	_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1", name)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+postgres.Quote(name))
+	return err
+}
+
+// DropPrevious drops the databases that earlier restores of this one have kept,
+// and returns their names. One that somebody is connected to stays, and is an
+// error.
+func (r *Restore) DropPrevious(ctx context.Context) (dropped []string, err error) {
+	if err := r.look(ctx); err != nil {
+		return nil, err
+	}
+	for _, name := range r.plan.Previous {
+		if _, err := r.conn.Exec(ctx, "DROP DATABASE "+postgres.Quote(name)); err != nil {
+			return dropped, fmt.Errorf("dropping %q: %w", name, err)
+		}
+		dropped = append(dropped, name)
+	}
+	return dropped, nil
+}
