@@ -1,11 +1,8 @@
 package tree
 
 import (
-	"archive/tar"
-	"bytes"
-	"os/user"
+	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,87 +20,181 @@ func (l *loader) encode(b *batch, e *entry) {
 		e.extra = new(headerExtra)
 	}
 	h := e.header()
-	h.Uname, h.Gname = l.owners.user(h.Uid), l.owners.group(h.Gid)
-	e.extra.start = b.heads.Len()
-	err := tar.NewWriter(&b.heads).WriteHeader(h)
-	e.extra.end = b.heads.Len()
-	if err != nil {
-		b.heads.Truncate(e.extra.start)
-		e.close()
-		e.extra, e.problem = nil, err
-	}
+	h.uname, h.gname = l.owners.user(int(e.stat.Uid)), l.owners.group(int(e.stat.Gid))
+	e.extra.start = len(b.heads)
+	b.heads = h.append(b.heads)
+	e.extra.end = len(b.heads)
 }
 
-func (e *entry) header() *tar.Header {
-	h := &tar.Header{
-		Name: e.path, Mode: int64(e.stat.Mode & 0o7777), Uid: int(e.stat.Uid), Gid: int(e.stat.Gid),
-		ModTime: time.Unix(e.stat.Mtim.Unix()), Format: tar.FormatPAX,
+// encodeLink returns the header of e as a hard link to first.
+func (e *entry) encodeLink(first string) []byte {
+	h := e.header()
+	h.kind, h.target, h.size = '1', first, 0
+	return h.append(nil)
+}
+
+// header is a header of a POSIX archive. Package archive/tar writes the same,
+// but takes so long over it that reading small files would be the slower half
+// of a backup.
+type header struct {
+	kind         byte
+	path, target string
+	mode         uint32
+	uid, gid     uint32
+	uname, gname string
+	size         int64
+	mtime        time.Time
+	major, minor uint32
+}
+
+func (e *entry) header() header {
+	h := header{
+		path: e.path, mode: uint32(e.stat.Mode & 0o7777), uid: e.stat.Uid, gid: e.stat.Gid,
+		mtime: time.Unix(e.stat.Mtim.Unix()),
 	}
 	switch e.stat.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		h.Typeflag, h.Size = tar.TypeReg, e.stat.Size
+		h.kind, h.size = '0', e.stat.Size
 	case unix.S_IFDIR:
-		h.Typeflag = tar.TypeDir
+		h.kind = '5'
 	case unix.S_IFLNK:
-		h.Typeflag, h.Linkname = tar.TypeSymlink, e.extra.target
+		h.kind, h.target = '2', e.extra.target
 	case unix.S_IFIFO:
-		h.Typeflag = tar.TypeFifo
-	case unix.S_IFCHR, unix.S_IFBLK:
-		h.Typeflag = tar.TypeChar
-		if e.stat.Mode&unix.S_IFMT == unix.S_IFBLK {
-			h.Typeflag = tar.TypeBlock
-		}
-		h.Devmajor, h.Devminor = int64(unix.Major(uint64(e.stat.Rdev))), int64(unix.Minor(uint64(e.stat.Rdev)))
+		h.kind = '6'
+	case unix.S_IFCHR:
+		h.kind = '3'
+	case unix.S_IFBLK:
+		h.kind = '4'
+	}
+	if h.kind == '3' || h.kind == '4' {
+		h.major, h.minor = unix.Major(uint64(e.stat.Rdev)), unix.Minor(uint64(e.stat.Rdev))
 	}
 	return h
 }
 
-// encodeLink returns the header of e as a hard link to first.
-func (e *entry) encodeLink(first string) ([]byte, error) {
-	h := e.header()
-	h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
-	var buf bytes.Buffer
-	if err := tar.NewWriter(&buf).WriteHeader(h); err != nil {
-		return nil, err
-	}
-	return buf.Bytes(), nil
-}
-
-// owners knows the names of users and groups that were asked for.
-type owners struct {
-	mu            sync.Mutex
-	users, groups map[int]string
-}
-
-func (o *owners) user(id int) string {
-	return o.name(&o.users, id, func(text string) string {
-		if u, err := user.LookupId(text); err == nil {
-			return u.Username
+// append appends the header's blocks to dst: what the fields of a header of 1988
+// cannot hold goes into records of a block before it.
+func (h *header) append(dst []byte) []byte {
+	var room [512]byte
+	records := room[:0]
+	text := func(key, value string, width int) string {
+		if len(value) > width || !isASCII(value) {
+			records = appendRecord(records, key, value)
+			return ""
 		}
-		return ""
-	})
-}
-
-func (o *owners) group(id int) string {
-	return o.name(&o.groups, id, func(text string) string {
-		if g, err := user.LookupGroupId(text); err == nil {
-			return g.Name
+		return value
+	}
+	number := func(key string, value int64, width int) int64 {
+		if value >= 1<<(3*(width-1)) {
+			records = appendRecord(records, key, strconv.FormatInt(value, 10))
+			return 0
 		}
-		return ""
-	})
+		return value
+	}
+	b := block{kind: h.kind, mode: int64(h.mode), major: int64(h.major), minor: int64(h.minor)}
+	b.path = text("path", h.path, 100)
+	b.target = text("linkpath", h.target, 100)
+	b.uname, b.gname = text("uname", h.uname, 31), text("gname", h.gname, 31)
+	b.uid, b.gid = number("uid", int64(h.uid), 8), number("gid", int64(h.gid), 8)
+	b.size = number("size", h.size, 12)
+	if sec := h.mtime.Unix(); sec >= 0 && sec < 1<<33 {
+		b.mtime = sec
+	}
+	if b.mtime != h.mtime.Unix() || h.mtime.Nanosecond() != 0 {
+		records = appendRecord(records, "mtime", timeText(h.mtime))
+	}
+	if len(records) > 0 {
+		dst = (&block{kind: 'x', path: "PaxHeader", mode: 0o644, size: int64(len(records))}).append(dst)
+		dst = append(dst, records...)
+		dst = append(dst, make([]byte, -len(records)&(blockSize-1))...)
+		if b.path == "" {
+			b.path = "named-in-PaxHeader" // for programs that do not read it
+		}
+	}
+	return b.append(dst)
 }
 
-// name asks once for each id; nobody may be known by it, and that is no error.
-func (o *owners) name(known *map[int]string, id int, ask func(string) string) string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if *known == nil {
-		*known = make(map[int]string)
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
 	}
-	text, ok := (*known)[id]
-	if !ok {
-		text = ask(strconv.Itoa(id))
-		(*known)[id] = text
+	return true
+}
+
+// appendRecord appends "LENGTH KEY=VALUE\n", whose length counts its own digits.
+func appendRecord(dst []byte, key, value string) []byte {
+	rest := len(key) + len(value) + 3
+	length := rest + digits(rest)
+	if digits(length) > digits(rest) {
+		length++
 	}
-	return text
+	dst = strconv.AppendInt(dst, int64(length), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, key...)
+	dst = append(dst, '=')
+	dst = append(dst, value...)
+	return append(dst, '\n')
+}
+
+func digits(n int) int { return len(strconv.Itoa(n)) }
+
+// timeText returns seconds as a decimal fraction. What time.Time holds counts
+// upwards from whole seconds, also before 1970.
+func timeText(t time.Time) string {
+	sec, nano := t.Unix(), int64(t.Nanosecond())
+	sign := ""
+	if sec < 0 && nano > 0 {
+		sec, nano = sec+1, 1e9-nano
+		if sec == 0 {
+			sign = "-"
+		}
+	}
+	if nano == 0 {
+		return strconv.FormatInt(sec, 10)
+	}
+	return fmt.Sprintf("%s%d.%09d", sign, sec, nano)
+}
+
+// block is what one block of a header holds.
+type block struct {
+	kind                                      byte
+	path, target, uname, gname                string
+	mode, uid, gid, size, mtime, major, minor int64
+}
+
+func (b *block) append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, blockSize)...)
+	p := dst[start:]
+	copy(p[0:100], b.path)
+	octal(p[100:108], b.mode)
+	octal(p[108:116], b.uid)
+	octal(p[116:124], b.gid)
+	octal(p[124:136], b.size)
+	octal(p[136:148], b.mtime)
+	p[156] = b.kind
+	copy(p[157:257], b.target)
+	copy(p[257:265], "ustar\x0000")
+	copy(p[265:297], b.uname)
+	copy(p[297:329], b.gname)
+	octal(p[329:337], b.major)
+	octal(p[337:345], b.minor)
+	// The sum counts its own field as spaces.
+	sum := int64(8 * ' ')
+	for _, c := range p {
+		sum += int64(c)
+	}
+	octal(p[148:155], sum)
+	p[155] = ' '
+	return dst
+}
+
+// octal fills a field but for its last byte, which stays zero.
+func octal(field []byte, n int64) {
+	for i := len(field) - 2; i >= 0; i-- {
+		field[i] = '0' + byte(n&7)
+		n >>= 3
+	}
 }

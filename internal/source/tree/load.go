@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bytes"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -11,10 +10,10 @@ const (
 	blockSize = 512
 
 	// A batch is what one goroutine loads at a time: enough to make handing it
-	// over cheap, and with small files only, at most a mebibyte of content.
+	// over cheap, and at most a mebibyte of content.
 	batchEntries = 16
 	smallSize    = 64<<10 - 1 // a byte more shows that a file grew
-	batchesAhead = 22
+	batchesAhead = 12
 )
 
 // entry is one file on its way into the archive.
@@ -48,7 +47,7 @@ func (e *entry) close() {
 
 type batch struct {
 	entries []entry
-	heads   bytes.Buffer
+	heads   []byte
 	content []byte
 }
 
@@ -61,7 +60,7 @@ func (b *batch) reset() {
 	}
 	clear(b.entries)
 	b.entries = b.entries[:0]
-	b.heads.Reset()
+	b.heads = b.heads[:0]
 }
 
 // loader opens and reads the entries of batches, on many goroutines.
@@ -87,10 +86,9 @@ func (l *loader) load(b *batch) {
 		}
 	}
 	// Only now: the buffer moved while it grew.
-	heads := b.heads.Bytes()
 	for i := range b.entries {
 		if x := b.entries[i].extra; x != nil {
-			b.entries[i].head = heads[x.start:x.end]
+			b.entries[i].head = b.heads[x.start:x.end]
 		}
 	}
 }
@@ -183,7 +181,7 @@ func readlinkat(parent int, text string) (string, error) {
 // is said to be, and makes the size in st that of what is returned.
 func readSmall(fd int, st *unix.Stat_t, buf []byte) ([]byte, error) {
 	n := 0
-	for n < len(buf) {
+	for n <= int(st.Size) {
 		got, err := pread(fd, buf[n:], int64(n))
 		if err == io.EOF {
 			break
@@ -192,6 +190,9 @@ func readSmall(fd int, st *unix.Stat_t, buf []byte) ([]byte, error) {
 			return nil, err
 		}
 		n += got
+		if n == int(st.Size) {
+			break // the comparison below finds what has grown since
+		}
 	}
 	var problem error
 	if int64(n) != st.Size || hasChanged(fd, st) {

@@ -22,7 +22,7 @@
 //
 // # Memory
 //
-// Small files are read ahead by several goroutines into at most 24 MiB. On top
+// Small files are read ahead by several goroutines into at most 12 MiB. On top
 // of that come the names of the folders between the root and where the reading
 // is, at most about 150 bytes each plus the name, and about 200 bytes plus the
 // path for each file with hard links that are still to be met.
@@ -323,12 +323,8 @@ func (r *Reader) isKnown(e *entry) bool {
 	if first.left--; first.left == 0 {
 		delete(r.links, id)
 	}
-	head, err := e.encodeLink(first.path)
-	r.report(e.path, err)
-	if err == nil {
-		r.head = head
-		r.stats.Links++
-	}
+	r.head = e.encodeLink(first.path)
+	r.stats.Links++
 	e.close()
 	return true
 }

@@ -1,0 +1,39 @@
+package tree
+
+import (
+	"os/user"
+	"strconv"
+	"sync"
+)
+
+// owners knows the names of users and groups that were asked for.
+type owners struct{ users, groups sync.Map }
+
+func (o *owners) user(id int) string {
+	return nameOf(&o.users, id, func(text string) string {
+		if u, err := user.LookupId(text); err == nil {
+			return u.Username
+		}
+		return ""
+	})
+}
+
+func (o *owners) group(id int) string {
+	return nameOf(&o.groups, id, func(text string) string {
+		if g, err := user.LookupGroupId(text); err == nil {
+			return g.Name
+		}
+		return ""
+	})
+}
+
+// nameOf asks once, or at worst once on each core, for each id. That nobody is
+// known by it is no error.
+func nameOf(known *sync.Map, id int, ask func(string) string) string {
+	if text, ok := known.Load(id); ok {
+		return text.(string)
+	}
+	text := ask(strconv.Itoa(id))
+	known.Store(id, text)
+	return text
+}
