@@ -16,6 +16,6 @@ what is there as it was.`,
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRestoreDatabase(), newRestoreContracts())
+	cmd.AddCommand(newRestoreDatabase(), newRestoreUploads(), newRestoreContracts())
 	return cmd
 }

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"archive/tar"
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/restore/tree"
+)
+
+type restoreUploads struct {
+	opening
+	to           string
+	include      []string
+	special      bool
+	numericOwner bool
+	yes          bool
+	dryRun       bool
+	json         bool
+
+	patterns source.Patterns
+}
+
+func newRestoreUploads() *cobra.Command {
+	r := new(restoreUploads)
+	cmd := &cobra.Command{
+		Use:   "uploads [flags] FILE|- --to DIR",
+		Short: "Restore a folder from a sealed backup",
+		Long: `Restore a folder from a sealed backup of one, or from any sealed tar archive.
+
+The files go into a new folder beside DIR, DIR.restore-TIME. When all of the
+backup has proved authentic and is on the disk, the two folders are exchanged in
+one step, and the former is kept as DIR.before-TIME. A failure, a signal or a
+damaged backup before that leaves DIR as it was, and the new folder is removed.
+(Where the file system cannot exchange two names, as on NFS, two renames stand for
+it.) DIR cannot be a mount point. The path of DIR is printed in the end.
+
+Nothing is written outside of the new folder, whatever the archive holds; what
+tries to is refused. Devices and FIFOs, and the setuid and setgid bits of files,
+are left out unless --special asks for them. As root, files get the owners that
+they had, by name, or by number where nobody has that name.
+
+--include PATTERN restores what the pattern names, and what is below it, into a
+DIR that is missing or empty. Patterns are those of backup uploads --exclude.`,
+		Example: `  takumi-backup restore uploads uploads_20261123_020000.tar.zst.enc --to /srv/takumi/uploads
+  takumi-backup restore uploads backup.enc --to /tmp/found --include '/avatars/alice.png'
+  takumi-backup restore uploads backup.enc --to /srv/takumi/uploads --dry-run`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0]) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&r.to, "to", "", "the folder to restore")
+	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
+	f.BoolVar(&r.special, "special", false, "restore devices, FIFOs, setuid and setgid files too")
+	f.BoolVar(&r.numericOwner, "numeric-owner", false, "as root: owners by number, not by name")
+	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask before a folder is exchanged")
+	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore nothing")
+	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
+	r.opening.add(cmd)
+	return cmd
+}
+
+// check finds the mistakes that can be found before anything starts, and whether
+// DIR is there.
+func (r *restoreUploads) check(path string) (exists bool, err error) {
+	if r.patterns, err = source.ParsePatterns(r.include); err != nil {
+		return false, usagef("--include: %w", err)
+	}
+	switch {
+	case r.to == "":
+		return false, usagef("say with --to DIR which folder to restore")
+	case path == "-" && isTerminal(os.Stdin):
+		return false, usagef("standard input is a terminal: pipe a backup in, or name a file")
+	}
+	if _, exists, err = tree.Check(r.to, r.replaces()); err != nil {
+		return false, err
+	}
+	if exists && r.replaces() && !r.yes && !r.dryRun && (!isTerminal(os.Stdin) || !isTerminal(os.Stderr)) {
+		return false, usagef("%s exists, and there is no terminal to ask on: give --yes, or --dry-run to see what would be done", r.to)
+	}
+	return exists, nil
+}
+
+// replaces reports whether a folder that holds something may be exchanged.
+func (r *restoreUploads) replaces() bool { return len(r.include) == 0 }
+
+func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
+	exists, err := r.check(path)
+	if err != nil {
+		return err
+	}
+	// What reads standard input has to end with this command.
+	whole := cmd.Context()
+	ctx, cancel := context.WithCancel(whole)
+	defer cancel()
+	cmd.SetContext(ctx)
+	defer cmd.SetContext(whole)
+	b, err := r.open(cmd, path)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	switch b.Envelope.Kind {
+	case backup.Database, backup.Contracts:
+		return fmt.Errorf("%s is a backup of kind %s: takumi-backup restore %[2]s restores it", path, b.Envelope.Kind)
+	}
+	if r.dryRun {
+		return r.show(cmd, cancel, path, b, exists)
+	}
+	if exists && r.replaces() {
+		if err := r.confirm(cmd, path, b); err != nil {
+			return err
+		}
+	}
+	to, err := tree.Begin(r.to, r.replaces(), time.Now())
+	if err != nil {
+		return err
+	}
+	defer to.Abort()
+	for _, stray := range to.Strays {
+		warn(cmd, "%s is what a killed restore has left, or what another one works on", stray)
+	}
+	stats, err := r.extract(cmd, cancel, b, to, nil)
+	if err != nil {
+		return errors.Join(fmt.Errorf("restoring %s: %w", path, err), to.Abort())
+	}
+	if whole.Err() != nil {
+		return context.Cause(whole)
+	}
+	former, err := to.Commit()
+	if err != nil {
+		return fmt.Errorf("restoring %s: %w", path, err)
+	}
+	return r.finish(cmd, path, former, stats)
+}
+
+// extract reads the whole backup and fills the fresh folder. Without one it only
+// looks.
+func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBackup, to *tree.Fresh, each func(*tar.Header)) (tree.Stats, error) {
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
+	defer hide()
+	content := newContent(b, &r.meter)
+	defer content.Close()
+	defer cancel()
+	// An archive that was cut before it was sealed is authentic and not whole.
+	whole := guard.NewReader(content, guard.Options{})
+	defer whole.Close()
+	o := tree.Options{
+		Include: r.patterns, Special: r.special, NumericOwner: r.numericOwner, Each: each,
+		Report: func(path string, why error) { warn(cmd, "%q: %v", path, why) },
+	}
+	if to == nil {
+		return tree.Extract(cmd.Context(), nil, whole, o)
+	}
+	return tree.Extract(cmd.Context(), to.Root(), whole, o)
+}
+
+// show is the dry run: paths on standard output, words on standard error.
+func (r *restoreUploads) show(cmd *cobra.Command, cancel func(), path string, b *openedBackup, exists bool) error {
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	var written error
+	stats, err := r.extract(cmd, cancel, b, nil, func(h *tar.Header) {
+		if _, err := fmt.Fprintln(out, pathText(h.Name)); err != nil && written == nil {
+			written = err
+		}
+	})
+	if err := out.Flush(); err != nil && written == nil {
+		written = err
+	}
+	if err != nil {
+		return fmt.Errorf("checking %s: %w", path, err)
+	}
+	if !r.progress.quiet {
+		words := fmt.Sprintf("would restore %s to %s", statsText(stats), r.to)
+		if exists && r.replaces() {
+			words += ", and keep the former as " + r.to + ".before-TIME"
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), words)
+	}
+	return stdoutError(written)
+}
+
+// pathText quotes what would not be one line, or not be readable, as it is.
+func pathText(path string) string {
+	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
+		return quoted
+	}
+	return path
+}
+
+func statsText(s tree.Stats) string {
+	words := fmt.Sprintf("%d files, %d folders, %d links", s.Files, s.Folders, s.Links)
+	if s.Others > 0 {
+		words += fmt.Sprintf(", %d devices and FIFOs", s.Others)
+	}
+	return words + ", " + bytesText(s.Bytes)
+}
+
+// confirm asks a person before a folder is exchanged.
+func (r *restoreUploads) confirm(cmd *cobra.Command, path string, b *openedBackup) error {
+	if r.yes {
+		return nil
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s exists. Put the backup %s, made %s, in its place, and keep it as %[1]s.before-TIME? [y/N] ",
+		r.to, path, b.Envelope.Created.UTC().Format(time.RFC3339))
+	type answer struct {
+		line []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		line, err := nextLine(os.Stdin)
+		done <- answer{line, err}
+	}()
+	select {
+	case a := <-done:
+		switch word := strings.ToLower(strings.TrimSpace(string(a.line))); {
+		case a.err != nil && a.err != io.ErrUnexpectedEOF:
+			return fmt.Errorf("asking: %w", a.err)
+		case word == "y", word == "yes":
+			return nil
+		}
+		return errors.New("not confirmed: nothing was done")
+	case <-cmd.Context().Done():
+		return context.Cause(cmd.Context())
+	}
+}
+
+// restoredFolder is what restore tells a script.
+type restoredFolder struct {
+	Path    string `json:"path"`
+	Former  string `json:"former,omitempty"`
+	Backup  string `json:"backup"`
+	Files   int    `json:"files"`
+	Folders int    `json:"folders"`
+	Links   int    `json:"links"`
+	Others  int    `json:"others"`
+	Bytes   int64  `json:"bytes"`
+	LeftOut int    `json:"left_out"`
+}
+
+func (r *restoreUploads) finish(cmd *cobra.Command, path, former string, s tree.Stats) error {
+	if !r.progress.quiet && !r.json {
+		words := fmt.Sprintf("restored %s from %s", statsText(s), path)
+		if former != "" {
+			words += "; the former is kept as " + former
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), words)
+	}
+	var err error
+	if r.json {
+		err = writeJSON(cmd.OutOrStdout(), restoredFolder{r.to, former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut})
+	} else {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.to)
+		err = stdoutError(err)
+	}
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("%s is restored all the same", r.to))
+	}
+	return nil
+}
