@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,33 @@ func TestPruneRefused(t *testing.T) {
 	}
 	b.holds(before...)
 	b.run(exitOK, nil, "prune").says("1 to delete")
+}
+
+// TestPruneFullDisk: deleting is what makes room, and must not need any.
+func TestPruneFullDisk(t *testing.T) {
+	needIntegration(t)
+	b := newSandbox(t)
+	store := b.path("store")
+	if err := os.Mkdir(store, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=8", "tmpfs", store).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("umount", store).Run() })
+	b.aged(40, mainKey)
+	b.aged(50, mainKey)
+	var err error
+	for n := 0; err == nil; n++ { // until neither a block nor an inode is left
+		err = os.WriteFile(filepath.Join(store, "filler"+strconv.Itoa(n)), make([]byte, 1<<20), 0o600)
+	}
+	for n := 0; n < 8; n++ {
+		err = os.WriteFile(filepath.Join(store, "empty"+strconv.Itoa(n)), nil, 0o600)
+	}
+	if err == nil {
+		t.Fatal("the disk is not full")
+	}
+	b.run(exitOK, nil, "prune", "--apply").says("1 deleted")
 }
 
 // TestPruneMany: a hundred nights.

@@ -16,6 +16,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -92,7 +93,7 @@ func Read(ctx context.Context, root string, o Options) ([]Entry, error) {
 			if !ok {
 				return nil, err
 			}
-			if _, statErr := os.Stat(root); statErr != nil {
+			if fault.Path == filepath.Clean(root) {
 				return nil, err
 			}
 			e.Path, e.State, e.Err = fault.Path, Bad, err

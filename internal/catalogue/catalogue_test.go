@@ -173,6 +173,11 @@ func TestRoot(t *testing.T) {
 	if _, err := catalogue.Read(t.Context(), filepath.Join(dir, "none"), catalogue.Options{}); !store.IsStoreFault(err) {
 		t.Errorf("missing: %v", err)
 	}
+	file := filepath.Join(dir, "file")
+	put(t, file, nil)
+	if _, err := catalogue.Read(t.Context(), file, catalogue.Options{}); !store.IsStoreFault(err) {
+		t.Errorf("a file: %v", err)
+	}
 	if err := os.Symlink("/nowhere", filepath.Join(dir, "link.enc")); err != nil {
 		t.Fatal(err)
 	}
