@@ -1,6 +1,7 @@
 package contracts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type Subject struct {
 // Query says what to read from a chain.
 type Query struct {
 	Network  string
+	ChainID  uint64 // that the node must serve; 0 leaves it to Network
 	Subjects []Subject
 	// Block is finalized, safe, latest or a number in decimal. Where a node
 	// knows no finalized block, safe and then the twelfth before the latest
@@ -50,7 +52,7 @@ func Fetch(ctx context.Context, n *Node, q Query) (*State, error) {
 		return nil, fmt.Errorf("%w: its id is %v", ErrNetwork, id)
 	}
 	s.ChainID = id.n.Uint64()
-	if want := chainIDs[q.Network]; want != 0 && want != s.ChainID {
+	if want := cmp.Or(q.ChainID, chainIDs[q.Network]); want != 0 && want != s.ChainID {
 		return nil, fmt.Errorf("%w: %s has the chain id %d, that of %s is %d", ErrNetwork, n, s.ChainID, q.Network, want)
 	}
 	block, err := pin(ctx, n, q.Block)
@@ -87,16 +89,14 @@ const depth = 12
 
 // pin chooses the block that everything is read at.
 func pin(ctx context.Context, n *Node, choice string) (*Block, error) {
-	switch choice {
-	case "safe", "latest":
-		return chosen(choice)(blockAt(ctx, n, choice))
-	case "finalized":
-	default:
-		number, err := strconv.ParseUint(choice, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%q is not finalized, safe, latest or a number", choice)
-		}
+	if err := CheckBlock(choice); err != nil {
+		return nil, err
+	}
+	if number, err := strconv.ParseUint(choice, 10, 64); err == nil {
 		return chosen("number")(blockAt(ctx, n, blockNumber(number)))
+	}
+	if choice != "finalized" {
+		return chosen(choice)(blockAt(ctx, n, choice))
 	}
 	for _, tag := range []string{"finalized", "safe"} {
 		b, err := chosen(tag)(blockAt(ctx, n, tag))
@@ -213,4 +213,16 @@ func uniqueSlots(slots []Hash) []Hash {
 		}
 	}
 	return unique
+}
+
+// CheckBlock tells whether a choice of a block can be one.
+func CheckBlock(choice string) error {
+	switch choice {
+	case "finalized", "safe", "latest":
+		return nil
+	}
+	if _, err := strconv.ParseUint(choice, 10, 64); err != nil {
+		return fmt.Errorf("%q is not finalized, safe, latest or a number", choice)
+	}
+	return nil
 }

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/restore/tree"
+)
+
+// errDiffers is returned with --strict when the chain is not as the snapshot
+// has it. Each difference has been reported by then.
+var errDiffers = errors.New("the chain and the snapshot differ")
+
+type restoreContracts struct {
+	restoreUploads
+	rpc    rpcFlags
+	strict bool
+}
+
+func newRestoreContracts() *cobra.Command {
+	r := new(restoreContracts)
+	cmd := &cobra.Command{
+		Use:   "contracts [flags] FILE|- --to DIR",
+		Short: "Restore a snapshot of contracts, and compare it with the chain",
+		Long: `Restore a sealed snapshot of contracts: DIR is then a folder that holds
+snapshot_TIME with its files.
+
+They go into a new folder beside DIR, and when all of the backup has proved
+authentic, the two are exchanged in one step; the former is kept as
+DIR.before-TIME. Nothing is written outside of the new folder. --include PATTERN
+restores only what the pattern names, and what is below it, into a DIR that is
+missing or empty. The path of DIR is printed in the end.
+
+The proofs in contract_state.json are checked again. With an RPC URL, in
+$RPC_URL_SEPOLIA or $RPC_URL_MAINNET by the network of the snapshot, or by
+--rpc-url, the code and the EIP-1967 slots of every address are compared with the
+chain of now, and the differences are printed. They do not change the exit code:
+an upgraded proxy is no mistake. With --strict it is then 1; the snapshot is
+restored all the same.`,
+		Example: `  takumi-backup restore contracts contract_snapshot_20261123_020000.tar.zst.enc --to /srv/restored
+  RPC_URL_SEPOLIA=https://… takumi-backup restore contracts backup.enc --to /srv/restored --strict
+  takumi-backup restore contracts backup.enc --to /tmp/found --include foundry.toml --offline`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0]) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&r.to, "to", "", "the folder to restore")
+	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
+	r.rpc.add(cmd, "latest")
+	f.BoolVar(&r.strict, "strict", false, "exit code 1 when the chain and the snapshot differ")
+	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask before a folder is exchanged")
+	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore and compare nothing")
+	f.BoolVar(&r.json, "json", false, "print what was done, and the differences, as JSON")
+	r.opening.add(cmd)
+	return cmd
+}
+
+func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
+	exists, err := r.check(path)
+	if err != nil {
+		return err
+	}
+	if err := r.rpc.check(); err != nil {
+		return err
+	}
+	// What reads standard input has to end with this command.
+	whole := cmd.Context()
+	ctx, cancel := context.WithCancel(whole)
+	defer cancel()
+	cmd.SetContext(ctx)
+	defer cmd.SetContext(whole)
+	b, err := r.open(cmd, path)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	switch b.Envelope.Kind {
+	case backup.Database, backup.Uploads:
+		return fmt.Errorf("%s is a backup of kind %s: takumi-backup restore %[2]s restores it", path, b.Envelope.Kind)
+	}
+	if r.dryRun {
+		return r.show(cmd, cancel, path, b, exists)
+	}
+	if exists && r.replaces() {
+		if err := r.confirm(cmd, path, b); err != nil {
+			return err
+		}
+	}
+	to, err := tree.Begin(r.to, r.replaces(), time.Now())
+	if err != nil {
+		return err
+	}
+	defer to.Abort()
+	for _, stray := range to.Strays {
+		warn(cmd, "%s is what a killed restore has left, or what another one works on", stray)
+	}
+	state, stats, err := r.extractSnapshot(cmd, cancel, b, to)
+	if err != nil {
+		return errors.Join(fmt.Errorf("restoring %s: %w", path, err), to.Abort())
+	}
+	if whole.Err() != nil {
+		return context.Cause(whole)
+	}
+	former, err := to.Commit()
+	if err != nil {
+		return fmt.Errorf("restoring %s: %w", path, err)
+	}
+	cmd.SetContext(whole)
+	compared := r.compare(cmd, state)
+	return r.finishSnapshot(cmd, path, former, stats, compared)
+}
+
+// extractSnapshot is extract, which also keeps the state that the snapshot has.
+func (r *restoreContracts) extractSnapshot(cmd *cobra.Command, cancel func(), b *openedBackup, to *tree.Fresh) (*contracts.State, tree.Stats, error) {
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
+	defer hide()
+	content := newContent(b, &r.meter)
+	defer content.Close()
+	defer cancel()
+	checked := guard.NewReader(content, guard.Options{})
+	defer checked.Close()
+	state, archive, err := contracts.ReadState(checked)
+	if errors.Is(err, contracts.ErrState) {
+		warn(cmd, "%v", err)
+	} else if err != nil {
+		return nil, tree.Stats{}, err
+	}
+	stats, err := tree.Extract(cmd.Context(), to.Root(), archive, tree.Options{
+		Include: r.patterns,
+		Report:  func(path string, why error) { warn(cmd, "%q: %v", path, why) },
+	})
+	return state, stats, err
+}
+
+// comparison is what restore tells a script of a snapshot and its chain.
+type comparison struct {
+	Network       string                 `json:"network"`
+	ChainID       uint64                 `json:"chain_id"`
+	SnapshotBlock uint64                 `json:"snapshot_block"`
+	ChainBlock    uint64                 `json:"chain_block"`
+	Differences   []contracts.Difference `json:"differences"`
+
+	skipped string // why nothing was compared
+	fault   error  // why nothing could be
+}
+
+// compare checks the state of a snapshot and holds it against the chain.
+func (r *restoreContracts) compare(cmd *cobra.Command, state *contracts.State) *comparison {
+	switch {
+	case state == nil:
+		return &comparison{skipped: "the snapshot has no " + contracts.StateName + " that this program can read"}
+	case !state.Asked:
+		return &comparison{skipped: "the snapshot holds nothing of the chain (" + state.Note + ")"}
+	}
+	if err := state.Verify(); err != nil {
+		return &comparison{fault: fmt.Errorf("the %s of the snapshot: %w", contracts.StateName, err)}
+	}
+	node, err := r.rpc.dial(state.Network)
+	if err != nil {
+		return &comparison{fault: err}
+	}
+	if node == nil {
+		return &comparison{skipped: "no node was named: set " + rpcVariable(state.Network) + ", or give --rpc-url"}
+	}
+	defer node.Close()
+	now, err := contracts.Fetch(cmd.Context(), node, contracts.Query{
+		Network: state.Network, ChainID: state.ChainID, Subjects: state.Subjects(), Block: r.rpc.block,
+	})
+	if err != nil {
+		return &comparison{fault: fmt.Errorf("asking %s what %s holds now: %w", node, state.Network, err)}
+	}
+	return &comparison{
+		Network: state.Network, ChainID: state.ChainID, SnapshotBlock: state.Block.Number, ChainBlock: now.Block.Number,
+		Differences: contracts.Compare(state, now),
+	}
+}
+
+func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path, former string, s tree.Stats, c *comparison) error {
+	words := cmd.ErrOrStderr()
+	switch {
+	case c.fault != nil, r.progress.quiet || r.json:
+	case c.skipped != "":
+		fmt.Fprintf(words, "not compared with the chain: %s\n", c.skipped)
+	case len(c.Differences) == 0:
+		fmt.Fprintf(words, "the code of block %d is that of %s now, at block %d\n", c.SnapshotBlock, c.Network, c.ChainBlock)
+	}
+	for _, d := range c.Differences {
+		warn(cmd, "block %d and block %d of %s differ: %v", c.SnapshotBlock, c.ChainBlock, c.Network, d)
+	}
+	var err error
+	if r.json {
+		told := struct {
+			restoredFolder
+			Comparison  *comparison `json:"comparison,omitempty"`
+			NotCompared string      `json:"not_compared,omitempty"`
+		}{restoredFolder{r.to, former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut}, c, c.skipped}
+		if c.fault != nil {
+			told.NotCompared = c.fault.Error()
+		}
+		if told.NotCompared != "" {
+			told.Comparison = nil
+		}
+		if err = writeJSON(cmd.OutOrStdout(), told); err != nil {
+			err = errors.Join(err, fmt.Errorf("%s is restored all the same", r.to))
+		}
+	} else {
+		err = r.finish(cmd, path, former, s)
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.fault != nil:
+		return fmt.Errorf("%s is restored, and was not compared with the chain: %w", r.to, c.fault)
+	case r.strict && c.skipped != "":
+		return fmt.Errorf("%s is restored, and was not compared with the chain: %s", r.to, c.skipped)
+	case r.strict && len(c.Differences) > 0:
+		return fmt.Errorf("%s is restored: %w", r.to, errDiffers)
+	}
+	return nil
+}
