@@ -105,13 +105,13 @@ type listing struct {
 }
 
 func listed(e *catalogue.Entry) listing {
-	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String(), KeyIDs: e.KeyIDs}
+	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String()}
 	if e.Err != nil {
 		l.Reason = e.Err.Error()
 	}
 	if v := e.Envelope; v != nil {
-		l.ID, l.Created, l.Kind, l.Name, l.Codec, l.OtherSlot = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec, v.OtherSlots()
-		l.Series = e.Series()
+		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
+		l.Series, l.KeyIDs, l.OtherSlot = e.Series(), v.KeyIDs, v.OtherSlots
 	}
 	return l
 }
@@ -130,7 +130,7 @@ func printList(cmd *cobra.Command, entries []catalogue.Entry, root string) error
 		created, age, kind, name, keys := "-", "-", "-", "-", "-"
 		if v := e.Envelope; v != nil {
 			created, age = v.Created.Format(time.DateTime), ageText(now.Sub(v.Created))
-			kind, name, keys = v.Kind, printable(v.Name), joinIDs(e.KeyIDs)
+			kind, name, keys = v.Kind, printable(v.Name), joinIDs(v.KeyIDs)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), printable(e.Path))
 	}

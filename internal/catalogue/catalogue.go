@@ -17,10 +17,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -31,36 +29,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
-
-// State is how far what an entry says can be believed.
-type State int
-
-const (
-	// Unchecked entries are claims: no key that opens them is at hand.
-	Unchecked State = iota
-	// Authentic entries have an authenticated envelope and length. The content
-	// was not read.
-	Authentic
-	// Bad entries cannot be read, are no backups, or were altered.
-	Bad
-)
-
-// String returns the word that lists show.
-func (s State) String() string { return [...]string{"not checked", "authentic", "bad"}[s] }
-
-// Entry is one thing that stands in a store and should be a backup.
-type Entry struct {
-	store.Backup
-	// Envelope is what the backup says of itself, nil when that cannot be read.
-	// Its ID and Label are authentic when State is Authentic.
-	Envelope *envelope.Envelope
-	// KeyIDs are the keys that have a slot, in the backup or in the envelope
-	// beside it.
-	KeyIDs []kek.ID
-	State  State
-	// Err says why State is not Authentic. It is nil when no key was given.
-	Err error
-}
 
 // Options say how to look.
 type Options struct {
@@ -141,19 +109,13 @@ func (e *Entry) look(ctx context.Context, o Options) {
 		return
 	}
 	defer f.Close()
-	if e.Envelope, err = envelope.Parse(f); err != nil {
+	own, err := envelope.Parse(f)
+	if err != nil {
 		e.State, e.Err = Bad, err
 		return
 	}
-	e.KeyIDs = e.Envelope.KeyIDs()
 	beside, besideErr := detached(e.Path)
-	if beside != nil && beside.ID == e.Envelope.ID {
-		for _, id := range beside.KeyIDs() {
-			if !slices.Contains(e.KeyIDs, id) {
-				e.KeyIDs = append(e.KeyIDs, id)
-			}
-		}
-	}
+	e.Envelope = summary(own, own, beside)
 	if o.keyless() {
 		return
 	}
@@ -163,7 +125,8 @@ func (e *Entry) look(ctx context.Context, o Options) {
 	if err == nil {
 		var r *envelope.ReaderAt
 		if r, err = envelope.OpenAt(f, info.Size(), envelope.Options{Detached: beside, Find: find.find}); err == nil {
-			e.Envelope, e.State = r.Envelope, Authentic
+			// Read a second time: it might not be what was parsed above.
+			e.Envelope, e.State = summary(r.Envelope, own, beside), Authentic
 			return
 		}
 	}
@@ -258,31 +221,6 @@ func detached(path string) (*envelope.Envelope, error) {
 	}
 	defer f.Close()
 	return envelope.Parse(f)
-}
-
-// stamp is the time that the program puts in generated names, and what makes
-// the second of one second unique.
-var stamp = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?`)
-
-// Series is the name that an entry shares with the backups of the same thing
-// made at other times: that of the envelope without the time that the program
-// put in, and without the codec's ending. It is as authentic as the envelope,
-// and empty when there is none.
-func (e *Entry) Series() string {
-	if e.Envelope == nil {
-		return ""
-	}
-	name := strings.TrimSuffix(e.Envelope.Name, backup.Suffix)
-	at := stamp.FindAllStringIndex(name, -1)
-	if at == nil {
-		return name
-	}
-	last := at[len(at)-1] // a database may have a date in its name
-	ending := name[last[1]:]
-	for _, packed := range []string{".zst", ".gz"} {
-		ending = strings.TrimSuffix(ending, packed)
-	}
-	return name[:last[0]] + ending
 }
 
 // Latest returns the newest authentic entry among those that match, and that

@@ -154,12 +154,33 @@ func TestDetached(t *testing.T) {
 			put(t, path+envelope.DetachedSuffix, beside)
 		}
 		entries, err := catalogue.Read(t.Context(), filepath.Dir(path), ours.Options)
-		if err != nil || len(entries) != 1 || entries[0].State != catalogue.Authentic || len(entries[0].KeyIDs) != 1 {
+		if err != nil || len(entries) != 1 || entries[0].State != catalogue.Authentic || len(entries[0].Envelope.KeyIDs) != 1 {
 			t.Errorf("%.9q: %+v, %v", beside, entries, err)
 		}
 		if err := catalogue.Verify(t.Context(), path, ours.Options); err != nil {
 			t.Errorf("%.9q: %v", beside, err)
 		}
+	}
+}
+
+// TestTorn: the envelope beside a backup stands in for the slot that is torn.
+func TestTorn(t *testing.T) {
+	ours := newHeld(t)
+	path := filepath.Join(t.TempDir(), "a.enc")
+	whole := sealed(t, "a", noon, ours.key)
+	torn := slices.Clone(whole)
+	slot := bytes.Index(torn, []byte("slot key ")) + len("slot key ") + len(ours.key.ID()) + 1
+	copy(torn[slot:], "AAAA")
+	put(t, path, torn)
+	for _, want := range []catalogue.State{catalogue.Bad, catalogue.Authentic} {
+		entries, err := catalogue.Read(t.Context(), filepath.Dir(path), ours.Options)
+		if err != nil || len(entries) != 1 || entries[0].State != want {
+			t.Errorf("want %v: %+v, %v", want, entries, err)
+		}
+		if err := catalogue.Verify(t.Context(), path, ours.Options); (err == nil) != (want == catalogue.Authentic) {
+			t.Errorf("want %v: %v", want, err)
+		}
+		put(t, path+envelope.DetachedSuffix, whole[:envelope.Unit])
 	}
 }
 
@@ -251,7 +272,7 @@ func TestSeries(t *testing.T) {
 		"uploads-2026-11-23":                        "uploads-2026-11-23",
 		"_20261123_020000":                          "",
 	} {
-		e := catalogue.Entry{Envelope: &envelope.Envelope{Label: envelope.Label{Name: name}}}
+		e := catalogue.Entry{Envelope: &catalogue.Envelope{Label: envelope.Label{Name: name}}}
 		if got := e.Series(); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
