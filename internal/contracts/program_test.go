@@ -1,0 +1,133 @@
+package contracts_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/contracts/chaintest"
+)
+
+// program builds takumi-backup. The tests of the program itself would all carry
+// go-ethereum with them if this one stood among them.
+func program(t testing.TB) func(want int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	exe := filepath.Join(dir, "takumi-backup")
+	if out, err := exec.Command("go", "build", "-o", exe, "../../cmd/takumi-backup").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("5a", 31)+"01\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"PATH=" + os.Getenv("PATH"), "BACKUP_ENCRYPTION_KEY_FILE=" + key, "BACKUP_ROOT=" + filepath.Join(dir, "store")}
+	return func(want int, args ...string) (string, string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), exe)
+		for len(args) > 0 && strings.Contains(args[0], "=") {
+			cmd.Env, args = append(cmd.Env, args[0]), args[1:]
+		}
+		cmd.Args, cmd.Env, cmd.Dir = append(cmd.Args, args...), append(cmd.Env, env...), dir
+		var stdout, stderr bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		err := cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%v: %v\n%s", args, err, &stderr)
+		}
+		return strings.TrimSpace(stdout.String()), stderr.String()
+	}
+}
+
+// TestProgram deploys, snapshots, restores and compares, and then puts another
+// contract in the place of the first.
+func TestProgram(t *testing.T) {
+	run := program(t)
+	chain := chaintest.Start(t)
+	inPlace := map[[32]byte][32]byte{implementation: {12: 0xaa, 31: 1}, {31: 3}: {31: 42}}
+	proxy := chain.Deploy(t, runtimeCode, inPlace)
+	fromStart(t, run, chain.URL, proxy, func() string {
+		// The chain of whoever answers for that URL: another code at the address.
+		return liar(t, chain.URL, lie{"eth_getCode", 0, func(any) any { return "0x602b5f5260205ff3" }})
+	}, func() string {
+		other := chaintest.Start(t)
+		other.Mine(1)
+		other.Pay(t, proxy, 1)
+		return other.URL
+	})
+}
+
+// fromStart makes a snapshot of a contract at address on the node at url,
+// restores it, and compares it with the chain, with a node that lies, and with
+// another chain of the same id.
+func fromStart(t *testing.T, run func(int, ...string) (string, string), url, address string, lying, other func() string) {
+	t.Helper()
+	dir := project(t, map[string]string{
+		"interfaces/metadata.json": fmt.Sprintf(`{"chains":[{"name":"local","contracts":{"SkillProfile":%q}}]}`, address),
+		"src/SkillProfile.sol":     "contract SkillProfile {}",
+	})
+	made, said := run(0, "NETWORK=local", "RPC_URL_LOCAL="+url+"/", "backup", "contracts", dir, "--slot", "SkillProfile:3", "--block", "latest")
+	if !strings.Contains(said, "verified 1 accounts of local at block ") {
+		t.Errorf("backup says %s", said)
+	}
+	to := filepath.Join(t.TempDir(), "restored")
+	if out, _ := run(0, "restore", "contracts", made, "--to", to, "--rpc-url", url, "--strict"); out != to {
+		t.Errorf("restore prints %q", out)
+	}
+	found, err := filepath.Glob(filepath.Join(to, "snapshot_*", contracts.StateName))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%q, %v", found, err)
+	}
+	data, err := os.ReadFile(found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := new(contracts.State)
+	if err := json.Unmarshal(data, state); err != nil {
+		t.Fatal(err)
+	}
+	if err := state.Verify(); err != nil {
+		t.Error(err)
+	}
+	if a := state.Accounts[0]; !bytes.Equal(a.Code, runtimeCode) || a.Names[0] != "SkillProfile" || a.Proxy.Implementation != (contracts.Address{0: 0xaa, 19: 1}) ||
+		a.Slots[3].Value != (contracts.Hash{31: 42}) {
+		t.Errorf("the state has %+v", a)
+	}
+
+	again := filepath.Join(t.TempDir(), "again")
+	if _, said := run(1, "restore", "contracts", made, "--to", again, "--rpc-url", lying()); !strings.Contains(said, "do not fit together") {
+		t.Errorf("of a node that lies, restore says %s", said)
+	}
+	if _, said := run(3, "NETWORK=local", "backup", "contracts", dir, "--rpc-url", lying(), "-o", "lie.enc"); !strings.Contains(said, "do not fit together") {
+		t.Errorf("of a node that lies, backup says %s", said)
+	}
+	there := other()
+	if _, said := run(0, "restore", "contracts", made, "--to", again, "--yes", "--rpc-url", there); !strings.Contains(said, "SkillProfile: the code hash was ") ||
+		!strings.Contains(said, "SkillProfile: the implementation was ") {
+		t.Errorf("of another contract, restore says %s", said)
+	}
+	out, _ := run(1, "restore", "contracts", made, "--to", again, "--yes", "--strict", "--json", "--rpc-url", there)
+	var told struct {
+		Comparison struct{ Differences []contracts.Difference }
+	}
+	if err := json.Unmarshal([]byte(out), &told); err != nil || len(told.Comparison.Differences) < 2 || told.Comparison.Differences[0].Address.String() != state.Accounts[0].Address.String() {
+		t.Errorf("%s: %v", out, err)
+	}
+
+	// A snapshot whose state was changed before it was sealed.
+	archive := bytesOf(t, "snapshot_20261123_020405/"+contracts.StateName, strings.Replace(string(data), "602a5f52", "602b5f52", 1))
+	forged := filepath.Join(t.TempDir(), "forged.tar")
+	if err := os.WriteFile(forged, archive, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(0, "seal", "--kind", "contracts", "-o", "forged.enc", "--", "cat", forged)
+	if _, said := run(1, "restore", "contracts", "forged.enc", "--to", again, "--yes"); !strings.Contains(said, "its code has the hash") {
+		t.Errorf("of a forged state, restore says %s", said)
+	}
+}
