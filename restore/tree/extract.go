@@ -186,6 +186,9 @@ func (x *extractor) entry(h *tar.Header, body io.Reader) error {
 	if len(names) == 0 && h.Typeflag != tar.TypeDir {
 		return unsafef(h, "only a folder can stand for the whole tree")
 	}
+	if h.Size > source.MaxSize {
+		return unsafef(h, "it %v", source.ErrTooLarge)
+	}
 	if why := x.leftOut(h); why != nil {
 		x.leaveOut(h, why)
 		return nil

@@ -178,7 +178,7 @@ var zeros [holeSize]byte
 // write fills a new file. Where the content is zeros for the length of a page,
 // the file gets a hole.
 func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
-	// What no file system holds is better refused before it is read.
+	// What the file system cannot hold is better refused before it is read.
 	if h.Size > int64(len(x.buf)) {
 		if err := f.Truncate(h.Size); err != nil {
 			return failed("making room for", h, err)

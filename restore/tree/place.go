@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/takumi-backup/takumi-backup/internal/durable"
 )
 
@@ -161,7 +163,8 @@ func (f *Fresh) Commit() (former string, err error) {
 	case !f.exists:
 		err = renameNew(f.path, f.final)
 	case !f.replace:
-		err = os.Rename(f.path, f.final) // fails if it is no longer empty
+		// Fails if it is no longer empty. (os.Rename replaces no folder.)
+		err = unix.Rename(f.path, f.final)
 	default:
 		former = f.before()
 		err = f.exchange()

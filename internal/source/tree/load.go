@@ -113,6 +113,8 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 	case !e.regular():
 		e.problem = ErrChanged
 	case l.oneDev && uint64(e.stat.Dev) != l.dev:
+	case e.stat.Size > MaxSize:
+		e.problem = ErrTooLarge
 	case e.stat.Size > smallSize:
 		e.ready, e.file = true, newBigFile(fd, e)
 		return 0

@@ -54,12 +54,17 @@ var (
 	ErrChanged  = errors.New("changed while it was read")
 	ErrVanished = errors.New("vanished before it was read")
 	ErrTooDeep  = fmt.Errorf("stands deeper than %d folders", MaxDepth)
+	ErrTooLarge = fmt.Errorf("is larger than %d TiB", MaxSize>>40)
 	ErrSocket   = errors.New("is a socket, which no archive can hold")
 )
 
 // MaxDepth is how many folders deep a tree may be. Each takes a file descriptor
 // while what is below it is read, and no path that deep can be used.
 const MaxDepth = 2048
+
+// MaxSize is how large a file may be, holes included. Without a limit, a hole as
+// large as file systems allow would keep a processor busy for years.
+const MaxSize = 16 << 40
 
 // Problem is something that the archive does not hold as it was.
 type Problem struct {

@@ -1,0 +1,195 @@
+package tree
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+var now = time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
+
+const stamp = "20261123_020000"
+
+// put writes DIR/file.
+func put(t *testing.T, dir, text string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func holds(t *testing.T, dir, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(filepath.Join(dir, "file")); string(got) != want {
+		t.Errorf("%s holds %q, want %q, %v", dir, got, want, err)
+	}
+}
+
+func stands(t *testing.T, around string, want ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(around)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("there stand %q, want %q", names, want)
+	}
+}
+
+func begin(t *testing.T, dir string, replace bool) *Fresh {
+	t.Helper()
+	f, err := Begin(dir, replace, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Root().WriteFile("file", []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestCommit(t *testing.T) {
+	real := swap
+	defer func() { swap = real }()
+	for name, exchange := range map[string]func(a, b string) error{
+		"exchange": real, "two renames": func(string, string) error { return errors.ErrUnsupported },
+	} {
+		t.Run(name, func(t *testing.T) {
+			swap = exchange
+			around := t.TempDir()
+			dir := filepath.Join(around, "uploads")
+			// Nothing stands there.
+			if former, err := begin(t, dir, true).Commit(); err != nil || former != "" {
+				t.Fatalf("%q, %v", former, err)
+			}
+			holds(t, dir, "new")
+			// Something does, and two restores come in one second.
+			put(t, dir, "old")
+			if former, err := begin(t, dir, true).Commit(); err != nil || former != dir+".before-"+stamp {
+				t.Fatalf("%q, %v", former, err)
+			}
+			if _, err := begin(t, dir, true).Commit(); err != nil {
+				t.Fatal(err)
+			}
+			stands(t, around, "uploads", "uploads.before-"+stamp, "uploads.before-"+stamp+"-2")
+			holds(t, dir, "new")
+			holds(t, dir+".before-"+stamp, "old")
+			// Only an empty folder may be replaced.
+			if _, err := Begin(dir, false, now); !errors.Is(err, ErrNotEmpty) {
+				t.Errorf("not empty: %v", err)
+			}
+			empty := filepath.Join(around, "empty")
+			if err := os.Mkdir(empty, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if former, err := begin(t, empty, false).Commit(); err != nil || former != "" {
+				t.Fatalf("%q, %v", former, err)
+			}
+			holds(t, empty, "new")
+		})
+	}
+}
+
+// TestFailures: whatever fails, the former folder is where it was and nothing
+// stands beside it.
+func TestFailures(t *testing.T) {
+	realSwap, realSync := swap, sync
+	defer func() { swap, sync = realSwap, realSync }()
+	broken := errors.New("broken")
+	for name, fail := range map[string]func(dir string, f *Fresh) error{
+		"abort":    func(string, *Fresh) error { return broken },
+		"sync":     func(string, *Fresh) error { sync = func(*os.File) error { return broken }; return nil },
+		"exchange": func(string, *Fresh) error { swap = func(string, string) error { return broken }; return nil },
+		"a folder that lets nobody in": func(_ string, f *Fresh) error {
+			return errors.Join(f.Root().MkdirAll("a/b", 0o700), f.Root().Chmod("a/b", 0), f.Root().Chmod("a", 0), broken)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			swap, sync = realSwap, realSync
+			around := t.TempDir()
+			dir := filepath.Join(around, "uploads")
+			put(t, dir, "old")
+			f := begin(t, dir, true)
+			if fail(dir, f) != nil {
+				if err := f.Abort(); err != nil {
+					t.Error(err)
+				}
+			} else if _, err := f.Commit(); !errors.Is(err, broken) {
+				t.Errorf("got %v", err)
+			}
+			if err := f.Abort(); err != nil {
+				t.Error(err)
+			}
+			if _, err := f.Commit(); !errors.Is(err, os.ErrClosed) {
+				t.Errorf("Commit after the end: %v", err)
+			}
+			holds(t, dir, "old")
+			stands(t, around, "uploads")
+		})
+	}
+}
+
+// TestTargetChangesMeanwhile: what came or filled up while the restore ran is
+// not touched.
+func TestTargetChangesMeanwhile(t *testing.T) {
+	around := t.TempDir()
+	came, filled := filepath.Join(around, "came"), filepath.Join(around, "filled")
+	f := begin(t, came, true)
+	put(t, came, "somebody else's")
+	if _, err := f.Commit(); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v", err)
+	}
+	if err := os.Mkdir(filled, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f = begin(t, filled, false)
+	put(t, filled, "somebody else's")
+	if _, err := f.Commit(); err == nil {
+		t.Error("a folder that filled up is replaced")
+	}
+	holds(t, came, "somebody else's")
+	holds(t, filled, "somebody else's")
+	stands(t, around, "came", "filled")
+}
+
+func TestTargets(t *testing.T) {
+	around := t.TempDir()
+	put(t, filepath.Join(around, "folder"), "x")
+	if err := os.Symlink("folder", filepath.Join(around, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/proc", around + "/link", around + "/link/", around + "/folder/file"} {
+		if _, err := Begin(path, true, now); !errors.Is(err, ErrTarget) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for _, path := range []string{around + "/missing/x", around + "/folder/file/x"} {
+		if _, err := Begin(path, true, now); err == nil {
+			t.Errorf("%s: no error", path)
+		}
+	}
+	stands(t, around, "folder", "link")
+}
+
+func TestStrays(t *testing.T) {
+	around := t.TempDir()
+	dir := filepath.Join(around, "uploads")
+	first := begin(t, dir, true)
+	defer first.Abort()
+	second := begin(t, dir, true)
+	defer second.Abort()
+	if want := []string{dir + ".restore-" + stamp}; first.Strays != nil || !slices.Equal(second.Strays, want) {
+		t.Errorf("got %q and %q, want %q for the second", first.Strays, second.Strays, want)
+	}
+}
