@@ -327,3 +327,57 @@ func TestCutDump(t *testing.T) {
 var tokens = regexp.MustCompile(`(?m)^\\(un)?restrict .*$`)
 
 func withoutTokens(dump []byte) string { return tokens.ReplaceAllString(string(dump), "") }
+
+// TestBackupDatabasePlain: without encryption there is a packed file, with its
+// sidecar, and nothing else is different.
+func TestBackupDatabasePlain(t *testing.T) {
+	c := database(t, "plain", schema)
+	b := withDatabase(t, c, "plain")
+	b.env = append(b.env, "BACKUP_ENCRYPTION_ENABLED=false", "BACKUP_ENCRYPTION_KEY_FILE=")
+	run := b.run(exitOK, nil, "backup", "database").says("warning: BACKUP_ENCRYPTION_ENABLED is false")
+	path := run.made()[0]
+	if !strings.HasSuffix(path, ".sql.zst") {
+		t.Errorf("the backup went to %s", path)
+	}
+	sum := b.command("sha256sum", "-c", filepath.Base(path)+".sha256")
+	sum.Dir = filepath.Dir(path)
+	b.start(sum).exits(0)
+	dump := b.start(b.command("zstd", "-dc", path)).exits(0)
+	if withoutTokens(dump.stdout.Bytes()) != dumpOf(t, c, "plain") {
+		t.Error("the file is not what pg_dump writes")
+	}
+	if got := files(t, b.path("store")); len(got) != 2 {
+		t.Errorf("the store holds %q", got)
+	}
+}
+
+// TestBackupDatabaseSecret: pg_dump gets the password, and the list of
+// processes does not.
+func TestBackupDatabaseSecret(t *testing.T) {
+	env := guarded(t)
+	b := withDatabase(t, pgtest.Shared(t), "")
+	b.env = append(b.env, env...)
+	version := strings.Fields(string(b.start(b.command("pg_dump", "--version")).exits(0).stdout.Bytes()))[2]
+	bin := t.TempDir()
+	spy := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo 'pg_dump (PostgreSQL) " + version + "'; exit; fi\n" +
+		"tr '\\0' '\\n' </proc/$$/cmdline >" + bin + "/argv\nprintf %s \"$PGPASSWORD\" >" + bin + "/password\nexit 9\n"
+	if err := os.WriteFile(bin+"/pg_dump", []byte(spy), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.env = append(b.env, "PATH="+bin+":"+os.Getenv("PATH"))
+	for _, tc := range []struct{ env, args []string }{
+		{[]string{"DB_PASSWORD=right-secret"}, nil},
+		{nil, []string{"--db", "postgresql://guarded:right-secret@/guarded"}},
+	} {
+		one := *b
+		one.env = append(slices.Clone(b.env), tc.env...)
+		one.run(exitSource, nil, append([]string{"backup", "database"}, tc.args...)...).says("pg_dump exited with status 9")
+		if argv := string(readFile(t, bin+"/argv")); strings.Contains(argv, "secret") || !strings.Contains(argv, "dbname='guarded'") {
+			t.Errorf("pg_dump was called as %q", argv)
+		}
+		if got := string(readFile(t, bin+"/password")); got != "right-secret" {
+			t.Errorf("pg_dump got the password %q", got)
+		}
+	}
+	b.holds()
+}

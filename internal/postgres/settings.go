@@ -77,11 +77,16 @@ func newSettings(vars map[string]string) (*Settings, error) {
 	}
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		words = append(words, keywords[name]+"="+quoteWord(vars[name]))
+		if name != "PGPASSWORD" { // an error would show what was parsed
+			words = append(words, keywords[name]+"="+quoteWord(vars[name]))
+		}
 	}
 	config, err := pgx.ParseConfig(strings.Join(words, " "))
 	if err != nil {
-		return nil, settingsf("%s", withoutConnString(err))
+		return nil, settingsf("%w", err)
+	}
+	if password, ok := vars["PGPASSWORD"]; ok {
+		config.Password = password
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = connectTimeout
@@ -90,15 +95,6 @@ func newSettings(vars map[string]string) (*Settings, error) {
 		config.Database = config.User
 	}
 	return &Settings{vars, config}, nil
-}
-
-// withoutConnString returns what is wrong without what was parsed, where a
-// password may stand.
-func withoutConnString(err error) string {
-	if cause := errors.Unwrap(err); cause != nil {
-		return cause.Error()
-	}
-	return "libpq's variables, its password file or its service file cannot be used"
 }
 
 // quoteWord quotes a value of a connection string.
