@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,5 +171,43 @@ func TestRehearsal(t *testing.T) {
 	b.script(exitSome, "verify-encrypted-backups.sh").says("0 good, 2 bad")
 	if got := databases(); got != "rehearsed\n" {
 		t.Errorf("databases: %q", got)
+	}
+}
+
+// TestBackupEverything: all parts, each with its own script, and back.
+func TestBackupEverything(t *testing.T) {
+	c := database(t, "everything", schema)
+	b := operator(t, c, "everything")
+	b.env = append(b.env, "CONTRACTS_DIR="+b.path("contracts"), "UPLOADS_DIR="+b.path("uploads"))
+	for name, text := range map[string]string{"contracts/foundry.toml": "[profile.default]\n", "uploads/a/photo": "bytes"} {
+		if err := os.MkdirAll(filepath.Dir(b.path(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, b.path(name), []byte(text))
+	}
+	all := b.run(exitOK, nil, "backup", "all", "--globals", "--manifest", "--prune").says("uploads: done in ").says("prune: done in ")
+	made := strings.Fields(all.stdout.String())
+	var names []string
+	for _, path := range made {
+		names = append(names, regexp.MustCompile(`_\d{8}_\d{6}`).ReplaceAllString(strings.TrimPrefix(path, b.path("store")+"/"), ""))
+	}
+	want := []string{
+		"database/everything_globals.sql.zst.enc", "database/everything_db.sql.zst.enc", // and its manifest, which is part of it
+		"contracts/contract_snapshot.tar.zst.enc", "uploads/uploads.tar.zst.enc",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("made %q, want %q", names, want)
+	}
+	b.script(exitOK, "verify-encrypted-backups.sh").says("5 good, 0 bad")
+	b.script(exitOK, "snapshot-contracts.sh", "--quiet")
+
+	c.Psql(t, "everything", "DROP TABLE endorsements CASCADE")
+	b.script(exitOK, "restore-database-encrypted.sh", made[1], "--yes")
+	if got := c.Psql(t, "everything", "SELECT count(*) FROM endorsements"); got != "20000\n" {
+		t.Errorf("%q rows came back", got)
+	}
+	restored := strings.TrimSpace(b.script(exitOK, "restore-contracts-encrypted.sh", made[2]).stdout.String())
+	if got, err := filepath.Glob(restored + "/snapshot_*/foundry.toml"); err != nil || len(got) != 1 || !strings.HasPrefix(restored, b.path("contracts_restore_")) {
+		t.Errorf("the contracts came back to %q: %q, %v", restored, got, err)
 	}
 }
