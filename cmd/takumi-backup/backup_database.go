@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/kek"
@@ -122,6 +123,7 @@ func (b *backupDatabase) run(cmd *cobra.Command) error {
 			return fmt.Errorf("backing up the roles: %w", err)
 		}
 	}
+	b.wants = map[string]guard.Format{"plain": guard.PlainDump, "custom": guard.CustomDump}[b.format]
 	if b.manifest {
 		return b.sealBoth(cmd, conn)
 	}
@@ -176,7 +178,7 @@ func (b *backupDatabase) sealGlobals(cmd *cobra.Command, conn *pgx.Conn) error {
 		args = append(args, "--no-role-passwords")
 	}
 	name := b.name
-	b.name, b.base = "", cmp.Or(name, b.dbName)+"_globals"
+	b.name, b.base, b.wants = "", cmp.Or(name, b.dbName)+"_globals", guard.PlainDump
 	err := b.dump(cmd, "pg_dumpall", args...)
 	b.name, b.base = name, ""
 	return err
@@ -214,7 +216,7 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 		return err
 	}
 	// It belongs to the backup, whose path has been printed.
-	b.kind, b.name, b.json = manifestKind, "", false
+	b.kind, b.name, b.json, b.wants = manifestKind, "", false, guard.Unknown
 	b.out = manifestBase(b.result.Path) + b.pack.Codec.Extension() + backup.Suffix
 	return b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/pgtest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
@@ -305,8 +306,13 @@ func TestCutDump(t *testing.T) {
 				// August 2025, \unrestrict: nothing that changes the database.
 				whole = bytes.LastIndex(dump, []byte("dump complete\n")) + len("dump complete\n")
 			}
+			// Nor does what is shorter than its format's first words show what it
+			// is; backup database, which knows what it asked for, refuses that too.
+			shown := 0
+			for guard.Sniff(dump[:shown]) == guard.Unknown {
+				shown++
+			}
 			random := rand.New(rand.NewPCG(5, uint64(len(format))))
-			const shown = 262 // before that a cut file does not show what it is
 			refused := 0
 			for range 200 {
 				n := shown + random.IntN(whole-shown)
@@ -318,7 +324,7 @@ func TestCutDump(t *testing.T) {
 				}
 			}
 			b.holds()
-			t.Logf("%s: refused %d of 200", format, refused)
+			t.Logf("%s: refused %d of 200 cuts between %d and %d of %d bytes", format, refused, shown, whole, len(dump))
 		})
 	}
 }
@@ -379,5 +385,11 @@ func TestBackupDatabaseSecret(t *testing.T) {
 			t.Errorf("pg_dump got the password %q", got)
 		}
 	}
+	b.holds()
+
+	// A program that gives something else, and says that all is well.
+	writeFile(t, bin+"/pg_dump", []byte(strings.Replace(spy, "exit 9", "echo -- Postgre", 1)))
+	b.env = append(b.env, "DB_PASSWORD=right-secret")
+	b.run(exitSource, nil, "backup", "database").says("gave no plain SQL dump")
 	b.holds()
 }

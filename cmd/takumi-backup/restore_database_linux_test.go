@@ -37,6 +37,7 @@ func TestRestoreDatabase(t *testing.T) {
 	for _, format := range []string{"plain", "custom"} {
 		for _, manifest := range []string{"--manifest", "--manifest=false"} {
 			t.Run(format+manifest, func(t *testing.T) {
+				t.Parallel()
 				name := "rich" + format + fmt.Sprint(len(manifest))
 				c := database(t, name, rich)
 				c.Psql(t, "postgres", strings.ReplaceAll(`COMMENT ON DATABASE NAME IS 'our 🎯'; REVOKE ALL ON DATABASE NAME FROM PUBLIC;
@@ -388,6 +389,48 @@ func mountForServer(t *testing.T, c *pgtest.Cluster) string {
 		os.Remove(dir)
 	})
 	return dir
+}
+
+// TestRestoreDatabaseAsks: on a terminal somebody types the name, and only the
+// right one will do.
+func TestRestoreDatabaseAsks(t *testing.T) {
+	c := database(t, "asks", schema)
+	b := withDatabase(t, c, "asks")
+	path := b.backupOf()
+	for _, tc := range []struct {
+		typed     string
+		code, all int
+	}{{"ask", exitFailed, 1}, {"", exitFailed, 1}, {"asks", exitOK, 2}} {
+		person, tty := terminal(t)
+		cmd := b.program("restore", "database", path)
+		cmd.Stdin, cmd.Stderr = tty, tty
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		shown := make(chan string)
+		go func() {
+			var text []byte
+			part := make([]byte, 1024)
+			for asked := false; ; {
+				n, err := person.Read(part)
+				if text = append(text, part[:n]...); err != nil {
+					shown <- string(text)
+					return
+				}
+				if !asked && bytes.Contains(text, []byte("Type the name of the database, asks")) {
+					asked = true
+					fmt.Fprintln(person, tc.typed)
+				}
+			}
+		}()
+		run := b.start(cmd)
+		run.exits(tc.code)
+		tty.Close()
+		if text := <-shown; !strings.Contains(text, "rename    asks to asks_before_") {
+			t.Errorf("shown was\n%s", text)
+		}
+		if got := databases(t, c, "asks"); len(got) != tc.all {
+			t.Errorf("typed %q: the databases are %q", tc.typed, got)
+		}
+	}
 }
 
 func TestRestoreDatabaseLatest(t *testing.T) {

@@ -40,6 +40,8 @@ type sealing struct {
 	guard      string // on or off
 	sidecar    string // with -o -
 	allowEmpty bool
+	// wants is what the source has to be; guard.Unknown is anything.
+	wants guard.Format
 	// mayBePlain lets BACKUP_ENCRYPTION_ENABLED=false make plain, packed files.
 	mayBePlain bool
 	plain      bool // it does
@@ -168,6 +170,9 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 		return fmt.Errorf("reading the source: %w", err)
 	}
 	format := guard.Sniff(head)
+	if s.wants != guard.Unknown && format != s.wants {
+		return sourceError{fmt.Errorf("the source gave no %v: it begins as %v", s.wants, format)}
+	}
 	if s.kind == "" {
 		s.kind = backup.KindOf(format)
 	}
