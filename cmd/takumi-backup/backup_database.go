@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/source"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
@@ -194,8 +195,9 @@ func (b *backupDatabase) sealBoth(cmd *cobra.Command, conn *pgx.Conn) error {
 	if err := b.dump(cmd, "pg_dump", b.dumpArgs(snapshot)...); err != nil {
 		return err
 	}
+	path := b.result.Path
 	if err := b.sealManifest(cmd, tx); err != nil {
-		return errors.Join(fmt.Errorf("making the manifest: %w", err), fmt.Errorf("the backup is complete all the same: %s", b.result.Path))
+		return errors.Join(fmt.Errorf("making the manifest: %w", err), fmt.Errorf("the backup is complete all the same: %s", path))
 	}
 	return nil
 }
@@ -217,6 +219,12 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 	}
 	// It belongs to the backup, whose path has been printed.
 	b.kind, b.name, b.json, b.wants = manifestKind, "", false, guard.Unknown
-	b.out = manifestBase(b.result.Path) + b.pack.Codec.Extension() + backup.Suffix
-	return b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))
+	for n := range manifestTries {
+		b.out = manifestPath(b.result.Path, n+1, b.pack.Codec)
+		err = b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))
+		if !errors.Is(err, store.ErrExists) {
+			break
+		}
+	}
+	return err
 }

@@ -393,3 +393,19 @@ func TestBackupDatabaseSecret(t *testing.T) {
 	b.run(exitSource, nil, "backup", "database").says("gave no plain SQL dump")
 	b.holds()
 }
+
+// TestManifestNames: two backups whose manifests would have one name.
+func TestManifestNames(t *testing.T) {
+	c := database(t, "manifests", schema)
+	b := withDatabase(t, c, "manifests")
+	b.run(exitOK, nil, "backup", "database", "--manifest", "-o", "x.sql.enc")
+	b.run(exitOK, nil, "backup", "database", "--manifest", "-o", "x.dump.enc", "--format", "custom")
+	b.holds("x.dump.enc", "x.dump.enc.sha256", "x.manifest-2.json.zst.enc", "x.manifest-2.json.zst.enc.sha256",
+		"x.manifest.json.zst.enc", "x.manifest.json.zst.enc.sha256", "x.sql.enc", "x.sql.enc.sha256")
+	for _, name := range []string{"x.sql.enc", "x.dump.enc"} {
+		run := b.run(exitOK, nil, "restore", "database", name, "--dry-run")
+		if !strings.Contains(run.stdout.String(), "tables by the manifest") || run.stderr.Len() > 0 {
+			t.Errorf("%s: %s%s", name, run.stdout.String(), run.stderr.String())
+		}
+	}
+}

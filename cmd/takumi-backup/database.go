@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -56,13 +57,21 @@ func databaseFileName(name string) string {
 	return name
 }
 
-// manifestBase returns the path of a backup up to where the name of its
-// manifest goes on.
-func manifestBase(path string) string {
+// manifestTries is how many names a manifest may have: a plain and a custom dump
+// of one second would share the first.
+const manifestTries = 3
+
+// manifestPath returns the n-th name, from 1, for the manifest of the backup at
+// path.
+func manifestPath(path string, n int, codec pack.Codec) string {
 	dir, name := filepath.Split(path)
 	name = strings.TrimSuffix(name, backup.Suffix)
 	for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip} {
 		name = strings.TrimSuffix(name, codec.Extension())
 	}
-	return dir + strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), ".dump") + ".manifest.json"
+	name = strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), ".dump") + ".manifest"
+	if n > 1 {
+		name += fmt.Sprintf("-%d", n)
+	}
+	return dir + name + ".json" + codec.Extension() + backup.Suffix
 }

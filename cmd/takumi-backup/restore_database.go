@@ -189,20 +189,25 @@ func (r *restoreDatabase) readManifest(cmd *cobra.Command, path string, b *opene
 	if path == "-" {
 		return nil
 	}
-	for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip, pack.None} {
-		beside := manifestBase(path) + codec.Extension() + backup.Suffix
-		if _, err := os.Lstat(beside); err != nil {
-			continue
+	var useless []string
+	for n := range manifestTries {
+		for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip, pack.None} {
+			beside := manifestPath(path, n+1, codec)
+			if _, err := os.Lstat(beside); err != nil {
+				continue
+			}
+			m, err := r.openManifest(cmd, beside)
+			if err == nil && m.Backup == b.Envelope.ID.String() {
+				return m
+			}
+			if err == nil {
+				err = errors.New("it belongs to another backup")
+			}
+			useless = append(useless, fmt.Sprintf("%s: %v", beside, err))
 		}
-		m, err := r.openManifest(cmd, beside)
-		if err == nil && m.Backup != b.Envelope.ID.String() {
-			err = errors.New("it belongs to another backup")
-		}
-		if err != nil {
-			warn(cmd, "the manifest %s is not used: %v", beside, err)
-			continue
-		}
-		return m
+	}
+	for _, why := range useless {
+		warn(cmd, "a manifest is not used: %s", why)
 	}
 	return nil
 }

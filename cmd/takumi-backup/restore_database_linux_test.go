@@ -114,6 +114,44 @@ func TestRestoreDatabaseFresh(t *testing.T) {
 	}
 }
 
+// TestRestoreDatabaseAsOwner: no superuser is needed, only a role that owns the
+// database and may make others.
+func TestRestoreDatabaseAsOwner(t *testing.T) {
+	c := pgtest.Start(t)
+	c.Psql(t, "postgres", `CREATE ROLE app LOGIN CREATEDB; CREATE ROLE reader; CREATE DATABASE app OWNER app`)
+	c.Psql(t, "postgres", `REVOKE ALL ON DATABASE app FROM PUBLIC; GRANT CONNECT ON DATABASE app TO reader; ALTER DATABASE app SET work_mem = '5MB'`)
+	c.Psql(t, "app", "SET ROLE app; CREATE EXTENSION pgcrypto; CREATE TABLE t AS SELECT 1 AS id; GRANT SELECT ON t TO reader; SELECT lo_from_bytea(7, 'x')")
+	want := rows(t, c, "app")
+	b := withDatabase(t, c, "app")
+	b.env = append(b.env, "DB_USER=app")
+	for _, format := range []string{"plain", "custom"} {
+		path := b.backupOf("--format", format, "--manifest")
+		c.Psql(t, "app", "DROP TABLE t")
+		b.run(exitOK, nil, "restore", "database", path, "--yes", "--drop-previous")
+		if rows(t, c, "app") != want || len(databases(t, c, "app")) != 1 {
+			t.Errorf("%s: the databases are %q", format, databases(t, c, "app"))
+		}
+	}
+	if got := c.Psql(t, "postgres", "SELECT datdba::regrole, datacl, datconnlimit FROM pg_database WHERE datname = 'app'"); got != "app|{app=CTc/app,reader=c/app}|-1\n" {
+		t.Errorf("the restored database is %s", got)
+	}
+	// Somebody whose connections this role may not end: nothing is exchanged.
+	path := b.backupOf()
+	guest := c.Command("psql", "-X", "-d", "app", "-c", "SELECT pg_sleep(1000)")
+	if err := guest.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Wait()
+	defer guest.Process.Kill()
+	eventually(t, "the guest is there", func() bool {
+		return c.Psql(t, "postgres", "SELECT count(*) FROM pg_stat_activity WHERE datname = 'app'") == "1\n"
+	})
+	b.run(exitFailed, nil, "restore", "database", path, "--yes").says("ending its connections")
+	if rows(t, c, "app") != want || len(databases(t, c, "app")) != 1 {
+		t.Errorf("the databases are %q", databases(t, c, "app"))
+	}
+}
+
 // live is a database that a restore must leave alone when it fails, and the
 // path of a backup of what it was once.
 func live(t *testing.T, c *pgtest.Cluster, name, format string) (b *sandbox, path string, untouched func(t *testing.T)) {
@@ -296,6 +334,9 @@ func TestRestoreDatabaseStopped(t *testing.T) {
 		if restore.ProcessState.ExitCode() == exitOK {
 			t.Logf("done within %d ms", wait)
 			return
+		}
+		if code := restore.ProcessState.ExitCode(); code != exitSignal {
+			t.Errorf("exit code %d after SIGTERM\n%s", code, restore.stderr.Bytes())
 		}
 		untouched(t)
 	}

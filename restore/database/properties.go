@@ -84,8 +84,10 @@ func readProperties(ctx context.Context, conn *pgx.Conn, name string) (*properti
 
 // likeIt returns what makes CREATE DATABASE make one of the same kind.
 func (p *properties) likeIt(server int) string {
-	sql := " ENCODING" + quoteText(p.encoding) + " LC_COLLATE" + quoteText(p.collate) + " LC_CTYPE" + quoteText(p.ctype) +
-		" TABLESPACE " + postgres.Quote(p.tablespace)
+	sql := " ENCODING" + quoteText(p.encoding) + " LC_COLLATE" + quoteText(p.collate) + " LC_CTYPE" + quoteText(p.ctype)
+	if p.tablespace != "pg_default" { // which nobody has the right to name
+		sql += " TABLESPACE " + postgres.Quote(p.tablespace)
+	}
 	switch {
 	case p.provider == "i":
 		sql += " LOCALE_PROVIDER icu ICU_LOCALE" + quoteText(p.locale)
