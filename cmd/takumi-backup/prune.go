@@ -149,6 +149,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	if err != nil {
 		return nil, false, err
 	}
+	withManifests(items, decisions)
 	for i, it := range items {
 		if it.State == retention.Bad {
 			damaged = true

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,12 +14,13 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/retention"
 )
 
 // prunedKinds are those of which a newer backup takes the place of an older
-// one; a manifest belongs to a database's. Contract snapshots are a history, and what other kinds are only their
+// one. Contract snapshots are a history, and what other kinds are only their
 // maker knows.
-var prunedKinds = []string{backup.Database, backup.Uploads, "manifest"}
+var prunedKinds = []string{backup.Database, backup.Uploads, manifestKind}
 
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	rules := &p.policy
@@ -82,4 +85,38 @@ func (p *pruneCommand) check(cmd *cobra.Command) error {
 		return usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
 	}
 	return nil
+}
+
+// withManifests lets every manifest share the fate of the backup that it
+// belongs to: one in its folder, made at the same time, of the same name up to
+// the ending. Two backups may share a manifest's name; it goes with the last.
+func withManifests(items []retention.Item, decisions []retention.Decision) {
+	type moment struct {
+		folder string
+		second int64
+	}
+	backups := make(map[moment][]int)
+	for i, it := range items {
+		if it.Kind == backup.Database {
+			at := moment{it.Folder, it.Created.Unix()}
+			backups[at] = append(backups[at], i)
+		}
+	}
+	for i, it := range items {
+		end := strings.LastIndex(it.Path, ".manifest")
+		if it.Kind != manifestKind || it.State != retention.Good || end < 0 {
+			continue
+		}
+		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {
+			return !strings.HasPrefix(items[j].Path, it.Path[:end]+".")
+		})
+		for n, j := range mine {
+			if n == 0 || decisions[j].Action != retention.Delete {
+				decisions[i] = retention.Decision{Action: retention.Keep, Reason: "belongs to " + filepath.Base(items[j].Path)}
+				if decisions[j].Action == retention.Delete {
+					decisions[i].Action = retention.Delete
+				}
+			}
+		}
+	}
 }

@@ -189,7 +189,7 @@ func TestSettle(t *testing.T) {
 func TestNothingGoodIsLost(t *testing.T) {
 	rounds := 1_000
 	if os.Getenv("TAKUMI_TEST_LONG") == "1" {
-		rounds = 100_000
+		rounds = 20_000
 	}
 	rng := rand.New(rand.NewPCG(5, 23))
 	deleted := 0

@@ -21,6 +21,11 @@ import (
 // sidecar, and returns its path. The file itself is new.
 func (b *sandbox) aged(days int, digits string) string {
 	b.Helper()
+	return b.agedAs("database", ".sql", time.Now().Add(-time.Duration(days)*day-time.Hour), digits)
+}
+
+func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) string {
+	b.Helper()
 	material, err := hex.DecodeString(digits)
 	if err != nil {
 		b.Fatal(err)
@@ -29,10 +34,9 @@ func (b *sandbox) aged(days int, digits string) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	created := time.Now().Add(-time.Duration(days)*day - time.Hour)
-	name := "takumi_db_" + created.UTC().Format("20060102_150405") + ".sql"
+	name := "takumi_db_" + created.UTC().Format("20060102_150405") + ending
 	var content bytes.Buffer
-	w, err := envelope.NewWriter(&content, envelope.Label{Created: created, Kind: "database", Name: name, Codec: "none"}, key)
+	w, err := envelope.NewWriter(&content, envelope.Label{Created: created, Kind: kind, Name: name, Codec: "none"}, key)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -119,6 +123,34 @@ func TestPrune(t *testing.T) {
 				b.holds(want...)
 			}
 		})
+	}
+}
+
+// TestPruneManifests: a manifest stays as long as its backup, and goes with it.
+func TestPruneManifests(t *testing.T) {
+	b := newSandbox(t)
+	dumps, manifests := make(map[int]string), make(map[int]string)
+	hour := time.Now().Truncate(time.Hour)
+	at := func(age int) time.Time { return hour.Add(-time.Duration(age) * day) }
+	for age := range 5 {
+		dumps[age] = b.agedAs("database", ".sql", at(age), mainKey)
+		manifests[age] = b.agedAs("manifest", ".manifest.json", at(age), mainKey)
+	}
+	custom := b.agedAs("database", ".dump", at(4), mainKey) // shares the manifest, and is the newest of its own name
+	orphan := b.agedAs("manifest", ".manifest.json", at(9), mainKey)
+	damage(t, dumps[0], -1)
+	b.run(exitSome, nil, "prune", "--keep-within", "0", "--keep-last", "2", "--apply")
+	for age := range 5 {
+		want := age < 3 // the damaged one, and two
+		if got, with := exists(dumps[age]), exists(manifests[age]); got != want || with != (want || age == 4) || with != exists(manifests[age]+".sha256") {
+			t.Errorf("%d days: backup %v, manifest %v, want %v", age, got, with, want)
+		}
+	}
+	if !exists(custom) {
+		t.Error("the only one of its name is gone")
+	}
+	if exists(orphan) {
+		t.Error("a manifest without its backup, which no rule keeps, is still there")
 	}
 }
 
