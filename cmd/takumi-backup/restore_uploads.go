@@ -134,6 +134,9 @@ func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 		warn(cmd, "%s is what a killed restore has left, or what another one works on", stray)
 	}
 	stats, err := r.extract(cmd, cancel, b, to, nil)
+	if err == nil && !stats.Root {
+		err = to.Inherit()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("restoring %s: %w", path, err), to.Abort())
 	}

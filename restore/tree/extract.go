@@ -64,7 +64,8 @@ func unsafef(h *tar.Header, format string, args ...any) error {
 type Stats struct {
 	Files, Folders, Links, Others int // Links are symbolic and hard ones
 	Bytes                         int64
-	LeftOut                       int // what was reported
+	LeftOut                       int  // what was reported
+	Root                          bool // the archive says what mode and owner root has
 }
 
 // Options says what to extract. The zero value extracts everything that is safe.
@@ -193,6 +194,7 @@ func (x *extractor) entry(h *tar.Header, body io.Reader) error {
 		x.leaveOut(h, why)
 		return nil
 	}
+	x.stats.Root = x.stats.Root || len(names) == 0
 	x.Each(h)
 	x.count(h)
 	if x.chain == nil {

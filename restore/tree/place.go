@@ -120,11 +120,11 @@ func Begin(dir string, replace bool, now time.Time) (*Fresh, error) {
 			f.stamp = fmt.Sprintf("%s-%d", stamp, n)
 		}
 		f.path = final + ".restore-" + f.stamp
-		_, err := os.Lstat(f.before())
-		if err == nil {
+		if _, err := os.Lstat(f.before()); err == nil {
 			continue
 		}
-		if err = os.Mkdir(f.path, 0o700); err == nil {
+		err := os.Mkdir(f.path, 0o700)
+		if err == nil {
 			break
 		}
 		if !errors.Is(err, fs.ErrExist) || n == 1000 {
@@ -142,6 +142,27 @@ func (f *Fresh) before() string { return f.final + ".before-" + f.stamp }
 
 // Root is where to extract to. It is closed by Commit and Abort.
 func (f *Fresh) Root() *os.Root { return f.root }
+
+// Inherit gives the fresh folder the mode and owner of the one that it is going
+// to replace: for an archive that says nothing of the folder itself. Where there
+// is none, only the owner of the fresh folder may enter it.
+func (f *Fresh) Inherit() error {
+	info, err := os.Lstat(f.final)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && os.Geteuid() == 0 {
+		st := info.Sys().(*syscall.Stat_t)
+		err = f.root.Lchown(".", int(st.Uid), int(st.Gid))
+	}
+	if err == nil {
+		err = f.root.Chmod(".", info.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky))
+	}
+	if err != nil {
+		return fmt.Errorf("giving the restored folder the mode and owner of the former: %w", err)
+	}
+	return nil
+}
 
 // Commit makes the folder durable and gives it its final name. A folder that has
 // that name is exchanged for it in one step, and kept as DIR.before-TIME, whose

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -180,6 +181,31 @@ func TestTargets(t *testing.T) {
 		}
 	}
 	stands(t, around, "folder", "link")
+}
+
+func TestInherit(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "uploads")
+	put(t, dir, "old")
+	if err := os.Chmod(dir, 0o751|fs.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(dir, 0, 54321); err != nil {
+			t.Fatal(err)
+		}
+	}
+	was, _ := os.Stat(dir)
+	f := begin(t, dir, true)
+	if err := f.Inherit(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	is, _ := os.Stat(dir)
+	if is.Mode() != was.Mode() || is.Sys().(*syscall.Stat_t).Gid != was.Sys().(*syscall.Stat_t).Gid {
+		t.Errorf("got %v, want %v", is.Mode(), was.Mode())
+	}
 }
 
 func TestStrays(t *testing.T) {
