@@ -62,8 +62,8 @@ func gnuTar(t testing.TB, in []byte, args ...string) []byte {
 // TestGNUTarExtractsTheSame: what GNU tar makes of the archive is the tree.
 func TestGNUTarExtractsTheSame(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(8) {
-		dir, out := t.TempDir(), t.TempDir()
+	for seed := range uint64(5) {
+		dir, out := treetest.TempDir(t), treetest.TempDir(t)
 		treetest.Make(t, dir, seed)
 		data := archive(t, dir, tree.Options{})
 		gnuTar(t, data, "-x", "-p", "--numeric-owner", "-C", out)
@@ -74,10 +74,38 @@ func TestGNUTarExtractsTheSame(t *testing.T) {
 	}
 }
 
+func TestAsNobody(t *testing.T) {
+	t.Parallel()
+	treetest.AsNobody(t, "TestGNUTarExtractsTheSame|TestUnreadable")
+}
+
+// TestUnreadable: what this user may not read is reported and left out; of a
+// folder, the folder itself is kept.
+func TestUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything; TestAsNobody runs this test")
+	}
+	dir := treetest.TempDir(t)
+	write(t, filepath.Join(dir, "a/b"), "x")
+	write(t, filepath.Join(dir, "c"), "x")
+	write(t, filepath.Join(dir, "d"), "x")
+	for _, path := range []string{"a", "c"} {
+		if err := os.Chmod(filepath.Join(dir, path), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var reported []string
+	r := open(t, dir, tree.Options{Report: func(p tree.Problem) { reported = append(reported, p.Path) }})
+	data, err := io.ReadAll(r)
+	if err != nil || list(t, data) != "./ a/ d" || strings.Join(reported, " ") != "a/ c" || r.Stats().Problems != 2 {
+		t.Errorf("%v, %s, reported %q", err, list(t, data), reported)
+	}
+}
+
 // TestReadInPieces: it does not matter how the archive is read.
 func TestReadInPieces(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := treetest.TempDir(t)
 	treetest.Make(t, dir, 3)
 	want := archive(t, dir, tree.Options{})
 	for _, slow := range []func(io.Reader) io.Reader{iotest.HalfReader, iotest.DataErrReader} {
