@@ -117,6 +117,9 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 		e.problem = ErrTooLarge
 	case e.stat.Size > smallSize:
 		e.ready, e.file = true, newBigFile(fd, e)
+		if !e.file.sparse {
+			advise(fd, e.stat.Size)
+		}
 		return 0
 	default:
 		if b.content == nil {

@@ -22,7 +22,8 @@
 //
 // # Memory
 //
-// Small files are read ahead by several goroutines into at most 12 MiB. On top
+// Small files are read ahead by several goroutines into at most 12 MiB; of large
+// ones the kernel is asked to fetch the beginning. On top
 // of that come the names of the folders between the root and where the reading
 // is, at most about 150 bytes each plus the name, and about 200 bytes plus the
 // path for each file with hard links that are still to be met.
