@@ -72,7 +72,9 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 		"interfaces/metadata.json": fmt.Sprintf(`{"chains":[{"name":"local","contracts":{"SkillProfile":%q}}]}`, address),
 		"src/SkillProfile.sol":     "contract SkillProfile {}",
 	})
-	made, said := run(0, "NETWORK=local", "RPC_URL_LOCAL="+url+"/", "backup", "contracts", dir, "--slot", "SkillProfile:3", "--block", "latest")
+	// An API key in the URL is told to the node, and to nobody else.
+	const secret = "topsecretapikey"
+	made, said := run(0, "NETWORK=local", "RPC_URL_LOCAL="+url+"/?key="+secret, "backup", "contracts", dir, "--slot", "SkillProfile:3", "--block", "latest")
 	if !strings.Contains(said, "verified 1 accounts of local at block ") {
 		t.Errorf("backup says %s", said)
 	}
@@ -87,6 +89,9 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 	data, err := os.ReadFile(found[0])
 	if err != nil {
 		t.Fatal(err)
+	}
+	if content, _ := run(0, "open", made); strings.Contains(made+said+content, secret) {
+		t.Error("the API key stands in what was printed, or in the snapshot")
 	}
 	state := new(contracts.State)
 	if err := json.Unmarshal(data, state); err != nil {
