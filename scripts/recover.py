@@ -134,6 +134,8 @@ def written_sum(what, message):
 def combine(shares):
     """Shamir's polynomials at 0. The last byte of a share is its x."""
     key = bytes(32)
+    if len({share[32] for share in shares}) < len(shares):
+        raise Refused("bad-key-file", "one share is there twice")
     for share in shares:
         weight = 1
         for other in shares:

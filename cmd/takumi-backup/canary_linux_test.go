@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,8 +98,8 @@ func keyServers(t *testing.T, digits string) (vault, aws string) {
 		}))
 }
 
-// TestCanary runs every command with a key from every place, with all the
-// logging that the libraries have turned on, with wrong inputs, and with a panic
+// TestCanary runs the commands that handle keys with a key from every place, with
+// all the logging that the libraries have turned on, with wrong inputs, and with a panic
 // in the middle, and looks for the key in what is printed, in the temporary
 // folder, in what is written, and in the arguments that other processes see.
 func TestCanary(t *testing.T) {
@@ -125,49 +126,79 @@ func TestCanary(t *testing.T) {
 			t.Errorf("%s: the key is there, in %s:\n%s", what, form, text)
 		}
 	}
-	run := func(args ...string) string {
+	// run wants an exit code: a row that is no more than a mistake on the command
+	// line would look at nothing.
+	run := func(want int, args ...string) string {
 		t.Helper()
 		cmd := b.program(args...)
 		cmd.Stdin = strings.NewReader("content")
-		out, _ := cmd.CombinedOutput() // whether it succeeds is not the question
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("%s: exit code %d, want %d: %s", strings.Join(args, " "), got, want, out)
+		}
 		look(strings.Join(args, " "), string(out))
 		return string(out)
 	}
-	if out := run("key", "export", "--key", "file:"+key, "--passphrase", "-o", keys+"/locked"); !strings.Contains(out, keyID(t, mainKey)) {
-		t.Fatalf("key export: %s", out)
-	}
-	run("seal", "-o", "x.enc", "--key", "file:"+key)
+	at := func(name string) string { return filepath.Join(keys, name) }
 	if c.in(c.digits[3:40]) != "hex" || c.in("x"+base64.StdEncoding.EncodeToString(append([]byte("k"), c.raw...))) != "base64" ||
 		c.in(string(c.raw)) != "raw" || c.in(c.lines[1]) != "writing" || c.in(c.digits[:12]) != "" {
 		t.Fatal("the canary would not be seen")
 	}
+	run(exitOK, "key", "export", "--key", "file:"+key, "--passphrase", "-o", at("locked"))
 
-	for _, uri := range []string{
-		"file:" + key, "env:BACKUP_ENCRYPTION_KEY", "passfile:" + keys + "/locked", "vault:secret/backup", "awssm:backup",
+	// What goes well, with a key from each place.
+	for i, uri := range []string{
+		"file:" + key, "env:BACKUP_ENCRYPTION_KEY", "passfile:" + at("locked"), "vault:secret/backup", "awssm:backup",
 	} {
-		if out := run("key", "id", "--key", uri); !strings.Contains(out, keyID(t, mainKey)) {
+		if out := run(exitOK, "key", "id", "--key", uri); !strings.Contains(out, keyID(t, mainKey)) {
 			t.Errorf("%s gave no key: %s", uri, out)
 		}
-		for _, args := range [][]string{
-			{"seal", "-o", "-"}, {"open", "x.enc", "-o", "-"}, {"open", "missing.enc"}, {"key", "check", "--json"}, {"key", "history", "--json"},
-			{"key", "rotate", "--dry-run"}, {"key", "store", "--to", "vault:secret/other", "--dry-run"}, {"key", "split", "--shares", "3", "--threshold", "2"},
-			{"key", "export", "--passphrase", "-o", "/nowhere/x"}, {"key", "paper", "-o", "/nowhere/x.html"},
-		} {
-			run(append(args, "--key", uri)...)
+		backup := strconv.Itoa(i) + ".enc"
+		run(exitOK, "seal", "-o", backup, "--key", uri)
+		run(exitOK, "open", backup, "-o", "-", "--key", uri)
+		if strings.HasPrefix(uri, "passfile:") {
+			continue // each time takes a second
 		}
+		name := func(ending string) string { return at(strconv.Itoa(i) + ending) }
+		run(exitOK, "key", "check", "--json", "--key", uri)
+		run(exitOK, "key", "store", "--key", uri, "--to", "file:"+name(""))
+		run(exitOK, "key", "split", "--shares", "3", "--threshold", "2", "--key", uri, "-o", name(".shares"))
+		run(exitOK, "key", "paper", "--key", uri, "-o", name(".png"))
+		run(exitFailed, "open", "missing.enc", "--key", uri)
+		run(exitUsage, "seal", "--codec", "rar", "--key", uri)
 	}
-	for _, uri := range []string{"env:HALF_A_KEY", "vault:secret/backup#half", "awssm:backup#field", "vault:secret/backup@7", "passfile:" + key} {
-		run("key", "id", "--key", uri)
+	shares, err := filepath.Glob(at("0.shares/*"))
+	if err != nil || len(shares) != 3 {
+		t.Fatalf("%d shares, %v", len(shares), err)
 	}
-	for _, args := range [][]string{
-		{"key", "import", key, "-o", "y"}, {"key", "combine", key, "-o", "y"}, {"key", "scan", key, "-o", "y"},
-		{"key", "paper", "--shares-of", key, "-o", "y.html"}, {"inspect", key}, {"open", key},
-	} {
-		run(args...)
+	run(exitOK, "key", "generate", "-o", at("new"))
+	run(exitOK, append([]string{"key", "combine", "-o", at("combined")}, shares...)...)
+	run(exitOK, "key", "paper", "--shares-of", at("0.shares"), "-o", at("shares.html"))
+	run(exitOK, "key", "scan", at("0.png"), "-o", at("scanned"))
+	run(exitOK, "key", "import", at("locked"), "-o", at("imported"))
+	run(exitOK, "key", "rotate", "--key", "file:"+at("0"))
+	run(exitOK, "key", "history", "--json")
+	run(exitOK, "inspect", "--json", "0.enc")
+	run(exitOK, "list", "--json", b.dir)
+
+	// What goes wrong.
+	for _, uri := range []string{"env:HALF_A_KEY", "vault:secret/backup#half", "awssm:backup#field", "passfile:" + key} {
+		run(exitKey, "key", "id", "--key", uri)
 	}
+	run(exitKey, "key", "import", key, "-o", at("y"))
+	run(exitKey, "key", "combine", key, "-o", at("y"))
+	run(exitKey, "key", "combine", shares[0], "-o", at("y"))
+	run(exitKey, "key", "scan", key, "-o", at("y"))
+	run(exitKey, "key", "paper", "--shares-of", key, "-o", at("y.html"))
+	run(exitDamaged, "inspect", key)
+	run(exitDamaged, "open", key)
+	run(exitFailed, "open", mainKey)
+	run(exitFailed, "inspect", mainKey)
+	run(exitUsage, "key", "export", "--passphrase", "-o", "/nowhere/"+mainKey+"/x")
+	run(exitStore, "seal", "-o", "/nowhere/"+mainKey+"/x")
 
 	// A child sees the arguments of its parent.
-	if out := run("seal", "-o", "child.enc", "--key", "file:"+key, "--", "sh", "-c", "tr '\\0' ' ' </proc/self/cmdline >&2; tr '\\0' ' ' </proc/$PPID/cmdline >&2; echo x"); !strings.Contains(out, "takumi-backup") {
+	if out := run(exitOK, "seal", "-o", "child.enc", "--key", "file:"+key, "--", "sh", "-c", "tr '\\0' ' ' </proc/self/cmdline >&2; tr '\\0' ' ' </proc/$PPID/cmdline >&2; echo x"); !strings.Contains(out, "takumi-backup") {
 		t.Errorf("the child saw nothing: %s", out)
 	}
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
 const defaultRoot = "/var/backups/takumi"
@@ -48,5 +50,5 @@ func encryptionEnabled() (bool, error) {
 
 // warn prints words that do not stop the work.
 func warn(cmd *cobra.Command, format string, args ...any) {
-	fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: warning: "+format+"\n", args...)
+	fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: warning: %s\n", redact.Keys(fmt.Sprintf(format, args...)))
 }

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"regexp"
 	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -138,6 +138,8 @@ func verdict(err error) (code int, hint string) {
 		return exitUsage, ""
 	case errors.Is(err, syscall.EPIPE):
 		return exitFailed, "who read the output is gone"
+	case errors.Is(err, errStdout) && isAny(err, storeErrnos):
+		return exitStore, "look at where standard output goes"
 	case store.IsStoreFault(err), isAny(err, storeErrnos):
 		return exitStore, "check that the folder is there, its free space, quota and permissions; nothing was kept"
 	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):
@@ -145,9 +147,6 @@ func verdict(err error) (code int, hint string) {
 	}
 	return exitFailed, ""
 }
-
-// likeKey matches what may be a key, in hex or base64, or most of one.
-var likeKey = regexp.MustCompile(`[0-9A-Fa-f]{48,}|[0-9A-Za-z+/_-]{43}=`)
 
 // report prints an error and its hint, and returns the exit code.
 func report(w io.Writer, err error) int {
@@ -157,8 +156,8 @@ func report(w io.Writer, err error) int {
 	}
 	text := err.Error()
 	// A key that was pasted where something else belongs must not go on to a log.
-	if code == exitUsage && likeKey.MatchString(text) {
-		text = likeKey.ReplaceAllString(text, "[redacted]")
+	if redact.HasKey(text) {
+		text = redact.Keys(text)
 		hint = "what was redacted looks like a key: others may have seen it by now, so make a new one"
 	}
 	fmt.Fprintf(w, "takumi-backup: %s\n", text)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -31,13 +33,17 @@ func newKeyGenerate() *cobra.Command {
 		Use:   "generate -o PATH",
 		Short: "Make a new key from the system's random generator",
 		Long: `Make a new key from the system's random generator and write it to PATH: 64 hex
-digits, mode 0600. A file that exists is never overwritten. The key's id is
+digits, mode 0600, in a folder that is made with mode 0700 if it is not there. A
+file that exists is never overwritten. The key's id is
 printed. Keep a copy in a safe, far from the backups: without it they are lost.`,
 		Example: "  takumi-backup key generate -o /etc/takumi-backup/backup.key",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if out == "" {
-				return usagef("-o PATH is missing: a key is not printed")
+			if err := checkNewFile("-o PATH", out); err != nil {
+				return err
+			}
+			if err := os.MkdirAll(filepath.Dir(out), 0o700); err != nil {
+				return fmt.Errorf("making the key's folder: %w", err)
 			}
 			key := kek.Generate()
 			defer key.Wipe()
@@ -45,7 +51,7 @@ printed. Keep a copy in a safe, far from the backups: without it they are lost.`
 				return err
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
-			return stdoutError(err)
+			return allTheSame(err, "the key is written")
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")

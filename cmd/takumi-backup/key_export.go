@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/passfile"
 )
 
@@ -30,17 +29,14 @@ finds the stick can try passphrases for as long as they like.`,
 			if !locked {
 				return usagef("a key leaves its place only when it is locked: give --passphrase")
 			}
-			if out == "" {
-				return usagef("-o FILE is missing: a key is not printed")
+			if err := checkNewFile("-o FILE", out); err != nil {
+				return err
 			}
 			ring, key, err := keys.one(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer ring.Close()
-			if err := keystore.CheckApart(passfile.File{Path: out}, storeFolder()); err != nil {
-				return fmt.Errorf("checking where the key will stand: %w", err)
-			}
 			passphrase, err := keys.passphrase.choose(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("getting the passphrase: %w", err)
@@ -50,7 +46,7 @@ finds the stick can try passphrases for as long as they like.`,
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.ID())
-			return stdoutError(err)
+			return allTheSame(err, "the locked key is written")
 		},
 	}
 	keys.add(cmd, "the key")

@@ -83,7 +83,7 @@ for on the terminal, and each is checked as it is typed. Otherwise the error
 says which line is mistyped.`,
 		Example: `  takumi-backup key import -o /etc/takumi-backup/backup.key
   takumi-backup key import -o /etc/takumi-backup/backup.key /media/stick/backup.key.age`,
-		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkNewFile("-o KEYFILE", out); err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -97,7 +98,7 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 		return usagef("--shares %d --threshold %d: %w", s.shares, s.threshold, shares.ErrLimits)
 	case f.Changed("output") && s.out == "":
 		return usagef("--output is empty")
-	case likeKey.MatchString(s.out):
+	case redact.HasKey(s.out):
 		return usagef("--output is %q, which looks like a key itself", s.out)
 	case s.out == "" && s.json:
 		return usagef("--json goes with -o DIR")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -24,7 +25,7 @@ func checkNewFile(flag, path string) error {
 	if path == "" {
 		return usagef("%s is missing: a key is not printed", flag)
 	}
-	if likeKey.MatchString(path) {
+	if redact.HasKey(path) {
 		return usagef("%s is %q, which looks like a key itself", flag, path)
 	}
 	if _, err := os.Lstat(path); err == nil {
@@ -43,7 +44,7 @@ func writeKey(cmd *cobra.Command, path string, key *kek.Key) error {
 		return err
 	}
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
-	return stdoutError(err)
+	return allTheSame(err, "the key is written")
 }
 
 // restoreKey makes the key of what was typed or scanned: the key itself, or

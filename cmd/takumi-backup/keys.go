@@ -60,7 +60,11 @@ func (k *keyFlags) sources() ([]keystore.Source, error) {
 		return nil, err
 	}
 	if fromBackend != "" { // also when a flag wins: what production forbids is not to be set at all
-		if _, err := k.parseKey(fromBackend); err != nil {
+		_, err := k.parseKey(fromBackend)
+		if errors.Is(err, keystore.ErrURI) {
+			return nil, usagef("SECRETS_BACKEND or VAULT_PATH: %w", err)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("SECRETS_BACKEND: %w", err)
 		}
 	}

@@ -19,6 +19,14 @@ func stdoutError(err error) error {
 	return fmt.Errorf("%w: %w", errStdout, err)
 }
 
+// allTheSame is stdoutError for what was already done, and stays.
+func allTheSame(err error, done string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w; all the same %s", stdoutError(err), done)
+}
+
 // stdout is standard output as a sink.
 type stdout struct{ file *os.File }
 

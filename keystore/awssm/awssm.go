@@ -55,6 +55,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -124,7 +125,7 @@ func (s *Secret) String() string {
 	if s.version != "" {
 		uri += "@" + s.version
 	}
-	return redact(uri)
+	return redact.Keys(uri)
 }
 
 // Load fetches the key by GetSecretValue. The kinds of its errors are

@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -175,19 +175,5 @@ func sendText(err error) string {
 	return err.Error()
 }
 
-// clean makes a text from outside fit for a message: short, printable, and
-// without what may be a key.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return ' '
-		}
-		return r
-	}, redact(text))
-	text = strings.Join(strings.Fields(text), " ")
-	const most = 400
-	if len(text) > most {
-		text = strings.TrimSpace(strings.ToValidUTF8(text[:most], "")) + "…"
-	}
-	return text
-}
+// clean makes a text from outside fit for a message.
+func clean(text string) string { return redact.Line(text, 400) }

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
 // The stages that Secrets Manager itself gives a meaning.
@@ -17,16 +19,8 @@ const (
 // stageOf is the stage that keeps a former key.
 const stageOf = "takumi-"
 
-var (
-	// Names have letters, digits and /_+=.@- (CreateSecret), ARNs colons too.
-	secretID = regexp.MustCompile(`^[A-Za-z0-9/_+=.@:-]+$`)
-
-	// likeKey matches what may be a key, in hex or base64, or most of one.
-	likeKey = regexp.MustCompile(`[0-9A-Fa-f]{48,}|[0-9A-Za-z+/_-]{43}=`)
-)
-
-// redact takes out of a text what may be a key.
-func redact(text string) string { return likeKey.ReplaceAllString(text, "[redacted]") }
+// Names have letters, digits and /_+=.@- (CreateSecret), ARNs colons too.
+var secretID = regexp.MustCompile(`^[A-Za-z0-9/_+=.@:-]+$`)
 
 // parse reads SECRET-ID[#field][@version]. Its errors do not repeat what it
 // was given.
@@ -43,7 +37,7 @@ func parse(rest string) (*Secret, error) {
 		*last, s.version = (*last)[:i], (*last)[i+1:]
 	}
 	switch {
-	case likeKey.MatchString(rest):
+	case redact.HasKey(rest):
 		return nil, errors.New("a part of it looks like a key itself; others may have seen it by now, so make a new key")
 	case len(s.id) > 2048 || !secretID.MatchString(s.id):
 		return nil, errors.New("a secret's name has letters, digits and /_+=.@- only, and an ARN colons too")

@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
@@ -107,7 +108,8 @@ func (f File) refuse(reason, fix string, err error) error {
 
 // read returns the locked file.
 func (f File) read() ([]byte, error) {
-	file, err := os.Open(f.Path)
+	// The flags keep a named pipe without a writer from blocking.
+	file, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		err = bare(err)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -209,7 +210,7 @@ func refused(t *testing.T, err error, kind error, words ...string) {
 	if !strings.HasPrefix(e.URI, "vault:") || strings.HasPrefix(e.URI, "vault:/") {
 		t.Errorf("error names %q, not the key's URI", e.URI)
 	}
-	if likeKey.MatchString(err.Error()) || strings.Contains(err.Error(), "hvs.") {
+	if redact.HasKey(err.Error()) || strings.Contains(err.Error(), "hvs.") {
 		t.Errorf("error %q holds a key or a token", err)
 	}
 }

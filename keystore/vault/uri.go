@@ -8,17 +8,16 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
 const defaultField = "key"
 
-// likeKey matches what may be a key, in hex or base64, or most of one.
-var likeKey = regexp.MustCompile(`[0-9A-Fa-f]{48,}|[0-9A-Za-z+/_-]{43}=`)
-
 // parse reads what stands after "vault:". Its errors do not repeat it.
 func parse(rest string) (Secret, error) {
 	switch {
-	case likeKey.MatchString(rest):
+	case redact.HasKey(rest):
 		return Secret{}, errors.New("a part of it looks like a key itself; others may have seen it by now, so make a new key")
 	case !printable(rest):
 		return Secret{}, errors.New("it holds characters that cannot be printed")
@@ -67,20 +66,5 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// clean makes text from elsewhere fit for a message: one line, not long, and
-// without what may be a key.
-func clean(s string) string {
-	const longest = 200
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
-	s = likeKey.ReplaceAllString(s, "[redacted]")
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, s)
-	if runes := []rune(s); len(runes) > longest {
-		s = string(runes[:longest]) + "…"
-	}
-	return s
-}
+// clean makes text from elsewhere fit for a message.
+func clean(s string) string { return redact.Line(s, 200) }

@@ -1,0 +1,46 @@
+// Package redact keeps keys out of messages. People paste a key where the name
+// of one belongs, and servers repeat what they were sent: whatever is printed of
+// such text goes through here.
+package redact
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+const redacted = "[redacted]"
+
+// likeKey matches what may be a key, in hex or base64, or most of one. Digits
+// after 0x are a hash or an address of a block chain: no key is written so.
+var likeKey = regexp.MustCompile(`(?:0x)?[0-9A-Fa-f]{48,}|[0-9A-Za-z+/_-]{43}=`)
+
+// HasKey reports whether a part of text may be a key.
+func HasKey(text string) bool { return Keys(text) != text }
+
+// Keys replaces the parts of text that may be a key.
+func Keys(text string) string {
+	return likeKey.ReplaceAllStringFunc(text, func(found string) string {
+		if strings.HasPrefix(found, "0x") {
+			return found
+		}
+		return redacted
+	})
+}
+
+// Line makes text from outside fit for a message: one line of printable
+// characters, at most max of them, without what may be a key.
+func Line(text string, max int) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return ' '
+		}
+		return r
+	}, text)
+	// Blanks first: a key must not hide in two lines that are then joined.
+	text = Keys(strings.Join(strings.Fields(text), " "))
+	if runes := []rune(text); len(runes) > max {
+		text = strings.TrimSpace(string(runes[:max])) + "…"
+	}
+	return text
+}

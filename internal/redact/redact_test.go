@@ -1,0 +1,43 @@
+package redact_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/redact"
+)
+
+func TestKeys(t *testing.T) {
+	hex := strings.Repeat("8f1c5a0e", 8)
+	base64 := "jxxaDp0vTxyLem1eTDsqGdAN8A3K/koRsKfx4dXA/+4="
+	for in, want := range map[string]string{
+		hex:                               "[redacted]",
+		strings.ToUpper(hex):              "[redacted]",
+		"no such file: /etc/" + hex + "x": "no such file: /etc/[redacted]x",
+		hex[:48]:                          "[redacted]",
+		hex[:47]:                          hex[:47],
+		"key=" + base64 + "!":             "key=[redacted]!",
+		"block 0x" + hex:                  "block 0x" + hex,
+		"stream_20261123_020000.enc":      "stream_20261123_020000.enc",
+	} {
+		if got := redact.Keys(in); got != want || redact.HasKey(in) != (in != want) {
+			t.Errorf("%s: got %s", in, got)
+		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	hex := strings.Repeat("8f1c5a0e", 8)
+	for in, want := range map[string]string{
+		"two\nlines\x1b[2J":      "two lines [2J",
+		"bad \xff byte":          "bad byte",
+		strings.Repeat("äb", 20): "äbäbäbäbäbäbäbä…",
+		hex:                      "[redacted]",
+		"x " + hex:               "x [redacted]",
+		" a \t b\n":              "a b",
+	} {
+		if got := redact.Line(in, 15); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
