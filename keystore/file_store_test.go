@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -110,6 +111,32 @@ func TestStoreNew(t *testing.T) {
 	}
 	if _, err := (File{Path: filepath.Join(dir, "none")}).Versions(t.Context()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("versions of nothing: %v", err)
+	}
+}
+
+// TestStoreUnchanged: a failure before the key is replaced is a refusal, so that a
+// caller knows that nothing comes of it later.
+func TestStoreUnchanged(t *testing.T) {
+	dir := t.TempDir()
+	f := File{Path: filepath.Join(dir, strings.Repeat("k", 250))} // no room for the id of a former key
+	key := kek.Generate()
+	mustStore(t, f, key, "")
+	err := f.Store(t.Context(), kek.Generate(), key.ID())
+	if e, ok := errors.AsType[*Error](err); !ok || e.Kind != ErrRefused || !errors.Is(err, syscall.ENAMETOOLONG) {
+		t.Errorf("the former key: %v", err)
+	}
+	isKey(t, f, key.ID())
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("the folder holds %q", got)
+	}
+	for name, path := range map[string]string{"no folder": "none/key", "in a file": filepath.Base(f.Path) + "/key", "nothing to replace": "gone"} {
+		err := File{Path: filepath.Join(dir, path)}.replace(kek.Generate())
+		if e, ok := errors.AsType[*Error](err); !ok || e.Kind != ErrRefused || e.Err == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := names(t, dir); len(got) != 1 {
+		t.Errorf("then the folder holds %q", got)
 	}
 }
 

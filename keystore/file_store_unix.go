@@ -112,12 +112,19 @@ func (f File) Store(ctx context.Context, key *kek.Key, before kek.ID) (err error
 		return conflict(f, old.ID(), before)
 	}
 	if err := f.keep(ctx, old); err != nil {
-		return fmt.Errorf("keep the former key: %w", err)
+		return f.unchanged("the former key cannot be kept", err)
 	}
-	if err := f.replace(key); err != nil {
-		return fmt.Errorf("replace key file %s: %w", display(f.Path), cause(err))
+	return f.replace(key)
+}
+
+// unchanged says that Store failed before it touched the current key. The caller
+// can rely on it, as on a server's refusal.
+func (f File) unchanged(doing string, err error) error {
+	if known := (*Error)(nil); errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return nil
+	err = cause(err)
+	return &Error{URI: f.String(), Kind: ErrRefused, Reason: doing + ": " + err.Error() + "; nothing was changed", Err: err}
 }
 
 // conflict says that src holds another key than the caller of Store took for
@@ -158,17 +165,22 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 // replace puts key in the place of the file that is there.
 func (f File) replace(key *kek.Key) error {
 	dir := filepath.Dir(f.Path)
+	const doing = "the new key file cannot be written"
 	temp, err := writeTemp(dir, key)
 	if err != nil {
-		return err
+		return f.unchanged(doing, err)
 	}
 	if err := likeFile(temp, f.Path); err != nil {
-		return errors.Join(cause(err), remove(temp))
+		return f.unchanged(doing, errors.Join(cause(err), remove(temp)))
 	}
 	if err := os.Rename(temp, f.Path); err != nil {
-		return errors.Join(cause(err), remove(temp))
+		return f.unchanged(doing, errors.Join(cause(err), remove(temp)))
 	}
-	return durable.SyncDir(dir)
+	// From here on the key is the new one, whatever else fails.
+	if err := durable.SyncDir(dir); err != nil {
+		return fmt.Errorf("replace key file %s: %w", display(f.Path), cause(err))
+	}
+	return nil
 }
 
 // likeFile gives a file the owner and the mode of another, so that whoever

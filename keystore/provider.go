@@ -24,6 +24,17 @@ type Keeper interface {
 	Versions(ctx context.Context) ([]Version, error)
 }
 
+// Placed is a Source whose URI alone does not say where it is: the same URI names
+// another place under another server, account or namespace.
+type Placed interface {
+	Source
+
+	// Place names the place, and the same for every URI that leads to it,
+	// whichever version that names. It is printable, holds no secret, and goes on
+	// being the name when the key there changes. Its errors are those of Load.
+	Place(ctx context.Context) (string, error)
+}
+
 // Storer is a Keeper that a new key can be put in.
 type Storer interface {
 	Keeper

@@ -68,7 +68,7 @@ func (c *connection) unlock() { <-c.turn }
 
 // open makes the client from the environment. It uses no network.
 func (c *connection) open() (*api.Client, error) {
-	if err := checkAddress(); err != nil {
+	if _, err := address(); err != nil {
 		return nil, err
 	}
 	cfg := api.DefaultConfig()
@@ -119,24 +119,24 @@ func proxyOfTLS(proxy func(*http.Request) (*url.URL, error)) func(*http.Request)
 	}
 }
 
-// checkAddress looks at VAULT_ADDR before the client, which without it would
+// address looks at VAULT_ADDR before the client, which without it would
 // try its own machine, and whose errors repeat the address, where a password
 // may be.
-func checkAddress() error {
+func address() (*url.URL, error) {
 	name := api.EnvVaultAgentAddr
-	address := os.Getenv(name)
-	if address == "" {
+	text := os.Getenv(name)
+	if text == "" {
 		name = api.EnvVaultAddress
-		address = os.Getenv(name)
+		text = os.Getenv(name)
 	}
-	if address == "" {
-		return &keystore.Error{Kind: keystore.ErrRefused, Reason: "VAULT_ADDR is not set", Fix: "export VAULT_ADDR=https://HOST:8200"}
+	if text == "" {
+		return nil, &keystore.Error{Kind: keystore.ErrRefused, Reason: "VAULT_ADDR is not set", Fix: "export VAULT_ADDR=https://HOST:8200"}
 	}
-	u, err := url.Parse(address)
+	u, err := url.Parse(text)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") && u.Scheme != "unix" {
-		return &keystore.Error{Kind: keystore.ErrRefused, Reason: name + " is not the URL of a server", Fix: "export " + name + "=https://HOST:8200"}
+		return nil, &keystore.Error{Kind: keystore.ErrRefused, Reason: name + " is not the URL of a server", Fix: "export " + name + "=https://HOST:8200"}
 	}
-	return nil
+	return u, nil
 }
 
 // limiter bounds what an answer may make us read.
