@@ -113,7 +113,7 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 		t.Errorf("of a node that lies, backup says %s", said)
 	}
 	there := other()
-	if _, said := run(0, "restore", "contracts", made, "--to", again, "--yes", "--rpc-url", there); !strings.Contains(said, "SkillProfile: the code hash was ") ||
+	if _, said := run(0, "restore", "contracts", made, "--to", again, "--yes", "--rpc-url", there); !strings.Contains(said, "SkillProfile: the code hash was "+contracts.Keccak(runtimeCode).String()) ||
 		!strings.Contains(said, "SkillProfile: the implementation was ") {
 		t.Errorf("of another contract, restore says %s", said)
 	}
