@@ -8,11 +8,16 @@ import (
 	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
+	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
+	"github.com/takumi-backup/takumi-backup/restore/tree"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -131,6 +136,27 @@ func verdict(err error) (code int, hint string) {
 	case errors.As(err, &unpack), errors.As(err, new(*envelope.SyntaxError)), errors.Is(err, stream.ErrTooLong),
 		errors.Is(err, envelope.ErrDamagedSlot), errors.Is(err, envelope.ErrDamagedHead):
 		return exitDamaged, "use another copy of this backup, or an older one"
+
+	case errors.As(err, new(*tree.UnsafeError)):
+		return exitFailed, "nothing was restored; find out who made this archive: takumi-backup open FILE | tar -tv lists it"
+	case errors.Is(err, tree.ErrArchive):
+		return exitFailed, "what was sealed is authentic, but it is no tar archive: takumi-backup inspect says what it is"
+	case errors.Is(err, tree.ErrNoMatch):
+		return exitFailed, "--dry-run lists what the archive holds"
+	case errors.Is(err, tree.ErrTarget), errors.Is(err, tree.ErrNotEmpty):
+		return exitFailed, "name another folder with --to; nothing was changed"
+	case errors.Is(err, contracts.ErrReorg):
+		return exitFailed, "run it again"
+	case errors.Is(err, contracts.ErrLie):
+		return exitFailed, "ask another node"
+	case errors.Is(err, pgrestore.ErrIncomplete), errors.Is(err, pgrestore.ErrDiffers), errors.Is(err, pgrestore.ErrNotADump):
+		return exitFailed, "the live database is as it was; use another backup"
+	case errors.As(err, new(*pgrestore.FeedError)):
+		return exitFailed, "the live database is as it was; what the program says of it stands above"
+	case errors.As(err, new(*postgres.ConnectError)):
+		return exitFailed, "check DB_HOST, DB_PORT, DB_USER and DB_PASSWORD, and that the server runs"
+	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, lockfile.ErrHeld):
+		return exitFailed, "wait for the other run, or look why it takes so long"
 
 	case errors.Is(err, errSome):
 		return exitSome, ""
