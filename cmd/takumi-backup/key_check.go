@@ -37,9 +37,10 @@ root, and 64 hex digits; and that it does not stand with the backups, in or
 under $BACKUP_ROOT.
 
 It warns of a key that is due for rotation, of one that opens none of the backups
-under the root, of former keys that may be destroyed by now, and of a history
-that cannot be read. Warnings leave the exit code at 0, unless --strict makes
-it 1.`,
+under the root, of former keys that backups need and that cannot be had from any
+of the places (this is told with the first key), of those that may be destroyed by
+now, and of a history that cannot be read. Warnings leave the exit code at 0,
+unless --strict makes it 1.`,
 		Example: `  takumi-backup key check
   takumi-backup key check --strict --max-age 90d`,
 		Args: usageArgs(cobra.NoArgs),
@@ -67,7 +68,7 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer ring.Close()
-	if c.fault = c.state.resolve(); c.fault == nil {
+	if c.fault = c.state.resolve(cmd); c.fault == nil {
 		c.history, c.fault = history.Read(c.state.dir)
 	}
 	if c.backups, err = c.state.backups(cmd.Context()); err != nil {
@@ -80,6 +81,9 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 			return fmt.Errorf("checking where the key stands: %w", err)
 		}
 		checked := checkedKey{ID: loaded[i].ID(), Key: src.String(), OK: true, Warnings: c.warnings(cmd.Context(), src, loaded[i].ID())}
+		if i == 0 {
+			checked.Warnings = append(checked.Warnings, c.missing(cmd.Context(), ring, loaded)...)
+		}
 		warned = warned || len(checked.Warnings) > 0
 		for _, w := range checked.Warnings {
 			warn(cmd, "%s: %s", src, w)
@@ -104,30 +108,30 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 func (c *keyCheck) warnings(ctx context.Context, src keystore.Source, id kek.ID) []string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	at := c.locate(ctx, src)
 	if c.fault != nil {
 		add("its history cannot be read: %v", c.fault)
 	}
-	if since := c.since(ctx, src, id); !since.IsZero() {
+	if since := c.since(ctx, src, at, id); !since.IsZero() {
 		if due := since.Add(time.Duration(c.maxAge)); c.now.After(due) {
 			add("it is overdue for rotation: in use since %s, due at %s; takumi-backup key rotate replaces it", since.Format(time.DateOnly), due.Format(time.DateOnly))
 		}
 	}
-	if w := c.unused(src, id); w != "" {
+	if w := c.unused(at, id); w != "" {
 		add("%s", w)
 	}
 	if c.history == nil {
 		return all
 	}
-	place := anchored(src).String()
 	for _, i := range c.history.Unfinished() {
-		if i.Provider == place {
-			add("a rotation was begun at %s and did not end; takumi-backup key rotate finishes it", i.Begun.Format(time.RFC3339))
+		if i.At(at) {
+			add("a change to key %s was begun at %s and did not end; %s finishes it", i.New, i.Begun.Format(time.RFC3339), finishing(i))
 			break
 		}
 	}
 	for _, j := range c.history.Judge(c.backups, c.now) {
 		switch {
-		case j.Provider != place:
+		case !j.At(at):
 		case j.ID == id && !j.Live():
 			add("the history says that it was retired at %s", j.Retired.Format(time.DateOnly))
 		case j.MayBeDestroyed && isThere(ctx, src, j.ID):
@@ -137,18 +141,25 @@ func (c *keyCheck) warnings(ctx context.Context, src keystore.Source, id kek.ID)
 	return all
 }
 
+// locate tells where a key is, as the history has it. The key could be had, and
+// if its place could not, its URI has to do.
+func (c *keyCheck) locate(ctx context.Context, src keystore.Source) history.Site {
+	at, _ := history.Locate(ctx, anchored(src))
+	return at
+}
+
 // record is what the history knows of a key, if anything.
-func (c *keyCheck) record(src keystore.Source, id kek.ID) history.Record {
+func (c *keyCheck) record(at history.Site, id kek.ID) history.Record {
 	if c.history == nil {
 		return history.Record{}
 	}
-	r, _ := c.history.Find(anchored(src).String(), id)
+	r, _ := c.history.Find(at, id)
 	return r
 }
 
 // since is when a key came into use: by the history, or else by its place.
-func (c *keyCheck) since(ctx context.Context, src keystore.Source, id kek.ID) time.Time {
-	if since := c.record(src, id).Since(); !since.IsZero() {
+func (c *keyCheck) since(ctx context.Context, src keystore.Source, at history.Site, id kek.ID) time.Time {
+	if since := c.record(at, id).Since(); !since.IsZero() {
 		return since
 	}
 	keeper, ok := src.(keystore.Keeper)
@@ -167,11 +178,11 @@ func (c *keyCheck) since(ctx context.Context, src keystore.Source, id kek.ID) ti
 
 // unused says that no backup has a slot for the key, when there are backups and
 // they are not all from before the key came into use.
-func (c *keyCheck) unused(src keystore.Source, id kek.ID) string {
+func (c *keyCheck) unused(at history.Site, id kek.ID) string {
 	if noRoot(c.backups, c.state.root) {
 		return "" // nothing was sealed yet
 	}
-	activated := c.record(src, id).Activated
+	activated := c.record(at, id).Activated
 	read, unread := 0, 0
 	for _, b := range c.backups {
 		if slices.Contains(b.Keys, id) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -25,12 +26,13 @@ import (
 type stateFlags struct{ dir, root string }
 
 func (s *stateFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.dir, "state-dir", "", "folder of the key history (default $XDG_STATE_HOME/takumi-backup)")
+	cmd.Flags().StringVar(&s.dir, "state-dir", "", "folder of the key history (default $XDG_STATE_HOME/takumi-backup, else ~/.local/state/takumi-backup, without HOME /var/lib/takumi-backup)")
 	cmd.Flags().StringVar(&s.root, "root", "", "folder of the backups (default $BACKUP_ROOT)")
 }
 
-// resolve fills in the defaults, and refuses a history beside the backups.
-func (s *stateFlags) resolve() error {
+// resolve fills in the defaults, and refuses a history beside the backups. It
+// warns when which history it is depends on who calls.
+func (s *stateFlags) resolve(cmd *cobra.Command) error {
 	if s.root == "" {
 		s.root = storeFolder()
 	}
@@ -40,6 +42,9 @@ func (s *stateFlags) resolve() error {
 			return usageError{err}
 		}
 		s.dir = dir
+		for _, other := range history.Others(dir) {
+			warn(cmd, "there are two key histories, in %s and in %s: HOME decides between them, and now it is the former; merge them, or set XDG_STATE_HOME or --state-dir everywhere", dir, other)
+		}
 	}
 	if err := history.CheckApart(s.dir, s.root); err != nil {
 		return usagef("%w: give --state-dir a folder elsewhere", err)
@@ -55,11 +60,13 @@ func (s *stateFlags) history(dryRun bool) (*history.History, error) {
 	return history.Open(s.dir)
 }
 
-// backups looks at the envelope of every backup under the root. What cannot be
-// read is among them, with its error; the error is the context's.
+// backups looks at the envelope of every backup under the root: of every file
+// that begins as one, whatever its name, for a key that a renamed backup needs is
+// needed. What cannot be read is among them, with its error; the error is the
+// context's.
 func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 	var all []history.Backup
-	for b, err := range store.Walk(ctx, s.root) {
+	for b, err := range store.Files(ctx, s.root) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -71,25 +78,40 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 			all = append(all, history.Backup{Path: at, Err: err})
 			continue
 		}
-		all = append(all, keysOf(b.Path))
+		if b := keysOf(b); b != nil {
+			all = append(all, *b)
+		}
 	}
 	return all, nil
 }
 
-// keysOf reads which keys open the backup at path, by its own slots or by those
-// of the envelope beside it.
-func keysOf(path string) history.Backup {
-	b := history.Backup{Path: path}
-	f, err := os.Open(path)
+// keysOf reads which keys open a backup, by its own slots or by those
+// of the envelope beside it. It returns nil for what is none: a file of another
+// name than a backup's that does not begin as one, breaks off in its envelope, or
+// has vanished, as a writer's does when it gets its name; and an envelope that
+// stands beside its backup.
+func keysOf(file store.Backup) *history.Backup {
+	path := file.Path
+	b := &history.Backup{Path: path}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe must not hold it up
 	if err != nil {
-		b.Err = err
+		if b.Err = err; !file.Named() && errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		return b
 	}
 	defer f.Close()
 	own, err := envelope.Parse(f)
 	if err != nil {
-		b.Err = err
+		if b.Err = err; !file.Named() && (errors.Is(err, envelope.ErrNotSealed) || errors.Is(err, envelope.ErrTruncated)) {
+			return nil
+		}
 		return b
+	}
+	if strings.HasSuffix(path, envelope.DetachedSuffix) {
+		if n, err := f.Read(make([]byte, 1)); n == 0 && err == io.EOF {
+			return nil // no more than the envelope
+		}
 	}
 	b.Created, b.Keys = own.Created, own.KeyIDs()
 	switch beside, err := detached(path); {
@@ -179,7 +201,7 @@ nobody can tell. Backups in other places are up to you.`,
   takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := state.resolve(); err != nil {
+			if err := state.resolve(cmd); err != nil {
 				return err
 			}
 			h, err := history.Read(state.dir)
@@ -191,7 +213,7 @@ nobody can tell. Backups in other places are up to you.`,
 				return fmt.Errorf("looking through the backups: %w", err)
 			}
 			for _, i := range h.Unfinished() {
-				warn(cmd, "a rotation of %s to key %s was begun at %s and did not end: run key rotate --key %s again", i.Provider, i.New, i.Begun.Format(time.RFC3339), i.Provider)
+				warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), finishing(i))
 			}
 			judged := h.Judge(backups, time.Now())
 			if asJSON {
@@ -207,6 +229,23 @@ nobody can tell. Backups in other places are up to you.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	state.add(cmd)
 	return cmd
+}
+
+// finishing is the command that finishes a change. Another one would leave a key
+// that nobody asked for.
+func finishing(i history.Intent) string {
+	if i.Command == history.CommandStore {
+		return "takumi-backup key store --replace --to " + i.Provider + ", with the same --key as before,"
+	}
+	return "takumi-backup key rotate --key " + i.Provider
+}
+
+// where is the place of a key, and which it is where the URI alone does not say so.
+func where(r history.Record) string {
+	if r.Place == "" {
+		return r.Provider
+	}
+	return r.Provider + " (" + r.Place + ")"
 }
 
 func printHistory(w io.Writer, judged []history.Judgement) error {
@@ -227,7 +266,7 @@ func printHistory(w io.Writer, judged []history.Judgement) error {
 		case !j.MayBeDestroyed:
 			verdict = "no: " + j.WhyNot
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, j.Provider, date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, where(j.Record), date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
 	}
 	table.Flush() // a strings.Builder takes everything
 	_, err := io.WriteString(w, text.String())

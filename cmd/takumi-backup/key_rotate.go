@@ -57,7 +57,7 @@ Make new copies for the safe afterwards: those that exist are of the former key.
 }
 
 func (r *keyRotate) run(cmd *cobra.Command) error {
-	if err := r.state.resolve(); err != nil {
+	if err := r.state.resolve(cmd); err != nil {
 		return err
 	}
 	sources, err := r.keys.sources()

@@ -50,7 +50,7 @@ func (s *keyStore) run(cmd *cobra.Command) error {
 	if s.to == "" {
 		return usagef("--to is missing: where does the key go?")
 	}
-	if err := s.state.resolve(); err != nil {
+	if err := s.state.resolve(cmd); err != nil {
 		return err
 	}
 	target, err := s.keys.parseKey(s.to)

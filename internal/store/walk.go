@@ -23,6 +23,9 @@ type Backup struct {
 	Sidecar bool // NAME.sha256 stands beside it
 }
 
+// Named reports whether the name is one that Walk finds.
+func (b Backup) Named() bool { return strings.HasSuffix(b.Path, backupSuffix) }
+
 // Walk finds the backups of a store: the regular files in and under root whose
 // names end in ".enc", folder by folder in the order of their names. What a
 // writer has not finished yet, or left behind, has another name.
@@ -34,8 +37,19 @@ type Backup struct {
 // that vanish meanwhile and the lost+found of a file system that is mounted at
 // root. The end of ctx ends the walk with its cause.
 func Walk(ctx context.Context, root string) iter.Seq2[Backup, error] {
+	return walk(ctx, root, false)
+}
+
+// Files is Walk for who must miss no backup, whatever its name: it finds every
+// regular file in and under root, also what a writer has not finished yet. Links
+// to files elsewhere are followed.
+func Files(ctx context.Context, root string) iter.Seq2[Backup, error] {
+	return walk(ctx, root, true)
+}
+
+func walk(ctx context.Context, root string, all bool) iter.Seq2[Backup, error] {
 	return func(yield func(Backup, error) bool) {
-		w := walker{ctx: ctx, root: filepath.Clean(root), yield: yield}
+		w := walker{ctx: ctx, root: filepath.Clean(root), all: all, yield: yield}
 		// The root may be a link, and is followed: "/." says so to Lstat.
 		if err := filepath.WalkDir(strings.TrimRight(w.root, "/")+"/.", w.visit); err != nil {
 			yield(Backup{}, err)
@@ -46,6 +60,7 @@ func Walk(ctx context.Context, root string) iter.Seq2[Backup, error] {
 type walker struct {
 	ctx   context.Context
 	root  string
+	all   bool // whatever its name
 	yield func(Backup, error) bool
 }
 
@@ -70,8 +85,12 @@ func (w *walker) visit(path string, entry fs.DirEntry, err error) error {
 		if w.mayPass(path) {
 			return nil
 		}
+		if info, statErr := os.Stat(path); w.all && statErr == nil && info.Mode().IsRegular() {
+			found = Backup{Path: path, Size: info.Size(), ModTime: info.ModTime()}
+			break
+		}
 		err = fault("follow", path, ErrLink)
-	case !entry.Type().IsRegular() || !strings.HasSuffix(path, backupSuffix):
+	case !entry.Type().IsRegular() || !w.wants(path):
 		return nil
 	default:
 		info, statErr := entry.Info()
@@ -91,6 +110,8 @@ func (w *walker) visit(path string, entry fs.DirEntry, err error) error {
 	return nil
 }
 
+func (w *walker) wants(path string) bool { return w.all || strings.HasSuffix(path, backupSuffix) }
+
 // mayPass reports whether nothing is missed when the link at path is not
 // followed.
 func (w *walker) mayPass(path string) bool {
@@ -98,7 +119,7 @@ func (w *walker) mayPass(path string) bool {
 	if err != nil {
 		return false
 	}
-	if !info.IsDir() && !strings.HasSuffix(path, backupSuffix) {
+	if !info.IsDir() && !w.wants(path) {
 		return true
 	}
 	target, err := filepath.EvalSymlinks(path)
@@ -110,5 +131,5 @@ func (w *walker) mayPass(path string) bool {
 		return false
 	}
 	inside := target == root || strings.HasPrefix(target, strings.TrimRight(root, "/")+"/")
-	return inside && (info.IsDir() || strings.HasSuffix(target, backupSuffix))
+	return inside && (info.IsDir() || w.wants(target))
 }

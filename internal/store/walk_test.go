@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,10 +13,10 @@ import (
 	"testing"
 )
 
-// walked returns what Walk finds below root, and of what it complains.
-func walked(t *testing.T, root string) (found, faults []string) {
+// walked returns what Walk, or another, finds below root, and of what it complains.
+func walked(t *testing.T, root string, how ...func(context.Context, string) iter.Seq2[Backup, error]) (found, faults []string) {
 	t.Helper()
-	for b, err := range Walk(t.Context(), root) {
+	for b, err := range append(how, Walk)[0](t.Context(), root) {
 		if err == nil {
 			found = append(found, strings.TrimPrefix(b.Path, root+"/"))
 			continue
@@ -83,6 +84,24 @@ func TestWalk(t *testing.T) {
 				t.Errorf("found %q and complained of %q; want %q and %q", found, faults, tc.found, tc.faults)
 			}
 		})
+	}
+}
+
+// TestFiles: every name, and every link that leads to a file.
+func TestFiles(t *testing.T) {
+	root, outside := t.TempDir(), t.TempDir()
+	tree(t, outside, "far.enc", "words.txt", "folder/x.enc")
+	tree(t, root, "a.enc", "a.enc.1", "b.old/x", ".c.enc.partial", "lost+found/z", "near -> b.old/x", "up -> b.old", "empty/",
+		"far.enc -> "+outside+"/far.enc", "words -> "+outside+"/words.txt", "disk -> "+outside+"/folder", "gone -> nowhere", "zero -> /dev/zero")
+	if err := syscall.Mkfifo(filepath.Join(root, "pipe.enc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, faults := walked(t, root, Files)
+	if want := []string{".c.enc.partial", "a.enc", "a.enc.1", "b.old/x", "far.enc", "words"}; !slices.Equal(found, want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+	if want := []string{"disk", "gone", "zero"}; !slices.Equal(faults, want) {
+		t.Errorf("complained of %q, want %q", faults, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -29,19 +30,23 @@ func (d document) clone() document {
 	return document{Keys: slices.Clone(d.Keys), Intents: slices.Clone(d.Intents)}
 }
 
-func (d document) find(provider string, id kek.ID) *Record {
+// find returns the record of a key in a place, rather one that names the place
+// than one that may be of it.
+func (d document) find(at Site, id kek.ID) *Record {
+	var found *Record
 	for i := range d.Keys {
-		if r := &d.Keys[i]; r.Provider == provider && r.ID == id {
-			return r
+		if r := &d.Keys[i]; r.ID == id && r.At(at) && (found == nil || r.Place == at.Place) {
+			found = r
 		}
 	}
-	return nil
+	return found
 }
 
-// live returns the id of the current key of a place, or "".
-func (d document) live(provider string) kek.ID {
+// replaced returns a key other than id that counts as the current one of a
+// place, or "".
+func (d document) replaced(at Site, id kek.ID) kek.ID {
 	for _, r := range d.Keys {
-		if r.Provider == provider && r.Live() {
+		if r.ID != id && r.At(at) && r.Live() {
 			return r.ID
 		}
 	}
@@ -55,10 +60,10 @@ func (d document) contains(id kek.ID) bool {
 }
 
 // intents returns those of one place.
-func (d document) intents(provider string) []Intent {
+func (d document) intents(at Site) []Intent {
 	var all []Intent
 	for _, i := range d.Intents {
-		if i.Provider == provider {
+		if i.At(at) {
 			all = append(all, i)
 		}
 	}
@@ -67,30 +72,43 @@ func (d document) intents(provider string) []Intent {
 
 // begin writes down what is about to be done.
 func (d *document) begin(i Intent) {
-	if all := d.intents(i.Provider); len(all) >= maxIntents {
+	if all := d.intents(Site{i.Provider, i.Place}); len(all) >= maxIntents {
 		d.Intents = slices.DeleteFunc(d.Intents, func(o Intent) bool { return o == all[0] })
 	}
 	d.Intents = append(d.Intents, i)
 }
 
-// end forgets the rotations that were begun in a place.
-func (d *document) end(provider string) {
-	d.Intents = slices.DeleteFunc(d.Intents, func(i Intent) bool { return i.Provider == provider })
+// end forgets the changes that were begun in a place.
+func (d *document) end(at Site) {
+	d.Intents = slices.DeleteFunc(d.Intents, func(i Intent) bool { return i.At(at) })
 }
 
 // activate makes a key the current one of its place, and retires any other that
-// was.
-func (d *document) activate(key Record, now time.Time, grace time.Duration) {
+// was. The one that this program replaced by it, former, may be destroyed when
+// its time has come. Any other is lost: two places may have been taken for one.
+func (d *document) activate(key Record, former kek.ID, o Options) {
+	at := Site{key.Provider, key.Place}
 	for i := range d.Keys {
-		if r := &d.Keys[i]; r.Provider == key.Provider && r.ID != key.ID && r.Live() {
-			r.Retired, r.DestroyAfter = now, now.Add(grace)
+		r := &d.Keys[i]
+		if r.ID == key.ID || !r.At(at) {
+			continue
+		}
+		if r.Live() {
+			r.Retired = o.Now
+			if r.ID == former {
+				r.DestroyAfter = o.Now.Add(o.Grace)
+			}
+		}
+		if r.Lost() && o.Adopt {
+			r.DestroyAfter = o.Now.Add(o.Grace)
 		}
 	}
-	known := d.find(key.Provider, key.ID)
+	known := d.find(at, key.ID)
 	if known == nil {
 		d.Keys = append(d.Keys, key)
 		return
 	}
+	known.Place = cmp.Or(known.Place, key.Place)
 	if known.Created.IsZero() {
 		known.Created = key.Created
 	}
@@ -110,31 +128,35 @@ func (d document) check(size int) error {
 	case d.Version != version:
 		return fmt.Errorf("its version is %d, want %d", d.Version, version)
 	}
-	type place struct {
-		provider string
-		id       kek.ID
+	type key struct {
+		place string
+		id    kek.ID
 	}
-	seen := make(map[place]bool)
+	seen := make(map[key]bool)
 	live := make(map[string]bool)
 	for n, r := range d.Keys {
 		fault := func(what string) error { return fmt.Errorf("key %d: %s", n+1, what) }
+		place := Site{r.Provider, r.Place}.key()
 		switch {
 		case !idForm.MatchString(string(r.ID)):
 			return fault("its id is not 16 lower-case hex digits")
 		case !isURI(r.Provider):
 			return fault("its provider is no key URI")
-		case r.Retired.IsZero() != r.DestroyAfter.IsZero():
-			return fault("retired and destroy_after go together")
-		case seen[place{r.Provider, r.ID}]:
+		case r.Place != "" && !isURI(r.Place):
+			return fault("its place is none")
+		case r.Live() && !r.DestroyAfter.IsZero():
+			return fault("it has a time to be destroyed after, and was not retired")
+		case seen[key{place, r.ID}]:
 			return fault("it stands there twice")
-		case r.Live() && live[r.Provider]:
+		case r.Live() && live[place]:
 			return fault("its provider has two current keys")
 		}
-		seen[place{r.Provider, r.ID}] = true
-		live[r.Provider] = live[r.Provider] || r.Live()
+		seen[key{place, r.ID}] = true
+		live[place] = live[place] || r.Live()
 	}
 	for n, i := range d.Intents {
-		if !idForm.MatchString(string(i.Old)) || !idForm.MatchString(string(i.New)) || i.Old == i.New || !isURI(i.Provider) || i.Begun.IsZero() {
+		if !idForm.MatchString(string(i.Old)) || !idForm.MatchString(string(i.New)) || i.Old == i.New || !isURI(i.Provider) || i.Begun.IsZero() ||
+			i.Place != "" && !isURI(i.Place) || !slices.Contains([]string{"", CommandRotate, CommandStore}, i.Command) {
 			return fmt.Errorf("rotation %d: it is malformed", n+1)
 		}
 	}

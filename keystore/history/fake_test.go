@@ -56,7 +56,9 @@ func (v *vault) Store(ctx context.Context, key *kek.Key, before kek.ID) error {
 	if err := v.event("store"); err != nil {
 		return err
 	}
-	if current := v.current(); current != before {
+	if current := v.current(); current == key.ID() {
+		return v.event("stored")
+	} else if current != before {
 		return &keystore.Error{URI: place, Kind: keystore.ErrConflict, Reason: "another key is there"}
 	}
 	v.put(key)

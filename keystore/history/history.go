@@ -63,17 +63,29 @@ const (
 type Record struct {
 	ID       kek.ID `json:"id"`
 	Provider string `json:"provider"` // the URI of the place, as its String method says it
+	// Place says which place that is, where the URI alone does not: see [Site].
+	Place string `json:"place,omitempty"`
 	// Created and Activated are zero where nobody knows: for a key that was in
 	// use before the history began.
 	Created   time.Time `json:"created,omitzero"`
 	Activated time.Time `json:"activated,omitzero"`
-	// Retired and DestroyAfter are both zero while the key is current.
-	Retired      time.Time `json:"retired,omitzero"`
+	// Retired is zero while the key is current.
+	Retired time.Time `json:"retired,omitzero"`
+	// DestroyAfter is zero while the key is current, and also when another key was
+	// found in its place that this program had not put there: nobody knows what
+	// became of it, and it may be in use elsewhere.
 	DestroyAfter time.Time `json:"destroy_after,omitzero"`
 }
 
 // Live reports whether the key is the current one of its place.
 func (r Record) Live() bool { return r.Retired.IsZero() }
+
+// Lost reports whether another key was found in the place of this one, and nobody
+// knows why.
+func (r Record) Lost() bool { return !r.Live() && r.DestroyAfter.IsZero() }
+
+// At reports whether the record is of that site.
+func (r Record) At(s Site) bool { return Site{r.Provider, r.Place}.is(s) }
 
 // Since is when the key came into use, as far as that is known, and zero when it
 // is not.
@@ -84,13 +96,26 @@ func (r Record) Since() time.Time {
 	return r.Activated
 }
 
-// Intent is a rotation that was begun and of which no end is recorded.
+// Intent is a change of a key that was begun and of which no end is recorded.
 type Intent struct {
 	Provider string    `json:"provider"`
+	Place    string    `json:"place,omitempty"` // as that of a Record
 	Old      kek.ID    `json:"old"`
 	New      kek.ID    `json:"new"`
 	Begun    time.Time `json:"begun"`
+	// Command is what was begun, and finishes it: CommandRotate, CommandStore, or
+	// "" where an older version began it.
+	Command string `json:"command,omitempty"`
 }
+
+// The commands of an Intent: Rotate and Put.
+const (
+	CommandRotate = "rotate"
+	CommandStore  = "store"
+)
+
+// At reports whether the change is one of that site.
+func (i Intent) At(s Site) bool { return Site{i.Provider, i.Place}.is(s) }
 
 // History is the record of keys. Records and Intents change with Rotate and Put.
 type History struct {
@@ -170,14 +195,14 @@ func (h *History) Path() string { return h.path }
 func (h *History) Records() []Record { return slices.Clone(h.doc.Keys) }
 
 // Find returns the record of a key in a place.
-func (h *History) Find(provider string, id kek.ID) (Record, bool) {
-	if r := h.doc.find(provider, id); r != nil {
+func (h *History) Find(at Site, id kek.ID) (Record, bool) {
+	if r := h.doc.find(at, id); r != nil {
 		return *r, true
 	}
 	return Record{}, false
 }
 
-// Unfinished returns the rotations that were begun and of which no end is
+// Unfinished returns the changes that were begun and of which no end is
 // recorded. Several of one place mean that it was tried several times.
 func (h *History) Unfinished() []Intent { return slices.Clone(h.doc.Intents) }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,14 +19,19 @@ func document1(keys string) string { return `{"version": 1, "keys": [` + keys + 
 
 func TestParse(t *testing.T) {
 	retired := strings.Replace(goodKey, "}", `, "retired": "2026-02-02T03:04:05Z", "destroy_after": "2026-03-02T03:04:05Z"}`, 1)
+	placed := strings.Replace(goodKey, "{", `{"place": "https://vault:8200/key", `, 1)
+	const rotation = `{"version": 1, "keys": [], "rotations_begun":
+		[{"provider": "vault:a/b", "old": "0123456789abcdef", "new": "0123456789abcdee", "begun": "2026-01-02T03:04:05Z"}]}`
 	other := strings.Replace(goodKey, "0123", "9999", 1)
 	for name, text := range map[string]string{
 		"no key":              document1(""),
 		"a key":               document1(goodKey),
 		"one after the other": document1(retired + "," + other),
 		"two places":          document1(goodKey + "," + strings.Replace(goodKey, "/etc", "/opt", 1)),
-		"a rotation": `{"version": 1, "keys": [], "rotations_begun":
-			[{"provider": "vault:a/b", "old": "0123456789abcdef", "new": "0123456789abcdee", "begun": "2026-01-02T03:04:05Z"}]}`,
+		"two of one name":     document1(goodKey + "," + placed),
+		"lost from sight":     document1(strings.Replace(goodKey, "activated", "retired", 1) + "," + other),
+		"a rotation":          rotation,
+		"a change":            strings.Replace(rotation, `"old"`, `"place": "https://vault:8200/a", "command": "store", "old"`, 1),
 	} {
 		if _, err := parse([]byte(text)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -48,7 +54,10 @@ func TestParse(t *testing.T) {
 		"no URI":            document1(strings.Replace(goodKey, "file:", "", 1)),
 		"terminal sequence": document1(strings.Replace(goodKey, "/etc", `\u001b[2J`, 1)),
 		"no time":           document1(strings.Replace(goodKey, "2026-01-02", "yesterday", 1)),
-		"half retired":      document1(strings.Replace(goodKey, "activated", "retired", 1)),
+		"half retired":      document1(strings.Replace(goodKey, "activated", "destroy_after", 1)),
+		"no place":          document1(strings.Replace(goodKey, "{", `{"place": "nowhere", `, 1)),
+		"twice in a place":  document1(placed + "," + strings.Replace(placed, "/etc", "/opt", 1)),
+		"unknown command":   strings.Replace(rotation, `"old"`, `"command": "shred", "old"`, 1),
 		"twice":             document1(retired + "," + goodKey),
 		"two current keys":  document1(goodKey + "," + other),
 		"rotation in place": `{"version": 1, "keys": [], "rotations_begun": [{"provider": "a:b", "old": "0123456789abcdef", "new": "0123456789abcdef", "begun": "2026-01-02T03:04:05Z"}]}`,
@@ -131,6 +140,35 @@ func TestDir(t *testing.T) {
 		if got, err := Dir(); got != tc.want || (err == nil) != (tc.want != "") {
 			t.Errorf("%+v: got %q, %v", tc, got, err)
 		}
+	}
+}
+
+func TestOthers(t *testing.T) {
+	system := systemDir
+	t.Cleanup(func() { systemDir = system })
+	home := t.TempDir()
+	systemDir = filepath.Join(home, "var")
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv("HOME", home)
+	dir, err := Dir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, with := range []string{systemDir, dir} {
+		if got := Others(dir); len(got) != 0 {
+			t.Errorf("before there is one in %s: %q", with, got)
+		}
+		elsewhere(t, with, kek.Generate())
+	}
+	if got := Others(dir); !slices.Equal(got, []string{systemDir}) {
+		t.Errorf("from the home: %q", got)
+	}
+	if got := Others(systemDir); !slices.Contains(got, dir) {
+		t.Errorf("from the system's: %q", got)
+	}
+	t.Setenv("XDG_STATE_HOME", "/explicit")
+	if got := Others(dir); len(got) != 0 {
+		t.Errorf("where it is said: %q", got)
 	}
 }
 

@@ -54,8 +54,8 @@ func (h *History) NeededBy(id kek.ID, backups []Backup) int {
 }
 
 // Judge tells of every key which of the backups need it and whether it may be
-// destroyed: when it is not current anywhere, its time has come, and no backup
-// needs it. That nothing is known does not count as that nothing needs it: where
+// destroyed: when it is not current anywhere nor lost from sight, its time has
+// come, and no backup needs it. That nothing is known does not count as that nothing needs it: where
 // one backup cannot be read, or there is none at all, because a disk is not
 // mounted perhaps, no key may be destroyed.
 //
@@ -77,6 +77,8 @@ func (h *History) Judge(backups []Backup, now time.Time) []Judgement {
 			j.WhyNot = fmt.Sprintf("%d backups need it", j.NeededBy)
 		case unknown != "":
 			j.WhyNot = unknown
+		case r.Lost():
+			j.WhyNot = "another key was found in its place, and it may be in use elsewhere; key rotate --adopt there says that it is not"
 		case now.Before(r.DestroyAfter):
 			j.WhyNot = "not before " + r.DestroyAfter.Format(time.RFC3339)
 		default:

@@ -13,13 +13,18 @@ import (
 // Put brings an existing key to dst as the current one and records it. A place
 // that holds another key is changed only with Options.Replace, and keeps that one
 // as a former version; without it the error is an [*keystore.Error] of kind
-// ErrConflict. The other errors are those of dst and of writing the history; the
-// same call finishes what one that failed or was killed has left.
+// ErrConflict. The other errors are those of dst, which is asked even when it
+// holds the key already: it may not be going to keep it. And those of writing the
+// history; the same call finishes what one that failed or was killed has left.
 func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o Options) (*Result, error) {
 	o = o.withDefaults()
 	r := &Result{Provider: dst.String(), New: key.ID(), NextDue: o.Now.Add(o.MaxAge)}
 	old, err := currentID(ctx, dst)
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
+		return nil, err
+	}
+	at, err := Locate(ctx, dst)
+	if err != nil && !(old == "" && errors.Is(err, keystore.ErrNotFound)) { // what is yet to be made may have no place yet
 		return nil, err
 	}
 	doc := h.doc.clone()
@@ -31,7 +36,7 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 	activated := o.Now
 	switch old {
 	case r.New:
-		activated = alreadyThere(r, doc, o)
+		activated = alreadyThere(r, at, doc, o)
 	case "":
 	default:
 		if !o.Replace {
@@ -42,25 +47,32 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 			}
 		}
 		r.Old, r.DestroyAfter = old, o.Now.Add(o.Grace)
-		doc.activate(Record{ID: old, Provider: r.Provider}, o.Now, o.Grace)
-		doc.begin(Intent{Provider: r.Provider, Old: old, New: r.New, Begun: o.Now})
+		r.noteReplaced(doc.replaced(at, old), old, o)
+		doc.activate(at.record(old, time.Time{}), "", o)
+		doc.begin(Intent{Provider: at.URI, Place: at.Place, Old: old, New: r.New, Begun: o.Now, Command: CommandStore})
+	}
+	if r.Old == "" { // otherwise r.Old is what a run of ours replaced
+		r.noteReplaced(doc.replaced(at, r.New), old, o)
 	}
 	if o.DryRun {
 		return r, nil
 	}
-	if !r.Unchanged {
-		before := h.doc
-		if old != "" { // else there is no former key that a kill could leave out of the record
-			if err := h.save(doc.clone()); err != nil {
-				return nil, err
-			}
-		}
-		if err := h.store(ctx, dst, key, old, before); err != nil {
+	before := h.doc
+	if old != "" && !r.Unchanged { // else there is no former key that a kill could leave out of the record
+		if err := h.save(doc.clone()); err != nil {
 			return nil, err
 		}
 	}
-	doc.end(r.Provider)
-	doc.activate(Record{ID: r.New, Provider: r.Provider, Created: doc.created(r.New), Activated: activated}, o.Now, o.Grace)
+	if err := h.store(ctx, dst, key, old, before); err != nil {
+		return nil, err
+	}
+	if at, err = Locate(ctx, dst); err != nil {
+		return nil, fmt.Errorf("key %s is in place, but no record of it, and the same command makes one: %w", r.New, err)
+	}
+	doc.end(at)
+	fresh := at.record(r.New, doc.created(r.New))
+	fresh.Activated = activated
+	doc.activate(fresh, r.Old, o)
 	if err := h.save(doc); err != nil {
 		return nil, fmt.Errorf("key %s is in place, but no record of it, and the same command makes one: %w", r.New, err)
 	}
@@ -69,12 +81,12 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 
 // alreadyThere completes the result for a key that is in its place, and tells
 // since when it is, if anybody knows: an earlier run may have stored it.
-func alreadyThere(r *Result, doc document, o Options) (activated time.Time) {
+func alreadyThere(r *Result, at Site, doc document, o Options) (activated time.Time) {
 	r.Unchanged = true
-	if known := doc.find(r.Provider, r.New); known != nil && known.Live() && !known.Since().IsZero() {
+	if known := doc.find(at, r.New); known != nil && known.Live() && !known.Since().IsZero() {
 		r.NextDue = known.Since().Add(o.MaxAge)
 	}
-	for _, i := range doc.intents(r.Provider) {
+	for _, i := range doc.intents(at) {
 		if i.New == r.New {
 			activated, r.Finished = i.Begun, true
 			r.Old, r.DestroyAfter, r.NextDue = i.Old, o.Now.Add(o.Grace), i.Begun.Add(o.MaxAge)

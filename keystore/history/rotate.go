@@ -23,8 +23,9 @@ type Options struct {
 	Grace  time.Duration // how long a former key is kept at the least; DefaultGrace if zero
 	Now    time.Time     // the clock's if zero
 
-	// Adopt lets Rotate take the key that it finds as it is, although a rotation
-	// was begun there whose keys are others.
+	// Adopt lets Rotate take the key that it finds as it is, although a change
+	// was begun there whose keys are others, and says that it has followed those
+	// that the history had there before.
 	Adopt bool
 	// Replace lets Put replace another key.
 	Replace bool
@@ -88,33 +89,36 @@ func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*R
 	if err != nil {
 		return nil, err
 	}
+	at, err := Locate(ctx, src)
+	if err != nil {
+		return nil, err
+	}
 	doc := h.doc.clone()
-	begun := doc.intents(r.Provider)
+	begun := doc.intents(at)
 	for _, i := range begun {
 		if i.New == old {
-			return h.finish(i, doc, r, o)
+			i.Provider, i.Place = at.URI, at.Place
+			return h.finish(ctx, src, i, doc, r, o)
 		}
 	}
 	if !stillAtStart(begun, old) {
 		if !o.Adopt {
 			return nil, changedError(begun, old)
 		}
-		doc.end(r.Provider)
+		doc.end(at)
 	}
 	key, created, err := unused(ctx, src, doc, o)
 	if err != nil {
 		return nil, err
 	}
 	defer key.Wipe()
-	if known := doc.live(r.Provider); known != "" && known != old {
-		r.Notes = append(r.Notes, fmt.Sprintf("the history had key %s as the current one, and key %s was there: somebody has replaced it", known, old))
-	}
-	doc.activate(Record{ID: old, Provider: r.Provider, Created: created}, o.Now, o.Grace)
+	r.noteReplaced(doc.replaced(at, old), old, o)
+	doc.activate(at.record(old, created), "", o)
 	r.Old, r.DestroyAfter, r.NextDue = old, o.Now.Add(o.Grace), o.Now.Add(o.MaxAge)
 	if o.DryRun {
 		return r, nil
 	}
-	intent := Intent{Provider: r.Provider, Old: old, New: key.ID(), Begun: o.Now}
+	intent := Intent{Provider: at.URI, Place: at.Place, Old: old, New: key.ID(), Begun: o.Now, Command: CommandRotate}
 	doc.begin(intent)
 	before := h.doc
 	if err := h.save(doc); err != nil {
@@ -130,12 +134,38 @@ func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*R
 	return r, nil
 }
 
-// finish completes what an earlier run began.
-func (h *History) finish(i Intent, doc document, r *Result, o Options) (*Result, error) {
+// noteReplaced adds what somebody should know who finds a key in a place of which
+// the history has another.
+func (r *Result) noteReplaced(known, found kek.ID, o Options) {
+	if known == "" {
+		return
+	}
+	what := "key " + string(found)
+	if found == "" {
+		what = "no key"
+	}
+	note := fmt.Sprintf("the history had key %s as the current one, and %s was there: somebody has replaced it", known, what)
+	if !o.Adopt {
+		note += ", or this is another place of the same name; key " + string(known) + " does not count as one that may be destroyed until key rotate --adopt says that it was replaced"
+	}
+	r.Notes = append(r.Notes, note)
+}
+
+// finish completes what an earlier run began. The place may have taken the key
+// with reservations, which it has again.
+func (h *History) finish(ctx context.Context, src keystore.Storer, i Intent, doc document, r *Result, o Options) (*Result, error) {
 	r.Old, r.New, r.Finished = i.Old, i.New, true
 	r.DestroyAfter, r.NextDue = o.Now.Add(o.Grace), i.Begun.Add(o.MaxAge)
 	if o.DryRun {
 		return r, nil
+	}
+	key, err := src.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	if err := src.Store(ctx, key, i.New); err != nil {
+		return nil, fmt.Errorf("finishing what was begun: %w", err)
 	}
 	return r, h.complete(i, doc, o)
 }
@@ -143,8 +173,11 @@ func (h *History) finish(i Intent, doc document, r *Result, o Options) (*Result,
 // complete records the end of a rotation. The new key counts from when it was
 // begun and the former until now, for nobody knows when in between they changed.
 func (h *History) complete(i Intent, doc document, o Options) error {
-	doc.end(i.Provider)
-	doc.activate(Record{ID: i.New, Provider: i.Provider, Created: i.Begun, Activated: i.Begun}, o.Now, o.Grace)
+	at := Site{i.Provider, i.Place}
+	doc.end(at)
+	key := at.record(i.New, i.Begun)
+	key.Activated = i.Begun
+	doc.activate(key, i.Old, o)
 	return h.save(doc)
 }
 

@@ -312,7 +312,7 @@ func elsewhere(t *testing.T, dir string, key *kek.Key) {
 	h := open(t, dir)
 	defer h.Close()
 	doc := h.doc.clone()
-	doc.activate(Record{ID: key.ID(), Provider: "fake:elsewhere"}, today, DefaultGrace)
+	doc.activate(Record{ID: key.ID(), Provider: "fake:elsewhere"}, "", Options{Now: today})
 	if err := h.save(doc); err != nil {
 		t.Fatal(err)
 	}
@@ -345,7 +345,7 @@ func TestPut(t *testing.T) {
 	if r, err := put(a, Options{Replace: true}); err != nil || len(r.Notes) != 1 {
 		t.Errorf("a retired key: %+v, %v", r, err)
 	}
-	if r, _ := read(t, dir).Find(place, a.ID()); !r.Live() || !r.Activated.Equal(today) {
+	if r, _ := read(t, dir).Find(Site{URI: place}, a.ID()); !r.Live() || !r.Activated.Equal(today) {
 		t.Errorf("the key that came back: %+v", r)
 	}
 }
