@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/kek"
@@ -17,8 +19,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
-// TestRotateKilled kills key rotate at random moments. Whenever that is, the same
-// command then finishes, and every backup that was ever sealed opens.
+// TestRotateKilled kills key rotate at random moments, and as often at each of the
+// two that matter: when a rotation was begun, and when the new key was stored and
+// that is not recorded yet. Whenever it is, the same command then finishes, and
+// every backup that was ever sealed opens.
 func TestRotateKilled(t *testing.T) {
 	t.Parallel()
 	kills := 30
@@ -50,28 +54,50 @@ func TestRotateKilled(t *testing.T) {
 	whole := time.Since(started)
 	seal()
 
-	begun, stored := 0, 0 // the two moments that matter
+	// Each gets ready before the program starts, and returns how to wait for the
+	// moment, and what to do after the kill.
+	moments := []func() (wait, after func()){
+		func() (wait, after func()) { return func() { time.Sleep(rand.N(whole + whole/4)) }, func() {} },
+		func() (wait, after func()) {
+			release := holdFolder(t, keys)
+			return func() { untilBegun(t, state) }, release
+		},
+		func() (wait, after func()) {
+			release := holdFolder(t, keys)
+			taken := filepath.Join(state, "takumi-backup", "."+history.FileName+".partial")
+			return func() { untilBegun(t, state); takeFile(t, taken); untilStored(t, key, release) }, func() { os.Remove(taken) }
+		},
+	}
+	count := make(map[string]int)
 	for n := range kills {
+		wait, after := moments[n%len(moments)]()
 		rotate := b.start(b.program("key", "rotate"))
-		time.Sleep(rand.N(whole + whole/4))
+		wait()
 		rotate.Process.Kill()
 		rotate.Wait()
-		switch left, current := leftBy(t, state, key); {
+		after()
+		left, current := leftBy(t, state, key)
+		found := ""
+		switch {
 		case left == nil:
 		case left.New == current:
-			stored++
+			found = "stored"
 		case left.Old == current:
-			begun++
+			found = "begun"
 		default:
 			t.Fatalf("kill %d left key %s and %+v", n+1, current, left)
 		}
-		if n%3 == 0 { // work goes on as if nothing had happened
+		if want := []string{found, "begun", "stored"}[n%len(moments)]; found != want {
+			t.Errorf("kill %d came when the rotation was %q, want %q", n+1, found, want)
+		}
+		count[found]++
+		if n%4 == 0 { // work goes on as if nothing had happened
 			seal()
 		}
 		started := time.Now()
 		b.run(exitOK, nil, "key", "rotate")
 		whole = time.Since(started) // it grows with the number of former keys
-		if n%3 == 1 {
+		if n%4 == 1 {
 			seal()
 		}
 		if t.Failed() {
@@ -79,7 +105,7 @@ func TestRotateKilled(t *testing.T) {
 		}
 	}
 	seal()
-	t.Logf("of %d kills, %d came after a rotation was begun, and %d more after the new key was stored and before that was recorded", kills, begun, stored)
+	t.Logf("of %d kills, %d came after a rotation was begun, and %d more after the new key was stored and before that was recorded", kills, count["begun"], count["stored"])
 
 	ring := keystore.NewRing(keystore.File{Path: key})
 	defer ring.Close()
@@ -94,6 +120,59 @@ func TestRotateKilled(t *testing.T) {
 	if n := len(files(t, b.tmp)); n != 0 {
 		t.Errorf("TMPDIR holds %d files", n)
 	}
+}
+
+// holdFolder keeps the program from changing keys in dir until release.
+func holdFolder(t *testing.T, dir string) (release func()) {
+	t.Helper()
+	folder, err := os.Open(dir)
+	if err == nil {
+		err = unix.Flock(int(folder.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { folder.Close() }
+}
+
+// untilBegun waits until the history says that a rotation was begun.
+func untilBegun(t *testing.T, state string) {
+	t.Helper()
+	eventually(t, "a rotation is begun", func() bool {
+		h, err := history.Read(filepath.Join(state, "takumi-backup"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(h.Unfinished()) > 0
+	})
+}
+
+// takeFile makes a file and holds it: where the next history is to be written, so
+// that the program cannot record what it did.
+func takeFile(t *testing.T, path string) {
+	t.Helper()
+	taken, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err == nil {
+		err = unix.Flock(int(taken.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+}
+
+// untilStored lets the program change the key and waits until it has.
+func untilStored(t *testing.T, key string, release func()) {
+	t.Helper()
+	before, err := os.Stat(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	eventually(t, "the new key is stored", func() bool {
+		now, err := os.Stat(key)
+		return err == nil && !os.SameFile(before, now)
+	})
 }
 
 // leftBy returns the rotation that a run has left unfinished, if any, and the
