@@ -68,7 +68,7 @@ func TestRecoverFromPaper(t *testing.T) {
 		{"shares", share(5) + "\nthe next\n" + share(1) + strings.ToLower(share(3)), ""},
 		{"all shares", published("shares.txt"), ""},
 		{"two shares", share(5) + share(1), "neither a key nor enough shares"},
-		{"a share twice", share(5) + share(1) + share(1), "does not hold the key that it names"},
+		{"a share twice", share(5) + share(1) + share(1), "one share is there twice"},
 		{"a share and the key", share(5) + key, "neither a key nor enough shares"},
 		{"mistyped", share(5) + strings.Replace(share(1), "\n4 ", "\n4 X", 1) + share(3), "key or share 2, line 4 is mistyped"},
 		{"cut", share(5) + share(1)[:150], "key or share 2, line 4 is mistyped"},
