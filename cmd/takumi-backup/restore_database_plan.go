@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -56,25 +54,14 @@ func (r *restoreDatabase) confirm(cmd *cobra.Command, name string) error {
 	if r.yes {
 		return nil
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "Type the name of the database, %s, to go on: ", name)
-	type answer struct {
-		line []byte
-		err  error
+	answer, err := ask(cmd, fmt.Sprintf("Type the name of the database, %s, to go on: ", name))
+	if err != nil {
+		return err
 	}
-	done := make(chan answer, 1)
-	go func() {
-		line, err := nextLine(os.Stdin)
-		done <- answer{line, err}
-	}()
-	select {
-	case a := <-done:
-		if a.err == nil && strings.TrimRight(string(a.line), "\r\n") == name {
-			return nil
-		}
+	if answer != name {
 		return errors.New("that was not the name: nothing was done")
-	case <-cmd.Context().Done():
-		return context.Cause(cmd.Context())
 	}
+	return nil
 }
 
 // content reads the original bytes of a backup. Its end is io.EOF only when all

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -217,29 +216,16 @@ func (r *restoreUploads) confirm(cmd *cobra.Command, path string, b *openedBacku
 	if r.yes {
 		return nil
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s exists. Put the backup %s, made %s, in its place, and keep it as %[1]s.before-TIME? [y/N] ",
-		r.to, path, b.Envelope.Created.UTC().Format(time.RFC3339))
-	type answer struct {
-		line []byte
-		err  error
+	answer, err := ask(cmd, fmt.Sprintf("%s exists. Put the backup %s, made %s, in its place, and keep it as %[1]s.before-TIME? [y/N] ",
+		r.to, path, b.Envelope.Created.UTC().Format(time.RFC3339)))
+	if err != nil {
+		return err
 	}
-	done := make(chan answer, 1)
-	go func() {
-		line, err := nextLine(os.Stdin)
-		done <- answer{line, err}
-	}()
-	select {
-	case a := <-done:
-		switch word := strings.ToLower(strings.TrimSpace(string(a.line))); {
-		case a.err != nil && a.err != io.ErrUnexpectedEOF:
-			return fmt.Errorf("asking: %w", a.err)
-		case word == "y", word == "yes":
-			return nil
-		}
-		return errors.New("not confirmed: nothing was done")
-	case <-cmd.Context().Done():
-		return context.Cause(cmd.Context())
+	switch strings.ToLower(answer) {
+	case "y", "yes":
+		return nil
 	}
+	return errors.New("not confirmed: nothing was done")
 }
 
 // restoredFolder is what restore tells a script.
