@@ -48,8 +48,8 @@ NAME_before_TIME and the new one becomes NAME, with the owner, rights and settin
 of the former. A failure, a signal or a damaged backup before that leaves NAME as
 it was, and the new database is removed.
 
-The former stays until --drop-previous: with FILE it is dropped after a good
-restore, and without FILE all that earlier restores of NAME have kept.`,
+The former stays until --drop-previous: with FILE it, and no other, is dropped
+after a good restore, and without FILE all that earlier restores of NAME have kept.`,
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
   takumi-backup restore database --latest --into takumi_test --yes
   takumi-backup restore database --drop-previous`,
@@ -62,7 +62,7 @@ restore, and without FILE all that earlier restores of NAME have kept.`,
 	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this database that is whole and authentic")
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
-	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the former database, or without FILE those of earlier restores")
+	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
 	return cmd
@@ -241,8 +241,9 @@ type restored struct {
 func (r *restoreDatabase) finish(cmd *cobra.Command, path string, at *pgrestore.Restore, result pgrestore.Result) error {
 	done := restored{Database: result.Database, Backup: path, Tables: result.Tables, Compared: result.Compared, Previous: result.Previous}
 	var dropErr error
-	if r.dropPrevious {
-		done.Dropped, dropErr = at.DropPrevious(cmd.Context())
+	if r.dropPrevious && result.Previous != "" {
+		former := []string{result.Previous}
+		done.Dropped, dropErr = at.DropPrevious(cmd.Context(), former)
 		if dropErr == nil {
 			done.Previous = ""
 		}
@@ -285,7 +286,7 @@ func (r *restoreDatabase) runDrop(cmd *cobra.Command) error {
 		if err := r.confirm(cmd, p.Target); err != nil {
 			return err
 		}
-		if p.Previous, err = at.DropPrevious(cmd.Context()); err != nil {
+		if p.Previous, err = at.DropPrevious(cmd.Context(), p.Previous); err != nil {
 			return err
 		}
 	}

@@ -152,6 +152,29 @@ func TestRestoreDatabaseAsOwner(t *testing.T) {
 	}
 }
 
+// TestRestoreDatabaseDropPrevious: with a file only what this restore has
+// replaced is dropped.
+func TestRestoreDatabaseDropPrevious(t *testing.T) {
+	c := database(t, "formers", schema)
+	b := withDatabase(t, c, "formers")
+	args := []string{"restore", "database", b.backupOf(), "--yes"}
+	b.run(exitOK, nil, args...)
+	kept := databases(t, c, "formers")
+	time.Sleep(time.Second) // for another name
+	args = append(args, "--drop-previous")
+	if plan := b.run(exitOK, nil, append(args, "--dry-run")...).stdout.String(); strings.Contains(plan, kept[1]) {
+		t.Errorf("the plan is\n%s", plan)
+	}
+	b.run(exitOK, nil, args...)
+	if got := databases(t, c, "formers"); len(got) != 2 || !slices.Equal(got, kept) {
+		t.Errorf("the databases are %q, want %q", got, kept)
+	}
+	b.run(exitOK, nil, "restore", "database", "--drop-previous", "--yes")
+	if got := databases(t, c, "formers"); len(got) != 1 {
+		t.Errorf("the databases are %q", got)
+	}
+}
+
 // live is a database that a restore must leave alone when it fails, and the
 // path of a backup of what it was once.
 func live(t *testing.T, c *pgtest.Cluster, name, format string) (b *sandbox, path string, untouched func(t *testing.T)) {

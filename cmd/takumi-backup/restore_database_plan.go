@@ -43,7 +43,7 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 	}
 	line("rename    %s to %s", p.New, p.Target)
 	if r.dropPrevious && p.Replaces {
-		line("drop      %s", strings.Join(append(p.Previous, p.Before), ", "))
+		line("drop      %s", p.Before)
 	}
 	_, err := io.WriteString(w, text.String())
 	return stdoutError(err)

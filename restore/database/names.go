@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -171,14 +172,17 @@ func dropUnfinished(ctx context.Context, conn *pgx.Conn, name, target string) er
 	return err
 }
 
-// DropPrevious drops the databases that earlier restores of this one have kept,
-// and returns their names. One that somebody is connected to stays, and is an
-// error.
-func (r *Restore) DropPrevious(ctx context.Context) (dropped []string, err error) {
+// DropPrevious drops those of the databases that restores of this one have kept
+// which are named, and returns their names. One that is no longer such a
+// database, or that somebody is connected to, stays, and is an error.
+func (r *Restore) DropPrevious(ctx context.Context, names []string) (dropped []string, err error) {
 	if err := r.look(ctx); err != nil {
 		return nil, err
 	}
-	for _, name := range r.plan.Previous {
+	for _, name := range names {
+		if !slices.Contains(r.plan.Previous, name) {
+			return dropped, fmt.Errorf("dropping %q: it is not a database that a restore of %q has kept", name, r.plan.Target)
+		}
 		if _, err := r.conn.Exec(ctx, "DROP DATABASE "+postgres.Quote(name)); err != nil {
 			return dropped, fmt.Errorf("dropping %q: %w", name, err)
 		}
