@@ -39,7 +39,7 @@ copy=${live:0:30}_drill_$(date -u +%Y%m%d_%H%M%S)_$$
 
 tables() {
     PGDATABASE=$1 psql -X -A -t -q -w -v ON_ERROR_STOP=1 \
-        -c "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        -c "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'"
 }
 
 made=
