@@ -36,9 +36,10 @@ hard links, devices, FIFOs and names of any bytes are kept; sparse files are zer
 in it, and sparse again when they are restored. Extended attributes, ACLs and
 capabilities are not kept, and sockets are left out. No symbolic link is followed.
 
-A file that changes, vanishes or cannot be read meanwhile is reported, and the
-backup is made all the same. With --strict the exit code is then 6. A folder that
-is missing or empty, as that of a volume that is not mounted, is exit code 3.
+A file that changes or vanishes meanwhile, or cannot be read, is reported, and the
+backup is made all the same. When something could not be read the exit code is
+then 6, and with --strict also when something changed or vanished. A folder that is
+missing or empty, as that of a volume that is not mounted, is exit code 3.
 
 --exclude PATTERN leaves out what the pattern names, and what is below it: *, ?
 and [a-z] stand for characters of a name, and ** for any number of folders. A
@@ -55,7 +56,7 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	f.SortFlags = false
 	f.StringArrayVar(&b.exclude, "exclude", nil, "leave out what this pattern names (may be given again)")
 	f.BoolVar(&b.oneFS, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
-	f.BoolVar(&b.strict, "strict", false, "exit code 6 when a file changed or could not be read; the backup is kept")
+	f.BoolVar(&b.strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	f.BoolVar(&b.allowEmpty, "allow-empty", false, "accept an empty folder")
 	b.sealing.add(cmd)
@@ -89,7 +90,11 @@ func (b *backupUploads) run(cmd *cobra.Command, args []string) error {
 	if err := b.seal(cmd, stop, src, keys); err != nil {
 		return err
 	}
-	switch n := src.Stats().Problems; {
+	stats := src.Stats()
+	switch n := stats.Problems; {
+	case stats.Unread > 0:
+		warn(cmd, "the backup is made, without what the %d warnings above name: %d could not be read", n, stats.Unread)
+		return errSome
 	case n > 0 && b.strict:
 		warn(cmd, "the backup is made, without what the %d warnings above name", n)
 		return errSome

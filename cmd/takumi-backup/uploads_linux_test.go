@@ -189,6 +189,39 @@ func TestChangingUploads(t *testing.T) {
 	}
 }
 
+// TestUnreadableUploads: a backup that lacks what could not be read is kept, and
+// is a failure all the same, so that nothing older is deleted after it.
+func TestUnreadableUploads(t *testing.T) {
+	needIntegration(t)
+	t.Parallel()
+	b := newSandbox(t)
+	if err := os.Mkdir(b.path("up"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.path("up/private"), []byte("x"))
+	if err := os.Chmod(b.path("up/private"), 0); err != nil {
+		t.Fatal(err)
+	}
+	b.env = append(b.env, "UPLOADS_DIR="+b.path("up"), "XDG_STATE_HOME="+t.TempDir())
+	for _, args := range [][]string{{"uploads"}, {"all", "--prune"}} {
+		cmd := b.program(append([]string{"backup"}, args...)...)
+		if os.Geteuid() == 0 {
+			// Without these privileges root is bound by modes like anybody.
+			const without = "-dac_override,-dac_read_search"
+			cmd = b.command("setpriv", append([]string{"--bounding-set=" + without, "--inh-caps=" + without}, cmd.Args...)...)
+		}
+		r := b.start(cmd).exits(exitSome).says(`"private": permission denied`)
+		if path := strings.TrimSpace(r.stdout.String()); !strings.Contains(path, "/uploads/uploads_") {
+			t.Errorf("%v: standard output: %q", args, path)
+		} else if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+		if args[0] == "all" {
+			r.says("prune: left out (a backup failed")
+		}
+	}
+}
+
 // TestRestoreUploadsAsks: a person is asked before a folder is exchanged, and
 // only y is yes.
 func TestRestoreUploadsAsks(t *testing.T) {

@@ -82,6 +82,7 @@ type Stats struct {
 	Files, Folders, Links, Others int   // Links are symbolic and hard ones
 	Bytes                         int64 // of the files, holes included
 	Problems                      int   // without sockets
+	Unread                        int   // those of the Problems that no change of the files explains
 	Sockets                       int
 }
 
@@ -357,6 +358,9 @@ func (r *Reader) report(path string, err error) {
 		r.stats.Sockets++
 	default:
 		r.stats.Problems++
+		if !errors.Is(err, ErrChanged) && !errors.Is(err, ErrVanished) {
+			r.stats.Unread++
+		}
 	}
 	r.opts.Report(Problem{path, err})
 }

@@ -97,8 +97,8 @@ func TestUnreadable(t *testing.T) {
 	var reported []string
 	r := open(t, dir, tree.Options{Report: func(p tree.Problem) { reported = append(reported, p.Path) }})
 	data, err := io.ReadAll(r)
-	if err != nil || list(t, data) != "./ a/ d" || strings.Join(reported, " ") != "a/ c" || r.Stats().Problems != 2 {
-		t.Errorf("%v, %s, reported %q", err, list(t, data), reported)
+	if err != nil || list(t, data) != "./ a/ d" || strings.Join(reported, " ") != "a/ c" || r.Stats().Problems != 2 || r.Stats().Unread != 2 {
+		t.Errorf("%v, %s, reported %q, %+v", err, list(t, data), reported, r.Stats())
 	}
 }
 
@@ -233,8 +233,8 @@ func TestChangesMeanwhile(t *testing.T) {
 			case tc.want == nil && len(reported) > 0, tc.want != nil && (len(reported) != 1 || !errors.Is(reported[0], tc.want) || reported[0].Path != "big"):
 				t.Errorf("reported %v, want %v", reported, tc.want)
 			}
-			if r.Stats().Problems != len(reported) {
-				t.Errorf("%d problems counted", r.Stats().Problems)
+			if s := r.Stats(); s.Problems != len(reported) || s.Unread != 0 {
+				t.Errorf("counted: %+v", s)
 			}
 		})
 	}

@@ -182,7 +182,9 @@ func (w *walker) enter(parent *folder, e *entry) {
 		return
 	}
 	var names []name
-	names, e.problem = f.list()
+	if names, err = f.list(); err != nil {
+		e.problem = vanished(err)
+	}
 	w.stack = append(w.stack, frame{f, names})
 }
 
