@@ -173,6 +173,24 @@ func TestRestoreDatabaseDropPrevious(t *testing.T) {
 	if got := databases(t, c, "formers"); len(got) != 1 {
 		t.Errorf("the databases are %q", got)
 	}
+
+	// One that was renamed, with its comment: it stays, and one that was renamed
+	// back does not hand the comment on.
+	b.run(exitOK, nil, args[:len(args)-1]...)
+	kept = databases(t, c, "formers_before_")
+	c.Psql(t, "postgres", "DROP DATABASE formers")
+	c.Psql(t, "postgres", "ALTER DATABASE "+kept[0]+" RENAME TO formers")
+	time.Sleep(time.Second)
+	b.run(exitOK, nil, args[:len(args)-1]...)
+	if got := c.Psql(t, "postgres", "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'formers'"); got != "\n" {
+		t.Errorf("the restored database has the comment %q", got)
+	}
+	kept = databases(t, c, "formers_before_")
+	c.Psql(t, "postgres", "ALTER DATABASE "+kept[0]+" RENAME TO formers_saved")
+	b.run(exitOK, nil, "restore", "database", "--drop-previous", "--yes")
+	if got := databases(t, c, "formers"); !slices.Equal(got, []string{"formers", "formers_saved"}) {
+		t.Errorf("the databases are %q", got)
+	}
 }
 
 // live is a database that a restore must leave alone when it fails, and the

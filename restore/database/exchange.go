@@ -44,7 +44,8 @@ func (r *Restore) exchange(ctx context.Context) error {
 		if err := r.live.give(ctx, tx, r.plan.New); err != nil {
 			return err
 		}
-		if r.live.comment != nil {
+		// A former that was renamed back by hand has the comment of one still.
+		if r.live.comment != nil && *r.live.comment != former(r.plan.Target) {
 			text = *r.live.comment
 		}
 		if err := r.moveAway(ctx, tx); err != nil {

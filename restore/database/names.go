@@ -59,8 +59,19 @@ func unfinished(name, comment string, limit int, target string) bool {
 	if comment != "" || limit != markedLimit {
 		return comment == halfMade(target)
 	}
+	return isDerived(name, target, "restore")
+}
+
+// kept tells whether a database is what target was before a restore: its comment
+// and its name say so. Whoever has renamed it wants to keep it.
+func kept(name, comment, target string) bool {
+	return comment == former(target) && isDerived(name, target, "before")
+}
+
+// isDerived tells whether name is what derived makes of target at some time.
+func isDerived(name, target, word string) bool {
 	at := stamp.FindStringIndex(name)
-	return at != nil && name == derivedFrom(target, "_restore"+name[at[0]:])
+	return at != nil && name == derivedFrom(target, "_"+word+name[at[0]:])
 }
 
 // look makes the plan for the target anew.
@@ -94,7 +105,7 @@ func (r *Restore) look(ctx context.Context) (err error) {
 		case name == target:
 		case unfinished(name, comment, limit, target):
 			r.plan.Removes = append(r.plan.Removes, name)
-		case comment == former(target):
+		case kept(name, comment, target):
 			r.plan.Previous = append(r.plan.Previous, name)
 		case strings.HasPrefix(name, target+"_restore_"):
 			r.plan.Strays = append(r.plan.Strays, name)
