@@ -102,11 +102,11 @@ func verdict(err error) (code int, hint string) {
 		return exitUsage, "takumi-backup --help, or COMMAND --help, shows how"
 
 	case errors.Is(err, guard.ErrUnsupported):
-		return exitSource, "if the input is known to be whole, --guard=off seals it unchecked"
+		return exitSource, "if the input is known to be whole, seal --guard=off seals it unchecked"
 	case errors.As(err, &incomplete):
-		return exitSource, "look why the source stopped early; nothing was kept. (--guard=off seals it as it is)"
+		return exitSource, "look why the source stopped early; nothing was kept, and nothing was changed. (seal --guard=off seals it as it is)"
 	case errors.Is(err, guard.ErrEmpty):
-		return exitSource, "look why the source gave nothing; nothing was kept. (--allow-empty seals it all the same)"
+		return exitSource, "look why the source gave nothing; nothing was kept. (seal --allow-empty seals it all the same)"
 	case errors.As(err, &exited):
 		return exitSource, "nothing was kept; what the command says of it stands above"
 	case errors.As(err, &started):

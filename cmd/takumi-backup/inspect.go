@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
@@ -104,7 +105,7 @@ func inspectFile(ctx context.Context, path string) (*inspection, error) {
 		return nil, fmt.Errorf("inspecting %s: %w", path, err)
 	}
 	embedded := len(e.Bytes())
-	beside, err := detached(path)
+	beside, err := catalogue.Detached(path)
 	if err != nil {
 		return nil, fmt.Errorf("inspecting %s: %w", path, err)
 	}

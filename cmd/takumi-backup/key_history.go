@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -114,7 +115,7 @@ func keysOf(file store.Backup) *history.Backup {
 		}
 	}
 	b.Created, b.Keys = own.Created, own.KeyIDs()
-	switch beside, err := detached(path); {
+	switch beside, err := catalogue.Detached(path); {
 	case err != nil:
 		b.Err = err
 	case beside != nil && beside.ID != own.ID:

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -13,6 +11,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -83,8 +82,8 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	}}
 	if path != "-" {
 		warnPlacement(cmd, b.ring.Sources(), filepath.Dir(path))
-		if opts.Detached, err = detached(path); err != nil {
-			warn(cmd, "%v", err)
+		if opts.Detached, err = catalogue.Detached(path); err != nil {
+			warn(cmd, "%s%s was passed over: %v", path, envelope.DetachedSuffix, err)
 		}
 	}
 	if b.Reader, err = envelope.Open(o.meter.Metered(src), opts); err != nil {
@@ -131,23 +130,6 @@ func (i interruptible) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return i.File.Read(p)
-}
-
-// detached reads the envelope that may stand beside the backup at path.
-func detached(path string) (*envelope.Envelope, error) {
-	f, err := os.Open(path + envelope.DetachedSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	e, err := envelope.Parse(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s was passed over: %w", f.Name(), err)
-	}
-	return e, nil
 }
 
 // warnPlacement says when a key stands with the backups. Who reads a backup

@@ -301,7 +301,7 @@ func (s *sealing) summarize(cmd *cobra.Command, name string, e *envelope.Envelop
 		err = writeJSON(cmd.ErrOrStderr(), sum)
 	case s.json:
 		err = writeJSON(cmd.OutOrStdout(), sum)
-	case s.out == "":
+	case s.out == "", s.mayBePlain && s.out != "-": // backup always tells the path
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.Path)
 		err = stdoutError(err)
 	}

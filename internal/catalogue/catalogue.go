@@ -114,7 +114,7 @@ func (e *Entry) look(ctx context.Context, o Options) {
 		e.State, e.Err = Bad, err
 		return
 	}
-	beside, besideErr := detached(e.Path)
+	beside, besideErr := Detached(e.Path)
 	e.Envelope = summary(own, own, beside)
 	if o.keyless() {
 		return
@@ -169,7 +169,7 @@ func Verify(ctx context.Context, path string, o Options) error {
 		return err
 	}
 	defer f.Close()
-	beside, _ := detached(path) // the backup's own slots may do
+	beside, _ := Detached(path) // the backup's own slots may do
 	find := finder{ctx: ctx, ring: o.Keys}
 	var src io.Reader = readerFunc(func(p []byte) (int, error) {
 		if ctx.Err() != nil {
@@ -210,8 +210,9 @@ func openFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// detached reads the envelope that may stand beside the backup at path.
-func detached(path string) (*envelope.Envelope, error) {
+// Detached reads the envelope that may stand beside the backup at path. Without
+// one it returns nil and no error.
+func Detached(path string) (*envelope.Envelope, error) {
 	f, err := openFile(path + envelope.DetachedSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
