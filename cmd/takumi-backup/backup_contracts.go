@@ -175,7 +175,7 @@ func (b *backupContracts) state(cmd *cobra.Command, node *contracts.Node, dir st
 func (b *backupContracts) chain(dir string) (contracts.Chain, error) {
 	none := contracts.Chain{Name: b.network}
 	path := filepath.Join(dir, "interfaces", "metadata.json")
-	f, err := os.Open(path)
+	f, err := contracts.OpenFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, nil
 	}

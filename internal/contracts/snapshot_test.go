@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -236,6 +237,22 @@ func TestRevision(t *testing.T) {
 		got, err := contracts.ReadRevision(dir)
 		if got != tc.want || (err != nil) != tc.fails || err != nil && strings.Contains(err.Error(), "PASSWORD") {
 			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+// TestPipes: a named pipe in the place of a file of git makes nobody wait.
+func TestPipes(t *testing.T) {
+	for _, name := range []string{".git", ".git/HEAD", ".git/packed-refs"} {
+		dir := project(t, map[string]string{".git/HEAD": "ref: refs/heads/m\n"})
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(filepath.Join(dir, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := contracts.ReadRevision(dir); err == nil {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }
