@@ -103,6 +103,7 @@ func keyServers(t *testing.T, digits string) (vault, aws string) {
 // in the middle, and looks for the key in what is printed, in the temporary
 // folder, in what is written, and in the arguments that other processes see.
 func TestCanary(t *testing.T) {
+	t.Parallel()
 	c := newCanary(t, mainKey)
 	vault, aws := keyServers(t, mainKey)
 	b := newSandbox(t)
@@ -153,12 +154,12 @@ func TestCanary(t *testing.T) {
 		if out := run(exitOK, "key", "id", "--key", uri); !strings.Contains(out, keyID(t, mainKey)) {
 			t.Errorf("%s gave no key: %s", uri, out)
 		}
+		if strings.HasPrefix(uri, "passfile:") {
+			continue // each time takes seconds
+		}
 		backup := strconv.Itoa(i) + ".enc"
 		run(exitOK, "seal", "-o", backup, "--key", uri)
 		run(exitOK, "open", backup, "-o", "-", "--key", uri)
-		if strings.HasPrefix(uri, "passfile:") {
-			continue // each time takes a second
-		}
 		name := func(ending string) string { return at(strconv.Itoa(i) + ending) }
 		run(exitOK, "key", "check", "--json", "--key", uri)
 		run(exitOK, "key", "store", "--key", uri, "--to", "file:"+name(""))

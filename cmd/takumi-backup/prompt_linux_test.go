@@ -47,6 +47,7 @@ func echoes(t *testing.T, tty *os.File) bool {
 // TestPassphraseIsNotShown: the terminal does not echo while it is asked for,
 // and does again afterwards, also when the program was stopped meanwhile.
 func TestPassphraseIsNotShown(t *testing.T) {
+	t.Parallel()
 	b := newSandbox(t)
 	for _, stopped := range []bool{false, true} {
 		person, tty := terminal(t)
