@@ -53,7 +53,7 @@ is no backup: exit code 3.
 them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. --manifest also
 counts and sums up the rows of every table, as the dump sees them, and seals that
 beside the backup as NAME_db_TIME.manifest.json.zst.enc; restore compares it. It
-reads the database twice.`,
+reads the database twice, and meanwhile no table can be altered, emptied or dropped.`,
 		Example: `  DB_NAME=takumi takumi-backup backup database
   takumi-backup backup database --db postgresql://takumi@db.example:5432/takumi --format custom
   takumi-backup backup database --globals --manifest`,
@@ -217,8 +217,8 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 	if err != nil {
 		return err
 	}
-	// It belongs to the backup, whose path has been printed.
-	b.kind, b.name, b.json, b.wants = manifestKind, "", false, guard.Unknown
+	// It belongs to the backup, whose path has been printed: its own is not.
+	b.kind, b.name, b.json, b.wants, b.mayBePlain = manifestKind, "", false, guard.Unknown, false
 	for n := range manifestTries {
 		b.out = manifestPath(b.result.Path, n+1, b.pack.Codec)
 		err = b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))

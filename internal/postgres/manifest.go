@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -97,8 +99,9 @@ func (c Contents) Differences(got Contents, limit int) []string {
 }
 
 // Snapshot begins a transaction on conn that sees the database as it is now,
-// and returns it and the name by which pg_dump sees the same. The caller rolls
-// the transaction back.
+// and returns it and the name by which pg_dump sees the same. Until the caller
+// rolls it back, nobody can empty, alter or drop a table: a snapshot alone does
+// not keep those from showing.
 func Snapshot(ctx context.Context, conn *pgx.Conn) (pgx.Tx, string, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
@@ -109,5 +112,30 @@ func Snapshot(ctx context.Context, conn *pgx.Conn) (pgx.Tx, string, error) {
 		_ = tx.Rollback(context.WithoutCancel(ctx))
 		return nil, "", fmt.Errorf("exporting the snapshot: %w", err)
 	}
+	if err := lockTables(ctx, tx); err != nil {
+		_ = tx.Rollback(context.WithoutCancel(ctx))
+		return nil, "", err
+	}
 	return tx, id, nil
+}
+
+// lockBatch is how many tables one statement locks.
+const lockBatch = 100
+
+// lockTables takes the lock that every reader takes, on all tables.
+func lockTables(ctx context.Context, tx pgx.Tx) error {
+	tables, err := listTables(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for batch := range slices.Chunk(tables, lockBatch) {
+		names := make([]string, len(batch))
+		for i, t := range batch {
+			names[i] = "ONLY " + pgx.Identifier{t.Schema, t.Name}.Sanitize()
+		}
+		if _, err := tx.Exec(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN ACCESS SHARE MODE"); err != nil {
+			return fmt.Errorf("locking the tables for the time of the backup: %w", err)
+		}
+	}
+	return nil
 }

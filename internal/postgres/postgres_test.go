@@ -212,6 +212,24 @@ func TestSurvey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("locks", func(t *testing.T) {
+		c.Psql(t, "survey", `CREATE SCHEMA "o""dd"; DO $$ BEGIN FOR i IN 1..`+fmt.Sprint(2*lockBatch)+` LOOP EXECUTE format('CREATE TABLE "o""dd"."a,b %s" ()', i); END LOOP; END $$`)
+		defer c.Psql(t, "survey", `DROP SCHEMA "o""dd" CASCADE`) // waits for the snapshot
+		conn, err := s.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, _, err = Snapshot(t.Context(), conn); err != nil {
+			t.Fatal(err)
+		}
+		for _, sql := range []string{"TRUNCATE t", "DROP TABLE child", `ALTER TABLE "o""dd"."a,b 200" ADD COLUMN x int`} {
+			if out, err := c.Command("psql", "-X", "-d", "survey", "-c", "SET lock_timeout = 100", "-c", sql).CombinedOutput(); !strings.Contains(string(out), "lock timeout") {
+				t.Errorf("%s: %v, %s", sql, err, out)
+			}
+		}
+		c.Psql(t, "survey", "INSERT INTO t VALUES (3); DELETE FROM t WHERE a = 3")
+	})
 	survey := func() Contents {
 		t.Helper()
 		conn, err := s.Connect(t.Context())

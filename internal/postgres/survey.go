@@ -38,21 +38,28 @@ func CountTables(ctx context.Context, conn *pgx.Conn) (n int, err error) {
 	return n, nil
 }
 
+func listTables(ctx context.Context, tx pgx.Tx) ([]Table, error) {
+	rows, err := tx.Query(ctx, userTables)
+	if err != nil {
+		return nil, fmt.Errorf("listing the tables: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
+		return t, row.Scan(&t.Schema, &t.Name)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the tables: %w", err)
+	}
+	return tables, nil
+}
+
 // Survey reads all tables and large objects of a database, one after the other
 // and none into memory, and sums up what they hold.
 func Survey(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
 	if _, err := tx.Exec(ctx, sameText); err != nil {
 		return c, fmt.Errorf("surveying the database: %w", err)
 	}
-	rows, err := tx.Query(ctx, userTables)
-	if err != nil {
-		return c, fmt.Errorf("listing the tables: %w", err)
-	}
-	c.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
-		return t, row.Scan(&t.Schema, &t.Name)
-	})
-	if err != nil {
-		return c, fmt.Errorf("listing the tables: %w", err)
+	if c.Tables, err = listTables(ctx, tx); err != nil {
+		return c, err
 	}
 	for i := range c.Tables {
 		t := &c.Tables[i]
