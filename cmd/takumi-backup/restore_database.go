@@ -28,6 +28,7 @@ type restoreDatabase struct {
 	dryRun       bool
 	dropPrevious bool
 	json         bool
+	unchecked    bool
 
 	settings *postgres.Settings
 }
@@ -63,6 +64,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
 	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
+	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that stands beside the backup")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
 	return cmd
@@ -110,7 +112,9 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 	}
 	defer b.Close()
 	o := r.options(cmd)
-	o.Manifest = r.readManifest(cmd, path, b)
+	if !r.unchecked {
+		o.Manifest = r.readManifest(cmd, path, b)
+	}
 	at, err := pgrestore.Begin(ctx, o)
 	if err != nil {
 		return err
@@ -128,6 +132,9 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 	cancel()
 	content.Close()
 	hide()
+	if o.Manifest != nil && errors.Is(err, pgrestore.ErrDiffers) {
+		err = fmt.Errorf("%w\n--ignore-manifest restores without this comparison", err)
+	}
 	if err != nil {
 		return fmt.Errorf("restoring %s: %w", path, err)
 	}

@@ -302,7 +302,8 @@ func (b *sandbox) distrustsManifests(path string) {
 		b.seal([]byte(text), "--kind", "manifest", "-o", manifest)
 	}
 	put(strings.Replace(text, `"rows": 500`, `"rows": 501`, 1))
-	b.run(exitFailed, nil, "restore", "database", path, "--yes").says("table public.people: 500 rows, want 501")
+	b.run(exitFailed, nil, "restore", "database", path, "--yes").says("table public.people: 500 rows, want 501").says("--ignore-manifest")
+	b.run(exitOK, nil, "restore", "database", path, "--yes", "--ignore-manifest", "--into", "ignored"+filepath.Ext(strings.TrimSuffix(path, ".zst.enc")))
 	put(regexp.MustCompile(`("name": "people",\s*"rows": 500,\s*"sum": ").`).ReplaceAllString(text, "${1}x"))
 	b.run(exitFailed, nil, "restore", "database", path, "--yes").says("table public.people: the content differs")
 	put(regexp.MustCompile(`"backup": "."?`).ReplaceAllString(text, `"backup": "x`))

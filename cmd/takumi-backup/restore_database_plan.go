@@ -34,6 +34,8 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 	line("make      %s from the backup", p.New)
 	if o.Manifest != nil {
 		line("check     rows and content of %d tables by the manifest", len(o.Manifest.Tables))
+	} else if r.unchecked {
+		line("check     that there are tables; a manifest is not looked for")
 	} else {
 		line("check     that there are tables; the backup has no manifest")
 	}
