@@ -50,7 +50,8 @@ or /usr/lib/postgresql. Unless it ends with status 0 and its dump is whole, ther
 is no backup: exit code 3.
 
 --globals also seals the roles, with their passwords where this role may read
-them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. --manifest also
+them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. When that fails,
+so does the command, but not before the dump is made. --manifest also
 counts and sums up the rows of every table, as the dump sees them, and seals that
 beside the backup as NAME_db_TIME.manifest.json.zst.enc; restore compares it. It
 reads the database twice, and meanwhile no table can be altered, emptied or dropped.`,
@@ -119,11 +120,25 @@ func (b *backupDatabase) run(cmd *cobra.Command) error {
 	if b.server, err = postgres.Version(cmd.Context(), conn); err != nil {
 		return sourceError{err}
 	}
-	if b.globals {
-		if err := b.sealGlobals(cmd, conn); err != nil {
-			return fmt.Errorf("backing up the roles: %w", err)
-		}
+	if !b.globals {
+		return b.sealDump(cmd, conn)
 	}
+	if err = b.sealGlobals(cmd, conn); err == nil {
+		return b.sealDump(cmd, conn)
+	}
+	err = fmt.Errorf("backing up the roles: %w", err)
+	if cmd.Context().Err() != nil {
+		return err
+	}
+	// The database matters more than its roles.
+	if dumpErr := b.sealDump(cmd, conn); dumpErr != nil {
+		return errors.Join(err, dumpErr)
+	}
+	return errors.Join(err, errors.New("the backup of the database is complete all the same"))
+}
+
+// sealDump seals the dump, and the manifest if there is to be one.
+func (b *backupDatabase) sealDump(cmd *cobra.Command, conn *pgx.Conn) error {
 	b.wants = map[string]guard.Format{"plain": guard.PlainDump, "custom": guard.CustomDump}[b.format]
 	if b.manifest {
 		return b.sealBoth(cmd, conn)

@@ -394,6 +394,28 @@ func TestBackupDatabaseSecret(t *testing.T) {
 	b.holds()
 }
 
+// TestBackupDatabaseWithoutGlobals: a pg_dumpall that fails is an error, and no
+// reason to stay without a dump.
+func TestBackupDatabaseWithoutGlobals(t *testing.T) {
+	c := database(t, "rolesfail", schema)
+	b := withDatabase(t, c, "rolesfail")
+	bin := t.TempDir()
+	spy := "#!/bin/sh\nif [ \"$1\" = --version ]; then exec pg_dump --version; fi\nexit 9\n"
+	if err := os.WriteFile(bin+"/pg_dumpall", []byte(spy), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i, kv := range b.env {
+		if path, ok := strings.CutPrefix(kv, "PATH="); ok {
+			b.env[i] = "PATH=" + bin + ":" + path
+		}
+	}
+	run := b.run(exitSource, nil, "backup", "database", "--globals", "--manifest").says("pg_dumpall exited with status 9").says("complete all the same")
+	if made := run.made(); len(made) != 1 || !strings.Contains(made[0], "rolesfail_db_") {
+		t.Fatalf("printed %q", made)
+	}
+	b.run(exitOK, nil, "restore", "database", run.made()[0], "--yes", "--drop-previous").says("as the manifest has them")
+}
+
 // TestManifestNames: two backups whose manifests would have one name.
 func TestManifestNames(t *testing.T) {
 	c := database(t, "manifests", schema)
