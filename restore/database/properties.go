@@ -105,19 +105,22 @@ var lists = []string{"search_path", "temp_tablespaces", "local_preload_libraries
 // give gives a database rights, settings and owner.
 func (p *properties) give(ctx context.Context, conn execer, name string) error {
 	database := postgres.Quote(name)
-	var statements []string
+	// What an error calls a statement: the values of settings may be secrets.
+	type statement struct{ label, sql string }
+	var statements []statement
+	add := func(label, sql string) { statements = append(statements, statement{label, sql}) }
 	if p.ownRights {
 		// The owner's own are given before the owner: they may be fewer than
 		// those of a new database.
-		statements = append(statements, "REVOKE ALL ON DATABASE "+database+" FROM PUBLIC, CURRENT_USER")
+		add("its rights", "REVOKE ALL ON DATABASE "+database+" FROM PUBLIC, CURRENT_USER")
 	}
-	statements = append(statements, "ALTER DATABASE "+database+" OWNER TO "+postgres.Quote(p.owner))
+	add(fmt.Sprintf("owner %q", p.owner), "ALTER DATABASE "+database+" OWNER TO "+postgres.Quote(p.owner))
 	for _, g := range p.grants {
 		sql := "GRANT " + g.Privilege + " ON DATABASE " + database + " TO " + roleOr(g.Role, "PUBLIC")
 		if g.Option {
 			sql += " WITH GRANT OPTION"
 		}
-		statements = append(statements, sql)
+		add(fmt.Sprintf("right %s of %s", g.Privilege, roleOr(g.Role, "PUBLIC")), sql)
 	}
 	for _, s := range p.settings {
 		alter := "ALTER DATABASE " + database
@@ -129,19 +132,32 @@ func (p *properties) give(ctx context.Context, conn execer, name string) error {
 			quoted = append(quoted, postgres.Quote(part))
 		}
 		variable := strings.Join(quoted, ".")
+		label := "setting " + s.Name
+		if s.Role != "" {
+			label += " of " + postgres.Quote(s.Role)
+		}
 		if slices.Contains(lists, s.Name) {
-			statements = append(statements, "SELECT pg_catalog.set_config("+quoteText(s.Name)+","+quoteText(s.Value)+", true)",
-				alter+" SET "+variable+" FROM CURRENT")
+			add(label, "SELECT pg_catalog.set_config("+quoteText(s.Name)+","+quoteText(s.Value)+", true)")
+			add(label, alter+" SET "+variable+" FROM CURRENT")
 		} else {
-			statements = append(statements, alter+" SET "+variable+" TO"+quoteText(s.Value))
+			add(label, alter+" SET "+variable+" TO"+quoteText(s.Value))
 		}
 	}
-	for _, sql := range statements {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("giving the new database what the former has (%s): %w", sql, err)
+	for _, s := range statements {
+		if _, err := conn.Exec(ctx, s.sql); err != nil {
+			return fmt.Errorf("giving the new database what the former has (%s): %w", s.label, withoutValue(err))
 		}
 	}
 	return nil
+}
+
+// withoutValue leaves of what the server says only its code: the words may
+// quote the value that it refuses.
+func withoutValue(err error) error {
+	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
+		return fmt.Errorf("the server refuses the value (SQLSTATE %s)", refused.Code)
+	}
+	return err
 }
 
 func roleOr(role, everybody string) string {

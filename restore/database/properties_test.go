@@ -1,0 +1,46 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// refusing refuses statements that contain a word.
+type refusing struct {
+	word string
+	err  error
+}
+
+func (r refusing) Exec(_ context.Context, sql string, _ ...any) (pgconn.CommandTag, error) {
+	if strings.Contains(sql, r.word) {
+		return pgconn.CommandTag{}, r.err
+	}
+	return pgconn.CommandTag{}, nil
+}
+
+// TestGiveSecret: an error tells which setting it was, and not its value.
+func TestGiveSecret(t *testing.T) {
+	p := &properties{owner: "app", settings: []setting{{"", "app.jwt_secret", "hunter2"}, {"web", "search_path", "hunter2"}}}
+	denied := &pgconn.PgError{Code: "42501", Message: "permission denied"}
+	for _, tc := range []struct {
+		refusing
+		says string
+	}{
+		{refusing{"jwt", denied}, "(setting app.jwt_secret): "},
+		{refusing{"set_config", denied}, `(setting search_path of "web"): `},
+		{refusing{"OWNER", denied}, `(owner "app"): `},
+		{refusing{"jwt", &pgconn.PgError{Code: "22023", Message: `invalid value: "hunter2"`}}, "(setting app.jwt_secret): the server refuses the value"},
+	} {
+		err := p.give(t.Context(), tc.refusing, "new")
+		if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("got %v, want %q", err, tc.says)
+		}
+	}
+	if err := p.give(t.Context(), refusing{"OWNER", denied}, "new"); !errors.Is(err, denied) {
+		t.Errorf("got %v", err)
+	}
+}
