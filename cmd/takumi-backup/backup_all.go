@@ -14,6 +14,7 @@ import (
 
 type backupAll struct {
 	config   string
+	keys     []string
 	stateDir string
 	prune    bool
 	globals  bool
@@ -51,6 +52,7 @@ it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&b.config, "config", "", "read settings from this file")
+	f.StringArrayVar(&b.keys, "key", nil, "seal for this key, and prune with it; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
 	f.BoolVar(&b.prune, "prune", false, "delete old backups at the end, when nothing failed")
 	f.BoolVar(&b.globals, "globals", false, "with the database, its roles")
 	f.BoolVar(&b.manifest, "manifest", false, "with the database, what it held")
@@ -70,6 +72,11 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 	sealed, err := encryptionEnabled()
 	if err != nil {
 		return err
+	}
+	if len(b.keys) > 0 {
+		if _, err := (&keyFlags{uris: b.keys}).sources(); err != nil {
+			return err
+		}
 	}
 	lock, err := b.lock()
 	if err != nil {

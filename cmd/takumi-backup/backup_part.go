@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -83,9 +84,12 @@ func (b *backupAll) runPart(cmd *cobra.Command, p *part, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
-	args := p.args
+	args := slices.Clone(p.args)
+	for _, uri := range b.keys {
+		args = append(args, "--key", uri)
+	}
 	if b.quiet {
-		args = append(args[:2:2], append([]string{"--quiet"}, args[2:]...)...)
+		args = append(args, "--quiet")
 	}
 	began := time.Now()
 	child := exec.CommandContext(cmd.Context(), exe, args...)
@@ -101,7 +105,7 @@ func (b *backupAll) runPart(cmd *cobra.Command, p *part, out io.Writer) error {
 		err = child.Start()
 	}
 	if err != nil {
-		return fmt.Errorf("starting %s: %w", strings.Join(args, " "), err)
+		return fmt.Errorf("starting %s: %w", strings.Join(p.args, " "), err)
 	}
 	var untold error
 	for scan := bufio.NewScanner(lines); scan.Scan(); {

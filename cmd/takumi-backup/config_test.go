@@ -11,12 +11,12 @@ import (
 // TestSettings: every variable that the documents name can stand in a settings
 // file, and the example of the runbook is one.
 func TestSettings(t *testing.T) {
-	for _, name := range []string{"DB_PASSWORD", "PGSSLMODE", "RPC_URL_SEPOLIA", "VAULT_TOKEN", "AWS_REGION", "TAKUMI_ENV"} {
+	for _, name := range []string{"DB_PASSWORD", "PGSSLMODE", "RPC_URL_SEPOLIA", "VAULT_TOKEN", "AWS_REGION", "TAKUMI_ENV", "TAKUMI_PASSPHRASE_FILE"} {
 		if !isSetting(name) {
 			t.Errorf("%s is no setting", name)
 		}
 	}
-	for _, name := range []string{"", "PATH", "LD_PRELOAD", "PG", "GODEBUG", "HOME", "db_name"} {
+	for _, name := range []string{"", "PATH", "LD_PRELOAD", "PG", "GODEBUG", "HOME", "SLACK_WEBHOOK_URL", "db_name"} {
 		if isSetting(name) {
 			t.Errorf("%s is a setting", name)
 		}
