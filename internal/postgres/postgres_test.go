@@ -108,6 +108,9 @@ func TestSettingsRefused(t *testing.T) {
 		{uri: "postgresql://u:" + secret + "%zz@h/d", says: "password"},
 		{uri: "postgresql://u:x@" + secret + ":y@h:" + secret, says: "port"},
 		{uri: "postgresql://u:" + secret + "#@h/d", says: "%23"},
+		{uri: "postgresql://u:1/" + secret + "@h/d", says: "%40"},
+		{uri: "postgresql://u:1?" + secret + "@h/d", says: "%3F"},
+		{uri: "postgresql://u:1?" + secret + "&x@h/d", says: "%2F"},
 		{uri: "postgresql://h/d?pass=" + secret, says: `"pass"`},
 	} {
 		t.Run(tc.says, func(t *testing.T) {

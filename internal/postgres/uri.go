@@ -42,6 +42,10 @@ func FromURI(uri string) (*Settings, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, database, _ := strings.Cut(rest, "/")
+	// An error about what a password has spilt into must not show it.
+	if strings.Contains(database, "@") {
+		return nil, misplacedAt()
+	}
 	hosts := authority
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 		hosts = authority[at+1:]
@@ -63,7 +67,10 @@ func FromURI(uri string) (*Settings, error) {
 		}
 		key, value, _ := strings.Cut(pair, "=")
 		name := variable(key)
-		if name == "" {
+		switch {
+		case name == "" && strings.Contains(query, "@"):
+			return nil, misplacedAt()
+		case name == "":
 			return nil, settingsf("the connection URI has the parameter %q, which this program does not know", key)
 		}
 		if err := set(name, value); err != nil {
@@ -71,6 +78,10 @@ func FromURI(uri string) (*Settings, error) {
 		}
 	}
 	return newSettings(vars)
+}
+
+func misplacedAt() error {
+	return settingsf("the connection URI has an @ that is not written as %%40, or a / or ? in its user or password that is not written as %%2F or %%3F")
 }
 
 func firstError(errs ...error) error {
