@@ -39,6 +39,8 @@ var (
 	ErrIncomplete = errors.New("the backup holds a dump that is not whole")
 	// ErrDiffers means that what was restored is not what was backed up.
 	ErrDiffers = errors.New("the restored database is not what it should be")
+	// ErrUnsettled means that the exchange may have been done and may not.
+	ErrUnsettled = errors.New("the server was lost during the exchange: look which databases there are")
 	// ErrProtected is returned for a database that must not be exchanged.
 	ErrProtected = errors.New("a database that the server itself needs is not exchanged")
 )
@@ -156,7 +158,7 @@ type Result struct {
 // Run restores what src holds, a dump of pg_dump in plain or custom format. The
 // end of src must be io.EOF only when all of it has proved authentic: until then
 // nothing of it counts, and its error is returned. When Run returns an error, the
-// live database is what it was.
+// live database is what it was, except that nobody knows with ErrUnsettled.
 func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 	input := bufio.NewReaderSize(src, headSize)
 	head, err := input.Peek(headSize)
@@ -182,8 +184,8 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 		return Result{}, r.takeBack(err)
 	}
 	result, err := r.fill(ctx, how, input)
-	if err == nil {
-		return result, nil
+	if err == nil || errors.Is(err, ErrUnsettled) {
+		return result, err
 	}
 	return Result{}, r.takeBack(err)
 }
@@ -209,7 +211,9 @@ func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Resul
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
-	if err := r.exchange(ctx); err != nil {
+	if err := r.exchange(ctx); errors.Is(err, ErrUnsettled) {
+		return Result{}, err
+	} else if err != nil {
 		return Result{}, fmt.Errorf("exchanging the databases: %w", err)
 	}
 	return Result{r.plan.Target, r.plan.Before, tables, r.o.Manifest != nil}, nil

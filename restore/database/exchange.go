@@ -1,6 +1,7 @@
 package database
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,36 @@ func (r *Restore) exchange(ctx context.Context) error {
 	if err := comment(ctx, tx, r.plan.Target, text); err != nil {
 		return err
 	}
-	return tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return r.settle(err)
+	}
+	return nil
+}
+
+// settle finds out what has become of a commit whose answer was an error, or
+// never came. It returns nil when the exchange was done.
+func (r *Restore) settle(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	// The lock comes free when the server process that commits has ended.
+	_ = r.conn.Close(ctx)
+	conn, err := r.admin.Connect(ctx)
+	if err == nil {
+		r.conn = conn
+		_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1)", lockKey(r.plan.Target))
+	}
+	var done bool
+	if err == nil {
+		err = conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE datname = $1) = 0 AND count(*) FILTER (WHERE datname = $2) = 1
+			FROM pg_catalog.pg_database`, r.plan.New, cmp.Or(r.plan.Before, r.plan.Target)).Scan(&done)
+	}
+	switch {
+	case err != nil:
+		return errors.Join(fmt.Errorf("%w: %w", ErrUnsettled, cause), fmt.Errorf("looking for what was done: %w", err))
+	case !done:
+		return cause
+	}
+	return nil
 }
 
 // moveAway renames the live database. Renaming first locks newcomers out, then
