@@ -36,16 +36,19 @@ const (
 	// maxText is one more than a key's text, to see that there is more.
 	maxText = 2*kek.Size + 2
 
-	// The base-2 logarithm of scrypt's N (RFC 7914, section 2): 2^18 takes
-	// about a second and 256 MiB, and what age itself writes. A file may ask
-	// for four times that and no more, so that opening one cannot be made to
-	// eat the machine.
-	writeWork, maxWork = 18, 20
+	// maxWork is the base-2 logarithm of the largest scrypt N that a file may
+	// ask for (RFC 7914, section 2): four times writeWork's, so that opening one
+	// cannot be made to eat the machine.
+	maxWork = 20
 
 	// MinPassphrase is the length, in bytes, that Write insists on. It keeps
 	// out accidents; six random words are what protects a key.
 	MinPassphrase = 8
 )
+
+// writeWork is the base-2 logarithm of scrypt's N for new files: about a second
+// and 256 MiB, and what age itself writes. Tests lower it.
+var writeWork = 18
 
 // Ask gets the passphrase of the file at path. What it returns is wiped.
 type Ask func(ctx context.Context, path string) ([]byte, error)
