@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -95,6 +96,11 @@ func (b *backupAll) runPart(cmd *cobra.Command, p *part, out io.Writer) error {
 	child := exec.CommandContext(cmd.Context(), exe, args...)
 	child.Args[0] = os.Args[0]
 	child.Stdin, child.Stderr = os.Stdin, os.Stderr
+	// The lock goes with this process: no part may run on without it. What the
+	// kernel watches is the thread, which therefore has to stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	child.SysProcAttr = diesWithUs()
 	child.Cancel = func() error {
 		time.Sleep(head)
 		return child.Process.Signal(syscall.SIGTERM)
