@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/retention"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -166,7 +167,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("looking for backups: %w", err)
 	}
-	future := time.Now().Add(time.Hour) // clocks differ
+	future := time.Now().Add(retention.Skew)
 	found, passed, err := catalogue.Latest(cmd.Context(), entries, func(e *catalogue.Entry) bool {
 		series, dump := strings.CutSuffix(e.Series(), ".sql")
 		if !dump {

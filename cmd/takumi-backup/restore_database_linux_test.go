@@ -374,6 +374,25 @@ func TestRestoreDatabaseKilled(t *testing.T) {
 func TestRestoreDatabaseStopped(t *testing.T) {
 	c := pgtest.Start(t)
 	b, path, untouched := live(t, c, "stopped", "plain")
+	// In the midst of it for certain: the second half of the backup never comes.
+	// It has megabytes, for a piece is not opened before all of it has come.
+	c.CreateDB(t, "noise")
+	c.Psql(t, "noise", "CREATE TABLE noise AS SELECT gen_random_uuid() FROM generate_series(1, 200000)")
+	backup := readFile(t, b.backupOf("--db", "postgresql:///noise"))
+	half := b.program("restore", "database", "-", "--yes")
+	stdin, err := half.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	restore := b.start(half)
+	if _, err := stdin.Write(backup[:len(backup)/2]); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new database is there", func() bool { return databases(t, c, "stopped_restore_")[0] != "" })
+	half.Process.Signal(syscall.SIGTERM)
+	restore.exits(exitSignal)
+	untouched(t)
 	for _, wait := range []time.Duration{20, 60, 120, 200} {
 		restore := b.start(b.program("restore", "database", path, "--yes"))
 		time.Sleep(wait * time.Millisecond)
@@ -543,5 +562,14 @@ func TestRestoreDatabaseLatest(t *testing.T) {
 	}
 	if got := c.Psql(t, "latest", "SELECT to_regclass('second')"); got != "\n" {
 		t.Error("the newer backup was restored")
+	}
+
+	// A clock that was wrong for a while: its backup would stay the newest.
+	b = withDatabase(t, c, "takumi")
+	past := b.agedAs("database", ".sql", time.Now().Add(-time.Hour), mainKey)
+	b.agedAs("database", ".sql", time.Now().Add(30*time.Minute), mainKey)
+	run = b.run(exitOK, nil, "restore", "database", "--latest", "--dry-run")
+	if !strings.Contains(run.stdout.String(), filepath.Base(past)) {
+		t.Errorf("the plan is\n%s", run.stdout.String())
 	}
 }
