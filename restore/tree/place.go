@@ -22,12 +22,17 @@ var (
 	// ErrNotEmpty is returned for a folder that holds something and may not be
 	// replaced.
 	ErrNotEmpty = errors.New("the folder is there already, and is not empty")
+
+	// ErrReplaced is wrapped when somebody who may write to the folder around it
+	// puts something else in the place of the fresh folder.
+	ErrReplaced = errors.New("somebody put something else in the place of")
 )
 
 // Variables for the tests.
 var (
-	swap = exchange
-	sync = syncTree
+	swap  = exchange
+	sync  = syncTree
+	mkdir = os.Mkdir
 )
 
 // Fresh is a new folder that will get its final name, or will go. It is for one
@@ -43,6 +48,7 @@ type Fresh struct {
 	exists  bool // final does
 	replace bool
 	root    *os.Root
+	made    fs.FileInfo // what root is
 	ended   bool
 }
 
@@ -123,7 +129,7 @@ func Begin(dir string, replace bool, now time.Time) (*Fresh, error) {
 		if _, err := os.Lstat(f.before()); err == nil {
 			continue
 		}
-		err := os.Mkdir(f.path, 0o700)
+		err := mkdir(f.path, 0o700)
 		if err == nil {
 			break
 		}
@@ -131,11 +137,38 @@ func Begin(dir string, replace bool, now time.Time) (*Fresh, error) {
 			return nil, fmt.Errorf("making a folder to restore into: %w", err)
 		}
 	}
-	if f.root, err = os.OpenRoot(f.path); err != nil {
-		_ = os.Remove(f.path)
+	if err = f.open(); err != nil {
+		_ = unix.Rmdir(f.path) // a link that is there is not ours
 		return nil, fmt.Errorf("making a folder to restore into: %w", err)
 	}
 	return f, nil
+}
+
+// open opens the folder that was just made. Where others may write to the folder
+// around it, it may be another by now.
+func (f *Fresh) open() (err error) {
+	if f.root, err = os.OpenRoot(f.path); err != nil {
+		return err
+	}
+	if f.made, err = f.root.Stat("."); err == nil {
+		err = f.inPlace()
+	}
+	if err == nil && (f.made.Mode().Perm()&0o077 != 0 || int(f.made.Sys().(*syscall.Stat_t).Uid) != os.Geteuid()) {
+		err = fmt.Errorf("%w %s: it is not ours alone", ErrReplaced, f.path)
+	}
+	if err != nil {
+		f.root.Close()
+	}
+	return err
+}
+
+// inPlace fails when the fresh folder is not what its path leads to.
+func (f *Fresh) inPlace() error {
+	info, err := os.Lstat(f.path)
+	if err == nil && !os.SameFile(info, f.made) {
+		err = fmt.Errorf("%w %s", ErrReplaced, f.path)
+	}
+	return err
 }
 
 func (f *Fresh) before() string { return f.final + ".before-" + f.stamp }
@@ -180,7 +213,9 @@ func (f *Fresh) Commit() (former string, err error) {
 	if err := f.sync(); err != nil {
 		return "", errors.Join(fmt.Errorf("bringing the restored files to disk: %w", err), f.Abort())
 	}
+	err = f.inPlace()
 	switch {
+	case err != nil:
 	case !f.exists:
 		err = renameNew(f.path, f.final)
 	case !f.replace:
@@ -247,15 +282,22 @@ func renamePlain(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// Abort removes the fresh folder. After Commit, or another Abort, it does
+// Abort removes the fresh folder, and nothing that stands in its place. After Commit, or another Abort, it does
 // nothing.
 func (f *Fresh) Abort() error {
 	if f.ended {
 		return nil
 	}
 	f.ended = true
+	err := f.inPlace()
 	f.root.Close()
-	err := os.RemoveAll(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil: // what is there is not ours to remove
+		return fmt.Errorf("removing the unfinished folder: %w", err)
+	}
+	err = os.RemoveAll(f.path)
 	if errors.Is(err, fs.ErrPermission) {
 		// Folders that were finished already may not let their owner in.
 		_ = filepath.WalkDir(f.path, func(path string, d fs.DirEntry, err error) error {

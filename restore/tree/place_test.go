@@ -219,3 +219,38 @@ func TestStrays(t *testing.T) {
 		t.Errorf("got %q and %q, want %q for the second", first.Strays, second.Strays, want)
 	}
 }
+
+// TestReplaced: what somebody puts in the place of the fresh folder is neither
+// restored into, nor given the final name, nor removed.
+func TestReplaced(t *testing.T) {
+	around := t.TempDir()
+	dir, theirs := filepath.Join(around, "up"), filepath.Join(around, "theirs")
+	put(t, theirs, "theirs")
+	defer func() { mkdir = os.Mkdir }()
+	for name, replace := range map[string]func(path string) error{
+		"a link":   func(path string) error { return os.Symlink(theirs, path) },
+		"a folder": func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		mkdir = func(path string, _ fs.FileMode) error { return replace(path) }
+		if _, err := Begin(dir, false, now); !errors.Is(err, ErrReplaced) {
+			t.Errorf("%s, at once: %v", name, err)
+		}
+		path := dir + ".restore-" + stamp
+		_ = os.Remove(path)
+		stands(t, around, "theirs")
+
+		mkdir = os.Mkdir
+		f := begin(t, dir, false)
+		if err := errors.Join(os.Rename(path, path+".taken"), replace(path)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Commit(); !errors.Is(err, ErrReplaced) {
+			t.Errorf("%s, later: %v", name, err)
+		}
+		stands(t, around, "theirs", filepath.Base(path), filepath.Base(path)+".taken")
+		if err := errors.Join(os.Remove(path), os.RemoveAll(path+".taken")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds(t, theirs, "theirs")
+}
