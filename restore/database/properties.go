@@ -27,6 +27,7 @@ type properties struct {
 	ctype      string
 	provider   string // c, i or b; c before PostgreSQL 15
 	locale     string // for providers i and b
+	rules      string // for provider i, since PostgreSQL 16
 	tablespace string
 	limit      int
 	comment    *string
@@ -54,9 +55,10 @@ func readProperties(ctx context.Context, conn *pgx.Conn, name string) (*properti
 	p := new(properties)
 	err := conn.QueryRow(ctx, `SELECT d.oid, pg_catalog.pg_get_userbyid(datdba), pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype,
 		coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'), coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', ''),
+		coalesce(to_jsonb(d) ->> 'daticurules', ''),
 		t.spcname, datconnlimit, pg_catalog.shobj_description(d.oid, 'pg_database'), datacl IS NOT NULL
 		FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE datname = $1`, name).
-		Scan(&p.oid, &p.owner, &p.encoding, &p.collate, &p.ctype, &p.provider, &p.locale, &p.tablespace, &p.limit, &p.comment, &p.ownRights)
+		Scan(&p.oid, &p.owner, &p.encoding, &p.collate, &p.ctype, &p.provider, &p.locale, &p.rules, &p.tablespace, &p.limit, &p.comment, &p.ownRights)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -91,6 +93,9 @@ func (p *properties) likeIt(server int) string {
 	switch {
 	case p.provider == "i":
 		sql += " LOCALE_PROVIDER icu ICU_LOCALE" + quoteText(p.locale)
+		if p.rules != "" {
+			sql += " ICU_RULES" + quoteText(p.rules)
+		}
 	case p.provider == "b":
 		sql += " LOCALE_PROVIDER builtin BUILTIN_LOCALE" + quoteText(p.locale)
 	case server >= 15:

@@ -44,3 +44,17 @@ func TestGiveSecret(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestLikeIt(t *testing.T) {
+	for want, p := range map[string]properties{
+		"LOCALE_PROVIDER libc":                                       {provider: "c"},
+		"LOCALE_PROVIDER icu ICU_LOCALE E'de'":                       {provider: "i", locale: "de"},
+		`LOCALE_PROVIDER icu ICU_LOCALE E'de' ICU_RULES E'&a < ''b'`: {provider: "i", locale: "de", rules: "&a < 'b"},
+		"LOCALE_PROVIDER builtin BUILTIN_LOCALE E'C.UTF-8'":          {provider: "b", locale: "C.UTF-8"},
+	} {
+		p.tablespace = "pg_default"
+		if got := p.likeIt(17); !strings.HasSuffix(got, " "+want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
