@@ -15,6 +15,13 @@ var ErrState = errors.New("unfit " + StateName)
 
 const maxState = 256 << 20
 
+// What stands before contract_state.json is kept in memory: the folder and
+// snapshot_metadata.json, with room for what others add.
+const (
+	maxHead        = 4 << 20
+	maxHeadEntries = 8
+)
+
 // ReadState looks for contract_state.json at the head of a snapshot's archive,
 // where Open puts it, and returns it with a reader that gives all of the
 // archive. Where it is not, the state is nil. The state is not verified. Errors
@@ -22,9 +29,10 @@ const maxState = 256 << 20
 // all of the archive.
 func ReadState(archive io.Reader) (*State, io.Reader, error) {
 	var read bytes.Buffer
-	entries := tar.NewReader(io.TeeReader(archive, &read))
+	head := &io.LimitedReader{R: archive, N: maxHead}
+	entries := tar.NewReader(io.TeeReader(head, &read))
 	whole := io.MultiReader(&read, archive)
-	for {
+	for range maxHeadEntries {
 		h, err := entries.Next()
 		if err != nil {
 			return nil, whole, headFault(err)
@@ -34,14 +42,16 @@ func ReadState(archive io.Reader) (*State, io.Reader, error) {
 		case !strings.HasPrefix(top, "snapshot_"):
 			return nil, whole, nil
 		case h.Typeflag == tar.TypeDir && name == "":
-		case h.Typeflag == tar.TypeReg && name == MetadataName && h.Size < maxMetadata:
+		case h.Typeflag == tar.TypeReg && name == MetadataName && h.Size < maxHead:
 		case h.Typeflag == tar.TypeReg && name == StateName:
+			head.N += min(h.Size, maxState)
 			state, err := decodeState(entries, h.Size)
 			return state, whole, err
 		default:
 			return nil, whole, nil
 		}
 	}
+	return nil, whole, nil
 }
 
 // headFault leaves to whoever reads on what is wrong with an archive, or that it

@@ -208,6 +208,33 @@ func TestReadState(t *testing.T) {
 	}
 }
 
+// TestReadStateBounded: an archive without end, made to fill the memory, is given
+// up soon.
+func TestReadStateBounded(t *testing.T) {
+	long := bytesOf(t, "snapshot_1/x", strings.Repeat("n", 1<<19))
+	long = long[:512+1<<19]
+	long[156] = tar.TypeGNULongName // one such header may follow another
+	copy(long[148:156], "        ")
+	sum := 0
+	for _, c := range long[:512] {
+		sum += int(c)
+	}
+	copy(long[148:156], fmt.Sprintf("%06o\x00 ", sum))
+	for name, again := range map[string][]byte{
+		"folders": bytesOf(t, "snapshot_1/", "")[:512],
+		"names":   long,
+	} {
+		src := bytes.NewReader(bytes.Repeat(again, 16<<20/len(again)))
+		state, all, err := contracts.ReadState(src)
+		if state != nil || err != nil || src.Size()-int64(src.Len()) > 5<<20 {
+			t.Errorf("%s: %v, %v, %d bytes were read", name, state, err, src.Size()-int64(src.Len()))
+		}
+		if n, err := io.Copy(io.Discard, all); n != src.Size() || err != nil {
+			t.Errorf("%s: %d bytes come out, %v", name, n, err)
+		}
+	}
+}
+
 func TestRevision(t *testing.T) {
 	commit, other := strings.Repeat("1a", 20), strings.Repeat("2b", 32)
 	for name, tc := range map[string]struct {
