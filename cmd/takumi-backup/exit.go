@@ -153,6 +153,8 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "the live database is as it was; use another backup"
 	case errors.As(err, new(*pgrestore.FeedError)):
 		return exitFailed, "the live database is as it was; what the program says of it stands above"
+	case errors.Is(err, pgrestore.ErrUnsettled):
+		return exitFailed, "the exchange may be done: look with psql -l before anything else"
 	case errors.As(err, new(*postgres.ConnectError)):
 		return exitFailed, "check DB_HOST, DB_PORT, DB_USER and DB_PASSWORD, and that the server runs"
 	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, lockfile.ErrHeld):
