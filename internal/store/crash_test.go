@@ -91,15 +91,18 @@ func TestSweep(t *testing.T) {
 	defer func() { strayAge = old }()
 	line := sumOf(content) + "  a.enc\n"
 	files := map[string]string{
-		".a.enc.partial":        "half",
-		".a.enc.sha256.partial": line,
-		"a.enc.sha256":          line,             // orphan
-		"b.enc.sha256":          "not a sidecar",  // somebody's own
-		"c.enc.sha256":          line,             // names another file
-		"c.iso.sha256":          line,             // not a backup's
-		".d.iso.partial":        "somebody's own", // not a backup's
-		"e.enc":                 "a backup",
-		"e.enc.sha256":          sumOf(nil) + "  e.enc\n",
+		".a.enc.partial":                            "half",
+		".a.enc.sha256.partial":                     line,
+		"a.enc.sha256":                              line,             // orphan
+		"b.enc.sha256":                              "not a sidecar",  // somebody's own
+		"c.enc.sha256":                              line,             // names another file
+		"c.iso.sha256":                              line,             // not a backup's
+		".d.iso.partial":                            "somebody's own", // not a backup's
+		".d.tar.zst.partial":                        "somebody's own", // not a name that is generated
+		".up_20261123_020000-2.tar.zst.partial":     "half of a plain one",
+		".db_20261123_020000.sql.gz.sha256.partial": line,
+		"e.enc":        "a backup",
+		"e.enc.sha256": sumOf(nil) + "  e.enc\n",
 	}
 	dir := t.TempDir()
 	var names []string
@@ -133,7 +136,7 @@ func TestSweep(t *testing.T) {
 		if _, err := save(filepath.Join(dir, "newer.enc"), nil, Options{Sidecar: true}); err != nil {
 			t.Fatal(err)
 		}
-		wantFiles(t, dir, "b.enc.sha256", "c.enc.sha256", "c.iso.sha256", ".d.iso.partial", "e.enc", "e.enc.sha256",
+		wantFiles(t, dir, "b.enc.sha256", "c.enc.sha256", "c.iso.sha256", ".d.iso.partial", ".d.tar.zst.partial", "e.enc", "e.enc.sha256",
 			".live.enc.partial", ".live.enc.sha256.partial", "new.enc", "new.enc.sha256", "plain", "newer.enc", "newer.enc.sha256")
 	})
 	if _, err := live.Commit(); err != nil {

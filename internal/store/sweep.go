@@ -3,6 +3,7 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,10 @@ import (
 // backupSuffix ends the names that the sweep knows as backups. A temporary file
 // or sidecar of another name is cleared only by the next writer of that name.
 const backupSuffix = ".enc"
+
+// plainName is what the generated names of unencrypted backups end in. Nobody
+// writes such a name again, and what is left under it is plaintext.
+var plainName = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?\.(sql|dump|tar|bin)(\.zst|\.gz)?$`)
 
 // strayAge is how long a stray stands before a writer of another name clears it
 // away. Locks alone would do on a local disk; the time is for what they do not
@@ -59,7 +64,7 @@ func isPartialOfBackup(name string) bool {
 	name, hidden := strings.CutPrefix(name, partialPrefix)
 	name, partial := strings.CutSuffix(name, partialSuffix)
 	name = strings.TrimSuffix(name, SidecarSuffix)
-	return hidden && partial && strings.HasSuffix(name, backupSuffix)
+	return hidden && partial && (strings.HasSuffix(name, backupSuffix) || plainName.MatchString(name))
 }
 
 // sweepOrphan removes the sidecar of path if path does not exist. It does so as
