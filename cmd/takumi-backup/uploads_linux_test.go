@@ -256,7 +256,7 @@ func TestRestoreUploadsAsks(t *testing.T) {
 
 // TestUploadsThroughput compares with tar and zstd, alternating, and holds the
 // bound of memory. TAKUMI_TEST_LONG=1 takes what the claim is about, 100,000
-// files and a sparse one of 20 GiB, and asserts it.
+// files and a sparse one of 20 GiB, and holds it to 0.9 of their throughput.
 func TestUploadsThroughput(t *testing.T) {
 	needIntegration(t)
 	for _, tool := range []string{"tar", "zstd"} {
@@ -264,10 +264,10 @@ func TestUploadsThroughput(t *testing.T) {
 			t.Fatalf("%s is missing: apt-get install %[1]s", tool)
 		}
 	}
-	files, hole, rounds := 5_000, int64(1<<30), 2
+	files, hole, rounds, least := 5_000, int64(1<<30), 2, 0.5 // loose: short runs on a busy machine
 	long := os.Getenv("TAKUMI_TEST_LONG") == "1"
 	if long {
-		files, hole, rounds = 100_000, 20<<30, 3
+		files, hole, rounds, least = 100_000, 20<<30, 3, 0.9
 	}
 	for name, make := range map[string]func(dir string){
 		"small files": func(dir string) { smallFiles(t, dir, files) },
@@ -299,8 +299,8 @@ func TestUploadsThroughput(t *testing.T) {
 			// Of each the run that others disturbed least.
 			ratio := slices.Min(theirs.wall) / slices.Min(ours.wall)
 			t.Logf("ours %v, tar | zstd -T0 %v: %.2f of its throughput", &ours, &theirs, ratio)
-			if long && ratio < 0.9 {
-				t.Errorf("%.2f of the throughput of tar | zstd -T0, less than 0.9", ratio)
+			if ratio < least {
+				t.Errorf("%.2f of the throughput of tar | zstd -T0, less than %.1f", ratio, least)
 			}
 		})
 	}
