@@ -143,7 +143,7 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "what was sealed is authentic, but it is no tar archive: takumi-backup inspect says what it is"
 	case errors.Is(err, tree.ErrNoMatch):
 		return exitFailed, "--dry-run lists what the archive holds"
-	case errors.Is(err, tree.ErrTarget), errors.Is(err, tree.ErrNotEmpty):
+	case errors.Is(err, tree.ErrTarget), errors.Is(err, tree.ErrNotEmpty), errors.Is(err, tree.ErrReplaced):
 		return exitFailed, "name another folder with --to; nothing was changed"
 	case errors.Is(err, contracts.ErrReorg):
 		return exitFailed, "run it again"
