@@ -42,8 +42,13 @@ func (e *signalError) Error() string { return fmt.Sprintf("stopped by %v", e.sig
 // hangs is a write to a reader that does not read.
 const patience = 15 * time.Second
 
-// withSignals returns a context that INT, TERM and HUP cancel. A second signal
-// ends the program at once.
+// echo is how long further signals count as the first one again: the kernel
+// repeats that of a dying parent for each of its threads, and a terminal and a
+// service manager may speak at once.
+const echo = 250 * time.Millisecond
+
+// withSignals returns a context that INT, TERM and HUP cancel. A second signal,
+// a moment later, ends the program at once.
 func withSignals(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
@@ -62,6 +67,15 @@ func withSignals(parent context.Context) (context.Context, func()) {
 			cancel(&signalError{sig})
 		case <-done:
 			return
+		}
+		for over := time.After(echo); over != nil; {
+			select {
+			case <-signals:
+			case <-over:
+				over = nil
+			case <-done:
+				return
+			}
 		}
 		select {
 		case <-signals:
