@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/regular"
 	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
 )
 
@@ -175,7 +176,7 @@ func (b *backupContracts) state(cmd *cobra.Command, node *contracts.Node, dir st
 func (b *backupContracts) chain(dir string) (contracts.Chain, error) {
 	none := contracts.Chain{Name: b.network}
 	path := filepath.Join(dir, "interfaces", "metadata.json")
-	f, err := contracts.OpenFile(path)
+	f, err := regular.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, nil
 	}

@@ -15,16 +15,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/regular"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -103,7 +102,7 @@ func newestFirst(a, b Entry) int {
 
 // look fills in what can be told without reading the content.
 func (e *Entry) look(ctx context.Context, o Options) {
-	f, err := openFile(e.Path)
+	f, err := regular.Open(e.Path)
 	if err != nil {
 		e.State, e.Err = Bad, err
 		return
@@ -164,7 +163,7 @@ func Verify(ctx context.Context, path string, o Options) error {
 	if o.keyless() {
 		return keystore.ErrNone
 	}
-	f, err := openFile(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return err
 	}
@@ -192,28 +191,10 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// openFile opens a regular file. What was one when the store was walked may be
-// a named pipe by now, and must not make the program wait.
-func openFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
 // Detached reads the envelope that may stand beside the backup at path. Without
 // one it returns nil and no error.
 func Detached(path string) (*envelope.Envelope, error) {
-	f, err := openFile(path + envelope.DetachedSuffix)
+	f, err := regular.Open(path + envelope.DetachedSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -17,14 +17,14 @@ import (
 )
 
 // TestAnvil is TestProgram against a node that is not go-ethereum, fetched from
-// npm. It is an extra: without npm, and in the short run, go-ethereum's is the
-// only one.
+// npm. It is an extra of the long run: in the short one go-ethereum's is the only
+// one.
 func TestAnvil(t *testing.T) {
 	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
 		t.Skip("set TAKUMI_TEST_LONG=1, as scripts/test --long does, to run this test")
 	}
 	if _, err := exec.LookPath("npm"); err != nil {
-		t.Skip("npm is not there: go-ethereum's node is the only one that ran")
+		t.Fatal("npm is missing: apt-get install npm, as scripts/test --long does")
 	}
 	url := startAnvil(t)
 	var accounts []string

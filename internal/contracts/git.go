@@ -9,7 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/internal/regular"
 )
 
 // Revision is where a git working tree stands.
@@ -112,7 +113,7 @@ func resolve(gitDir, ref string) (string, error) {
 }
 
 func packedRef(path, ref string) (string, error) {
-	f, err := OpenFile(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}
@@ -131,27 +132,9 @@ func isCommit(text string) bool {
 	return (len(text) == 40 || len(text) == 64) && strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// OpenFile opens a regular file of a project for reading. A named pipe that
-// stands in its place is an error, and makes nobody wait. The caller closes it.
-func OpenFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a file", path)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
 // firstLine returns the first line of a small regular file.
 func firstLine(path string) (string, error) {
-	f, err := OpenFile(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return "", err
 	}
