@@ -1,16 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 
@@ -64,80 +62,24 @@ restored all the same.`,
 }
 
 func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
-	exists, err := r.check(path)
-	if err != nil {
-		return err
-	}
 	if err := r.rpc.check(); err != nil {
 		return err
 	}
-	// What reads standard input has to end with this command.
-	whole := cmd.Context()
-	ctx, cancel := context.WithCancel(whole)
-	defer cancel()
-	cmd.SetContext(ctx)
-	defer cmd.SetContext(whole)
-	b, err := r.open(cmd, path)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	switch b.Envelope.Kind {
-	case backup.Database, backup.Uploads:
-		return fmt.Errorf("%s is a backup of kind %s: takumi-backup restore %[2]s restores it", path, b.Envelope.Kind)
-	}
-	if r.dryRun {
-		return r.show(cmd, cancel, path, b, exists)
-	}
-	if exists && r.replaces() {
-		if err := r.confirm(cmd, path, b); err != nil {
-			return err
+	var state *contracts.State
+	readState := func(src io.Reader) (archive io.Reader, err error) {
+		state, archive, err = contracts.ReadState(src)
+		if errors.Is(err, contracts.ErrState) {
+			warn(cmd, "%v", err)
+			err = nil
 		}
+		return archive, err
 	}
-	to, err := tree.Begin(r.to, r.replaces(), time.Now())
-	if err != nil {
-		return err
+	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
+		return r.extract(cmd, cancel, b, to, nil, readState)
 	}
-	defer to.Abort()
-	for _, stray := range to.Strays {
-		warn(cmd, "%s is what a killed restore has left, or what another one works on", stray)
-	}
-	state, stats, err := r.extractSnapshot(cmd, cancel, b, to)
-	if err != nil {
-		return errors.Join(fmt.Errorf("restoring %s: %w", path, err), to.Abort())
-	}
-	if whole.Err() != nil {
-		return context.Cause(whole)
-	}
-	former, err := to.Commit()
-	if err != nil {
-		return fmt.Errorf("restoring %s: %w", path, err)
-	}
-	cmd.SetContext(whole)
-	compared := r.compare(cmd, state)
-	return r.finishSnapshot(cmd, path, former, stats, compared)
-}
-
-// extractSnapshot is extract, which also keeps the state that the snapshot has.
-func (r *restoreContracts) extractSnapshot(cmd *cobra.Command, cancel func(), b *openedBackup, to *tree.Fresh) (*contracts.State, tree.Stats, error) {
-	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
-	defer hide()
-	content := newContent(b, &r.meter)
-	defer content.Close()
-	defer cancel()
-	checked := guard.NewReader(content, guard.Options{})
-	defer checked.Close()
-	state, archive, err := contracts.ReadState(checked)
-	if errors.Is(err, contracts.ErrState) {
-		warn(cmd, "%v", err)
-	} else if err != nil {
-		return nil, tree.Stats{}, err
-	}
-	stats, err := tree.Extract(cmd.Context(), to.Root(), archive, tree.Options{
-		Include: r.patterns,
-		Report:  func(path string, why error) { warn(cmd, "%q: %v", path, why) },
+	return r.restore(cmd, path, []string{backup.Database, backup.Uploads}, fill, func(former string, stats tree.Stats) error {
+		return r.finishSnapshot(cmd, path, former, stats, r.compare(cmd, state))
 	})
-	return state, stats, err
 }
 
 // comparison is what restore tells a script of a snapshot and its chain.

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,6 +99,22 @@ func (r *restoreUploads) check(path string) (exists bool, err error) {
 func (r *restoreUploads) replaces() bool { return len(r.include) == 0 }
 
 func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
+	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
+		stats, err := r.extract(cmd, cancel, b, to, nil, nil)
+		if err == nil && !stats.Root {
+			err = to.Inherit()
+		}
+		return stats, err
+	}
+	return r.restore(cmd, path, []string{backup.Database, backup.Contracts}, fill, func(former string, stats tree.Stats) error {
+		return r.finish(cmd, path, former, stats)
+	})
+}
+
+// restore exchanges DIR for a fresh folder, which fill fills; done tells what
+// happened. Backups of the foreign kinds have a command of their own.
+func (r *restoreUploads) restore(cmd *cobra.Command, path string, foreign []string,
+	fill func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error), done func(former string, stats tree.Stats) error) error {
 	exists, err := r.check(path)
 	if err != nil {
 		return err
@@ -112,8 +130,7 @@ func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer b.Close()
-	switch b.Envelope.Kind {
-	case backup.Database, backup.Contracts:
+	if slices.Contains(foreign, b.Envelope.Kind) {
 		return fmt.Errorf("%s is a backup of kind %s: takumi-backup restore %[2]s restores it", path, b.Envelope.Kind)
 	}
 	if r.dryRun {
@@ -132,10 +149,7 @@ func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 	for _, stray := range to.Strays {
 		warn(cmd, "%s is what a killed restore has left, or what another one works on", stray)
 	}
-	stats, err := r.extract(cmd, cancel, b, to, nil)
-	if err == nil && !stats.Root {
-		err = to.Inherit()
-	}
+	stats, err := fill(cancel, b, to)
 	if err != nil {
 		return errors.Join(fmt.Errorf("restoring %s: %w", path, err), to.Abort())
 	}
@@ -146,12 +160,14 @@ func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return fmt.Errorf("restoring %s: %w", path, err)
 	}
-	return r.finish(cmd, path, former, stats)
+	cmd.SetContext(whole)
+	return done(former, stats)
 }
 
 // extract reads the whole backup and fills the fresh folder. Without one it only
-// looks.
-func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBackup, to *tree.Fresh, each func(*tar.Header)) (tree.Stats, error) {
+// looks. Through, if there is one, stands between the backup and the archive.
+func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBackup, to *tree.Fresh,
+	each func(*tar.Header), through func(io.Reader) (io.Reader, error)) (tree.Stats, error) {
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
 	defer hide()
 	content := newContent(b, &r.meter)
@@ -160,14 +176,21 @@ func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBac
 	// An archive that was cut before it was sealed is authentic and not whole.
 	whole := guard.NewReader(content, guard.Options{})
 	defer whole.Close()
+	var archive io.Reader = whole
+	if through != nil {
+		var err error
+		if archive, err = through(whole); err != nil {
+			return tree.Stats{}, err
+		}
+	}
 	o := tree.Options{
 		Include: r.patterns, Special: r.special, NumericOwner: r.numericOwner, Each: each,
 		Report: func(path string, why error) { warn(cmd, "%q: %v", path, why) },
 	}
 	if to == nil {
-		return tree.Extract(cmd.Context(), nil, whole, o)
+		return tree.Extract(cmd.Context(), nil, archive, o)
 	}
-	return tree.Extract(cmd.Context(), to.Root(), whole, o)
+	return tree.Extract(cmd.Context(), to.Root(), archive, o)
 }
 
 // show is the dry run: paths on standard output, words on standard error.
@@ -178,7 +201,7 @@ func (r *restoreUploads) show(cmd *cobra.Command, cancel func(), path string, b 
 		if _, err := fmt.Fprintln(out, pathText(h.Name)); err != nil && written == nil {
 			written = err
 		}
-	})
+	}, nil)
 	if err := out.Flush(); err != nil && written == nil {
 		written = err
 	}
