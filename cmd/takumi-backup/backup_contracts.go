@@ -60,7 +60,7 @@ processes; the variables do not.`,
 	f.StringSliceVar(&b.slots, "slot", nil, "read this storage slot too: ADDRESS:SLOT or NAME:SLOT (may be given again, or as a list)")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	b.sealing.add(cmd)
-	return cmd
+	return audited(cmd, "backup contracts", changes)
 }
 
 func (b *backupContracts) run(cmd *cobra.Command, args []string) error {

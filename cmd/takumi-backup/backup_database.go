@@ -68,7 +68,7 @@ reads the database twice, and meanwhile no table can be altered, emptied or drop
 	f.BoolVar(&b.manifest, "manifest", false, "count and sum up the rows of every table too")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	b.sealing.add(cmd)
-	return cmd
+	return audited(cmd, "backup database", changes)
 }
 
 func (b *backupDatabase) check(cmd *cobra.Command) (err error) {

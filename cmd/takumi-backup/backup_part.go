@@ -92,6 +92,7 @@ func (b *backupAll) runPart(cmd *cobra.Command, p *part, out io.Writer) error {
 	if b.quiet {
 		args = append(args, "--quiet")
 	}
+	args = append(args, auditArgs(cmd)...)
 	began := time.Now()
 	child := exec.CommandContext(cmd.Context(), exe, args...)
 	child.Args[0] = os.Args[0]

@@ -60,7 +60,7 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	f.BoolVar(&b.allowEmpty, "allow-empty", false, "accept an empty folder")
 	b.sealing.add(cmd)
-	return cmd
+	return audited(cmd, "backup uploads", changes)
 }
 
 func (b *backupUploads) run(cmd *cobra.Command, args []string) error {

@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
@@ -56,8 +55,9 @@ type inspection struct {
 
 func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 	failed := false
+	place := newPlace()
 	for i, path := range paths {
-		found, err := inspectFile(cmd.Context(), path)
+		found, err := inspectFile(cmd.Context(), place, path)
 		if err != nil {
 			if len(paths) == 1 {
 				return err
@@ -84,43 +84,30 @@ func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 	return nil
 }
 
-func inspectFile(ctx context.Context, path string) (*inspection, error) {
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
+func inspectFile(ctx context.Context, place store.Place, path string) (*inspection, error) {
+	seen, err := sealed.Look(ctx, place, path, sealed.Options{})
+	if err == nil {
+		err = seen.BesideErr
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("inspecting: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("inspecting: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("inspecting %s: not a regular file", path)
-	}
-	e, err := envelope.Parse(f)
 	if err != nil {
 		return nil, fmt.Errorf("inspecting %s: %w", path, err)
 	}
-	embedded := len(e.Bytes())
-	beside, err := catalogue.Detached(path)
-	if err != nil {
-		return nil, fmt.Errorf("inspecting %s: %w", path, err)
+	embedded, e := seen.Own, seen.Own
+	if seen.Beside != nil {
+		e = seen.Beside
 	}
-	if beside != nil {
-		e = beside
+	if embedded == nil { // torn; a rewrap in place keeps the length
+		embedded = e
 	}
-	payload := info.Size() - int64(embedded)
+	payload := seen.Size - int64(len(embedded.Bytes()))
 	packed, err := stream.PlainSize(payload)
 	if err != nil {
 		return nil, fmt.Errorf("inspecting %s: %w", path, err)
 	}
 	return &inspection{
 		Path: path, Format: "takumi-backup/v1", ID: e.ID.String(), Created: e.Created, Kind: e.Kind, Name: e.Name, Codec: e.Codec,
-		KeyIDs: e.KeyIDs(), OtherSlots: e.OtherSlots(), Size: info.Size(), EnvelopeSize: embedded, PayloadSize: payload,
-		PackedSize: packed, Chunks: packed/stream.ChunkSize + 1, Detached: beside != nil,
+		KeyIDs: e.KeyIDs(), OtherSlots: e.OtherSlots(), Size: seen.Size, EnvelopeSize: len(embedded.Bytes()), PayloadSize: payload,
+		PackedSize: packed, Chunks: packed/stream.ChunkSize + 1, Detached: seen.Beside != nil,
 	}, nil
 }
 

@@ -55,7 +55,7 @@ printed. Keep a copy in a safe, far from the backups: without it they are lost.`
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
-	return cmd
+	return audited(cmd, "key generate", changes)
 }
 
 func newKeyID() *cobra.Command {

@@ -52,5 +52,5 @@ finds the stick can try passphrases for as long as they like.`,
 	keys.add(cmd, "the key")
 	cmd.Flags().BoolVar(&locked, "passphrase", false, "lock the file with a passphrase")
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new file")
-	return cmd
+	return audited(cmd, "key export", changes)
 }

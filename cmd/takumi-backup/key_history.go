@@ -13,10 +13,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -67,7 +66,8 @@ func (s *stateFlags) history(dryRun bool) (*history.History, error) {
 // context's.
 func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 	var all []history.Backup
-	for b, err := range store.Files(ctx, s.root) {
+	place := newPlace()
+	for b, err := range place.Files(ctx, s.root) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -79,7 +79,7 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 			all = append(all, history.Backup{Path: at, Err: err})
 			continue
 		}
-		if b := keysOf(b); b != nil {
+		if b := keysOf(ctx, place, b); b != nil {
 			all = append(all, *b)
 		}
 	}
@@ -91,35 +91,29 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 // name than a backup's that does not begin as one, breaks off in its envelope, or
 // has vanished, as a writer's does when it gets its name; and an envelope that
 // stands beside its backup.
-func keysOf(file store.Backup) *history.Backup {
-	path := file.Path
-	b := &history.Backup{Path: path}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a named pipe must not hold it up
+func keysOf(ctx context.Context, place store.Place, file store.Backup) *history.Backup {
+	b := &history.Backup{Path: file.Path}
+	seen, err := sealed.Look(ctx, place, file.Path, sealed.Options{})
 	if err != nil {
-		if b.Err = err; !file.Named() && errors.Is(err, os.ErrNotExist) {
+		noBackup := errors.Is(err, os.ErrNotExist) || errors.Is(err, envelope.ErrNotSealed) || errors.Is(err, envelope.ErrTruncated)
+		if b.Err = err; !file.Named() && noBackup {
 			return nil
 		}
 		return b
 	}
-	defer f.Close()
-	own, err := envelope.Parse(f)
-	if err != nil {
-		if b.Err = err; !file.Named() && (errors.Is(err, envelope.ErrNotSealed) || errors.Is(err, envelope.ErrTruncated)) {
-			return nil
-		}
-		return b
+	own, beside := seen.Own, seen.Beside
+	if own == nil {
+		own = beside
 	}
-	if strings.HasSuffix(path, envelope.DetachedSuffix) {
-		if n, err := f.Read(make([]byte, 1)); n == 0 && err == io.EOF {
-			return nil // no more than the envelope
-		}
+	if strings.HasSuffix(file.Path, envelope.DetachedSuffix) && seen.Size == int64(len(own.Bytes())) {
+		return nil // no more than the envelope
 	}
 	b.Created, b.Keys = own.Created, own.KeyIDs()
-	switch beside, err := catalogue.Detached(path); {
-	case err != nil:
-		b.Err = err
+	switch {
+	case seen.BesideErr != nil:
+		b.Err = seen.BesideErr
 	case beside != nil && beside.ID != own.ID:
-		b.Err = fmt.Errorf("%s%s: %w", path, envelope.DetachedSuffix, envelope.ErrPreamble)
+		b.Err = fmt.Errorf("%s%s: %w", file.Path, envelope.DetachedSuffix, envelope.ErrPreamble)
 	case beside != nil:
 		b.Keys = append(b.Keys, beside.KeyIDs()...)
 	}

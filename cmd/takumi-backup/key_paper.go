@@ -52,7 +52,7 @@ import), and then delete the file: it is the key.`,
 	f.StringVarP(&p.out, "output", "o", "", "the new file: .html, .pdf or .png")
 	f.BoolVar(&p.terminal, "terminal", false, "show code and text on the terminal")
 	cmd.MarkFlagsMutuallyExclusive("key", "shares-of")
-	return cmd
+	return audited(cmd, "key paper", changes)
 }
 
 func (p *paperCommand) run(cmd *cobra.Command, args []string) error {

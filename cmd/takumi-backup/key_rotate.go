@@ -53,7 +53,7 @@ Make new copies for the safe afterwards: those that exist are of the former key.
 	f.BoolVar(&r.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&r.json, "json", false, "print the result as JSON")
 	r.state.add(cmd)
-	return cmd
+	return audited(cmd, "key rotate", changes)
 }
 
 func (r *keyRotate) run(cmd *cobra.Command) error {

@@ -44,7 +44,7 @@ images. Scan on a machine that keeps no copies, and delete the images.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
-	return cmd
+	return audited(cmd, "key scan", changes)
 }
 
 // scanAll reads the code of each image.
@@ -97,7 +97,7 @@ says which line is mistyped.`,
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
 	passphrase.add(cmd)
-	return cmd
+	return audited(cmd, "key import", changes)
 }
 
 // importKey gets the key from a terminal, or from the text of a file.

@@ -54,7 +54,7 @@ occurs (fewer for thresholds above 8). --verify=false leaves that out.`,
 	f.StringVarP(&s.out, "output", "o", "", "write a file for each share into this folder")
 	f.BoolVar(&s.verify, "verify", true, "prove first that the shares give the key")
 	f.BoolVar(&s.json, "json", false, "with -o: print a summary as JSON, in place of the paths")
-	return cmd
+	return audited(cmd, "key split", changes)
 }
 
 func (s *splitCommand) run(cmd *cobra.Command) error {
@@ -240,7 +240,7 @@ Otherwise the error says which line of which share is mistyped.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
-	return cmd
+	return audited(cmd, "key combine", changes)
 }
 
 // gatherShares reads the shares of all paths, or those that are typed.

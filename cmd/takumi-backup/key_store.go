@@ -43,7 +43,7 @@ is kept as a former version.`,
 	f.BoolVar(&s.dryRun, "dry-run", false, "say what would be done, and change nothing")
 	f.BoolVar(&s.json, "json", false, "print the result as JSON")
 	s.state.add(cmd)
-	return cmd
+	return audited(cmd, "key store", changes)
 }
 
 func (s *keyStore) run(cmd *cobra.Command) error {

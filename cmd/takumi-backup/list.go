@@ -66,7 +66,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, asJSON bool) err
 			warn(cmd, "%v; what needs this key is not checked", err)
 		}
 	}
-	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Keys: ring})
+	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: newPlace(), Keys: ring})
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}

@@ -25,11 +25,16 @@ func run(args []string) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	return report(os.Stderr, ending(ctx, root.ExecuteContext(ctx)))
+}
+
+// ending is how work ended: whatever went wrong after a signal, went wrong
+// because of it.
+func ending(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.As(cause, new(*signalError)) && err != nil {
-		err = cause // whatever else went wrong, went wrong because of it
+		return cause
 	}
-	return report(os.Stderr, err)
+	return err
 }
 
 // signalError says which signal ended the work.

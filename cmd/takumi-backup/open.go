@@ -43,7 +43,7 @@ psql --single-transaction.`,
 	f.BoolVar(&o.force, "force", false, "let -o replace a file")
 	f.BoolVar(&o.forceTTY, "force-tty", false, "write to a terminal")
 	o.add(cmd)
-	return cmd
+	return audited(cmd, "open", reads)
 }
 
 func (o *openCommand) run(cmd *cobra.Command, path string) error {

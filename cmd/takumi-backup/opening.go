@@ -1,17 +1,16 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -51,85 +50,66 @@ func (b *openedBackup) Close() error {
 
 // open opens the backup at path, or on standard input with "-".
 func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err error) {
-	b := new(openedBackup)
-	if b.ring, err = o.keys.ring(); err != nil {
+	ring, err := o.keys.ring()
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			b.ring.Close()
+			ring.Close()
 		}
 	}()
 	// Before the backup is touched: a key that cannot be had is the first thing
 	// to know. With several, one may do.
-	if sources := b.ring.Sources(); len(sources) < 2 {
-		if _, err := b.ring.Current(cmd.Context()); err != nil {
+	if len(ring.Sources()) < 2 {
+		if _, err := ring.Current(cmd.Context()); err != nil {
 			return nil, fmt.Errorf("loading the key: %w", err)
 		}
 	}
-	src, size, err := openBackup(cmd.Context(), path)
+	b := &openedBackup{ring: ring, size: -1}
+	if path == "-" {
+		err = o.openStdin(cmd, b)
+	} else {
+		err = o.openFile(cmd, b, path)
+	}
 	if err != nil {
 		return nil, err
-	}
-	b.src, b.size = src, size
-	defer func() {
-		if err != nil {
-			src.Close()
-		}
-	}()
-	opts := envelope.Options{Rescue: o.rescue, Find: func(wanted []kek.ID) ([]*kek.Key, error) {
-		return b.ring.Find(cmd.Context(), wanted)
-	}}
-	if path != "-" {
-		warnPlacement(cmd, b.ring.Sources(), filepath.Dir(path))
-		if opts.Detached, err = catalogue.Detached(path); err != nil {
-			warn(cmd, "%s%s was passed over: %v", path, envelope.DetachedSuffix, err)
-		}
-	}
-	if b.Reader, err = envelope.Open(o.meter.Metered(src), opts); err != nil {
-		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
 	if b.Altered != nil {
 		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)
 	}
-	if b.Detached != nil {
-		warn(cmd, "%s%s was passed over: %v", path, envelope.DetachedSuffix, b.Detached)
-	}
 	return b, nil
 }
 
-// openBackup opens a backup for reading in order, and tells its size, or -1.
-func openBackup(ctx context.Context, path string) (io.ReadCloser, int64, error) {
-	if path == "-" {
-		src, err := source.Stdin(ctx, os.Stdin)
-		return src, -1, err
-	}
-	f, err := os.Open(path)
+func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
+	src, err := source.Stdin(cmd.Context(), os.Stdin)
 	if err != nil {
-		return nil, 0, fmt.Errorf("opening the backup: %w", err)
+		return err
 	}
-	info, err := f.Stat()
-	if err == nil && info.IsDir() {
-		err = fmt.Errorf("%s is a folder", path)
-	}
+	b.src = src
+	b.Reader, err = envelope.Open(o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: func(wanted []kek.ID) ([]*kek.Key, error) {
+		return b.ring.Find(cmd.Context(), wanted)
+	}})
 	if err != nil {
-		f.Close()
-		return nil, 0, fmt.Errorf("opening the backup: %w", err)
+		src.Close()
+		return fmt.Errorf("opening -: %w", err)
 	}
-	return interruptible{ctx, f}, info.Size(), nil
+	return nil
 }
 
-// interruptible ends reading a file when the context ends.
-type interruptible struct {
-	ctx context.Context
-	*os.File
-}
-
-func (i interruptible) Read(p []byte) (int, error) {
-	if err := context.Cause(i.ctx); err != nil {
-		return 0, err
+func (o *opening) openFile(cmd *cobra.Command, b *openedBackup, path string) error {
+	warnPlacement(cmd, b.ring.Sources(), places.Dir(path))
+	f, err := sealed.Open(cmd.Context(), newPlace(), path, sealed.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter})
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", path, err)
 	}
-	return i.File.Read(p)
+	b.Reader, b.src, b.size = f.Reader, f, f.Object.Size()
+	for _, passed := range []error{f.Beside, f.Detached} {
+		if passed != nil {
+			warn(cmd, "%s%s was passed over: %v", path, envelope.DetachedSuffix, passed)
+		}
+	}
+	return nil
 }
 
 // warnPlacement says when a key stands with the backups. Who reads a backup

@@ -113,6 +113,7 @@ type sandbox struct {
 	exe string
 	dir string // the working directory, where the backups go
 	tmp string // TMPDIR
+	log string // the folder of the audit log
 	env []string
 	// patience is how long a run may take before it is taken to hang.
 	patience time.Duration
@@ -120,10 +121,11 @@ type sandbox struct {
 
 func newSandbox(t *testing.T) *sandbox {
 	t.Helper()
-	b := &sandbox{T: t, exe: program, dir: t.TempDir(), tmp: t.TempDir(), patience: time.Minute}
+	b := &sandbox{T: t, exe: program, dir: t.TempDir(), tmp: t.TempDir(), log: t.TempDir(), patience: time.Minute}
 	b.env = []string{
 		"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE"), "TMPDIR=" + b.tmp,
 		"BACKUP_ENCRYPTION_KEY_FILE=" + keyFile(t, mainKey), "BACKUP_ROOT=" + b.path("store"),
+		"TAKUMI_AUDIT_DIR=" + b.log,
 	}
 	return b
 }

@@ -27,11 +27,12 @@ type pruneCommand struct {
 	apply     bool
 	json      bool
 
+	place store.Place
 	meter backup.Meter
 }
 
 func newPrune() *cobra.Command {
-	p := &pruneCommand{policy: retention.Policy{Within: 30 * day}}
+	p := &pruneCommand{policy: retention.Policy{Within: 30 * day}, place: newPlace()}
 	cmd := &cobra.Command{
 		Use:   "prune [flags] [ROOT]",
 		Short: "Delete the backups that no retention rule keeps; a dry run without --apply",
@@ -92,7 +93,7 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 		}
 		defer lock.Release()
 	}
-	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Keys: ring})
+	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: p.place, Keys: ring})
 	if err != nil {
 		return fmt.Errorf("looking through the backups: %w", err)
 	}
@@ -142,7 +143,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 		e := &entries[i]
 		p.meter = backup.Meter{}
 		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+filepath.Base(e.Path), e.Size, &p.meter)
-		err := catalogue.Verify(cmd.Context(), e.Path, catalogue.Options{Keys: ring, Meter: &p.meter})
+		err := catalogue.Verify(cmd.Context(), e.Path, catalogue.Options{Place: p.place, Keys: ring, Meter: &p.meter})
 		hide()
 		return err
 	}, func() error { return context.Cause(cmd.Context()) })
@@ -252,7 +253,7 @@ func (p *pruneCommand) delete(cmd *cobra.Command, e *catalogue.Entry) error {
 	if err := checkStdout(); err != nil {
 		return err
 	}
-	return store.Remove(e.Backup, envelope.DetachedSuffix)
+	return p.place.Remove(cmd.Context(), e.Backup, envelope.DetachedSuffix)
 }
 
 func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {

@@ -162,7 +162,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 	}
 	defer ring.Close()
 	folder, name := backupFolder(backup.Database), databaseFileName(r.settings.Database())+"_db"
-	opts := catalogue.Options{Keys: ring}
+	opts := catalogue.Options{Place: newPlace(), Keys: ring}
 	entries, err := catalogue.Read(cmd.Context(), folder, opts)
 	if err != nil {
 		return "", fmt.Errorf("looking for backups: %w", err)

@@ -71,7 +71,7 @@ DIR that is missing or empty. Patterns are those of backup uploads --exclude.`,
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore nothing")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
-	return cmd
+	return audited(cmd, "restore uploads", reads)
 }
 
 // check finds the mistakes that can be found before anything starts, and whether

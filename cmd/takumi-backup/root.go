@@ -36,6 +36,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	root.Version = buildInfo() // --version, for who looks for it there
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	addAuditFlags(root)
 	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newBackup(), newRestore(), newKey(), newVersion(), newMan())
 	return root
 }

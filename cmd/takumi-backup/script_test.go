@@ -20,6 +20,7 @@ import (
 //	$KEY_ID, $OTHER_ID, and $HEX_KEY, the digits of the first
 //	$SAMPLES          real dumps and archives
 //	BACKUP_ROOT       $WORK/store, which does not exist yet
+//	TAKUMI_AUDIT_DIR  a folder elsewhere, which does not exist yet either
 func TestScripts(t *testing.T) {
 	samples, err := filepath.Abs("../../internal/guard/testdata")
 	if err != nil {
@@ -30,6 +31,7 @@ func TestScripts(t *testing.T) {
 		"OTHER_KEY": keyFile(t, otherKey), "OTHER_ID": keyID(t, otherKey),
 		"HEX_KEY": mainKey, "SAMPLES": samples, "GORACE": os.Getenv("GORACE"),
 	}
+	logs := t.TempDir()
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -40,6 +42,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Setenv("BACKUP_ENCRYPTION_KEY_FILE", env["KEY"])
 			e.Setenv("BACKUP_ROOT", filepath.Join(e.WorkDir, "store"))
+			e.Setenv("TAKUMI_AUDIT_DIR", filepath.Join(logs, filepath.Base(e.WorkDir)))
 			return nil
 		},
 		Condition: func(name string) (bool, error) {

@@ -40,7 +40,7 @@ not whole is refused with exit code 3, and nothing is left behind.`,
 	f.BoolVar(&s.allowEmpty, "allow-empty", false, "accept an empty input")
 	f.StringVar(&s.guard, "guard", "on", "check that the input is whole: on or off")
 	f.StringVar(&s.sidecar, "sidecar", "", "with -o -: write the SHA-256 sidecar to this file")
-	return cmd
+	return audited(cmd, "seal", changes)
 }
 
 func runSeal(cmd *cobra.Command, s *sealing, args []string) error {

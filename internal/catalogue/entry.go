@@ -1,12 +1,14 @@
 package catalogue
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
@@ -48,12 +50,20 @@ type Envelope struct {
 	OtherSlots []string // types of slots that are not for a key
 }
 
-// summary copies what is kept of a backup's own envelope, or of the one that
-// opened it, and of their slots: slots and strings are parts of whole texts.
-func summary(e, own, beside *envelope.Envelope) *Envelope {
+// summary copies what is kept of the envelopes of a backup: slots and strings
+// are parts of whole texts.
+func summary(seen *sealed.Seen) *Envelope {
+	own, beside := seen.Own, seen.Beside
+	e := cmp.Or(own, beside)
+	if seen.Opened != nil {
+		e = seen.Opened.Envelope
+	}
 	s := &Envelope{ID: e.ID, Label: e.Label}
 	s.Kind, s.Name, s.Codec = strings.Clone(s.Kind), strings.Clone(s.Name), strings.Clone(s.Codec)
-	add := func(e *envelope.Envelope) {
+	for _, e := range []*envelope.Envelope{own, beside} {
+		if e == nil || e.ID != s.ID {
+			continue
+		}
 		for _, id := range e.KeyIDs() {
 			if !slices.Contains(s.KeyIDs, id) {
 				s.KeyIDs = append(s.KeyIDs, kek.ID(strings.Clone(string(id))))
@@ -64,10 +74,6 @@ func summary(e, own, beside *envelope.Envelope) *Envelope {
 				s.OtherSlots = append(s.OtherSlots, strings.Clone(kind))
 			}
 		}
-	}
-	add(own)
-	if beside != nil && beside.ID == own.ID {
-		add(beside)
 	}
 	return s
 }

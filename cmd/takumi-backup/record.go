@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+// effect is what a command does to backups and keys, and so what becomes of it
+// when it cannot be recorded.
+type effect int
+
+const (
+	reads   effect = iota // it goes on, with a warning
+	changes               // it does not begin
+)
+
+// addAuditFlags adds what every command has.
+func addAuditFlags(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.String("audit", "on", "record in the audit log what is done: on or off")
+	f.String("audit-dir", "", "folder of the audit log (default $TAKUMI_AUDIT_DIR, or audit in $BACKUP_ROOT if that exists, or in the state folder)")
+}
+
+// audited makes a command leave records of what it does under the name of an
+// operation: one when it ends, and when it changes something also one before it
+// begins.
+func audited(cmd *cobra.Command, operation string, e effect) *cobra.Command {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		r, err := newRecording(cmd, operation, e)
+		if err != nil {
+			return err
+		}
+		cmd.SetContext(context.WithValue(cmd.Context(), recordingKey{}, r))
+		if err := r.begin(cmd); err != nil {
+			return err
+		}
+		err = ending(cmd.Context(), run(cmd, args))
+		r.end(cmd, err)
+		return err
+	}
+	return cmd
+}
+
+type recordingKey struct{}
+
+// recording is what one run of a command leaves in the audit log.
+type recording struct {
+	log    *audit.Log // nil: nothing
+	effect effect
+	common audit.Record // what all records of the run say
+	record audit.Record // what the last one says more
+
+	warning sync.Once
+}
+
+func newRecording(cmd *cobra.Command, operation string, e effect) (*recording, error) {
+	r := &recording{effect: e}
+	switch on := flagText(cmd, "audit"); on {
+	case "off":
+		return r, nil
+	case "on", "":
+	default:
+		return nil, usagef("--audit is %q, neither on nor off", on)
+	}
+	dir, err := auditDir(cmd)
+	if err != nil {
+		return nil, err
+	}
+	var run [8]byte
+	rand.Read(run[:])
+	version, _, _ := strings.Cut(buildInfo(), ",")
+	r.log = audit.New(dir)
+	r.common = audit.Record{
+		Run: hex.EncodeToString(run[:]), PID: os.Getpid(), Operation: operation, DryRun: isDryRun(cmd),
+		User: userName(), SudoUser: os.Getenv("SUDO_USER"), Host: audit.Host(), Version: version, Keys: providers(cmd),
+	}
+	if r.common.DryRun {
+		r.effect = reads
+	}
+	return r, nil
+}
+
+// begin records what a command is about to change.
+func (r *recording) begin(cmd *cobra.Command) error {
+	if r.log == nil || r.effect == reads {
+		return nil
+	}
+	begun := r.common
+	begun.Outcome = audit.Begun
+	err := r.log.Append(cmd.Context(), begun)
+	if err == nil || context.Cause(cmd.Context()) != nil {
+		return err
+	}
+	return &store.Error{Op: "record in", Path: r.log.Dir(), Err: errors.Join(err, errUnrecorded)}
+}
+
+// errUnrecorded is why a command did not begin.
+var errUnrecorded = errors.New("what cannot be recorded is not done, unless with --audit=off")
+
+// end records how a command ended.
+func (r *recording) end(cmd *cobra.Command, fault error) {
+	r.record.Fault = fault
+	r.append(cmd, r.record)
+}
+
+// append completes a record and appends it. What was done was done: a failure is
+// no more than a warning.
+func (r *recording) append(cmd *cobra.Command, rec audit.Record) {
+	if r.log == nil {
+		return
+	}
+	c := r.common
+	rec.Run, rec.PID, rec.Operation, rec.DryRun = c.Run, c.PID, c.Operation, c.DryRun
+	rec.User, rec.SudoUser, rec.Host, rec.Version = c.User, c.SudoUser, c.Host, c.Version
+	if rec.Keys == nil {
+		rec.Keys = c.Keys
+	}
+	code, _ := verdict(rec.Fault)
+	rec.ExitCode = &code
+	switch {
+	case code == exitSignal:
+		rec.Outcome = audit.Stopped
+	case rec.Fault != nil:
+		rec.Outcome = audit.Failed
+	case rec.Outcome == "":
+		rec.Outcome = audit.Done
+	}
+	if rec.Fault != nil {
+		rec.Error = rec.Fault.Error()
+	}
+	if err := r.log.Append(context.WithoutCancel(cmd.Context()), rec); err != nil {
+		r.warning.Do(func() { warn(cmd, "what was done is not recorded: %v", err) })
+	}
+}
+
+// recordOf returns the record that the command leaves at its end, for the
+// command to fill in. That of a command that leaves none is written nowhere. It
+// is not safe for concurrent use.
+func recordOf(cmd *cobra.Command) *audit.Record {
+	if r, ok := cmd.Context().Value(recordingKey{}).(*recording); ok {
+		return &r.record
+	}
+	return new(audit.Record)
+}
+
+// recordBackup appends a record of one of several backups that a command works
+// on; its Fault says how that went. It is safe for concurrent use.
+func recordBackup(cmd *cobra.Command, rec audit.Record) {
+	if r, ok := cmd.Context().Value(recordingKey{}).(*recording); ok {
+		r.append(cmd, rec)
+	}
+}
+
+// auditDir returns the folder of the audit log.
+func auditDir(cmd *cobra.Command) (string, error) {
+	for _, dir := range []string{flagText(cmd, "audit-dir"), os.Getenv("TAKUMI_AUDIT_DIR")} {
+		if dir != "" {
+			return dir, nil
+		}
+	}
+	root := os.Getenv("BACKUP_ROOT")
+	if root == "" {
+		root = defaultRoot
+	}
+	if info, err := os.Stat(root); err == nil && info.IsDir() {
+		return filepath.Join(root, "audit"), nil
+	}
+	dir, err := history.Dir()
+	if err != nil {
+		return "", usageError{err}
+	}
+	return filepath.Join(dir, "audit"), nil
+}
+
+// auditArgs are the flags of auditing for a child, as this process had them.
+func auditArgs(cmd *cobra.Command) []string {
+	var args []string
+	for _, name := range []string{"audit", "audit-dir"} {
+		if f := cmd.Flag(name); f != nil && f.Changed {
+			args = append(args, "--"+name+"="+f.Value.String())
+		}
+	}
+	return args
+}
+
+// flagText returns the value of a flag, or "" when the command has none.
+func flagText(cmd *cobra.Command, name string) string {
+	if f := cmd.Flag(name); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
+// isDryRun tells whether the command was asked to change nothing.
+func isDryRun(cmd *cobra.Command) bool {
+	return flagText(cmd, "dry-run") == "true" || flagText(cmd, "apply") == "false"
+}
+
+// providers returns the key URIs that the command was given, or those that the
+// environment names. What is no key URI may be a key, and is not repeated.
+func providers(cmd *cobra.Command) []string {
+	var keys keyFlags
+	var sources []keystore.Source
+	for _, name := range []string{"key", "from", "to"} {
+		uris, err := cmd.Flags().GetStringArray(name)
+		if err != nil {
+			uris = []string{flagText(cmd, name)}
+		}
+		for _, uri := range uris {
+			if s, err := keys.parseKey(uri); err == nil {
+				sources = append(sources, s)
+			}
+		}
+	}
+	if f := cmd.Flag("key"); f != nil && !f.Changed {
+		named, _ := keys.sources() // an error is the command's own to tell
+		sources = append(sources, named...)
+	}
+	var texts []string
+	for _, s := range sources {
+		if text := s.String(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// userName is who runs the program.
+func userName() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
+}

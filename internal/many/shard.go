@@ -1,0 +1,64 @@
+package many
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Shard is one of Count parts of a store, the Index-th, counted from 1. The zero
+// Shard is the whole.
+type Shard struct{ Index, Count int }
+
+// maxShards is the most completions that an indexed Kubernetes Job can have.
+const maxShards = 100_000
+
+// ParseShard reads "I/N", with I from 1 to N.
+func ParseShard(text string) (Shard, error) {
+	index, count, found := strings.Cut(text, "/")
+	i, errI := strconv.Atoi(index)
+	n, errN := strconv.Atoi(count)
+	if !found || errI != nil || errN != nil || i < 1 || i > n || n > maxShards {
+		return Shard{}, fmt.Errorf("%q is not I/N, with I from 1 to N and N at most %d", text, maxShards)
+	}
+	return Shard{i, n}, nil
+}
+
+// ShardFromJob makes the shard of a pod of an indexed Kubernetes Job: index is
+// its JOB_COMPLETION_INDEX, which counts from 0, and count its completions.
+func ShardFromJob(index, count string) (Shard, error) {
+	i, err := strconv.Atoi(index)
+	if err != nil {
+		return Shard{}, fmt.Errorf("JOB_COMPLETION_INDEX is %q, not a number", index)
+	}
+	if count == "" {
+		return Shard{}, errors.New("JOB_COMPLETION_INDEX is set, but not JOB_COMPLETIONS, the number of completions")
+	}
+	s, err := ParseShard(fmt.Sprintf("%d/%s", i+1, count))
+	if err != nil {
+		return Shard{}, fmt.Errorf("JOB_COMPLETION_INDEX and JOB_COMPLETIONS: %w", err)
+	}
+	return s, nil
+}
+
+// Has tells whether a backup is part of the shard. id is the backup's, or its
+// path where it has none that can be read. Each id is in one shard of a count,
+// which depends on nothing else.
+func (s Shard) Has(id string) bool {
+	if s.Count <= 1 {
+		return true
+	}
+	sum := sha256.Sum256([]byte(id))
+	return binary.BigEndian.Uint64(sum[:])%uint64(s.Count) == uint64(s.Index-1)
+}
+
+// String is what ParseShard reads; empty for the whole.
+func (s Shard) String() string {
+	if s.Count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", s.Index, s.Count)
+}

@@ -1,0 +1,169 @@
+// Package places sends a path to the place that it names: "s3://bucket/key" to
+// S3, and any other to this host's folders. Make a [Router] and use it as the
+// [store.Place] of everything.
+package places
+
+import (
+	"context"
+	"crypto/sha256"
+	"iter"
+	"path"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// IsRemote tells whether a path names something on no file system of this host.
+func IsRemote(path string) bool { return strings.HasPrefix(path, "s3://") }
+
+// Join is [filepath.Join] for paths of any place.
+func Join(root string, elements ...string) string {
+	if !IsRemote(root) {
+		return filepath.Join(append([]string{root}, elements...)...)
+	}
+	return strings.TrimRight(root, "/") + "/" + path.Join(elements...)
+}
+
+// Dir is [filepath.Dir] for paths of any place.
+func Dir(name string) string {
+	if !IsRemote(name) {
+		return filepath.Dir(name)
+	}
+	if i := strings.LastIndexByte(name, '/'); i > len("s3://") {
+		return name[:i]
+	}
+	return name
+}
+
+// Base is [filepath.Base] for paths of any place.
+func Base(name string) string {
+	if !IsRemote(name) {
+		return filepath.Base(name)
+	}
+	return path.Base(name)
+}
+
+// Router is the place of all paths. What is remote is only connected to when a
+// path asks for it. It is safe for concurrent use.
+type Router struct {
+	remote func() (store.Place, error)
+}
+
+var _ store.Place = (*Router)(nil)
+
+// New returns a router that calls remote once, when the first remote path comes.
+func New(remote func() (store.Place, error)) *Router {
+	return &Router{remote: sync.OnceValues(remote)}
+}
+
+func (r *Router) at(path string) (store.Place, error) {
+	if IsRemote(path) {
+		return r.remote()
+	}
+	return store.Folder{}, nil
+}
+
+// Open is that of the path's place, as all methods are.
+func (r *Router) Open(ctx context.Context, path string) (store.Object, error) {
+	p, err := r.at(path)
+	if err != nil {
+		return nil, err
+	}
+	return p.Open(ctx, path)
+}
+
+// Create is that of the path's place.
+func (r *Router) Create(ctx context.Context, path string, o store.Options) (store.Writer, error) {
+	p, err := r.at(path)
+	if err != nil {
+		return nil, err
+	}
+	return p.Create(ctx, path, o)
+}
+
+// CreateUnique is that of the place of path(1).
+func (r *Router) CreateUnique(ctx context.Context, path func(n int) string, o store.Options) (store.Writer, error) {
+	p, err := r.at(path(1))
+	if err != nil {
+		return nil, err
+	}
+	return p.CreateUnique(ctx, path, o)
+}
+
+// Walk is that of root's place.
+func (r *Router) Walk(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
+	p, err := r.at(root)
+	if err != nil {
+		return failed(err)
+	}
+	return p.Walk(ctx, root)
+}
+
+// Files is that of root's place.
+func (r *Router) Files(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
+	p, err := r.at(root)
+	if err != nil {
+		return failed(err)
+	}
+	return p.Files(ctx, root)
+}
+
+func failed(err error) iter.Seq2[store.Backup, error] {
+	return func(yield func(store.Backup, error) bool) { yield(store.Backup{}, err) }
+}
+
+// Stat is that of the path's place.
+func (r *Router) Stat(ctx context.Context, path string) (store.Backup, bool, error) {
+	p, err := r.at(path)
+	if err != nil {
+		return store.Backup{}, false, err
+	}
+	return p.Stat(ctx, path)
+}
+
+// Remove is that of the backup's place.
+func (r *Router) Remove(ctx context.Context, b store.Backup, beside ...string) error {
+	p, err := r.at(b.Path)
+	if err != nil {
+		return err
+	}
+	return p.Remove(ctx, b, beside...)
+}
+
+// PutBeside is that of the path's place.
+func (r *Router) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
+	p, err := r.at(path)
+	if err != nil {
+		return err
+	}
+	return p.PutBeside(ctx, path, suffix, content)
+}
+
+// RemoveBeside is that of the path's place.
+func (r *Router) RemoveBeside(ctx context.Context, path, suffix string) error {
+	p, err := r.at(path)
+	if err != nil {
+		return err
+	}
+	return p.RemoveBeside(ctx, path, suffix)
+}
+
+// Overwrite is that of the path's place.
+func (r *Router) Overwrite(ctx context.Context, path string, was store.Object, head []byte, sum [sha256.Size]byte) error {
+	p, err := r.at(path)
+	if err != nil {
+		return err
+	}
+	return p.Overwrite(ctx, path, was, head, sum)
+}
+
+// Replace is that of the path's place.
+func (r *Router) Replace(ctx context.Context, path string) (store.Replacement, error) {
+	p, err := r.at(path)
+	if err != nil {
+		return nil, err
+	}
+	return p.Replace(ctx, path)
+}

@@ -1,0 +1,201 @@
+// Package sealed opens the backups that stand in a place: it joins the file with
+// the envelope that may stand beside it and with the keys of a ring.
+//
+// [Open] reads a backup in order and [Look] tells what it says of itself.
+//
+// A backup may be rewrapped while it is opened. When it does not open, both look
+// whether its envelopes are still those that they read, and if not begin again.
+package sealed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// tries is how often an opening that a rewrap disturbs begins anew.
+const tries = 3
+
+// Options say how to open.
+type Options struct {
+	Keys   *keystore.Ring // nil, or a ring of no sources, opens nothing
+	Rescue bool           // see [envelope.Options]
+	Meter  *backup.Meter  // if it is set, it counts what is read
+}
+
+func (o Options) keyless() bool { return o.Keys == nil || len(o.Keys.Sources()) == 0 }
+
+// keyFault marks the failure to get a key.
+type keyFault struct{ error }
+
+func (f keyFault) Unwrap() error { return f.error }
+
+// NoKey tells an error that says that no key at hand opens the backup from one
+// that speaks against the backup.
+func NoKey(err error) bool {
+	return errors.As(err, new(*envelope.WrongKeyError)) || errors.As(err, new(keyFault)) || errors.Is(err, keystore.ErrNone)
+}
+
+func (o Options) find(ctx context.Context) func([]kek.ID) ([]*kek.Key, error) {
+	return func(wanted []kek.ID) ([]*kek.Key, error) {
+		keys, err := o.Keys.Find(ctx, wanted)
+		if err != nil {
+			err = keyFault{err}
+		}
+		return keys, err
+	}
+}
+
+// File is a backup that is open for reading in order: the packed stream, as
+// [envelope.Reader] gives it. Close closes the file, and not the ring.
+type File struct {
+	*envelope.Reader
+	store.Object
+	// Beside says why what stands beside the backup as its detached envelope
+	// cannot be read. Its own slots opened it then.
+	Beside error
+}
+
+// Read is that of the envelope's Reader.
+func (f *File) Read(p []byte) (int, error) { return f.Reader.Read(p) }
+
+// WriteTo is that of the envelope's Reader.
+func (f *File) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo(dst) }
+
+// Open opens the backup at path. The errors are those of the place and of
+// [envelope.Open]; [NoKey] tells whether a key is what it lacks. The caller
+// closes the file.
+func Open(ctx context.Context, place store.Place, path string, o Options) (*File, error) {
+	if o.keyless() {
+		return nil, keystore.ErrNone
+	}
+	var f *File
+	err := settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+		var src io.Reader = obj
+		if o.Meter != nil {
+			src = o.Meter.Metered(obj)
+		}
+		r, err := envelope.Open(src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
+		if err == nil {
+			f = &File{Reader: r, Object: obj, Beside: besideErr}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Seen is what a backup says of itself.
+type Seen struct {
+	Size        int64
+	Own, Beside *envelope.Envelope // its own envelope and the one beside it; either may be nil
+	BesideErr   error              // why what stands beside it as an envelope cannot be read
+	// Opened is set when a key opened it: the preamble and the length are then
+	// authentic, and the rest of the content was not read.
+	Opened *envelope.Opened
+	// Packed is the length of the packed stream, when Opened is set.
+	Packed int64
+	// Err says why Opened is not set; nil without keys.
+	Err error
+}
+
+// Look reads the envelopes of the backup at path and, with keys, authenticates
+// them and the length of the file, which costs one chunk. The error is why there
+// is nothing to see: the place's, or that of [envelope.Parse].
+func Look(ctx context.Context, place store.Place, path string, o Options) (*Seen, error) {
+	var s *Seen
+	err := settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+		defer obj.Close()
+		own, err := envelope.Parse(io.NewSectionReader(obj, 0, obj.Size()))
+		if err != nil && beside == nil {
+			return err
+		}
+		s = &Seen{Size: obj.Size(), Own: own, Beside: beside, BesideErr: besideErr}
+		if o.keyless() {
+			s.Err = err
+			return nil
+		}
+		r, err := envelope.OpenAt(obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
+		if err != nil {
+			if s.Err = err; besideErr != nil {
+				s.Err = fmt.Errorf("%w; and %s%s was passed over: %w", err, path, envelope.DetachedSuffix, besideErr)
+			}
+			return err
+		}
+		s.Opened, s.Packed, s.Err = &r.Opened, r.Size(), nil
+		return nil
+	})
+	if s == nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// settle opens the file at path and calls try with it, again when that fails and
+// the envelopes have changed meanwhile. The file is closed when try fails.
+func settle(ctx context.Context, place store.Place, path string, try func(store.Object, *envelope.Envelope, error) error) error {
+	for n := 1; ; n++ {
+		obj, err := place.Open(ctx, path)
+		if err != nil {
+			return err
+		}
+		text, besideErr := readBeside(ctx, place, path)
+		var beside *envelope.Envelope
+		if text != nil {
+			beside, besideErr = envelope.Parse(bytes.NewReader(text))
+		}
+		before := headOf(obj)
+		if err = try(obj, beside, besideErr); err == nil {
+			return nil
+		}
+		obj.Close()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if n == tries || !changed(ctx, place, path, before, text) {
+			return err
+		}
+	}
+}
+
+// changed tells whether the envelopes of a backup are others than before.
+func changed(ctx context.Context, place store.Place, path string, head [envelope.Unit]byte, beside []byte) bool {
+	obj, err := place.Open(ctx, path)
+	if err != nil {
+		return false
+	}
+	defer obj.Close()
+	now, _ := readBeside(ctx, place, path)
+	return headOf(obj) != head || !bytes.Equal(now, beside)
+}
+
+// headOf returns the first bytes of a file. The first slot is among them, which
+// every rewrap changes.
+func headOf(obj store.Object) (head [envelope.Unit]byte) {
+	_, _ = obj.ReadAt(head[:], 0)
+	return head
+}
+
+// readBeside returns the bytes of the envelope beside a backup, nil without one.
+func readBeside(ctx context.Context, place store.Place, path string) ([]byte, error) {
+	obj, err := place.Open(ctx, path+envelope.DetachedSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer obj.Close()
+	return io.ReadAll(io.LimitReader(obj, envelope.MaxSize+1))
+}

@@ -1,0 +1,218 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Level says how much of a backup is proved. Each level proves what those before
+// it do.
+type Level int
+
+const (
+	// None proves nothing.
+	None Level = iota
+	// Checksum compares the file with its sidecar. It needs no key, and shows
+	// that the file is the one that was written, unless somebody could change
+	// both.
+	Checksum
+	// Auth decrypts and authenticates every chunk.
+	Auth
+	// Content also unpacks everything and checks that it is a whole one of its kind.
+	Content
+	// Restore also brings it back to life, and compares that with the manifest.
+	Restore
+)
+
+var levels = []string{"none", "checksum", "auth", "content", "restore"}
+
+// String returns the level's name.
+func (l Level) String() string { return levels[l] }
+
+// ParseLevel reads the name of a level but none.
+func ParseLevel(name string) (Level, error) {
+	if i := slices.Index(levels, name); i > 0 {
+		return Level(i), nil
+	}
+	return None, fmt.Errorf("%q is no level: it can be checksum, auth, content or restore", name)
+}
+
+// MarshalText writes the level's name.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText reads the name of any level.
+func (l *Level) UnmarshalText(text []byte) error {
+	i := slices.Index(levels, string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is no level", text)
+	}
+	*l = Level(i)
+	return nil
+}
+
+// Severity tells what must not be from what should not.
+type Severity string
+
+// The severities.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Code names a kind of finding. The codes are part of the report's schema.
+type Code string
+
+// The errors.
+const (
+	Damaged        Code = "damaged"
+	Truncated      Code = "truncated"
+	Altered        Code = "altered-envelope"
+	Trailing       Code = "trailing-bytes"
+	NotSealed      Code = "not-sealed"
+	Newer          Code = "newer-format"
+	SidecarDiffers Code = "sidecar-differs"
+	NoKey          Code = "no-key"
+	Unreadable     Code = "unreadable" // the store does not give it
+	TooOld         Code = "too-old"    // the newest of its name, with --max-age
+	NotRestorable  Code = "not-restorable"
+	Differs        Code = "differs-from-manifest"
+)
+
+// The warnings.
+const (
+	SidecarMissing Code = "sidecar-missing"
+	SideFile       Code = "side-file" // a crash, or a rewrap, left it
+	Plaintext      Code = "plaintext"
+	Small          Code = "small"
+	PastRetention  Code = "past-retention"
+	Future         Code = "future"
+	Permissions    Code = "permissions"
+	KeyOverdue     Code = "key-overdue"
+	Incomplete     Code = "incomplete" // sealed as it was, with --guard=off
+)
+
+// Finding is something that was found wrong.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Code     Code     `json:"code"`
+	// Path is what it was found on, when that is not a backup of the report.
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
+	Advice  string `json:"advice,omitempty"` // what to do about it
+	// Chunk and Offset place damage: the chunk's number, and the byte in the
+	// file where it begins.
+	Chunk  *int64 `json:"chunk,omitempty"`
+	Offset *int64 `json:"offset,omitempty"`
+}
+
+// Backup is what is known of one backup. What its envelope says is a claim
+// unless Proven is Auth or more.
+type Backup struct {
+	Path    string    `json:"path"`
+	Size    int64     `json:"size"`
+	ID      string    `json:"id,omitempty"`
+	Kind    string    `json:"kind,omitempty"`
+	Name    string    `json:"name,omitempty"`
+	Series  string    `json:"series,omitempty"` // the name without its time: backups of one thing share it
+	Created time.Time `json:"created,omitzero"`
+	KeyIDs  []string  `json:"key_ids,omitempty"` // of its slots
+	KeyID   string    `json:"key_id,omitempty"`  // of the key that opened it
+	SHA256  string    `json:"sha256,omitempty"`  // of the file as it was read
+
+	// Checked says that this run looked at the backup; if not, Proven and
+	// ProvenAt tell of the last run that did, and Why why it was left out.
+	Checked  bool      `json:"checked"`
+	Why      string    `json:"why_not_checked,omitempty"`
+	Proven   Level     `json:"proven"`
+	ProvenAt time.Time `json:"proven_at,omitzero"`
+	Seconds  float64   `json:"seconds,omitempty"`
+	Content  int64     `json:"content_bytes,omitempty"` // unpacked
+	Findings []Finding `json:"findings,omitempty"`
+}
+
+// Worst returns the worst severity among the findings, or "".
+func (b *Backup) Worst() Severity { return worst(b.Findings) }
+
+func worst(findings []Finding) (s Severity) {
+	for _, f := range findings {
+		if f.Severity == Error {
+			return Error
+		}
+		s = f.Severity
+	}
+	return s
+}
+
+// Key is the state of a key that the program knows of.
+type Key struct {
+	ID           string    `json:"id"`
+	Provider     string    `json:"provider,omitempty"`
+	Activated    time.Time `json:"activated,omitzero"`
+	NextRotation time.Time `json:"next_rotation,omitzero"`
+	Overdue      bool      `json:"overdue"`
+}
+
+// Schema is the version of a report's form. It changes when a reader of the
+// former one would be misled.
+const Schema = 1
+
+// Report is what a run of verify found.
+type Report struct {
+	Schema      int       `json:"schema"`
+	Program     string    `json:"program"`
+	Host        string    `json:"host"`
+	Started     time.Time `json:"started"`
+	Finished    time.Time `json:"finished"`
+	Roots       []string  `json:"roots"`
+	Level       Level     `json:"level"`
+	Shard       string    `json:"shard,omitempty"` // "2/5", or "" for the whole
+	Interrupted bool      `json:"interrupted"`     // it ended before all was done
+	Backups     []Backup  `json:"backups"`         // newest first
+	Findings    []Finding `json:"findings,omitempty"`
+	Keys        []Key     `json:"keys,omitempty"`
+	// Checkpoint is the signed state of the audit log, when there is one.
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+}
+
+// Summary counts the backups of a report.
+type Summary struct {
+	Backups  int   `json:"backups"`
+	Checked  int   `json:"checked"`
+	Failed   int   `json:"failed"` // with an error
+	Warned   int   `json:"warned"` // with warnings alone
+	Bytes    int64 `json:"bytes"`  // of what was checked
+	Errors   int   `json:"errors"` // findings, those of the store among them
+	Warnings int   `json:"warnings"`
+}
+
+// Summary counts.
+func (r *Report) Summary() Summary {
+	s := Summary{Backups: len(r.Backups)}
+	count := func(findings []Finding) {
+		for _, f := range findings {
+			if f.Severity == Error {
+				s.Errors++
+			} else {
+				s.Warnings++
+			}
+		}
+	}
+	count(r.Findings)
+	for i := range r.Backups {
+		b := &r.Backups[i]
+		count(b.Findings)
+		if b.Checked {
+			s.Checked++
+			s.Bytes += b.Size
+		}
+		switch b.Worst() {
+		case Error:
+			s.Failed++
+		case Warning:
+			s.Warned++
+		}
+	}
+	return s
+}
