@@ -64,7 +64,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	p.keys.add(cmd, "authenticate with this key")
 	p.progress.add(cmd)
 	f.BoolVar(&p.json, "json", false, "print one JSON object per backup and line")
-	return cmd
+	return audited(cmd, "prune", changes)
 }
 
 func (p *pruneCommand) run(cmd *cobra.Command, root string) error {

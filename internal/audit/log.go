@@ -1,0 +1,243 @@
+// Package audit keeps the record of who used which key on which backup: JSON
+// lines, each with the SHA-256 of the one before, in one file a month. A caller
+// fills in a [Record] and appends it to a [Log]; [Verify] proves the chain and
+// [Read] goes through it.
+//
+// The chain shows any change but one: that the newest records were cut off. A
+// [Checkpoint], signed and kept elsewhere, shows that too.
+package audit
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+)
+
+// ErrBusy is returned when another process has not left the log for so long
+// that it must hang.
+var ErrBusy = errors.New("another process does not leave the audit log")
+
+const (
+	// lockName is the file that writers lock. It stays.
+	lockName = "audit.lock"
+
+	// patience is how long to wait for other writers, each of which takes no
+	// more than a write and a sync.
+	patience = 30 * time.Second
+)
+
+var monthly = regexp.MustCompile(`^audit-[0-9]{4}-(?:0[1-9]|1[0-2])\.jsonl$`)
+
+func fileOf(t time.Time) string { return t.UTC().Format("audit-2006-01.jsonl") }
+
+// Log is a log in a folder, which may have other writers. It is safe for
+// concurrent use, and there is nothing to close.
+type Log struct {
+	dir string
+	now func() time.Time
+	mu  sync.Mutex
+}
+
+// New returns the log in dir, which is made, for its owner alone, when the first
+// record is appended.
+func New(dir string) *Log { return &Log{dir: dir, now: time.Now} }
+
+// Dir returns the folder of the log.
+func (l *Log) Dir() string { return l.dir }
+
+// Append writes records at the end of the chain, and returns when they are on
+// the disk. A time that is zero becomes now; Prev is filled in. With an error
+// they may or may not be there; what is there is whole all the same, or is mended
+// and noted by the next Append.
+func (l *Log) Append(ctx context.Context, records ...Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return fmt.Errorf("making the folder of the audit log: %w", err)
+	}
+	lock, err := l.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("appending to the audit log: %w", err)
+	}
+	defer lock.Release()
+	if err := l.append(records); err != nil {
+		return fmt.Errorf("appending to the audit log: %w", err)
+	}
+	return nil
+}
+
+// lock waits for its turn.
+func (l *Log) lock(ctx context.Context) (*lockfile.Lock, error) {
+	for deadline := time.Now().Add(patience); ; {
+		lock, err := lockfile.File(filepath.Join(l.dir, lockName))
+		if !errors.Is(err, lockfile.ErrHeld) {
+			return lock, err
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("%s: %w", l.dir, ErrBusy)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Duration(500+rand.IntN(1500)) * time.Microsecond):
+		}
+	}
+}
+
+// append is Append with the lock held.
+func (l *Log) append(records []Record) error {
+	end, err := findEnd(l.dir)
+	if err != nil {
+		return err
+	}
+	now := l.now()
+	// The clock may go back: the order of the files is that of the chain. What
+	// is torn is mended where it is torn.
+	name := max(fileOf(now), end.file)
+	var text []byte
+	prev := end.hash
+	if len(end.torn) > 0 {
+		name = end.file
+		text = []byte("\n")
+		mended := Record{
+			Time: now, PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(end.torn, '\n')),
+			Detail: fmt.Sprintf("the line before was torn by a crash after %d bytes", len(end.torn)),
+		}
+		line, err := mended.line()
+		if err != nil {
+			return err
+		}
+		text, prev = append(text, line...), hashOf(line)
+	}
+	for _, r := range records {
+		if r.Time.IsZero() {
+			r.Time = now
+		}
+		r.Prev = prev
+		line, err := r.line()
+		if err != nil {
+			return err
+		}
+		text, prev = append(text, line...), hashOf(line)
+	}
+	return write(filepath.Join(l.dir, name), text, name != end.file)
+}
+
+// write puts text at the end of the file in one call, and on the disk.
+func write(path string, text []byte, isNew bool) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(text); err != nil {
+		_ = f.Truncate(info.Size()) // of a full disk; what stays of it is mended
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if isNew {
+		return durable.SyncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+// months returns the names of the files of a log, the oldest first.
+func months(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if monthly.MatchString(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil // ReadDir sorts
+}
+
+// end is where a log ends.
+type end struct {
+	file string // the last one, or ""
+	hash string // of the last whole line, or origin
+	torn []byte // what stands behind it
+}
+
+// findEnd looks for the last line from behind: how long the log is does not
+// matter.
+func findEnd(dir string) (end, error) {
+	names, err := months(dir)
+	if err != nil {
+		return end{}, err
+	}
+	found := end{hash: origin}
+	for i, name := range slices.Backward(names) {
+		line, torn, err := tail(filepath.Join(dir, name))
+		if err != nil {
+			return end{}, err
+		}
+		if i == len(names)-1 {
+			found.file, found.torn = name, torn
+		}
+		if line != nil {
+			found.hash = hashOf(line)
+			break
+		}
+	}
+	return found, nil
+}
+
+// tail returns the last whole line of a file, nil if there is none, and what
+// stands behind it.
+func tail(path string) (line, torn []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	for size := int64(4 << 10); ; size *= 4 {
+		size = min(size, info.Size())
+		text := make([]byte, size)
+		if _, err := f.ReadAt(text, info.Size()-size); err != nil && err != io.EOF {
+			return nil, nil, err
+		}
+		last := bytes.LastIndexByte(text, '\n')
+		before := bytes.LastIndexByte(text[:max(last, 0)], '\n')
+		switch {
+		case before >= 0, size == info.Size():
+			if last >= 0 {
+				line = text[before+1 : last+1]
+			}
+			return line, text[last+1:], nil
+		case size > 2*maxLine:
+			return nil, nil, fmt.Errorf("%s ends in a line of more than %d bytes: %w", path, maxLine, fs.ErrInvalid)
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// Outcome says how far an operation had come when its record was written.
+type Outcome string
+
+const (
+	Begun   Outcome = "begun"   // about to change something
+	Done    Outcome = "done"    // it went well
+	Failed  Outcome = "failed"  // it did not
+	Stopped Outcome = "stopped" // by a signal
+	Mended  Outcome = "mended"  // the log itself: the line before was torn by a crash
+)
+
+// OperationAudit is the operation of records about the log itself.
+const OperationAudit = "audit"
+
+// Record is one line of the log. The fields of the first group are filled in by
+// whoever keeps the log, the others by the command, as far as it knows them.
+type Record struct {
+	Time      time.Time `json:"time"`
+	Run       string    `json:"run"` // joins the records of one run of the program
+	PID       int       `json:"pid"`
+	Operation string    `json:"operation"`
+	Outcome   Outcome   `json:"outcome"`
+	ExitCode  *int      `json:"exit_code,omitempty"` // nil while it is not known
+	Error     string    `json:"error,omitempty"`
+	DryRun    bool      `json:"dry_run,omitempty"`
+	User      string    `json:"user"`
+	SudoUser  string    `json:"sudo_user,omitempty"` // who became User, as sudo has it
+	Host      string    `json:"host"`
+	Version   string    `json:"version"`
+
+	Path     string   `json:"path,omitempty"` // of the backup, or of what was written
+	BackupID string   `json:"backup_id,omitempty"`
+	Name     string   `json:"name,omitempty"`
+	Kind     string   `json:"kind,omitempty"`
+	KeyIDs   []kek.ID `json:"key_ids,omitempty"`     // that were used, or sealed for
+	OldIDs   []kek.ID `json:"old_key_ids,omitempty"` // that were replaced
+	Keys     []string `json:"keys,omitempty"`        // the providers, as key URIs
+	BytesIn  int64    `json:"bytes_in,omitempty"`
+	BytesOut int64    `json:"bytes_out,omitempty"`
+	Backups  int      `json:"backups,omitempty"` // how many were worked on
+	Failures int      `json:"failures,omitempty"`
+	Detail   string   `json:"detail,omitempty"` // in words, what no other field says
+
+	// Over is the hash of the last whole line before a torn one; see [Mended].
+	Over string `json:"over,omitempty"`
+	// Prev is the SHA-256 of the line before, with its line feed.
+	Prev string `json:"prev"`
+
+	// Fault is what Outcome, ExitCode and Error are made of; it is not written.
+	Fault error `json:"-"`
+}
+
+const (
+	// maxLine bounds a line, and so what is read to find the last one.
+	maxLine = 256 << 10
+
+	maxText = 1024 // bytes of a text
+	maxPath = 4096
+	maxList = 64 // entries of a list
+)
+
+// origin is the hash before the first line.
+var origin = strings.Repeat("0", 2*sha256.Size)
+
+// hashOf returns the hash of a line, which has its line feed.
+func hashOf(line []byte) string {
+	sum := sha256.Sum256(line)
+	return hex.EncodeToString(sum[:])
+}
+
+// line returns the record as it stands in the log. No text in it is a key, and
+// none is longer than it may be.
+func (r Record) line() ([]byte, error) {
+	for _, text := range []*string{&r.Operation, &r.User, &r.SudoUser, &r.Host, &r.Version, &r.Name, &r.Kind, &r.BackupID, &r.Detail} {
+		*text = clean(*text, maxText)
+	}
+	r.Path = clean(r.Path, maxPath)
+	r.Error = redact.Line(r.Error, maxText)
+	r.Keys = r.Keys[:min(len(r.Keys), maxList)]
+	keys := make([]string, len(r.Keys))
+	for i, uri := range r.Keys {
+		keys[i] = clean(uri, maxText)
+	}
+	r.Keys = keys
+	r.KeyIDs = r.KeyIDs[:min(len(r.KeyIDs), maxList)]
+	r.OldIDs = r.OldIDs[:min(len(r.OldIDs), maxList)]
+	r.Time = r.Time.UTC().Truncate(time.Millisecond)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r); err != nil {
+		return nil, fmt.Errorf("writing the record: %w", err)
+	}
+	if text.Len() > maxLine {
+		return nil, fmt.Errorf("the record has %d bytes, and may have %d", text.Len(), maxLine)
+	}
+	return text.Bytes(), nil
+}
+
+// clean takes what may be a key out of a text, and cuts it.
+func clean(text string, most int) string {
+	text = redact.Keys(text)
+	if len(text) <= most {
+		return text
+	}
+	text = text[:most]
+	for len(text) > 0 && !utf8.ValidString(text[len(text)-1:]) {
+		text = text[:len(text)-1] // not in the middle of a character
+	}
+	return text + "…"
+}
+
+// parse reads a line, which has its line feed.
+func parse(line []byte) (Record, error) {
+	var r Record
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return r, fmt.Errorf("not a record: %w", err)
+	}
+	if rest := line[dec.InputOffset():]; string(rest) != "\n" {
+		return r, fmt.Errorf("not a record: %d bytes stand behind it", len(rest))
+	}
+	return r, nil
+}
+
+// Host is the name of this host, for a record; empty when nobody knows it.
+func Host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}
