@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 // keyFlags are the keys that a command is given.
 type keyFlags struct {
+	flag       string // what the flag is called; "" is "key"
 	uris       []string
 	passphrase passphraseFlags
 }
@@ -81,7 +83,7 @@ func (k *keyFlags) sources() ([]keystore.Source, error) {
 	for _, uri := range uris {
 		s, err := k.parseKey(uri)
 		if errors.Is(err, keystore.ErrURI) {
-			return nil, usagef("--key: %w", err)
+			return nil, usagef("--%s: %w", cmp.Or(k.flag, "key"), err)
 		}
 		if err != nil {
 			return nil, err
