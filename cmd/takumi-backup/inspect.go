@@ -90,7 +90,7 @@ func inspectFile(ctx context.Context, place store.Place, path string) (*inspecti
 		err = seen.BesideErr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("inspecting %s: %w", path, err)
+		return nil, aboutPath("inspecting", path, err)
 	}
 	embedded, e := seen.Own, seen.Own
 	if seen.Beside != nil {

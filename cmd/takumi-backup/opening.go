@@ -66,6 +66,8 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 			return nil, fmt.Errorf("loading the key: %w", err)
 		}
 	}
+	rec := recordOf(cmd)
+	rec.Path, rec.Meter = path, &o.meter
 	b := &openedBackup{ring: ring, size: -1}
 	if path == "-" {
 		err = o.openStdin(cmd, b)
@@ -75,6 +77,7 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	if err != nil {
 		return nil, err
 	}
+	rec.Of(b.Envelope, b.KeyID)
 	if b.Altered != nil {
 		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)
 	}
@@ -101,7 +104,7 @@ func (o *opening) openFile(cmd *cobra.Command, b *openedBackup, path string) err
 	warnPlacement(cmd, b.ring.Sources(), places.Dir(path))
 	f, err := sealed.Open(cmd.Context(), newPlace(), path, sealed.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter})
 	if err != nil {
-		return fmt.Errorf("opening %s: %w", path, err)
+		return aboutPath("opening", path, err)
 	}
 	b.Reader, b.src, b.size = f.Reader, f, f.Object.Size()
 	for _, passed := range []error{f.Beside, f.Detached} {
