@@ -1,0 +1,60 @@
+// Package filelock keeps two operations off one backup. Call [Take] before a
+// backup is changed and release the lock after.
+//
+// The lock is not beside the backup, where it would be one more thing that a
+// store holds, and may not be possible, but in a folder of this host: runs on
+// other hosts are not kept off. An empty file of some name stays there for each
+// backup that was ever locked.
+package filelock
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+)
+
+// ErrHeld is returned while somebody else holds the lock of a backup.
+var ErrHeld = errors.New("another run is changing this backup")
+
+// Take takes the lock of the backup at path, which exists, in the folder dir,
+// which is made when there is none. One backup has one lock by whatever path it
+// is reached, also through links. It does not wait: the error is ErrHeld, or why
+// the lock cannot be had. The caller releases it.
+func Take(dir, path string) (*lockfile.Lock, error) {
+	fail := func(err error) error { return fmt.Errorf("locking %s: %w", path, err) }
+	name, err := real(path)
+	if err != nil {
+		return nil, fail(err)
+	}
+	dir = filepath.Join(dir, "locks")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fail(err)
+	}
+	sum := sha256.Sum256([]byte(name))
+	lock, err := lockfile.File(filepath.Join(dir, hex.EncodeToString(sum[:16])))
+	if errors.Is(err, lockfile.ErrHeld) {
+		return nil, fail(ErrHeld)
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	return lock, nil
+}
+
+// real returns the one name of what stands at path.
+func real(path string) (string, error) {
+	if places.IsRemote(path) {
+		return path, nil
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
