@@ -50,6 +50,7 @@ printed. Keep a copy in a safe, far from the backups: without it they are lost.`
 			if err := keystore.WriteFile(out, key); err != nil {
 				return err
 			}
+			recordKey(cmd, out, key.ID())
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
 			return allTheSame(err, "the key is written")
 		},

@@ -45,6 +45,7 @@ finds the stick can try passphrases for as long as they like.`,
 			if err := passfile.Write(out, key, passphrase); err != nil {
 				return err
 			}
+			recordKey(cmd, out, key.ID())
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.ID())
 			return allTheSame(err, "the locked key is written")
 		},

@@ -79,6 +79,7 @@ func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer paper.Wipe(blocks)
+	recordKey(cmd, p.out, blocks[0].KeyID)
 	if p.out != "" {
 		if err := p.save(blocks, write); err != nil {
 			return err

@@ -87,6 +87,7 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 		return fmt.Errorf("rotating the key: %w", err)
 	}
 	change := changeOf(result, r.dryRun)
+	change.record(cmd)
 	change.judge(h, backups, r.state.root)
 	return change.tell(cmd, r.json)
 }
@@ -146,6 +147,17 @@ func (c *keyChange) judge(h *history.History, backups []history.Backup, root str
 		if b.Err != nil {
 			c.Unreadable = append(c.Unreadable, fmt.Sprintf("%s: %v", b.Path, b.Err))
 		}
+	}
+}
+
+// record leaves in the audit log which keys were changed.
+func (c *keyChange) record(cmd *cobra.Command) {
+	rec := recordOf(cmd)
+	if c.NewID != "" {
+		rec.KeyIDs = []kek.ID{c.NewID}
+	}
+	if c.OldID != "" {
+		rec.OldIDs = []kek.ID{c.OldID}
 	}
 }
 

@@ -66,6 +66,7 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer ring.Close()
+	recordKey(cmd, s.out, key.ID())
 	blocks, err := shares.Split(key, s.shares, s.threshold)
 	if err != nil {
 		return fmt.Errorf("splitting key %s: %w", key.ID(), err)

@@ -79,6 +79,7 @@ func (s *keyStore) run(cmd *cobra.Command) error {
 		return fmt.Errorf("storing the key: %w", err)
 	}
 	change := changeOf(result, s.dryRun)
+	change.record(cmd)
 	if result.Old != "" {
 		backups, err := s.state.backups(cmd.Context())
 		if err != nil {

@@ -43,6 +43,7 @@ func writeKey(cmd *cobra.Command, path string, key *kek.Key) error {
 	if err := keystore.WriteFile(path, key); err != nil {
 		return err
 	}
+	recordKey(cmd, path, key.ID())
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
 	return allTheSame(err, "the key is written")
 }

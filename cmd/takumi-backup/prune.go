@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
@@ -106,6 +107,8 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 	if err != nil {
 		return err
 	}
+	rec := recordOf(cmd)
+	rec.Backups, rec.Failures, rec.Detail = len(entries), tally.failures, tally.words(p.apply)
 	if !p.progress.quiet {
 		fmt.Fprintln(cmd.ErrOrStderr(), tally.words(p.apply))
 	}
@@ -253,7 +256,12 @@ func (p *pruneCommand) delete(cmd *cobra.Command, e *catalogue.Entry) error {
 	if err := checkStdout(); err != nil {
 		return err
 	}
-	return p.place.Remove(cmd.Context(), e.Backup, envelope.DetachedSuffix)
+	err := p.place.Remove(cmd.Context(), e.Backup, envelope.DetachedSuffix)
+	recordBackup(cmd, audit.Record{
+		Path: e.Path, BackupID: e.Envelope.ID.String(), Name: e.Envelope.Name, Kind: e.Envelope.Kind, KeyIDs: e.Envelope.KeyIDs, Fault: err,
+		Detail: "deleting " + bytesText(e.Size),
+	})
+	return err
 }
 
 func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -145,6 +146,9 @@ func (r *recording) append(cmd *cobra.Command, rec audit.Record) {
 	if rec.Fault != nil {
 		rec.Error = rec.Fault.Error()
 	}
+	if rec.Meter != nil {
+		rec.BytesIn, rec.BytesOut = rec.Meter.In(), rec.Meter.Out()
+	}
 	if err := r.log.Append(context.WithoutCancel(cmd.Context()), rec); err != nil {
 		r.warning.Do(func() { warn(cmd, "what was done is not recorded: %v", err) })
 	}
@@ -158,6 +162,12 @@ func recordOf(cmd *cobra.Command) *audit.Record {
 		return &r.record
 	}
 	return new(audit.Record)
+}
+
+// recordKey says in the record which key was written, and where.
+func recordKey(cmd *cobra.Command, path string, id kek.ID) {
+	rec := recordOf(cmd)
+	rec.Path, rec.KeyIDs = path, []kek.ID{id}
 }
 
 // recordBackup appends a record of one of several backups that a command works

@@ -188,6 +188,7 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	}
 	defer dst.Abort()
 
+	recordOf(cmd).Meter = &s.meter
 	hide := s.progress.start(cmd.ErrOrStderr(), "sealing", -1, &s.meter)
 	opts := backup.SealOptions{
 		Label: envelope.Label{Created: s.started, Kind: s.kind, Name: name},
@@ -213,6 +214,11 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 		return err
 	}
 	s.result, s.sealed = result, sealed
+	rec := recordOf(cmd)
+	rec.Path, rec.Name, rec.Kind = result.Path, name, s.kind
+	if sealed != nil {
+		rec.Of(sealed, sealed.KeyIDs()...)
+	}
 	return s.summarize(cmd, name, sealed, result)
 }
 

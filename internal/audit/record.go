@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
@@ -63,8 +64,18 @@ type Record struct {
 	// Prev is the SHA-256 of the line before, with its line feed.
 	Prev string `json:"prev"`
 
+	// Meter, if there is one, counts BytesIn and BytesOut. It is not written.
+	Meter interface {
+		In() int64
+		Out() int64
+	} `json:"-"`
 	// Fault is what Outcome, ExitCode and Error are made of; it is not written.
 	Fault error `json:"-"`
+}
+
+// Of fills in which backup it was, and which keys opened it or were sealed for.
+func (r *Record) Of(e *envelope.Envelope, ids ...kek.ID) {
+	r.BackupID, r.Name, r.Kind, r.KeyIDs = e.ID.String(), e.Name, e.Kind, ids
 }
 
 const (
