@@ -73,6 +73,7 @@ const (
 	NotSealed      Code = "not-sealed"
 	Newer          Code = "newer-format"
 	SidecarDiffers Code = "sidecar-differs"
+	Replaced       Code = "replaced" // whole and authentic, but not the backup that belongs there
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
 	TooOld         Code = "too-old"    // the newest of its name, with --max-age
@@ -105,6 +106,8 @@ type Finding struct {
 	// file where it begins.
 	Chunk  *int64 `json:"chunk,omitempty"`
 	Offset *int64 `json:"offset,omitempty"`
+
+	cause error // of which the message was made; nil where there was none
 }
 
 // Backup is what is known of one backup. What its envelope says is a claim
