@@ -139,6 +139,17 @@ func setMode(file *os.File) error {
 	return sys.chmod(file, 0o600)
 }
 
+// fill writes the whole of a small file and makes it durable.
+func (r *reservation) fill(text string) error {
+	if _, err := sys.write(r.file, []byte(text)); err != nil {
+		return fault("write", r.path, err)
+	}
+	if err := sys.sync(r.file); err != nil {
+		return fault("sync", r.path, err)
+	}
+	return nil
+}
+
 // place renames the file to its final name.
 func (r *reservation) place(replace bool) error {
 	rename := sys.renameNew

@@ -203,27 +203,22 @@ func (f *File) commit() (sum string, err error) {
 	if err := f.data.place(f.replace); err != nil {
 		return "", err
 	}
-	return sum, f.syncDir()
+	return sum, syncDir(filepath.Dir(f.path))
 }
 
 func (f *File) placeSidecar(sum [sha256.Size]byte) error {
-	line := FormatSidecar(sum, filepath.Base(f.path))
-	if _, err := sys.write(f.sidecar.file, []byte(line)); err != nil {
-		return fault("write", f.sidecar.path, err)
-	}
-	if err := sys.sync(f.sidecar.file); err != nil {
-		return fault("sync", f.sidecar.path, err)
+	if err := f.sidecar.fill(FormatSidecar(sum, filepath.Base(f.path))); err != nil {
+		return err
 	}
 	if err := f.sidecar.place(false); err != nil {
 		return err
 	}
 	// Without this sync a power cut could keep the second rename and lose
 	// this one.
-	return f.syncDir()
+	return syncDir(filepath.Dir(f.path))
 }
 
-func (f *File) syncDir() error {
-	dir := filepath.Dir(f.path)
+func syncDir(dir string) error {
 	if err := sys.syncDir(dir); err != nil {
 		return fault("sync", dir, err)
 	}
