@@ -96,7 +96,7 @@ func TestRequireTLS(t *testing.T) {
 			"169.254.169.254": true, "169.254.170.2": true, "169.254.170.23": true, "fd00:ec2::254": true, "fd00:ec2::23": true,
 			"169.255.169.254": false, "fd00:ec3::254": false, "192.0.2.1": false, "metadata.example": false, "": false,
 		} {
-			if awssm.IsMetadata(host) != want {
+			if tlsonly.IsMetadata(host) != want {
 				t.Errorf("%s: want %v", host, want)
 			}
 		}

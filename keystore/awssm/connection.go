@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"sync"
 
@@ -97,26 +96,12 @@ func (o Options) client() *awshttp.BuildableClient {
 	// request up when that fails: here requests for credentials are judged.
 	return client.WithTransportOptions(func(t *http.Transport) {
 		t.Proxy = func(r *http.Request) (*url.URL, error) {
-			if err := tlsonly.Check(r.URL); err != nil && !isMetadata(r.URL.Hostname()) {
+			if err := tlsonly.Check(r.URL); err != nil && !tlsonly.IsMetadata(r.URL.Hostname()) {
 				return nil, err
 			}
 			return http.ProxyFromEnvironment(r)
 		}
 	})
-}
-
-// Where AWS offers instance and container credentials, over plain http within
-// the host (EC2 User Guide, instance metadata; EKS User Guide, pod identity).
-var metadataServices = []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00:ec2::/32")}
-
-func isMetadata(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	for _, p := range metadataServices {
-		if err == nil && p.Contains(addr.Unmap()) {
-			return true
-		}
-	}
-	return false
 }
 
 // guarded is the client that keys travel through: with the certificates and

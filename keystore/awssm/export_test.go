@@ -36,8 +36,5 @@ func PutIn(text string, binary bool, field string, key *kek.Key) (string, error)
 	return string(v.text), err
 }
 
-// IsMetadata reports whether credentials are asked for at host over plain http.
-var IsMetadata = isMetadata
-
 // Bounded is the transport that bounds answers.
 func Bounded(base http.RoundTripper) http.RoundTripper { return bounded{base} }
