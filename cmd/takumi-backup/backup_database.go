@@ -16,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -233,9 +234,9 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 		return err
 	}
 	// It belongs to the backup, whose path has been printed: its own is not.
-	b.kind, b.name, b.json, b.wants, b.mayBePlain = manifestKind, "", false, guard.Unknown, false
-	for n := range manifestTries {
-		b.out = manifestPath(b.result.Path, n+1, b.pack.Codec)
+	b.kind, b.name, b.json, b.wants, b.mayBePlain = manifest.Kind, "", false, guard.Unknown, false
+	for n := range manifest.Tries {
+		b.out = manifest.Path(b.result.Path, n+1, b.pack.Codec)
 		err = b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))
 		if !errors.Is(err, store.ErrExists) {
 			break

@@ -14,13 +14,14 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/retention"
 )
 
 // prunedKinds are those of which a newer backup takes the place of an older
 // one. Contract snapshots are a history, and what other kinds are only their
 // maker knows.
-var prunedKinds = []string{backup.Database, backup.Uploads, manifestKind}
+var prunedKinds = []string{backup.Database, backup.Uploads, manifest.Kind}
 
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	rules := &p.policy
@@ -104,7 +105,7 @@ func withManifests(items []retention.Item, decisions []retention.Decision) {
 	}
 	for i, it := range items {
 		end := strings.LastIndex(it.Path, ".manifest")
-		if it.Kind != manifestKind || it.State != retention.Good || end < 0 {
+		if it.Kind != manifest.Kind || it.State != retention.Good || end < 0 {
 			continue
 		}
 		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +13,11 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/retention"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
-	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 type restoreDatabase struct {
@@ -128,7 +128,7 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
-	content := newContent(b, &r.meter)
+	content := backup.NewContent(b.Reader, &r.meter)
 	result, err := at.Run(ctx, content)
 	cancel()
 	content.Close()
@@ -197,43 +197,11 @@ func (r *restoreDatabase) readManifest(cmd *cobra.Command, path string, b *opene
 	if path == "-" {
 		return nil
 	}
-	var useless []string
-	for n := range manifestTries {
-		for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip, pack.None} {
-			beside := manifestPath(path, n+1, codec)
-			if _, err := os.Lstat(beside); err != nil {
-				continue
-			}
-			m, err := r.openManifest(cmd, beside)
-			if err == nil && m.Backup == b.Envelope.ID.String() {
-				return m
-			}
-			if err == nil {
-				err = errors.New("it belongs to another backup")
-			}
-			useless = append(useless, fmt.Sprintf("%s: %v", beside, err))
-		}
-	}
+	m, useless := manifest.Find(cmd.Context(), newPlace(), path, b.Envelope.ID, sealed.Options{Keys: b.ring, Rescue: r.rescue})
 	for _, why := range useless {
-		warn(cmd, "a manifest is not used: %s", why)
+		warn(cmd, "a manifest is not used: %v", why)
 	}
-	return nil
-}
-
-func (r *restoreDatabase) openManifest(cmd *cobra.Command, path string) (*postgres.Manifest, error) {
-	b, err := r.open(cmd, path)
-	if err != nil {
-		return nil, err
-	}
-	defer b.Close()
-	if b.Envelope.Kind != manifestKind {
-		return nil, fmt.Errorf("it is a backup of kind %s", b.Envelope.Kind)
-	}
-	var text bytes.Buffer
-	if err := backup.Unseal(&text, b.Reader, false, new(backup.Meter)); err != nil {
-		return nil, err
-	}
-	return postgres.ReadManifest(&text)
+	return m
 }
 
 // restored is what restore tells a script.

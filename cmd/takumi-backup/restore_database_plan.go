@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -64,28 +63,4 @@ func (r *restoreDatabase) confirm(cmd *cobra.Command, name string) error {
 		return errors.New("that was not the name: nothing was done")
 	}
 	return nil
-}
-
-// content reads the original bytes of a backup. Its end is io.EOF only when all
-// of them have proved authentic.
-type content struct {
-	*io.PipeReader
-	done chan struct{}
-}
-
-// newContent begins to open b, on all cores. Close waits for that to end.
-func newContent(b *openedBackup, m *backup.Meter) *content {
-	r, w := io.Pipe()
-	c := &content{r, make(chan struct{})}
-	go func() {
-		defer close(c.done)
-		w.CloseWithError(backup.Unseal(w, b.Reader, false, m))
-	}()
-	return c
-}
-
-func (c *content) Close() error {
-	err := c.PipeReader.Close()
-	<-c.done
-	return err
 }

@@ -170,7 +170,7 @@ func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBac
 	each func(*tar.Header), through func(io.Reader) (io.Reader, error)) (tree.Stats, error) {
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
 	defer hide()
-	content := newContent(b, &r.meter)
+	content := backup.NewContent(b.Reader, &r.meter)
 	defer content.Close()
 	defer cancel()
 	// An archive that was cut before it was sealed is authentic and not whole.
