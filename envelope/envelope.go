@@ -164,12 +164,25 @@ var ErrTooLarge = errors.New("the key slots do not fit an envelope: at most 32 s
 
 // fit chooses the padding: at least minPad dots, and a multiple of Unit in all.
 func (e *Envelope) fit(minPad int) error {
-	bare := len(e.head()) + len("pad \n") + authLineSize + len(terminator)
+	bare := e.bare()
 	total := (bare + minPad + Unit - 1) / Unit * Unit
 	if len(e.Slots) > maxSlots || total > MaxSize {
 		return ErrTooLarge
 	}
 	e.pad = total - bare
+	return nil
+}
+
+// bare is the length without any padding.
+func (e *Envelope) bare() int {
+	return len(e.head()) + len("pad \n") + authLineSize + len(terminator)
+}
+
+// fitTo pads to a length that a good envelope has had.
+func (e *Envelope) fitTo(size int) error {
+	if e.pad = size - e.bare(); e.pad < 1 || len(e.Slots) > maxSlots {
+		return ErrNoRoom
+	}
 	return nil
 }
 

@@ -79,3 +79,23 @@ func TestMarshalledForm(t *testing.T) {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
 }
+
+// WithSlot returns a backup with one more slot, of a type that is not known,
+// authenticated like the others. It is for the tests of package envelope_test.
+func WithSlot(sealed []byte, s Slot, key *kek.Key) ([]byte, error) {
+	var dataKey []byte
+	r, _, err := openAt(bytes.NewReader(sealed), int64(len(sealed)), Options{}, []*kek.Key{key}, func(k []byte) { dataKey = bytes.Clone(k) })
+	if err != nil {
+		return nil, err
+	}
+	e := *r.Envelope
+	size := len(e.text)
+	e.Slots = append(e.Slots[:len(e.Slots):len(e.Slots)], s)
+	if err := e.fitTo(size); err != nil {
+		return nil, err
+	}
+	if err := e.authenticate(dataKey); err != nil {
+		return nil, err
+	}
+	return append(bytes.Clone(e.text), sealed[size:]...), nil
+}

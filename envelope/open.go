@@ -59,7 +59,9 @@ func idList(ids []kek.ID) string {
 // Options say how to open.
 type Options struct {
 	// Detached is the envelope that stands beside the backup, if there is one.
-	// It is tried first.
+	// It is tried first. When the backup's own has no good form, because a rewrap
+	// in place was interrupted, the payload is taken to begin where one of
+	// Detached's length would end.
 	Detached *Envelope
 	// Rescue opens a backup in spite of an altered envelope. The payload is
 	// authenticated all the same.
@@ -76,9 +78,12 @@ func (o Options) find(embedded *Envelope, keys []*kek.Key) ([]*kek.Key, error) {
 	if o.Find == nil {
 		return keys, nil
 	}
-	wanted := embedded.KeyIDs()
-	if o.Detached != nil {
-		for _, id := range o.Detached.KeyIDs() {
+	var wanted []kek.ID
+	for _, e := range []*Envelope{embedded, o.Detached} {
+		if e == nil {
+			continue
+		}
+		for _, id := range e.KeyIDs() {
 			if !slices.Contains(wanted, id) {
 				wanted = append(wanted, id)
 			}
@@ -114,18 +119,25 @@ type Reader struct {
 // src. Reading the payload then gives the errors of [stream.Reader]; their
 // offsets count from the first byte of the file.
 func Open(src io.Reader, opts Options, keys ...*kek.Key) (*Reader, error) {
-	embedded, err := Parse(src)
+	own, text, err := parse(src)
+	h, err := opts.head(own, err)
 	if err != nil {
 		return nil, err
+	}
+	if own == nil { // of what was read, the payload's part is still to come
+		src = io.MultiReader(bytes.NewReader(text), src)
+		if _, err := io.CopyN(io.Discard, src, h.size); err != nil && err != io.EOF {
+			return nil, fmt.Errorf("reading the envelope: %w", err)
+		}
 	}
 	header := make([]byte, stream.HeaderSize)
 	if n, err := ordered.ReadFull(src, header); n < len(header) && err != io.EOF {
 		return nil, fmt.Errorf("reading the head of the payload: %w", err)
 	} else if n < len(header) {
-		return nil, stream.ErrTruncated
+		return nil, h.fault(stream.ErrTruncated, false)
 	}
-	r := &Reader{start: int64(len(embedded.text))}
-	r.Opened, err = open(embedded, opts, keys, func(dataKey, preamble []byte) (err error) {
+	r := &Reader{start: h.size}
+	r.Opened, err = h.open(opts, keys, func(dataKey, preamble []byte) (err error) {
 		r.Reader, err = stream.NewReader(io.MultiReader(bytes.NewReader(header), src), dataKey, preamble)
 		return err
 	})
@@ -177,32 +189,87 @@ func (r *ReaderAt) ReadAt(p []byte, off int64) (int, error) {
 // OpenAt is Open for random access to a backup of size bytes. It authenticates
 // the final chunk, and so the length, before it returns.
 func OpenAt(src io.ReaderAt, size int64, opts Options, keys ...*kek.Key) (*ReaderAt, error) {
-	embedded, err := Parse(io.NewSectionReader(src, 0, size))
+	r, _, err := openAt(src, size, opts, keys, func([]byte) {})
+	return r, err
+}
+
+// openAt is OpenAt, and calls found with the data key.
+func openAt(src io.ReaderAt, size int64, opts Options, keys []*kek.Key, found func(dataKey []byte)) (*ReaderAt, head, error) {
+	own, _, err := parse(io.NewSectionReader(src, 0, size))
+	h, err := opts.head(own, err)
 	if err != nil {
-		return nil, err
+		return nil, h, err
 	}
-	start := int64(len(embedded.text))
-	payload := io.NewSectionReader(src, start, size-start)
-	r := &ReaderAt{start: start}
-	r.Opened, err = open(embedded, opts, keys, func(dataKey, preamble []byte) (err error) {
+	if size < h.size+stream.HeaderSize {
+		return nil, h, h.fault(stream.ErrTruncated, false)
+	}
+	payload := io.NewSectionReader(src, h.size, size-h.size)
+	r := &ReaderAt{start: h.size}
+	r.Opened, err = h.open(opts, keys, func(dataKey, preamble []byte) (err error) {
 		r.ReaderAt, err = stream.NewReaderAt(payload, payload.Size(), dataKey, preamble)
-		return locate(err, start)
+		if err == nil {
+			found(dataKey)
+		}
+		return locate(err, h.size)
 	})
 	if err != nil {
-		return nil, err
+		return nil, h, err
 	}
-	return r, nil
+	return r, h, nil
+}
+
+// head is what stands before a payload.
+type head struct {
+	own  *Envelope // nil when it has no good form
+	err  error     // why
+	size int64     // in bytes
+}
+
+// head judges what [parse] gave. The error says that there is no payload to
+// look for.
+func (o Options) head(own *Envelope, err error) (head, error) {
+	if own != nil {
+		return head{own: own, size: int64(len(own.text))}, nil
+	}
+	if o.Detached == nil || !isForm(err) {
+		return head{}, err
+	}
+	return head{err: err, size: int64(len(o.Detached.text))}, nil
+}
+
+// fault is the error of a backup of which err is found out: when no data key was
+// found and it has no good envelope of its own, that is what is wrong with it.
+func (h head) fault(err error, keyFound bool) error {
+	if h.own != nil || keyFound {
+		return err
+	}
+	return fmt.Errorf("%w; nor does it open with the envelope beside it: %v", h.err, err)
 }
 
 // open looks for further keys and opens the backup with what there is.
-func open(embedded *Envelope, opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
-	keys, fault := opts.find(embedded, keys)
+func (h head) open(opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
+	keys, fault := opts.find(h.own, keys)
 	if fault != nil && len(keys) == 0 {
 		return Opened{}, fmt.Errorf("looking for a key: %w", fault)
 	}
-	o, err := openEither(embedded, opts, keys, try)
+	var o Opened
+	var err error
+	keyFound := false // and what is wrong is the payload
+	join := func(dataKey, preamble []byte) error {
+		err := try(dataKey, preamble)
+		keyFound = keyFound || err != nil && !errors.Is(err, stream.ErrCommitment)
+		return err
+	}
+	if h.own != nil {
+		o, err = openEither(h.own, opts, keys, join)
+	} else {
+		o, err = opts.Detached.open(opts.Rescue, keys, join)
+	}
 	if fault != nil && errors.As(err, new(*WrongKeyError)) {
 		err = fmt.Errorf("%w; and not all keys could be had: %w", err, fault)
+	}
+	if err != nil {
+		err = h.fault(err, keyFound)
 	}
 	return o, err
 }

@@ -48,20 +48,33 @@ func (e *SyntaxError) Error() string {
 // says is a claim. The errors are ErrNotSealed, ErrTruncated, *VersionError,
 // *SyntaxError and those of src.
 func Parse(src io.Reader) (*Envelope, error) {
+	e, _, err := parse(src)
+	return e, err
+}
+
+// parse is Parse, and returns all that it has read, also with an error.
+func parse(src io.Reader) (*Envelope, []byte, error) {
 	text, err := readText(src)
 	if err != nil {
-		return nil, err
+		return nil, text, err
 	}
 	e := &Envelope{text: text}
 	if err := e.parse(string(text)); err != nil {
-		return nil, err
+		return nil, text, err
 	}
-	return e, nil
+	return e, text, nil
+}
+
+// isForm tells the errors of Parse that are about the form of an envelope from
+// those of its source.
+func isForm(err error) bool {
+	return errors.Is(err, ErrNotSealed) || errors.Is(err, ErrTruncated) ||
+		errors.As(err, new(*VersionError)) || errors.As(err, new(*SyntaxError))
 }
 
 // readText reads whole units until one holds the terminator. A good envelope
 // ends with a unit, so nothing of the payload is read, and a bad one is refused
-// anyway.
+// anyway. It returns what it has read.
 func readText(src io.Reader) ([]byte, error) {
 	var text []byte
 	for len(text) < MaxSize {
@@ -69,22 +82,22 @@ func readText(src io.Reader) ([]byte, error) {
 		n, err := ordered.ReadFull(src, text[len(text)-Unit:])
 		text = text[:len(text)-Unit+n]
 		if n < Unit && err != io.EOF {
-			return nil, fmt.Errorf("reading the envelope: %w", err)
+			return text, fmt.Errorf("reading the envelope: %w", err)
 		}
 		if err := checkMagic(text); err != nil {
-			return nil, err
+			return text, err
 		}
 		if end := bytes.Index(text, []byte("\n"+terminator)); end >= 0 {
 			if end += 1 + len(terminator); end%Unit != 0 {
-				return nil, &SyntaxError{0, fmt.Sprintf("its length, %d bytes, is not a multiple of %d", end, Unit)}
+				return text, &SyntaxError{0, fmt.Sprintf("its length, %d bytes, is not a multiple of %d", end, Unit)}
 			}
 			return text, nil
 		}
 		if n < Unit {
-			return nil, ErrTruncated
+			return text, ErrTruncated
 		}
 	}
-	return nil, &SyntaxError{0, fmt.Sprintf("it is longer than %d bytes", MaxSize)}
+	return text, &SyntaxError{0, fmt.Sprintf("it is longer than %d bytes", MaxSize)}
 }
 
 // checkMagic judges the first line.

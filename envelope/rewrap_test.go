@@ -1,0 +1,175 @@
+package envelope_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+func rewrap(t testing.TB, sealed []byte, beside *envelope.Envelope, how envelope.RewrapOptions, from *kek.Key, to ...*kek.Key) (*envelope.Rewrapped, error) {
+	t.Helper()
+	opts := envelope.Options{Detached: beside, Find: func([]kek.ID) ([]*kek.Key, error) { return []*kek.Key{from}, nil }}
+	return envelope.Rewrap(bytes.NewReader(sealed), int64(len(sealed)), opts, how, to...)
+}
+
+func TestRewrap(t *testing.T) {
+	sealed := seal(t, label, "message", keyA, keyB)
+	future, err := envelope.WithSlot(sealed, envelope.Slot{Type: "future", Args: []string{"x"}}, keyA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		sealed  []byte
+		how     envelope.RewrapOptions
+		to      []*kek.Key
+		want    []*kek.Key
+		other   int
+		current bool
+	}{
+		"for another key":             {sealed, envelope.RewrapOptions{}, []*kek.Key{keyC}, []*kek.Key{keyC}, 0, false},
+		"keeping the old":             {sealed, envelope.RewrapOptions{KeepOld: true}, []*kek.Key{keyC}, []*kek.Key{keyC, keyA, keyB}, 0, false},
+		"keeping, of which one again": {sealed, envelope.RewrapOptions{KeepOld: true}, []*kek.Key{keyB}, []*kek.Key{keyB, keyA}, 0, true},
+		"for fewer":                   {sealed, envelope.RewrapOptions{}, []*kek.Key{keyB}, []*kek.Key{keyB}, 0, false},
+		"for the same":                {sealed, envelope.RewrapOptions{}, []*kek.Key{keyB, keyA}, []*kek.Key{keyB, keyA}, 0, true},
+		"a slot of an unknown type":   {future, envelope.RewrapOptions{}, []*kek.Key{keyC}, []*kek.Key{keyC}, 1, false},
+		"dropping that":               {future, envelope.RewrapOptions{DropOther: true}, []*kek.Key{keyA}, []*kek.Key{keyA}, 0, false},
+	} {
+		w, err := rewrap(t, tc.sealed, nil, tc.how, keyA, tc.to...)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var want []kek.ID
+		for _, k := range tc.want {
+			want = append(want, k.ID())
+		}
+		if got := w.New.KeyIDs(); !slices.Equal(got, want) || len(w.New.OtherSlots()) != tc.other || w.Current != tc.current {
+			t.Errorf("%s: slots for %v and %v, current %v", name, got, w.New.OtherSlots(), w.Current)
+		}
+		rewrapped := append(bytes.Clone(w.New.Bytes()), tc.sealed[len(w.New.Bytes()):]...)
+		for _, k := range []*kek.Key{keyA, keyB, keyC} {
+			got, _, err := open(rewrapped, envelope.Options{}, k)
+			if slices.Contains(want, k.ID()) != (err == nil && got == "message") {
+				t.Errorf("%s: with key %s: %q, %v", name, k.ID(), got, err)
+			}
+		}
+	}
+}
+
+func TestRewrapRefuses(t *testing.T) {
+	sealed := seal(t, label, "message", keyA)
+	altered := bytes.Replace(sealed, []byte(keyA.ID()), []byte("0123456789abcdef"), 1)
+	many := make([]*kek.Key, 32)
+	for i := range many {
+		many[i] = kek.Generate()
+	}
+	for name, tc := range map[string]struct {
+		sealed []byte
+		from   *kek.Key
+		to     []*kek.Key
+		want   error
+	}{
+		"no key":             {sealed, keyA, nil, envelope.ErrNoKey},
+		"a key twice":        {sealed, keyA, []*kek.Key{keyB, keyB}, envelope.ErrSameKey},
+		"no room":            {sealed, keyA, many, envelope.ErrNoRoom},
+		"an altered backup":  {altered, keyA, []*kek.Key{keyB}, envelope.ErrAltered},
+		"another's payload":  {append(bytes.Clone(sealed[:4096]), seal(t, label, "x", keyA)[4096:]...), keyA, []*kek.Key{keyB}, envelope.ErrDamagedHead},
+		"what is no backup":  {[]byte("hello"), keyA, []*kek.Key{keyB}, envelope.ErrNotSealed},
+		"no more than a key": {sealed[:4096], keyA, []*kek.Key{keyB}, nil},
+	} {
+		if w, err := rewrap(t, tc.sealed, nil, envelope.RewrapOptions{}, tc.from, tc.to...); err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, %v", name, w, err)
+		}
+	}
+	if _, err := rewrap(t, sealed, nil, envelope.RewrapOptions{}, keyB, keyC); !errors.As(err, new(*envelope.WrongKeyError)) {
+		t.Errorf("with a wrong key: %v", err)
+	}
+	if _, err := envelope.Rewrap(bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{Rescue: true}, envelope.RewrapOptions{}, keyB); !errors.Is(err, envelope.ErrAltered) {
+		t.Errorf("with Rescue: %v", err)
+	}
+	w, err := rewrap(t, sealed, nil, envelope.RewrapOptions{Grow: true}, keyA, many...)
+	if err != nil || len(w.New.Bytes()) <= envelope.Unit {
+		t.Fatalf("with Grow: %v", err)
+	}
+	if _, r, err := open(sealed, envelope.Options{Detached: w.New}, many[31]); err != nil || r.Envelope != w.New {
+		t.Errorf("beside the backup it does not open it: %v", err)
+	}
+}
+
+// TestTorn: wherever the writing of a new envelope over the old one stops, and
+// whichever of its sectors had come to the disk, the copy beside it opens the
+// backup, in order and at random, and can be rewrapped again.
+func TestTorn(t *testing.T) {
+	sealed := seal(t, label, "message", keyA)
+	w, err := rewrap(t, sealed, nil, envelope.RewrapOptions{}, keyA, keyB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := w.New.Bytes()
+	noise := func(p []byte) []byte { return bytes.Repeat([]byte{0xa5}, len(p)) }
+	check := func(what string, torn []byte) {
+		opts := envelope.Options{Detached: w.New}
+		r, err := envelope.Open(iotest.OneByteReader(bytes.NewReader(torn)), opts, keyB)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if got, err := io.ReadAll(r); string(got) != "message" || err != nil {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+		at, err := envelope.OpenAt(bytes.NewReader(torn), int64(len(torn)), opts, keyB)
+		if err != nil || at.Size() != int64(len("message")) {
+			t.Errorf("%s: at random: %v", what, err)
+		}
+		if again, err := rewrap(t, torn, w.New, envelope.RewrapOptions{Grow: true}, keyB, keyC); err != nil || len(again.New.Bytes()) != len(fresh) {
+			t.Errorf("%s: rewrapping: %v", what, err)
+		}
+	}
+	for cut := 0; cut <= len(fresh); cut += 61 {
+		check(fmt.Sprintf("the first %d bytes are new", cut), append(bytes.Clone(fresh[:cut]), sealed[cut:]...))
+		check(fmt.Sprintf("the first %d bytes are noise", cut), append(noise(fresh[:cut]), sealed[cut:]...))
+	}
+	for sectors := range 1 << (len(fresh) / 512) { // a disk writes them in any order
+		torn := bytes.Clone(sealed)
+		for s := range len(fresh) / 512 {
+			if sectors>>s&1 == 1 {
+				copy(torn[s*512:], fresh[s*512:(s+1)*512])
+			}
+		}
+		check(fmt.Sprintf("sectors %b are new", sectors), torn)
+	}
+
+	// When it does not open with that either, what is wrong is its own envelope.
+	torn := append(noise(sealed[:4096]), sealed[4096:]...)
+	foreign, err := envelope.Parse(bytes.NewReader(seal(t, label, "message", keyA)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		src    []byte
+		beside *envelope.Envelope
+		key    *kek.Key
+	}{{torn, w.New, keyC}, {torn, foreign, keyA}, {torn[:4096], w.New, keyB}, {torn[:100], w.New, keyB}, {torn, nil, keyB}} {
+		_, _, err := open(tc.src, envelope.Options{Detached: tc.beside}, tc.key)
+		_, errAt := envelope.OpenAt(bytes.NewReader(tc.src), int64(len(tc.src)), envelope.Options{Detached: tc.beside}, tc.key)
+		if !errors.Is(err, envelope.ErrNotSealed) || !errors.Is(errAt, envelope.ErrNotSealed) {
+			t.Errorf("%v and %v, want that it is not a sealed backup", err, errAt)
+		}
+	}
+	// But a payload that was found and is damaged is told as that.
+	bad := bytes.Clone(torn)
+	bad[len(bad)-1] ^= 1
+	if _, _, err := open(bad, envelope.Options{Detached: w.New}, keyB); err == nil || !strings.Contains(err.Error(), "chunk 0") {
+		t.Errorf("a damaged chunk: %v", err)
+	}
+	if _, err := envelope.OpenAt(bytes.NewReader(bad), int64(len(bad)), envelope.Options{Detached: w.New}, keyB); err == nil || !strings.Contains(err.Error(), "chunk 0") {
+		t.Errorf("a damaged chunk: %v", err)
+	}
+}
