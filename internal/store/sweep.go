@@ -40,7 +40,7 @@ func sweep(dir string) {
 		backup, isSidecar := strings.CutSuffix(name, SidecarSuffix)
 		switch {
 		case isPartialOfBackup(name):
-			if isOld(path) {
+			if isOld(path) && !isStagedSidecar(dir, names, name) {
 				_ = reclaim(path)
 			}
 		case isSidecar && strings.HasSuffix(backup, backupSuffix):
