@@ -1,0 +1,243 @@
+package rehearse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/manifest"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
+	"github.com/takumi-backup/takumi-backup/verify/scratch"
+)
+
+const (
+	// stageName is the database that is restored, and stageMark its comment by
+	// which the next rehearsal knows what a killed one has left.
+	stageName = "takumi_rehearsal"
+	stageMark = "takumi-backup: a rehearsal made this, and removes it"
+
+	// maxRoles bounds the roles that are made for one dump.
+	maxRoles = 100
+
+	goodbye = 10 * time.Second
+)
+
+// database restores a database, and drops it.
+func (s *Stage) database(ctx context.Context, path string, f *sealed.File, out *Outcome, m *backup.Meter) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	want, useless := manifest.Find(ctx, s.o.Place, path, f.Envelope.ID, sealed.Options{Keys: s.o.Keys})
+	for _, why := range useless {
+		out.note("a manifest is not used: %v", why)
+	}
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	for range maxRoles {
+		err := s.restore(ctx, path, want, out, m)
+		var refused *pgrestore.FeedError
+		if s.o.Database != nil || !errors.As(err, &refused) || refused.Role == "" {
+			return err
+		}
+		// A scratch server has no roles but its own, and the dump gives things to
+		// those of the live one. It starts anew, and so does the clock.
+		if err := s.makeRole(ctx, refused.Role); err != nil {
+			return err
+		}
+		out.note("role %q was made for it: it stands in the backup of the globals, if there is one", refused.Role)
+	}
+	return fmt.Errorf("%w: it gives things to more than %d roles", ErrNotRestorable, maxRoles)
+}
+
+// start finds the server, or starts one.
+func (s *Stage) start(ctx context.Context) (err error) {
+	if s.settings != nil {
+		return nil
+	}
+	if s.silent, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+		return err
+	}
+	switch {
+	case s.o.Database != nil:
+		s.settings = s.o.Database.On(stageName)
+	default:
+		if s.cluster, err = scratch.Start(ctx, s.o.ScratchDir); err != nil {
+			return err
+		}
+		s.settings, err = postgres.FromURI(fmt.Sprintf("postgresql://%s@/%s?host=%s&port=%s",
+			scratch.User, stageName, strings.ReplaceAll(url.QueryEscape(s.cluster.Dir()), "+", "%20"), scratch.Port))
+	}
+	return err
+}
+
+// restore is one try: from the opening of the backup to a checked database, which
+// is then dropped.
+func (s *Stage) restore(ctx context.Context, path string, want *postgres.Manifest, out *Outcome, m *backup.Meter) (err error) {
+	out.begin()
+	at, err := s.begin(ctx, want)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	result, err := s.feed(ctx, at, path, m)
+	if err != nil {
+		return judge(err)
+	}
+	defer func() {
+		if dropErr := s.drop(ctx); dropErr != nil {
+			err = errors.Join(err, dropErr)
+		}
+	}()
+	out.Restored = time.Since(out.Began)
+	if err := s.exec(ctx, "COMMENT ON DATABASE "+stageName+" IS '"+stageMark+"'"); err != nil {
+		return err
+	}
+	out.Tables, out.Manifest = result.Tables, result.Compared
+	if want != nil {
+		out.Rows = rowsOf(want.Contents)
+		out.Compared = append(out.Compared, "the rows and the content of every table, with the manifest")
+		return nil
+	}
+	out.note("the backup has no manifest to compare with (backup database --manifest makes one)")
+	got, err := s.survey(ctx)
+	if err != nil {
+		return err
+	}
+	out.Rows = rowsOf(got)
+	out.Compared = append(out.Compared, "that all of the dump restores, and every row can be read")
+	return nil
+}
+
+func rowsOf(c postgres.Contents) (n int64) {
+	for _, t := range c.Tables {
+		n += t.Rows
+	}
+	return n
+}
+
+// begin takes the server for this rehearsal, and removes what a killed one left.
+func (s *Stage) begin(ctx context.Context, want *postgres.Manifest) (*pgrestore.Restore, error) {
+	o := pgrestore.Options{Settings: s.settings, Manifest: want, Time: time.Now(), Stderr: s.silent, Tell: func(string, ...any) {}}
+	for {
+		at, err := pgrestore.Begin(ctx, o)
+		if err != nil || !at.Plan().Replaces {
+			return at, err
+		}
+		// The lock is ours: nobody works on it.
+		err = s.dropMarked(ctx)
+		at.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// feed restores the dump. What psql says goes into the error alone.
+func (s *Stage) feed(ctx context.Context, at *pgrestore.Restore, path string, m *backup.Meter) (pgrestore.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	f, err := s.open(ctx, path, m)
+	if err != nil {
+		cancel()
+		return pgrestore.Result{}, err
+	}
+	defer f.Close()
+	content := backup.NewContent(f.Reader, m)
+	defer content.Close()
+	defer cancel()
+	return at.Run(ctx, content)
+}
+
+// judge tells what speaks against a backup from what speaks against the server.
+func judge(err error) error {
+	var refused *pgrestore.FeedError
+	switch {
+	case errors.As(err, &refused) && strings.Contains(refused.Said, syscall.ENOSPC.Error()):
+		// The words of the server are all that there is of its errno.
+		return fmt.Errorf("the disk of the scratch server: %w: %s", syscall.ENOSPC, refused.Said)
+	case errors.Is(err, pgrestore.ErrDiffers):
+		return accuse(ErrDiffers, err)
+	case errors.Is(err, pgrestore.ErrNotADump), errors.Is(err, pgrestore.ErrIncomplete), refused != nil && refused.Role == "":
+		return accuse(ErrNotRestorable, err)
+	}
+	return err
+}
+
+func (s *Stage) makeRole(ctx context.Context, name string) error {
+	if err := s.exec(ctx, "CREATE ROLE "+postgres.Quote(name)); err != nil {
+		return fmt.Errorf("making role %q in the scratch server: %w", name, err)
+	}
+	return nil
+}
+
+// dropMarked drops what a rehearsal that was killed has left.
+func (s *Stage) dropMarked(ctx context.Context) error {
+	return s.do(ctx, "postgres", func(conn *pgx.Conn) error {
+		var mark string
+		err := conn.QueryRow(ctx, "SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '') FROM pg_catalog.pg_database WHERE datname = $1",
+			stageName).Scan(&mark)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if mark != stageMark {
+			return fmt.Errorf("database %q of %s is there, and %w: rename it, or drop it", stageName, s.settings.Server(), ErrForeign)
+		}
+		_, err = conn.Exec(ctx, "DROP DATABASE "+stageName)
+		return err
+	})
+}
+
+// drop drops the restored database, also when the context has ended.
+func (s *Stage) drop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+	defer cancel()
+	if err := s.exec(ctx, "DROP DATABASE "+stageName); err != nil {
+		return fmt.Errorf("dropping the restored database %q: %w", stageName, err)
+	}
+	return nil
+}
+
+func (s *Stage) survey(ctx context.Context) (got postgres.Contents, err error) {
+	err = s.do(ctx, stageName, func(conn *pgx.Conn) error {
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback(context.WithoutCancel(ctx))
+		got, err = postgres.Survey(ctx, tx)
+		return err
+	})
+	return got, err
+}
+
+func (s *Stage) exec(ctx context.Context, sql string) error {
+	return s.do(ctx, "postgres", func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, sql)
+		return err
+	})
+}
+
+func (s *Stage) do(ctx context.Context, database string, work func(*pgx.Conn) error) error {
+	conn, err := s.settings.On(database).Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	return work(conn)
+}

@@ -1,0 +1,188 @@
+// Package rehearse brings a backup back to life where it does no harm, compares
+// what came of it with what it should be, and takes it away again.
+//
+// A caller makes a [Stage] with [New], lets [Stage.Run] restore one backup after
+// the other, and ends it with [Stage.Close]. Databases go into a scratch server
+// that the stage starts by itself when the first one comes, or into a server that
+// was set aside; trees of files go into a scratch folder. That is plaintext on a
+// disk, and so the disk is named by the user and never chosen here.
+package rehearse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/verify/scratch"
+)
+
+var (
+	// ErrNoPlace is wrapped when no place was named for what is restored.
+	ErrNoPlace = errors.New("no place was named for what is restored")
+	// ErrKind is wrapped for a backup that no restore is known for; see Can.
+	ErrKind = errors.New("there is no restore for such a backup")
+	// ErrNotRestorable is wrapped when a backup is authentic to its end, and what
+	// it holds cannot be brought back: an incomplete dump, an unsafe archive, a
+	// dump that the server refuses.
+	ErrNotRestorable = errors.New("the backup is authentic, and cannot be restored")
+	// ErrDiffers is wrapped when what was restored is not what was backed up.
+	ErrDiffers = errors.New("what was restored is not what was backed up")
+	// ErrForeign is wrapped when the server that was set aside has a database of
+	// the name that rehearsals use, and no rehearsal has made it.
+	ErrForeign = errors.New("no rehearsal has made it")
+)
+
+// Options say where to rehearse.
+type Options struct {
+	Place store.Place
+	Keys  *keystore.Ring
+	// ScratchDir is the folder in which scratch folders and servers are made.
+	ScratchDir string
+	// Database leads to a server that was set aside, for databases; nil means a
+	// scratch server in ScratchDir. The database that it names is not touched.
+	Database *postgres.Settings
+}
+
+// Stage is where backups are rehearsed. Its methods are safe for concurrent use;
+// databases are restored one after the other.
+type Stage struct {
+	o Options
+
+	mu       sync.Mutex // held while a database is restored
+	cluster  *scratch.Cluster
+	settings *postgres.Settings
+	silent   *os.File // takes what psql says: the errors have the end of it
+}
+
+// New returns a stage. Nothing is started before it is needed.
+func New(o Options) *Stage { return &Stage{o: o} }
+
+// Close stops the scratch server and removes it.
+func (s *Stage) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.silent != nil {
+		s.silent.Close()
+	}
+	var err error
+	if s.cluster != nil {
+		err = s.cluster.Stop()
+	}
+	s.cluster, s.settings, s.silent = nil, nil, nil
+	return err
+}
+
+// Outcome is what a rehearsal has found. Everything in it is authentic when Run
+// returned no error, and as far as it came otherwise.
+type Outcome struct {
+	ID      string
+	Kind    string
+	Name    string
+	Created time.Time
+	Size    int64  // of the sealed file
+	KeyID   kek.ID // of the key that opened it
+
+	Began    time.Time     // when the restore began
+	Restored time.Duration // until it was usable: the time to restore, RTO
+	Age      time.Duration // of the data when the restore began: RPO
+
+	Tables  int   // of a database
+	Rows    int64 // of all its tables
+	Files   int   // of a tree, without folders
+	Folders int
+	Bytes   int64 // of the files
+
+	Manifest bool     // the database was compared with one
+	Compared []string // what was compared, in words
+	Notes    []string // what else a person should know
+}
+
+// Can tells whether Run knows how to restore a backup of this kind and name: a
+// database, but not the roles of a server, contracts or uploads.
+func Can(kind, name string) bool {
+	switch kind {
+	case backup.Database:
+		return !strings.Contains(name, "_globals_")
+	case backup.Contracts, backup.Uploads:
+		return true
+	}
+	return false
+}
+
+// Check returns ErrNoPlace when a backup of this kind has nowhere to go.
+func (s *Stage) Check(kind string) error {
+	switch {
+	case s.o.ScratchDir != "", kind == backup.Database && s.o.Database != nil:
+		return nil
+	case kind == backup.Database:
+		return fmt.Errorf("restoring a database: %w: neither a scratch folder nor a server that is set aside", ErrNoPlace)
+	}
+	return fmt.Errorf("restoring %s: %w: no scratch folder", kind, ErrNoPlace)
+}
+
+// Run restores the backup at path, compares, and removes what it has made. The
+// meter counts what is read. Errors that wrap ErrNotRestorable or ErrDiffers
+// accuse the backup, and so do those of [sealed.Open] and of reading what it
+// opens; others say that the rehearsal could not be held. The outcome is not nil
+// when the backup could be opened.
+func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome, error) {
+	f, err := s.open(ctx, path, new(backup.Meter))
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{
+		ID: f.Envelope.ID.String(), Kind: f.Envelope.Kind, Name: f.Envelope.Name, Created: f.Envelope.Created,
+		Size: f.Size(), KeyID: f.KeyID,
+	}
+	for _, passed := range []error{f.Beside, f.Detached} {
+		if passed != nil {
+			out.note("the envelope beside the backup was passed over: %v", passed)
+		}
+	}
+	f.Close()
+	if !Can(out.Kind, out.Name) {
+		return out, fmt.Errorf("%s, of kind %s: %w", path, out.Kind, ErrKind)
+	}
+	if err := s.Check(out.Kind); err != nil {
+		return out, err
+	}
+	if out.Kind == backup.Database {
+		err = s.database(ctx, path, f, out, m)
+	} else {
+		err = s.tree(ctx, path, out, m)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return out, err
+}
+
+func (o *Outcome) note(format string, args ...any) {
+	o.Notes = append(o.Notes, fmt.Sprintf(format, args...))
+}
+
+func (o *Outcome) begin() {
+	o.Began = time.Now()
+	o.Age = o.Began.Sub(o.Created)
+}
+
+func (s *Stage) open(ctx context.Context, path string, m *backup.Meter) (*sealed.File, error) {
+	f, err := sealed.Open(ctx, s.o.Place, path, sealed.Options{Keys: s.o.Keys, Meter: m})
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// accuse marks an error as one that speaks against the backup, not the stage.
+func accuse(verdict, err error) error { return fmt.Errorf("%w: %w", verdict, err) }
