@@ -1,0 +1,151 @@
+// Package report tells people and machines what verify found: as a page, as
+// JSON, as metrics, and by notifications.
+//
+// A caller checks with [Check] that a report can be written, before the hours
+// that the work may take, and calls [Write] and [WriteMetrics] when it has ended.
+// [New] finds in the environment who is to be notified; [Notifier.Start] and
+// [Notifier.Done] do it.
+//
+// A report names hosts, paths and keys' ids, and never has a key in it. What it
+// repeats of backups is text from outside, which may try to look like something
+// else: no page, message or metric lets it.
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/regular"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/verify"
+)
+
+var (
+	// ErrForm: the name of a report's file says neither HTML nor JSON.
+	ErrForm = errors.New("a report's name ends in .html or .json")
+	// ErrSchema: a report of another version, or something else.
+	ErrSchema = errors.New("not a report that this version reads")
+)
+
+// forms are the ways to write a report, by the ending of its file.
+var forms = map[string]func(io.Writer, *verify.Report) error{".html": WriteHTML, ".json": WriteJSON}
+
+// Check fails with ErrForm unless [Write] knows how to write a report to path.
+func Check(path string) error {
+	if forms[strings.ToLower(filepath.Ext(path))] == nil {
+		return fmt.Errorf("%q: %w", path, ErrForm)
+	}
+	return nil
+}
+
+// Write writes a report to path, as a page when that ends in .html and as JSON
+// when it ends in .json, with mode 0600. An older file is replaced in one step;
+// after an error it stands as it was. Errors are ErrForm and those of
+// [store.Create].
+func Write(path string, r *verify.Report) error {
+	if err := Check(path); err != nil {
+		return err
+	}
+	file, err := store.Create(path, store.Options{Replace: true})
+	if err == nil {
+		defer file.Abort()
+		if err = forms[strings.ToLower(filepath.Ext(path))](file, r); err == nil {
+			_, err = file.Commit()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// WriteJSON writes a report as docs/REPORTS.md describes.
+func WriteJSON(w io.Writer, r *verify.Report) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(r)
+}
+
+// Read reads a report that was written as JSON. What is no report, or one of
+// another schema, is ErrSchema.
+func Read(path string) (*verify.Report, error) {
+	fail := func(err error) (*verify.Report, error) {
+		return nil, fmt.Errorf("reading the report %s: %w", path, err)
+	}
+	file, err := regular.Open(path)
+	if err != nil {
+		return fail(err)
+	}
+	defer file.Close()
+	r := new(verify.Report)
+	if err := json.NewDecoder(file).Decode(r); errors.As(err, new(*fs.PathError)) {
+		return fail(err)
+	} else if err != nil {
+		return fail(fmt.Errorf("%w: %w", ErrSchema, err))
+	}
+	if r.Schema != verify.Schema {
+		return fail(fmt.Errorf("%w: its schema is %d, and not %d", ErrSchema, r.Schema, verify.Schema))
+	}
+	return r, nil
+}
+
+// state is what a report comes to for one backup.
+type state string
+
+const (
+	failed   state = "failed"
+	warned   state = "warned"
+	good     state = "good"
+	unproven state = "unproven" // nothing speaks against it, and nothing for it
+)
+
+var states = []state{failed, warned, unproven, good} // the worst first
+
+func stateOf(b *verify.Backup) state {
+	switch {
+	case b.Worst() == verify.Error:
+		return failed
+	case b.Worst() == verify.Warning:
+		return warned
+	case b.Proven == verify.None:
+		return unproven
+	}
+	return good
+}
+
+// seriesKey is what backups of one thing share.
+type seriesKey struct{ folder, kind, name string }
+
+func seriesOf(b *verify.Backup) seriesKey {
+	key := seriesKey{kind: b.Kind, name: b.Series}
+	if i := strings.LastIndexByte(b.Path, '/'); i >= 0 { // of a bucket too
+		key.folder = b.Path[:i]
+	}
+	return key
+}
+
+// bySeries sorts out the backups of a report; those without an envelope have no
+// series. The keys come in the order of their newest backups.
+func bySeries(r *verify.Report) (keys []seriesKey, of map[seriesKey][]*verify.Backup) {
+	of = make(map[seriesKey][]*verify.Backup)
+	for i := range r.Backups {
+		b := &r.Backups[i]
+		if b.Kind == "" || b.Created.IsZero() {
+			continue
+		}
+		key := seriesOf(b)
+		if of[key] == nil {
+			keys = append(keys, key)
+		}
+		of[key] = append(of[key], b)
+	}
+	return keys, of
+}
+
+func timeText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
