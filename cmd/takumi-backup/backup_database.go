@@ -234,7 +234,7 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 		return err
 	}
 	// It belongs to the backup, whose path has been printed: its own is not.
-	b.kind, b.name, b.json, b.wants, b.mayBePlain = manifest.Kind, "", false, guard.Unknown, false
+	b.kind, b.name, b.json, b.wants, b.mayBePlain, b.beside = manifest.Kind, "", false, guard.Unknown, false, backup.Database
 	for n := range manifest.Tries {
 		b.out = manifest.Path(b.result.Path, n+1, b.pack.Codec)
 		err = b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
@@ -121,16 +122,12 @@ func (b *backupUploads) check(cmd *cobra.Command, args []string) (dir string, er
 	case cmd.Flags().Changed("name") && b.name == "":
 		return "", usagef("--name is empty")
 	}
-	var to []string
-	switch b.out {
-	case "-":
-	case "":
-		to = []string{storeFolder(), backupFolder(backup.Uploads)}
-	default:
-		to = []string{storeFolder(), filepath.Dir(b.out)}
+	to := b.roots()
+	if to != nil {
+		to = append(to, storeFolder(), backupFolder(backup.Uploads))
 	}
 	for _, folder := range to {
-		if holds(dir, folder) {
+		if !places.IsRemote(folder) && holds(dir, folder) {
 			return "", usagef("the backups in %s would stand in the folder that is backed up, %s: each would hold all before", folder, dir)
 		}
 	}

@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
@@ -17,13 +19,16 @@ const defaultRoot = "/var/backups/takumi"
 // BACKUP_DIR, Takumi's old name for the folder of one kind.
 func backupFolder(kind string) string {
 	if root := os.Getenv("BACKUP_ROOT"); root != "" {
-		return filepath.Join(root, kind)
+		return places.Join(root, kind)
 	}
 	if dir := os.Getenv("BACKUP_DIR"); dir != "" {
 		return dir
 	}
 	return filepath.Join(defaultRoot, kind)
 }
+
+// alsoFolders returns the further stores that a backup goes to.
+func alsoFolders() []string { return strings.Fields(os.Getenv("BACKUP_ALSO")) }
 
 // storeFolder returns the folder that must not hold a key: all of BACKUP_ROOT.
 func storeFolder() string {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -29,6 +29,9 @@ type sealing struct {
 	keys     keyFlags
 	progress progressFlags
 	out      string // file, "-" for standard output, or "" for a generated name
+	root     string // of the store (default: that of the environment)
+	also     []string
+	beside   string // the folder in those (default: that of the kind)
 	kind     string
 	name     string // in the envelope, and base of a generated file name
 	base     string // base of a generated file name alone
@@ -46,6 +49,7 @@ type sealing struct {
 	mayBePlain bool
 	plain      bool // it does
 
+	place   store.Place
 	pack    pack.Options
 	started time.Time
 	meter   backup.Meter
@@ -60,7 +64,9 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f.SortFlags = false
 	s.guard = "on"
 	s.keys.add(cmd, "seal for this key")
-	f.StringVarP(&s.out, "output", "o", "", "write to this file, or to standard output with -")
+	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
+	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
+	f.StringArrayVar(&s.also, "also", nil, "write to this store at the same time; may be repeated (default $BACKUP_ALSO)")
 	f.StringVar(&s.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&s.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
 	s.progress.add(cmd)
@@ -69,6 +75,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 
 // check finds the mistakes that can be found before anything starts.
 func (s *sealing) check(cmd *cobra.Command) error {
+	s.place = newPlace()
 	on, err := encryptionEnabled()
 	if err != nil {
 		return err
@@ -91,6 +98,15 @@ func (s *sealing) check(cmd *cobra.Command) error {
 	}
 	if cmd.Flags().Changed("output") && s.out == "" {
 		return usagef("--output is empty")
+	}
+	if !cmd.Flags().Changed("also") {
+		s.also = alsoFolders()
+	}
+	if s.out == "-" && cmd.Flags().Changed("also") {
+		return usagef("--also does not go with -o -: tee does that")
+	}
+	if s.root != "" && s.out != "" {
+		return usagef("--store and --output exclude each other")
 	}
 	for _, name := range []string{s.name, cmp.Or(s.dbName, os.Getenv("DB_NAME"))} {
 		if name != "" {
@@ -129,20 +145,38 @@ func (s *sealing) begin(cmd *cobra.Command) (*keystore.Ring, []*kek.Key, error) 
 
 // checkPlacement refuses a key that stands with the backups.
 func (s *sealing) checkPlacement(sources []keystore.Source) error {
-	folder := storeFolder()
-	switch s.out {
-	case "-":
-		return nil
-	case "":
-	default:
-		folder = filepath.Dir(s.out)
-	}
-	for _, src := range sources {
-		if err := keystore.CheckApart(src, folder); err != nil {
-			return fmt.Errorf("checking where the key stands: %w", err)
+	for _, folder := range s.roots() {
+		if places.IsRemote(folder) {
+			continue
+		}
+		for _, src := range sources {
+			if err := keystore.CheckApart(src, folder); err != nil {
+				return fmt.Errorf("checking where the key stands: %w", err)
+			}
 		}
 	}
 	return nil
+}
+
+// roots are the folders below which the backup and its copies will stand.
+func (s *sealing) roots() []string {
+	switch {
+	case s.out == "-":
+		return nil
+	case s.out != "":
+		return append([]string{places.Dir(s.out)}, s.also...)
+	case s.root != "":
+		return append([]string{s.root}, s.also...)
+	}
+	return append([]string{storeFolder()}, s.also...)
+}
+
+// folder is where backups of the kind go.
+func (s *sealing) folder() string {
+	if s.root != "" {
+		return places.Join(s.root, s.kind)
+	}
+	return backupFolder(s.kind)
 }
 
 // markedSource tells the errors of the source from all others.
@@ -182,7 +216,7 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 		defer g.Close()
 		checked = g
 	}
-	dst, name, err := s.target(format)
+	dst, name, err := s.target(cmd.Context(), format)
 	if err != nil {
 		return err
 	}
@@ -219,45 +253,47 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	if sealed != nil {
 		rec.Of(sealed, sealed.KeyIDs()...)
 	}
-	return s.summarize(cmd, name, sealed, result)
+	if err := s.summarize(cmd, name, sealed, result); err != nil {
+		return err
+	}
+	return copiesOutcome(cmd, dst)
 }
 
-// target opens the destination and says what the envelope calls the backup.
-func (s *sealing) target(format guard.Format) (target, string, error) {
-	opts := store.Options{Sidecar: true}
-	switch s.out {
-	case "-":
-		name := s.name
-		if name == "" {
-			name = "stdin"
-		}
+// target opens the destinations and says what the envelope calls the backup.
+func (s *sealing) target(ctx context.Context, format guard.Format) (target, string, error) {
+	if s.out == "-" {
 		t, err := newStdoutTarget(s.sidecar)
-		return t, name, err
-	case "":
+		return t, cmp.Or(s.name, "stdin"), err
+	}
+	first, path, err := s.file(ctx, format)
+	if err != nil {
+		return nil, "", err
+	}
+	t, err := withCopies(ctx, s.place, first, path, s.also, cmp.Or(s.beside, s.kind))
+	return t, s.label(path), err
+}
+
+// file begins the backup under the name that it was given, or one of its own.
+func (s *sealing) file(ctx context.Context, format guard.Format) (store.Writer, string, error) {
+	opts := store.Options{Sidecar: true}
+	if s.out == "" {
 		naming := backup.Naming{
 			Base: cmp.Or(s.base, s.name), DBName: cmp.Or(s.dbName, os.Getenv("DB_NAME")), Kind: s.kind,
 			Format: format, Codec: s.pack.Codec, Time: s.started, Plain: s.plain,
 		}
 		opts.Parents = true
 		var path string
-		f, err := store.CreateUnique(func(n int) string {
-			path = filepath.Join(backupFolder(s.kind), naming.FileName(n))
+		f, err := s.place.CreateUnique(ctx, func(n int) string {
+			path = places.Join(s.folder(), naming.FileName(n))
 			return path
 		}, opts)
-		if err != nil {
-			return nil, "", err
-		}
-		return f, s.label(path), nil
+		return f, path, err
 	}
-	name := s.label(s.out)
-	if err := envelope.CheckName(name); err != nil {
+	if err := envelope.CheckName(s.label(s.out)); err != nil {
 		return nil, "", usagef("--output: %w", err)
 	}
-	f, err := store.Create(s.out, opts)
-	if err != nil {
-		return nil, "", err
-	}
-	return f, name, nil
+	f, err := s.place.Create(ctx, s.out, opts)
+	return f, s.out, err
 }
 
 // label is the envelope's name of a backup at path.
@@ -265,7 +301,7 @@ func (s *sealing) label(path string) string {
 	if s.name != "" {
 		return s.name
 	}
-	return strings.TrimSuffix(filepath.Base(path), backup.Suffix)
+	return strings.TrimSuffix(places.Base(path), backup.Suffix)
 }
 
 // summary is what seal tells about a finished backup.

@@ -136,5 +136,8 @@ func Unseal(dst io.Writer, r *envelope.Reader, packed bool, m *Meter) error {
 	return err
 }
 
+// Add counts n bytes more that went in.
+func (m *Meter) Add(n int) { m.in.Add(int64(n)) }
+
 // Metered returns src, counted by m.
 func (m *Meter) Metered(src io.Reader) io.Reader { return meteredReader{src, &m.in} }

@@ -18,12 +18,21 @@ import (
 // IsRemote tells whether a path names something on no file system of this host.
 func IsRemote(path string) bool { return strings.HasPrefix(path, "s3://") }
 
+// Clean is [filepath.Clean] for paths of any place: how Walk begins the paths of
+// what it finds below root.
+func Clean(root string) string {
+	if !IsRemote(root) {
+		return filepath.Clean(root)
+	}
+	return strings.TrimRight(root, "/")
+}
+
 // Join is [filepath.Join] for paths of any place.
 func Join(root string, elements ...string) string {
 	if !IsRemote(root) {
 		return filepath.Join(append([]string{root}, elements...)...)
 	}
-	return strings.TrimRight(root, "/") + "/" + path.Join(elements...)
+	return Clean(root) + "/" + path.Join(elements...)
 }
 
 // Dir is [filepath.Dir] for paths of any place.

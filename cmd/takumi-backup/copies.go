@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// copies is a backup on its way into several stores at once. One that fails does
+// not stop the others.
+type copies []*oneCopy
+
+type oneCopy struct {
+	path string
+	w    store.Writer // nil when it could not be begun
+	err  error
+}
+
+// withCopies begins, beside the file at path that is begun already, one of its
+// name in each of the further stores. Without any it is that file alone.
+func withCopies(ctx context.Context, place store.Place, first store.Writer, path string, also []string, folder string) (target, error) {
+	if len(also) == 0 {
+		return first, nil
+	}
+	all := copies{{path: path, w: first}}
+	for _, root := range also {
+		c := &oneCopy{path: places.Join(root, folder, places.Base(path))}
+		c.w, c.err = place.Create(ctx, c.path, store.Options{Sidecar: true, Parents: true})
+		all = append(all, c)
+	}
+	if ctx.Err() != nil {
+		_ = all.Abort()
+		return nil, context.Cause(ctx)
+	}
+	return all, nil
+}
+
+// Write fails when no store takes the backup any more.
+func (cs copies) Write(p []byte) (int, error) {
+	for _, c := range cs {
+		if c.err != nil {
+			continue
+		}
+		if _, c.err = c.w.Write(p); c.err != nil {
+			_ = c.w.Abort() // the write's error says more
+		}
+	}
+	return len(p), cs.fault()
+}
+
+// fault is the first store's error, if all have one.
+func (cs copies) fault() error {
+	for _, c := range cs {
+		if c.err == nil {
+			return nil
+		}
+	}
+	return cs[0].err
+}
+
+// Commit returns the first of those that succeed.
+func (cs copies) Commit() (first store.Result, err error) {
+	for _, c := range cs {
+		if c.err != nil {
+			continue
+		}
+		var r store.Result
+		if r, c.err = c.w.Commit(); c.err == nil && first.Path == "" {
+			first = r
+		}
+	}
+	return first, cs.fault()
+}
+
+// Abort takes back those that were not committed.
+func (cs copies) Abort() (first error) {
+	for _, c := range cs {
+		if c.w == nil {
+			continue
+		}
+		if err := c.w.Abort(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// copiesOutcome tells which stores have the backup and which do not: then some
+// of several failed.
+func copiesOutcome(cmd *cobra.Command, t target) error {
+	cs, ok := t.(copies)
+	if !ok {
+		return nil
+	}
+	failed := false
+	for _, c := range cs {
+		if c.err != nil {
+			failed = true
+			report(cmd.ErrOrStderr(), fmt.Errorf("the backup is not at %s: %w", c.path, c.err))
+		}
+	}
+	if !failed {
+		return nil
+	}
+	for _, c := range cs {
+		if c.err == nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: the backup is complete at %s\n", c.path)
+		}
+	}
+	return errSome
+}

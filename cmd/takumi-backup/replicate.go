@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/replicate"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+type replicateCommand struct {
+	progress  progressFlags
+	newerThan time.Duration
+	workers   int
+	replace   bool
+	dryRun    bool
+	json      bool
+}
+
+func newReplicate() *cobra.Command {
+	r := &replicateCommand{workers: 2}
+	cmd := &cobra.Command{
+		Use:   "replicate [flags] SRC DST",
+		Short: "Copy the backups of one store to another, sealed as they are",
+		Long: `Copy the backups in and under SRC that DST lacks to the same names below DST. Each
+may be a folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
+
+Each backup is hashed on its way. One that is not what its sidecar says is not
+copied. One that stands at DST with the same length and sidecar is left alone, so
+that a run that was stopped goes on where it was. One that was rewrapped at SRC
+takes the place of its former self, which stays until the new one was read back;
+another backup of that name, of another id, is left alone and told of, unless
+--replace-others is given. What stands at DST alone is not touched.`,
+		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
+  takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
+		Args: usageArgs(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0], args[1]) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.Var((*withinFlag)(&r.newerThan), "newer-than", "copy what was last written within this time, as 7d or 36h")
+	f.Lookup("newer-than").DefValue = ""
+	f.IntVar(&r.workers, "workers", r.workers, "copy this many at a time")
+	f.BoolVar(&r.replace, "replace-others", false, "let a backup take the place of another one of its name")
+	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be copied")
+	f.BoolVar(&r.json, "json", false, "print one JSON object per backup and line")
+	r.progress.add(cmd)
+	return audited(cmd, "replicate", changes)
+}
+
+// replicated is a line of replicate --json.
+type replicated struct {
+	Path   string           `json:"path"`
+	To     string           `json:"to,omitempty"`
+	Action replicate.Action `json:"action"` // copy, replace, envelope or same
+	Done   bool             `json:"done"`
+	Size   int64            `json:"size"`
+	SHA256 string           `json:"sha256,omitempty"` // of what was copied
+	Error  string           `json:"error,omitempty"`
+}
+
+func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
+	if r.workers < 1 || r.workers > 32 {
+		return usagef("--workers is %d, not 1 to 32", r.workers)
+	}
+	if places.Clean(from) == places.Clean(to) || sameFile(from, to) {
+		return usagef("%s would be copied to itself", from)
+	}
+	o := replicate.Options{Place: newPlace(), ReplaceOthers: r.replace}
+	if r.newerThan > 0 {
+		o.NewerThan = time.Now().Add(-r.newerThan)
+	}
+	items, err := replicate.Plan(cmd.Context(), from, to, o)
+	if err != nil {
+		return fmt.Errorf("comparing the stores: %w", err)
+	}
+	var total int64
+	for _, i := range items {
+		if i.Err == nil && i.Action != replicate.Nothing {
+			total += i.Backup.Size
+		}
+	}
+	var meter backup.Meter
+	hide := r.progress.start(cmd.ErrOrStderr(), "copying", total, &meter)
+
+	type outcome struct {
+		result store.Result
+		err    error
+	}
+	var copied, same, failed int
+	var first, fault error
+	err = many.Each(cmd.Context(), r.workers, len(items), func(ctx context.Context, n int) outcome {
+		i := items[n]
+		if r.dryRun || i.Err == nil && i.Action == replicate.Nothing {
+			return outcome{err: i.Err}
+		}
+		result, err := replicate.One(ctx, i, o, meter.Add)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		recordBackup(cmd, audit.Record{Path: i.To, Fault: err})
+		return outcome{result, err}
+	}, func(n int, done outcome) {
+		i := items[n]
+		line := replicated{Path: i.Backup.Path, To: i.To, Action: i.Action, Size: i.Backup.Size, SHA256: done.result.SHA256}
+		switch {
+		case done.err != nil:
+			failed++
+			line.Error = done.err.Error()
+			if first == nil {
+				first = done.err
+			}
+			if len(items) > 1 && !errors.As(done.err, new(*signalError)) {
+				report(cmd.ErrOrStderr(), aboutPath("copying", i.Backup.Path, done.err))
+			}
+		case i.Action == replicate.Nothing:
+			same++
+		default:
+			copied++
+			line.Done = !r.dryRun
+		}
+		if fault == nil {
+			fault = r.print(cmd, line)
+		}
+	})
+	hide()
+	if err == nil {
+		err = fault
+	}
+	if err != nil {
+		return err
+	}
+	if !r.progress.quiet {
+		word := "copied"
+		if r.dryRun {
+			word = "to copy"
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d %s (%s), %d there already, %d failed\n", copied, word, bytesText(meter.In()), same, failed)
+	}
+	if failed > 0 && len(items) == 1 {
+		return aboutPath("copying", items[0].Backup.Path, first)
+	}
+	if failed > 0 {
+		return errSome
+	}
+	return nil
+}
+
+func (r *replicateCommand) print(cmd *cobra.Command, line replicated) error {
+	switch {
+	case r.json:
+		return writeJSON(cmd.OutOrStdout(), line)
+	case line.Error != "", line.Action == replicate.Nothing:
+		return nil
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", printable(line.To))
+	return stdoutError(err)
+}
