@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,14 +46,15 @@ func fileOf(t time.Time) string { return t.UTC().Format("audit-2006-01.jsonl") }
 // Log is a log in a folder, which may have other writers. It is safe for
 // concurrent use, and there is nothing to close.
 type Log struct {
-	dir string
-	now func() time.Time
-	mu  sync.Mutex
+	dir  string
+	now  func() time.Time
+	sync func(*os.File) error
+	mu   sync.Mutex
 }
 
 // New returns the log in dir, which is made, for its owner alone, when the first
 // record is appended.
-func New(dir string) *Log { return &Log{dir: dir, now: time.Now} }
+func New(dir string) *Log { return &Log{dir: dir, now: time.Now, sync: (*os.File).Sync} }
 
 // Dir returns the folder of the log.
 func (l *Log) Dir() string { return l.dir }
@@ -110,12 +110,17 @@ func (l *Log) append(records []Record) error {
 	name := max(fileOf(now), end.file)
 	var text []byte
 	prev := end.hash
-	if len(end.torn) > 0 {
-		name = end.file
+	torn := end.torn
+	if end.open || len(torn) > 0 && !bytes.HasSuffix(torn, []byte("\n")) {
 		text = []byte("\n")
+	}
+	if end.open || len(torn) > 0 {
+		name = end.file
+	}
+	if len(torn) > 0 {
 		mended := Record{
-			Time: now, PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(end.torn, '\n')),
-			Detail: fmt.Sprintf("the line before was torn by a crash after %d bytes", len(end.torn)),
+			Time: now, PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(torn, text...)),
+			Detail: fmt.Sprintf("what stands before was torn by a crash: %d bytes are no record", len(torn)),
 		}
 		line, err := mended.line()
 		if err != nil {
@@ -134,11 +139,12 @@ func (l *Log) append(records []Record) error {
 		}
 		text, prev = append(text, line...), hashOf(line)
 	}
-	return write(filepath.Join(l.dir, name), text, name != end.file)
+	return l.write(name, text, name != end.file)
 }
 
 // write puts text at the end of the file in one call, and on the disk.
-func write(path string, text []byte, isNew bool) error {
+func (l *Log) write(name string, text []byte, isNew bool) error {
+	path := filepath.Join(l.dir, name)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return err
@@ -155,11 +161,11 @@ func write(path string, text []byte, isNew bool) error {
 		_ = f.Truncate(info.Size()) // of a full disk; what stays of it is mended
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := l.sync(f); err != nil {
 		return err
 	}
 	if isNew {
-		return durable.SyncDir(filepath.Dir(path))
+		return durable.SyncDir(l.dir)
 	}
 	return nil
 }
@@ -182,11 +188,12 @@ func months(dir string) ([]string, error) {
 // end is where a log ends.
 type end struct {
 	file string // the last one, or ""
-	hash string // of the last whole line, or origin
-	torn []byte // what stands behind it
+	hash string // of the last record, or origin
+	torn []byte // what stands behind it, and is none
+	open bool   // the last record is whole, but for its line feed
 }
 
-// findEnd looks for the last line from behind: how long the log is does not
+// findEnd looks for the last record from behind: how long the log is does not
 // matter.
 func findEnd(dir string) (end, error) {
 	names, err := months(dir)
@@ -201,17 +208,18 @@ func findEnd(dir string) (end, error) {
 		}
 		if i == len(names)-1 {
 			found.file, found.torn = name, torn
+			found.open = line != nil && !bytes.HasSuffix(line, []byte("\n"))
 		}
 		if line != nil {
-			found.hash = hashOf(line)
+			found.hash = hashOf(append(bytes.TrimSuffix(line, []byte("\n")), '\n'))
 			break
 		}
 	}
 	return found, nil
 }
 
-// tail returns the last whole line of a file, nil if there is none, and what
-// stands behind it.
+// tail returns the last record of a file, nil if there is none, and what stands
+// behind it.
 func tail(path string) (line, torn []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -228,16 +236,21 @@ func tail(path string) (line, torn []byte, err error) {
 		if _, err := f.ReadAt(text, info.Size()-size); err != nil && err != io.EOF {
 			return nil, nil, err
 		}
-		last := bytes.LastIndexByte(text, '\n')
-		before := bytes.LastIndexByte(text[:max(last, 0)], '\n')
-		switch {
-		case before >= 0, size == info.Size():
-			if last >= 0 {
-				line = text[before+1 : last+1]
+		for end := len(text); end > 0; {
+			start := bytes.LastIndexByte(text[:end-1], '\n') + 1
+			if start == 0 && size < info.Size() {
+				break // the line begins further ahead
 			}
-			return line, text[last+1:], nil
-		case size > 2*maxLine:
-			return nil, nil, fmt.Errorf("%s ends in a line of more than %d bytes: %w", path, maxLine, fs.ErrInvalid)
+			if _, err := parse(text[start:end]); err == nil {
+				return text[start:end:end], text[end:], nil
+			}
+			end = start
+		}
+		if size == info.Size() {
+			return nil, text, nil
+		}
+		if size >= maxTorn {
+			return nil, nil, fmt.Errorf("the last %d bytes of %s hold no record", size, path)
 		}
 	}
 }

@@ -24,7 +24,7 @@ const (
 	Done    Outcome = "done"    // it went well
 	Failed  Outcome = "failed"  // it did not
 	Stopped Outcome = "stopped" // by a signal
-	Mended  Outcome = "mended"  // the log itself: the line before was torn by a crash
+	Mended  Outcome = "mended"  // the log itself: what stands before was torn by a crash
 )
 
 // OperationAudit is the operation of records about the log itself.
@@ -59,9 +59,10 @@ type Record struct {
 	Failures int      `json:"failures,omitempty"`
 	Detail   string   `json:"detail,omitempty"` // in words, what no other field says
 
-	// Over is the hash of the last whole line before a torn one; see [Mended].
+	// Over is the hash of the last record before what was torn; see [Mended].
 	Over string `json:"over,omitempty"`
-	// Prev is the SHA-256 of the line before, with its line feed.
+	// Prev is the SHA-256 of the line before, with its line feed. In a record
+	// that is Mended it is that of everything that was torn.
 	Prev string `json:"prev"`
 
 	// Meter, if there is one, counts BytesIn and BytesOut. It is not written.
@@ -81,9 +82,12 @@ func (r *Record) Of(e *envelope.Envelope, ids ...kek.ID) {
 const (
 	// maxLine bounds a line, and so what is read to find the last one.
 	maxLine = 256 << 10
+	// maxTorn bounds what crashes, one after the other, leave behind a record.
+	maxTorn = 16 * maxLine
 
 	maxText = 1024 // bytes of a text
 	maxPath = 4096
+	maxURI  = 256
 	maxList = 64 // entries of a list
 )
 
@@ -103,11 +107,11 @@ func (r Record) line() ([]byte, error) {
 		*text = clean(*text, maxText)
 	}
 	r.Path = clean(r.Path, maxPath)
-	r.Error = redact.Line(r.Error, maxText)
+	r.Error = redact.Line(clean(r.Error, maxText), maxText)
 	r.Keys = r.Keys[:min(len(r.Keys), maxList)]
 	keys := make([]string, len(r.Keys))
 	for i, uri := range r.Keys {
-		keys[i] = clean(uri, maxText)
+		keys[i] = clean(uri, maxURI)
 	}
 	r.Keys = keys
 	r.KeyIDs = r.KeyIDs[:min(len(r.KeyIDs), maxList)]
@@ -127,6 +131,10 @@ func (r Record) line() ([]byte, error) {
 
 // clean takes what may be a key out of a text, and cuts it.
 func clean(text string, most int) string {
+	if len(text) > 4*most {
+		text = redact.Keys(text[:4*most])
+		text = text[:len(text)-min(len(text), 48)] // of a key that was cut through, too little is left to be seen
+	}
 	text = redact.Keys(text)
 	if len(text) <= most {
 		return text
@@ -138,15 +146,14 @@ func clean(text string, most int) string {
 	return text + "…"
 }
 
-// parse reads a line, which has its line feed.
+// parse reads a line, which may lack its line feed.
 func parse(line []byte) (Record, error) {
 	var r Record
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
+	dec := json.NewDecoder(bytes.NewReader(line)) // a newer program may write further fields
 	if err := dec.Decode(&r); err != nil {
 		return r, fmt.Errorf("not a record: %w", err)
 	}
-	if rest := line[dec.InputOffset():]; string(rest) != "\n" {
+	if rest := line[dec.InputOffset():]; len(rest) > 0 && string(rest) != "\n" {
 		return r, fmt.Errorf("not a record: %d bytes stand behind it", len(rest))
 	}
 	return r, nil

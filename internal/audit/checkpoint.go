@@ -1,0 +1,158 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+// ErrSignature is returned for a checkpoint that was changed, or that another
+// key signed.
+var ErrSignature = errors.New("the signature of the checkpoint does not hold")
+
+// CheckpointName is the usual name of a checkpoint, beside the log.
+const CheckpointName = "checkpoint.json"
+
+// MaxCheckpoint bounds the size of a checkpoint.
+const MaxCheckpoint = 64 << 10
+
+// Labels keep the key and the signature apart from all other uses.
+const (
+	keyLabel  = "takumi-backup/v1 audit checkpoint Ed25519 seed"
+	signLabel = "takumi-backup/v1 audit checkpoint\n"
+)
+
+// Checkpoint says, signed, how far a log had come. Kept where whoever can write
+// the log cannot, it shows what was cut off or written anew since.
+type Checkpoint struct {
+	Time      time.Time `json:"time"`
+	Host      string    `json:"host"`
+	File      string    `json:"file"`  // the name of the last file
+	Lines     int       `json:"lines"` // of all files
+	Hash      string    `json:"hash"`  // of the last line
+	PublicKey PublicKey `json:"public_key"`
+	Signature []byte    `json:"signature"`
+}
+
+// PublicKey is the key that proves checkpoints: ed25519: and unpadded base64url.
+type PublicKey string
+
+const publicPrefix = "ed25519:"
+
+func (p PublicKey) key() (ed25519.PublicKey, error) {
+	text, ok := strings.CutPrefix(string(p), publicPrefix)
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if !ok || err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("not a public key: one begins with %s, as audit checkpoint --public-key prints it", publicPrefix)
+	}
+	return raw, nil
+}
+
+// ParsePublicKey reads a public key. The error does not repeat the text, which
+// may be a secret one.
+func ParsePublicKey(text string) (PublicKey, error) {
+	_, err := PublicKey(text).key()
+	return PublicKey(text), err
+}
+
+// signer derives the signing key. The key itself signs nothing, so that one that
+// also seals backups, which it should not, is not weakened by it.
+func signer(key *kek.Key) (ed25519.PrivateKey, error) {
+	secret := key.Bytes()
+	seed, err := hkdf.Key(sha256.New, secret, nil, keyLabel, ed25519.SeedSize)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key that signs: %w", err)
+	}
+	defer clear(seed)
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// PublicOf returns the public key of what a key signs.
+func PublicOf(key *kek.Key) (PublicKey, error) {
+	private, err := signer(key)
+	if err != nil {
+		return "", err
+	}
+	defer clear(private)
+	return public(private), nil
+}
+
+func public(private ed25519.PrivateKey) PublicKey {
+	return PublicKey(publicPrefix + base64.RawURLEncoding.EncodeToString(private.Public().(ed25519.PublicKey)))
+}
+
+// Sign proves the log in dir, with a former checkpoint if there is one, and
+// returns a checkpoint of where it ends, signed with what is derived from key.
+// The errors are those of [Verify].
+func Sign(ctx context.Context, dir string, former *Checkpoint, key *kek.Key) (*Checkpoint, error) {
+	s, err := Verify(ctx, dir, former)
+	if err != nil {
+		return nil, err
+	}
+	private, err := signer(key)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(private)
+	c := &Checkpoint{
+		Time: time.Now().UTC().Truncate(time.Second), Host: Host(), File: s.File, Lines: s.Lines, Hash: s.Hash, PublicKey: public(private),
+	}
+	text, err := c.signed()
+	if err != nil {
+		return nil, err
+	}
+	c.Signature = ed25519.Sign(private, text)
+	return c, nil
+}
+
+// signed is what the signature is made over.
+func (c Checkpoint) signed() ([]byte, error) {
+	c.Signature = nil
+	text, err := json.Marshal(c)
+	return append([]byte(signLabel), text...), err
+}
+
+// CheckSignature proves that a checkpoint was signed by trusted, or with "" by
+// the key that it names itself, which anybody may have made. The error wraps
+// ErrSignature.
+func (c *Checkpoint) CheckSignature(trusted PublicKey) error {
+	if trusted != "" && trusted != c.PublicKey {
+		return fmt.Errorf("%w: another key signed it", ErrSignature)
+	}
+	key, err := c.PublicKey.key()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	text, err := c.signed()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrSignature, err)
+	}
+	if !ed25519.Verify(key, text, c.Signature) {
+		return ErrSignature
+	}
+	return nil
+}
+
+// ParseCheckpoint reads a checkpoint, of which nothing is proved yet.
+func ParseCheckpoint(text []byte) (*Checkpoint, error) {
+	if len(text) > MaxCheckpoint {
+		return nil, fmt.Errorf("not a checkpoint: it has more than %d bytes", MaxCheckpoint)
+	}
+	var c Checkpoint
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return nil, fmt.Errorf("not a checkpoint: %w", err)
+	}
+	return &c, nil
+}

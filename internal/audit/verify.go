@@ -1,0 +1,203 @@
+package audit
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// ErrCut is returned when a log ends before its checkpoint.
+var ErrCut = errors.New("records were cut off the end of the audit log")
+
+// BrokenError is the first record at which a log is not what was written.
+type BrokenError struct {
+	File string // its path
+	Line int    // in the file, from 1
+	Err  error
+}
+
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("the audit log is broken at %s, line %d: %v", e.File, e.Line, e.Err)
+}
+
+func (e *BrokenError) Unwrap() error { return e.Err }
+
+var (
+	errChain = errors.New("it does not follow on the line before: one of the two was changed, or lines between them were deleted, added or moved")
+	errFirst = errors.New("it is not the first record of the log: what stood before it is gone")
+	errTorn  = errors.New("it is not complete: a crash tore it, which the next record mends and notes, or somebody cut it")
+	errLong  = fmt.Errorf("it has more than %d bytes", maxLine)
+)
+
+// Entry is a record where it stands.
+type Entry struct {
+	File string // the path
+	Line int    // in the file, from 1
+	Raw  []byte // the line, without its line feed; valid until the next one is read
+	Record
+}
+
+// State is what was proved of a log: that all its lines follow on each other.
+type State struct {
+	Dir    string    `json:"dir"`
+	Files  int       `json:"files"`
+	Lines  int       `json:"lines"` // records, and lines that were torn and mended
+	Mended int       `json:"mended"`
+	First  time.Time `json:"first,omitzero"`
+	Last   time.Time `json:"last,omitzero"`
+	File   string    `json:"file,omitempty"` // the name of the last file
+	Hash   string    `json:"hash"`           // of the last line
+}
+
+// Verify proves the chain of the log in dir, from its first record to its last.
+// With a checkpoint it also proves that the log still holds, unchanged, what it
+// held then; who signed that is the caller's to check. The error is a
+// *BrokenError, one that wraps ErrCut, of the file system, or the context's
+// cause. A log that has no record is whole.
+//
+// What is appended meanwhile may be seen or not. Without a checkpoint nothing
+// tells whether the last records were cut off, or the very last one changed.
+func Verify(ctx context.Context, dir string, at *Checkpoint) (State, error) {
+	s, err := scan(ctx, dir, at, func(Entry) error { return nil })
+	if err == nil && at != nil && s.Lines < at.Lines {
+		err = fmt.Errorf("%s holds %d lines, and held %d at %s: %w", dir, s.Lines, at.Lines, at.Time.Format(time.RFC3339), ErrCut)
+	}
+	return s, err
+}
+
+// Read calls visit for each record of the log in dir, the oldest first, and
+// proves the chain as Verify does: what visit was given before an error is
+// proved, but for the last one.
+func Read(ctx context.Context, dir string, visit func(Entry) error) error {
+	_, err := scan(ctx, dir, nil, visit)
+	return err
+}
+
+// scanner goes through a log.
+type scanner struct {
+	state State
+	at    *Checkpoint
+	visit func(Entry) error
+	in    *bufio.Reader // of maxLine
+
+	// What the last record is followed by that is none, where, and why it is none.
+	torn     []byte
+	tornLine int
+	tornWhy  error
+}
+
+func scan(ctx context.Context, dir string, at *Checkpoint, visit func(Entry) error) (State, error) {
+	s := &scanner{state: State{Dir: dir, Hash: origin}, at: at, visit: visit, in: bufio.NewReaderSize(nil, maxLine)}
+	names, err := months(dir)
+	if err != nil {
+		return s.state, fmt.Errorf("reading the audit log: %w", err)
+	}
+	for i, name := range names {
+		s.state.Files++
+		s.state.File = name
+		if err := s.file(ctx, filepath.Join(dir, name), i == len(names)-1); err != nil {
+			return s.state, err
+		}
+	}
+	return s.state, nil
+}
+
+// file goes through one file.
+func (s *scanner) file(ctx context.Context, path string, last bool) error {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("reading the audit log: %w", err)
+	}
+	defer f.Close()
+	return s.lines(ctx, f, path, last)
+}
+
+// lines goes through the content of a file. A writer may be at the end of the
+// last one.
+func (s *scanner) lines(ctx context.Context, f io.Reader, path string, last bool) error {
+	s.in.Reset(f)
+	for n := 1; ; n++ {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		line, err := wholeLine(s.in, last)
+		switch {
+		case err == io.EOF && len(line) == 0:
+			if s.torn != nil {
+				return &BrokenError{path, s.tornLine, errTorn}
+			}
+			return nil
+		case err == io.EOF:
+			err = &BrokenError{path, n, errTorn}
+		case err == bufio.ErrBufferFull:
+			err = &BrokenError{path, n, errLong}
+		case err != nil:
+			err = fmt.Errorf("reading the audit log: %w", err)
+		default:
+			err = s.line(path, n, line)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// wholeLine reads a line with its line feed. One that a writer is about to
+// finish is given the time for it.
+func wholeLine(r *bufio.Reader, mayGrow bool) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	if err != io.EOF || len(line) == 0 || !mayGrow {
+		return line, err
+	}
+	line = bytes.Clone(line)
+	for range 10 {
+		time.Sleep(time.Millisecond)
+		more, err := r.ReadSlice('\n')
+		line = append(line, more...)
+		if err != io.EOF {
+			return line, err
+		}
+	}
+	return line, io.EOF
+}
+
+// line proves that a line follows on the one before.
+func (s *scanner) line(path string, n int, line []byte) error {
+	s.state.Lines++
+	hash := hashOf(line)
+	if s.at != nil && s.state.Lines == s.at.Lines && hash != s.at.Hash {
+		return &BrokenError{path, n, errors.New("the checkpoint saw another one there: this line or one before it was changed")}
+	}
+	r, err := parse(line)
+	switch {
+	case s.torn != nil && err == nil && r.Outcome == Mended && r.Over == s.state.Hash && r.Prev == hashOf(s.torn):
+		s.torn = nil
+	case err != nil && s.torn == nil:
+		s.torn, s.tornLine, s.tornWhy = bytes.Clone(line), n, err
+		return nil
+	case err != nil && len(s.torn)+len(line) <= maxTorn:
+		s.torn = append(s.torn, line...)
+		return nil
+	case s.torn != nil:
+		return &BrokenError{path, s.tornLine, s.tornWhy}
+	case r.Prev != s.state.Hash && s.state.Lines == 1:
+		return &BrokenError{path, n, errFirst}
+	case r.Prev != s.state.Hash:
+		return &BrokenError{path, n, errChain}
+	}
+	if r.Outcome == Mended {
+		s.state.Mended++
+	}
+	if s.state.First.IsZero() {
+		s.state.First = r.Time
+	}
+	s.state.Last, s.state.Hash = r.Time, hash
+	return s.visit(Entry{File: path, Line: n, Raw: bytes.TrimSuffix(line, []byte("\n")), Record: r})
+}
