@@ -1,0 +1,55 @@
+package s3store
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// Quick makes everything that waits wait less.
+func Quick(o Options) Options {
+	o.limits = limits{
+		stall: 5 * time.Second, answer: 10 * time.Second, assemble: 20 * time.Second, pause: 100 * time.Millisecond,
+		attempts: 8, probes: 3, cleanup: 5 * time.Second,
+	}
+	return o
+}
+
+// Hasty bounds how long nothing may move, and how often is tried.
+func Hasty(o Options, stall time.Duration, attempts int) Options {
+	o = Quick(o)
+	o.limits.stall, o.limits.answer, o.limits.attempts = stall, stall, attempts
+	return o
+}
+
+// Small makes parts, segments and what S3 copies at once small.
+func Small(o Options, first, top, segment, copied int64) Options {
+	o.loosen = func(l *planLimits) { l.first, l.top, l.segment, l.copied = first, top, segment, copied }
+	return o
+}
+
+// Tuned changes the SDK's options.
+func Tuned(o Options, tune func(*s3.Options)) Options {
+	o.tune = tune
+	return o
+}
+
+// Watched is the transport that all requests go through.
+func Watched(base http.RoundTripper, stall time.Duration) http.RoundTripper {
+	return &watched{base, limits{stall: stall, answer: stall, assemble: stall}}
+}
+
+// Plan is what becomes of a store's options.
+type Plan = plan
+
+// PlanOf returns a store's.
+func PlanOf(s *Store) Plan { return s.plan }
+
+// Size, Direct and Limit are a plan's.
+func (p plan) Size(n int) int64 { return p.size(n) }
+func (p plan) Direct() int      { return p.direct }
+func (p plan) Limit() int64     { return p.limit() }
+
+// Memory is what parts of this size take at most together.
+func Memory(size int64) int64 { return int64(tokens/cost(size)) * size }

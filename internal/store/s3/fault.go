@@ -1,0 +1,206 @@
+package s3store
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/smithy-go"
+
+	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+)
+
+// The kinds of [Fault].
+var (
+	ErrUnreachable = errors.New("the S3 server cannot be reached")
+	ErrThrottled   = errors.New("the S3 server asks for fewer requests")
+	ErrDenied      = errors.New("access denied")
+	ErrCredentials = errors.New("the credentials are not accepted")
+	ErrClock       = errors.New("this machine's clock is wrong")
+	ErrNoBucket    = errors.New("no such bucket")
+	ErrRegion      = errors.New("the bucket is in another region")
+	ErrUnsupported = errors.New("the S3 server cannot do this")
+)
+
+// Fault is what S3, or the way to it, refused. It comes inside a *store.Error.
+type Fault struct {
+	Kind   error // one of the above, or nil
+	Reason string
+	Fix    string // what to do; may be empty
+}
+
+func (f *Fault) Error() string { return f.Reason }
+
+func (f *Fault) Unwrap() error { return f.Kind }
+
+// ErrTooLarge is returned for a stream that is longer than the server, or
+// Options.MaxObject, allows. Nothing of it is kept.
+var ErrTooLarge = errors.New("larger than an object of this store may be")
+
+// LockedError says that S3 keeps what was to be deleted.
+type LockedError struct {
+	Path    string
+	Version string    // the version's id; "" when it is the only one
+	Mode    string    // GOVERNANCE, COMPLIANCE, LEGAL HOLD, or "" when S3 did not say
+	Until   time.Time // zero when S3 did not say, and for a legal hold
+}
+
+func (e *LockedError) Error() string {
+	text := "delete " + e.Path + ": "
+	switch {
+	case e.Mode == "":
+		text += "it is locked"
+	case e.Until.IsZero():
+		text += "it is under " + strings.ToLower(e.Mode)
+	default:
+		text += fmt.Sprintf("object lock (%s) keeps it until %s", strings.ToLower(e.Mode), e.Until.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	if e.Version != "" {
+		text += " (version " + redact.Line(e.Version, 80) + ")"
+	}
+	return text
+}
+
+// fault makes of an error what callers branch on: the context's cause, a
+// missing file, another's file, or a *store.Error.
+func (s *Store) fault(ctx context.Context, op, path string, err error) error {
+	var known *store.Error
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &known), errors.As(err, new(*LockedError)), isAny(err, store.ErrExists, store.ErrChanged, store.ErrBusy, store.ErrName, ErrTooLarge):
+		return err
+	case isMissing(err):
+		return fmt.Errorf("%s %s: %w", op, path, fs.ErrNotExist)
+	}
+	return &store.Error{Op: op, Path: path, Err: reason(err)}
+}
+
+func reason(err error) error {
+	var own *Fault
+	if errors.As(err, &own) {
+		return own
+	}
+	code, status := codeOf(err), httpStatus(err)
+	f := &Fault{Reason: fmt.Sprintf("S3 answered %s (status %d)", clean(code), status)}
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorMessage() != "" && status != 0 {
+		f.Reason += ": " + clean(api.ErrorMessage())
+	}
+	_, throttle := retry.DefaultThrottleErrorCodes[code]
+	switch {
+	case errors.Is(err, tlsonly.ErrPlain):
+		f.Kind, f.Reason = tlsonly.ErrPlain, "in production nothing goes to S3 over plain http"
+		f.Fix = "give AWS_ENDPOINT_URL an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		f.Kind, f.Reason = ErrUnreachable, "the certificate of the endpoint was not accepted: "+clean(sendText(err))
+		f.Fix = "for an endpoint with a certificate of your own, export AWS_CA_BUNDLE=FILE with its authority"
+	case code == "NoSuchBucket":
+		f.Kind, f.Reason = ErrNoBucket, "there is no such bucket"
+		f.Fix = "check the bucket's name, and AWS_ENDPOINT_URL and AWS_REGION; a bucket is not made by this program"
+	case code == "RequestTimeTooSkewed", code == "RequestExpired", code == "RequestInTheFuture":
+		f.Kind, f.Reason = ErrClock, "S3 refuses the request because this machine's clock is wrong by more than 15 minutes"
+		f.Fix = "set the clock (timedatectl), and keep it right with NTP"
+	case oneOf(code, "SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "InvalidSecurity", "MissingSecurityHeader", "UnrecognizedClientException"):
+		f.Kind = ErrCredentials
+		f.Reason = "S3 does not accept the credentials (" + clean(code) + ")"
+		f.Fix = "check AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; aws sts get-caller-identity shows what is in force"
+	case oneOf(code, "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "MovedPermanently"), 300 <= status && status < 400 && status != http.StatusNotModified:
+		f.Kind = ErrRegion
+		f.Fix = "export AWS_REGION=… (the region that the bucket is in)"
+	case throttle, code == "SlowDown", status == http.StatusTooManyRequests:
+		f.Kind, f.Reason = ErrThrottled, fmt.Sprintf("S3 still asks for fewer requests (%s) after many attempts", clean(code))
+		f.Fix = "try again later, with fewer programs at once"
+	case status >= 500:
+		f.Kind = ErrUnreachable
+		if status == http.StatusNotImplemented {
+			f.Kind = ErrUnsupported
+		}
+	case status == http.StatusForbidden:
+		f.Kind = ErrDenied
+		f.Fix = "allow it in the IAM policy and the bucket's policy; docs/OFFSITE.md has both"
+	case status == http.StatusMethodNotAllowed:
+		f.Kind = ErrUnsupported
+	case status == 0, errors.As(err, new(*url.Error)), isAny(err, errStalled, errShort):
+		f.Kind, f.Reason = ErrUnreachable, "S3 cannot be reached: "+clean(sendText(err))
+		f.Fix = "check the network, AWS_REGION and AWS_ENDPOINT_URL"
+	}
+	return f
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+func oneOf[T comparable](value T, values ...T) bool { return slices.Contains(values, value) }
+
+func codeOf(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// isMissing: there is no such key. Without a body, as HEAD has it, S3 does not
+// say whether there is such a bucket.
+func isMissing(err error) bool {
+	code := codeOf(err)
+	return code == "NoSuchKey" || code == "NoSuchVersion" || code == "NotFound" || code == "404" ||
+		httpStatus(err) == http.StatusNotFound && code != "NoSuchBucket" && code != "NoSuchUpload"
+}
+
+// isLost: a condition of the request did not hold.
+func isLost(err error) bool {
+	return codeOf(err) == "PreconditionFailed" || httpStatus(err) == http.StatusPreconditionFailed
+}
+
+// isRace: another request for the same key was under way.
+func isRace(err error) bool {
+	return codeOf(err) == "ConditionalRequestConflict" || codeOf(err) == "OperationAborted"
+}
+
+func isDenied(err error) bool { return httpStatus(err) == http.StatusForbidden }
+
+// isUnsupported: a server that is not AWS does not know this request.
+func isUnsupported(err error) bool {
+	return oneOf(httpStatus(err), http.StatusNotImplemented, http.StatusMethodNotAllowed) || codeOf(err) == "NotImplemented"
+}
+
+// httpStatus is the one of the answer, or 0 where there was none.
+func httpStatus(err error) int {
+	var answer interface{ HTTPStatusCode() int }
+	if errors.As(err, &answer) {
+		return answer.HTTPStatusCode()
+	}
+	return 0
+}
+
+// sendText is what went wrong with sending a request or reading its answer,
+// without the SDK's layers and without the address, which may be signed.
+func sendText(err error) string {
+	var sent *url.Error
+	var read *smithy.DeserializationError
+	switch {
+	case errors.As(err, &sent):
+		return sent.Err.Error()
+	case errors.As(err, &read) && read.Err != nil:
+		return read.Err.Error()
+	}
+	return err.Error()
+}
+
+// clean makes a text from outside fit for a message.
+func clean(text string) string { return redact.Line(text, 300) }

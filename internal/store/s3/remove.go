@@ -1,0 +1,201 @@
+package s3store
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Remove implements store.Place. In a bucket with versions all of them go, the
+// oldest first, so that what is deleted does not come back as the version
+// before it, and is not paid for.
+//
+// It fails with store.ErrChanged when another object stands there, with a
+// *LockedError when object lock keeps one, and with *store.Error when S3
+// refuses; the backup is gone when the error's path is not the backup's.
+func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) error {
+	bucket, key, err := splitFile(b.Path)
+	if err != nil {
+		return err
+	}
+	c, err := s.session(ctx, "delete", b.Path)
+	if err != nil {
+		return err
+	}
+	found, err := s.standing(ctx, c, bucket, key, append([]string{store.SidecarSuffix}, beside...))
+	if err != nil {
+		return s.fault(ctx, "look for", b.Path, err)
+	}
+	i := slices.IndexFunc(found[""], func(v version) bool { return v.latest && !v.marker })
+	if i < 0 || !same(found[""][i].backup, b) {
+		return fmt.Errorf("delete %s: %w", b.Path, store.ErrChanged)
+	}
+	for _, suffix := range append([]string{"", store.SidecarSuffix}, beside...) {
+		if err := s.deleteAll(ctx, c, b.Path+suffix, bucket, key+suffix, found[suffix]); err != nil {
+			return s.fault(ctx, "delete", b.Path+suffix, err)
+		}
+	}
+	return nil
+}
+
+// same goes by whole seconds: some answers have no more.
+func same(a, b store.Backup) bool {
+	return a.Size == b.Size && a.ModTime.Truncate(time.Second).Equal(b.ModTime.Truncate(time.Second))
+}
+
+// standing finds the versions of key and of key with each suffix, by suffix.
+func (s *Store) standing(ctx context.Context, c *connection, bucket, key string, suffixes []string) (map[string][]version, error) {
+	found := map[string][]version{}
+	all, err := s.versions(ctx, c, bucket, key)
+	for _, suffix := range append([]string{""}, suffixes...) {
+		switch {
+		case err == nil:
+			found[suffix] = all[key+suffix]
+		case !isDenied(err) && !isUnsupported(err):
+			return nil, err
+		default:
+			// Who may not list versions, or has none, looks at what stands there.
+			head, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(key + suffix)})
+			if isMissing(err) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			found[suffix] = []version{{
+				stamp:  stamp{etag: aws.ToString(head.ETag)},
+				backup: store.Backup{Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, latest: true,
+			}}
+		}
+	}
+	return found, nil
+}
+
+// deleteAll deletes the versions of one key, the oldest first.
+func (s *Store) deleteAll(ctx context.Context, c *connection, path, bucket, key string, versions []version) error {
+	versions = slices.Clone(versions)
+	slices.SortStableFunc(versions, func(a, b version) int {
+		return cmp.Or(a.backup.ModTime.Compare(b.backup.ModTime), compareBool(a.latest, b.latest))
+	})
+	for _, v := range versions {
+		if len(versions) == 1 && v.version == "null" {
+			v.version = "" // a bucket without versions, and without a right of its own to delete one
+		}
+		if err := s.delete(ctx, c, path, bucket, key, v.stamp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// delete deletes one version, or what stands at the key if it is the one with
+// that ETag. What is gone already is as good as deleted.
+func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key string, v stamp) error {
+	in := &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(v.version)}
+	if v.version == "" {
+		in.IfMatch = optional(v.etag)
+	}
+	_, err := c.api.DeleteObject(ctx, in)
+	if in.IfMatch != nil && isUnsupported(err) {
+		in.IfMatch = nil
+		_, err = c.api.DeleteObject(ctx, in)
+	}
+	switch {
+	case err == nil, isMissing(err):
+		return nil
+	case isLost(err):
+		return fmt.Errorf("delete %s: %w", path, store.ErrChanged)
+	case httpStatus(err) >= http.StatusBadRequest && httpStatus(err) < http.StatusInternalServerError:
+		if locked := s.locked(ctx, c, path, bucket, key, v.version); locked != nil {
+			return locked
+		}
+	}
+	return err
+}
+
+// locked says why object lock keeps a version, or nil when it does not, or S3
+// does not tell.
+func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, version string) error {
+	head, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(version)})
+	if err != nil {
+		return nil
+	}
+	e := &LockedError{Path: path, Version: version}
+	switch until := aws.ToTime(head.ObjectLockRetainUntilDate); {
+	case head.ObjectLockLegalHoldStatus == types.ObjectLockLegalHoldStatusOn:
+		e.Mode = "LEGAL HOLD"
+	case until.After(time.Now()):
+		e.Mode, e.Until = string(head.ObjectLockMode), until
+	default:
+		return nil
+	}
+	return e
+}
+
+// PutBeside implements store.Place.
+func (s *Store) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return err
+	}
+	c, err := s.session(ctx, "write", path+suffix)
+	if err != nil {
+		return err
+	}
+	_, err = s.put(ctx, c, object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true}, content)
+	return s.fault(ctx, "write", path+suffix, err)
+}
+
+// RemoveBeside implements store.Place. In a bucket with versions all of them go.
+func (s *Store) RemoveBeside(ctx context.Context, path, suffix string) error {
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return err
+	}
+	c, err := s.session(ctx, "delete", path+suffix)
+	if err != nil {
+		return err
+	}
+	found, err := s.standing(ctx, c, bucket, key+suffix, nil)
+	if err == nil {
+		err = s.deleteAll(ctx, c, path+suffix, bucket, key+suffix, found[""])
+	}
+	return s.fault(ctx, "delete", path+suffix, err)
+}
+
+// putSidecar writes the sidecar of a file.
+func (s *Store) putSidecar(ctx context.Context, file string, sum [sha256.Size]byte) error {
+	return s.PutBeside(ctx, file, store.SidecarSuffix, []byte(store.FormatSidecar(sum, path.Base(file))))
+}
+
+// cleanup is time to clean up in, also when ctx has ended.
+func (s *Store) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), s.opts.limits.cleanup)
+}
+
+// isNotDeleted reports whether err is of an object that S3 does not let go of.
+func isNotDeleted(err error) bool {
+	return errors.As(err, new(*LockedError)) || isDenied(err)
+}

@@ -1,0 +1,262 @@
+package s3store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// nonceKey is the metadata that tells one upload from another.
+const nonceKey = "takumi-upload"
+
+// object names what is written, and how.
+type object struct {
+	path, bucket, key string
+	backup            bool              // takes storage class and lock
+	companion         bool              // takes the lock
+	tags              map[string]string // may be nil
+	class             string            // storage class of what it replaces
+	// What has to stand at the key: nothing, this ETag, or whatever.
+	absent bool
+	match  string
+}
+
+// stamp is what one attempt at writing leaves in an object.
+type stamp struct{ etag, version string }
+
+func (o object) tagging() *string {
+	if len(o.tags) == 0 {
+		return nil
+	}
+	values := url.Values{}
+	for k, v := range o.tags {
+		values.Set(k, v)
+	}
+	return aws.String(values.Encode())
+}
+
+// lock is what object lock the object gets.
+func (s *Store) lock(o object) (types.ObjectLockMode, *time.Time) {
+	if s.opts.LockMode == "" || !o.backup && !o.companion {
+		return "", nil
+	}
+	return s.opts.LockMode, aws.Time(time.Now().Add(s.opts.Retain))
+}
+
+// class is the storage class that the object gets: as the options say, or as it
+// was.
+func (s *Store) class(o object) types.StorageClass {
+	if !o.backup {
+		return ""
+	}
+	return cmp.Or(s.opts.StorageClass, types.StorageClass(o.class))
+}
+
+func optional(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+func (o object) ifNone() *string {
+	if o.absent {
+		return aws.String("*")
+	}
+	return nil
+}
+
+// put writes an object in one request.
+func (s *Store) put(ctx context.Context, c *connection, o object, content []byte) (stamp, error) {
+	sum := sha256.Sum256(content)
+	nonce := rand.Text()
+	in := &s3.PutObjectInput{
+		Bucket: &o.bucket, Key: &o.key, ContentLength: aws.Int64(int64(len(content))),
+		ChecksumSHA256: encode(sum), Metadata: map[string]string{nonceKey: nonce}, Tagging: o.tagging(),
+		IfNoneMatch: o.ifNone(), IfMatch: optional(o.match),
+		ServerSideEncryption: s.opts.SSE, SSEKMSKeyId: optional(s.opts.KMSKey),
+	}
+	in.StorageClass = s.class(o)
+	in.ObjectLockMode, in.ObjectLockRetainUntilDate = s.lock(o)
+	return s.conclude(ctx, c, o, nonce, func() (stamp, error) {
+		in.Body = bytes.NewReader(content)
+		out, err := c.api.PutObject(ctx, in, unsigned)
+		if err != nil {
+			return stamp{}, err
+		}
+		return stamp{aws.ToString(out.ETag), aws.ToString(out.VersionId)}, nil
+	})
+}
+
+func encode(sum [sha256.Size]byte) *string {
+	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
+}
+
+// conclude makes the request that gives an object its name. When that fails it
+// looks whether it was carried out all the same: an answer can get lost, and
+// the repeated request then meets the object that the first one made.
+func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce string, request func() (stamp, error)) (stamp, error) {
+	for try := 1; ; try++ {
+		made, err := request()
+		if err == nil {
+			return made, nil
+		}
+		there, lookErr := s.look(ctx, c, o)
+		switch {
+		case lookErr == nil && there.Metadata[nonceKey] == nonce:
+			return stamp{aws.ToString(there.ETag), aws.ToString(there.VersionId)}, nil
+		case ctx.Err() != nil:
+			return stamp{}, context.Cause(ctx)
+		case isRace(err) && try < 8:
+			// The other request may fail, and then the name is free.
+			if err := s.opts.sleep(ctx, try); err != nil {
+				return stamp{}, err
+			}
+		case (isLost(err) || isRace(err) || isMissing(err)) && o.match != "":
+			return stamp{}, fmt.Errorf("replace %s: %w", o.path, store.ErrChanged)
+		case isLost(err) && o.absent:
+			return stamp{}, fmt.Errorf("create %s: %w", o.path, store.ErrExists)
+		case isRace(err):
+			return stamp{}, fmt.Errorf("create %s: %w", o.path, store.ErrBusy)
+		default:
+			return stamp{}, err
+		}
+	}
+}
+
+// look asks for what stands at the key, also when ctx has ended.
+func (s *Store) look(ctx context.Context, c *connection, o object) (*s3.HeadObjectOutput, error) {
+	ctx, cancel := s.cleanup(ctx)
+	defer cancel()
+	return c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.bucket, Key: &o.key})
+}
+
+// upload is a multipart upload that was begun. Its methods are safe for
+// concurrent use, but complete and abort come when the others have returned.
+type upload struct {
+	s     *Store
+	c     *connection
+	o     object
+	id    string
+	nonce string
+
+	mu    sync.Mutex
+	parts []types.CompletedPart
+	size  int64
+}
+
+func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, error) {
+	u := &upload{s: s, c: c, o: o, nonce: rand.Text()}
+	in := &s3.CreateMultipartUploadInput{
+		Bucket: &o.bucket, Key: &o.key, ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+		Metadata: map[string]string{nonceKey: u.nonce}, Tagging: o.tagging(),
+		ServerSideEncryption: s.opts.SSE, SSEKMSKeyId: optional(s.opts.KMSKey),
+	}
+	in.StorageClass = s.class(o)
+	in.ObjectLockMode, in.ObjectLockRetainUntilDate = s.lock(o)
+	out, err := c.api.CreateMultipartUpload(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	u.id = aws.ToString(out.UploadId)
+	return u, nil
+}
+
+// send uploads part n.
+func (u *upload) send(ctx context.Context, n int, content []byte) error {
+	sum := encode(sha256.Sum256(content))
+	out, err := u.c.api.UploadPart(ctx, &s3.UploadPartInput{
+		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
+		Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(len(content))), ChecksumSHA256: sum,
+	}, unsigned)
+	if err != nil {
+		return err
+	}
+	u.add(n, out.ETag, sum, int64(len(content)))
+	return nil
+}
+
+// copy makes part n of the bytes from from to to of another object, within S3.
+func (u *upload) copy(ctx context.Context, n int, src source, from, to int64) error {
+	out, err := u.c.api.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
+		CopySource:        aws.String(src.bucket + "/" + strings.ReplaceAll(url.PathEscape(src.key), "%2F", "/")),
+		CopySourceIfMatch: optional(src.etag), CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1)),
+	})
+	if err != nil {
+		return err
+	}
+	if out.CopyPartResult == nil {
+		return &Fault{Kind: ErrUnsupported, Reason: "S3 copied a part and did not say which"}
+	}
+	u.add(n, out.CopyPartResult.ETag, out.CopyPartResult.ChecksumSHA256, to-from)
+	return nil
+}
+
+// source is an object that S3 copies from.
+type source struct{ bucket, key, etag string }
+
+func (u *upload) add(n int, etag, sum *string, size int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.parts = append(u.parts, types.CompletedPart{PartNumber: aws.Int32(int32(n)), ETag: etag, ChecksumSHA256: sum})
+	u.size += size
+}
+
+// complete makes one object of the parts.
+func (u *upload) complete(ctx context.Context) (stamp, error) {
+	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
+	return u.s.conclude(ctx, u.c, u.o, u.nonce, func() (stamp, error) {
+		out, err := u.c.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+			Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
+			IfNoneMatch: u.o.ifNone(), IfMatch: optional(u.o.match), MpuObjectSize: aws.Int64(u.size),
+		})
+		if err != nil {
+			return stamp{}, err
+		}
+		return stamp{aws.ToString(out.ETag), aws.ToString(out.VersionId)}, nil
+	})
+}
+
+// abort takes the upload back, also when ctx has ended, and sees to it that S3
+// keeps no part: one that was under way can arrive after the abort.
+func (u *upload) abort(ctx context.Context) error {
+	ctx, cancel := u.s.cleanup(ctx)
+	defer cancel()
+	for try := 1; ; try++ {
+		_, err := u.c.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id})
+		if isGone(err) {
+			return nil
+		}
+		if err == nil {
+			if _, err = u.c.api.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MaxParts: aws.Int32(1)}); isGone(err) || isDenied(err) {
+				return nil
+			}
+		}
+		if err != nil && ctx.Err() == nil && isDenied(err) || u.s.opts.sleep(ctx, try) != nil {
+			if err == nil {
+				err = errors.New("S3 still keeps parts of it")
+			}
+			return &store.Error{Op: "take back the unfinished upload of", Path: u.o.path, Err: reason(err)}
+		}
+	}
+}
+
+// isGone: there is no such upload.
+func isGone(err error) bool { return codeOf(err) == "NoSuchUpload" }

@@ -1,0 +1,391 @@
+package s3store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"os"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Writer is a file on its way into a bucket. It is not safe for concurrent use.
+// Every Writer has to be ended with Commit or Abort; Abort after Commit does
+// nothing, so it can be deferred. Its context governs all of it.
+type Writer struct {
+	s       *Store
+	c       *connection
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	o       object
+	sidecar bool
+	beside  []beside
+
+	buf   []byte // the part that is being filled; nil between parts
+	n     int    // parts that were dispatched to up, or are a segment of it
+	size  int64
+	limit int64
+	paid  chan struct{} // tokens for the parts in memory
+	free  chan []byte   // buffers to use again
+	wg    sync.WaitGroup
+
+	up       *upload // nil while all of it fits into buf
+	segments []*segment
+
+	sha    hash.Hash     // nil when no one needs the sum
+	hashed chan struct{} // closed when sha has everything that was dispatched
+	ended  bool
+}
+
+type beside struct {
+	suffix  string
+	content []byte
+}
+
+// Create implements store.Place: it tries whether path can be written, now and
+// not after hours, and begins it. Options.Parents does nothing: buckets have no
+// folders. The returned Writer is a *Writer.
+//
+// It fails with store.ErrExists when the name is taken. A caller who may not
+// look at the bucket learns that only from Commit.
+func (s *Store) Create(ctx context.Context, path string, o store.Options) (store.Writer, error) {
+	if o.Sidecar && o.Replace {
+		panic("s3store: Options.Sidecar and Options.Replace exclude each other")
+	}
+	bucket, key, err := splitNew(path, o.Sidecar)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.session(ctx, "create", path)
+	if err != nil {
+		return nil, err
+	}
+	dst := object{path: path, bucket: bucket, key: key, backup: o.Sidecar, absent: !o.Replace}
+	if err := s.try(ctx, c, dst); err != nil {
+		return nil, s.fault(ctx, "create", path, err)
+	}
+	w := s.writer(ctx, c, dst)
+	w.sidecar = o.Sidecar
+	if o.Sidecar {
+		w.sha = sha256.New()
+	}
+	return w, nil
+}
+
+// CreateUnique implements store.Place. Another writer of the same name can be
+// faster to finish: then Commit fails with store.ErrExists.
+func (s *Store) CreateUnique(ctx context.Context, path func(n int) string, o store.Options) (store.Writer, error) {
+	const tries = 1000 // as in a folder
+	var w store.Writer
+	var err error
+	for n := 1; n <= tries; n++ {
+		if w, err = s.Create(ctx, path(n), o); !errors.Is(err, store.ErrExists) {
+			break
+		}
+	}
+	return w, err
+}
+
+// try finds out whether an object can be made: its name is free, and beginning
+// an upload of it is allowed, with the lock, the class and the tags that it
+// will have. Only such a request tells a wrong secret from a missing bucket.
+func (s *Store) try(ctx context.Context, c *connection, o object) error {
+	if o.backup && s.opts.Tags != nil {
+		o.tags = map[string]string{"kind": "test"}
+	}
+	quick := *c
+	quick.api = c.probe
+	u, err := s.begin(ctx, &quick, o)
+	if err != nil {
+		return err
+	}
+	if err := u.abort(ctx); err != nil {
+		return err
+	}
+	if !o.absent {
+		return nil
+	}
+	_, err = c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.bucket, Key: &o.key})
+	switch {
+	case err == nil:
+		return fmt.Errorf("create %s: %w", o.path, store.ErrExists)
+	case isMissing(err), isDenied(err): // whoever may only write cannot look
+		return nil
+	}
+	return err
+}
+
+// writer begins a file without asking anything.
+func (s *Store) writer(ctx context.Context, c *connection, o object) *Writer {
+	w := &Writer{s: s, c: c, o: o, limit: s.plan.limit(), paid: make(chan struct{}, tokens), free: make(chan []byte, maxSlots)}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	w.hashed = make(chan struct{})
+	close(w.hashed)
+	return w
+}
+
+// Beside makes Commit write path+suffix too, after the file and before its
+// sidecar: a detached envelope, of which the backup is not complete without.
+func (w *Writer) Beside(suffix string, content []byte) {
+	w.beside = append(w.beside, beside{suffix, content})
+}
+
+// Write appends p. It returns as soon as p is in memory, and waits while that
+// has no room. After an error every Write and Commit fails with that error.
+func (w *Writer) Write(p []byte) (int, error) {
+	if w.ended {
+		return 0, os.ErrClosed
+	}
+	if err := w.s.plan.check(w.o.path, w.size+int64(len(p)), w.limit); err != nil {
+		return 0, w.fail(err)
+	}
+	written := 0
+	for len(p) > 0 {
+		if err := w.room(); err != nil {
+			return written, w.fail(err)
+		}
+		n := min(len(p), int(w.next())-len(w.buf))
+		w.buf = grow(w.buf, n, int(w.next()))
+		w.buf = append(w.buf, p[:n]...)
+		w.size += int64(n)
+		written += n
+		p = p[n:]
+	}
+	return written, context.Cause(w.ctx)
+}
+
+// next is the size of the part that is being filled.
+func (w *Writer) next() int64 {
+	if n := w.n + 1; n <= w.s.plan.direct {
+		return w.s.plan.size(n)
+	}
+	return w.s.plan.top
+}
+
+// grow makes room for n more bytes, without taking all of a part's memory for a
+// small file.
+func grow(buf []byte, n, most int) []byte {
+	need := len(buf) + n
+	if need <= cap(buf) {
+		return buf
+	}
+	larger := make([]byte, len(buf), min(max(need, 2*cap(buf), 64<<10), most))
+	copy(larger, buf)
+	return larger
+}
+
+// room sees that buf is a part with room in it.
+func (w *Writer) room() error {
+	if w.buf != nil && int64(len(w.buf)) < w.next() {
+		return context.Cause(w.ctx)
+	}
+	if w.buf != nil {
+		if err := w.dispatch(); err != nil {
+			return err
+		}
+	}
+	// A part that is not the first will be filled: its memory is taken at once.
+	size := w.next()
+	for range cost(size) {
+		select {
+		case w.paid <- struct{}{}:
+		case <-w.ctx.Done():
+			return context.Cause(w.ctx)
+		}
+	}
+	select {
+	case w.buf = <-w.free:
+		w.buf = w.buf[:0]
+	default:
+	}
+	if w.n > 0 || w.up != nil {
+		w.buf = grow(w.buf, int(size)-len(w.buf), int(size))
+	} else if w.buf == nil {
+		w.buf = make([]byte, 0, 64<<10)
+	}
+	return nil
+}
+
+// dispatch sends buf as the next part.
+func (w *Writer) dispatch() error {
+	part, size := w.buf, w.next()
+	w.buf = nil
+	if w.up == nil {
+		up, err := w.s.begin(w.ctx, w.c, w.tagged(part))
+		if err != nil {
+			return err
+		}
+		w.up = up
+	}
+	up, n, sent, err := w.slot()
+	if err != nil {
+		return err
+	}
+	done := w.hash(part)
+	w.wg.Go(func() {
+		defer sent()
+		err := up.send(w.ctx, n, part)
+		<-done
+		if err != nil {
+			_ = w.fail(err)
+			return
+		}
+		select {
+		case w.free <- part:
+		default:
+		}
+		for range cost(size) {
+			<-w.paid
+		}
+	})
+	return nil
+}
+
+// hash adds part to the sum of the whole, beside the caller and behind the parts
+// before it. The channel is closed when that is done.
+func (w *Writer) hash(part []byte) <-chan struct{} {
+	if w.sha == nil {
+		return w.hashed
+	}
+	before, done := w.hashed, make(chan struct{})
+	w.hashed = done
+	w.wg.Go(func() {
+		<-before
+		w.sha.Write(part)
+		close(done)
+	})
+	return done
+}
+
+func (w *Writer) tagged(head []byte) object {
+	if w.o.backup && w.s.opts.Tags != nil {
+		w.o.tags = w.s.opts.Tags(w.o.path, head)
+	}
+	return w.o
+}
+
+// fail makes err, or the one that came before it, the outcome.
+func (w *Writer) fail(err error) error {
+	w.cancel(w.s.fault(w.ctx, "write", w.o.path, err))
+	return context.Cause(w.ctx)
+}
+
+// Commit sends the rest and gives the file its name, and then writes its
+// sidecar. With an error nothing is left; when taking it back failed as well,
+// or is not allowed, the error says so.
+func (w *Writer) Commit() (store.Result, error) {
+	if w.ended {
+		return store.Result{}, os.ErrClosed
+	}
+	made, err := w.finish()
+	if err != nil {
+		return store.Result{}, withCleanup(w.fail(err), w.Abort())
+	}
+	result := store.Result{Path: w.o.path, Size: w.size}
+	if w.sidecar {
+		sum := w.sum()
+		result.SHA256 = hex.EncodeToString(sum[:])
+		if err := w.companions(sum); err != nil {
+			// The file stands, and is no backup yet: take it back.
+			return store.Result{}, withCleanup(w.fail(err), errors.Join(w.undo(made), w.Abort()))
+		}
+	}
+	w.end()
+	return result, nil
+}
+
+// finish makes the object.
+func (w *Writer) finish() (stamp, error) {
+	if err := context.Cause(w.ctx); err != nil {
+		return stamp{}, err
+	}
+	if w.up == nil {
+		<-w.hash(w.buf)
+		return w.s.put(w.ctx, w.c, w.tagged(w.buf), w.buf)
+	}
+	if w.buf != nil {
+		if err := w.dispatch(); err != nil {
+			return stamp{}, err
+		}
+	}
+	w.endSegment()
+	w.wg.Wait()
+	if err := context.Cause(w.ctx); err != nil {
+		return stamp{}, err
+	}
+	if w.up.size != w.size {
+		return stamp{}, fmt.Errorf("write %s: %d of %d bytes were uploaded", w.o.path, w.up.size, w.size)
+	}
+	made, err := w.up.complete(w.ctx)
+	if err == nil {
+		w.up.id = "" // there is nothing to abort
+	}
+	return made, err
+}
+
+func (w *Writer) sum() (sum [sha256.Size]byte) {
+	w.sha.Sum(sum[:0])
+	return sum
+}
+
+// companions writes what belongs to the file, its sidecar last.
+func (w *Writer) companions(sum [sha256.Size]byte) error {
+	for _, b := range w.beside {
+		if err := w.s.PutBeside(w.ctx, w.o.path, b.suffix, b.content); err != nil {
+			return err
+		}
+	}
+	return w.s.putSidecar(w.ctx, w.o.path, sum)
+}
+
+// undo takes back an object that was completed, and what stands beside it.
+func (w *Writer) undo(made stamp) error {
+	ctx, cancel := w.s.cleanup(w.ctx)
+	defer cancel()
+	for _, b := range append([]beside{{suffix: store.SidecarSuffix}}, w.beside...) {
+		if err := w.s.RemoveBeside(ctx, w.o.path, b.suffix); err != nil {
+			return err
+		}
+	}
+	return w.s.fault(ctx, "delete", w.o.path, w.s.delete(ctx, w.c, w.o.path, w.o.bucket, w.o.key, made))
+}
+
+// Abort takes back what Write sent. After Commit, or another Abort, it does
+// nothing. It waits for what is under way.
+func (w *Writer) Abort() error {
+	if w.ended {
+		return nil
+	}
+	w.cancel(context.Canceled)
+	w.wg.Wait()
+	var err error
+	if w.up != nil && w.up.id != "" {
+		err = w.up.abort(w.ctx)
+	}
+	err = errors.Join(err, w.dropSegments())
+	w.end()
+	return err
+}
+
+// end releases what the Writer holds.
+func (w *Writer) end() {
+	w.ended = true
+	w.cancel(context.Canceled)
+	w.wg.Wait()
+	w.buf, w.free = nil, nil
+}
+
+// withCleanup adds to err that cleaning up after it failed as well. What kind of
+// error it is remains decided by err.
+func withCleanup(err, cleanup error) error {
+	if cleanup == nil {
+		return err
+	}
+	return fmt.Errorf("%w (cleaning up failed too: %v)", err, cleanup)
+}
