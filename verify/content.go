@@ -1,0 +1,170 @@
+package verify
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/manifest"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// content unpacks a backup and checks that it is a whole one of its kind. The
+// error is that of reading or of unpacking it; what is wrong with the content
+// otherwise is added to b.
+func (c *Checker) content(ctx context.Context, b *Backup, f *sealed.File, narrow bool) error {
+	var src io.Reader
+	stop := func() error { return nil }
+	if narrow {
+		unpacked, err := pack.NewReader(struct{ io.Reader }{f}, pack.Codec(f.Envelope.Codec))
+		if err != nil {
+			return err
+		}
+		src = unpacked
+	} else {
+		all := backup.NewContent(f.Reader, new(backup.Meter))
+		src, stop = all, all.Close
+	}
+	counted := &counter{Reader: src}
+	c.judge(ctx, b, counted)
+	// Whatever a judge thinks, all of it is read: damage may come later.
+	err := drain(counted)
+	_ = stop() // closing a pipe does not fail
+	b.Content = counted.n
+	// And what does not unpack may be damaged behind that place.
+	if rest := drain(f); rest != nil {
+		err = rest
+	}
+	if err == nil {
+		b.Proven = Content
+	}
+	return err
+}
+
+// drain reads to the end, in larger pieces than io.Discard takes, and on the
+// caller's goroutine.
+func drain(src io.Reader) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{src}, make([]byte, 256<<10))
+	return err
+}
+
+// counter counts what is read, and keeps an error: who reads on gets it again.
+type counter struct {
+	io.Reader
+	n   int64
+	err error
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	c.err = err
+	return n, err
+}
+
+// judge reads the content as its kind is read. The source's own errors are left
+// to who reads on.
+func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
+	broken := func(code Code, severity Severity, err error, advice string) {
+		if src.err == nil || src.err == io.EOF {
+			b.add(Finding{Severity: severity, Code: code, Message: err.Error(), Advice: advice, cause: err})
+		}
+	}
+	const older = "use an older backup, and make a new one now"
+	if b.Kind == manifest.Kind {
+		if _, err := postgres.ReadManifest(src); err != nil {
+			broken(NotRestorable, Error, err, "the backup that it belongs to can be restored with --ignore-manifest")
+		}
+		return
+	}
+	var content io.Reader = src
+	if b.Kind == backup.Contracts {
+		state, whole, err := contracts.ReadState(src)
+		content = whole
+		if err == nil && state != nil {
+			err = state.Verify()
+		}
+		if err != nil {
+			broken(NotRestorable, Error, err, older)
+		}
+	}
+	head := bufio.NewReaderSize(content, guard.SniffLen)
+	content = head
+	if b.Kind == backup.Database {
+		first, _ := head.Peek(guard.SniffLen) // an error comes again
+		if guard.Sniff(first) == guard.CustomDump && c.pgRestore() != "" {
+			if l := newLister(ctx, c.pgRestore()); l != nil {
+				content = io.TeeReader(head, l)
+				defer func() {
+					if err := l.finish(); err != nil && ctx.Err() == nil {
+						broken(NotRestorable, Warning, err, "try pg_restore --list of the server's version; it may only be too old for this dump")
+					}
+				}()
+			}
+		}
+	}
+	whole := guard.NewReader(content, guard.Options{})
+	defer whole.Close()
+	err := drain(whole)
+	if errors.As(err, new(*guard.IncompleteError)) || errors.Is(err, guard.ErrEmpty) {
+		broken(Incomplete, Warning, fmt.Errorf("it is as it was sealed, but what was sealed is not whole: %w", err),
+			"if it was not sealed so on purpose (--guard=off), use an older backup and look why the source stopped early")
+	}
+}
+
+// lister gives a dump to pg_restore --list, which reads as much as it wants.
+type lister struct {
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer
+	enough bool
+}
+
+// newLister starts program, or returns nil when that fails.
+func newLister(ctx context.Context, program string) *lister {
+	l := &lister{cmd: exec.CommandContext(ctx, program, "--list")}
+	l.cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
+	l.cmd.Stderr = &l.stderr
+	l.cmd.WaitDelay = 5 * time.Second
+	var err error
+	if l.stdin, err = l.cmd.StdinPipe(); err != nil || l.cmd.Start() != nil {
+		return nil
+	}
+	return l
+}
+
+// Write takes all that it is given.
+func (l *lister) Write(p []byte) (int, error) {
+	if !l.enough {
+		_, err := l.stdin.Write(p)
+		l.enough = err != nil
+	}
+	return len(p), nil
+}
+
+// finish waits for the program, and says what it did not like.
+func (l *lister) finish() error {
+	l.stdin.Close()
+	err := l.cmd.Wait()
+	if err == nil {
+		return nil
+	}
+	words, _, _ := strings.Cut(strings.TrimSpace(l.stderr.String()), "\n")
+	return fmt.Errorf("%s --list does not read it (%w): %s", filepath.Base(l.cmd.Path), err, words)
+}

@@ -1,0 +1,56 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/stream"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+const (
+	adviceCopy = "use another copy of this backup, and look at the disk: dmesg, smartctl"
+	adviceKey  = "find the key with one of these ids (takumi-backup key id --key URI), and give it with --key; without it nothing is proved"
+)
+
+// fault makes a finding of what opening a backup, or reading it, fails with. size
+// is that of its file.
+func fault(err error, size int64) Finding {
+	f := Finding{Severity: Error, Message: err.Error(), cause: err}
+	var newer *envelope.VersionError
+	var chunk *stream.ChunkError
+	var trailing *stream.TrailingError
+	var unpack *pack.Error
+	switch {
+	case sealed.NoKey(err):
+		f.Code, f.Advice = NoKey, adviceKey
+	case errors.As(err, &newer):
+		f.Code, f.Advice = Newer, "upgrade takumi-backup"
+	case errors.Is(err, envelope.ErrNotSealed):
+		f.Code, f.Advice = NotSealed, "if it was a backup, its head is gone: use another copy; if it never was one, it does not belong here"
+	case errors.Is(err, envelope.ErrAltered):
+		f.Code, f.Advice = Altered, "find out who changed it; takumi-backup open --rescue opens it, and the payload is authenticated all the same"
+	case errors.As(err, new(*envelope.SyntaxError)):
+		f.Code, f.Advice = Altered, adviceCopy
+	case errors.Is(err, envelope.ErrTruncated), errors.Is(err, stream.ErrTruncated):
+		f.Code, f.Offset, f.Advice = Truncated, &size, adviceCopy
+		f.Message = fmt.Sprintf("%v, after %d bytes", err, size)
+	case errors.As(err, &chunk):
+		f.Message = chunk.Error()
+		f.Code, f.Chunk, f.Offset, f.Advice = Damaged, &chunk.Index, &chunk.Offset, adviceCopy
+	case errors.As(err, &trailing):
+		f.Message = trailing.Error()
+		f.Code, f.Offset = Trailing, &trailing.Offset
+		f.Advice = "the backup itself is whole: cut the file at that byte, and find out who appended to it"
+	case errors.Is(err, envelope.ErrDamagedSlot), errors.Is(err, envelope.ErrDamagedHead), errors.Is(err, stream.ErrTooLong):
+		f.Code, f.Advice = Damaged, adviceCopy
+	case errors.As(err, &unpack):
+		f.Message = unpack.Error()
+		f.Code, f.Advice = NotRestorable, "it is as it was sealed, and was bad then already: use an older backup, and make a new one now"
+	default:
+		f.Code, f.Advice = Unreadable, "look at the store: is it mounted, may it be read, does the disk report errors?"
+	}
+	return f
+}

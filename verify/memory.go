@@ -1,0 +1,222 @@
+package verify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+const (
+	// MemoryName is the name of the memory's file in the state folder.
+	MemoryName = "verified.json"
+
+	memoryLock    = "verified.lock"
+	memoryVersion = 1
+)
+
+// ErrMemory is returned for a memory that is not as this package writes it.
+var ErrMemory = errors.New("the memory of what was verified is damaged")
+
+// Proof is what is remembered of a backup.
+type Proof struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Series  string    `json:"series"`
+	SHA256  string    `json:"sha256,omitempty"`
+	Size    int64     `json:"size"`
+	Created time.Time `json:"created"`
+	// Level is what was proved At that time, and None since the backup was
+	// found bad.
+	Level   Level     `json:"level"`
+	At      time.Time `json:"at,omitzero"`
+	KeyID   string    `json:"key_id,omitempty"` // of the key that opened it
+	Program string    `json:"program"`          // its version
+}
+
+// Memory is what earlier runs proved, a file in the state folder. It holds no
+// secrets. It is safe for concurrent use, and several processes may write to one:
+// what is saved joins what is there.
+type Memory struct {
+	dir     string
+	mu      sync.Mutex
+	proofs  map[string]Proof // by path
+	changed map[string]bool  // since the last Save
+}
+
+type memoryFile struct {
+	Version int              `json:"version"`
+	Backups map[string]Proof `json:"backups"`
+}
+
+// OpenMemory reads the memory in the state folder dir, which need not exist. The
+// errors are ErrMemory and the system's.
+func OpenMemory(dir string) (*Memory, error) {
+	m := &Memory{dir: dir, changed: make(map[string]bool)}
+	var err error
+	m.proofs, err = readMemory(dir)
+	return m, err
+}
+
+func readMemory(dir string) (map[string]Proof, error) {
+	path := filepath.Join(dir, MemoryName)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return make(map[string]Proof), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what was verified: %w", err)
+	}
+	var file memoryFile
+	switch err := json.Unmarshal(text, &file); {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %s: %w", ErrMemory, path, err)
+	case file.Version != memoryVersion:
+		return nil, fmt.Errorf("%w: %s has version %d, and this program knows %d", ErrMemory, path, file.Version, memoryVersion)
+	case file.Backups == nil:
+		file.Backups = make(map[string]Proof)
+	}
+	return file.Backups, nil
+}
+
+// Of returns what is remembered of the backup at path.
+func (m *Memory) Of(path string) (Proof, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p, ok := m.proofs[anchored(path)]
+	return p, ok
+}
+
+// Proved returns what was proved of the backup at path, if it still has that id
+// and size.
+func (m *Memory) Proved(path, id string, size int64) (Proof, bool) {
+	p, ok := m.Of(path)
+	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size
+}
+
+// put remembers a proof until Save.
+func (m *Memory) put(path string, p Proof) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	path = anchored(path)
+	m.proofs[path] = p
+	m.changed[path] = true
+}
+
+// Save writes what was put since the last Save. What forget tells of paths is
+// left out. It waits a moment for another process that saves; the errors are
+// lockfile.ErrHeld, ErrMemory and those of the store.
+func (m *Memory) Save(forget func(path string) bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		return fmt.Errorf("making the state folder: %w", err)
+	}
+	lock, err := m.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	all, err := readMemory(m.dir)
+	if err != nil {
+		return err
+	}
+	dirty := len(m.changed) > 0
+	for path := range m.changed {
+		all[path] = m.proofs[path]
+	}
+	for path := range all {
+		if forget != nil && forget(path) {
+			delete(all, path)
+			dirty = true
+		}
+	}
+	m.proofs = all
+	if !dirty {
+		return nil
+	}
+	text, err := json.Marshal(memoryFile{memoryVersion, all})
+	if err != nil {
+		return fmt.Errorf("remembering what was verified: %w", err)
+	}
+	file, err := store.Create(filepath.Join(m.dir, MemoryName), store.Options{Replace: true})
+	if err != nil {
+		return err
+	}
+	defer file.Abort()
+	if _, err := file.Write(append(text, '\n')); err != nil {
+		return err
+	}
+	if _, err := file.Commit(); err != nil {
+		return err
+	}
+	clear(m.changed)
+	return nil
+}
+
+func (m *Memory) lock() (*lockfile.Lock, error) {
+	for n := 0; ; n++ {
+		lock, err := lockfile.File(filepath.Join(m.dir, memoryLock))
+		if !errors.Is(err, lockfile.ErrHeld) || n == 100 {
+			return lock, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// remember compares a backup that was checked with what is remembered of it, and
+// remembers what is new. One of another series, or made earlier, than what stood
+// there was put there by somebody. A new id with the same time is what a
+// re-encryption leaves, and a later time a name that is used again.
+func (m *Memory) remember(b *Backup, program string) {
+	was, known := m.Of(b.Path)
+	if known && b.ID != "" && (b.Kind != was.Kind || b.Series != was.Series || b.Created.Before(was.Created)) && !b.has(Replaced) {
+		b.add(Finding{Severity: Error, Code: Replaced,
+			Message: fmt.Sprintf("another backup took the place of one: this is %s %s of %s, and what stood here was %s %s of %s",
+				b.Kind, printable(b.Series), b.Created.Format(time.RFC3339), was.Kind, printable(was.Series), was.Created.Format(time.RFC3339)),
+			Advice: "find out who put it here, and where the other is"})
+		b.Proven, b.ProvenAt = None, time.Time{}
+	}
+	if known && b.Size < was.Size && b.ID == was.ID {
+		for i := range b.Findings {
+			// The bytes alone do not tell a chunk that was cut from one that was changed.
+			if f := &b.Findings[i]; f.Code == Damaged && f.Chunk != nil {
+				f.Code = Truncated
+				f.Message = fmt.Sprintf("it had %d bytes, and now has %d: %s", was.Size, b.Size, f.Message)
+			}
+		}
+	}
+	switch {
+	case b.has(NoKey), b.has(Unreadable), b.ID == "":
+		return // nothing new is known
+	case b.Worst() == Error:
+		if known {
+			was.Level, was.At = None, time.Time{}
+			m.put(b.Path, was)
+		}
+		return
+	case b.Proven == None:
+		return
+	}
+	if known && was.SHA256 == b.SHA256 && was.ID == b.ID && was.Level > b.Proven {
+		b.Proven, b.ProvenAt = was.Level, was.At // the same bytes
+		return
+	}
+	m.put(b.Path, Proof{
+		ID: b.ID, Kind: b.Kind, Series: b.Series, SHA256: b.SHA256, Size: b.Size, Created: b.Created,
+		Level: b.Proven, At: b.ProvenAt, KeyID: b.KeyID, Program: program,
+	})
+}
+
+// under tells whether a path stands in or under a folder.
+func under(path, root string) bool {
+	return path == root || strings.HasPrefix(path, strings.TrimRight(root, "/")+"/")
+}

@@ -1,0 +1,96 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/takumi-backup/takumi-backup/internal/many"
+)
+
+// ErrMerge is returned for reports that do not make one.
+var ErrMerge = errors.New("these reports do not make one")
+
+// Merge joins the reports of one store's shards, or of several stores, to one.
+// A backup that is in several is taken from the one that checked it last. When
+// there are shards, they have to be all of them: a part that is missing is a
+// part that nobody looked at. The error wraps ErrMerge.
+func Merge(reports []*Report) (*Report, error) {
+	if len(reports) == 0 {
+		return nil, fmt.Errorf("%w: there are none", ErrMerge)
+	}
+	if err := checkShards(reports); err != nil {
+		return nil, err
+	}
+	all := *reports[0]
+	all.Roots, all.Backups, all.Findings, all.Keys, all.Shard = nil, nil, nil, nil, ""
+	at := make(map[string]int)
+	for _, r := range reports {
+		if r.Schema != Schema {
+			return nil, fmt.Errorf("%w: one has schema %d, and this program knows %d", ErrMerge, r.Schema, Schema)
+		}
+		if r.Started.Before(all.Started) {
+			all.Started = r.Started
+		}
+		if r.Finished.After(all.Finished) {
+			all.Finished, all.Checkpoint = r.Finished, r.Checkpoint
+		}
+		all.Level = min(all.Level, r.Level)
+		all.Interrupted = all.Interrupted || r.Interrupted
+		addNew(&all.Roots, r.Roots, func(a, b string) bool { return a == b })
+		addNew(&all.Keys, r.Keys, func(a, b Key) bool { return a.ID == b.ID && a.Provider == b.Provider })
+		addNew(&all.Findings, r.Findings, func(a, b Finding) bool {
+			return a.Code == b.Code && a.Path == b.Path && a.Message == b.Message
+		})
+		for _, b := range r.Backups {
+			i, found := at[b.Path]
+			switch {
+			case !found:
+				at[b.Path] = len(all.Backups)
+				all.Backups = append(all.Backups, b)
+			case b.Checked && (!all.Backups[i].Checked || b.ProvenAt.After(all.Backups[i].ProvenAt)):
+				all.Backups[i] = b
+			}
+		}
+	}
+	slices.SortStableFunc(all.Backups, newestFirst)
+	return &all, nil
+}
+
+func addNew[T any](to *[]T, from []T, same func(a, b T) bool) {
+	for _, v := range from {
+		if !slices.ContainsFunc(*to, func(w T) bool { return same(v, w) }) {
+			*to = append(*to, v)
+		}
+	}
+}
+
+// checkShards wants all of the shards, or none.
+func checkShards(reports []*Report) error {
+	var count int
+	seen := make(map[int]bool)
+	for _, r := range reports {
+		if r.Shard == "" {
+			continue
+		}
+		s, err := many.ParseShard(r.Shard)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrMerge, err)
+		}
+		if count != 0 && s.Count != count {
+			return fmt.Errorf("%w: one is of %d shards, another of %d", ErrMerge, count, s.Count)
+		}
+		count = s.Count
+		seen[s.Index] = true
+	}
+	var missing []string
+	for i := 1; i <= count; i++ {
+		if !seen[i] {
+			missing = append(missing, many.Shard{Index: i, Count: count}.String())
+		}
+	}
+	if missing != nil {
+		return fmt.Errorf("%w: shard %v is missing", ErrMerge, missing[:min(len(missing), 10)])
+	}
+	return nil
+}

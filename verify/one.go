@@ -1,0 +1,287 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// Options say how backups are checked.
+type Options struct {
+	Place store.Place
+	Keys  *keystore.Ring // not needed for Checksum
+	Level Level
+	Meter *backup.Meter // if it is set, it counts what is read
+	// Restore, for the level of that name, brings back to life a backup that
+	// was proved up to Content, and adds what it finds to the backup. It sets
+	// Proven when it succeeds.
+	Restore func(ctx context.Context, b *Backup)
+
+	pause time.Duration // before a second look at what seems bad; a field for the tests
+}
+
+// Checker checks backups. It is safe for concurrent use.
+type Checker struct {
+	Options
+	wide      chan struct{} // holds a token while a backup is read on all cores
+	pgRestore func() string
+}
+
+// NewChecker returns a Checker.
+func NewChecker(o Options) *Checker {
+	o.pause = cmp.Or(o.pause, 250*time.Millisecond)
+	return &Checker{Options: o, wide: make(chan struct{}, 1), pgRestore: sync.OnceValue(func() string {
+		path, err := postgres.Program(context.Background(), "pg_restore", 0) // the newest
+		if err != nil {
+			return ""
+		}
+		return path
+	})}
+}
+
+// looks is how often a backup that changes while it is read is read.
+const looks = 4
+
+// One checks the backup at path. What is wrong is among its findings. A backup
+// that is not Checked was not looked at to the end because ctx ended, or because
+// it is no longer there, which Why says.
+//
+// A bad backup that is rewrapped, re-encrypted or replaced at the same time is
+// read anew: what is reported stood there, unchanged, from before the reading
+// until after it.
+func (c *Checker) One(ctx context.Context, path string) Backup {
+	began := time.Now()
+	for n := 1; ; n++ {
+		before := c.standing(ctx, path)
+		b := c.look(ctx, path)
+		b.Seconds = time.Since(began).Seconds()
+		if ctx.Err() != nil {
+			return Backup{Path: path, Size: b.Size, Why: "the run was stopped"}
+		}
+		if b.Worst() != Error || n == looks {
+			return b
+		}
+		// Whoever changes a backup writes more than one file.
+		select {
+		case <-time.After(c.pause):
+		case <-ctx.Done():
+			continue
+		}
+		now := c.standing(ctx, path)
+		if now.gone {
+			return Backup{Path: path, Why: gone}
+		}
+		if now == before {
+			return b
+		}
+	}
+}
+
+const gone = "it is no longer there"
+
+// standing is what tells whether a backup is the one that it was.
+type standing struct {
+	gone            bool
+	size            int64
+	modified        time.Time
+	head            [envelope.Unit]byte
+	sidecar, beside string
+}
+
+func (c *Checker) standing(ctx context.Context, path string) (s standing) {
+	obj, err := c.Place.Open(ctx, path)
+	if err != nil {
+		s.gone = errors.Is(err, fs.ErrNotExist)
+		return s
+	}
+	defer obj.Close()
+	s.size, s.modified = obj.Size(), obj.ModTime().UTC()
+	_, _ = obj.ReadAt(s.head[:], 0) // what fails now, failed before
+	s.sidecar, _ = c.text(ctx, path+store.SidecarSuffix, maxSidecar)
+	s.beside, _ = c.text(ctx, path+envelope.DetachedSuffix, envelope.MaxSize+1)
+	return s
+}
+
+// text returns the beginning of a small file.
+func (c *Checker) text(ctx context.Context, path string, most int64) (string, error) {
+	obj, err := c.Place.Open(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	defer obj.Close()
+	text, err := io.ReadAll(io.LimitReader(obj, most))
+	return string(text), err
+}
+
+// look checks a backup once.
+func (c *Checker) look(ctx context.Context, path string) Backup {
+	b := Backup{Path: path, Checked: true}
+	file := &hashed{Place: c.Place, path: path, meter: c.Meter}
+	defer file.end()
+	if c.Level > Checksum {
+		c.open(ctx, &b, file)
+	} else {
+		c.claims(ctx, &b)
+	}
+	if b.has(Unreadable) {
+		return b
+	}
+	sum, size, err := file.sum(ctx)
+	if err != nil {
+		b.add(fault(err, size))
+		return b
+	}
+	b.Size, b.SHA256 = size, fmt.Sprintf("%x", sum)
+	fits := c.sidecar(ctx, &b)
+	if b.Created.IsZero() {
+		return b
+	}
+	if !fitsName(places.Base(path), b.Name, b.Created) {
+		b.add(misplaced(&b))
+	}
+	if b.Worst() == Error {
+		b.Proven = None
+		return b
+	}
+	b.Proven = max(b.Proven, fits)
+	if c.Level == Restore && c.Restore != nil {
+		c.Restore(ctx, &b)
+	}
+	if b.Worst() != Error && b.Proven > None {
+		b.ProvenAt = time.Now().UTC().Truncate(time.Second)
+	}
+	return b
+}
+
+// claims reads what the backup says of itself, unproved.
+func (c *Checker) claims(ctx context.Context, b *Backup) {
+	seen, err := sealed.Look(ctx, c.Place, b.Path, sealed.Options{})
+	if err != nil {
+		b.add(fault(err, 0))
+		return
+	}
+	own := seen.Own
+	if own == nil {
+		own = seen.Beside
+	}
+	b.label(own)
+	for _, e := range []*envelope.Envelope{seen.Own, seen.Beside} {
+		if e != nil && e.ID == own.ID {
+			b.slots(e)
+		}
+	}
+	if seen.Own == nil {
+		b.add(fault(seen.Err, seen.Size))
+	}
+}
+
+// open opens a backup and reads it as far as the level asks.
+func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
+	f, err := sealed.Open(ctx, file, b.Path, sealed.Options{Keys: c.Keys})
+	if err != nil {
+		c.claims(ctx, b)
+		// Claims may fail for the same reason.
+		b.Findings = nil
+		b.add(fault(err, b.Size))
+		return
+	}
+	defer f.Close()
+	b.label(f.Envelope)
+	b.slots(f.Envelope)
+	b.KeyID = string(f.KeyID)
+	for _, passed := range []error{f.Beside, f.Detached} {
+		if passed != nil {
+			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope beside it was passed over: %v", passed),
+				Advice: "the backup opens without it: if no rewrap is under way, delete " + printable(b.Path+envelope.DetachedSuffix), cause: passed})
+		}
+	}
+	narrow := true
+	if b.Size = f.Object.Size(); b.Size >= largeBackup {
+		select {
+		case c.wide <- struct{}{}:
+			narrow = false
+			defer func() { <-c.wide }()
+		default:
+		}
+	}
+	switch {
+	case c.Level > Auth:
+		err = c.content(ctx, b, f, narrow)
+	case narrow:
+		err = drain(f)
+	default:
+		_, err = f.WriteTo(io.Discard)
+	}
+	if err != nil {
+		b.add(fault(err, b.Size))
+	} else if c.Level == Auth {
+		b.Proven = Auth
+	}
+}
+
+// largeBackup is the size from which it pays to read a backup on all cores.
+const largeBackup = 16 << 20
+
+// label fills in what an envelope says.
+func (b *Backup) label(e *envelope.Envelope) {
+	b.ID, b.Kind, b.Name, b.Created = e.ID.String(), strings.Clone(e.Kind), strings.Clone(e.Name), e.Created
+	entry := catalogue.Entry{Envelope: &catalogue.Envelope{Label: e.Label}}
+	b.Series = strings.Clone(entry.Series())
+	b.KeyIDs = nil
+}
+
+func (b *Backup) slots(e *envelope.Envelope) {
+	for _, id := range e.KeyIDs() {
+		b.KeyIDs = append(b.KeyIDs, strings.Clone(string(id)))
+	}
+}
+
+func (b *Backup) add(f Finding) { b.Findings = append(b.Findings, f) }
+
+func (b *Backup) has(code Code) bool {
+	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == code })
+}
+
+// Err returns the error that stands behind the first finding that is one, as an
+// *Fault, or nil.
+func (b *Backup) Err() error {
+	for i := range b.Findings {
+		if f := &b.Findings[i]; f.Severity == Error {
+			return &Fault{Path: b.Path, Finding: *f}
+		}
+	}
+	return nil
+}
+
+// Fault is a finding as an error. It wraps what the finding was made of, if that
+// was an error.
+type Fault struct {
+	Path    string
+	Finding Finding
+}
+
+// Error names the backup and what was found.
+func (f *Fault) Error() string { return fmt.Sprintf("%s: %s", f.Path, f.Finding.Message) }
+
+// Unwrap returns the cause of the finding.
+func (f *Fault) Unwrap() error { return f.Finding.cause }
+
+// workers is how many backups are read at once.
+func workers() int { return runtime.GOMAXPROCS(0) }

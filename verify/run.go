@@ -1,0 +1,287 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Job verifies the backups at some paths. Options and Paths have to be set; the
+// zero value of all else asks for the whole of it, and for no more.
+type Job struct {
+	Options
+	Paths   []string
+	Program string // its version, for the report
+	Shard   many.Shard
+	Memory  *Memory // nil: nothing is known, and nothing is remembered
+
+	// Which backups are checked. Without any of the three: all. NewerOnly leaves
+	// out what was proved up to Level already, RecheckAfter what was proved since
+	// that long, and Sample is the part, from 0 to 1, of what these leave out that
+	// is checked all the same, chosen at random.
+	NewerOnly    bool
+	RecheckAfter time.Duration
+	Sample       float64
+	// MaxDuration is when no further check begins.
+	MaxDuration time.Duration
+
+	// MaxAge is how old the newest backup of a series may be, by kind; that of ""
+	// is for all other kinds.
+	MaxAge    map[string]time.Duration
+	Retention time.Duration // 0: no backup is too old to be kept
+	Keys      []Key         // that the program knows of, for the report
+	// Checkpoint is put into the report.
+	Checkpoint json.RawMessage
+
+	// Planned, if it is set, is told how much will be checked, and Done, in
+	// order, what became of each backup. They run on the goroutine of Run.
+	Planned func(backups int, bytes int64)
+	Done    func(b *Backup)
+	// Saved is told why the memory could not be saved.
+	Saved func(err error)
+
+	roots []string // the paths that are folders
+	now   time.Time
+}
+
+// saveEvery is how much work a kill may make forgotten.
+const saveEvery = time.Minute
+
+// Run verifies. It returns a report also when ctx ends before all is done; the
+// error is then the context's cause. Any other error means that nothing could be
+// looked at. A path that is one file among several, or a backup, that cannot be
+// read is a finding.
+func (j *Job) Run(ctx context.Context) (*Report, error) {
+	j.now = time.Now()
+	r := &Report{
+		Schema: Schema, Program: j.Program, Host: audit.Host(), Started: j.now.UTC().Truncate(time.Second),
+		Roots: j.Paths, Level: j.Level, Shard: j.Shard.String(), Checkpoint: j.Checkpoint,
+	}
+	items, _, err := many.Find(ctx, j.Place, j.Paths)
+	if err != nil {
+		return nil, err
+	}
+	backups, err := j.claims(ctx, items)
+	if err != nil {
+		return nil, err
+	}
+	whole := slices.Clone(backups)
+	backups = slices.DeleteFunc(backups, func(b Backup) bool { return !j.Shard.Has(cmp.Or(b.ID, b.Path)) })
+	order := j.plan(backups)
+	failed := j.check(ctx, backups, order)
+	if failed == nil {
+		failed = j.look(ctx, r)
+	}
+	r.Backups = slices.DeleteFunc(backups, func(b Backup) bool { return b.Why == gone })
+	j.compare(r, whole)
+	j.judgeKeys(r)
+	slices.SortStableFunc(r.Backups, newestFirst)
+	j.save(failed == nil, items)
+	r.Finished, r.Interrupted = time.Now().UTC().Truncate(time.Second), failed != nil
+	return r, failed
+}
+
+func newestFirst(a, b Backup) int {
+	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
+}
+
+// claims makes a Backup of each item, with what it says of itself and what is
+// remembered of it.
+func (j *Job) claims(ctx context.Context, items []many.Item) ([]Backup, error) {
+	backups := make([]Backup, 0, len(items))
+	c := NewChecker(j.Options)
+	err := many.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
+		it := &items[i]
+		b := Backup{Path: it.Path, Size: it.Size}
+		if it.Err != nil {
+			b.add(fault(it.Err, it.Size))
+			b.Why = "it cannot be looked at"
+			return b
+		}
+		c.claims(ctx, &b)
+		if len(b.Findings) > 0 && errors.Is(b.Findings[0].cause, fs.ErrNotExist) {
+			b.Why = gone
+		}
+		b.Findings = nil // checking tells
+		if j.Memory != nil {
+			if p, ok := j.Memory.Proved(b.Path, b.ID, b.Size); ok {
+				b.Proven, b.ProvenAt, b.SHA256 = p.Level, p.At, p.SHA256
+			}
+		}
+		return b
+	}, func(_ int, b Backup) {
+		if b.Why != gone {
+			backups = append(backups, b)
+		}
+	})
+	return backups, err
+}
+
+// plan chooses what is checked, in its order: what was never proved up to the
+// level, newest first, and then what was proved the longest time ago.
+func (j *Job) plan(backups []Backup) (order []int) {
+	selective := j.NewerOnly || j.RecheckAfter > 0 || j.Sample > 0
+	var spared []int
+	for i := range backups {
+		b := &backups[i]
+		if b.Why != "" {
+			continue
+		}
+		proved := b.Proven >= j.Level
+		due := !proved || j.RecheckAfter > 0 && j.now.Sub(b.ProvenAt) >= j.RecheckAfter
+		if selective && !due {
+			spared = append(spared, i)
+			b.Why = "it was proved already"
+			continue
+		}
+		order = append(order, i)
+	}
+	for n := sampleSize(j.Sample, len(spared)); n > 0; n-- {
+		k, err := rand.Int(rand.Reader, big.NewInt(int64(len(spared))))
+		if err != nil {
+			panic(err) // crypto/rand does not fail
+		}
+		i := spared[k.Int64()]
+		spared = slices.Delete(spared, int(k.Int64()), int(k.Int64())+1)
+		backups[i].Why = ""
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(x, y int) int {
+		a, b := &backups[x], &backups[y]
+		provedA, provedB := a.Proven >= j.Level, b.Proven >= j.Level
+		switch {
+		case provedA && provedB:
+			return a.ProvenAt.Compare(b.ProvenAt)
+		case provedA:
+			return 1
+		case provedB:
+			return -1
+		}
+		return newestFirst(*a, *b)
+	})
+	return order
+}
+
+// sampleSize is a part of n, rounded up.
+func sampleSize(part float64, n int) int {
+	size := int(part * float64(n))
+	if float64(size) < part*float64(n) {
+		size++
+	}
+	return min(size, n)
+}
+
+// check checks the backups in order.
+func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
+	if j.Planned != nil {
+		var total int64
+		for _, i := range order {
+			total += backups[i].Size
+		}
+		j.Planned(len(order), total)
+	}
+	c := NewChecker(j.Options)
+	var late atomic.Bool
+	if j.MaxDuration > 0 {
+		timer := time.AfterFunc(j.MaxDuration-time.Since(j.now), func() { late.Store(true) })
+		defer timer.Stop()
+	}
+	for _, i := range order {
+		backups[i].Why = "the run was stopped" // until it was checked
+	}
+	saved := time.Now()
+	return many.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
+		if late.Load() {
+			b := backups[order[n]]
+			b.Why = fmt.Sprintf("the run had taken %v", j.MaxDuration)
+			return b
+		}
+		b := c.One(ctx, backups[order[n]].Path)
+		if !b.Checked {
+			why := b.Why
+			b = backups[order[n]]
+			b.Why = why
+			return b
+		}
+		if j.Memory != nil {
+			j.Memory.remember(&b, j.Program)
+		}
+		return b
+	}, func(n int, b Backup) {
+		backups[order[n]] = b
+		if j.Done != nil {
+			j.Done(&b)
+		}
+		if time.Since(saved) > saveEvery {
+			saved = time.Now()
+			j.save(false, nil)
+		}
+	})
+}
+
+// save saves the memory. After a whole run it forgets the backups that are no
+// longer there; when there are none at all, a disk is more likely not mounted.
+func (j *Job) save(whole bool, items []many.Item) {
+	if j.Memory == nil {
+		return
+	}
+	var forget func(string) bool
+	there := make(map[string]bool, len(items))
+	for i := range items {
+		if there[anchored(items[i].Path)] = true; items[i].Err != nil {
+			whole = false
+		}
+	}
+	if whole && len(items) > 0 {
+		forget = func(path string) bool {
+			return !there[path] && slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
+		}
+	}
+	if err := j.Memory.Save(forget); err != nil && j.Saved != nil {
+		j.Saved(err)
+	}
+}
+
+// look finds what stands in the folders besides backups, and should not.
+func (j *Job) look(ctx context.Context, r *Report) error {
+	for _, root := range j.Paths {
+		_, isRoot, err := j.Place.Stat(ctx, root)
+		if err != nil || !isRoot {
+			continue // a finding already
+		}
+		j.roots = append(j.roots, root)
+		there := make(map[string]bool)
+		var others []store.Backup
+		for f, err := range j.Place.Files(ctx, root) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				continue // Walk met it as well
+			}
+			if f.Named() {
+				there[f.Path] = true
+			} else {
+				others = append(others, f)
+			}
+		}
+		for i := range others {
+			if f, found := j.stray(&others[i], there); found && j.Shard.Has(f.Path) {
+				r.Findings = append(r.Findings, f)
+			}
+		}
+	}
+	return nil
+}

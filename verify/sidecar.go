@@ -1,0 +1,143 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// maxSidecar bounds what is read of a sidecar: a sum, two blanks and a name.
+const maxSidecar = 4096
+
+var sidecarLine = regexp.MustCompile(`^([0-9a-f]{64}) [ *]([^\n]+)\n?$`)
+
+// sidecar compares a backup with its sidecar, and returns Checksum when they fit.
+func (c *Checker) sidecar(ctx context.Context, b *Backup) Level {
+	text, err := c.text(ctx, b.Path+store.SidecarSuffix, maxSidecar)
+	name := places.Base(b.Path)
+	match := sidecarLine.FindStringSubmatch(text)
+	differs := func(format string, args ...any) Level {
+		f := Finding{Severity: Error, Code: SidecarDiffers, Message: fmt.Sprintf(format, args...)}
+		switch {
+		case b.Worst() == Error:
+			f.Advice = "see what else was found on this backup"
+		case c.Level == Checksum:
+			f.Advice = "verify --level auth tells whether the backup or its sidecar is wrong"
+		default:
+			f.Advice = "the content is authentic all the same, so the sidecar is wrong, or the file was put back from elsewhere; when you know why, write it anew: " +
+				"(cd " + printable(places.Dir(b.Path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"
+		}
+		b.add(f)
+		return None
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		b.add(Finding{Severity: Warning, Code: SidecarMissing, Message: "there is no sidecar " + printable(name+store.SidecarSuffix),
+			Advice: "once the backup verifies, write it: (cd " + printable(places.Dir(b.Path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"})
+	case err != nil:
+		f := fault(err, 0)
+		f.Message = "reading its sidecar: " + f.Message
+		b.add(f)
+	case match == nil:
+		return differs("its sidecar is not a line of sha256sum")
+	case match[2] != name && match[1] != b.SHA256:
+		return differs("its sidecar is that of another file, %s", printable(match[2]))
+	case match[2] != name:
+		return differs("its sidecar has the right sum, and names another file, %s", printable(match[2]))
+	case match[1] != b.SHA256:
+		b.sharpen()
+		return differs("its SHA-256 is %s, and the sidecar says %s", b.SHA256, match[1])
+	default:
+		return Checksum
+	}
+	return None
+}
+
+// sharpen says more of a fault of a file that is not the one that was written.
+// No writer of this format made what stands in its head now, so that a version
+// that nobody knows is damage; and which keys it wants may be damaged too.
+func (b *Backup) sharpen() {
+	for i := range b.Findings {
+		switch f := &b.Findings[i]; f.Code {
+		case Newer:
+			f.Code, f.Advice = Altered, adviceCopy
+			f.Message = "its first line was changed since it was written: " + f.Message
+		case NoKey:
+			f.Message += "; it is not the file that was written, so its key slots may be damaged too"
+		}
+	}
+}
+
+// stamp is the time in generated names, and what tells apart those of one second.
+var stamp = regexp.MustCompile(`_(\d{8}_\d{6})(-\d+)?`)
+
+// stampOf returns the last time in a name, or "".
+func stampOf(name string) string {
+	all := stamp.FindAllStringSubmatch(name, -1)
+	if all == nil {
+		return ""
+	}
+	return all[len(all)-1][0]
+}
+
+// fitsName tells whether a backup can have been made under its file name. Names
+// that are generated hold the time that stands in the envelope, and without
+// --name the envelope has the file name too. A file that was renamed and kept
+// its time fits, and so does any name without one.
+func fitsName(file, name string, created time.Time) bool {
+	file = strings.TrimSuffix(file, backup.Suffix)
+	name = strings.TrimSuffix(name, backup.Suffix)
+	at := stampOf(file)
+	switch {
+	case file == name, at == "":
+		return true
+	case stampOf(name) != "":
+		return stampOf(name) == at
+	case strings.HasPrefix(file, name+at):
+		return stamp.FindStringSubmatch(at)[1] == created.UTC().Format("20060102_150405")
+	}
+	return true
+}
+
+// misplaced is the finding that a backup does not fit its name.
+func misplaced(b *Backup) Finding {
+	return Finding{Severity: Error, Code: Replaced,
+		Message: fmt.Sprintf("another backup stands under this name: %s, made %s", printable(b.Name), b.Created.Format(time.RFC3339)),
+		Advice:  "find out who renamed or exchanged it; the backup that belongs here is missing"}
+}
+
+// printable quotes a name that could confuse a terminal, or a shell that it is
+// pasted into.
+func printable(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+}
+
+var plainName = regexp.MustCompile(`^[A-Za-z0-9._/:@%+,=][A-Za-z0-9._/:@%+,=-]*$`)
+
+// anchored returns a path that means the same from any folder.
+func anchored(name string) string {
+	if places.IsRemote(name) {
+		return "s3://" + path.Clean(strings.TrimPrefix(name, "s3://"))
+	}
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return filepath.Clean(name)
+}

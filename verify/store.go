@@ -1,0 +1,163 @@
+package verify
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/manifest"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/retention"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// strayAge is how long a file that is being written may stand unfinished.
+const strayAge = time.Hour
+
+// plaintext is what the names of dumps and archives that are not sealed end in.
+var plaintext = regexp.MustCompile(`(?i)(\.(sql|dump|pgdump|tar|tgz|txz|tzst)|_\d{8}_\d{6}(-\d+)?\.bin)(\.(zst|gz|bz2|xz|lz4))?$`)
+
+// stray judges a file that is not a backup; there has the backups by path.
+func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
+	name := places.Base(f.Path)
+	begun := strings.TrimSuffix(strings.TrimPrefix(name, "."), ".partial")
+	unfinished := strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".partial")
+	warning := func(code Code, message, advice string) (Finding, bool) {
+		return Finding{Severity: Warning, Code: code, Path: f.Path, Message: message, Advice: advice}, true
+	}
+	switch {
+	case unfinished && j.now.Sub(f.ModTime) < strayAge:
+		return Finding{}, false
+	case unfinished && (strings.Contains(begun, backup.Suffix) || plaintext.MatchString(begun)):
+		return warning(SideFile, "a backup that was killed has left it", "the next backup into that folder clears it away; or delete it")
+	case plaintext.MatchString(name):
+		return warning(Plaintext, "a dump or archive that everybody can read who can read the file",
+			"seal it: takumi-backup seal < FILE; then delete it")
+	}
+	for suffix, what := range map[string]string{store.SidecarSuffix: "the sidecar", envelope.DetachedSuffix: "the envelope"} {
+		of, found := strings.CutSuffix(f.Path, suffix)
+		if !found || !strings.HasSuffix(of, backup.Suffix) {
+			continue
+		}
+		if !there[of] && j.now.Sub(f.ModTime) >= strayAge {
+			return warning(SideFile, what+" of a backup that is not there", "find out where the backup went; else delete it")
+		}
+	}
+	return Finding{}, false
+}
+
+// compare judges every backup of the report beside the others of its series;
+// whole has all backups, those of other shards too.
+func (j *Job) compare(r *Report, whole []Backup) {
+	bad := make(map[string]bool) // what counts for nothing beside others
+	for i := range r.Backups {
+		bad[r.Backups[i].Path] = r.Backups[i].Worst() == Error
+	}
+	series := make(map[retention.Series][]*Backup)
+	for i := range whole {
+		if b := &whole[i]; b.ID != "" && !b.Created.After(j.now.Add(retention.Skew)) {
+			series[seriesOf(b)] = append(series[seriesOf(b)], b)
+		}
+	}
+	for _, all := range series {
+		slices.SortFunc(all, func(a, b *Backup) int { return newestFirst(*a, *b) })
+	}
+	for i := range r.Backups {
+		b := &r.Backups[i]
+		j.permissions(b)
+		if b.ID == "" {
+			continue
+		}
+		if b.Created.After(j.now.Add(retention.Skew)) {
+			b.add(Finding{Severity: Warning, Code: Future, Message: "it is dated " + b.Created.Format(time.RFC3339) + ", in the future",
+				Advice: "a clock was wrong when it was made; it counts for nothing until its time has come"})
+			continue
+		}
+		all := series[seriesOf(b)]
+		at := slices.IndexFunc(all, func(other *Backup) bool { return other.Path == b.Path })
+		if at < 0 {
+			continue // another one stands there now
+		}
+		j.age(b, at == 0)
+		if median, ok := medianSize(all[at+1:], bad); ok && b.Size < median/2 {
+			b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", b.Size, median),
+				Advice: "look what is missing in the source"})
+		}
+	}
+}
+
+func seriesOf(b *Backup) retention.Series {
+	return retention.Series{Folder: places.Dir(b.Path), Kind: b.Kind, Name: b.Series}
+}
+
+// pruned are the kinds that become too old.
+var pruned = []string{backup.Database, backup.Uploads, manifest.Kind}
+
+func (j *Job) age(b *Backup, newest bool) {
+	age := j.now.Sub(b.Created)
+	most, ok := j.MaxAge[b.Kind]
+	if !ok {
+		most = j.MaxAge[""]
+	}
+	switch {
+	case newest && most > 0 && age > most && b.Kind != manifest.Kind:
+		b.add(Finding{Severity: Error, Code: TooOld, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, retention.Span(age), retention.Span(most)),
+			Advice: "find out why there is no newer one: takumi-backup audit show, and the log of the backup job"})
+	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, b.Kind):
+		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s old, and kept for %s", retention.Span(age), retention.Span(j.Retention)),
+			Advice: "takumi-backup prune shows what no rule keeps"})
+	}
+}
+
+// history is how many backups make a median, and few how many do not.
+const (
+	history = 7
+	few     = 3
+)
+
+// medianSize returns the median of the sizes of the newest good backups.
+func medianSize(newest []*Backup, bad map[string]bool) (int64, bool) {
+	var sizes []int64
+	for _, b := range newest {
+		if !bad[b.Path] && len(sizes) < history {
+			sizes = append(sizes, b.Size)
+		}
+	}
+	if len(sizes) < few {
+		return 0, false
+	}
+	slices.Sort(sizes)
+	return sizes[len(sizes)/2], true
+}
+
+// permissions looks at the mode of a local backup.
+func (j *Job) permissions(b *Backup) {
+	if places.IsRemote(b.Path) || b.has(Unreadable) {
+		return
+	}
+	info, err := os.Stat(b.Path)
+	if err != nil {
+		return
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		b.add(Finding{Severity: Warning, Code: Permissions, Message: fmt.Sprintf("its mode is %04o: others than its owner have access", mode),
+			Advice: "chmod 600 " + printable(b.Path)})
+	}
+}
+
+// judgeKeys reports the keys that are overdue. One shard does.
+func (j *Job) judgeKeys(r *Report) {
+	r.Keys = j.Keys
+	for _, k := range j.Keys {
+		if k.Overdue && j.Shard.Index <= 1 {
+			r.Findings = append(r.Findings, Finding{Severity: Warning, Code: KeyOverdue,
+				Message: fmt.Sprintf("the key %s of %s was to be replaced on %s", k.ID, k.Provider, k.NextRotation.Format(time.DateOnly)),
+				Advice:  "takumi-backup key rotate replaces it"})
+		}
+	}
+}
