@@ -33,11 +33,11 @@ type message struct {
 }
 
 type toldFinding struct {
-	Severity verify.Severity `json:"severity"`
-	Code     verify.Code     `json:"code"`
-	Path     string          `json:"path,omitempty"`
-	Message  string          `json:"message"`
-	Advice   string          `json:"advice,omitempty"`
+	Severity string `json:"severity"`
+	Code     string `json:"code"`
+	Path     string `json:"path,omitempty"`
+	Message  string `json:"message"`
+	Advice   string `json:"advice,omitempty"`
 }
 
 func line(text string) string { return redact.Line(text, 400) }
@@ -83,7 +83,7 @@ func (m *message) add(r *verify.Report) {
 					m.Omitted++
 					continue
 				}
-				m.Findings = append(m.Findings, toldFinding{f.Severity, f.Code, line(cmp.Or(f.Path, path)), line(f.Message), line(f.Advice)})
+				m.Findings = append(m.Findings, toldFinding{line(string(f.Severity)), line(string(f.Code)), line(cmp.Or(f.Path, path)), line(f.Message), line(f.Advice)})
 			}
 		}
 		for i := range r.Backups {
@@ -104,7 +104,7 @@ func (m *message) text() string {
 			m.Summary.Checked, m.Level, timeText(m.Started), timeText(m.Finished))
 	}
 	for _, f := range m.Findings {
-		fmt.Fprintf(&b, "\n%s: %s", strings.ToUpper(string(f.Severity)), f.Code)
+		fmt.Fprintf(&b, "\n%s: %s", strings.ToUpper(f.Severity), f.Code)
 		if f.Path != "" {
 			fmt.Fprintf(&b, ": %s", f.Path)
 		}

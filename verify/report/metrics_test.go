@@ -1,0 +1,130 @@
+package report
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/takumi-backup/takumi-backup/verify"
+)
+
+// families writes the metrics of a report and reads them as Prometheus does.
+func families(t *testing.T, r *verify.Report) map[string]*dto.MetricFamily {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "takumi.prom")
+	for range 2 {
+		if err := WriteMetrics(path, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o644 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	parser := expfmt.NewTextParser(model.LegacyValidation) // the strict one
+	found, err := parser.TextToMetricFamilies(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Seek(0, 0)
+	problems, err := promlint.New(file).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+	return found
+}
+
+// value finds a metric by some of its labels.
+func value(t *testing.T, found map[string]*dto.MetricFamily, name string, labels map[string]string) float64 {
+	t.Helper()
+	family := found["takumi_backup_"+name]
+	if family == nil {
+		t.Fatalf("there is no %s", name)
+	}
+	for _, m := range family.Metric {
+		matches := 0
+		for _, l := range m.Label {
+			if want, ok := labels[l.GetName()]; ok && want == l.GetValue() {
+				matches++
+			}
+		}
+		if matches == len(labels) {
+			return m.Gauge.GetValue()
+		}
+	}
+	t.Errorf("there is no %s of %v", name, labels)
+	return math.NaN()
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	r := sample()
+	// The newest is damaged and the next from the future: neither is a success.
+	r.Backups[0].Findings = r.Backups[3].Findings
+	r.Backups[1].Created = noon.Add(time.Hour)
+	found := families(t, r)
+	database := map[string]string{"folder": "/var/backups/takumi/database", "kind": "database", "name": "takumi_database"}
+	with := func(result string) map[string]string { return map[string]string{"kind": "database", "result": result} }
+	made := r.Backups[2].Created
+	for _, c := range []struct {
+		name   string
+		labels map[string]string
+		want   float64
+	}{
+		{"last_success_timestamp_seconds", database, float64(made.Unix())},
+		{"newest_timestamp_seconds", database, float64(r.Backups[0].Created.Unix())},
+		{"age_seconds", database, noon.Sub(made).Seconds()},
+		{"size_bytes", database, 40 << 20 * 8},
+		{"content_bytes", database, 1 << 30},
+		{"last_proven_timestamp_seconds", database, float64(noon.Add(-5 * time.Minute).Unix())},
+		{"verify_backup_duration_seconds", database, 36},
+		{"backups", with("failed"), 2},
+		{"backups", with("warned"), 0},
+		{"backups", with("good"), 22},
+		{"backups", map[string]string{"kind": "uploads", "result": "unproven"}, 1},
+		{"verify_findings", map[string]string{"severity": "error", "code": "damaged"}, 2},
+		{"verify_findings", map[string]string{"severity": "warning", "code": "plaintext"}, 1},
+		{"verify_last_run_timestamp_seconds", nil, float64(noon.Unix())},
+		{"verify_duration_seconds", nil, 17 * 60},
+		{"verify_interrupted", nil, 0},
+		{"verify_checked_backups", nil, 21},
+		{"key_overdue", map[string]string{"key_id": "3f1c5a0e9b2d4c66"}, 1},
+		{"key_age_seconds", map[string]string{"key_id": "3f1c5a0e9b2d4c66"}, 100 * 24 * 3600},
+		{"key_next_rotation_timestamp_seconds", map[string]string{"key_id": "3f1c5a0e9b2d4c66"}, float64(noon.AddDate(0, 0, -10).Unix())},
+	} {
+		if got := value(t, found, c.name, c.labels); got != c.want {
+			t.Errorf("%s of %v: got %v, want %v", c.name, c.labels, got, c.want)
+		}
+	}
+}
+
+// TestMetricsOfAnything: hostile names and an empty report make metrics that
+// parse.
+func TestMetricsOfAnything(t *testing.T) {
+	t.Parallel()
+	found := families(t, nasty())
+	if got := value(t, found, "backups", map[string]string{"kind": label(hostile), "result": "failed"}); got != 1 {
+		t.Errorf("got %v", got)
+	}
+	if found := families(t, &verify.Report{Started: noon, Finished: noon}); found["takumi_backup_last_success_timestamp_seconds"] != nil {
+		t.Error("an empty store has a success")
+	}
+	if err := WriteMetrics(filepath.Join(t.TempDir(), "missing", "x.prom"), sample()); err == nil {
+		t.Error("a folder that is missing: no error")
+	}
+}
