@@ -28,7 +28,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
   export BACKUP_ENCRYPTION_KEY_FILE=/etc/takumi-backup/backup.key
   pg_dump takumi | takumi-backup seal
   takumi-backup open /var/backups/takumi/database/takumi_db_20261123_020000.sql.zst.enc | psql takumi_test`,
-		Args:          usageArgs(cobra.NoArgs),
+		Args:          usageArgs(noCommand),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -37,7 +37,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	addAuditFlags(root)
-	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newBackup(), newRestore(), newKey(), newVersion(), newMan())
+	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newBackup(), newRestore(), newRewrap(), newKey(), newVersion(), newMan())
 	return root
 }
 

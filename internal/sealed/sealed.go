@@ -150,7 +150,7 @@ func settle(ctx context.Context, place store.Place, path string, try func(store.
 		if err != nil {
 			return err
 		}
-		text, besideErr := readBeside(ctx, place, path)
+		text, besideErr := Beside(ctx, place, path)
 		var beside *envelope.Envelope
 		if text != nil {
 			beside, besideErr = envelope.Parse(bytes.NewReader(text))
@@ -176,7 +176,7 @@ func changed(ctx context.Context, place store.Place, path string, head [envelope
 		return false
 	}
 	defer obj.Close()
-	now, _ := readBeside(ctx, place, path)
+	now, _ := Beside(ctx, place, path)
 	return headOf(obj) != head || !bytes.Equal(now, beside)
 }
 
@@ -187,8 +187,9 @@ func headOf(obj store.Object) (head [envelope.Unit]byte) {
 	return head
 }
 
-// readBeside returns the bytes of the envelope beside a backup, nil without one.
-func readBeside(ctx context.Context, place store.Place, path string) ([]byte, error) {
+// Beside returns the bytes of what stands beside a backup as its envelope, not
+// many more than a good one has, and nil when there is none.
+func Beside(ctx context.Context, place store.Place, path string) ([]byte, error) {
 	obj, err := place.Open(ctx, path+envelope.DetachedSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

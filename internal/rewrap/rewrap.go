@@ -1,0 +1,314 @@
+// Package rewrap changes the keys that open a backup, and leaves its payload as
+// it is. Call [File].
+//
+// # What a kill leaves
+//
+// The new envelope is first written beside the backup, then over the old one,
+// then the sidecar is renewed, and last what stands beside it is removed. Killed
+// at any moment, this leaves a backup that opens with the keys that it had, or
+// with the new ones: a reader tries the envelope beside it, and then its own. The
+// sidecar may be the old one; the same call finishes all of it.
+//
+// A sidecar is renewed only for what has proved good: by the old sidecar, or where
+// there is none, or an interrupted rewrap has left one that cannot fit, by the tag
+// of every chunk.
+package rewrap
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/filelock"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+var (
+	// ErrRot is returned for a backup whose sidecar is another file's.
+	ErrRot = errors.New("it does not match its sidecar: it was damaged, or replaced, since it was written")
+	// ErrBeside is returned when what stands beside a backup as its envelope
+	// cannot be taken into account.
+	ErrBeside = errors.New("the envelope beside it does not open with these keys, and would be lost")
+)
+
+// Options say for which keys, and how.
+type Options struct {
+	Place store.Place
+	State string         // the folder of locks
+	From  *keystore.Ring // opens; To is tried too
+	To    []*kek.Key
+
+	KeepOld   bool // see [envelope.RewrapOptions]
+	DropOther bool
+	// Detached leaves the backup itself and its sidecar untouched for good: the
+	// new envelope stays beside it.
+	Detached bool
+	// DryRun finds out whether the keys fit, and does not read the payload.
+	DryRun bool
+
+	Meter *backup.Meter // counts what is read of the payload; not nil
+}
+
+// Result says what was done.
+type Result struct {
+	Old      *envelope.Envelope // what the backup opened with; authentic
+	New      *envelope.Envelope // nil when it was skipped
+	Skipped  string             // why nothing was to be done
+	Warnings []string
+	Size     int64
+	SHA256   string // of the file, when it was read
+}
+
+// File rewraps the backup at path. One that is for the very keys already is
+// skipped, unless a crash has left something beside it. Besides those of the place
+// and of [envelope.Rewrap], the errors are ErrRot, ErrBeside, [filelock.ErrHeld] and
+// [store.ErrChanged]; after any of them the backup opens as before, or with the new
+// keys.
+func File(ctx context.Context, path string, o Options) (*Result, error) {
+	lock, err := filelock.Take(o.State, path)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	if !places.IsRemote(path) { // what belongs to it stands beside the file, not beside a link to it
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return nil, fmt.Errorf("looking for the backup: %w", err)
+		}
+	}
+	j := &job{Options: o, path: path}
+	if j.file, err = o.Place.Open(ctx, path); err != nil {
+		return nil, err
+	}
+	defer j.file.Close()
+	if err := j.wrap(ctx); err != nil {
+		return nil, err
+	}
+	j.Size = j.file.Size()
+	switch {
+	case j.w.Current && (o.Detached || j.text == nil):
+		j.Skipped, j.New = "it is for these keys already", nil
+	case o.DryRun:
+	case o.Detached:
+		err = j.putBeside(ctx)
+	default:
+		err = j.inPlace(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.Detached && j.w.Own == nil {
+		j.Warnings = append(j.Warnings, "its own envelope is torn; only the one beside it opens it, and rewrapping without --detached mends it")
+	}
+	return &j.Result, nil
+}
+
+// job is the work on one backup.
+type job struct {
+	Options
+	Result
+	path   string
+	file   store.Object
+	text   []byte             // what stands beside it as an envelope, nil when nothing does
+	beside *envelope.Envelope // the same
+	w      *envelope.Rewrapped
+}
+
+func (j *job) openOptions(ctx context.Context) envelope.Options {
+	return envelope.Options{Detached: j.beside, Find: func(wanted []kek.ID) ([]*kek.Key, error) {
+		keys, err := j.From.Find(ctx, wanted)
+		for _, k := range j.To {
+			if !slices.ContainsFunc(keys, func(known *kek.Key) bool { return known.ID() == k.ID() }) {
+				keys = append(keys, k)
+			}
+		}
+		return keys, err
+	}}
+}
+
+// wrap opens the backup and makes the new envelope.
+func (j *job) wrap(ctx context.Context) (err error) {
+	if j.text, err = sealed.Beside(ctx, j.Place, j.path); err != nil {
+		return err
+	}
+	if j.text != nil {
+		if j.beside, err = envelope.Parse(bytes.NewReader(j.text)); err != nil {
+			return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrBeside, err)
+		}
+	}
+	how := envelope.RewrapOptions{KeepOld: j.KeepOld, DropOther: j.DropOther, Grow: j.Detached}
+	if j.w, err = envelope.Rewrap(j.file, j.file.Size(), j.openOptions(ctx), how, j.To...); err != nil {
+		return err
+	}
+	if passed := j.w.Opened.Detached; passed != nil {
+		return fmt.Errorf("%s%s: %w: %w", j.path, envelope.DetachedSuffix, ErrBeside, passed)
+	}
+	j.Old, j.New = j.w.Envelope, j.w.New
+	return nil
+}
+
+func (j *job) putBeside(ctx context.Context) error {
+	if err := j.Place.PutBeside(ctx, j.path, envelope.DetachedSuffix, j.New.Bytes()); err != nil {
+		return fmt.Errorf("writing the new envelope beside it: %w", err)
+	}
+	// Pruned meanwhile, it must not leave a stray.
+	if _, _, err := j.Place.Stat(ctx, j.path); errors.Is(err, fs.ErrNotExist) {
+		return also(fmt.Errorf("%s: %w", j.path, store.ErrChanged), j.removeBeside(ctx))
+	}
+	return nil
+}
+
+func (j *job) removeBeside(ctx context.Context) error {
+	if err := j.Place.RemoveBeside(ctx, j.path, envelope.DetachedSuffix); err != nil {
+		return fmt.Errorf("removing what stands beside it: %w", err)
+	}
+	return nil
+}
+
+// inPlace proves the file, and then writes the new envelope over the old one.
+func (j *job) inPlace(ctx context.Context) error {
+	was, is, err := j.sums()
+	if err != nil {
+		return fmt.Errorf("reading it: %w", err)
+	}
+	if err := j.prove(ctx, was); err != nil {
+		return err
+	}
+	if err := j.putBeside(ctx); err != nil {
+		return err
+	}
+	if err := j.Place.Overwrite(ctx, j.path, j.file, j.New.Bytes(), is); err != nil {
+		return also(err, j.undo(context.WithoutCancel(ctx), err))
+	}
+	head, err := j.head(ctx)
+	if err == nil && !bytes.Equal(head, j.New.Bytes()) {
+		err = store.ErrChanged
+	}
+	if err != nil {
+		return fmt.Errorf("reading the new envelope back; the one beside it stays: %w", err)
+	}
+	j.SHA256 = hex.EncodeToString(is[:])
+	return j.removeBeside(ctx)
+}
+
+// also adds to err that tidying up after it failed as well.
+func also(err, tidying error) error {
+	if tidying == nil {
+		return err
+	}
+	return fmt.Errorf("%w (and then: %v)", err, tidying)
+}
+
+// sums returns the SHA-256 of the file as it was, and as it will be. Nothing but
+// the head differs, but SHA-256 has to go through all of it twice: once here, and
+// once beside the reader.
+func (j *job) sums() (was, is [sha256.Size]byte, err error) {
+	src := store.NewHashReader(j.Meter.Metered(j.file))
+	defer src.Sum() // ends it
+	fresh := sha256.New()
+	fresh.Write(j.New.Bytes())
+	head := int64(len(j.New.Bytes()))
+	n, err := io.CopyN(io.Discard, src, head)
+	if err == nil {
+		n, err = io.CopyBuffer(struct{ io.Writer }{fresh}, struct{ io.Reader }{src}, make([]byte, 256<<10))
+		n += head
+	}
+	if err == nil && n != j.file.Size() {
+		err = store.ErrChanged
+	}
+	fresh.Sum(is[:0])
+	return src.Sum(), is, err
+}
+
+// prove compares the file with its sidecar. Where that can prove nothing, every
+// chunk is authenticated instead.
+func (j *job) prove(ctx context.Context, sum [sha256.Size]byte) error {
+	side, err := j.Place.Open(ctx, j.path+store.SidecarSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		j.Warnings = append(j.Warnings, "it had no sidecar; every byte of it was authenticated, and it has one now")
+		return j.authenticate(ctx)
+	case err != nil:
+		return err
+	}
+	defer side.Close()
+	want := store.FormatSidecar(sum, places.Base(j.path))
+	text, err := io.ReadAll(io.LimitReader(side, int64(len(want))+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading its sidecar: %w", err)
+	case string(text) == want:
+		return nil
+	case j.text == nil:
+		return ErrRot
+	}
+	// The head may be another one than the sidecar's, which nobody has any more.
+	if err := j.authenticate(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrRot, err)
+	}
+	j.Warnings = append(j.Warnings, "a rewrap of it was interrupted; every byte of it was authenticated, and this one finished it")
+	return nil
+}
+
+// authenticate reads the backup to its end, as one that opens it does.
+func (j *job) authenticate(ctx context.Context) error {
+	file, err := j.Place.Open(ctx, j.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := envelope.Open(file, j.openOptions(ctx))
+	if err == nil {
+		_, err = r.WriteTo(io.Discard)
+	}
+	return err
+}
+
+// head returns what stands in the place of the envelope now.
+func (j *job) head(ctx context.Context) ([]byte, error) {
+	now, err := j.Place.Open(ctx, j.path)
+	if err != nil {
+		return nil, err
+	}
+	defer now.Close()
+	head := make([]byte, len(j.New.Bytes()))
+	_, err = now.ReadAt(head, 0)
+	if err == io.EOF {
+		err = nil
+	}
+	return head, err
+}
+
+// undo puts back what stood beside the backup, if that is all that has changed.
+// When its head may be torn, or is new, the new envelope has to stay there.
+func (j *job) undo(ctx context.Context, why error) error {
+	head, err := j.head(ctx)
+	switch {
+	case errors.Is(why, store.ErrBusy): // whoever is there may count on what is beside it
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return j.removeBeside(ctx)
+	case err != nil || bytes.Equal(head, j.New.Bytes()):
+		return nil
+	case j.w.Own != nil && bytes.Equal(head, j.w.Own.Bytes()):
+		if j.text == nil {
+			return j.removeBeside(ctx)
+		}
+		return j.Place.PutBeside(ctx, j.path, envelope.DetachedSuffix, j.text)
+	case errors.Is(why, store.ErrChanged): // another backup, or one with other slots
+		return j.removeBeside(ctx)
+	}
+	return nil
+}
