@@ -9,12 +9,14 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
@@ -92,6 +94,7 @@ func verdict(err error) (code int, hint string) {
 		newer      *envelope.VersionError
 		chunk      *stream.ChunkError
 		unpack     *pack.Error
+		refused    *s3store.Fault
 	)
 	switch {
 	case err == nil:
@@ -157,7 +160,7 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "the exchange may be done: look with psql -l before anything else"
 	case errors.As(err, new(*postgres.ConnectError)):
 		return exitFailed, "check DB_HOST, DB_PORT, DB_USER and DB_PASSWORD, and that the server runs"
-	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, lockfile.ErrHeld):
+	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, lockfile.ErrHeld), errors.Is(err, filelock.ErrHeld):
 		return exitFailed, "wait for the other run, or look why it takes so long"
 
 	case errors.Is(err, errSome):
@@ -168,6 +171,12 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "who read the output is gone"
 	case errors.Is(err, errStdout) && isAny(err, storeErrnos):
 		return exitStore, "look at where standard output goes"
+	case errors.As(err, new(*s3store.LockedError)):
+		return exitStore, "it can be deleted when its lock has ended"
+	case errors.Is(err, s3store.ErrTooLarge):
+		return exitStore, "use another store, or a codec that packs better; nothing was kept"
+	case errors.As(err, &refused) && refused.Fix != "":
+		return exitStore, refused.Fix
 	case store.IsStoreFault(err), isAny(err, storeErrnos):
 		return exitStore, "check that the folder is there, its free space, quota and permissions; nothing was kept"
 	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):

@@ -1,17 +1,126 @@
 package main
 
 import (
-	"errors"
+	"bytes"
+	"cmp"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/spf13/pflag"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 )
 
-// newPlace returns the place of all paths that a command is given.
-func newPlace() store.Place {
-	return places.New(func() (store.Place, error) { return nil, errors.New("s3:// is to come") })
+// placeFlags say how backups are kept in a bucket. What a flag leaves out comes
+// from the environment, so that commands without them, and children, write in
+// the same way.
+type placeFlags struct {
+	lock         string
+	retain       time.Duration
+	storageClass string
+	sse, kmsKey  string
+}
+
+func (p *placeFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&p.lock, "object-lock", "", "lock what is written to S3: governance or compliance (default $TAKUMI_S3_OBJECT_LOCK)")
+	f.Var((*ageFlag)(&p.retain), "retain", "keep that lock for this time, as 30d (default $TAKUMI_S3_RETAIN)")
+	f.Lookup("retain").DefValue = ""
+	f.StringVar(&p.storageClass, "storage-class", "", "S3 storage class of backups, as STANDARD_IA (default $TAKUMI_S3_STORAGE_CLASS)")
+	f.StringVar(&p.sse, "sse", "", "let S3 encrypt as well: AES256 or aws:kms (default $TAKUMI_S3_SSE)")
+	f.StringVar(&p.kmsKey, "sse-kms-key", "", "KMS key for that (default $TAKUMI_S3_SSE_KMS_KEY)")
+}
+
+// options completes the flags from the environment.
+func (p placeFlags) options() (s3store.Options, error) {
+	o := s3store.Options{
+		RequireTLS:   inProduction(),
+		StorageClass: types.StorageClass(strings.ToUpper(cmp.Or(p.storageClass, os.Getenv("TAKUMI_S3_STORAGE_CLASS")))),
+		SSE:          types.ServerSideEncryption(cmp.Or(p.sse, os.Getenv("TAKUMI_S3_SSE"))),
+		KMSKey:       cmp.Or(p.kmsKey, os.Getenv("TAKUMI_S3_SSE_KMS_KEY")),
+		LockMode:     types.ObjectLockMode(strings.ToUpper(cmp.Or(p.lock, os.Getenv("TAKUMI_S3_OBJECT_LOCK")))),
+		Retain:       p.retain,
+		Tags:         tagsOf,
+	}
+	if !slices.Contains([]types.ObjectLockMode{"", types.ObjectLockModeGovernance, types.ObjectLockModeCompliance}, o.LockMode) {
+		return o, usagef("--object-lock or TAKUMI_S3_OBJECT_LOCK is %q, neither governance nor compliance", o.LockMode)
+	}
+	if text := os.Getenv("TAKUMI_S3_RETAIN"); text != "" && o.Retain == 0 {
+		if err := (*ageFlag)(&o.Retain).Set(text); err != nil {
+			return o, usagef("TAKUMI_S3_RETAIN: %w", err)
+		}
+	}
+	for _, b := range []struct {
+		name string
+		set  func(bool)
+	}{
+		{"TAKUMI_S3_PATH_STYLE", func(on bool) { o.PathStyle = on }},
+		{"TAKUMI_S3_TAGS", func(on bool) {
+			if !on {
+				o.Tags = nil
+			}
+		}},
+	} {
+		if text := os.Getenv(b.name); text != "" {
+			on, err := strconv.ParseBool(text)
+			if err != nil {
+				return o, usagef("%s is %q, neither true nor false", b.name, text)
+			}
+			b.set(on)
+		}
+	}
+	if text := os.Getenv("TAKUMI_S3_MAX_PARTS"); text != "" {
+		parts, err := strconv.Atoi(text)
+		if err != nil || parts < 2 {
+			return o, usagef("TAKUMI_S3_MAX_PARTS is %q, not a number of 2 or more", text)
+		}
+		o.MaxParts = parts
+	}
+	return o, nil
+}
+
+// tagsOf labels a backup in a bucket, for its rules of life cycle and of access.
+func tagsOf(_ string, head []byte) map[string]string {
+	e, err := envelope.Parse(bytes.NewReader(head))
+	if err != nil {
+		return nil
+	}
+	return map[string]string{"takumi-backup-kind": e.Kind, "takumi-backup-id": e.ID.String()}
+}
+
+// newPlace returns the place of all paths that a command is given, which writes
+// as the environment says.
+func newPlace() *places.Router { return placeFlags{}.place() }
+
+// place returns the place of all paths. S3 is set up when a path asks for it.
+func (p placeFlags) place() *places.Router {
+	return places.New(func() (store.Place, error) {
+		s, err := p.s3()
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	})
+}
+
+// s3 returns S3 alone.
+func (p placeFlags) s3() (*s3store.Store, error) {
+	o, err := p.options()
+	if err != nil {
+		return nil, err
+	}
+	s, err := s3store.New(o)
+	if err != nil {
+		return nil, usagef("setting up S3: %w", err)
+	}
+	return s, nil
 }
 
 // aboutPath wraps an error with what was attempted on path, which the errors of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -85,14 +84,16 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 	}
 	warnPlacement(cmd, ring.Sources(), root)
 	if p.apply {
-		lock, err := lockfile.Folder(root)
-		if err != nil && !errors.Is(err, lockfile.ErrHeld) {
-			err = &store.Error{Op: "lock", Path: root, Err: err}
-		}
+		lock, err := lockStore(root)
 		if err != nil {
 			return fmt.Errorf("pruning: %w", err)
 		}
 		defer lock.Release()
+	}
+	if places.IsRemote(root) {
+		if err := p.sweep(cmd, root); err != nil {
+			return err
+		}
 	}
 	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: p.place, Keys: ring})
 	if err != nil {
@@ -145,7 +146,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	decisions, err = retention.Settle(items, p.policy, time.Now(), func(i int) error {
 		e := &entries[i]
 		p.meter = backup.Meter{}
-		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+filepath.Base(e.Path), e.Size, &p.meter)
+		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+places.Base(e.Path), e.Size, &p.meter)
 		err := catalogue.Verify(cmd.Context(), e.Path, catalogue.Options{Place: p.place, Keys: ring, Meter: &p.meter})
 		hide()
 		return err
@@ -172,7 +173,7 @@ func asItem(e *catalogue.Entry) retention.Item {
 		it.Why = e.Err.Error()
 	}
 	if v := e.Envelope; v != nil {
-		it.Series = retention.Series{Folder: filepath.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
+		it.Series = retention.Series{Folder: places.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
 		it.ID, it.Created = v.ID.String(), v.Created
 	}
 	it.State = map[catalogue.State]retention.State{

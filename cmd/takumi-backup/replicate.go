@@ -21,6 +21,7 @@ type replicateCommand struct {
 	newerThan time.Duration
 	workers   int
 	replace   bool
+	stored    placeFlags
 	dryRun    bool
 	json      bool
 }
@@ -52,6 +53,7 @@ another backup of that name, of another id, is left alone and told of, unless
 	f.BoolVar(&r.replace, "replace-others", false, "let a backup take the place of another one of its name")
 	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be copied")
 	f.BoolVar(&r.json, "json", false, "print one JSON object per backup and line")
+	r.stored.add(f)
 	r.progress.add(cmd)
 	return audited(cmd, "replicate", changes)
 }
@@ -74,7 +76,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	if places.Clean(from) == places.Clean(to) || sameFile(from, to) {
 		return usagef("%s would be copied to itself", from)
 	}
-	o := replicate.Options{Place: newPlace(), ReplaceOthers: r.replace}
+	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace}
 	if r.newerThan > 0 {
 		o.NewerThan = time.Now().Add(-r.newerThan)
 	}

@@ -31,6 +31,7 @@ type sealing struct {
 	out      string // file, "-" for standard output, or "" for a generated name
 	root     string // of the store (default: that of the environment)
 	also     []string
+	stored   placeFlags
 	beside   string // the folder in those (default: that of the kind)
 	kind     string
 	name     string // in the envelope, and base of a generated file name
@@ -67,6 +68,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
 	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
 	f.StringArrayVar(&s.also, "also", nil, "write to this store at the same time; may be repeated (default $BACKUP_ALSO)")
+	s.stored.add(f)
 	f.StringVar(&s.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&s.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
 	s.progress.add(cmd)
@@ -75,7 +77,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 
 // check finds the mistakes that can be found before anything starts.
 func (s *sealing) check(cmd *cobra.Command) error {
-	s.place = newPlace()
+	s.place = s.stored.place()
 	on, err := encryptionEnabled()
 	if err != nil {
 		return err

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/filelock"
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+// lockStore keeps other prunes off the store at root: on this host, when it is
+// a remote one.
+func lockStore(root string) (*lockfile.Lock, error) {
+	if places.IsRemote(root) {
+		dir, err := history.Dir()
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return filelock.Take(dir, places.Clean(root))
+	}
+	lock, err := lockfile.Folder(root)
+	if err != nil && !errors.Is(err, lockfile.ErrHeld) {
+		err = &store.Error{Op: "lock", Path: root, Err: err}
+	}
+	return lock, err
+}
+
+// crashAge is how old an unfinished upload is when no backup can still be
+// making it.
+const crashAge = 7 * day
+
+// sweep ends the uploads that a crash left in a bucket, which are paid for and
+// shown nowhere.
+func (p *pruneCommand) sweep(cmd *cobra.Command, root string) error {
+	s3, err := placeFlags{}.s3()
+	if err != nil {
+		return err
+	}
+	swept, err := s3.Sweep(cmd.Context(), root, crashAge, !p.apply)
+	if cmd.Context().Err() != nil {
+		return context.Cause(cmd.Context())
+	}
+	if err != nil {
+		warn(cmd, "what crashes left in the bucket is not cleared away: %v", err)
+	}
+	for _, left := range swept {
+		what := "an upload"
+		if !left.Parts {
+			what = "a temporary object"
+		}
+		if left.Err != nil {
+			warn(cmd, "%s that was begun at %s and never completed stays at %s: %v", what, left.Begun.Format(time.RFC3339), printable(left.Path), left.Err)
+		} else if !p.progress.quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s of %s that was never completed\n", map[bool]string{true: "removed", false: "would remove"}[p.apply], what, printable(left.Path))
+		}
+	}
+	return nil
+}
