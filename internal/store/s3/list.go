@@ -2,7 +2,6 @@ package s3store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -62,10 +61,7 @@ func (s *Store) Files(ctx context.Context, root string) iter.Seq2[store.Backup, 
 func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		fail := func(err error) {
-			err = s.fault(ctx, "list", root, err)
-			if errors.Is(err, fs.ErrNotExist) {
-				err = &store.Error{Op: "list", Path: root, Err: err}
-			}
+			err = s.fault(ctx, "list", strings.TrimRight(root, "/"), err)
 			yield(store.Backup{}, err)
 		}
 		bucket, prefix, err := splitRoot(root)

@@ -94,6 +94,7 @@ func (s *Store) compose(ctx context.Context, c *connection, dst object, head []b
 		_, err := s.put(ctx, c, dst, content)
 		return err
 	}
+	dst.signed = true
 	u, err := s.begin(ctx, c, dst)
 	if err != nil {
 		return err

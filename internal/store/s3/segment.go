@@ -36,7 +36,7 @@ func (w *Writer) slot() (up *upload, n int, sent func(), err error) {
 		}
 		w.n++
 		name := fmt.Sprintf("%s%05d", segmentMark, w.n)
-		part := object{path: w.o.path + name, bucket: w.o.bucket, key: w.o.key + name}
+		part := object{path: w.o.path + name, bucket: w.o.bucket, key: w.o.key + name, signed: true}
 		begun, err := w.s.begin(w.ctx, w.c, part)
 		if err != nil {
 			return nil, 0, nil, err

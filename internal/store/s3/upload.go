@@ -32,6 +32,10 @@ type object struct {
 	companion         bool              // takes the lock
 	tags              map[string]string // may be nil
 	class             string            // storage class of what it replaces
+	// signed has the signature cover the parts, in the place of checksums that
+	// the server keeps: some servers take those of a whole object for those of
+	// the range that is copied from it.
+	signed bool
 	// What has to stand at the key: nothing, this ETag, or whatever.
 	absent bool
 	match  string
@@ -164,12 +168,15 @@ type upload struct {
 func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, error) {
 	u := &upload{s: s, c: c, o: o, nonce: rand.Text()}
 	in := &s3.CreateMultipartUploadInput{
-		Bucket: &o.bucket, Key: &o.key, ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+		Bucket: &o.bucket, Key: &o.key,
 		Metadata: map[string]string{nonceKey: u.nonce}, Tagging: o.tagging(),
 		ServerSideEncryption: s.opts.SSE, SSEKMSKeyId: optional(s.opts.KMSKey),
 	}
 	in.StorageClass = s.class(o)
 	in.ObjectLockMode, in.ObjectLockRetainUntilDate = s.lock(o)
+	if !o.signed {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
+	}
 	out, err := c.api.CreateMultipartUpload(ctx, in)
 	if err != nil {
 		return nil, err
@@ -180,15 +187,20 @@ func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, er
 
 // send uploads part n.
 func (u *upload) send(ctx context.Context, n int, content []byte) error {
-	sum := encode(sha256.Sum256(content))
-	out, err := u.c.api.UploadPart(ctx, &s3.UploadPartInput{
+	in := &s3.UploadPartInput{
 		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
-		Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(len(content))), ChecksumSHA256: sum,
-	}, unsigned)
+		Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(len(content))),
+	}
+	var how []func(*s3.Options)
+	if !u.o.signed {
+		in.ChecksumSHA256 = encode(sha256.Sum256(content))
+		how = append(how, unsigned)
+	}
+	out, err := u.c.api.UploadPart(ctx, in, how...)
 	if err != nil {
 		return err
 	}
-	u.add(n, out.ETag, sum, int64(len(content)))
+	u.add(n, out.ETag, in.ChecksumSHA256, int64(len(content)))
 	return nil
 }
 
@@ -205,7 +217,11 @@ func (u *upload) copy(ctx context.Context, n int, src source, from, to int64) er
 	if out.CopyPartResult == nil {
 		return &Fault{Kind: ErrUnsupported, Reason: "S3 copied a part and did not say which"}
 	}
-	u.add(n, out.CopyPartResult.ETag, out.CopyPartResult.ChecksumSHA256, to-from)
+	var sum *string
+	if !u.o.signed {
+		sum = out.CopyPartResult.ChecksumSHA256
+	}
+	u.add(n, out.CopyPartResult.ETag, sum, to-from)
 	return nil
 }
 
