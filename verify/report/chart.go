@@ -81,7 +81,7 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 	c := chart{Newest: backups[0], Count: len(backups), Omitted: max(0, len(backups)-maxPoints)}
 	for _, b := range backups {
 		c.Total += b.Size
-		if b.ProvenAt.After(c.LastProof) {
+		if b.Proven > verify.None && b.ProvenAt.After(c.LastProof) {
 			c.LastProof, c.LastProofLevel = b.ProvenAt, b.Proven
 		}
 	}

@@ -113,7 +113,7 @@ func (m metrics) series(r *verify.Report) {
 				unpacked = true
 				content.WithLabelValues(labels...).Set(float64(b.Content))
 			}
-			if b.ProvenAt.After(lastProven) {
+			if b.Proven > verify.None && b.ProvenAt.After(lastProven) {
 				lastProven = b.ProvenAt
 				proven.WithLabelValues(labels...).Set(seconds(b.ProvenAt))
 			}

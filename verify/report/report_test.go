@@ -52,7 +52,7 @@ func sample() *verify.Report {
 	chunk, offset := int64(17), int64(1_114_588)
 	bad := &r.Backups[3]
 	bad.Proven, bad.ProvenAt, bad.Findings = verify.None, time.Time{}, []verify.Finding{{
-		Severity: verify.Error, Code: verify.Damaged, Message: "chunk 17 is not authentic", Chunk: &chunk, Offset: &offset,
+		Severity: verify.Error, Code: verify.Damaged, Message: "chunk 17 (at byte 1114588) does not verify: it is damaged", Chunk: &chunk, Offset: &offset,
 		Advice: "copy this backup again from where else it is kept; look at the disk; the one before it is good",
 	}}
 	r.Backups[24+2].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.SidecarMissing, Message: "there is no .sha256 beside it", Advice: "make it: sha256sum FILE > FILE.sha256"}}
