@@ -65,14 +65,12 @@ func (*countFlag) Type() string     { return "N" }
 
 // check completes the policy from the environment.
 func (p *pruneCommand) check(cmd *cobra.Command) error {
-	if text := os.Getenv("RETENTION_DAYS"); text != "" {
-		days, err := strconv.ParseUint(text, 10, 32)
-		if err != nil || days == 0 || days > 100*365 {
-			return usagef("RETENTION_DAYS is %q, not a number of days from 1 to 36500", text)
-		}
-		if !cmd.Flags().Changed("keep-within") {
-			p.policy.Within = time.Duration(days) * day
-		}
+	kept, err := retentionDays()
+	if err != nil {
+		return err
+	}
+	if kept > 0 && !cmd.Flags().Changed("keep-within") {
+		p.policy.Within = kept
 	}
 	for _, kind := range p.policy.Kinds {
 		if err := envelope.CheckKind(kind); err != nil {
@@ -120,4 +118,17 @@ func withManifests(items []retention.Item, decisions []retention.Decision) {
 			}
 		}
 	}
+}
+
+// retentionDays reads RETENTION_DAYS; 0 when it is not set.
+func retentionDays() (time.Duration, error) {
+	text := os.Getenv("RETENTION_DAYS")
+	if text == "" {
+		return 0, nil
+	}
+	days, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || days == 0 || days > 100*365 {
+		return 0, usagef("RETENTION_DAYS is %q, not a number of days from 1 to 36500", text)
+	}
+	return time.Duration(days) * day, nil
 }
