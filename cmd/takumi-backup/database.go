@@ -22,13 +22,22 @@ func (d *databaseFlags) add(cmd *cobra.Command) {
 }
 
 func (d *databaseFlags) settings(cmd *cobra.Command) (*postgres.Settings, error) {
-	s, err := postgres.FromEnv()
 	if cmd.Flags().Changed("db") {
-		if postgres.HasPassword(d.uri) {
-			warn(cmd, "whoever lists the processes of this machine can read the password in --db: leave it out, and set PGPASSWORD or PGPASSFILE")
-		}
-		s, err = postgres.FromURI(d.uri)
+		return settingsFromURI(cmd, "--db", d.uri)
 	}
+	s, err := postgres.FromEnv()
+	if errors.Is(err, postgres.ErrSettings) {
+		return nil, usageError{err}
+	}
+	return s, err
+}
+
+// settingsFromURI reads a connection URI that a flag has brought.
+func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, error) {
+	if postgres.HasPassword(uri) {
+		warn(cmd, "whoever lists the processes of this machine can read the password in %s: leave it out, and set PGPASSWORD or PGPASSFILE", flag)
+	}
+	s, err := postgres.FromURI(uri)
 	if errors.Is(err, postgres.ErrSettings) {
 		return nil, usageError{err}
 	}

@@ -64,15 +64,19 @@ func (s *Stage) start(ctx context.Context) (err error) {
 	if s.settings != nil {
 		return nil
 	}
-	if s.silent, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
-		return err
+	if s.silent == nil {
+		if s.silent, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			return err
+		}
 	}
 	switch {
 	case s.o.Database != nil:
 		s.settings = s.o.Database.On(stageName)
 	default:
-		if s.cluster, err = scratch.Start(ctx, s.o.ScratchDir); err != nil {
-			return err
+		if s.cluster == nil {
+			if s.cluster, err = scratch.Start(ctx, s.o.ScratchDir); err != nil {
+				return err
+			}
 		}
 		s.settings, err = postgres.FromURI(fmt.Sprintf("postgresql://%s@/%s?host=%s&port=%s",
 			scratch.User, stageName, strings.ReplaceAll(url.QueryEscape(s.cluster.Dir()), "+", "%20"), scratch.Port))

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+)
+
+const rehearsalHelp = `What is restored is plaintext, and goes to no disk that was not named: databases
+into a PostgreSQL server that is started below --scratch-dir, on a socket that only
+this user can reach, or into the server of --database-url, in a database of its own,
+takumi_rehearsal; contracts and uploads below --scratch-dir. All of it is removed in
+the end, and what a killed run has left is removed by the next. The live server, and
+the DB_* variables, are not touched. A scratch server that root starts runs as the
+user postgres, who must be able to reach the folder.`
+
+// rehearsalFlags say where backups are restored to see whether they can be.
+type rehearsalFlags struct{ scratchDir, databaseURL string }
+
+func (r *rehearsalFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&r.scratchDir, "scratch-dir", "", "the folder in which backups are restored for a moment, as plaintext")
+	f.StringVar(&r.databaseURL, "database-url", "", "restore databases into this server, set aside for it, as postgresql://USER@HOST:PORT")
+}
+
+// stage returns where to rehearse. The caller closes it.
+func (r *rehearsalFlags) stage(cmd *cobra.Command, ring *keystore.Ring) (*rehearse.Stage, error) {
+	o := rehearse.Options{Place: newPlace(), Keys: ring, ScratchDir: r.scratchDir}
+	if r.scratchDir == "" && r.databaseURL == "" {
+		return nil, usagef("say where backups may be restored: --scratch-dir DIR on a disk that may hold plaintext, or --database-url")
+	}
+	if r.scratchDir != "" {
+		info, err := os.Stat(r.scratchDir)
+		if err != nil {
+			return nil, fmt.Errorf("looking for the scratch folder: %w", err)
+		}
+		if !info.IsDir() {
+			return nil, usagef("--scratch-dir: %s is no folder", r.scratchDir)
+		}
+	}
+	if r.databaseURL != "" {
+		var err error
+		if o.Database, err = settingsFromURI(cmd, "--database-url", r.databaseURL); err != nil {
+			return nil, err
+		}
+	}
+	return rehearse.New(o), nil
+}

@@ -1,0 +1,156 @@
+// Package drill is the rehearsal of a bad day: [Pick] draws the backups, package
+// rehearse restores them, and [Append] writes down how that went, for whoever asks
+// a year later.
+package drill
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/retention"
+	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+)
+
+// ErrNone is returned when a store has nothing to rehearse.
+var ErrNone = errors.New("there is no authentic backup to rehearse")
+
+// Kinds are those that a drill knows, in the order of their rehearsal.
+var Kinds = []string{backup.Database, backup.Contracts, backup.Uploads}
+
+// Picked is a backup that was drawn.
+type Picked struct {
+	*catalogue.Entry
+	// Newest is when the newest backup of the same thing was made: what would be
+	// lost today is what came after it.
+	Newest time.Time
+}
+
+// Pick draws one authentic backup of each of the kinds: the newest, or any, with
+// equal chances. entries are in the order of [catalogue.Read]. Without kinds it
+// draws of each that there is. ErrNone says which kind has none.
+func Pick(entries []catalogue.Entry, kinds []string, latest bool, now time.Time) ([]Picked, error) {
+	var picked []Picked
+	wanted := kinds
+	if len(wanted) == 0 {
+		wanted = Kinds
+	}
+	for _, kind := range wanted {
+		var of []*catalogue.Entry
+		for i := range entries {
+			e := &entries[i]
+			if e.State == catalogue.Authentic && e.Envelope.Kind == kind && rehearse.Can(kind, e.Envelope.Name) &&
+				e.Envelope.Created.Before(now.Add(retention.Skew)) {
+				of = append(of, e)
+			}
+		}
+		switch {
+		case len(of) > 0:
+		case len(kinds) > 0:
+			return nil, fmt.Errorf("%w: none of kind %s", ErrNone, kind)
+		default:
+			continue
+		}
+		at := 0
+		if !latest {
+			n, err := rand.Int(rand.Reader, big.NewInt(int64(len(of))))
+			if err != nil {
+				return nil, err
+			}
+			at = int(n.Int64())
+		}
+		newest := of[slices.IndexFunc(of, func(e *catalogue.Entry) bool { return sameThing(e, of[at]) })]
+		picked = append(picked, Picked{of[at], newest.Envelope.Created})
+	}
+	if len(picked) == 0 {
+		return nil, ErrNone
+	}
+	return picked, nil
+}
+
+// sameThing tells whether two backups of one kind are of one series.
+func sameThing(a, b *catalogue.Entry) bool {
+	return a.Series() == b.Series() && filepath.Dir(a.Path) == filepath.Dir(b.Path)
+}
+
+// Report is what a drill has found.
+type Report struct {
+	Time    time.Time `json:"time"`
+	Passed  bool      `json:"passed"` // every backup was restored, and is what it should be
+	Who     string    `json:"who"`    // user@host
+	Program string    `json:"program"`
+	Root    string    `json:"root"`
+	Random  bool      `json:"random"` // drawn by lot, not the newest
+	Results []Result  `json:"results"`
+	// Checkpoint is the signed state of the audit log, when there is one.
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+}
+
+// Result is the rehearsal of one backup.
+type Result struct {
+	Path    string    `json:"path"`
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Size    int64     `json:"size"`
+	KeyID   string    `json:"key_id,omitempty"`
+	Error   string    `json:"error,omitempty"`
+
+	// RTO is the time from the first byte read to a checked database or tree, and
+	// RPO the age of the newest backup of the same thing.
+	RTO       float64 `json:"rto_seconds,omitempty"`
+	RPO       float64 `json:"rpo_seconds"`
+	RTOTarget float64 `json:"rto_target_seconds,omitempty"`
+	RPOTarget float64 `json:"rpo_target_seconds,omitempty"`
+	Age       float64 `json:"age_seconds"` // of this backup
+
+	Tables   int      `json:"tables,omitempty"`
+	Rows     int64    `json:"rows,omitempty"`
+	Files    int      `json:"files,omitempty"`
+	Bytes    int64    `json:"bytes,omitempty"`
+	Manifest bool     `json:"compared_with_manifest"`
+	Compared []string `json:"compared,omitempty"`
+	Notes    []string `json:"notes,omitempty"`
+}
+
+// Targets are what a drill is held against; zero is none.
+type Targets struct{ RTO, RPO time.Duration }
+
+// NewResult makes a result of a rehearsal that ended with err. The outcome may be
+// nil: then the backup could not be opened.
+func NewResult(p Picked, o *rehearse.Outcome, err error, now time.Time, t Targets) Result {
+	v := p.Envelope
+	r := Result{
+		Path: p.Path, ID: v.ID.String(), Kind: v.Kind, Name: v.Name, Created: v.Created, Size: p.Size,
+		RPO: now.Sub(p.Newest).Seconds(), Age: now.Sub(v.Created).Seconds(), RTOTarget: t.RTO.Seconds(), RPOTarget: t.RPO.Seconds(),
+	}
+	if o != nil {
+		r.KeyID, r.RTO = string(o.KeyID), o.Restored.Seconds()
+		r.Tables, r.Rows, r.Files, r.Bytes = o.Tables, o.Rows, o.Files, o.Bytes
+		r.Manifest, r.Compared, r.Notes = o.Manifest, o.Compared, o.Notes
+	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r
+}
+
+// Missed says in words which targets a result has missed.
+func (r *Result) Missed() []string {
+	var missed []string
+	if r.RTOTarget > 0 && r.Error == "" && r.RTO > r.RTOTarget {
+		missed = append(missed, fmt.Sprintf("the time to restore was %s, and the target is %s", Span(r.RTO), Span(r.RTOTarget)))
+	}
+	if r.RPOTarget > 0 && r.RPO > r.RPOTarget {
+		missed = append(missed, fmt.Sprintf("the newest backup is %s old, and the target is %s", Span(r.RPO), Span(r.RPOTarget)))
+	}
+	return missed
+}
