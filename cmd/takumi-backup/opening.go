@@ -50,6 +50,8 @@ func (b *openedBackup) Close() error {
 
 // open opens the backup at path, or on standard input with "-".
 func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err error) {
+	rec := recordOf(cmd)
+	rec.Path, rec.Meter = path, &o.meter
 	ring, err := o.keys.ring()
 	if err != nil {
 		return nil, err
@@ -66,8 +68,6 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 			return nil, fmt.Errorf("loading the key: %w", err)
 		}
 	}
-	rec := recordOf(cmd)
-	rec.Path, rec.Meter = path, &o.meter
 	b := &openedBackup{ring: ring, size: -1}
 	if path == "-" {
 		err = o.openStdin(cmd, b)

@@ -67,8 +67,9 @@ type recording struct {
 	effect effect
 	common audit.Record // what all records of the run say
 	record audit.Record // what the last one says more
+	syslog string       // the socket of a copy, or ""
 
-	warning sync.Once
+	warning, unsent sync.Once
 }
 
 func newRecording(cmd *cobra.Command, operation string, e effect) (*recording, error) {
@@ -82,6 +83,9 @@ func newRecording(cmd *cobra.Command, operation string, e effect) (*recording, e
 	}
 	dir, err := auditDir(cmd)
 	if err != nil {
+		return nil, err
+	}
+	if r.syslog, err = checkSyslog(); err != nil {
 		return nil, err
 	}
 	var run [8]byte
@@ -105,7 +109,7 @@ func (r *recording) begin(cmd *cobra.Command) error {
 	}
 	begun := r.common
 	begun.Outcome = audit.Begun
-	err := r.log.Append(cmd.Context(), begun)
+	err := r.write(cmd, begun)
 	if err == nil || context.Cause(cmd.Context()) != nil {
 		return err
 	}
@@ -149,9 +153,31 @@ func (r *recording) append(cmd *cobra.Command, rec audit.Record) {
 	if rec.Meter != nil {
 		rec.BytesIn, rec.BytesOut = rec.Meter.In(), rec.Meter.Out()
 	}
-	if err := r.log.Append(context.WithoutCancel(cmd.Context()), rec); err != nil {
+	if rec.Path != "" && rec.Path != "-" && !strings.Contains(rec.Path, "://") {
+		if path, err := filepath.Abs(rec.Path); err == nil {
+			rec.Path = path
+		}
+	}
+	if err := r.write(cmd, rec); err != nil {
 		r.warning.Do(func() { warn(cmd, "what was done is not recorded: %v", err) })
 	}
+}
+
+// write appends a record, also when the command was stopped, and copies it to
+// syslog.
+func (r *recording) write(cmd *cobra.Command, rec audit.Record) error {
+	ctx := cmd.Context()
+	if rec.Outcome != audit.Begun {
+		ctx = context.WithoutCancel(ctx)
+	}
+	err := r.log.Append(ctx, rec)
+	if r.syslog == "" {
+		return err
+	}
+	if err := toSyslog(r.syslog, rec.Clean()); err != nil {
+		r.unsent.Do(func() { warn(cmd, "the record was not copied to syslog: %v", err) })
+	}
+	return err
 }
 
 // recordOf returns the record that the command leaves at its end, for the

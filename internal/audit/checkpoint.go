@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ var ErrSignature = errors.New("the signature of the checkpoint does not hold")
 // CheckpointName is the usual name of a checkpoint, beside the log.
 const CheckpointName = "checkpoint.json"
 
-// MaxCheckpoint bounds the size of a checkpoint.
-const MaxCheckpoint = 64 << 10
+// maxCheckpoint bounds the size of a checkpoint.
+const maxCheckpoint = 64 << 10
 
 // Labels keep the key and the signature apart from all other uses.
 const (
@@ -143,10 +144,14 @@ func (c *Checkpoint) CheckSignature(trusted PublicKey) error {
 	return nil
 }
 
-// ParseCheckpoint reads a checkpoint, of which nothing is proved yet.
-func ParseCheckpoint(text []byte) (*Checkpoint, error) {
-	if len(text) > MaxCheckpoint {
-		return nil, fmt.Errorf("not a checkpoint: it has more than %d bytes", MaxCheckpoint)
+// ReadCheckpoint reads a checkpoint, of which nothing is proved yet.
+func ReadCheckpoint(src io.Reader) (*Checkpoint, error) {
+	text, err := io.ReadAll(io.LimitReader(src, maxCheckpoint+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	if len(text) > maxCheckpoint {
+		return nil, fmt.Errorf("not a checkpoint: it has more than %d bytes", maxCheckpoint)
 	}
 	var c Checkpoint
 	dec := json.NewDecoder(bytes.NewReader(text))

@@ -100,9 +100,9 @@ func hashOf(line []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// line returns the record as it stands in the log. No text in it is a key, and
-// none is longer than it may be.
-func (r Record) line() ([]byte, error) {
+// Clean returns the record as it is written: no text in it is a key, and none is
+// longer than it may be.
+func (r Record) Clean() Record {
 	for _, text := range []*string{&r.Operation, &r.User, &r.SudoUser, &r.Host, &r.Version, &r.Name, &r.Kind, &r.BackupID, &r.Detail} {
 		*text = clean(*text, maxText)
 	}
@@ -117,6 +117,12 @@ func (r Record) line() ([]byte, error) {
 	r.KeyIDs = r.KeyIDs[:min(len(r.KeyIDs), maxList)]
 	r.OldIDs = r.OldIDs[:min(len(r.OldIDs), maxList)]
 	r.Time = r.Time.UTC().Truncate(time.Millisecond)
+	return r
+}
+
+// line returns the record as it stands in the log.
+func (r Record) line() ([]byte, error) {
+	r = r.Clean()
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)

@@ -175,7 +175,7 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, err := ParseCheckpoint(text)
+	read, err := ReadCheckpoint(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func TestCheckpoint(t *testing.T) {
 	for i := range text {
 		changed := bytes.Clone(text)
 		changed[i] ^= 1
-		if c, err := ParseCheckpoint(changed); err == nil && c.CheckSignature(key) == nil {
+		if c, err := ReadCheckpoint(bytes.NewReader(changed)); err == nil && c.CheckSignature(key) == nil {
 			// Letters of either case name the same field.
 			if again, err := json.Marshal(c); err != nil || !bytes.Equal(again, text) {
 				t.Errorf("byte %d: %s", i, changed)
