@@ -35,6 +35,9 @@ type changing struct {
 
 	verb, done string // "rewrap" and "rewrapped"
 	passes     int64  // how often each byte of a backup is read
+	keyless    bool   // nothing is opened with a key
+	// find is [many.Find], unless it is set.
+	find func(ctx context.Context, place store.Place, paths []string) ([]many.Item, bool, error)
 
 	place store.Place
 	shard many.Shard
@@ -46,6 +49,7 @@ type changing struct {
 // changed is what became of one backup.
 type changed struct {
 	Old, New *envelope.Envelope // each nil when there is none
+	Made     string             // the path of New, when it is not that of the backup
 	Skipped  string             // why nothing was to be done
 	Warnings []string
 	Size     int64  // of the file afterwards
@@ -92,8 +96,11 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 			return err
 		}
 	}
-	if c.ring, err = c.keys.from.ring(); err != nil {
-		return err
+	c.ring = keystore.NewRing()
+	if !c.keyless {
+		if c.ring, err = c.keys.from.ring(); err != nil {
+			return err
+		}
 	}
 	defer func() {
 		if err != nil {
@@ -101,10 +108,13 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 		}
 	}()
 	// All are fetched before the workers start; with several, one may do.
-	if _, err := c.ring.Current(cmd.Context()); err != nil && len(c.ring.Sources()) < 2 {
-		return fmt.Errorf("loading the key: %w", err)
-	} else if err != nil && cmd.Context().Err() == nil {
-		warn(cmd, "%v; what needs this key is not changed", err)
+	_, fault := c.ring.Current(cmd.Context())
+	switch {
+	case fault == nil || c.keyless:
+	case len(c.ring.Sources()) < 2 || cmd.Context().Err() != nil:
+		return fmt.Errorf("loading the key: %w", fault)
+	default:
+		warn(cmd, "%v; what needs this key is not changed", fault)
 	}
 	if c.to, err = c.keys.provenKeys(cmd.Context()); err != nil {
 		return err
@@ -136,6 +146,9 @@ func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path str
 	}
 	if err := history.CheckApart(c.stateDir, folder); err != nil {
 		return usagef("locks and state do not belong beside backups: give --state-dir a folder elsewhere: %w", err)
+	}
+	if c.keyless {
+		return nil
 	}
 	sources, err := c.keys.from.sources()
 	if err == nil {
@@ -180,7 +193,11 @@ type changeTally struct {
 // run calls one for each backup at the paths that is part of the shard, and
 // tells what came of it in order. One backup that fails does not stop the others.
 func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Context, store.Backup) (changed, error)) error {
-	items, several, err := many.Find(cmd.Context(), c.place, paths)
+	find := many.Find
+	if c.find != nil {
+		find = c.find
+	}
+	items, several, err := find(cmd.Context(), c.place, paths)
 	if err != nil {
 		return fmt.Errorf("looking for the backups: %w", err)
 	}
@@ -278,12 +295,13 @@ type changedLine struct {
 	Keys    []kek.ID   `json:"key_ids,omitempty"`
 	Size    int64      `json:"size,omitempty"`
 	SHA256  string     `json:"sha256,omitempty"`
+	Made    string     `json:"made,omitempty"`
 	Warning []string   `json:"warnings,omitempty"`
 }
 
 // tell prints and records what became of one backup.
 func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r changed, fault error) error {
-	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings}
+	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings, Made: r.Made}
 	switch {
 	case fault != nil:
 		t.failed, t.err = append(t.failed, path), fault
@@ -322,12 +340,14 @@ func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r chang
 		words = "  (" + r.Skipped + ")"
 	case c.dryRun && r.Old != nil:
 		words = fmt.Sprintf("  (sealed for key %s)", joinIDs(line.OldKeys))
+	case r.Made != "":
+		words = "  -> " + printable(r.Made)
 	case r.New != nil:
 		words = fmt.Sprintf("  (id %s, for key %s)", line.ID, joinIDs(line.Keys))
 	}
 	outcome := line.Outcome
 	if fault != nil {
-		outcome = "FAILED"
+		outcome, words = "FAILED", ""
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-11s  %s%s\n", outcome, printable(path), words)
 	return stdoutError(err)

@@ -1,0 +1,350 @@
+package reencrypt
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+var (
+	// ErrPassphrase is returned when nothing comes out of a file of openssl that
+	// this program knows.
+	ErrPassphrase = errors.New("nothing known comes out of it: the passphrase or the number of iterations is wrong")
+	// ErrNoPassphrase is returned for a file of openssl when there is no passphrase.
+	ErrNoPassphrase = errors.New("it is encrypted by openssl, and there is no passphrase")
+	// ErrNotLegacy is returned for a file that is not one to import.
+	ErrNotLegacy = errors.New("neither a file of openssl enc nor a dump or an archive")
+)
+
+// LegacyDamageError says that a file to import is not whole.
+type LegacyDamageError struct{ Reason error }
+
+// Error tells what is wrong with it.
+func (e *LegacyDamageError) Error() string {
+	return fmt.Sprintf("it is cut short or damaged: %v", e.Reason)
+}
+
+// ImportOptions say how to import. They serve many files at once.
+type ImportOptions struct {
+	Place      store.Place
+	To         []*kek.Key     // the backups are sealed for these
+	ReadBack   *keystore.Ring // the same keys from where they are kept
+	Pack       pack.Options
+	Passphrase []byte // of openssl's files; nil when there is none
+	Iterations int
+	Kind       string        // "" is the kind that the file looks like
+	Root       string        // the new backup's folder is that of its kind under it; "" is that of the file
+	Meter      *backup.Meter // required; it counts what is read of the file
+	DryRun     bool          // reads the file to its end, and makes nothing
+}
+
+// Imported is what Import made.
+type Imported struct {
+	Path     string             // of the new backup
+	Envelope *envelope.Envelope // nil after a dry run
+	There    bool               // it stood there already, with the same content
+	Size     int64
+	SHA256   string
+	Warnings []string
+}
+
+// IsLegacy tells whether a file of that name and beginning is one to import:
+// what openssl encrypted whatever its name, and else what is named as a dump or
+// an archive and begins as one.
+func IsLegacy(name string, head []byte) bool {
+	if bytes.HasPrefix(head, []byte(saltedMagic)) {
+		return true
+	}
+	name = places.Base(name)
+	return !strings.HasPrefix(name, ".") && trimEndings(name) != name && guard.Sniff(head) != guard.Unknown
+}
+
+// Import makes a backup of the file at path, which stays as it is: what openssl
+// encrypted, or a dump or an archive, packed or not. It has to be whole by the
+// rules of package guard, and what is made is read back. With an error nothing
+// is made. A backup of that name that has the same content is left, and another
+// one is [store.ErrExists].
+//
+// openssl keeps no checksum: only what was packed is known not to be damaged in
+// its middle, and of the rest Warnings says so.
+//
+// The errors are ErrPassphrase, ErrNoPassphrase, ErrNotLegacy, *LegacyDamageError,
+// *ReadBackError, and those of the place and the keys.
+func Import(ctx context.Context, path string, o ImportOptions) (Imported, error) {
+	file, err := o.Place.Open(ctx, path)
+	if err != nil {
+		return Imported{}, err
+	}
+	defer file.Close()
+	old, err := openLegacy(ctx, file, o)
+	if err != nil {
+		return Imported{}, err
+	}
+	checked := guard.NewReader(old.content, guard.Options{})
+	defer checked.Close()
+	d := newDigest()
+	src := io.TeeReader(checked, d)
+
+	kind := o.Kind
+	if kind == "" {
+		kind = kindOf(path, old.format)
+	}
+	created := timeOf(places.Base(path), file.ModTime())
+	name := backup.Naming{Base: baseOf(path), Kind: kind, Format: old.format, Codec: o.Pack.Codec, Time: created}.FileName(1)
+	folder := places.Dir(path)
+	if o.Root != "" {
+		folder = places.Join(o.Root, kind)
+	}
+	made := Imported{Path: places.Join(folder, name)}
+	if !old.proved {
+		made.Warnings = append(made.Warnings, "it was not packed, so that damage in its middle cannot be found")
+	}
+	if o.DryRun {
+		_, err := io.Copy(io.Discard, src)
+		return made, old.judge(ctx, err)
+	}
+	dst, err := o.Place.Create(ctx, made.Path, store.Options{Sidecar: true, Parents: o.Root != ""})
+	if errors.Is(err, store.ErrExists) {
+		made.There = true
+		return made, compare(ctx, &made, old, src, d, o, err)
+	}
+	if err != nil {
+		return made, err
+	}
+	defer dst.Abort()
+	made.Envelope, err = backup.Seal(dst, src, backup.SealOptions{
+		Label: envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)},
+		Keys:  o.To, Pack: o.Pack, Meter: new(backup.Meter), Stop: func(error) {},
+	})
+	if err != nil {
+		return made, old.judge(ctx, err)
+	}
+	written, err := dst.Commit()
+	if err != nil {
+		return made, err
+	}
+	made.Size, made.SHA256 = written.Size, written.SHA256
+	return made, proveImport(ctx, &made, d.sum(), o)
+}
+
+// proveImport reads the new backup back. One that differs is not kept: the old
+// file is still there.
+func proveImport(ctx context.Context, made *Imported, want sum, o ImportOptions) error {
+	got, err := contentOf(ctx, made.Path, o)
+	if err == nil && got != want {
+		err = errors.New("its content differs")
+	}
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil {
+		err = &ReadBackError{err}
+	}
+	b, _, statErr := o.Place.Stat(context.WithoutCancel(ctx), made.Path)
+	if statErr == nil {
+		statErr = o.Place.Remove(context.WithoutCancel(ctx), b)
+	}
+	if statErr != nil {
+		err = fmt.Errorf("%w (and %s could not be removed: %w)", err, made.Path, statErr)
+	}
+	return err
+}
+
+// compare is Import when something stands in the place of the new backup.
+func compare(ctx context.Context, made *Imported, old *legacy, src io.Reader, d *digest, o ImportOptions, exists error) error {
+	if _, err := io.Copy(io.Discard, src); err != nil {
+		return old.judge(ctx, err)
+	}
+	got, err := contentOf(ctx, made.Path, o)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w, and does not open: %w", exists, err)
+	}
+	if got != d.sum() {
+		return fmt.Errorf("%w: it has another content", exists)
+	}
+	return nil
+}
+
+// contentOf reads a backup to its end, with keys that were fetched again.
+func contentOf(ctx context.Context, path string, o ImportOptions) (sum, error) {
+	f, err := sealed.Open(ctx, o.Place, path, sealed.Options{Keys: o.ReadBack})
+	if err != nil {
+		return sum{}, err
+	}
+	defer f.Close()
+	from, err := content(f.Reader, true)
+	if err != nil {
+		return sum{}, err
+	}
+	d := newDigest()
+	_, err = from.WriteTo(d)
+	return d.sum(), err
+}
+
+// legacy is a file to import, opened.
+type legacy struct {
+	content io.Reader    // decrypted and unpacked
+	format  guard.Format // of the content
+	proved  bool         // a checksum covers the content
+	packed  *pack.Reader
+	file    *source
+}
+
+// source remembers the errors of the place, so that none is taken for damage.
+type source struct {
+	io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+func openLegacy(ctx context.Context, file store.Object, o ImportOptions) (*legacy, error) {
+	l := &legacy{file: &source{Reader: o.Meter.Metered(file)}}
+	outer := bufio.NewReaderSize(l.file, guard.SniffLen)
+	head, err := outer.Peek(len(saltedMagic))
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	encrypted := string(head) == saltedMagic
+	if encrypted {
+		if o.Passphrase == nil {
+			return nil, ErrNoPassphrase
+		}
+		if (file.Size()-int64(saltedHead))%16 != 0 {
+			return nil, &LegacyDamageError{errCut}
+		}
+		cbc, err := newCBCReader(outer, o.Passphrase, o.Iterations)
+		if err != nil {
+			return nil, l.judge(ctx, err)
+		}
+		outer = bufio.NewReaderSize(cbc, guard.SniffLen)
+	}
+	head, err = outer.Peek(guard.SniffLen)
+	if l.file.err != nil {
+		return nil, l.file.err
+	}
+	switch format := guard.Sniff(head); {
+	case errors.Is(err, errCut):
+		return nil, l.judge(ctx, err)
+	case format == guard.Unknown && encrypted:
+		return nil, ErrPassphrase
+	case format == guard.Unknown:
+		return nil, ErrNotLegacy
+	case format != guard.Gzip && format != guard.Zstd:
+		l.content, l.format = outer, format
+		return l, nil
+	case format == guard.Gzip:
+		l.packed, err = pack.NewReader(outer, pack.Gzip)
+	default:
+		l.packed, err = pack.NewReader(outer, pack.Zstd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	inner := bufio.NewReaderSize(l.packed, guard.SniffLen)
+	head, err = inner.Peek(guard.SniffLen)
+	if err != nil && err != io.EOF {
+		return nil, l.judge(ctx, err)
+	}
+	l.content, l.format, l.proved = inner, guard.Sniff(head), true
+	return l, nil
+}
+
+// judge tells the failures of the place and of the new backup from the damage
+// of the old file.
+func (l *legacy) judge(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case l.file.err != nil:
+		return fmt.Errorf("reading the old file: %w", l.file.err)
+	}
+	for _, damage := range []error{errCut, errPadding, guard.ErrEmpty} {
+		if errors.Is(err, damage) {
+			return &LegacyDamageError{err}
+		}
+	}
+	if errors.As(err, new(*guard.IncompleteError)) || errors.As(err, new(*pack.Error)) {
+		return &LegacyDamageError{err}
+	}
+	return err
+}
+
+// endings are taken off the name of an old file, again and again.
+var endings = []string{".enc", ".aes", ".ssl", ".gz", ".zst", ".sql", ".dump", ".tar", ".tgz"}
+
+func trimEndings(name string) string {
+	for trimmed := ""; trimmed != name; {
+		trimmed = name
+		for _, ending := range endings {
+			name = strings.TrimSuffix(name, ending)
+		}
+	}
+	return name
+}
+
+// stamp is the time in the names of backups.
+var stamp = regexp.MustCompile(`_?(\d{8}_\d{6})`)
+
+// baseOf returns the name of the thing that an old file is a backup of.
+func baseOf(path string) string {
+	if base := stamp.ReplaceAllString(trimEndings(places.Base(path)), ""); envelope.CheckName(base) == nil {
+		return base
+	}
+	return "imported"
+}
+
+// timeOf is the time in the name, which is taken for UTC, or else that of the
+// file.
+func timeOf(name string, modified time.Time) time.Time {
+	if found := stamp.FindStringSubmatch(name); found != nil {
+		if t, err := time.Parse("20060102_150405", found[1]); err == nil {
+			return t
+		}
+	}
+	return modified.UTC().Truncate(time.Second)
+}
+
+// kindOf is what the content says, or else the path.
+func kindOf(path string, format guard.Format) string {
+	kind := backup.KindOf(format)
+	if kind != backup.Stream {
+		return kind
+	}
+	// The name itself first, then the folder next to it.
+	for _, part := range []string{places.Base(path), places.Base(places.Dir(path))} {
+		for _, word := range []string{backup.Contracts, backup.Uploads} {
+			if strings.Contains(strings.ToLower(part), word) {
+				return word
+			}
+		}
+	}
+	return kind
+}

@@ -1,0 +1,317 @@
+package reencrypt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/filelock"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/stream"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+func TestOne(t *testing.T) {
+	t.Parallel()
+	for _, codec := range []pack.Codec{pack.None, pack.Gzip, pack.Zstd} {
+		t.Run(string(codec), func(t *testing.T) {
+			b := newBench(t, codec)
+			old, packed := b.opens(b.path, "old"), b.packed("old")
+			r, err := One(t.Context(), b.path, b.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := b.opens(b.path, "new")
+			if e.ID == old.ID || r.Old.ID != old.ID || r.New.ID != e.ID {
+				t.Errorf("ids %s, then %s; told %s, then %s", old.ID, e.ID, r.Old.ID, r.New.ID)
+			}
+			if e.Label != old.Label {
+				t.Errorf("label %v, want %v", e.Label, old.Label)
+			}
+			if !bytes.Equal(b.packed("new"), packed) {
+				t.Error("the packed bytes are others")
+			}
+			if _, err := sealed.Open(t.Context(), b.o.Place, b.path, sealed.Options{Keys: b.o.Keys}); !sealed.NoKey(err) {
+				t.Errorf("with the old key: %v", err)
+			}
+			sidecarHolds(t, b.path)
+			wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+			if r.Size != int64(len(readFile(t, b.path))) {
+				t.Errorf("size %d", r.Size)
+			}
+		})
+	}
+}
+
+func TestRepack(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pack.None)
+	b.o.Pack = &pack.Options{Codec: pack.Zstd}
+	if _, err := One(t.Context(), b.path, b.o); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.opens(b.path, "new"); e.Codec != "zstd" {
+		t.Errorf("codec %s", e.Codec)
+	}
+	if n := len(readFile(t, b.path)); n > len(b.content)/2 {
+		t.Errorf("the file has %d bytes", n)
+	}
+}
+
+func TestSeveralKeysAndTheSameAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pack.Zstd)
+	b.o.To = []*kek.Key{key(t, "new"), key(t, "old")}
+	b.o.ReadBack = ring(t, keySource{seed: "new"}, keySource{seed: "old"})
+	before := b.opens(b.path, "old").ID
+	if _, err := One(t.Context(), b.path, b.o); err != nil {
+		t.Fatal(err)
+	}
+	if b.opens(b.path, "new").ID != b.opens(b.path, "old").ID || b.opens(b.path, "old").ID == before {
+		t.Error("not one new backup for both keys")
+	}
+}
+
+// The old backup stands, and nothing else, whatever is refused.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		do   func(b *bench)
+		want func(err error) bool
+	}{
+		{"wrong key", func(b *bench) { b.o.Keys = ring(b, keySource{seed: "third"}) }, sealed.NoKey},
+		{"flipped byte", func(b *bench) { b.change(func(f []byte) []byte { f[len(f)/2] ^= 1; return f }) }, isChunk},
+		{"cut at a chunk", func(b *bench) { b.change(func(f []byte) []byte { return f[:4096+56+16400] }) }, is(stream.ErrTruncated)},
+		{"cut to nothing", func(b *bench) { b.change(func(f []byte) []byte { return nil }) }, is(envelope.ErrNotSealed)},
+		{"appended to", func(b *bench) { b.change(func(f []byte) []byte { return append(f, 'x') }) }, isTrailing},
+		{"altered", func(b *bench) {
+			b.change(func(f []byte) []byte {
+				at := bytes.Index(f, []byte("\nauth ")) + len("\nauth ")
+				if f[at]++; f[at] == 'Z'+1 || f[at] == 'z'+1 || f[at] == '9'+1 || f[at] == ',' {
+					f[at] = 'A'
+				}
+				return f
+			})
+		}, is(envelope.ErrAltered)},
+		{"locked", func(b *bench) {
+			lock, err := filelock.Take(b.o.StateDir, b.path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(lock.Release)
+		}, is(filelock.ErrHeld)},
+		{"new key gone", func(b *bench) { b.o.ReadBack = ring(b, keySource{err: os.ErrDeadlineExceeded}) }, is(os.ErrDeadlineExceeded)},
+		{"new key changed", func(b *bench) { b.o.ReadBack = ring(b, keySource{seed: "third"}) }, isReadBack},
+		{"one new key of two changed", func(b *bench) {
+			b.o.To = append(b.o.To, key(b, "second"))
+			b.o.ReadBack = ring(b, keySource{seed: "new"}, keySource{seed: "third"})
+		}, isReadBack},
+		{"the disk lies", func(b *bench) { b.o.Place = lyingPlace{} }, isReadBack},
+		{"replaced meanwhile", func(b *bench) { b.o.Place = busyPlace{path: b.path} }, is(store.ErrChanged)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, pack.None)
+			tc.do(b)
+			_, err := One(t.Context(), b.path, b.o)
+			if !tc.want(err) {
+				t.Errorf("error %v", err)
+			}
+			wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+			if tc.name != "replaced meanwhile" && bytes.Contains(readFile(t, b.path), []byte(key(t, "new").ID())) {
+				t.Error("it was replaced all the same")
+			}
+		})
+	}
+}
+
+func (b *bench) change(do func([]byte) []byte) { writeFile(b, b.path, do(readFile(b, b.path))) }
+
+func is(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
+func isChunk(err error) bool         { return errors.As(err, new(*stream.ChunkError)) }
+func isTrailing(err error) bool      { return errors.As(err, new(*stream.TrailingError)) }
+func isReadBack(err error) bool      { return errors.As(err, new(*ReadBackError)) }
+
+// lyingPlace does not give back what was written.
+type lyingPlace struct{ store.Folder }
+
+func (p lyingPlace) Replace(ctx context.Context, path string) (store.Replacement, error) {
+	r, err := p.Folder.Replace(ctx, path)
+	return lyingReplacement{r}, err
+}
+
+type lyingReplacement struct{ store.Replacement }
+
+func (r lyingReplacement) Open(ctx context.Context) (store.Object, error) {
+	o, err := r.Replacement.Open(ctx)
+	return lyingObject{o}, err
+}
+
+type lyingObject struct{ store.Object }
+
+func (o lyingObject) Read(p []byte) (int, error) {
+	n, err := o.Object.Read(p)
+	if n > 20_000 {
+		p[20_000] ^= 1
+	}
+	return n, err
+}
+
+// busyPlace has another backup put in place while one is re-encrypted.
+type busyPlace struct {
+	store.Folder
+	path string
+}
+
+func (p busyPlace) Replace(ctx context.Context, path string) (store.Replacement, error) {
+	r, err := p.Folder.Replace(ctx, path)
+	if err == nil {
+		content, _ := os.ReadFile(p.path)
+		err = errors.Join(os.WriteFile(p.path+".other", content, 0o600), os.Rename(p.path+".other", p.path))
+	}
+	return r, err
+}
+
+func TestStopped(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pack.None)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	b.o.Place = stoppingPlace{cancel: func() { cancel(enough) }}
+	if _, err := One(ctx, b.path, b.o); !errors.Is(err, enough) {
+		t.Errorf("error %v", err)
+	}
+	b.opens(b.path, "old")
+	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+}
+
+// stoppingPlace calls cancel when something is written.
+type stoppingPlace struct {
+	store.Folder
+	cancel func()
+}
+
+type stoppingReplacement struct {
+	store.Replacement
+	cancel func()
+}
+
+func (p stoppingPlace) Replace(ctx context.Context, path string) (store.Replacement, error) {
+	r, err := p.Folder.Replace(ctx, path)
+	return stoppingReplacement{r, p.cancel}, err
+}
+
+func (r stoppingReplacement) Write(p []byte) (int, error) {
+	r.cancel()
+	return r.Replacement.Write(p)
+}
+
+func TestDetachedEnvelope(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pack.Zstd)
+	writeFile(t, b.path+envelope.DetachedSuffix, readFile(t, b.path)[:4096])
+	if _, err := One(t.Context(), b.path, b.o); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+	b.opens(b.path, "new")
+}
+
+// A holder that cannot be sealed for does not lose the backup unasked.
+func TestOtherSlots(t *testing.T) {
+	t.Parallel()
+	for _, drop := range []bool{false, true} {
+		b := newBench(t, pack.Zstd)
+		e := &envelope.Envelope{Slots: []envelope.Slot{{Type: "key", Args: []string{"0011223344556677", "x"}}, {Type: "age", Args: []string{"x"}}}}
+		b.o.DropOther = drop
+		if err := b.o.checkSlots(e); errors.Is(err, ErrOtherSlots) == drop {
+			t.Errorf("drop %v: %v", drop, err)
+		}
+	}
+}
+
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pack.Zstd)
+	b.o.DryRun = true
+	before := readFile(t, b.path)
+	r, err := One(t.Context(), b.path, b.o)
+	if err != nil || r.Old == nil || r.New != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if !bytes.Equal(readFile(t, b.path), before) {
+		t.Error("the file changed")
+	}
+	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+	wantFiles(t, b.o.StateDir)
+	b.o.Keys = ring(t, keySource{seed: "third"})
+	if _, err := One(t.Context(), b.path, b.o); !sealed.NoKey(err) {
+		t.Errorf("with a wrong key: %v", err)
+	}
+}
+
+func TestState(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pack.Zstd)
+	path := filepath.Join(b.o.StateDir, "state")
+	to := []kek.ID{key(t, "new").ID()}
+	begin := func() *State {
+		t.Helper()
+		s, err := Begin(path, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	b.o.State = begin()
+	first, err := One(t.Context(), b.path, b.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Begin(path, to); err == nil {
+		t.Error("a second run has the state too")
+	}
+	b.o.State.End(false)
+	// A torn line, as a crash leaves it, and an old envelope.
+	writeFile(t, path, append(readFile(t, path), `{"time":"2026`...))
+	other := newBench(t, pack.Zstd)
+	writeFile(t, b.path+envelope.DetachedSuffix, readFile(t, other.path)[:4096])
+	b.o.State = begin()
+	if n := b.o.State.Len(); n != 1 {
+		t.Errorf("%d are done", n)
+	}
+	again, err := One(t.Context(), b.path, b.o)
+	if err != nil || !again.Done || again.Old.ID != first.New.ID {
+		t.Errorf("the next run: %+v, %v", again, err)
+	}
+	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+	// What claims the id and does not open is not taken for done.
+	b.change(func(f []byte) []byte { f[len(f)-1] ^= 1; return f })
+	if _, err := One(t.Context(), b.path, b.o); err == nil {
+		t.Error("a damaged file passes for done")
+	}
+	b.o.State.End(false)
+	if s, err := Read(path, []kek.ID{key(t, "third").ID()}); !errors.Is(err, ErrOtherRun) {
+		t.Errorf("for another key: %v, %v", s, err)
+	}
+	if text := string(readFile(t, path)); strings.Count(text, "\n") != 2 {
+		t.Errorf("the state is %q", text)
+	}
+	begin().End(true)
+	wantFiles(t, b.o.StateDir, "locks")
+	writeFile(t, path, []byte("my notes\n"))
+	if _, err := Begin(path, to); !errors.Is(err, ErrState) {
+		t.Errorf("on another file: %v", err)
+	}
+	if got := readFile(t, path); string(got) != "my notes\n" {
+		t.Errorf("the other file holds %q", got)
+	}
+}

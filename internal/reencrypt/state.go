@@ -1,0 +1,241 @@
+package reencrypt
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+)
+
+var (
+	// ErrState is returned for a state file that is none, or damaged.
+	ErrState = errors.New("not a state file of reencrypt")
+	// ErrOtherRun is returned for the state of a run with other keys.
+	ErrOtherRun = errors.New("the state file is that of a run for other keys")
+)
+
+const stateVersion = 1
+
+// State is the account of one run over many backups, which may be interrupted
+// and begun again: which new ids it has made. It is a file of JSON lines without
+// secrets, and lives as long as the run is not through. It is safe for
+// concurrent use. The nil State has nothing and keeps nothing.
+type State struct {
+	path string
+	lock *lockfile.Lock
+
+	mu   sync.Mutex
+	file *os.File // nil when it is only read
+	made map[envelope.ID]bool
+	err  error // the first failed write, sticky: half a line may stand there
+}
+
+// head is the first line of a state file.
+type head struct {
+	Version int       `json:"version"`
+	Keys    []kek.ID  `json:"keys"`
+	Begun   time.Time `json:"begun"`
+}
+
+// entry is any other line: a backup that is about to take the place of another.
+type entry struct {
+	Time time.Time `json:"time"`
+	Path string    `json:"path"`
+	Old  string    `json:"old"`
+	New  string    `json:"new"`
+}
+
+const maxStateLine = 64 << 10
+
+// Begin opens the state of a run that seals for the keys, or begins it. The
+// errors are ErrState, ErrOtherRun, [lockfile.ErrHeld] while such a run is at
+// work, and the file system's. The caller ends it with End.
+func Begin(path string, keys []kek.ID) (_ *State, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("making the folder of the state: %w", err)
+	}
+	lock, err := lockfile.File(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Release()
+		}
+	}()
+	s, err := Read(path, keys)
+	if err != nil {
+		return nil, err
+	}
+	if s.file, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0); err != nil {
+		return nil, fmt.Errorf("opening the state: %w", err)
+	}
+	s.path, s.lock = path, lock
+	defer func() {
+		if err != nil {
+			s.file.Close()
+		}
+	}()
+	if err := s.cutTornLine(); err != nil {
+		return nil, err
+	}
+	if info, err := s.file.Stat(); err != nil || info.Size() > 0 {
+		return s, err
+	}
+	if err := s.write(head{stateVersion, sorted(keys), time.Now().UTC().Truncate(time.Second)}); err != nil {
+		return nil, err
+	}
+	return s, durable.SyncDir(filepath.Dir(path))
+}
+
+// cutTornLine takes off what a crash left of the last line.
+func (s *State) cutTornLine() error {
+	info, err := s.file.Stat()
+	if err != nil {
+		return err
+	}
+	tail := make([]byte, min(info.Size(), maxStateLine))
+	if _, err := s.file.ReadAt(tail, info.Size()-int64(len(tail))); err != nil && err != io.EOF {
+		return fmt.Errorf("reading the state: %w", err)
+	}
+	torn := len(tail) - 1 - bytes.LastIndexByte(tail, '\n')
+	if torn == 0 {
+		return nil
+	}
+	return s.file.Truncate(info.Size() - int64(torn))
+}
+
+// Read reads the state of a run, to look at it. There need not be one.
+func Read(path string, keys []kek.ID) (*State, error) {
+	s := &State{made: make(map[envelope.ID]bool)}
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the state: %w", err)
+	}
+	defer file.Close()
+	lines := bufio.NewReaderSize(file, maxStateLine)
+	for n := 1; ; n++ {
+		line, err := lines.ReadSlice('\n')
+		if err == io.EOF {
+			return s, nil // and what a crash left of a line counts for nothing
+		}
+		if err != nil && err != bufio.ErrBufferFull {
+			return nil, fmt.Errorf("reading the state: %w", err)
+		}
+		if err == nil {
+			err = s.take(n, line, keys)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
+		}
+	}
+}
+
+// take reads line n.
+func (s *State) take(n int, line []byte, keys []kek.ID) error {
+	if n == 1 {
+		var h head
+		if err := json.Unmarshal(line, &h); err != nil || h.Version != stateVersion {
+			return ErrState
+		}
+		if !slices.Equal(h.Keys, sorted(keys)) {
+			return ErrOtherRun
+		}
+		return nil
+	}
+	var e entry
+	if err := json.Unmarshal(line, &e); err != nil {
+		return ErrState
+	}
+	id, err := hex.DecodeString(e.New)
+	if err != nil || len(id) != len(envelope.ID{}) {
+		return ErrState
+	}
+	s.made[envelope.ID(id)] = true
+	return nil
+}
+
+func sorted(keys []kek.ID) []kek.ID { return slices.Sorted(slices.Values(keys)) }
+
+// Len returns how many backups are listed.
+func (s *State) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.made)
+}
+
+func (s *State) has(id envelope.ID) bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.made[id]
+}
+
+// add writes down for good that new is about to take the place of old. When that
+// does not come about, new is an id that nothing has.
+func (s *State) add(path string, old, new envelope.ID) error {
+	if s == nil || s.file == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.write(entry{time.Now().UTC().Truncate(time.Second), path, old.String(), new.String()}); err != nil {
+		return err
+	}
+	s.made[new] = true
+	return nil
+}
+
+func (s *State) write(line any) error {
+	if s.err != nil {
+		return s.err
+	}
+	text, err := json.Marshal(line)
+	if err == nil {
+		_, err = s.file.Write(append(text, '\n'))
+	}
+	if err == nil {
+		err = s.file.Sync()
+	}
+	if err != nil {
+		s.err = &store.Error{Op: "write the state", Path: s.path, Err: err}
+	}
+	return s.err
+}
+
+// End closes the state. through says that nothing is left to do: there is
+// nothing to go on with then, and the file goes.
+func (s *State) End(through bool) error {
+	if s == nil || s.file == nil {
+		return nil
+	}
+	defer s.lock.Release()
+	err := s.file.Close()
+	if through {
+		err = os.Remove(s.path)
+	}
+	if err != nil {
+		return fmt.Errorf("ending the state: %w", err)
+	}
+	return nil
+}
