@@ -44,7 +44,14 @@ func (Folder) Overwrite(ctx context.Context, path string, was Object, head []byt
 	if err != nil {
 		return err
 	}
-	defer func() { err = withCleanup(err, name.remove()); name.release() }()
+	defer func() {
+		if cleanup := name.remove(); err == nil {
+			err = cleanup
+		} else {
+			err = withCleanup(err, cleanup)
+		}
+		name.release()
+	}()
 	sidecar, err := reserve(path + SidecarSuffix)
 	if err != nil {
 		return err

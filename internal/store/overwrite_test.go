@@ -1,0 +1,118 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestOverwrite(t *testing.T) {
+	ctx := t.Context()
+	head := []byte("HEAD")
+	fresh := append(bytes.Clone(head), content[4:]...)
+	for name, tc := range map[string]struct {
+		meanwhile func(path string) error // after the file was opened
+		head      []byte
+		want      error // nil: any
+		good      bool
+	}{
+		"as it was":         {func(string) error { return nil }, head, nil, true},
+		"without a sidecar": {func(path string) error { return os.Remove(path + SidecarSuffix) }, head, nil, true},
+		"gone":              {os.Remove, head, ErrChanged, false},
+		"another file":      {func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, content, 0o600)) }, head, ErrChanged, false},
+		"longer":            {func(path string) error { return os.Truncate(path, int64(len(content)+1)) }, head, ErrChanged, false},
+		"touched":           {func(path string) error { return os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)) }, head, ErrChanged, false},
+		"a link now":        {func(path string) error { return errors.Join(os.Rename(path, path+"2"), os.Symlink(path+"2", path)) }, head, nil, false},
+		"no sidecar, a folder": {func(path string) error {
+			return errors.Join(os.Remove(path+SidecarSuffix), os.Mkdir(path+SidecarSuffix, 0o700))
+		}, head, ErrExists, false},
+		"too long a head": {func(string) error { return nil }, append(content, 1), nil, false},
+		"another writer":  {func(path string) error { _, err := reserve(path); return err }, head, ErrBusy, false},
+	} {
+		path := filepath.Join(t.TempDir(), "x.enc")
+		if _, err := save(path, content, Options{Sidecar: true}); err != nil {
+			t.Fatal(err)
+		}
+		was, err := Folder{}.Open(ctx, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tc.meanwhile(path); err != nil {
+			t.Fatal(err)
+		}
+		before, _ := os.ReadFile(path)
+		names := list(t, filepath.Dir(path))
+		err = Folder{}.Overwrite(ctx, path, was, tc.head, sha256.Sum256(fresh))
+		was.Close()
+		if tc.good {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			checkBackup(t, path, fresh)
+			wantFiles(t, filepath.Dir(path), "x.enc", "x.enc.sha256")
+			continue
+		}
+		if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+			t.Errorf("%s: error %v, want %v", name, err, tc.want)
+		}
+		if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+			t.Errorf("%s: the file was changed", name)
+		}
+		wantFiles(t, filepath.Dir(path), names...)
+	}
+}
+
+// TestOverwriteBesidePrune: a backup that is deleted while it is written over
+// leaves nothing that would go with the next one of that name.
+func TestOverwriteBesidePrune(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.enc")
+	if _, err := save(path, content, Options{Sidecar: true}); err != nil {
+		t.Fatal(err)
+	}
+	was, err := Folder{}.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer was.Close()
+	withSys(t, func(s *system) {
+		real := s.rename
+		s.rename = func(from, to string) error {
+			return errors.Join(os.Remove(path), os.Remove(path+SidecarSuffix), real(from, to))
+		}
+	})
+	if err := (Folder{}).Overwrite(t.Context(), path, was, []byte("HEAD"), [32]byte{}); !errors.Is(err, ErrChanged) {
+		t.Errorf("error %v, want ErrChanged", err)
+	}
+	wantFiles(t, filepath.Dir(path))
+}
+
+func TestRemoveBeside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.enc")
+	for range 2 { // what is not there is no error
+		if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope"); err != nil {
+			t.Error(err)
+		}
+		if err := (Folder{}).PutBeside(t.Context(), path, ".envelope", []byte("one")); err != nil {
+			t.Fatal(err)
+		}
+		wantFiles(t, filepath.Dir(path), "x.enc.envelope")
+		if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope"); err != nil {
+			t.Error(err)
+		}
+	}
+	wantFiles(t, filepath.Dir(path))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := (Folder{}).RemoveBeside(ended, path, ".envelope"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
