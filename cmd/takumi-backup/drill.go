@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify/drill"
+	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+)
+
+// drillPage is where drills are written down when it is there, as seen from the
+// working directory.
+const drillPage = "docs/DISASTER_RECOVERY.md"
+
+// errMissed is returned with --strict when a target was missed; each has been
+// reported by then.
+var errMissed = errors.New("a target of the drill was missed")
+
+type drillCommand struct {
+	keys     keyFlags
+	place    rehearsalFlags
+	progress progressFlags
+	latest   bool
+	random   bool
+	kinds    []string
+	page     string
+	targets  drill.Targets
+	strict   bool
+	json     bool
+}
+
+func newDrill() *cobra.Command {
+	d := new(drillCommand)
+	cmd := &cobra.Command{
+		Use:   "drill [flags] [ROOT]",
+		Short: "Rehearse a restore, and write down how it went",
+		Long: `Draw one backup of each kind in and under ROOT ($BACKUP_ROOT by default), restore
+it, compare it with its manifest, its archive or its proofs, take it away again, and
+append a dated section to a report: what, with which key, by whom, how long the
+restore took (RTO), and how old the newest backup of the same is (RPO). A drill that
+failed is written down too.
+
+` + rehearsalHelp + `
+
+Backups are drawn by lot, among those whose envelopes are authentic; --latest takes
+the newest. The report is --report PATH, or ` + drillPage + ` if that
+is there, or DRILLS.md in the state folder; its path is printed. Rehearse with the
+key from the safe, by --key: the live one is not what will be at hand.
+
+The exit code is that of the backup when one was drawn, and 6 when some of several
+failed. A missed target is a warning, and 1 with --strict.`,
+		Example: `  takumi-backup drill --scratch-dir /var/tmp
+  takumi-backup drill --kind database --latest --scratch-dir /var/tmp --rto-target 30m --strict
+  takumi-backup drill --database-url postgresql://drill@standby.example --kind database`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return d.run(cmd, rootArg(args)) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&d.random, "random", false, "draw by lot, which is the default")
+	f.BoolVar(&d.latest, "latest", false, "take the newest backup of each kind")
+	cmd.MarkFlagsMutuallyExclusive("random", "latest")
+	f.StringSliceVar(&d.kinds, "kind", nil, "rehearse this kind: database, contracts or uploads; may be repeated (default: each that there is)")
+	d.keys.add(cmd, "open with this key")
+	d.place.add(cmd)
+	f.StringVar(&d.page, "report", "", "append to this page")
+	d.targets = drill.Targets{RTO: time.Hour, RPO: 26 * time.Hour}
+	f.Var((*withinFlag)(&d.targets.RTO), "rto-target", "how long a restore may take, as 30m or 2h; 0 for any time")
+	f.Var((*withinFlag)(&d.targets.RPO), "rpo-target", "how old the newest backup may be, as 26h or 8d; 0 for any age")
+	f.BoolVar(&d.strict, "strict", false, "exit code 1 when a target is missed")
+	f.BoolVar(&d.json, "json", false, "print the report as JSON")
+	d.progress.add(cmd)
+	return audited(cmd, "drill", reads)
+}
+
+func (d *drillCommand) check(cmd *cobra.Command) error {
+	for _, kind := range d.kinds {
+		if !slices.Contains(drill.Kinds, kind) {
+			return usagef("--kind is %q: it can be %s", kind, strings.Join(drill.Kinds, ", "))
+		}
+	}
+	switch {
+	case cmd.Flags().Changed("report") && d.page == "":
+		return usagef("--report is empty")
+	case d.page != "":
+		return nil
+	}
+	if info, err := os.Stat(drillPage); err == nil && info.Mode().IsRegular() {
+		d.page = drillPage
+		return nil
+	}
+	dir, err := history.Dir()
+	if err != nil {
+		return usageError{err}
+	}
+	d.page = filepath.Join(dir, "DRILLS.md")
+	return nil
+}
+
+func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
+	if err := d.check(cmd); err != nil {
+		return err
+	}
+	ring, _, err := d.keys.required(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	warnPlacement(cmd, ring.Sources(), root)
+	stage, err := d.place.stage(cmd, ring)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stage.Close()) }()
+	picked, err := d.pick(cmd, stage, ring, root)
+	if err != nil {
+		return err
+	}
+	version, _, _ := strings.Cut(buildInfo(), ",")
+	r := &drill.Report{
+		Time: time.Now().UTC(), Passed: true, Who: userName() + "@" + audit.Host(), Program: version, Root: root, Random: !d.latest,
+	}
+	var faults []error
+	for _, p := range picked {
+		result, err := d.rehearse(cmd, stage, p)
+		if cmd.Context().Err() != nil {
+			return context.Cause(cmd.Context())
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("rehearsing %s: %w", p.Path, err))
+			r.Passed = false
+		}
+		r.Results = append(r.Results, result)
+	}
+	if err := drill.Append(d.page, r); err != nil {
+		return errors.Join(fmt.Errorf("writing the drill down in %s: %w", d.page, err), errors.Join(faults...))
+	}
+	return d.finish(cmd, r, faults)
+}
+
+// pick draws the backups, and finds that there is a place for each.
+func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *keystore.Ring, root string) ([]drill.Picked, error) {
+	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: newPlace(), Keys: ring})
+	if err != nil {
+		return nil, fmt.Errorf("looking for backups: %w", err)
+	}
+	var passed int
+	var why error
+	for i := range entries {
+		if e := &entries[i]; e.State != catalogue.Authentic {
+			if passed++; why == nil {
+				why = fmt.Errorf("%s: %w", printable(e.Path), e.Err)
+			}
+		}
+	}
+	if passed > 0 {
+		warn(cmd, "%d of %d backups are not authentic with this key and were not drawn from; the first: %v", passed, len(entries), why)
+	}
+	picked, err := drill.Pick(entries, d.kinds, d.latest, time.Now())
+	if err != nil {
+		err = fmt.Errorf("%s: %w", root, err)
+		if why != nil {
+			err = fmt.Errorf("%w; %w", err, why)
+		}
+		return nil, err
+	}
+	for _, p := range picked {
+		if err := stage.Check(p.Envelope.Kind); err != nil {
+			return nil, usageError{fmt.Errorf("%w: give --scratch-dir, or leave the kind out with --kind", err)}
+		}
+	}
+	return picked, nil
+}
+
+// rehearse restores one backup.
+func (d *drillCommand) rehearse(cmd *cobra.Command, stage *rehearse.Stage, p drill.Picked) (drill.Result, error) {
+	now := time.Now()
+	var meter backup.Meter
+	hide := d.progress.start(cmd.ErrOrStderr(), "rehearsing "+p.Envelope.Kind, p.Size, &meter)
+	outcome, err := stage.Run(cmd.Context(), p.Path, &meter)
+	hide()
+	rec := audit.Record{
+		Path: p.Path, BackupID: p.Envelope.ID.String(), Name: p.Envelope.Name, Kind: p.Envelope.Kind, Fault: err,
+		BytesIn: meter.In(), BytesOut: meter.Out(),
+	}
+	if outcome != nil {
+		rec.KeyIDs = []kek.ID{outcome.KeyID}
+	}
+	recordBackup(cmd, rec)
+	return drill.NewResult(p, outcome, err, now, d.targets), err
+}
+
+// finish tells what was found.
+func (d *drillCommand) finish(cmd *cobra.Command, r *drill.Report, faults []error) error {
+	missed := 0
+	for i := range r.Results {
+		res := &r.Results[i]
+		if !d.progress.quiet && !d.json && res.Error == "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "restored %s in %s: %s\n", res.Path, drill.Span(res.RTO), strings.Join(res.Compared, "; "))
+		}
+		for _, note := range res.Notes {
+			warn(cmd, "%s: %s", printable(res.Path), note)
+		}
+		for _, text := range res.Missed() {
+			warn(cmd, "%s: %s", printable(res.Path), text)
+			missed++
+		}
+	}
+	var err error
+	if d.json {
+		err = writeJSON(cmd.OutOrStdout(), struct {
+			*drill.Report
+			Page string `json:"report"`
+		}{r, d.page})
+	} else {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), d.page)
+		err = stdoutError(err)
+	}
+	record := recordOf(cmd)
+	record.Backups, record.Failures = len(r.Results), len(faults)
+	switch {
+	case len(faults) == 1 && len(r.Results) == 1:
+		return errors.Join(faults[0], err)
+	case len(faults) > 0:
+		for _, fault := range faults {
+			report(cmd.ErrOrStderr(), fault)
+		}
+		return errors.Join(errSome, err)
+	case err != nil:
+		return fmt.Errorf("%w; the drill is written down in %s all the same", err, d.page)
+	case d.strict && missed > 0:
+		return errMissed
+	}
+	return nil
+}
