@@ -208,14 +208,15 @@ func (b *backupDatabase) sealBoth(cmd *cobra.Command, conn *pgx.Conn) error {
 		return sourceError{err}
 	}
 	defer tx.Rollback(context.WithoutCancel(cmd.Context()))
-	if err := b.dump(cmd, "pg_dump", b.dumpArgs(snapshot)...); err != nil {
-		return err
+	dumped := b.dump(cmd, "pg_dump", b.dumpArgs(snapshot)...)
+	if dumped != nil && !errors.Is(dumped, errSome) { // one of several stores can do without
+		return dumped
 	}
 	path := b.result.Path
 	if err := b.sealManifest(cmd, tx); err != nil {
 		return errors.Join(fmt.Errorf("making the manifest: %w", err), fmt.Errorf("the backup is complete all the same: %s", path))
 	}
-	return nil
+	return dumped
 }
 
 func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
@@ -235,8 +236,9 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 	}
 	// It belongs to the backup, whose path has been printed: its own is not.
 	b.kind, b.name, b.json, b.wants, b.mayBePlain, b.beside = manifest.Kind, "", false, guard.Unknown, false, backup.Database
+	dump := b.path
 	for n := range manifest.Tries {
-		b.out = manifest.Path(b.result.Path, n+1, b.pack.Codec)
+		b.out = manifest.Path(dump, n+1, b.pack.Codec)
 		err = b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))
 		if !errors.Is(err, store.ErrExists) {
 			break

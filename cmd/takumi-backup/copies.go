@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,7 +12,7 @@ import (
 )
 
 // copies is a backup on its way into several stores at once. One that fails does
-// not stop the others.
+// not stop the others, be it the first.
 type copies []*oneCopy
 
 type oneCopy struct {
@@ -20,13 +21,14 @@ type oneCopy struct {
 	err  error
 }
 
-// withCopies begins, beside the file at path that is begun already, one of its
-// name in each of the further stores. Without any it is that file alone.
-func withCopies(ctx context.Context, place store.Place, first store.Writer, path string, also []string, folder string) (target, error) {
-	if len(also) == 0 {
-		return first, nil
+// withCopies begins, beside the file at path that was begun already, or whose
+// store failed, one of its name in each of the further stores. Without any it is
+// that file alone.
+func withCopies(ctx context.Context, place store.Place, first store.Writer, fault error, path string, also []string, folder string) (target, error) {
+	if len(also) == 0 || fault != nil && !store.IsStoreFault(fault) {
+		return first, fault
 	}
-	all := copies{{path: path, w: first}}
+	all := copies{{path: path, w: first, err: fault}}
 	for _, root := range also {
 		c := &oneCopy{path: places.Join(root, folder, places.Base(path))}
 		c.w, c.err = place.Create(ctx, c.path, store.Options{Sidecar: true, Parents: true})
@@ -36,7 +38,7 @@ func withCopies(ctx context.Context, place store.Place, first store.Writer, path
 		_ = all.Abort()
 		return nil, context.Cause(ctx)
 	}
-	return all, nil
+	return all, all.fault()
 }
 
 // Write fails when no store takes the backup any more.
@@ -52,14 +54,16 @@ func (cs copies) Write(p []byte) (int, error) {
 	return len(p), cs.fault()
 }
 
-// fault is the first store's error, if all have one.
+// fault is the errors of all stores, if each has one.
 func (cs copies) fault() error {
+	var all []error
 	for _, c := range cs {
 		if c.err == nil {
 			return nil
 		}
+		all = append(all, c.err)
 	}
-	return cs[0].err
+	return errors.Join(all...)
 }
 
 // Commit returns the first of those that succeed.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -122,7 +123,7 @@ func keysOf(ctx context.Context, place store.Place, file store.Backup) *history.
 
 // noRoot tells whether the scan found no folder of backups at all.
 func noRoot(backups []history.Backup, root string) bool {
-	return len(backups) == 1 && backups[0].Path == filepath.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
+	return len(backups) == 1 && backups[0].Path == places.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
 }
 
 // anchored makes the path of a key file one that means the same everywhere and

@@ -56,6 +56,7 @@ type sealing struct {
 	meter   backup.Meter
 
 	// What seal made, for what is said of it afterwards.
+	path   string // where it was to be, before all further stores
 	result store.Result
 	sealed *envelope.Envelope
 }
@@ -268,10 +269,8 @@ func (s *sealing) target(ctx context.Context, format guard.Format) (target, stri
 		return t, cmp.Or(s.name, "stdin"), err
 	}
 	first, path, err := s.file(ctx, format)
-	if err != nil {
-		return nil, "", err
-	}
-	t, err := withCopies(ctx, s.place, first, path, s.also, cmp.Or(s.beside, s.kind))
+	s.path = path
+	t, err := withCopies(ctx, s.place, first, err, path, s.also, cmp.Or(s.beside, s.kind))
 	return t, s.label(path), err
 }
 
