@@ -213,18 +213,28 @@ def find_data_key(envelope, keys, head, rescue):
 
 def recover(src, keys, detached=None, rescue=False):
     """Yield the packed stream, a verified chunk at a time."""
-    embedded = read_envelope(src)
+    own = torn = None
+    try:
+        own = read_envelope(src)
+    except Refused as fault:
+        if not detached:
+            raise
+        torn = fault  # perhaps by a rewrap that was interrupted: then the one beside it is as long
+        src.seek(detached.end())
+    envelope = own or detached
     head = src.read(HEAD)
     if len(head) < HEAD:
-        raise Refused("truncated", "it ends inside the head of its payload")
+        raise torn or Refused("truncated", "it ends inside the head of its payload")
     data_key = None
-    if detached and detached["preamble"] == embedded["preamble"]:
+    if detached and detached["preamble"] == envelope["preamble"]:
         try:
             data_key = find_data_key(detached, keys, head, rescue)
         except Refused as fault:
             warn(f"the envelope beside it is passed over: {fault}")
-    payload = Message(data_key or find_data_key(embedded, keys, head, rescue), embedded["preamble"], head)
-    offset = embedded.end() + HEAD
+    if torn and not data_key:
+        raise torn
+    payload = Message(data_key or find_data_key(own, keys, head, rescue), envelope["preamble"], head)
+    offset = envelope.end() + HEAD
     for number in range(MAX_CHUNKS):
         sealed = src.read(CHUNK)
         if len(sealed) < TAG:

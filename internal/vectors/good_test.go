@@ -1,6 +1,7 @@
 package vectors
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -80,8 +81,18 @@ func goodOnes() []recipe {
 			rewrapped.slots = append(rewrapped.slots, longSlot)
 			s.detached = rewrapped.envelope()
 		}},
+		{name: "detached-torn", expect: opens, comment: "a rewrap for two keys was interrupted: the first 300 bytes are those of the detached envelope, whose length tells where the payload starts", keys: []key{keyB}, spoil: func(s *sealed) {
+			rewrapped := *s.file
+			rewrapped.slots = []string{s.slot(keyB), s.slot(keyC)}
+			s.detached = rewrapped.envelope()
+			s.envelope = append(bytes.Clone(s.detached[:300]), s.envelope[300:]...)
+		}},
+		{name: "detached-alone", expect: opens, comment: "nothing but zeros in the place of the embedded envelope", spoil: erased},
 	}
 }
+
+// erased leaves nothing of the embedded envelope, and the same beside it.
+func erased(s *sealed) { s.detached, s.envelope = s.envelope, make([]byte, len(s.envelope)) }
 
 func twoSlots(f *file) { f.slots = append(f.slots, f.slot(keyB)) }
 

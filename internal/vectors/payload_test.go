@@ -40,6 +40,19 @@ func badOpenings() []recipe {
 			s.edit(s.slots[0], spoilt(s.slots[0]))
 			s.detached = other().envelope
 		}},
+		{name: "detached-torn-foreign", expect: notSealed, comment: "zeros in the place of the embedded envelope, and the detached one is another backup's", spoil: func(s *sealed) {
+			erased(s)
+			s.detached = other().envelope
+		}},
+		{name: "detached-torn-wrong-key", expect: notSealed, comment: "zeros in the place of the embedded envelope, and the detached one is for another key", keys: []key{keyC}, spoil: erased},
+		{name: "detached-torn-cut", expect: notSealed, comment: "the same, and the file ends inside the head of the payload", spoil: func(s *sealed) {
+			erased(s)
+			s.payload = s.payload[:headSize-1]
+		}},
+		{name: "detached-torn-damaged", expect: damaged, chunk: at(0), comment: "the detached envelope opens it, and a chunk is damaged", spoil: func(s *sealed) {
+			erased(s)
+			s.payload = flip(s.payload, headSize)
+		}},
 
 		{name: "altered-key-id", expect: altered, comment: "the slot stands under an id that is not its key's", spoil: change(keyA.id(), foreignID)},
 		{name: "altered-key-id-covered", expect: altered, comment: "the same, under an auth line that covers it", make: onlySlot(func(f *file) string {

@@ -200,7 +200,7 @@ func TestRecoverCommand(t *testing.T) {
 		}
 		return out.Bytes(), message.String(), cmd.ProcessState.ExitCode()
 	}
-	for _, name := range []string{"zstd-frames", "two-keys-offered", "detached", "newer-2", "wrong-key", "not-sealed-a-dump", "slot-none",
+	for _, name := range []string{"zstd-frames", "two-keys-offered", "detached", "detached-torn", "newer-2", "wrong-key", "not-sealed-a-dump", "slot-none",
 		"cut-pad", "cut-final-chunk", "chunk-1-flipped", "altered-pad", "trailing-byte"} {
 		text, err := os.ReadFile(filepath.Join(folder, name))
 		if err != nil {
