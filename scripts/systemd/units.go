@@ -1,0 +1,42 @@
+// Package systemd has the units that run takumi-backup by the clock. A caller
+// writes what [Files] returns; docs/SCHEDULING.md says what else is to be done.
+package systemd
+
+import (
+	"embed"
+	"path"
+)
+
+//go:embed *.service *.timer *.sysusers *.tmpfiles
+var units embed.FS
+
+// Folders of files that are not units, by their ending.
+var folders = map[string]string{".sysusers": "etc/sysusers.d", ".tmpfiles": "etc/tmpfiles.d"}
+
+// File is a file of a system's configuration.
+type File struct {
+	Path string // from the root, without the slash
+	Text []byte
+}
+
+// Files returns the units, the user that they run as, and the folder that they
+// need, in the order of their names.
+func Files() []File {
+	entries, err := units.ReadDir(".")
+	if err != nil {
+		panic(err) // they are part of the program
+	}
+	var files []File
+	for _, e := range entries {
+		text, err := units.ReadFile(e.Name())
+		if err != nil {
+			panic(err)
+		}
+		target := path.Join("etc/systemd/system", e.Name())
+		if folder, ok := folders[path.Ext(e.Name())]; ok {
+			target = path.Join(folder, "takumi-backup.conf")
+		}
+		files = append(files, File{target, text})
+	}
+	return files
+}
