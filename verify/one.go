@@ -30,11 +30,20 @@ type Options struct {
 	Level Level
 	Meter *backup.Meter // if it is set, it counts what is read
 	// Restore, for the level of that name, brings back to life a backup that
-	// was proved up to Content, and adds what it finds to the backup. It sets
-	// Proven when it succeeds.
-	Restore func(ctx context.Context, b *Backup)
+	// was proved up to Content, and returns what it finds. CanRestore tells
+	// whether it knows how to; what it does not is proved up to Content.
+	Restore    func(ctx context.Context, b *Backup) []Finding
+	CanRestore func(b *Backup) bool
 
 	pause time.Duration // before a second look at what seems bad; a field for the tests
+}
+
+// reach is the level up to which a backup can be proved.
+func (o *Options) reach(b *Backup) Level {
+	if o.Level == Restore && !o.CanRestore(b) {
+		return Content
+	}
+	return o.Level
 }
 
 // Checker checks backups. It is safe for concurrent use.
@@ -161,10 +170,13 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 		return b
 	}
 	b.Proven = max(b.Proven, fits)
-	if c.Level == Restore && c.Restore != nil {
-		c.Restore(ctx, &b)
+	if c.Level == Restore && c.reach(&b) == Restore {
+		b.Findings = append(b.Findings, c.Restore(ctx, &b)...)
+		if b.Worst() != Error {
+			b.Proven = Restore
+		}
 	}
-	if b.Worst() != Error && b.Proven > None {
+	if b.Proven > None {
 		b.ProvenAt = time.Now().UTC().Truncate(time.Second)
 	}
 	return b

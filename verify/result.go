@@ -79,6 +79,7 @@ const (
 	TooOld         Code = "too-old"    // the newest of its name, with --max-age
 	NotRestorable  Code = "not-restorable"
 	Differs        Code = "differs-from-manifest"
+	NotRehearsed   Code = "not-rehearsed" // nothing is said against the backup
 )
 
 // The warnings.

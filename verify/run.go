@@ -41,7 +41,7 @@ type Job struct {
 	// is for all other kinds.
 	MaxAge    map[string]time.Duration
 	Retention time.Duration // 0: no backup is too old to be kept
-	Keys      []Key         // that the program knows of, for the report
+	KnownKeys []Key         // for the report
 	// Checkpoint is put into the report.
 	Checkpoint json.RawMessage
 
@@ -139,7 +139,7 @@ func (j *Job) plan(backups []Backup) (order []int) {
 		if b.Why != "" {
 			continue
 		}
-		proved := b.Proven >= j.Level
+		proved := b.Proven >= j.reach(b)
 		due := !proved || j.RecheckAfter > 0 && j.now.Sub(b.ProvenAt) >= j.RecheckAfter
 		if selective && !due {
 			spared = append(spared, i)
@@ -160,7 +160,7 @@ func (j *Job) plan(backups []Backup) (order []int) {
 	}
 	slices.SortStableFunc(order, func(x, y int) int {
 		a, b := &backups[x], &backups[y]
-		provedA, provedB := a.Proven >= j.Level, b.Proven >= j.Level
+		provedA, provedB := a.Proven >= j.reach(a), b.Proven >= j.reach(b)
 		switch {
 		case provedA && provedB:
 			return a.ProvenAt.Compare(b.ProvenAt)

@@ -152,8 +152,8 @@ func (j *Job) permissions(b *Backup) {
 
 // judgeKeys reports the keys that are overdue. One shard does.
 func (j *Job) judgeKeys(r *Report) {
-	r.Keys = j.Keys
-	for _, k := range j.Keys {
+	r.Keys = j.KnownKeys
+	for _, k := range j.KnownKeys {
 		if k.Overdue && j.Shard.Index <= 1 {
 			r.Findings = append(r.Findings, Finding{Severity: Warning, Code: KeyOverdue,
 				Message: fmt.Sprintf("the key %s of %s was to be replaced on %s", k.ID, k.Provider, k.NextRotation.Format(time.DateOnly)),

@@ -15,11 +15,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 func newList() *cobra.Command {
 	var keys keyFlags
 	var asJSON bool
+	var stateDir string
 	cmd := &cobra.Command{
 		Use:   "list [flags] [ROOT]",
 		Short: "List the backups of a store, newest first",
@@ -29,7 +32,8 @@ time that each one carries inside.
 With a key at hand, time, kind, name and length of each backup are authenticated,
 which AUTHENTIC shows; the content is not read. No key is needed: then all of it
 is what the files claim. A file that cannot be read, is no backup or was altered
-is listed with the reason, and the exit code is 6.`,
+is listed with the reason, and the exit code is 6. VERIFIED is up to which level
+verify has last proved the backup, and when.`,
 		Example: `  takumi-backup list
   takumi-backup list --json /mnt/usb | jq -r 'select(.kind == "database") | .path'`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
@@ -39,13 +43,31 @@ is listed with the reason, and the exit code is 6.`,
 				return err
 			}
 			defer ring.Close()
-			return list(cmd, ring, rootArg(args), asJSON)
+			return list(cmd, ring, rootArg(args), provedIn(cmd, stateDir), asJSON)
 		},
 	}
 	cmd.Flags().SortFlags = false
 	keys.add(cmd, "authenticate with this key")
+	cmd.Flags().StringVar(&stateDir, "state-dir", "", "folder of what verify remembers (default: that of key history)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per backup and line")
 	return cmd
+}
+
+// provedIn returns what verify remembers, nil when that cannot be had: a list
+// does not need it.
+func provedIn(cmd *cobra.Command, stateDir string) *verify.Memory {
+	var err error
+	if stateDir == "" {
+		stateDir, err = history.Dir()
+	}
+	if err == nil {
+		var memory *verify.Memory
+		if memory, err = verify.OpenMemory(stateDir); err == nil {
+			return memory
+		}
+	}
+	warn(cmd, "what was verified is not shown: %v", err)
+	return nil
 }
 
 // rootArg is the store that a command works on.
@@ -56,7 +78,7 @@ func rootArg(args []string) string {
 	return storeFolder()
 }
 
-func list(cmd *cobra.Command, ring *keystore.Ring, root string, asJSON bool) error {
+func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.Memory, asJSON bool) error {
 	if len(ring.Sources()) > 0 {
 		warnPlacement(cmd, ring.Sources(), root)
 		if _, err := ring.Current(cmd.Context()); err != nil {
@@ -72,11 +94,15 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, asJSON bool) err
 	}
 	if asJSON {
 		for i := range entries {
-			if err := writeJSON(cmd.OutOrStdout(), listed(&entries[i])); err != nil {
+			line := listed(&entries[i])
+			if p, ok := proofOf(proved, &entries[i]); ok {
+				line.Verified = &shownProof{p.Level, p.At}
+			}
+			if err := writeJSON(cmd.OutOrStdout(), line); err != nil {
 				return err
 			}
 		}
-	} else if err := printList(cmd, entries, root); err != nil {
+	} else if err := printList(cmd, entries, proved, root); err != nil {
 		return err
 	}
 	for i := range entries {
@@ -89,19 +115,26 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, asJSON bool) err
 
 // listing is what list --json and prune --json say of a backup.
 type listing struct {
-	Path      string     `json:"path"`
-	Size      int64      `json:"size"`
-	Sidecar   bool       `json:"sidecar"`
-	State     string     `json:"state"` // authentic, not checked or bad
-	Reason    string     `json:"reason,omitempty"`
-	ID        string     `json:"id,omitempty"`
-	Created   *time.Time `json:"created,omitempty"`
-	Kind      string     `json:"kind,omitempty"`
-	Name      string     `json:"name,omitempty"`
-	Series    string     `json:"series,omitempty"`
-	Codec     string     `json:"codec,omitempty"`
-	KeyIDs    []kek.ID   `json:"key_ids,omitempty"`
-	OtherSlot []string   `json:"other_slots,omitempty"`
+	Path      string      `json:"path"`
+	Size      int64       `json:"size"`
+	Sidecar   bool        `json:"sidecar"`
+	State     string      `json:"state"` // authentic, not checked or bad
+	Reason    string      `json:"reason,omitempty"`
+	ID        string      `json:"id,omitempty"`
+	Created   *time.Time  `json:"created,omitempty"`
+	Kind      string      `json:"kind,omitempty"`
+	Name      string      `json:"name,omitempty"`
+	Series    string      `json:"series,omitempty"`
+	Codec     string      `json:"codec,omitempty"`
+	KeyIDs    []kek.ID    `json:"key_ids,omitempty"`
+	OtherSlot []string    `json:"other_slots,omitempty"`
+	Verified  *shownProof `json:"verified,omitempty"` // of list alone
+}
+
+// shownProof is what verify has proved of a backup.
+type shownProof struct {
+	Level verify.Level `json:"level"`
+	At    time.Time    `json:"at"`
 }
 
 func listed(e *catalogue.Entry) listing {
@@ -116,7 +149,14 @@ func listed(e *catalogue.Entry) listing {
 	return l
 }
 
-func printList(cmd *cobra.Command, entries []catalogue.Entry, root string) error {
+func proofOf(proved *verify.Memory, e *catalogue.Entry) (verify.Proof, bool) {
+	if proved == nil || e.Envelope == nil || e.State == catalogue.Bad {
+		return verify.Proof{}, false
+	}
+	return proved.Proved(e.Path, e.Envelope.ID.String(), e.Size)
+}
+
+func printList(cmd *cobra.Command, entries []catalogue.Entry, proved *verify.Memory, root string) error {
 	if len(entries) == 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "there are no backups in %s\n", root)
 		return nil
@@ -124,15 +164,19 @@ func printList(cmd *cobra.Command, entries []catalogue.Entry, root string) error
 	now := time.Now()
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TIME (UTC)\tAGE\tSIZE\tKIND\tNAME\tKEYS\tAUTHENTIC\tPATH")
+	fmt.Fprintln(table, "TIME (UTC)\tAGE\tSIZE\tKIND\tNAME\tKEYS\tAUTHENTIC\tVERIFIED\tPATH")
 	for i := range entries {
 		e := &entries[i]
-		created, age, kind, name, keys := "-", "-", "-", "-", "-"
+		created, age, kind, name, keys, verified := "-", "-", "-", "-", "-", "-"
 		if v := e.Envelope; v != nil {
 			created, age = v.Created.Format(time.DateTime), ageText(now.Sub(v.Created))
 			kind, name, keys = v.Kind, printable(v.Name), joinIDs(v.KeyIDs)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), printable(e.Path))
+		if p, ok := proofOf(proved, e); ok {
+			verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
+			created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), verified, printable(e.Path))
 	}
 	table.Flush() // a strings.Builder takes everything
 	if _, err := io.WriteString(cmd.OutOrStdout(), text.String()); err != nil {

@@ -37,7 +37,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	addAuditFlags(root)
-	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newReplicate(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newVersion(), newMan())
+	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newReplicate(), newVerify(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newVersion(), newMan())
 	return root
 }
 

@@ -1,0 +1,414 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify"
+	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+	reports "github.com/takumi-backup/takumi-backup/verify/report"
+)
+
+type verifyCommand struct {
+	keys      keyFlags
+	progress  progressFlags
+	rehearsal rehearsalFlags
+
+	level, shard, sample, stateDir, metrics string
+	maxAge, reports                         []string
+	newerOnly, strict, json, notify         bool
+	recheckAfter                            ageFlag
+	maxDuration                             time.Duration
+
+	job   verify.Job
+	meter backup.Meter
+	log   strings.Builder // what was said of the findings
+}
+
+func newVerify() *cobra.Command {
+	v := new(verifyCommand)
+	cmd := &cobra.Command{
+		Use:   "verify [flags] [PATH...]",
+		Short: "Prove that backups are whole and can be opened; the weekly job",
+		Long: `Prove that the backups at the paths ($BACKUP_ROOT by default; files, folders, or
+s3://BUCKET/PREFIX) are whole and can be opened, and say what is wrong in the store.
+
+--level says how much is proved; each level proves what those before it do:
+  checksum   the file is the one that its sidecar was written for; needs no key
+  auth       every chunk decrypts and is authentic
+  content    it also unpacks, and is a whole dump, archive or snapshot
+  restore    it also comes back to life, and is what the manifest says
+
+Errors are: damaged, truncated, altered, replaced by another backup, sidecar
+different, no key that opens it, not readable, and with --max-age the newest backup
+of a name too old. Warnings are: sidecar missing, files that a crash has left,
+plaintext lying about, a backup less than half as large as those before it, past
+$RETENTION_DAYS, from the future, readable for others, a key overdue, and a dump
+that was incomplete when it was sealed.
+
+What was proved is remembered in the state folder and shown by list. With it the
+work can be spread: --newer-only leaves out what was proved already,
+--recheck-after what was proved since then, and --sample checks a random part of
+what these leave out. New backups come first, newest first, and then what was
+proved the longest time ago.
+
+One PATH that is a file has an exit code of its own, 4 or 5. With several, or a
+folder, it is 6 when any failed, and 1 when there is none. Warnings leave it at 0,
+unless --strict makes it 1.
+
+` + rehearsalHelp,
+		Example: `  takumi-backup verify
+  takumi-backup verify --level restore --scratch-dir /srv/scratch --sample 5% --max-duration 2h
+  takumi-backup verify --max-age 26h --max-age contracts=8d --report /var/www/backups.html --notify
+  takumi-backup verify --level checksum /mnt/usb`,
+		Args: usageArgs(cobra.ArbitraryArgs),
+		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	v.keys.add(cmd, "open with this key")
+	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")
+	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
+	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated")
+	f.BoolVar(&v.newerOnly, "newer-only", false, "leave out what was proved up to the level already")
+	f.Var(&v.recheckAfter, "recheck-after", "leave out what was proved since so long, as 90d")
+	f.Lookup("recheck-after").DefValue = ""
+	f.StringVar(&v.sample, "sample", "", "check new backups, and a random part of the others, as 10%")
+	f.DurationVar(&v.maxDuration, "max-duration", 0, "begin no further check after so long, as 2h")
+	f.StringVar(&v.shard, "shard", "", "work on the I-th of N parts of the backups, as I/N (default: that of $JOB_COMPLETION_INDEX and $JOB_COMPLETIONS, or all)")
+	v.rehearsal.add(cmd)
+	f.StringVar(&v.stateDir, "state-dir", "", "folder of what is remembered (default: that of key history)")
+	v.addReports(cmd)
+	cmd.AddCommand(newVerifyMerge())
+	return audited(cmd, "verify", reads)
+}
+
+// run verifies, and tells everybody who is to know.
+func (v *verifyCommand) run(cmd *cobra.Command, paths []string) error {
+	if len(paths) == 0 {
+		paths = []string{storeFolder()}
+	}
+	if err := v.check(cmd, paths); err != nil {
+		return err
+	}
+	notifier, err := v.begin(cmd)
+	if err != nil {
+		return err
+	}
+	found, err := v.verify(cmd, paths)
+	return v.end(cmd, notifier, found, err)
+}
+
+// addReports adds the flags that say who is told, and how.
+func (v *verifyCommand) addReports(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&v.reports, "report", nil, "write a report, as `FILE`.html or FILE.json; may be repeated")
+	f.StringVar(&v.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
+	f.BoolVar(&v.notify, "notify", false, "tell those whom the environment names: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
+	f.BoolVar(&v.json, "json", false, "print the report as JSON")
+	v.progress.add(cmd)
+}
+
+// begin looks who is to be told. The notifier is nil when nobody is.
+func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
+	for _, path := range v.reports {
+		if err := reports.Check(path); err != nil {
+			return nil, usagef("--report: %w", err)
+		}
+	}
+	if !v.notify {
+		return nil, nil
+	}
+	notifier, err := reports.New(os.Getenv, inProduction())
+	if err != nil {
+		return nil, usagef("--notify: %w", err)
+	}
+	if err := notifier.Start(cmd.Context()); err != nil {
+		warn(cmd, "%v", err)
+	}
+	return notifier, nil
+}
+
+// end tells how it went, and returns the same.
+func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, found *verify.Report, fault error) error {
+	if notifier == nil {
+		return fault
+	}
+	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, ending(cmd.Context(), fault), v.log.String())
+	if err != nil {
+		warn(cmd, "the result stands, and not everybody could be told: %v", err)
+	}
+	return fault
+}
+
+// check finds the mistakes that can be found before anything starts.
+func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
+	j := &v.job
+	j.Paths, j.Place, j.Meter = paths, newPlace(), &v.meter
+	j.Program, _, _ = strings.Cut(buildInfo(), ",")
+	if j.Level, err = verify.ParseLevel(v.level); err != nil {
+		return usagef("--level: %w", err)
+	}
+	if j.Shard, err = shardOf(v.shard); err != nil {
+		return err
+	}
+	if j.MaxAge, err = maxAges(v.maxAge); err != nil {
+		return err
+	}
+	if j.Retention, err = retentionDays(); err != nil {
+		return err
+	}
+	if v.sample != "" {
+		percent, err := strconv.ParseFloat(strings.TrimSuffix(v.sample, "%"), 64)
+		if err != nil || !strings.HasSuffix(v.sample, "%") || !(percent > 0 && percent <= 100) {
+			return usagef("--sample is %q, not a part such as 10%%", v.sample)
+		}
+		j.Sample = percent / 100
+	}
+	if v.maxDuration < 0 {
+		return usagef("--max-duration is negative")
+	}
+	j.NewerOnly, j.RecheckAfter, j.MaxDuration = v.newerOnly, time.Duration(v.recheckAfter), v.maxDuration
+	if v.stateDir == "" {
+		if v.stateDir, err = history.Dir(); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
+
+// maxAges reads AGE and KIND=AGE.
+func maxAges(words []string) (map[string]time.Duration, error) {
+	ages := make(map[string]time.Duration)
+	for _, word := range words {
+		kind, text, found := strings.Cut(word, "=")
+		if !found {
+			kind, text = "", word
+		} else if err := envelope.CheckKind(kind); err != nil {
+			return nil, usagef("--max-age: %w", err)
+		}
+		var age ageFlag
+		if err := age.Set(text); err != nil {
+			return nil, usagef("--max-age %s: %w", word, err)
+		}
+		ages[kind] = time.Duration(age)
+	}
+	return ages, nil
+}
+
+// verify runs the job, prints what it found, and writes the reports.
+func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Report, error) {
+	ring, err := v.ring(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer ring.Close()
+	j := &v.job
+	j.Keys = ring
+	if j.Level == verify.Restore {
+		stage, err := v.rehearsal.stage(cmd, ring)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err := stage.Close(); err != nil {
+				warn(cmd, "%v", err)
+			}
+		}()
+		j.CanRestore = func(b *verify.Backup) bool { return rehearse.Can(b.Kind, b.Name) }
+		j.Restore = func(ctx context.Context, b *verify.Backup) []verify.Finding { return rehearsed(ctx, stage, b) }
+	}
+	v.remember(cmd)
+	hide := func() {}
+	j.Planned = func(_ int, bytes int64) { hide = v.progress.start(cmd.ErrOrStderr(), "verifying", bytes, &v.meter) }
+	found, failed := j.Run(cmd.Context())
+	hide()
+	if errors.Is(failed, fs.ErrNotExist) { // a disk that is not mounted, perhaps
+		failed = &store.Error{Op: "look for", Path: paths[0], Err: fs.ErrNotExist}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("looking for the backups: %w", failed)
+	}
+	rec := recordOf(cmd)
+	sum := found.Summary()
+	rec.Backups, rec.Failures, rec.BytesIn = sum.Checked, sum.Failed, v.meter.In()
+	rec.Detail = fmt.Sprintf("level %v: %d errors, %d warnings", j.Level, sum.Errors, sum.Warnings)
+	_, isRoot, _ := j.Place.Stat(cmd.Context(), paths[0])
+	one := len(paths) == 1 && !isRoot && failed == nil && len(found.Backups) == 1
+	return found, v.publish(cmd, found, failed, one)
+}
+
+// publish prints and writes a report, and returns what the exit code is made of.
+// failed is why it is not whole. one says that a single file was asked for.
+func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one bool) error {
+	err := v.print(cmd, found, one)
+	for _, path := range v.reports {
+		err = errors.Join(err, reports.Write(path, found))
+	}
+	if v.metrics != "" {
+		err = errors.Join(err, reports.WriteMetrics(v.metrics, found))
+	}
+	if err != nil {
+		return err // nobody may know of what was found
+	}
+	return v.outcome(found, failed, one)
+}
+
+// ring returns the keys. Without any that can be had nothing but checksums can be
+// compared; with several, one may do.
+func (v *verifyCommand) ring(cmd *cobra.Command) (*keystore.Ring, error) {
+	if v.job.Level == verify.Checksum {
+		return keystore.NewRing(), nil
+	}
+	ring, err := v.keys.ring()
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range v.job.Paths {
+		warnPlacement(cmd, ring.Sources(), path)
+	}
+	if _, err := ring.Current(cmd.Context()); err != nil && len(ring.Sources()) < 2 {
+		ring.Close()
+		return nil, fmt.Errorf("loading the key, without which --level checksum is all that can be proved: %w", err)
+	} else if err != nil && cmd.Context().Err() == nil {
+		warn(cmd, "%v; what needs this key is not verified", err)
+	}
+	return ring, nil
+}
+
+// remember fetches what is known: what was proved, and how old the keys are.
+func (v *verifyCommand) remember(cmd *cobra.Command) {
+	memory, err := verify.OpenMemory(v.stateDir)
+	if err != nil {
+		warn(cmd, "%v; nothing is remembered, so that everything is checked. When it is damaged, delete it", err)
+	} else {
+		v.job.Memory = memory
+	}
+	v.job.Saved = func(err error) { warn(cmd, "what was proved is not remembered: %v", err) }
+	past, err := history.Read(v.stateDir)
+	if err != nil {
+		warn(cmd, "how old the keys are is not known: %v", err)
+		return
+	}
+	for _, r := range past.Records() {
+		if !r.Live() {
+			continue
+		}
+		k := verify.Key{ID: string(r.ID), Provider: r.Provider, Activated: r.Since()}
+		if !k.Activated.IsZero() {
+			k.NextRotation = k.Activated.Add(history.DefaultMaxAge)
+			k.Overdue = time.Now().After(k.NextRotation)
+		}
+		v.job.KnownKeys = append(v.job.KnownKeys, k)
+	}
+}
+
+// rehearsed restores a backup and says what came of it.
+func rehearsed(ctx context.Context, stage *rehearse.Stage, b *verify.Backup) []verify.Finding {
+	_, err := stage.Run(ctx, b.Path, new(backup.Meter))
+	f := verify.Finding{Severity: verify.Error}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, rehearse.ErrDiffers):
+		f.Code, f.Advice = verify.Differs, "use an older backup, and make a new one now"
+	case errors.Is(err, rehearse.ErrNotRestorable):
+		f.Code, f.Advice = verify.NotRestorable, "use an older backup, and make a new one now"
+	default:
+		f.Code, f.Advice = verify.NotRehearsed, "this says nothing of the backup: see that it can be restored, and run it again"
+	}
+	f.Message = err.Error()
+	return []verify.Finding{f}
+}
+
+// print prints the report, or a line for each backup that was checked, and says
+// what was found.
+func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) error {
+	say := func(path string, findings []verify.Finding) {
+		for _, f := range findings {
+			if one && f.Severity == verify.Error {
+				continue // main says it
+			}
+			where := ""
+			if path != "" || f.Path != "" {
+				where = printable(path+f.Path) + ": "
+			}
+			text := fmt.Sprintf("%s: %s%s: %s\n", f.Severity, where, f.Code, f.Message)
+			if f.Advice != "" {
+				text += "  " + f.Advice + "\n"
+			}
+			v.log.WriteString(text)
+			fmt.Fprint(cmd.ErrOrStderr(), text)
+		}
+	}
+	var lines strings.Builder
+	good, bad := 0, 0
+	for i := range r.Backups {
+		b := &r.Backups[i]
+		say(b.Path, b.Findings)
+		word := "good"
+		switch {
+		case b.Worst() == verify.Error:
+			word = "BAD"
+			bad++
+			recordBackup(cmd, audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, KeyIDs: usedKey(b), Fault: b.Err()})
+		case !b.Checked:
+			continue
+		default:
+			good++
+		}
+		fmt.Fprintf(&lines, "%-4s  %-8v  %s\n", word, b.Proven, printable(b.Path))
+	}
+	say("", r.Findings)
+	words := fmt.Sprintf("%d good, %d bad, %d not checked; %d warnings; read %s in %v\n",
+		good, bad, len(r.Backups)-good-bad, r.Summary().Warnings, bytesText(v.meter.In()), r.Finished.Sub(r.Started))
+	v.log.WriteString(words)
+	if !v.progress.quiet {
+		fmt.Fprint(cmd.ErrOrStderr(), words)
+	}
+	if v.json {
+		return stdoutError(reports.WriteJSON(cmd.OutOrStdout(), r))
+	}
+	_, err := fmt.Fprint(cmd.OutOrStdout(), lines.String())
+	return stdoutError(err)
+}
+
+func usedKey(b *verify.Backup) []kek.ID {
+	if b.KeyID == "" {
+		return nil
+	}
+	return []kek.ID{kek.ID(b.KeyID)}
+}
+
+// outcome is what the exit code is made of.
+func (v *verifyCommand) outcome(r *verify.Report, failed error, one bool) error {
+	sum := r.Summary()
+	switch {
+	case failed != nil:
+		return failed
+	case one && r.Backups[0].Err() != nil:
+		return fmt.Errorf("verifying %w", r.Backups[0].Err())
+	case sum.Failed > 0 || sum.Errors > 0:
+		return errSome
+	case len(r.Backups) == 0 && r.Shard == "":
+		return fmt.Errorf("verifying: there are no backups in %s", strings.Join(r.Roots, ", "))
+	case v.strict && sum.Warnings > 0:
+		return errors.New("verifying: there are warnings, and --strict is given")
+	}
+	return nil
+}
