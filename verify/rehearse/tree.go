@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
@@ -185,7 +188,7 @@ func (c *comparison) entry(name string, h *tar.Header, body io.Reader) (why stri
 		return "", nil // left out, and said so
 	}
 	info, err := c.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return "it is missing", nil
 	}
 	if err != nil {
@@ -250,12 +253,9 @@ func (c *comparison) verdict() error {
 		return nil
 	}
 	text := ""
-	shown := 0
-	for name, why := range c.wrong {
-		if shown++; shown > maxNotes {
-			break
-		}
-		text += fmt.Sprintf("\n  %q: %s", name, why)
+	names := slices.Sorted(maps.Keys(c.wrong))
+	for _, name := range names[:min(len(names), maxNotes)] {
+		text += fmt.Sprintf("\n  %q: %s", name, c.wrong[name])
 	}
 	return fmt.Errorf("%w; by the archive:%s", ErrDiffers, text)
 }
