@@ -52,7 +52,8 @@ func newDrill() *cobra.Command {
 it, compare it with its manifest, its archive or its proofs, take it away again, and
 append a dated section to a report: what, with which key, by whom, how long the
 restore took (RTO), and how old the newest backup of the same is (RPO). A drill that
-failed is written down too.
+failed is written down too. $TAKUMI_AUDIT_KEY signs a checkpoint of the audit log,
+which the section then has.
 
 ` + rehearsalHelp + `
 
@@ -145,6 +146,10 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 			r.Passed = false
 		}
 		r.Results = append(r.Results, result)
+	}
+	// After the records of the rehearsals, so that it covers them.
+	if r.Checkpoint, err = currentCheckpoint(cmd); err != nil {
+		warn(cmd, "the drill has no checkpoint of the audit log: %v", err)
 	}
 	if err := drill.Append(d.page, r); err != nil {
 		return errors.Join(fmt.Errorf("writing the drill down in %s: %w", d.page, err), errors.Join(faults...))
