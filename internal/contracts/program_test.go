@@ -131,8 +131,20 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 	if err := os.WriteFile(forged, archive, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(0, "seal", "--kind", "contracts", "-o", "forged.enc", "--", "cat", forged)
-	if _, said := run(1, "restore", "contracts", "forged.enc", "--to", again, "--yes"); !strings.Contains(said, "its code has the hash") {
+	scratch := t.TempDir()
+	drill := []string{"HOME=" + t.TempDir(), "drill", "--scratch-dir", scratch, "--json"}
+	if out, _ := run(0, drill...); !strings.Contains(out, "the code, slots and proofs of 1 accounts, with the header of block ") {
+		t.Errorf("drill prints %s", out)
+	}
+	sealed := filepath.Join(t.TempDir(), "forged.enc")
+	run(0, "seal", "--kind", "contracts", "-o", sealed, "--", "cat", forged)
+	if _, said := run(1, append(drill, filepath.Dir(sealed))...); !strings.Contains(said, "not what was backed up") || !strings.Contains(said, "its code has the hash") {
+		t.Errorf("of a forged state, drill says %s", said)
+	}
+	if left, err := os.ReadDir(scratch); err != nil || len(left) != 0 {
+		t.Errorf("drill leaves %v, %v", left, err)
+	}
+	if _, said := run(1, "restore", "contracts", sealed, "--to", again, "--yes"); !strings.Contains(said, "its code has the hash") {
 		t.Errorf("of a forged state, restore says %s", said)
 	}
 }
