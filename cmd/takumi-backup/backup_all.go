@@ -13,7 +13,6 @@ import (
 )
 
 type backupAll struct {
-	config   string
 	keys     []string
 	stateDir string
 	prune    bool
@@ -51,7 +50,6 @@ it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&b.config, "config", "", "read settings from this file")
 	f.StringArrayVar(&b.keys, "key", nil, "seal for this key, and prune with it; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
 	f.BoolVar(&b.prune, "prune", false, "delete old backups at the end, when nothing failed")
 	f.BoolVar(&b.globals, "globals", false, "with the database, its roles")
@@ -64,11 +62,6 @@ it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
 
 func (b *backupAll) run(cmd *cobra.Command) error {
 	started := time.Now()
-	if b.config != "" {
-		if err := loadConfig(b.config); err != nil {
-			return err
-		}
-	}
 	sealed, err := encryptionEnabled()
 	if err != nil {
 		return err

@@ -37,6 +37,14 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	addAuditFlags(root)
+	var config string
+	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file of NAME=VALUE lines, as if they were in the environment")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if config == "" {
+			return nil
+		}
+		return loadConfig(config)
+	}
 	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newReplicate(), newVerify(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newVersion(), newMan())
 	return root
 }
