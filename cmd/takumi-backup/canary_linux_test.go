@@ -181,6 +181,8 @@ func TestCanary(t *testing.T) {
 	run(exitOK, "key", "history", "--json")
 	run(exitOK, "inspect", "--json", "0.enc")
 	run(exitOK, "list", "--json", b.dir)
+	run(exitOK, "audit", "show")
+	run(exitOK, "audit", "checkpoint", "--checkpoint-key", "file:"+key)
 
 	// What goes wrong.
 	for _, uri := range []string{"env:HALF_A_KEY", "vault:secret/backup#half", "awssm:backup#field", "passfile:" + key} {
@@ -218,7 +220,7 @@ func TestCanary(t *testing.T) {
 		look("panic with "+uri, string(out))
 	}
 
-	for _, dir := range []string{b.dir, b.tmp} {
+	for _, dir := range []string{b.dir, b.tmp, b.log} {
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {
 				return err

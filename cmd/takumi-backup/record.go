@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -42,6 +43,10 @@ func addAuditFlags(root *cobra.Command) {
 // operation: one when it ends, and when it changes something also one before it
 // begins.
 func audited(cmd *cobra.Command, operation string, e effect) *cobra.Command {
+	if cmd.Annotations == nil {
+		cmd.Annotations = make(map[string]string)
+	}
+	cmd.Annotations[auditedAs] = operation
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := newRecording(cmd, operation, e)
@@ -58,6 +63,9 @@ func audited(cmd *cobra.Command, operation string, e effect) *cobra.Command {
 	}
 	return cmd
 }
+
+// auditedAs is the annotation of commands that leave records.
+const auditedAs = "audited as"
 
 type recordingKey struct{}
 
@@ -113,7 +121,7 @@ func (r *recording) begin(cmd *cobra.Command) error {
 	if err == nil || context.Cause(cmd.Context()) != nil {
 		return err
 	}
-	return &store.Error{Op: "record in", Path: r.log.Dir(), Err: errors.Join(err, errUnrecorded)}
+	return &store.Error{Op: "record in", Path: r.log.Dir(), Err: fmt.Errorf("%w; %w", err, errUnrecorded)}
 }
 
 // errUnrecorded is why a command did not begin.
