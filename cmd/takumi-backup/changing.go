@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/places"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -136,7 +136,9 @@ func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path str
 		return nil
 	}
 	folder := path
-	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+	info, err := os.Stat(path)
+	isFolder := err == nil && info.IsDir()
+	if !isFolder {
 		folder = filepath.Dir(path)
 	}
 	for _, src := range targets {
@@ -144,7 +146,7 @@ func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path str
 			return fmt.Errorf("checking where the new key stands: %w", err)
 		}
 	}
-	if err := history.CheckApart(c.stateDir, folder); err != nil {
+	if err := history.CheckApart(c.stateDir, folder); err != nil && isFolder {
 		return usagef("locks and state do not belong beside backups: give --state-dir a folder elsewhere: %w", err)
 	}
 	if c.keyless {
@@ -201,9 +203,8 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 	if err != nil {
 		return fmt.Errorf("looking for the backups: %w", err)
 	}
-	if items, err = c.mine(cmd.Context(), items); err != nil {
-		return err
-	}
+	// By path and not by id: reencrypt gives new ids.
+	items = slices.DeleteFunc(items, func(i many.Item) bool { return !c.shard.Has(i.Path) })
 	var total int64
 	for _, item := range items {
 		total += item.Size * c.passes
@@ -255,28 +256,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 	case several:
 		return errSome
 	}
-	return t.err
-}
-
-// mine returns the items that are part of the shard.
-func (c *changing) mine(ctx context.Context, items []many.Item) ([]many.Item, error) {
-	if c.shard.Count <= 1 {
-		return items, nil
-	}
-	var mine []many.Item
-	err := many.Each(ctx, 8, len(items), func(ctx context.Context, i int) string {
-		if items[i].Err == nil {
-			if seen, err := sealed.Look(ctx, c.place, items[i].Path, sealed.Options{}); err == nil && seen.Own != nil {
-				return seen.Own.ID.String()
-			}
-		}
-		return items[i].Path
-	}, func(i int, id string) {
-		if c.shard.Has(id) {
-			mine = append(mine, items[i])
-		}
-	})
-	return mine, err
+	return fmt.Errorf("%s: %w", printable(t.failed[0]), t.err)
 }
 
 // changedLine is what is told of one backup with --json.

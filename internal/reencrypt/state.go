@@ -224,14 +224,14 @@ func (s *State) write(line any) error {
 }
 
 // End closes the state. through says that nothing is left to do: there is
-// nothing to go on with then, and the file goes.
+// nothing to go on with then, as when nothing was done, and the file goes.
 func (s *State) End(through bool) error {
 	if s == nil || s.file == nil {
 		return nil
 	}
 	defer s.lock.Release()
 	err := s.file.Close()
-	if through {
+	if through || s.Len() == 0 {
 		err = os.Remove(s.path)
 	}
 	if err != nil {
