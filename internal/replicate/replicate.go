@@ -4,8 +4,9 @@
 //
 // A copy is made only of what proves to be what its sidecar says, and it stands
 // under its name only when the store that took it has the same SHA-256. What is
-// there already, with the same length and the same sidecar, is left alone, so
-// that a run that was stopped goes on where it was.
+// there already, with the same length and SHA-256, is left alone, so that a run
+// that was stopped goes on where it was. The sidecars say so; a backup that has
+// none is read for it.
 package replicate
 
 import (
@@ -94,8 +95,8 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		i.To = places.Join(to, inside)
 		if t, exists := there[i.To]; exists && f.Err == nil {
 			i.Action = Replace
-			if t.Size == f.Size && f.Sidecar && t.Sidecar {
-				i.Action, i.Err = compare(ctx, o.Place, f.Path, i.To)
+			if t.Size == f.Size && t.Sidecar {
+				i.Action, i.Err = compare(ctx, o.Place, f.Backup, i.To)
 			}
 		}
 		items = append(items, i)
@@ -105,15 +106,19 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 
 // compare tells what there is to do with a backup whose like stands at the
 // destination, where everything may be anything.
-func compare(ctx context.Context, place store.Place, from, to string) (Action, error) {
-	mine, err := sidecar(ctx, place, from)
+func compare(ctx context.Context, place store.Place, b store.Backup, to string) (Action, error) {
+	sum := sidecar
+	if !b.Sidecar {
+		sum = digestOf
+	}
+	mine, err := sum(ctx, place, b.Path)
 	if err != nil {
 		return Replace, err
 	}
 	if theirs, err := sidecar(ctx, place, to); err != nil || mine != theirs {
 		return Replace, nil
 	}
-	_, differs, err := beside(ctx, place, from, to)
+	_, differs, err := beside(ctx, place, b.Path, to)
 	if differs {
 		return Envelope, err
 	}
@@ -145,6 +150,30 @@ func sidecar(ctx context.Context, place store.Place, path string) (string, error
 		return "", fmt.Errorf("%s%s is not a sidecar of it: %w", path, store.SidecarSuffix, ErrRotten)
 	}
 	return sum, nil
+}
+
+// digestOf reads the file at path for its hash, in hex.
+func digestOf(ctx context.Context, place store.Place, path string) (string, error) {
+	f, err := place.Open(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return digest(f)
+}
+
+// copyAll is io.Copy, but leaves to neither side how large the pieces are, and
+// heeds the reader's context between them.
+func copyAll(w io.Writer, r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 1<<20))
+}
+
+func digest(r io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := copyAll(hash, r); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // readSmall reads a file of at most limit bytes.
@@ -199,8 +228,7 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 		return "", err
 	}
 	hash := sha256.New()
-	// The wrapper hides what would make the copy choose pieces of its own.
-	n, err := io.CopyBuffer(io.MultiWriter(dst, hash, counter(progress)), struct{ io.Reader }{f}, make([]byte, 1<<20))
+	n, err := copyAll(io.MultiWriter(dst, hash, counter(progress)), f)
 	if err != nil {
 		return "", fmt.Errorf("copying %s: %w", i.Backup.Path, err)
 	}
@@ -254,11 +282,11 @@ func replace(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 		return store.Result{}, err
 	}
 	defer copied.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, copied); err != nil {
+	back, err := digest(copied)
+	if err != nil {
 		return store.Result{}, fmt.Errorf("reading back the copy of %s: %w", i.Backup.Path, err)
 	}
-	if hex.EncodeToString(hash.Sum(nil)) != sum {
+	if back != sum {
 		return store.Result{}, fmt.Errorf("%s: %w", i.To, ErrNotTheSame)
 	}
 	return r, w.Swap(ctx)
