@@ -15,6 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
@@ -138,7 +139,7 @@ func NewResult(p Picked, o *rehearse.Outcome, err error, now time.Time, t Target
 		r.Manifest, r.Compared, r.Notes = o.Manifest, o.Compared, o.Notes
 	}
 	if err != nil {
-		r.Error = err.Error()
+		r.Error = redact.Keys(err.Error()) // a page is read by many
 	}
 	return r
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -117,6 +121,74 @@ func TestManyFolders(t *testing.T) {
 	}
 	if got := names(t, parent); len(got) != 0 {
 		t.Errorf("left are %q", got)
+	}
+}
+
+// TestStrayServer: where the kernel does not stop the server of a killed run, the
+// next run does.
+func TestStrayServer(t *testing.T) {
+	pgtest.Require(t)
+	parent, err := os.MkdirTemp("/tmp", "scratch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(parent)
+	if err := os.Chmod(parent, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	leave(t, parent, "takumi-scratch-9", ".takumi-scratch")
+	dir := filepath.Join(parent, "takumi-scratch-9")
+	attr := new(syscall.SysProcAttr)
+	if os.Geteuid() == 0 {
+		u, err := user.Lookup("postgres")
+		if err != nil {
+			t.Fatal(err)
+		}
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bin, err := scratch.BinDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(bin, name), args...)
+		cmd.Dir, cmd.SysProcAttr = dir, attr
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%s: %v", cmd, err)
+		}
+	}
+	data := filepath.Join(dir, "data")
+	run("initdb", "-D", data, "-A", "trust", "--no-sync")
+	run("pg_ctl", "-D", data, "-w", "-s", "-l", filepath.Join(dir, "log"), "-o", "-c listen_addresses='' -k "+dir, "start")
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := scratch.NewFolder(t.Context(), parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Remove(); err != nil {
+		t.Error(err)
+	}
+	if got := names(t, parent); len(got) != 0 {
+		t.Errorf("left are %q", got)
+	}
+	// It is nobody's child here: the first process reaps it when it likes.
+	if stat, err := os.ReadFile("/proc/" + first + "/stat"); err == nil && !strings.Contains(string(stat), ") Z ") {
+		t.Errorf("the server, %d, runs on: %s", pid, stat)
+		_ = syscall.Kill(pid, syscall.SIGQUIT)
 	}
 }
 
