@@ -32,8 +32,8 @@ with the SHA-256 of the one before, in a file a month, audit-YYYY-MM.jsonl. One
 that changes something appends a record before it begins, and does not begin when
 that fails (exit code 7); others warn. A dry run changes nothing. No record is
 left by help, version, man, completion, inspect, list, key id, key check, key
-history and audit itself; nor by backup all, whose parts leave theirs. No record
-holds a secret.
+history, verify merge and audit itself; nor by backup all, whose parts leave
+theirs. No record holds a secret.
 
 --audit=off records nothing. The log is in --audit-dir or $TAKUMI_AUDIT_DIR, else
 in $BACKUP_ROOT/audit when that root is a folder of this host and is there, else in
