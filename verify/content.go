@@ -112,7 +112,7 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 			if l := newLister(ctx, c.pgRestore()); l != nil {
 				content = io.TeeReader(head, l)
 				defer func() {
-					if err := l.finish(); err != nil && ctx.Err() == nil {
+					if err := l.finish(); err != nil && ctx.Err() == nil && !b.has(Incomplete) {
 						broken(NotRestorable, Warning, err, "try pg_restore --list of the server's version; it may only be too old for this dump")
 					}
 				}()
@@ -122,7 +122,10 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	whole := guard.NewReader(content, guard.Options{})
 	defer whole.Close()
 	err := drain(whole)
-	if errors.As(err, new(*guard.IncompleteError)) || errors.Is(err, guard.ErrEmpty) {
+	switch {
+	case errors.Is(err, guard.ErrUnsupported):
+		broken(Incomplete, Warning, fmt.Errorf("whether what was sealed is whole cannot be told: %w", err), "upgrade takumi-backup, or restore it to see")
+	case errors.As(err, new(*guard.IncompleteError)), errors.Is(err, guard.ErrEmpty):
 		broken(Incomplete, Warning, fmt.Errorf("it is as it was sealed, but what was sealed is not whole: %w", err),
 			"if it was not sealed so on purpose (--guard=off), use an older backup and look why the source stopped early")
 	}

@@ -66,7 +66,7 @@ func NewChecker(o Options) *Checker {
 }
 
 // looks is how often a backup that changes while it is read is read.
-const looks = 4
+const looks = 10
 
 // One checks the backup at path. What is wrong is among its findings. A backup
 // that is not Checked was not looked at to the end because ctx ended, or because
@@ -158,7 +158,12 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 		return b
 	}
 	b.Size, b.SHA256 = size, fmt.Sprintf("%x", sum)
-	fits := c.sidecar(ctx, &b)
+	beside, _ := c.text(ctx, b.Path+envelope.DetachedSuffix, envelope.MaxSize+1)
+	fits := c.sidecar(ctx, &b, beside != "")
+	if own, err := c.text(ctx, b.Path, int64(len(beside))); beside != "" && err == nil && own == beside {
+		b.add(Finding{Severity: Warning, Code: SideFile, Message: "the envelope beside it is its own, which a rewrap that was stopped has left",
+			Advice: "run the rewrap again, which takes it away"})
+	}
 	if b.Created.IsZero() {
 		return b
 	}

@@ -23,7 +23,8 @@ const maxSidecar = 4096
 var sidecarLine = regexp.MustCompile(`^([0-9a-f]{64}) [ *]([^\n]+)\n?$`)
 
 // sidecar compares a backup with its sidecar, and returns Checksum when they fit.
-func (c *Checker) sidecar(ctx context.Context, b *Backup) Level {
+// rewrapped says that an envelope stands beside it.
+func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool) Level {
 	text, err := c.text(ctx, b.Path+store.SidecarSuffix, maxSidecar)
 	name := places.Base(b.Path)
 	match := sidecarLine.FindStringSubmatch(text)
@@ -34,6 +35,8 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup) Level {
 			f.Advice = "see what else was found on this backup"
 		case c.Level == Checksum:
 			f.Advice = "verify --level auth tells whether the backup or its sidecar is wrong"
+		case rewrapped:
+			f.Advice = "the content is authentic all the same: a rewrap was stopped, perhaps. Run it again, and it renews the sidecar"
 		default:
 			f.Advice = "the content is authentic all the same, so the sidecar is wrong, or the file was put back from elsewhere; when you know why, write it anew: " +
 				"(cd " + printable(places.Dir(b.Path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"

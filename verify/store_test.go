@@ -134,6 +134,18 @@ func archive(t testing.TB, rng *rand.Rand, files map[string]int) []byte {
 	return out.Bytes()
 }
 
+func tarOf(t testing.TB, name string, body []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(body))}); err != nil {
+		t.Fatal(err)
+	}
+	w.Write(body)
+	w.Close()
+	return out.Bytes()
+}
+
 const perSeries = 5
 
 // newTestStore makes a store of 40 backups: eight series of five.

@@ -1,0 +1,337 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/rewrap"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// put seals content and stores it, and returns its path.
+func put(t testing.TB, content []byte, kind, name string, codec pack.Codec, keys ...*kek.Key) string {
+	t.Helper()
+	label := envelope.Label{Created: time.Now(), Kind: kind, Name: name}
+	path := filepath.Join(t.TempDir(), name+backup.Suffix)
+	data := seal(t, content, label, codec, keys...)
+	write(t, path, data)
+	write(t, path+store.SidecarSuffix, sidecarOf(data, path))
+	return path
+}
+
+// TestContent: what was sealed is judged as what it is.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	rng := rand.New(rand.NewPCG(5, 6))
+	dump, custom := sample(t, "dump.sql"), sample(t, "file.dump")
+	unknown := bytes.Clone(custom)
+	unknown[6] = 99 // a version that nobody knows
+	snapshot := func(state string) []byte {
+		return tarOf(t, "snapshot_20261123_020000/contract_state.json", []byte(state))
+	}
+	for name, tc := range map[string]struct {
+		kind    string
+		content []byte
+		want    []Code
+	}{
+		"a dump":                       {backup.Database, dump, nil},
+		"half a dump":                  {backup.Database, dump[:len(dump)/2], []Code{Incomplete}},
+		"a dump of the custom format":  {backup.Database, custom, nil},
+		"half of one":                  {backup.Database, custom[:len(custom)/2], []Code{Incomplete}},
+		"a large one that breaks off":  {backup.Database, plainDump(t, rng, 3<<20)[:2<<20], []Code{Incomplete}},
+		"half an archive":              {backup.Uploads, archive(t, rng, map[string]int{"a": 5000})[:4000], []Code{Incomplete}},
+		"half a gzip":                  {backup.Stream, sample(t, "dump.sql.gz")[:200], []Code{Incomplete}},
+		"nothing":                      {backup.Stream, nil, []Code{Incomplete}},
+		"a snapshot without a state":   {backup.Contracts, archive(t, rng, map[string]int{"snapshot_x/artifacts/A.json": 100}), nil},
+		"a state that is no JSON":      {backup.Contracts, snapshot(`{"version":`), []Code{NotRestorable}},
+		"a state of another version":   {backup.Contracts, snapshot(`{"version": 99}`), []Code{NotRestorable}},
+		"a manifest":                   {"manifest", []byte(`{"version": 1, "backup": "x"}`), nil},
+		"a manifest that is no JSON":   {"manifest", []byte(`{"version": 1`), []Code{NotRestorable}},
+		"anything else":                {"other", []byte("words"), nil},
+		"a dump of an unknown version": {backup.Database, unknown, []Code{Incomplete}},
+	} {
+		codec := []pack.Codec{pack.Zstd, pack.Gzip, pack.None}[len(name)%3]
+		b := check(t, put(t, tc.content, tc.kind, "x", codec, key), Content, key)
+		proven := Content
+		if b.Worst() == Error {
+			proven = None
+		}
+		if !slices.Equal(codesOf(b.Findings), tc.want) || b.Proven != proven || b.Content != int64(len(tc.content)) {
+			t.Errorf("%s, %s: %s", name, codec, asJSON(b))
+		}
+	}
+}
+
+// TestLister: pg_restore gets a dump as it streams past, and ends when it likes.
+func TestLister(t *testing.T) {
+	t.Parallel()
+	program := NewChecker(Options{}).pgRestore()
+	if program == "" {
+		t.Skip("pg_restore is not here; scripts/test installs it")
+	}
+	dump := sample(t, "file.dump")
+	for _, tc := range []struct {
+		content []byte
+		good    bool
+	}{{dump, true}, {append(bytes.Clone(dump), make([]byte, 5<<20)...), true}, {dump[:100], false}, {make([]byte, 5<<20), false}} {
+		l := newLister(t.Context(), program)
+		if n, err := l.Write(tc.content); n != len(tc.content) || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		if err := l.finish(); (err == nil) != tc.good {
+			t.Errorf("%d bytes: %v", len(tc.content), err)
+		}
+	}
+}
+
+func check(t testing.TB, path string, level Level, keys ...*kek.Key) Backup {
+	t.Helper()
+	return NewChecker(Options{Place: store.Folder{}, Keys: ringOf(keys...), Level: level, pause: time.Millisecond}).One(t.Context(), path)
+}
+
+// TestSealedGarbage: what is authentic and does not unpack is no damage.
+func TestSealedGarbage(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	var out bytes.Buffer
+	w, err := envelope.NewWriter(&out, envelope.Label{Created: time.Now().UTC().Truncate(time.Second), Kind: "stream", Name: "x", Codec: "zstd"}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Write(bytes.Repeat([]byte("no zstd"), 100_000))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "x.enc")
+	write(t, path, out.Bytes())
+	write(t, path+store.SidecarSuffix, sidecarOf(out.Bytes(), path))
+	if b := check(t, path, Content, key); !slices.Equal(codesOf(b.Findings), []Code{NotRestorable}) {
+		t.Error(asJSON(b))
+	}
+	if b := check(t, path, Auth, key); b.Proven != Auth || b.Findings != nil {
+		t.Error(asJSON(b))
+	}
+	// Damage behind what does not unpack is found all the same.
+	bad := out.Bytes()
+	bad[len(bad)-100] ^= 1
+	write(t, path, bad)
+	if b := check(t, path, Content, key); !slices.Equal(codesOf(b.Findings), []Code{Damaged, SidecarDiffers}) {
+		t.Error(asJSON(b))
+	}
+}
+
+// TestLarge: what is read on all cores gives the same as what is not.
+func TestLarge(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	content := bytes.Repeat([]byte("0123456789abcdef"), 17<<20/16)
+	rand.NewChaCha8([32]byte{}).Read(content)
+	for level, codec := range map[Level]pack.Codec{Content: pack.Zstd, Auth: pack.None} {
+		path := put(t, content, "stream", "large", codec, key)
+		if b := check(t, path, level, key); b.Proven != level || b.Findings != nil || b.SHA256 == "" {
+			t.Error(asJSON(b))
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/2] ^= 1
+		write(t, path, data)
+		want := sidecarOf(data, path)[:64]
+		b := check(t, path, Content, key)
+		if !slices.Equal(codesOf(b.Findings), []Code{Damaged, SidecarDiffers}) || b.SHA256 != string(want) {
+			t.Error(asJSON(b))
+		}
+		if f := b.Findings[0]; f.Chunk == nil || *f.Offset > int64(len(data)/2) || *f.Offset+16400 <= int64(len(data)/2) || b.Err().Error() == "" {
+			t.Error(asJSON(f))
+		}
+	}
+}
+
+// TestRewrapped: backups that are rewrapped all the time while they are verified
+// are good.
+func TestRewrapped(t *testing.T) {
+	t.Parallel()
+	key, other := kek.Generate(), kek.Generate()
+	path := put(t, bytes.Repeat([]byte("row\n"), 100_000), "stream", "x", pack.None, key)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int)
+	state := t.TempDir()
+	go func() {
+		n := 0
+		for ; ctx.Err() == nil; n++ {
+			to := [][]*kek.Key{{other}, {key, other}, {key}}[n%3]
+			_, err := rewrap.File(context.Background(), path, rewrap.Options{
+				Place: store.Folder{}, State: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Duration(n%7) * 3 * time.Millisecond)
+		}
+		done <- n
+	}()
+	looked := 0
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); looked++ {
+		level := Level(1 + looked%3)
+		if b := check(t, path, level, key, other); b.Worst() == Error {
+			t.Errorf("a false alarm: %s", asJSON(b))
+		}
+	}
+	cancel()
+	t.Logf("looked %d times during %d rewraps", looked, <-done)
+}
+
+// TestLeftByRewrap: what an interrupted rewrap leaves is named.
+func TestLeftByRewrap(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	path := put(t, []byte("words"), "stream", "x", pack.None, key)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := envelope.Parse(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path+envelope.DetachedSuffix, own.Bytes())
+	if b := check(t, path, Content, key); !slices.Equal(codesOf(b.Findings), []Code{SideFile}) || b.Proven != Content {
+		t.Error(asJSON(b))
+	}
+	write(t, path+envelope.DetachedSuffix, []byte("junk"))
+	if b := check(t, path, Content, key); !slices.Equal(codesOf(b.Findings), []Code{SideFile}) || b.Proven != Content {
+		t.Error(asJSON(b))
+	}
+	write(t, path+envelope.DetachedSuffix, own.Bytes())
+	data[100] ^= 1 // torn
+	write(t, path, data)
+	b := check(t, path, Content, key)
+	if !slices.Equal(codesOf(b.Findings), []Code{SidecarDiffers}) || !strings.Contains(b.Findings[0].Advice, "rewrap") {
+		t.Error(asJSON(b))
+	}
+}
+
+// slow is a place whose files can be read only after a while, or not at all.
+type slow struct {
+	store.Folder
+	wait   map[string]chan struct{}
+	broken map[string]bool
+	open   atomic.Int64
+}
+
+type slowFile struct {
+	store.Object
+	s     *slow
+	path  string
+	ctx   context.Context
+	close sync.Once
+}
+
+func (s *slow) Open(ctx context.Context, path string) (store.Object, error) {
+	obj, err := s.Folder.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	s.open.Add(1)
+	return &slowFile{Object: obj, s: s, path: path, ctx: ctx}, nil
+}
+
+func (f *slowFile) Read(p []byte) (int, error) {
+	if f.s.broken[f.path] {
+		return 0, errors.New("input/output error")
+	}
+	if wait := f.s.wait[f.path]; wait != nil {
+		select {
+		case <-wait:
+		case <-f.ctx.Done():
+			return 0, context.Cause(f.ctx)
+		}
+	}
+	return f.Object.Read(p)
+}
+
+func (f *slowFile) Close() error {
+	f.close.Do(func() { f.s.open.Add(-1) })
+	return f.Object.Close()
+}
+
+// TestOthersGoOn: one file that is slow, one that is broken; the others are
+// verified, a stop leaves a report of that, and no file stays open.
+func TestOthersGoOn(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t)
+	stuck, broken := s.backups[0].path, s.backups[7].path
+	place := &slow{wait: map[string]chan struct{}{stuck: make(chan struct{})}, broken: map[string]bool{broken: true}}
+	j := s.job(Content)
+	j.Place = place
+	var checked atomic.Int64
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	j.CanRestore = func(*Backup) bool { return true }
+	j.Level = Restore
+	j.Restore = func(context.Context, *Backup) []Finding {
+		if checked.Add(1) == int64(len(s.backups)-2) {
+			cancel(why)
+		}
+		return nil
+	}
+	if workers() < 2 {
+		t.Skip("one core: the slow file is the only one that is read")
+	}
+	r, err := j.Run(ctx)
+	if !errors.Is(err, why) || r == nil || !r.Interrupted {
+		t.Fatalf("%v, %v", r, err)
+	}
+	all := byPath(r)
+	if b := all[stuck]; b.Checked || b.Why == "" || b.Findings != nil {
+		t.Error(asJSON(b))
+	}
+	if b := all[broken]; !slices.Equal(codesOf(b.Findings), []Code{Unreadable}) {
+		t.Error(asJSON(b))
+	}
+	if sum := r.Summary(); sum.Checked < len(s.backups)-2 || sum.Failed != 1 { // the last may have been stopped too
+		t.Errorf("%+v", sum)
+	}
+	if n := place.open.Load(); n != 0 {
+		t.Errorf("%d files are open", n)
+	}
+}
+
+func TestFitsName(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
+	for _, tc := range []struct {
+		file, name string
+		want       bool
+	}{
+		{"takumi_db_20261123_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", true},
+		{"host1-takumi_db_20261123_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", true},
+		{"takumi_db_20261123_020000-2.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", false},
+		{"takumi_db_20261122_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", false},
+		{"nightly_20261123_020000.sql.zst.enc", "nightly", true},
+		{"nightly_20261122_020000.sql.zst.enc", "nightly", false},
+		{"mine_20261122_030000.enc", "nightly", true}, // -o with a time of the user's own
+		{"latest.enc", "takumi_db_20261123_020000.sql.zst", true},
+		{"latest.enc", "latest", true},
+	} {
+		if got := fitsName(tc.file, tc.name, at); got != tc.want {
+			t.Errorf("%s, which calls itself %s: %v", tc.file, tc.name, got)
+		}
+	}
+}
