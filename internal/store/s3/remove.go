@@ -63,16 +63,19 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 		switch {
 		case err == nil:
 			found[suffix] = all[key+suffix]
-		case !isDenied(err) && !isUnsupported(err):
+		case codeOf(err) != "AccessDenied" && !isUnsupported(err):
 			return nil, err
 		default:
 			// Who may not list versions, or has none, looks at what stands there.
-			head, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(key + suffix)})
-			if isMissing(err) {
+			head, headErr := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(key + suffix)})
+			if isMissing(headErr) {
 				continue
 			}
-			if err != nil {
-				return nil, err
+			if isDenied(headErr) {
+				return nil, err // which says more
+			}
+			if headErr != nil {
+				return nil, headErr
 			}
 			found[suffix] = []version{{
 				stamp:  stamp{etag: aws.ToString(head.ETag)},

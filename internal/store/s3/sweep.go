@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"time"
 
@@ -78,9 +79,8 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 // isTemporary reports whether a name is one that only this package gives, and
 // only while something is under way.
 func isTemporary(path string) bool {
-	if name, ok := strings.CutSuffix(path, replaceSuffix); ok {
-		return store.Backup{Path: name}.Named()
-	}
-	i := strings.LastIndex(path, segmentMark)
-	return i > 0 && strings.Trim(path[i+len(segmentMark):], "0123456789") == "" && store.Backup{Path: path[:i]}.Named()
+	name := temporary.ReplaceAllString(path, "")
+	return name != path && store.Backup{Path: name}.Named()
 }
+
+var temporary = regexp.MustCompile(`(` + regexp.QuoteMeta(replaceSuffix) + `|` + regexp.QuoteMeta(segmentMark) + `\d{5})$`)

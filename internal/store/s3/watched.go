@@ -42,7 +42,7 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	timer.Stop()
 	left := int64(maxAnswer)
-	if resp.StatusCode < 300 && r.Method == http.MethodGet && len(query) <= 1 && !query.Has("list-type") {
+	if resp.StatusCode < 300 && r.Method == http.MethodGet && query.Get("x-id") == "GetObject" {
 		left = resp.ContentLength // an object; -1 is caught by who asked
 	}
 	resp.Body = &receiving{resp.Body, ctx, timer, w.limits.stall, left, end}

@@ -1,0 +1,184 @@
+package s3store_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/takumi-backup/takumi-backup/internal/s3test"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+)
+
+// What object lock keeps is not deleted, and the error says until when.
+func TestLocked(t *testing.T) {
+	server := s3test.Shared(t)
+	o := s3store.Quick(s3store.Options{LockMode: types.ObjectLockModeCompliance, Retain: time.Hour, PartSize: 5 * mib})
+	f := on(t, server, server.Endpoint(), server.LockedBucket(t), o)
+	for name, size := range map[string]int{"small.enc": 100, "large.enc": 6 * mib} {
+		path, content := f.root+"/"+name, random(size)
+		mustSave(t, f, path, content)
+		err := f.Remove(t.Context(), stat(t, f, path))
+		locked, ok := errors.AsType[*s3store.LockedError](err)
+		if !ok || locked.Mode != "COMPLIANCE" || time.Until(locked.Until).Round(time.Minute) != time.Hour || locked.Path != path {
+			t.Errorf("got %v", err)
+		}
+		wantBackup(t, f, path, content)
+
+		// A new head makes a version; the old one stays, and a detached
+		// envelope goes beside a locked backup.
+		obj, err := f.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer obj.Close()
+		now := append([]byte("head"), content[4:]...)
+		if err := f.Overwrite(t.Context(), path, obj, now[:4], sha256.Sum256(now)); err != nil {
+			t.Fatal(err)
+		}
+		wantBackup(t, f, path, now)
+		if err := f.PutBeside(t.Context(), path, ".envelope", []byte("slots")); err != nil {
+			t.Fatal(err)
+		}
+		if n := versions(t, f, name); n != 2 {
+			t.Errorf("%d versions, want 2", n)
+		}
+	}
+}
+
+func versions(t *testing.T, f *fixture, key string) (n int) {
+	t.Helper()
+	out, err := f.server.Client().ListObjectVersions(t.Context(), &awss3.ListObjectVersionsInput{Bucket: &f.bucket, Prefix: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range out.Versions {
+		if *v.Key == key {
+			n++
+		}
+	}
+	return n
+}
+
+// In a bucket with versions, nothing of a removed backup stays.
+func TestVersionsGo(t *testing.T) {
+	server := s3test.Shared(t)
+	f := on(t, server, server.Endpoint(), server.VersionedBucket(t), s3store.Quick(s3store.Options{}))
+	path := f.root + "/x.enc"
+	mustSave(t, f, path, random(10))
+	for range 2 {
+		obj, err := f.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := random(10)
+		if err := f.Overwrite(t.Context(), path, obj, now, sha256.Sum256(now)); err != nil {
+			t.Fatal(err)
+		}
+		obj.Close()
+	}
+	if n := versions(t, f, "x.enc"); n != 3 {
+		t.Errorf("%d versions, want 3", n)
+	}
+	if err := f.Remove(t.Context(), stat(t, f, path)); err != nil {
+		t.Fatal(err)
+	}
+	if n := versions(t, f, "x.enc") + versions(t, f, "x.enc.sha256"); n != 0 {
+		t.Errorf("%d versions are left", n)
+	}
+	f.wantKeys(t)
+}
+
+// Class, encryption and tags are what the options say.
+func TestAttributes(t *testing.T) {
+	server := s3test.Shared(t)
+	var heads []int
+	f := on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{
+		PartSize: 5 * mib,
+		Tags: func(path string, head []byte) map[string]string {
+			heads = append(heads, len(head))
+			return map[string]string{"kind": "database", "id": "a b+c=d/e"}
+		},
+	}))
+	for _, size := range []int{100, 6 * mib} {
+		path := f.root + "/" + strings.Repeat("x", 1+size%7) + ".enc"
+		mustSave(t, f, path, random(size))
+		tags, err := server.Client().GetObjectTagging(t.Context(), &awss3.GetObjectTaggingInput{
+			Bucket: &f.bucket, Key: aws.String(strings.TrimPrefix(path, f.root+"/")),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for _, tag := range tags.TagSet {
+			got[*tag.Key] = *tag.Value
+		}
+		if len(got) != 2 || got["kind"] != "database" || got["id"] != "a b+c=d/e" {
+			t.Errorf("tags %v", got)
+		}
+	}
+	if len(heads) != 2 || heads[0] != 100 || heads[1] != 5*mib {
+		t.Errorf("the tags were made of heads of %v bytes", heads)
+	}
+}
+
+// Sweep ends what a crash left, and nothing that is young or somebody else's.
+func TestSweep(t *testing.T) {
+	server := s3test.Shared(t)
+	f := on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{PartSize: 5 * mib}))
+	client := server.Client()
+	for _, key := range []string{"daily/x.enc", "daily2/y.enc"} {
+		if _, err := client.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &f.bucket, Key: &key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, suffix := range []string{"/z.enc.reencrypt-partial", "/z.enc.segment-00012", "/z.enc", "/z.txt.segment-00012", "/z.enc.segment-"} {
+		if err := f.PutBeside(t.Context(), f.root+"/daily", suffix, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		age   time.Duration
+		dry   bool
+		found int
+	}{{time.Hour, false, 0}, {-time.Hour, true, 3}, {-time.Hour, false, 3}, {-time.Hour, false, 0}} {
+		swept, err := f.Sweep(t.Context(), f.root+"/daily", c.age, c.dry)
+		if err != nil || len(swept) != c.found {
+			t.Errorf("%+v: %+v, %v", c, swept, err)
+		}
+		for _, one := range swept {
+			if one.Err != nil || time.Since(one.Begun) > time.Hour || !strings.HasPrefix(one.Path, f.root+"/daily/") {
+				t.Errorf("got %+v", one)
+			}
+		}
+	}
+	if left := server.Uploads(t, f.bucket); len(left) != 1 || left[0] != "daily2/y.enc" {
+		t.Errorf("uploads were left: %q", left)
+	}
+	if keys := server.Keys(t, f.bucket); len(keys) != 3 {
+		t.Errorf("the bucket holds %q", keys)
+	}
+}
+
+// Another object takes the name while one is read.
+func TestChangedWhileRead(t *testing.T) {
+	f := fresh(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
+	path := f.root + "/x.enc"
+	mustSave(t, f, path, random(6*mib))
+	o, err := f.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	if _, err := save(t.Context(), f, path, random(6*mib), store.Options{Replace: true}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = o.ReadAt(make([]byte, 10), mib)
+	wants(t, err, store.ErrChanged)
+}

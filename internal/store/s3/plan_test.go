@@ -1,0 +1,77 @@
+package s3store_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+)
+
+// Everything that S3 takes fits into the parts that it takes, in bounded memory.
+func TestPlan(t *testing.T) {
+	const tib = 1 << 40
+	for name, c := range map[string]struct {
+		o      s3store.Options
+		direct int64 // so much at least fits without segments
+		limit  int64
+	}{
+		"usual":          {s3store.Options{}, 230 << 30, 5 * tib},
+		"50 TB":          {s3store.Options{MaxObject: 50e12}, 3 << 30, 50e12},
+		"fewer parts":    {s3store.Options{MaxParts: 1000, MaxObject: tib}, 9 << 30, tib},
+		"a small server": {s3store.Options{MaxParts: 1000, MaxObject: 5 << 30}, 5 << 30, 5 << 30},
+		"large parts":    {s3store.Options{PartSize: 64 * mib}, 500 << 30, 5 * tib},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := s3store.PlanOf(open(t, "", c.o))
+			var sum, last int64
+			for n := 1; n <= p.Direct(); n++ {
+				size := p.Size(n)
+				if size < last || size < 5*mib || s3store.Memory(size) > 128*mib {
+					t.Fatalf("part %d: %d bytes behind %d, memory %d", n, size, last, s3store.Memory(size))
+				}
+				sum, last = sum+size, size
+			}
+			if sum < c.direct {
+				t.Errorf("%d bytes fit into %d parts that are sent, want %d", sum, p.Direct(), c.direct)
+			}
+			if p.Limit() != c.limit {
+				t.Errorf("%d bytes fit, want %d", p.Limit(), c.limit)
+			}
+		})
+	}
+}
+
+// With as few parts as a server takes, every length around every boundary is
+// whole or refused: parts, segments, and one byte too many.
+func TestFewParts(t *testing.T) {
+	const part = 5 * mib
+	// Two parts that are sent, and two segments of two parts each.
+	o := s3store.Small(s3store.Quick(s3store.Options{PartSize: part, MaxParts: 4, MaxObject: 6 * part}), part, part, 2*part, part)
+	f := fresh(t, o)
+	if p := s3store.PlanOf(f.Store); p.Direct() != 1 && p.Direct() != 2 || p.Limit() < 6*part {
+		t.Fatalf("%d parts are sent, %d bytes fit", p.Direct(), p.Limit())
+	}
+	for _, size := range []int{2*part + 1, 4 * part, 6 * part} {
+		path := fmt.Sprintf("%s/f%d.enc", f.root, size)
+		content := random(size)
+		mustSave(t, f, path, content)
+		wantBackup(t, f, path, content)
+		if err := f.Remove(t.Context(), stat(t, f, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := save(t.Context(), f, f.root+"/x.enc", random(6*part+1), store.Options{Sidecar: true})
+	wants(t, err, s3store.ErrTooLarge, "x.enc")
+	w, err := f.Create(t.Context(), f.root+"/x.enc", store.Options{Sidecar: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(random(5*part + 7)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Abort(); err != nil {
+		t.Error(err)
+	}
+	f.wantKeys(t)
+}

@@ -1,0 +1,151 @@
+package s3store_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/takumi-backup/takumi-backup/internal/s3test"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+)
+
+// late signs as if the clock were an hour late.
+type late struct{ *v4.Signer }
+
+func (l late) SignHTTP(ctx context.Context, c aws.Credentials, r *http.Request, hash, service, region string, at time.Time, o ...func(*v4.SignerOptions)) error {
+	return l.Signer.SignHTTP(ctx, c, r, hash, service, region, at.Add(-time.Hour), o...)
+}
+
+// everything tries what a store can be asked for.
+func everything(t *testing.T, s *s3store.Store, root string, check func(what string, err error)) {
+	t.Helper()
+	_, err := s.Create(t.Context(), root+"/x.enc", store.Options{Sidecar: true})
+	check("Create", err)
+	_, err = s.Open(t.Context(), root+"/x.enc")
+	check("Open", err)
+	for _, err := range s.Walk(t.Context(), root) {
+		check("Walk", err)
+	}
+	_, _, err = s.Stat(t.Context(), root+"/x.enc")
+	check("Stat", err)
+	_, _, err = s.Stat(t.Context(), root)
+	check("Stat of a root", err)
+	check("Remove", s.Remove(t.Context(), store.Backup{Path: root + "/x.enc"}))
+	check("PutBeside", s.PutBeside(t.Context(), root+"/x.enc", ".envelope", nil))
+	_, err = s.Sweep(t.Context(), root, time.Hour, false)
+	check("Sweep", err)
+}
+
+// What a server refuses is said at once, in words that tell what to do, and as
+// a fault of the store.
+func TestRefused(t *testing.T) {
+	server := s3test.Shared(t)
+	server.User(t, "stranger", "stranger-secret")
+	bucket := server.Bucket(t)
+	for name, c := range map[string]struct {
+		bucket string
+		tune   func(*awss3.Options)
+		kind   error
+		word   string
+	}{
+		"wrong secret":   {bucket, as(s3test.AccessKey, "wrong"), s3store.ErrCredentials, "SignatureDoesNotMatch"},
+		"unknown key":    {bucket, as("nobody", "wrong"), s3store.ErrCredentials, "InvalidAccessKeyId"},
+		"no such bucket": {"no-such-bucket", nil, s3store.ErrNoBucket, "no such bucket"},
+		"denied":         {bucket, as("stranger", "stranger-secret"), s3store.ErrDenied, "AccessDenied"},
+		"wrong clock":    {bucket, func(o *awss3.Options) { o.HTTPSignerV4 = late{v4.NewSigner()} }, s3store.ErrClock, "clock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t, server.Endpoint(), s3store.Tuned(s3store.Quick(s3store.Options{}), c.tune))
+			everything(t, s, "s3://"+c.bucket, func(what string, err error) {
+				if !store.IsStoreFault(err) {
+					t.Errorf("%s: %v is no fault of the store", what, err)
+				}
+				if fault, ok := errors.AsType[*s3store.Fault](err); !ok || fault.Fix == "" {
+					t.Errorf("%s: %v does not say what to do", what, err)
+				}
+				wants(t, err, c.kind, c.word)
+			})
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	s := open(t, "http://"+l.Addr().String(), s3store.Quick(s3store.Options{}))
+	everything(t, s, "s3://bucket", func(_ string, err error) { wants(t, err, s3store.ErrUnreachable, "connection refused") })
+}
+
+func TestPlainHTTP(t *testing.T) {
+	s := open(t, "http://192.0.2.1", s3store.Quick(s3store.Options{RequireTLS: true}))
+	everything(t, s, "s3://bucket", func(_ string, err error) { wants(t, err, tlsonly.ErrPlain, "plain http") })
+}
+
+// A redirect is not followed.
+func TestRedirect(t *testing.T) {
+	p := s3test.NewProxy(t, "http://127.0.0.1:1")
+	p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Location", "http://127.0.0.1:1/elsewhere")
+		s3test.Refuse(w, http.StatusTemporaryRedirect, "TemporaryRedirect")
+		return true
+	})
+	s := open(t, p.URL, s3store.Quick(s3store.Options{}))
+	everything(t, s, "s3://bucket", func(_ string, err error) { wants(t, err, s3store.ErrRegion) })
+}
+
+// A host that may only write makes whole backups, and reads and deletes nothing.
+func TestWriteOnly(t *testing.T) {
+	server := s3test.Shared(t)
+	server.User(t, "writer", "writer-secret")
+	bucket := server.Bucket(t)
+	server.Policy(t, bucket, "writer", "s3:PutObject", "s3:AbortMultipartUpload")
+	owner := on(t, server, server.Endpoint(), bucket, s3store.Quick(s3store.Options{}))
+	s := open(t, server.Endpoint(), s3store.Tuned(s3store.Quick(s3store.Options{}), as("writer", "writer-secret")))
+	for name, content := range map[string][]byte{"small.enc": random(10), "large.enc": random(17 * mib)} {
+		path := owner.root + "/" + name
+		mustSave(t, s, path, content)
+		wantBackup(t, owner, path, content)
+		_, err := save(t.Context(), s, path, random(9*mib), store.Options{Sidecar: true})
+		wants(t, err, store.ErrExists)
+		_, err = s.Open(t.Context(), path)
+		wants(t, err, s3store.ErrDenied)
+		b, _, err := owner.Stat(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wants(t, s.Remove(t.Context(), b), s3store.ErrDenied)
+		wantBackup(t, owner, path, content)
+	}
+	owner.wantKeys(t, "large.enc", "large.enc.sha256", "small.enc", "small.enc.sha256")
+}
+
+func TestOptions(t *testing.T) {
+	for name, o := range map[string]s3store.Options{
+		"small parts": {PartSize: mib}, "large parts": {PartSize: 1 << 30}, "one part": {MaxParts: 1},
+		"a lock without time": {LockMode: "GOVERNANCE"}, "a time without lock": {Retain: time.Hour},
+	} {
+		if _, err := s3store.New(o); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	s := open(t, "http://127.0.0.1:1", s3store.Options{})
+	for _, path := range []string{"s3://", "s3:///key", "/tmp/x", "s3://UPPER/key", "s3://b/a//b", "s3://b/../b", "s3://b/a\nb", "s3://b/" + strings.Repeat("x", 1020), "s3://b", "s3://b/a/"} {
+		if _, err := s.Create(t.Context(), path, store.Options{Sidecar: true}); !errors.Is(err, store.ErrName) {
+			t.Errorf("%.30q: %v", path, err)
+		}
+	}
+}
