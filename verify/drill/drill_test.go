@@ -19,7 +19,7 @@ var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 func entry(kind, base string, age time.Duration, state catalogue.State) catalogue.Entry {
 	made := now.Add(-age)
-	name := base + "_" + made.Format("20060102_150405") + ".x"
+	name := base + "_" + made.Format("20060102_150405") + ".sql.zst"
 	return catalogue.Entry{
 		Backup: store.Backup{Path: "/store/" + kind + "/" + name}, State: state,
 		Envelope: &catalogue.Envelope{Label: envelope.Label{Created: made, Kind: kind, Name: name}},
@@ -31,7 +31,7 @@ func TestPick(t *testing.T) {
 	const hour = time.Hour
 	entries := []catalogue.Entry{ // newest first
 		entry("database", "a_db", -48*hour, catalogue.Authentic), // of the future
-		entry("database", "a_globals", 0, catalogue.Authentic),
+		entry("database", "a_globals", 0, catalogue.Authentic), // roles
 		entry("database", "a_db", hour, catalogue.Bad),
 		entry("database", "b_db", 2*hour, catalogue.Authentic),
 		entry("database", "a_db", 3*hour, catalogue.Authentic),

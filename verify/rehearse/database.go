@@ -29,7 +29,8 @@ const (
 	// maxRoles bounds the roles that are made for one dump.
 	maxRoles = 100
 
-	goodbye = 10 * time.Second
+	// goodbye is how long tidying up may take.
+	goodbye = 30 * time.Second
 )
 
 // database restores a database, and drops it.
@@ -80,6 +81,9 @@ func (s *Stage) start(ctx context.Context) (err error) {
 		}
 		s.settings, err = postgres.FromURI(fmt.Sprintf("postgresql://%s@/%s?host=%s&port=%s",
 			scratch.User, stageName, strings.ReplaceAll(url.QueryEscape(s.cluster.Dir()), "+", "%20"), scratch.Port))
+		if err != nil {
+			err = fmt.Errorf("finding the scratch server: %w", err)
+		}
 	}
 	return err
 }

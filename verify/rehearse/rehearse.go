@@ -13,7 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
@@ -107,12 +107,15 @@ type Outcome struct {
 	Notes    []string // what else a person should know
 }
 
+// globals is how the roles of a server are named by the program.
+var globals = regexp.MustCompile(`_globals_\d{8}_\d{6}(-\d+)?\.sql`)
+
 // Can tells whether Run knows how to restore a backup of this kind and name: a
 // database, but not the roles of a server, contracts or uploads.
 func Can(kind, name string) bool {
 	switch kind {
 	case backup.Database:
-		return !strings.Contains(name, "_globals_")
+		return !globals.MatchString(name)
 	case backup.Contracts, backup.Uploads:
 		return true
 	}
