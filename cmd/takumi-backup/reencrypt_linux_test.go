@@ -1,0 +1,258 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/filelock"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// TestReencryptKilled kills reencrypt at random moments, half of them around the
+// exchange of a backup. Each time every backup is the old one or the new one whole,
+// and the same command then finishes what was begun.
+func TestReencryptKilled(t *testing.T) {
+	t.Parallel()
+	kills := 10
+	if os.Getenv("TAKUMI_TEST_LONG") == "1" {
+		kills = 50
+	}
+	b := newTwoKeys(t, 4, 1<<19)
+	keys := b.loaded()
+	to := 1
+	reencrypt := func() *running {
+		return b.start(b.program("reencrypt", "store", "--from", b.keys[0], "--from", b.keys[1], "--to", b.keys[to]))
+	}
+	began := time.Now()
+	reencrypt().exits(exitOK)
+	whole := time.Since(began)
+	want := files(t, b.dir)
+	midway, torn := 0, 0
+	for kill := range kills {
+		to = kill % 2
+		r := reencrypt()
+		if kill/2%2 == 0 {
+			time.Sleep(rand.N(whole))
+		} else {
+			name := b.path(b.backups[rand.N(len(b.backups))])
+			before, _ := os.Stat(name)
+			for deadline := time.Now().Add(whole * 2); time.Now().Before(deadline); {
+				if now, err := os.Stat(name); err == nil && !os.SameFile(before, now) {
+					break
+				}
+			}
+			time.Sleep(rand.N(time.Millisecond))
+		}
+		r.Process.Signal(syscall.SIGKILL)
+		r.Wait()
+		for _, name := range b.backups {
+			r, err := envelope.Open(bytes.NewReader(readFile(t, b.path(name))), envelope.Options{}, keys...)
+			if err != nil {
+				t.Fatalf("%s does not open: %v", name, err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, b.content) {
+				t.Errorf("%s opens to %d bytes: %v", name, len(got), err)
+			}
+			if !b.sidecarHolds(name) {
+				torn++
+			}
+		}
+		if len(files(t, b.dir)) != len(want) {
+			midway++
+		}
+		reencrypt().exits(exitOK)
+		for _, name := range b.backups {
+			b.lossless(name, keys[to:to+1])
+		}
+		b.holds(want...)
+	}
+	t.Logf("%d kills, %d of them with work half done, %d sidecars to mend", kills, midway, torn)
+}
+
+// opensWithEither checks that one of the two keys opens a backup.
+func (b *twoKeys) opensWithEither(name string) {
+	b.Helper()
+	r := b.run(exitOK, nil, "open", "--key", b.keys[0], "--key", b.keys[1], name)
+	if !bytes.Equal(r.stdout.Bytes(), b.content) {
+		b.Errorf("%s opens to %d bytes", name, r.stdout.Len())
+	}
+}
+
+func (b *twoKeys) sidecarHolds(name string) bool {
+	file := readFile(b, b.path(name))
+	return string(readFile(b, b.path(name)+store.SidecarSuffix)) == store.FormatSidecar(sha256.Sum256(file), filepath.Base(name))
+}
+
+// TestReencryptBesideReaders: while backups are re-encrypted to and fro, and
+// rewrapped, by several programs at once, others open them, and never see anything
+// wrong.
+func TestReencryptBesideReaders(t *testing.T) {
+	t.Parallel()
+	b := newTwoKeys(t, 3, 300_000)
+	until := time.Now().Add(3 * time.Second)
+	if os.Getenv("TAKUMI_TEST_LONG") == "1" {
+		until = time.Now().Add(60 * time.Second)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	counts := make(map[string]int)
+	loop := func(what string, do func(i int)) {
+		wg.Go(func() {
+			for i := 0; time.Now().Before(until); i++ {
+				do(i)
+				mu.Lock()
+				counts[what]++
+				mu.Unlock()
+			}
+		})
+	}
+	for worker := range 2 {
+		loop("reencrypt", func(i int) {
+			b.changes("reencrypt", "store", "--state", filepath.Join(b.tmp, fmt.Sprint("account", worker, i%2)), "--to", b.keys[i%2])
+		})
+	}
+	loop("rewrap", func(i int) { b.changes("rewrap", "store", "--to", b.keys[i%2]) })
+	loop("open", func(i int) { b.opensWithEither(b.backups[i%3]) })
+	wg.Wait()
+	t.Logf("%v", counts)
+	for _, name := range b.backups {
+		b.opensWithEither(name)
+	}
+	b.run(exitOK, nil, "reencrypt", "store", "--from", b.keys[0], "--from", b.keys[1], "--to", b.keys[0])
+	for _, name := range b.backups {
+		if !b.sidecarHolds(name) {
+			t.Errorf("the sidecar of %s does not hold", name)
+		}
+	}
+	if left := files(t, b.path("store")); len(left) != 6 {
+		t.Errorf("the folder holds %q", left)
+	}
+}
+
+// changes runs a command that changes the backups, beside others that do: some of
+// them may have been locked, or changed meanwhile, which is told.
+func (b *twoKeys) changes(args ...string) {
+	r := b.start(b.program(append(args, "--quiet", "--from", b.keys[0], "--from", b.keys[1])...))
+	r.Wait()
+	if r.ProcessState.ExitCode() == exitOK {
+		return
+	}
+	for line := range strings.Lines(r.stderr.String()) {
+		told := strings.HasPrefix(line, "  ")
+		for _, reason := range []error{filelock.ErrHeld, store.ErrBusy, store.ErrChanged} {
+			told = told || strings.Contains(line, reason.Error())
+		}
+		if !told || r.ProcessState.ExitCode() != exitSome {
+			b.Errorf("%s: %v: %s", args[0], r.ProcessState, line)
+		}
+	}
+}
+
+// TestReencryptDisks: a full disk and one that cannot be written fail what stands
+// on them, a backup that is locked or cannot be read too, and the others go on.
+func TestReencryptDisks(t *testing.T) {
+	t.Parallel()
+	needIntegration(t)
+	b := newTwoKeys(t, 2, 100_000)
+	full, sealedOff := mount(t, "tmpfs", "tmpfs", 0, "size=1m"), mount(t, "tmpfs", "tmpfs", 0, "size=1m")
+	for _, dir := range []string{full, sealedOff} {
+		for _, name := range []string{"0.enc", "0.enc.sha256"} {
+			writeFile(t, filepath.Join(dir, name), readFile(t, b.path("store/"+name)))
+		}
+	}
+	// Room for half a backup.
+	writeFile(t, filepath.Join(full, "filler"), make([]byte, 1<<20-200_000))
+	if err := syscall.Mount("", sealedOff, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	before := readFile(t, b.path("store/0.enc"))
+	for _, dir := range []string{full, sealedOff} {
+		b.run(exitStore, nil, "reencrypt", filepath.Join(dir, "0.enc"), "--to", b.keys[1])
+		for _, left := range files(t, dir) {
+			if left != "0.enc" && left != "0.enc.sha256" && left != "filler" {
+				t.Errorf("%s is left", left)
+			}
+		}
+		if !bytes.Equal(readFile(t, filepath.Join(dir, "0.enc")), before) {
+			t.Error("the backup changed")
+		}
+	}
+	lock, err := filelock.Take(filepath.Join(b.stateHome(), "takumi-backup"), b.path("store/1.enc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release()
+	r := b.run(exitSome, nil, "reencrypt", full, sealedOff, "store", "--to", b.keys[1])
+	r.says("no space left on device").says("read-only file system").says("another run is changing this backup").says("1 reencrypted, 0 skipped, 3 failed")
+	b.opensWithEither("store/0.enc")
+}
+
+func (b *twoKeys) stateHome() string {
+	for _, variable := range b.env {
+		if dir, found := strings.CutPrefix(variable, "XDG_STATE_HOME="); found {
+			return dir
+		}
+	}
+	b.Fatal("there is no state folder")
+	return ""
+}
+
+// TestReencryptSpeed measures, in one run, what the proof costs, and the two
+// commands that would do the same without one.
+func TestReencryptSpeed(t *testing.T) {
+	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
+		t.Skip("set TAKUMI_TEST_LONG=1 to run this test")
+	}
+	b := newTwoKeys(t, 0, 16)
+	b.exe = releaseBuild(t)
+	size := int64(2 << 30)
+	seal := b.program("seal", "--codec", "none", "-o", "store/0.enc")
+	seal.Stdin = io.LimitReader(zeros{}, size)
+	b.start(seal).exits(exitOK)
+	pipe := func() {
+		cmd := b.command("sh", "-c", `"$0" open --packed store/0.enc --key "$1" | "$0" seal --codec none --key "$1" -q -o store/copy.enc`, b.exe, b.keys[0])
+		b.start(cmd).exits(exitOK)
+	}
+	reencrypt := func() {
+		b.run(exitOK, nil, "reencrypt", "-q", "store/0.enc", "--to", b.keys[0])
+	}
+	timed := func(do func()) time.Duration {
+		began := time.Now()
+		do()
+		return time.Since(began)
+	}
+	var piped, whole time.Duration
+	for range 3 {
+		p := timed(pipe)
+		for _, name := range []string{"store/copy.enc", "store/copy.enc.sha256"} {
+			if err := os.Remove(b.path(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w := timed(reencrypt)
+		t.Logf("open | seal %.2f s, reencrypt %.2f s: ratio %.2f", p.Seconds(), w.Seconds(), p.Seconds()/w.Seconds())
+		piped, whole = piped+p, whole+w
+	}
+	if ratio := piped.Seconds() / whole.Seconds(); ratio < 0.7 {
+		t.Errorf("reencrypt runs at %.2f of the speed of open | seal, want 0.7", ratio)
+	}
+}
+
+// zeros is an endless source.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
