@@ -16,7 +16,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s is no setting", name)
 		}
 	}
-	for _, name := range []string{"", "PATH", "LD_PRELOAD", "PG", "GODEBUG", "HOME", "SLACK_WEBHOOK_URL", "db_name"} {
+	for _, name := range []string{"", "PATH", "LD_PRELOAD", "PG", "GODEBUG", "HOME", "db_name"} {
 		if isSetting(name) {
 			t.Errorf("%s is a setting", name)
 		}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
@@ -130,6 +131,8 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "upgrade takumi-backup"
 	case errors.Is(err, envelope.ErrNotSealed):
 		return exitDamaged, "takumi-backup seal makes files that begin with \"takumi-backup/v1\""
+	case errors.As(err, new(*audit.BrokenError)), errors.Is(err, audit.ErrCut), errors.Is(err, audit.ErrSignature):
+		return exitDamaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
 	case errors.Is(err, envelope.ErrAltered):
 		return exitDamaged, "find out who changed it; --rescue opens it, and the payload is authenticated all the same"
 	case errors.As(err, &chunk), errors.Is(err, stream.ErrTruncated), errors.Is(err, envelope.ErrTruncated):
