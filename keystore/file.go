@@ -77,6 +77,9 @@ func (f File) ReadSecret(ctx context.Context, max int) ([]byte, error) {
 	return text[:n], nil
 }
 
+// DestroyCommand implements Destroyable.
+func (f File) DestroyCommand(kek.ID) string { return "shred -u " + shellWord(f.Path) }
+
 func (f File) refuse(reason, fix string) error {
 	return &Error{URI: f.String(), Kind: ErrRefused, Reason: reason, Fix: fix}
 }

@@ -35,6 +35,17 @@ type Placed interface {
 	Place(ctx context.Context) (string, error)
 }
 
+// Destroyable is a Source, as a [Version] has it, of one key that can be destroyed on
+// its own.
+type Destroyable interface {
+	Source
+
+	// DestroyCommand is the shell command that destroys the key of that id there,
+	// for people to run: nothing in this program does. It is "" where the Source
+	// does not name one key alone.
+	DestroyCommand(id kek.ID) string
+}
+
 // Storer is a Keeper that a new key can be put in.
 type Storer interface {
 	Keeper

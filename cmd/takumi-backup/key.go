@@ -22,7 +22,7 @@ func newKey() *cobra.Command {
   takumi-backup key id`,
 	}
 	cmd.AddCommand(newKeyGenerate(), newKeyID(), newKeyCheck())
-	cmd.AddCommand(newKeyStore(), newKeyRotate(), newKeyHistory())
+	cmd.AddCommand(newKeyStore(), newKeyRotate(), newKeyHistory(), newKeyRetire())
 	cmd.AddCommand(newKeySplit(), newKeyCombine(), newKeyPaper(), newKeyScan(), newKeyExport(), newKeyImport())
 	return cmd
 }

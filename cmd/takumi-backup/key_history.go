@@ -116,6 +116,7 @@ func keysOf(ctx context.Context, place store.Place, file store.Backup) *history.
 	case beside != nil && beside.ID != own.ID:
 		b.Err = fmt.Errorf("%s%s: %w", file.Path, envelope.DetachedSuffix, envelope.ErrPreamble)
 	case beside != nil:
+		b.Own = own.KeyIDs()
 		b.Keys = append(b.Keys, beside.KeyIDs()...)
 	}
 	return b

@@ -53,6 +53,7 @@ package awssm
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -114,6 +115,15 @@ type Secret struct {
 	field   string // "" when the value is the key alone
 	version string // a stage or a version id; "" means AWSCURRENT
 	conn    *connection
+}
+
+// DestroyCommand implements keystore.Destroyable. A version without a stage is one
+// that AWS deletes.
+func (s *Secret) DestroyCommand(id kek.ID) string {
+	if s.version == "" {
+		return ""
+	}
+	return fmt.Sprintf("aws secretsmanager update-secret-version-stage --secret-id %s --version-stage %s%s --remove-from-version-id %s", s.id, stageOf, id, s.version)
 }
 
 // String is the URI, as it was given to Parse.

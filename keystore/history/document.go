@@ -115,7 +115,7 @@ func (d *document) activate(key Record, former kek.ID, o Options) {
 	if !key.Activated.IsZero() && (!known.Live() || known.Activated.IsZero()) {
 		known.Activated = key.Activated
 	}
-	known.Retired, known.DestroyAfter = time.Time{}, time.Time{}
+	known.Retired, known.DestroyAfter, known.Cleared = time.Time{}, time.Time{}, time.Time{}
 }
 
 var idForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -146,6 +146,8 @@ func (d document) check(size int) error {
 			return fault("its place is none")
 		case r.Live() && !r.DestroyAfter.IsZero():
 			return fault("it has a time to be destroyed after, and was not retired")
+		case r.Live() && !r.Cleared.IsZero():
+			return fault("it was cleared to be destroyed, and was not retired")
 		case seen[key{place, r.ID}]:
 			return fault("it stands there twice")
 		case r.Live() && live[place]:

@@ -75,6 +75,8 @@ type Record struct {
 	// found in its place that this program had not put there: nobody knows what
 	// became of it, and it may be in use elsewhere.
 	DestroyAfter time.Time `json:"destroy_after,omitzero"`
+	// Cleared is when Clear was called for the key: it may have been destroyed since.
+	Cleared time.Time `json:"cleared,omitzero"`
 }
 
 // Live reports whether the key is the current one of its place.
@@ -205,6 +207,27 @@ func (h *History) Find(at Site, id kek.ID) (Record, bool) {
 // Unfinished returns the changes that were begun and of which no end is
 // recorded. Several of one place mean that it was tried several times.
 func (h *History) Unfinished() []Intent { return slices.Clone(h.doc.Intents) }
+
+// Clear records that a key may be destroyed, wherever it was retired. Who calls it
+// has asked [History.Judge]. It fails when the key is unknown or current somewhere.
+func (h *History) Clear(id kek.ID, now time.Time) error {
+	doc := h.doc.clone()
+	found := false
+	for i := range doc.Keys {
+		if r := &doc.Keys[i]; r.ID == id {
+			if found = true; r.Live() {
+				return fmt.Errorf("key %s is the current one of %s", id, r.Provider)
+			}
+			if r.Cleared.IsZero() {
+				r.Cleared = now.UTC().Truncate(time.Second)
+			}
+		}
+	}
+	if !found {
+		return fmt.Errorf("the key history knows no key %s", id)
+	}
+	return h.save(doc)
+}
 
 // save makes doc the history, on disk first.
 func (h *History) save(doc document) error {

@@ -12,7 +12,8 @@ import (
 type Backup struct {
 	Path    string
 	Created time.Time
-	Keys    []kek.ID // the ids of its slots
+	Keys    []kek.ID // the ids of its slots, in the file or in the envelope beside it
+	Own     []kek.ID // those in the file itself, when an envelope stands beside it; else nil
 	Err     error    // why Keys may not be all; nil when they are
 }
 
@@ -21,7 +22,13 @@ type Judgement struct {
 	Record
 	// NeededBy counts the backups that have a slot for this key and none for
 	// another key that is current somewhere.
-	NeededBy       int  `json:"needed_by"`
+	NeededBy int `json:"needed_by"`
+	// Opens counts the backups that have a slot for this key, needed or not: who has
+	// the key can read them.
+	Opens int `json:"opens"`
+	// OnlyBeside counts those that this key opens by the file alone, and every key
+	// that is current only by the envelope beside it, which so must not get lost.
+	OnlyBeside     int  `json:"only_beside,omitempty"`
 	MayBeDestroyed bool `json:"may_be_destroyed"`
 	// WhyNot says what stands against destroying a key that is not current.
 	WhyNot string `json:"why_not,omitempty"`
@@ -38,19 +45,38 @@ func (h *History) current() map[kek.ID]string {
 	return live
 }
 
-// NeededBy counts the backups that need a key: that have a slot for it, and none
+// NeededBy counts the backups that need a key; see Needing.
+func (h *History) NeededBy(id kek.ID, backups []Backup) int { return len(h.Needing(id, backups)) }
+
+// Needing returns the backups that need a key: that have a slot for it, and none
 // for another key that is current somewhere.
-func (h *History) NeededBy(id kek.ID, backups []Backup) int {
-	live := h.current()
-	delete(live, id)
-	n := 0
+func (h *History) Needing(id kek.ID, backups []Backup) (needing []Backup) {
 	for _, b := range backups {
-		other := func(k kek.ID) bool { return live[k] != "" }
-		if slices.Contains(b.Keys, id) && !slices.ContainsFunc(b.Keys, other) {
-			n++
+		if slices.Contains(b.Keys, id) && !h.another(id, b.Keys) {
+			needing = append(needing, b)
 		}
 	}
-	return n
+	return needing
+}
+
+// another tells whether a key other than id is among the keys and current somewhere.
+func (h *History) another(id kek.ID, keys []kek.ID) bool {
+	live := h.current()
+	return slices.ContainsFunc(keys, func(k kek.ID) bool { return k != id && live[k] != "" })
+}
+
+// opens counts the backups that a key opens, and those of them that no current key
+// opens without the envelope beside them.
+func (h *History) opens(id kek.ID, backups []Backup) (all, onlyBeside int) {
+	for _, b := range backups {
+		if !slices.Contains(b.Keys, id) {
+			continue
+		}
+		if all++; slices.Contains(b.Own, id) && !h.another(id, b.Own) && h.another(id, b.Keys) {
+			onlyBeside++
+		}
+	}
+	return all, onlyBeside
 }
 
 // Judge tells of every key which of the backups need it and whether it may be
@@ -67,6 +93,7 @@ func (h *History) Judge(backups []Backup, now time.Time) []Judgement {
 	all := make([]Judgement, 0, len(h.doc.Keys))
 	for _, r := range h.doc.Keys {
 		j := Judgement{Record: r, NeededBy: h.NeededBy(r.ID, backups)}
+		j.Opens, j.OnlyBeside = h.opens(r.ID, backups)
 		switch {
 		case r.Live():
 		case live[r.ID] != "":

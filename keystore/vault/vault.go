@@ -58,6 +58,7 @@ package vault
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -96,6 +97,14 @@ type Secret struct {
 }
 
 var _ keystore.Storer = Secret{}
+
+// DestroyCommand implements keystore.Destroyable.
+func (s Secret) DestroyCommand(kek.ID) string {
+	if s.version == 0 {
+		return ""
+	}
+	return fmt.Sprintf("vault kv destroy -mount=%s -versions=%d %s", shellWord(s.mount), s.version, shellWord(s.path))
+}
 
 // String returns the URI. A URI that seems to hold a key does not parse, so
 // nothing in it is secret.
