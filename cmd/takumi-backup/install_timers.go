@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/scripts/systemd"
+)
+
+// unitsProgram is where the units look for the program.
+const unitsProgram = "/usr/local/bin/takumi-backup"
+
+type installTimers struct {
+	root                 string
+	dryRun, apply, force bool
+}
+
+func newInstallTimers() *cobra.Command {
+	i := new(installTimers)
+	cmd := &cobra.Command{
+		Use:   "install-timers [flags]",
+		Short: "Install systemd units for the nightly backup, the weekly verify and the quarterly drill",
+		Long: `Write systemd's services and timers for the nightly backup, the weekly verify and
+the quarterly drill, with the user that they run as and the folder of the store.
+Without --apply, what would be written is only shown. Nothing is started: what to do
+then is said at the end.
+
+A file that is there and differs is never written over, unless with --force. To
+change a unit, use systemctl edit, which leaves the file alone.`,
+		Example: `  takumi-backup install-timers
+  takumi-backup install-timers --apply
+  takumi-backup install-timers --apply --root /tmp/look`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return i.run(cmd) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&i.dryRun, "dry-run", false, "only show, which is the default")
+	f.BoolVar(&i.apply, "apply", false, "write, and not only show")
+	f.BoolVar(&i.force, "force", false, "write over files that differ")
+	f.StringVar(&i.root, "root", "/", "write below this folder")
+	cmd.MarkFlagsMutuallyExclusive("dry-run", "apply")
+	return cmd
+}
+
+func (i *installTimers) run(cmd *cobra.Command) error {
+	var files []systemd.File
+	var differ []string
+	for _, file := range systemd.Files() {
+		file.Path = filepath.Join(i.root, file.Path)
+		what := "new"
+		switch old, err := os.ReadFile(file.Path); {
+		case errors.Is(err, fs.ErrNotExist):
+			files = append(files, file)
+		case err != nil:
+			return &store.Error{Op: "look for", Path: file.Path, Err: err}
+		case bytes.Equal(old, file.Text):
+			what = "as it is"
+		default:
+			what = "differs"
+			files, differ = append(files, file), append(differ, file.Path)
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\n", what, file.Path); err != nil {
+			return stdoutError(err)
+		}
+	}
+	if len(differ) > 0 && !i.force {
+		err := fmt.Errorf("nothing is written: there are other versions of %s (--force writes over them)", strings.Join(differ, ", "))
+		if i.apply {
+			return err
+		}
+		warn(cmd, "with --apply, %v", err)
+	}
+	if !i.apply {
+		fmt.Fprintln(cmd.ErrOrStderr(), "nothing was written; --apply does that")
+		return nil
+	}
+	for _, file := range files {
+		if err := writeUnit(file, i.force); err != nil {
+			return fmt.Errorf("installing the timers: %w", err)
+		}
+	}
+	i.next(cmd)
+	return nil
+}
+
+// writeUnit writes a file that anybody may read.
+func writeUnit(file systemd.File, force bool) error {
+	if err := os.MkdirAll(filepath.Dir(file.Path), 0o755); err != nil {
+		return err
+	}
+	out, err := store.Create(file.Path, store.Options{Replace: force})
+	if err != nil {
+		return err
+	}
+	defer out.Abort()
+	if _, err := out.Write(file.Text); err != nil {
+		return err
+	}
+	if _, err := out.Commit(); err != nil {
+		return err
+	}
+	return os.Chmod(file.Path, 0o644)
+}
+
+// next says what to do then.
+func (i *installTimers) next(cmd *cobra.Command) {
+	if _, err := os.Stat(filepath.Join(i.root, unitsProgram)); err != nil {
+		warn(cmd, "the units run %s, which is not there", unitsProgram)
+	}
+	fmt.Fprint(cmd.ErrOrStderr(), `then, with the key in /etc/takumi-backup/backup.key and the settings in backup.conf beside it:
+  systemd-sysusers && systemd-tmpfiles --create takumi-backup.conf && systemctl daemon-reload
+  systemctl enable --now takumi-backup.timer takumi-backup-verify.timer takumi-backup-drill.timer
+  systemctl start takumi-backup-verify.service   # once now, to see that it can
+`)
+}
