@@ -123,7 +123,7 @@ func (s *Secret) DestroyCommand(id kek.ID) string {
 	if s.version == "" {
 		return ""
 	}
-	return fmt.Sprintf("aws secretsmanager update-secret-version-stage --secret-id %s --version-stage %s%s --remove-from-version-id %s", s.id, stageOf, id, s.version)
+	return fmt.Sprintf("aws secretsmanager update-secret-version-stage --secret-id %s --version-stage %s%s --remove-from-version-id %s  # and %s likewise, where that version has it", s.id, stageOf, id, s.version, stagePrevious)
 }
 
 // String is the URI, as it was given to Parse.

@@ -143,3 +143,19 @@ func TestPutIn(t *testing.T) {
 		t.Errorf("a value that grows too large: %v", err)
 	}
 }
+
+func TestDestroyCommand(t *testing.T) {
+	for rest, want := range map[string]string{
+		"KEY": "",
+		"KEY#key@" + anID: "aws secretsmanager update-secret-version-stage --secret-id KEY --version-stage takumi-0123456789abcdef " +
+			"--remove-from-version-id " + anID + "  # and AWSPREVIOUS likewise, where that version has it",
+	} {
+		src, err := keystore.Parse("awssm:"+rest, awssm.Scheme(awssm.Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := src.(keystore.Destroyable).DestroyCommand("0123456789abcdef"); got != want {
+			t.Errorf("%s: %q, want %q", rest, got, want)
+		}
+	}
+}

@@ -79,3 +79,19 @@ func TestURIRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestDestroyCommand(t *testing.T) {
+	for uri, want := range map[string]string{
+		"vault:secret/a":           "",
+		"vault:secret/a/b#key@3":   "vault kv destroy -mount=secret -versions=3 a/b",
+		"vault:team/kv//it's#f@12": `vault kv destroy -mount=team/kv -versions=12 'it'\''s'`,
+	} {
+		src, err := keystore.Parse(uri, Scheme(Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := src.(keystore.Destroyable).DestroyCommand("0123456789abcdef"); got != want {
+			t.Errorf("%s: %q, want %q", uri, got, want)
+		}
+	}
+}
