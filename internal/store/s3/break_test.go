@@ -66,6 +66,7 @@ func stat(t *testing.T, s store.Place, path string) store.Backup {
 
 // Any answer can get lost: the request was carried out, and nobody knows.
 func TestLostAnswers(t *testing.T) {
+	t.Parallel()
 	f, p := behind(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	was := random(6 * mib)
 	for i, size := range []int{100, 5*mib + 1} {
@@ -110,6 +111,7 @@ func loseAnswer(p *s3test.Proxy, n int, fired *atomic.Bool, endpoint string) fun
 
 // A server that asks for fewer requests is heeded, and given up in the end.
 func TestThrottled(t *testing.T) {
+	t.Parallel()
 	f, p := behind(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	content := random(11 * mib)
 	path := f.root + "/x.enc"
@@ -150,6 +152,7 @@ func TestThrottled(t *testing.T) {
 
 // A sidecar that cannot be written takes the backup with it.
 func TestNoSidecar(t *testing.T) {
+	t.Parallel()
 	f, p := behind(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	p.Before(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
@@ -167,6 +170,7 @@ func TestNoSidecar(t *testing.T) {
 
 // What hangs is given up and tried again.
 func TestStalled(t *testing.T) {
+	t.Parallel()
 	f, p := behind(t, s3store.Hasty(s3store.Options{PartSize: 5 * mib}, 300*time.Millisecond, 4))
 	content := random(11 * mib)
 	var hung atomic.Int32
@@ -208,6 +212,7 @@ func TestStopped(t *testing.T) {
 
 // The server dies and comes back in the middle, at all stages.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	server := s3test.Start(t)
 	f := on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	content := random(27 * mib)

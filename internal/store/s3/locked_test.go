@@ -18,6 +18,7 @@ import (
 
 // What object lock keeps is not deleted, and the error says until when.
 func TestLocked(t *testing.T) {
+	t.Parallel()
 	server := s3test.Shared(t)
 	o := s3store.Quick(s3store.Options{LockMode: types.ObjectLockModeCompliance, Retain: time.Hour, PartSize: 5 * mib})
 	f := on(t, server, server.Endpoint(), server.LockedBucket(t), o)

@@ -45,6 +45,7 @@ func TestPlan(t *testing.T) {
 // With as few parts as a server takes, every length around every boundary is
 // whole or refused: parts, segments, and one byte too many.
 func TestFewParts(t *testing.T) {
+	t.Parallel()
 	const part = 5 * mib
 	// Two parts that are sent, and two segments of two parts each.
 	o := s3store.Small(s3store.Quick(s3store.Options{PartSize: part, MaxParts: 4, MaxObject: 6 * part}), part, part, 2*part, part)

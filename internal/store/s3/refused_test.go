@@ -81,6 +81,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +110,7 @@ func TestRedirect(t *testing.T) {
 
 // A host that may only write makes whole backups, and reads and deletes nothing.
 func TestWriteOnly(t *testing.T) {
+	t.Parallel()
 	server := s3test.Shared(t)
 	server.User(t, "writer", "writer-secret")
 	bucket := server.Bucket(t)

@@ -12,6 +12,7 @@ import (
 // Whole backups of lengths around every boundary: the head of 64 KiB, one part,
 // many parts.
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	f := fresh(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	var keys []string
 	for _, size := range []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 5*mib - 1, 5 * mib, 5*mib + 1, 10 * mib, 10*mib + 1, 31*mib + 17} {

@@ -163,6 +163,7 @@ type upload struct {
 	mu    sync.Mutex
 	parts []types.CompletedPart
 	size  int64
+	cut   bool // a request failed, and the server may still be at it
 }
 
 func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, error) {
@@ -198,7 +199,7 @@ func (u *upload) send(ctx context.Context, n int, content []byte) error {
 	}
 	out, err := u.c.api.UploadPart(ctx, in, how...)
 	if err != nil {
-		return err
+		return u.failed(err)
 	}
 	u.add(n, out.ETag, in.ChecksumSHA256, int64(len(content)))
 	return nil
@@ -212,7 +213,7 @@ func (u *upload) copy(ctx context.Context, n int, src source, from, to int64) er
 		CopySourceIfMatch: optional(src.etag), CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1)),
 	})
 	if err != nil {
-		return err
+		return u.failed(err)
 	}
 	if out.CopyPartResult == nil {
 		return &Fault{Kind: ErrUnsupported, Reason: "S3 copied a part and did not say which"}
@@ -227,6 +228,13 @@ func (u *upload) copy(ctx context.Context, n int, src source, from, to int64) er
 
 // source is an object that S3 copies from.
 type source struct{ bucket, key, etag string }
+
+func (u *upload) failed(err error) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.cut = true
+	return err
+}
 
 func (u *upload) add(n int, etag, sum *string, size int64) {
 	u.mu.Lock()
@@ -255,20 +263,30 @@ func (u *upload) complete(ctx context.Context) (stamp, error) {
 func (u *upload) abort(ctx context.Context) error {
 	ctx, cancel := u.s.cleanup(ctx)
 	defer cancel()
+	// Looks in a row that find nothing, further apart each time.
+	need := 1
+	if u.cut {
+		need = 3
+	}
+	gone := 0
 	for try := 1; ; try++ {
 		_, err := u.c.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id})
-		if isGone(err) {
-			return nil
-		}
 		if err == nil {
-			if _, err = u.c.api.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MaxParts: aws.Int32(1)}); isGone(err) || isDenied(err) {
+			_, err = u.c.api.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MaxParts: aws.Int32(1)})
+			if codeOf(err) == "AccessDenied" {
+				return nil // whoever may only write cannot look
+			}
+		}
+		if isGone(err) {
+			if gone++; gone == need || u.s.opts.sleep(ctx, try+gone) != nil {
 				return nil
 			}
+			continue
 		}
-		if err != nil && ctx.Err() == nil && isDenied(err) || u.s.opts.sleep(ctx, try) != nil {
-			if err == nil {
-				err = errors.New("S3 still keeps parts of it")
-			}
+		if err == nil {
+			gone, err = 0, errors.New("S3 still keeps parts of it")
+		}
+		if isDenied(err) || u.s.opts.sleep(ctx, try) != nil {
 			return &store.Error{Op: "take back the unfinished upload of", Path: u.o.path, Err: reason(err)}
 		}
 	}
