@@ -124,6 +124,10 @@ func TestDrillDatabase(t *testing.T) {
 				t.Error("a drill against a wrong manifest passed")
 			}
 
+			found := b.run(exitSome, nil, "verify", "--level", "restore", "--scratch-dir", scratch, "--json").stdout.String()
+			if n := strings.Count(found, `"code": "differs-from-manifest"`); n != 1 || strings.Contains(found, `"not-rehearsed"`) {
+				t.Errorf("verify --level restore finds %s", found)
+			}
 			if format == "custom" {
 				return // the rest is the same
 			}

@@ -31,7 +31,7 @@ func TestPick(t *testing.T) {
 	const hour = time.Hour
 	entries := []catalogue.Entry{ // newest first
 		entry("database", "a_db", -48*hour, catalogue.Authentic), // of the future
-		entry("database", "a_globals", 0, catalogue.Authentic), // roles
+		entry("database", "a_globals", 0, catalogue.Authentic),   // roles
 		entry("database", "a_db", hour, catalogue.Bad),
 		entry("database", "b_db", 2*hour, catalogue.Authentic),
 		entry("database", "a_db", 3*hour, catalogue.Authentic),
