@@ -15,6 +15,9 @@ import (
 // or sidecar of another name is cleared only by the next writer of that name.
 const backupSuffix = ".enc"
 
+// envelopeSuffix is that of the envelope that a rewrap puts beside a backup.
+const envelopeSuffix = ".envelope"
+
 // plainName is what the generated names of unencrypted backups end in. Nobody
 // writes such a name again, and what is left under it is plaintext.
 var plainName = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?\.(sql|dump|tar|bin)(\.zst|\.gz)?$`)
@@ -63,7 +66,7 @@ func listDir(dir string) ([]string, error) {
 func isPartialOfBackup(name string) bool {
 	name, hidden := strings.CutPrefix(name, partialPrefix)
 	name, partial := strings.CutSuffix(name, partialSuffix)
-	name = strings.TrimSuffix(name, SidecarSuffix)
+	name = strings.TrimSuffix(strings.TrimSuffix(name, SidecarSuffix), envelopeSuffix)
 	return hidden && partial && (strings.HasSuffix(name, backupSuffix) || plainName.MatchString(name))
 }
 
