@@ -193,7 +193,11 @@ current somewhere.
 
 A former key may be destroyed when its grace period is over and no backup needs
 it. As long as one backup cannot be read, or none is found, nothing may be: then
-nobody can tell. Backups in other places are up to you.`,
+nobody can tell. Backups in other places are up to you.
+
+With --json, opens counts the backups that still have a slot for a key, whether they
+need it or not, and only_beside those that a current key opens by the envelope beside
+them alone. Neither knows of copies that were made before a backup was rewrapped.`,
 		Example: `  takumi-backup key history
   takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'`,
 		Args: usageArgs(cobra.NoArgs),
