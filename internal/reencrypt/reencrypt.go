@@ -51,8 +51,6 @@ type Options struct {
 	State     *State        // what is done
 	Meter     *backup.Meter // required; it counts what is read of the old file and of the new one
 	DryRun    bool          // opens and authenticates, and changes nothing
-
-	unproved bool // does not read back, to measure what that costs
 }
 
 // Result is what One did.
@@ -124,10 +122,8 @@ func One(ctx context.Context, path string, o Options) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	if !o.unproved {
-		if err := prove(ctx, dst, sealing.Envelope(), was, o); err != nil {
-			return r, err
-		}
+	if err := prove(ctx, dst, sealing.Envelope(), was, o); err != nil {
+		return r, err
 	}
 	if err := o.State.add(path, src.Envelope.ID, sealing.Envelope().ID); err != nil {
 		return r, err
