@@ -32,7 +32,9 @@ const (
 	// Region is the one that every server is in.
 	Region = "us-east-1"
 
-	gateway = "versitygw-1.8.0" // as scripts/versitygw-dev builds it
+	// As scripts/versitygw-dev builds them.
+	gateway = "versitygw-1.8.0"
+	minio   = "minio-0.0.0-20260212201848-7aac2a2c5b7c"
 )
 
 // Require skips the test unless integration tests are switched on, and fails
@@ -81,6 +83,25 @@ func Start(t testing.TB, flags ...string) *Server {
 	t.Helper()
 	Require(t)
 	s, err := start(flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	return s
+}
+
+// StartMinIO starts the other server, which has its own idea of what the
+// protocol leaves open, for long tests: it takes some 100 MB of memory, and
+// ends with the test. User does not work on it.
+func StartMinIO(t testing.TB) *Server {
+	t.Helper()
+	bin, err := find("minio", minio)
+	if err != nil {
+		t.Fatalf("%v; run `scripts/versitygw-dev build minio`", err)
+	}
+	s, err := launch(bin, func(addr, dir string) []string {
+		return []string{"server", "--quiet", "--address", addr, filepath.Join(dir, "data")}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

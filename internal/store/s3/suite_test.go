@@ -2,18 +2,30 @@ package s3store_test
 
 import (
 	"fmt"
+	"os"
 	"sync/atomic"
 	"testing"
 
+	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/internal/store/storetest"
 )
 
 // What a folder does, a bucket does, with versions and without.
-func TestPlace(t *testing.T) {
-	f := fresh(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
-	versioned := on(t, f.server, f.server.Endpoint(), f.server.VersionedBucket(t), s3store.Quick(s3store.Options{}))
-	all := map[string]*fixture{"plain": f, "versioned": versioned}
+func TestPlace(t *testing.T) { place(t, s3test.Shared(t)) }
+
+func TestPlaceMinIO(t *testing.T) {
+	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
+		t.Skip("set TAKUMI_TEST_LONG=1 to run it")
+	}
+	place(t, s3test.StartMinIO(t))
+}
+
+func place(t *testing.T, server *s3test.Server) {
+	all := map[string]*fixture{
+		"plain":     on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{PartSize: 5 * mib})),
+		"versioned": on(t, server, server.Endpoint(), server.VersionedBucket(t), s3store.Quick(s3store.Options{})),
+	}
 	for name, f := range all {
 		t.Run(name, func(t *testing.T) {
 			var n atomic.Int32

@@ -122,6 +122,11 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 			return made, nil
 		}
 		there, lookErr := s.look(ctx, c, o)
+		for look := 1; ctx.Err() != nil && isMissing(lookErr) && look <= 3; look++ {
+			// A request that was broken off may still be carried out.
+			_ = s.opts.sleep(context.WithoutCancel(ctx), look)
+			there, lookErr = s.look(ctx, c, o)
+		}
 		switch {
 		case lookErr == nil && there.Metadata[nonceKey] == nonce:
 			return stamp{aws.ToString(there.ETag), aws.ToString(there.VersionId)}, nil
