@@ -23,6 +23,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
+	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+	"github.com/takumi-backup/takumi-backup/verify/scratch"
 )
 
 // The exit codes. 2 is left alone: it is what a crashed Go program returns.
@@ -155,6 +157,12 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "run it again"
 	case errors.Is(err, contracts.ErrLie):
 		return exitFailed, "ask another node"
+	case errors.Is(err, rehearse.ErrDiffers), errors.Is(err, rehearse.ErrNotRestorable):
+		return exitFailed, "rehearse the backup before this one, to find out since when it is so, and make a new one now"
+	case errors.Is(err, scratch.ErrNoServer):
+		return exitFailed, "install PostgreSQL's server, or set one aside and give --database-url"
+	case errors.Is(err, scratch.ErrPath):
+		return exitUsage, "name a shorter folder with --scratch-dir"
 	case errors.Is(err, pgrestore.ErrIncomplete), errors.Is(err, pgrestore.ErrDiffers), errors.Is(err, pgrestore.ErrNotADump):
 		return exitFailed, "the live database is as it was; use another backup"
 	case errors.As(err, new(*pgrestore.FeedError)):
