@@ -198,6 +198,35 @@ func TestReencryptDisks(t *testing.T) {
 	b.opensWithEither("store/0.enc")
 }
 
+// TestReencryptStopped: a signal in the middle leaves every backup the old one or
+// the new one, and nothing else; the same command then does the rest.
+func TestReencryptStopped(t *testing.T) {
+	t.Parallel()
+	b := newTwoKeys(t, 4, 8<<20)
+	want := files(t, b.dir)
+	r := b.start(b.program("reencrypt", "store", "--workers", "1", "--to", b.keys[1]))
+	eventually(t, "the second backup is begun", func() bool {
+		_, err := os.Lstat(b.path("store/.1.enc.partial"))
+		return err == nil
+	})
+	if err := r.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	r.exits(exitSignal).says("stopped by terminated")
+	b.holds(want...)
+	for _, name := range b.backups {
+		b.opensWithEither(name)
+	}
+	again := b.run(exitOK, nil, "reencrypt", "store", "--to", b.keys[1]).says("going on with a run that was stopped: ")
+	if !strings.Contains(again.stdout.String(), "skipped      store/0.enc  (done by an earlier run)") {
+		t.Errorf("the second run says\n%s", again.stdout.Bytes())
+	}
+	for _, name := range b.backups {
+		b.lossless(name, b.loaded()[1:])
+	}
+	b.holds(want...)
+}
+
 func (b *twoKeys) stateHome() string {
 	for _, variable := range b.env {
 		if dir, found := strings.CutPrefix(variable, "XDG_STATE_HOME="); found {
