@@ -117,9 +117,13 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 		}
 	}
 	c.Line = strings.TrimSpace(line.String())
-	c.From, c.To = first.UTC().Format(time.DateOnly), last.UTC().Format(time.DateOnly)
+	layout := time.DateOnly
+	if last.Sub(first) < 48*time.Hour {
+		layout = "2006-01-02 15:04"
+	}
+	c.From, c.To = first.UTC().Format(layout), last.UTC().Format(layout)
 	c.Words = fmt.Sprintf("%s from %s to %s, of at most %s; the newest has %s. %d of them proven", countText(len(shown), "backup"),
-		c.From, shown[len(shown)-1].Created.UTC().Format(time.DateOnly), bytesText(c.Largest), bytesText(c.Newest.Size), len(c.Proofs))
+		c.From, shown[len(shown)-1].Created.UTC().Format(layout), bytesText(c.Largest), bytesText(c.Newest.Size), len(c.Proofs))
 	if !c.LastProof.IsZero() {
 		c.Words += ", last on " + timeText(c.LastProof)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -213,17 +212,14 @@ func twice(ctx context.Context, try func(context.Context) error) error {
 	}
 }
 
-// withoutURL takes the address out of an error of net/http, and what else the
-// way there may repeat of it. What remains says what went wrong with the host.
+// withoutURL takes the address out of an error of net/http. What remains names
+// the host at most.
 func withoutURL(err error) error {
 	if fault, ok := errors.AsType[*url.Error](err); ok {
 		err = fault.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("no answer within %v", patience)
-	}
-	if fault, ok := errors.AsType[*net.OpError](err); ok {
-		return fault
 	}
 	return err
 }
