@@ -14,7 +14,8 @@
 // goes with its SHA-256, which S3 checks and which the request's signature
 // covers. The sidecar NAME.sha256 is written last: a backup without it was not
 // finished. Whatever fails takes the upload back, and makes sure that S3 keeps
-// no part of it; what a crash leaves is ended by [Store.Sweep].
+// no part of it; what a crash leaves is ended by [Store.Sweep], and so is the
+// upload, without a part, whose id was in an answer that got lost.
 //
 // S3 loses answers like any server. Each upload carries a random name of its
 // own as metadata (takumi-upload), so that a request that was repeated, and then
@@ -47,7 +48,7 @@
 //	Open and inspect  1 (the first 64 KiB come with the answer), 1 for each ReadAt elsewhere
 //	Read to the end   1 + n
 //	Walk              1 for 1,000 objects, sidecars included
-//	Remove            1 HEAD, 1 list, and 1 for each version of backup and companion
+//	Remove            1 list of versions, and 1 for each that backup and companions have
 //	Overwrite, Swap   some 4, and 1 for each GiB that S3 copies; at most 8 MiB travel
 //
 // The package's Store is safe for concurrent use. Nothing is logged, and errors
