@@ -4,9 +4,13 @@
 # go to it; --help shows which there are. A settings file (--config) wins over
 # the environment.
 #
-# The exit code is 0 when all went well. Copies elsewhere (CLOUD_BACKUP) and
-# messages (SLACK_WEBHOOK) are not made: who asks for copies is told with exit
-# code 6, when the backups stand.
+# With CLOUD_BACKUP=true each backup goes to S3 as well, as it is made: to
+# CLOUD_BUCKET or S3_BUCKET (NAME, NAME/PREFIX or s3://NAME/PREFIX), unless
+# BACKUP_ALSO names the stores; docs/OFFSITE.md says what else that takes. With no
+# target named the backups are made all the same, and the exit code is 6.
+#
+# The exit code is 0 when all went well, the copies too. No messages are sent
+# (SLACK_WEBHOOK).
 
 set -euo pipefail
 # shellcheck source=scripts/lib/takumi.sh
@@ -26,6 +30,13 @@ fi
 if [[ ${CLOUD_BACKUP:-false} != true ]]; then
     exec takumi-backup backup all --prune "$@"
 fi
+bucket=${CLOUD_BUCKET:-${S3_BUCKET:-}}
+if [[ -z ${BACKUP_ALSO:-} && -n $bucket ]]; then
+    export BACKUP_ALSO=s3://${bucket#s3://}
+fi
+if [[ -n ${BACKUP_ALSO:-} ]]; then
+    exec takumi-backup backup all --prune "$@"
+fi
 takumi-backup backup all --prune "$@"
-say "error: CLOUD_BACKUP is true, and nothing was copied elsewhere: the backups stand on this machine only"
+say "error: CLOUD_BACKUP is true, and no target is named: set CLOUD_BUCKET, or BACKUP_ALSO=s3://BUCKET/PREFIX. The backups stand on this machine only"
 exit 6

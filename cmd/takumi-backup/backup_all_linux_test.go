@@ -88,7 +88,7 @@ func TestAutomatedBackup(t *testing.T) {
 		}
 	}
 	b.env = append(b.env, "CLOUD_BACKUP=true")
-	b.script(exitSome, "automated-backup.sh", "--quiet").says("nothing was copied elsewhere")
+	b.script(exitSome, "automated-backup.sh", "--quiet").says("no target is named")
 	b.run(exitOK, nil, "open", made[0], "-o", "dump.sql")
 
 	// Unencrypted, nothing is pruned.

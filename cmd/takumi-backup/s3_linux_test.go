@@ -430,3 +430,22 @@ func TestS3Replicate(t *testing.T) {
 	o.run(exitOK, nil, "replicate", "--replace-others", o.root+"/b/"+name, o.root+"/d/stream")
 	o.opens(o.root+"/d/"+name, content)
 }
+
+// TestCloudBackup: the nightly script as Takumi's crontabs call it.
+func TestCloudBackup(t *testing.T) {
+	c := database(t, "cloud", schema)
+	server := s3test.Start(t)
+	o := inBucketOf(t, server, operator(t, c, "cloud"), server.Bucket(t))
+	o.env = append(o.env, "BACKUP_ROOT="+o.path("store"), "CLOUD_BACKUP=true")
+	for n, env := range [][]string{{"S3_BUCKET=missing", "CLOUD_BUCKET=" + o.bucket + "/a"}, {"CLOUD_BUCKET=", "S3_BUCKET=" + o.root + "/b"}, {"BACKUP_ALSO=" + o.root + "/c"}} {
+		o.env = append(o.env, env...)
+		path := strings.TrimSpace(o.script(exitOK, "automated-backup.sh").stdout.String())
+		keys := server.Keys(t, o.bucket)
+		if want := string(rune('a'+n)) + "/database/" + filepath.Base(path); len(keys) != 2*(n+1) || !slices.Contains(keys, want) {
+			t.Errorf("the bucket holds %q, want %q too", keys, want)
+		}
+	}
+	// The copy is missing: the backup stands, nothing is pruned, and it is told.
+	o.env = append(o.env, "BACKUP_ALSO=s3://missing")
+	o.script(exitSome, "automated-backup.sh").says("not at s3://missing").says("prune: left out")
+}
