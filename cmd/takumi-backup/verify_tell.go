@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/verify"
+	reports "github.com/takumi-backup/takumi-backup/verify/report"
+)
+
+// addReports adds the flags that say who is told, and how.
+func (v *verifyCommand) addReports(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&v.reports, "report", nil, "write a report, as `FILE`.html or FILE.json; may be repeated")
+	f.StringVar(&v.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
+	f.BoolVar(&v.notify, "notify", false, "tell those whom the environment names: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
+	f.BoolVar(&v.json, "json", false, "print the report as JSON")
+	v.progress.add(cmd)
+}
+
+// begin looks who is to be told. The notifier is nil when nobody is.
+func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
+	for _, path := range v.reports {
+		if err := reports.Check(path); err != nil {
+			return nil, usagef("--report: %w", err)
+		}
+	}
+	if !v.notify {
+		return nil, nil
+	}
+	notifier, err := reports.New(os.Getenv, inProduction())
+	if err != nil {
+		return nil, usagef("--notify: %w", err)
+	}
+	if err := notifier.Start(cmd.Context()); err != nil {
+		warn(cmd, "%v", err)
+	}
+	return notifier, nil
+}
+
+// end tells how it went, and returns the same.
+func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, found *verify.Report, fault error) error {
+	if notifier == nil {
+		return fault
+	}
+	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, ending(cmd.Context(), fault), v.log.String())
+	if err != nil {
+		warn(cmd, "the result stands, and not everybody could be told: %v", err)
+	}
+	return fault
+}
+
+// publish prints and writes a report, and returns what the exit code is made of.
+// failed is why it is not whole. one says that a single file was asked for.
+func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one bool) error {
+	err := v.print(cmd, found, one)
+	for _, path := range v.reports {
+		err = errors.Join(err, reports.Write(path, found))
+	}
+	if v.metrics != "" {
+		err = errors.Join(err, reports.WriteMetrics(v.metrics, found))
+	}
+	if err != nil {
+		return err // nobody may know of what was found
+	}
+	return v.outcome(found, failed, one)
+}
+
+// print prints the report, or a line for each backup that was checked, and says
+// what was found.
+func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) error {
+	say := func(path string, findings []verify.Finding) {
+		for _, f := range findings {
+			if one && f.Severity == verify.Error {
+				continue // main says it
+			}
+			where := ""
+			if path != "" || f.Path != "" {
+				where = printable(path+f.Path) + ": "
+			}
+			text := fmt.Sprintf("%s: %s%s: %s\n", f.Severity, where, f.Code, f.Message)
+			if f.Advice != "" {
+				text += "  " + f.Advice + "\n"
+			}
+			v.log.WriteString(text)
+			fmt.Fprint(cmd.ErrOrStderr(), text)
+		}
+	}
+	var lines strings.Builder
+	good, bad := 0, 0
+	for i := range r.Backups {
+		b := &r.Backups[i]
+		say(b.Path, b.Findings)
+		word := "good"
+		switch {
+		case b.Worst() == verify.Error:
+			word = "BAD"
+			bad++
+			recordBackup(cmd, audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, KeyIDs: usedKey(b), Fault: b.Err()})
+		case !b.Checked:
+			continue
+		default:
+			good++
+		}
+		fmt.Fprintf(&lines, "%-4s  %-8v  %s\n", word, b.Proven, printable(b.Path))
+	}
+	say("", r.Findings)
+	words := fmt.Sprintf("%d good, %d bad, %d not checked; %d warnings; read %s in %v\n",
+		good, bad, len(r.Backups)-good-bad, r.Summary().Warnings, bytesText(v.meter.In()), r.Finished.Sub(r.Started))
+	v.log.WriteString(words)
+	if !v.progress.quiet {
+		fmt.Fprint(cmd.ErrOrStderr(), words)
+	}
+	if v.json {
+		return stdoutError(reports.WriteJSON(cmd.OutOrStdout(), r))
+	}
+	_, err := fmt.Fprint(cmd.OutOrStdout(), lines.String())
+	return stdoutError(err)
+}
+
+func usedKey(b *verify.Backup) []kek.ID {
+	if b.KeyID == "" {
+		return nil
+	}
+	return []kek.ID{kek.ID(b.KeyID)}
+}
+
+// outcome is what the exit code is made of.
+func (v *verifyCommand) outcome(r *verify.Report, failed error, one bool) error {
+	sum := r.Summary()
+	switch {
+	case failed != nil:
+		return failed
+	case one && r.Backups[0].Err() != nil:
+		return fmt.Errorf("verifying %w", r.Backups[0].Err())
+	case sum.Failed > 0 || sum.Errors > 0:
+		return errSome
+	case len(r.Backups) == 0 && r.Shard == "":
+		return fmt.Errorf("verifying: there are no backups in %s", strings.Join(r.Roots, ", "))
+	case v.strict && sum.Warnings > 0:
+		return errors.New("verifying: there are warnings, and --strict is given")
+	}
+	return nil
+}
