@@ -27,8 +27,9 @@ type statement struct {
 	Resource  []string
 }
 
-// policyOf reads one of docs/OFFSITE.md for a bucket, without some actions.
-func policyOf(t *testing.T, role, bucket string, without ...string) policy {
+// policyOf reads one of docs/OFFSITE.md for a bucket and a user, without some
+// actions.
+func policyOf(t *testing.T, role, bucket, user string, without ...string) policy {
 	t.Helper()
 	page := string(readFile(t, filepath.Join("..", "..", "docs", "OFFSITE.md")))
 	found := regexp.MustCompile("(?s)<!-- policy: " + role + " -->\n```json\n(.*?)```").FindStringSubmatch(page)
@@ -41,7 +42,7 @@ func policyOf(t *testing.T, role, bucket string, without ...string) policy {
 	}
 	for i := range p.Statement {
 		s := &p.Statement[i]
-		s.Principal = map[string]string{"AWS": role}
+		s.Principal = map[string]string{"AWS": user}
 		s.Action = slices.DeleteFunc(s.Action, func(action string) bool { return slices.Contains(without, action) })
 	}
 	p.Statement = slices.DeleteFunc(p.Statement, func(s statement) bool { return len(s.Action) == 0 })
@@ -51,7 +52,12 @@ func policyOf(t *testing.T, role, bucket string, without ...string) policy {
 // acts makes further runs those of a user whose policy is a role's.
 func (o *offsite) acts(role string, without ...string) {
 	o.Helper()
-	text, err := json.Marshal(policyOf(o.T, role, o.bucket, without...))
+	o.allow(role, policyOf(o.T, role, o.bucket, role, without...))
+}
+
+func (o *offsite) allow(role string, p policy) {
+	o.Helper()
+	text, err := json.Marshal(p)
 	if err != nil {
 		o.Fatal(err)
 	}
@@ -110,6 +116,27 @@ func TestS3Policies(t *testing.T) {
 		}
 		o.as(s3test.AccessKey, s3test.Secret)
 		o.opens(large, content)
+	})
+	t.Run("writer of large backups", func(t *testing.T) {
+		t.Parallel()
+		o := inBucketOf(t, server, newSandbox(t), server.VersionedBucket(t))
+		o.env = append(o.env, "TAKUMI_S3_MAX_PARTS=20") // segments from the second part on
+		o.acts("writer")
+		denied(o, "seal", "--codec", "none", "-o", o.root+"/x.enc")
+		p := policyOf(t, "writer", o.bucket, "writer")
+		p.Statement = append(p.Statement, policyOf(t, "large", o.bucket, "writer").Statement...)
+		o.allow("writer", p)
+		o.run(exitOK, bytes.NewReader(content), "seal", "--codec", "none", "-o", o.root+"/y.enc")
+		denied(o, "open", o.root+"/y.enc")
+		o.as(s3test.AccessKey, s3test.Secret)
+		o.opens(o.root+"/y.enc", content)
+		// What the first could not take back is swept.
+		if keys := server.Keys(t, o.bucket); len(keys) != 3 || !strings.HasPrefix(keys[0], "x.enc.segment-") {
+			t.Errorf("the bucket holds %q", keys)
+		}
+		o.env = append(o.env, "TAKUMI_TEST_CRASH_AGE=1ns")
+		o.run(exitOK, nil, "prune", "--apply").says("removed a temporary object of")
+		o.has("y.enc", "y.enc.sha256")
 	})
 	t.Run("reader", func(t *testing.T) {
 		t.Parallel()
