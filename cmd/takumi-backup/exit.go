@@ -15,6 +15,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
+	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
@@ -135,6 +137,20 @@ func verdict(err error) (code int, hint string) {
 		return exitDamaged, "takumi-backup seal makes files that begin with \"takumi-backup/v1\""
 	case errors.As(err, new(*audit.BrokenError)), errors.Is(err, audit.ErrCut), errors.Is(err, audit.ErrSignature):
 		return exitDamaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
+	case errors.Is(err, rewrap.ErrRot):
+		return exitDamaged, "use another copy of this backup; if a reencrypt of it was interrupted, run that again"
+	case errors.Is(err, rewrap.ErrBeside):
+		return exitFailed, "name with --from the key that opens it"
+	case errors.Is(err, envelope.ErrNoRoom):
+		return exitFailed, "give --detached, or fewer keys"
+	case errors.As(err, new(*reencrypt.ReadBackError)):
+		return exitStore, "the old backup stands as it was; check the disk"
+	case errors.As(err, new(*reencrypt.LegacyDamageError)):
+		return exitDamaged, "use another copy of this file, or an older one"
+	case errors.Is(err, reencrypt.ErrOtherSlots):
+		return exitFailed, "--drop-other gives up the slots that this program cannot make anew"
+	case errors.Is(err, reencrypt.ErrNotLegacy):
+		return exitFailed, "takumi-backup inspect FILE says whether it is a sealed backup"
 	case errors.Is(err, envelope.ErrAltered):
 		return exitDamaged, "find out who changed it; --rescue opens it, and the payload is authenticated all the same"
 	case errors.As(err, &chunk), errors.Is(err, stream.ErrTruncated), errors.Is(err, envelope.ErrTruncated):
@@ -190,6 +206,8 @@ func verdict(err error) (code int, hint string) {
 		return exitStore, refused.Fix
 	case store.IsStoreFault(err), isAny(err, storeErrnos):
 		return exitStore, "check that the folder is there, its free space, quota and permissions; nothing was kept"
+	case errors.Is(err, store.ErrChanged):
+		return exitFailed, "run it again"
 	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):
 		return exitFailed, "choose another name, or move the old file away"
 	}

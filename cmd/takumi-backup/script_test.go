@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("BACKUP_ENCRYPTION_KEY_FILE", env["KEY"])
 			e.Setenv("BACKUP_ROOT", filepath.Join(e.WorkDir, "store"))
 			e.Setenv("TAKUMI_AUDIT_DIR", filepath.Join(logs, filepath.Base(e.WorkDir)))
+			e.Setenv("XDG_STATE_HOME", filepath.Join(logs, "state", filepath.Base(e.WorkDir)))
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
