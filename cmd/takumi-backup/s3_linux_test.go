@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,6 +142,14 @@ func TestS3(t *testing.T) {
 	}
 	o.run(exitOK, nil, "verify", o.root)
 	o.run(exitFailed, nil, "open", o.root+"/host/none.enc").says("file does not exist")
+
+	key := keyFile(t, mainKey)
+	o.run(exitOK, nil, "key", "rotate", "--key", "file:"+key)
+	for root, want := range map[string]string{"": "5 .* no: 5 backups need it", "/none": "0 .* no: there is no backup to tell"} {
+		if r := o.run(exitOK, nil, "key", "history", "--root", o.root+root); !regexp.MustCompile(keyID(t, mainKey) + ".* " + want).Match(r.stdout.Bytes()) {
+			t.Errorf("the history by %s%s is\n%s", o.root, root, r.stdout.Bytes())
+		}
+	}
 }
 
 // TestS3Everything: a night with the database, contracts and uploads in a bucket
