@@ -60,7 +60,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool) Level 
 		return differs("its sidecar has the right sum, and names another file, %s", printable(match[2]))
 	case match[1] != b.SHA256:
 		b.sharpen()
-		return differs("its SHA-256 is %s, and the sidecar says %s", b.SHA256, match[1])
+		return differs("its SHA-256 begins with %.16s, and the sidecar says %.16s", b.SHA256, match[1])
 	default:
 		return Checksum
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
+	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 	"github.com/takumi-backup/takumi-backup/verify/scratch"
 )
@@ -100,6 +101,7 @@ func verdict(err error) (code int, hint string) {
 		chunk      *stream.ChunkError
 		unpack     *pack.Error
 		refused    *s3store.Fault
+		found      *verify.Fault
 	)
 	switch {
 	case err == nil:
@@ -206,6 +208,8 @@ func verdict(err error) (code int, hint string) {
 		return exitStore, refused.Fix
 	case store.IsStoreFault(err), isAny(err, storeErrnos):
 		return exitStore, "check that the folder is there, its free space, quota and permissions; nothing was kept"
+	case errors.As(err, &found) && (found.Finding.Code == verify.SidecarDiffers || found.Finding.Code == verify.Replaced):
+		return exitDamaged, found.Finding.Advice
 	case errors.Is(err, store.ErrChanged):
 		return exitFailed, "run it again"
 	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):
