@@ -194,7 +194,7 @@ func TestRehearsal(t *testing.T) {
 	// A backup that does not restore is told, and its copy is gone too.
 	b.env = append(b.env, "BACKUP_ENCRYPTION_KEY_FILE="+b.path("missing"))
 	b.script(exitKey, "test-encrypted-backup-restore.sh")
-	if r := b.script(exitKey, "verify-encrypted-backups.sh").says("no key for "); r.stdout.Len() > 0 {
+	if r := b.script(exitKey, "verify-encrypted-backups.sh").says("loading the key, without which "); r.stdout.Len() > 0 {
 		t.Errorf("said of backups that could not be read: %q", r.stdout.String())
 	}
 	if got := databases(); got != "rehearsed\n" {
