@@ -6,6 +6,7 @@ package lockfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -23,6 +24,27 @@ type Lock struct{ file *os.File }
 // or why the file cannot be had.
 func File(path string) (*Lock, error) {
 	return take(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK)
+}
+
+// Existing is File for one that is there already: the error is [fs.ErrNotExist]
+// when there is none, also when who held the lock has removed it meanwhile.
+func Existing(path string) (*Lock, error) {
+	l, err := take(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	held, err := l.file.Stat()
+	if err == nil {
+		var there fs.FileInfo
+		if there, err = os.Lstat(path); err == nil && !os.SameFile(held, there) {
+			err = fmt.Errorf("lock %s: %w", path, fs.ErrNotExist)
+		}
+	}
+	if err != nil {
+		l.Release()
+		return nil, err
+	}
+	return l, nil
 }
 
 // Folder takes the lock of the folder at dir, in which it leaves no file, so

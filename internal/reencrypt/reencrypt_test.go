@@ -307,11 +307,24 @@ func TestState(t *testing.T) {
 	}
 	begin().End(true)
 	wantFiles(t, b.o.StateDir, "locks")
-	writeFile(t, path, []byte("my notes\n"))
-	if _, err := Begin(path, to); !errors.Is(err, ErrState) {
-		t.Errorf("on another file: %v", err)
-	}
-	if got := readFile(t, path); string(got) != "my notes\n" {
-		t.Errorf("the other file holds %q", got)
+}
+
+// What is no state is neither cut nor removed, however short it is.
+func TestNoState(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"my notes\n", "", "a key without an end", `{"version":1}`, "{}\n{}", strings.Repeat("x", 100_000)} {
+		path := filepath.Join(t.TempDir(), "precious")
+		writeFile(t, path, []byte(text))
+		for _, open := range []func(string, []kek.ID) (*State, error){Begin, Read} {
+			s, err := open(path, []kek.ID{key(t, "new").ID()})
+			if !errors.Is(err, ErrState) {
+				t.Errorf("%.20q: %v", text, err)
+			}
+			s.End(true)
+		}
+		if got := readFile(t, path); string(got) != text {
+			t.Errorf("%.20q became %.20q", text, got)
+		}
+		wantFiles(t, filepath.Dir(path), "precious")
 	}
 }

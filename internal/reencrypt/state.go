@@ -2,7 +2,6 @@ package reencrypt
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,11 +12,13 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/durable"
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/regular"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
@@ -38,6 +39,8 @@ const stateVersion = 1
 type State struct {
 	path string
 	lock *lockfile.Lock
+
+	whole int64 // the length of the whole lines, when it was read
 
 	mu   sync.Mutex
 	file *os.File // nil when it is only read
@@ -62,14 +65,20 @@ type entry struct {
 
 const maxStateLine = 64 << 10
 
-// Begin opens the state of a run that seals for the keys, or begins it. The
-// errors are ErrState, ErrOtherRun, [lockfile.ErrHeld] while such a run is at
-// work, and the file system's. The caller ends it with End.
+// Begin opens the state of a run that seals for the keys, or begins it. A file
+// that does not begin as one is left as it is. The errors are ErrState,
+// ErrOtherRun, [lockfile.ErrHeld] while such a run is at work, and the file
+// system's. The caller ends it with End.
 func Begin(path string, keys []kek.ID) (_ *State, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of the state: %w", err)
 	}
-	lock, err := lockfile.File(path)
+	lock, err := lockfile.Existing(path)
+	for tries := 3; errors.Is(err, fs.ErrNotExist) && tries > 0; tries-- { // a run may end meanwhile
+		if err = create(path, keys); err == nil {
+			lock, err = lockfile.Existing(path)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -82,48 +91,49 @@ func Begin(path string, keys []kek.ID) (_ *State, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.file, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0); err != nil {
+	if s.file, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|syscall.O_NOFOLLOW, 0); err != nil {
 		return nil, fmt.Errorf("opening the state: %w", err)
 	}
 	s.path, s.lock = path, lock
-	defer func() {
-		if err != nil {
-			s.file.Close()
-		}
-	}()
-	if err := s.cutTornLine(); err != nil {
-		return nil, err
+	if err := s.file.Truncate(s.whole); err != nil { // what a crash left of the last line
+		s.file.Close()
+		return nil, fmt.Errorf("mending the state: %w", err)
 	}
-	if info, err := s.file.Stat(); err != nil || info.Size() > 0 {
-		return s, err
-	}
-	if err := s.write(head{stateVersion, sorted(keys), time.Now().UTC().Truncate(time.Second)}); err != nil {
-		return nil, err
-	}
-	return s, durable.SyncDir(filepath.Dir(path))
+	return s, nil
 }
 
-// cutTornLine takes off what a crash left of the last line.
-func (s *State) cutTornLine() error {
-	info, err := s.file.Stat()
+// create makes a state that lists nothing, whole or not at all. One that another
+// run makes meanwhile is as good.
+func create(path string, keys []kek.ID) error {
+	text, err := json.Marshal(head{stateVersion, sorted(keys), time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
 		return err
 	}
-	tail := make([]byte, min(info.Size(), maxStateLine))
-	if _, err := s.file.ReadAt(tail, info.Size()-int64(len(tail))); err != nil && err != io.EOF {
-		return fmt.Errorf("reading the state: %w", err)
+	temp, err := os.CreateTemp(filepath.Dir(path), ".reencrypt-*.partial")
+	if err != nil {
+		return fmt.Errorf("beginning the state: %w", err)
 	}
-	torn := len(tail) - 1 - bytes.LastIndexByte(tail, '\n')
-	if torn == 0 {
-		return nil
+	defer os.Remove(temp.Name())
+	defer temp.Close()
+	if _, err = temp.Write(append(text, '\n')); err == nil {
+		err = temp.Sync()
 	}
-	return s.file.Truncate(info.Size() - int64(torn))
+	if err == nil {
+		err = durable.RenameNew(temp.Name(), path)
+	}
+	if err == nil {
+		err = durable.SyncDir(filepath.Dir(path))
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return &store.Error{Op: "begin the state", Path: path, Err: err}
+	}
+	return nil
 }
 
 // Read reads the state of a run, to look at it. There need not be one.
 func Read(path string, keys []kek.ID) (*State, error) {
 	s := &State{made: make(map[envelope.ID]bool)}
-	file, err := os.Open(path)
+	file, err := regular.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -134,16 +144,17 @@ func Read(path string, keys []kek.ID) (*State, error) {
 	lines := bufio.NewReaderSize(file, maxStateLine)
 	for n := 1; ; n++ {
 		line, err := lines.ReadSlice('\n')
-		if err == io.EOF {
+		if err == io.EOF && n > 1 {
 			return s, nil // and what a crash left of a line counts for nothing
 		}
-		if err != nil && err != bufio.ErrBufferFull {
-			return nil, fmt.Errorf("reading the state: %w", err)
-		}
-		if err == nil {
-			err = s.take(n, line, keys)
+		if err == io.EOF || err == bufio.ErrBufferFull {
+			return nil, fmt.Errorf("%s, line %d: %w", path, n, ErrState)
 		}
 		if err != nil {
+			return nil, fmt.Errorf("reading the state: %w", err)
+		}
+		s.whole += int64(len(line))
+		if err := s.take(n, line, keys); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
 		}
 	}
