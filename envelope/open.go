@@ -218,8 +218,8 @@ func openAt(src io.ReaderAt, size int64, opts Options, keys []*kek.Key, found fu
 	return r, h, nil
 }
 
-// openEither tries the detached envelope, then the embedded one, and reports the
-// embedded one's failure: it is the one that is always there.
+// openEither tries the detached envelope, then the embedded one. When neither
+// opens, the error tells of both.
 func openEither(embedded *Envelope, opts Options, keys []*kek.Key, try func(dataKey, preamble []byte) error) (Opened, error) {
 	if opts.Detached == nil {
 		return embedded.open(opts.Rescue, keys, try)
@@ -235,11 +235,37 @@ func openEither(embedded *Envelope, opts Options, keys []*kek.Key, try func(data
 		}
 		o, err := embedded.open(rescue, keys, try)
 		o.Detached = passedOver
-		if err == nil || rescue == opts.Rescue {
-			return o, err
+		if err == nil {
+			return o, nil
+		}
+		if rescue == opts.Rescue {
+			return Opened{}, bothFail(err, passedOver)
 		}
 	}
 	panic("envelope: unreachable")
+}
+
+// bothFail joins why the embedded envelope does not open and why the detached one
+// does not. The embedded one's counts, for it is always there; unless no offered
+// key is for it, and one is for the detached one.
+func bothFail(embedded, detached error) error {
+	var ofEmbedded, ofDetached *WrongKeyError
+	ownKey, besideKey := !errors.As(embedded, &ofEmbedded), !errors.As(detached, &ofDetached)
+	switch {
+	case embedded.Error() == detached.Error():
+		return embedded
+	case !ownKey && !besideKey:
+		all := *ofDetached
+		for _, id := range ofEmbedded.Wanted {
+			if !slices.Contains(all.Wanted, id) {
+				all.Wanted = append(all.Wanted, id)
+			}
+		}
+		return &all
+	case !ownKey && !errors.Is(detached, ErrPreamble):
+		return fmt.Errorf("with the envelope beside it: %w; and with its own: %v", detached, embedded)
+	}
+	return fmt.Errorf("%w; and the envelope beside it was passed over: %v", embedded, detached)
 }
 
 // open follows "Opening" in docs/FORMAT.md. try joins a data key with the

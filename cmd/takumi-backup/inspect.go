@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
@@ -86,11 +87,11 @@ func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 
 func inspectFile(ctx context.Context, place store.Place, path string) (*inspection, error) {
 	seen, err := sealed.Look(ctx, place, path, sealed.Options{})
-	if err == nil {
-		err = seen.BesideErr
-	}
 	if err != nil {
 		return nil, aboutPath("inspecting", path, err)
+	}
+	if seen.BesideErr != nil { // what it may say is what counts
+		return nil, fmt.Errorf("inspecting %s: reading %s%s: %w", path, path, envelope.DetachedSuffix, seen.BesideErr)
 	}
 	embedded, e := seen.Own, seen.Own
 	if seen.Beside != nil {

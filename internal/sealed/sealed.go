@@ -87,8 +87,9 @@ func Open(ctx context.Context, place store.Place, path string, o Options) (*File
 		r, err := envelope.Open(src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
 		if err == nil {
 			f = &File{Reader: r, Object: obj, Beside: besideErr}
+			return nil
 		}
-		return err
+		return passedOver(path, err, besideErr)
 	})
 	if err != nil {
 		return nil, err
@@ -119,7 +120,7 @@ func Look(ctx context.Context, place store.Place, path string, o Options) (*Seen
 		defer obj.Close()
 		own, err := envelope.Parse(io.NewSectionReader(obj, 0, obj.Size()))
 		if err != nil && beside == nil {
-			return err
+			return passedOver(path, err, besideErr)
 		}
 		s = &Seen{Size: obj.Size(), Own: own, Beside: beside, BesideErr: besideErr}
 		if o.keyless() {
@@ -128,9 +129,7 @@ func Look(ctx context.Context, place store.Place, path string, o Options) (*Seen
 		}
 		r, err := envelope.OpenAt(obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
 		if err != nil {
-			if s.Err = err; besideErr != nil {
-				s.Err = fmt.Errorf("%w; and %s%s was passed over: %w", err, path, envelope.DetachedSuffix, besideErr)
-			}
+			s.Err = passedOver(path, err, besideErr)
 			return err
 		}
 		s.Opened, s.Packed, s.Err = &r.Opened, r.Size(), nil
@@ -140,6 +139,15 @@ func Look(ctx context.Context, place store.Place, path string, o Options) (*Seen
 		return nil, err
 	}
 	return s, nil
+}
+
+// passedOver adds to err, why a backup does not open, that what stands beside it
+// as its envelope could not be read, if that is so.
+func passedOver(path string, err, beside error) error {
+	if beside == nil {
+		return err
+	}
+	return fmt.Errorf("%w; and %s%s was passed over: %w", err, path, envelope.DetachedSuffix, beside)
 }
 
 // settle opens the file at path and calls try with it, again when that fails and

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,5 +123,50 @@ func TestNoKey(t *testing.T) {
 	put(t, path, []byte("something else"))
 	if _, err := sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())}); sealed.NoKey(err) || !errors.Is(err, envelope.ErrNotSealed) {
 		t.Errorf("no backup: %v", err)
+	}
+}
+
+// TestPassedOver: what is wrong with the envelope beside a backup is not taken for
+// the lack of a key alone.
+func TestPassedOver(t *testing.T) {
+	from, to := kek.Generate(), kek.Generate()
+	content := backupFor(t, from)
+	w, err := envelope.Rewrap(bytes.NewReader(content), int64(len(content)), envelope.Options{
+		Find: func([]kek.ID) ([]*kek.Key, error) { return []*kek.Key{from}, nil },
+	}, envelope.RewrapOptions{}, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	altered := bytes.Clone(w.New.Bytes())
+	at := bytes.Index(altered, []byte("\nauth ")) + len("\nauth ")
+	altered[at] = "AB"[bytes.IndexByte([]byte("BA"), altered[at])&1]
+	for name, tc := range map[string]struct {
+		beside []byte
+		noKey  bool
+		is     error
+		says   string
+	}{
+		"cut":       {w.New.Bytes()[:4000], true, envelope.ErrTruncated, "x.enc.envelope was passed over"},
+		"altered":   {altered, false, envelope.ErrAltered, "with the envelope beside it"},
+		"another's": {backupFor(t, to)[:envelope.Unit], true, nil, "belongs to another backup"},
+	} {
+		path := filepath.Join(t.TempDir(), "x.enc")
+		put(t, path, content)
+		put(t, path+envelope.DetachedSuffix, tc.beside)
+		_, err := sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, to)})
+		if err == nil || sealed.NoKey(err) != tc.noKey || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if seen, _ := sealed.Look(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, to)}); seen.Err == nil || seen.Err.Error() != err.Error() {
+			t.Errorf("%s: Look says %v", name, seen.Err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "x.enc")
+	put(t, path, content)
+	put(t, path+envelope.DetachedSuffix, w.New.Bytes())
+	_, err = sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())})
+	var wrong *envelope.WrongKeyError
+	if !errors.As(err, &wrong) || !slices.Equal(wrong.Wanted, []kek.ID{to.ID(), from.ID()}) {
+		t.Errorf("with a third key: %v", err)
 	}
 }
