@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,15 +192,19 @@ when to when it was in use, and how many backups under the root need it. A backu
 needs a key when one of its slots is for it and none is for a key that is still
 current somewhere.
 
+What a backup needs is read from its slots, and is a claim: nothing is opened. key
+retire opens every backup before it says that a key may be destroyed. A key that
+slots name and the history does not know is listed as unknown.
+
 A former key may be destroyed when its grace period is over and no backup needs
 it. As long as one backup cannot be read, or none is found, nothing may be: then
 nobody can tell. Backups in other places are up to you.
 
-With --json, opens counts the backups that still have a slot for a key, whether they
+With --json, may_be_destroyed is such a claim as well, opens counts the backups that still have a slot for a key, whether they
 need it or not, and only_beside those that a current key opens by the envelope beside
 them alone. Neither knows of copies that were made before a backup was rewrapped.`,
 		Example: `  takumi-backup key history
-  takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'`,
+  takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'  # for key retire`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := state.resolve(cmd); err != nil {
@@ -216,7 +221,7 @@ them alone. Neither knows of copies that were made before a backup was rewrapped
 			for _, i := range h.Unfinished() {
 				warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), finishing(i))
 			}
-			judged := h.Judge(backups, time.Now())
+			judged := append(h.Judge(backups, time.Now()), h.Unknown(backups)...)
 			if asJSON {
 				return writeJSON(cmd.OutOrStdout(), judged)
 			}
@@ -260,14 +265,16 @@ func printHistory(w io.Writer, judged []history.Judgement) error {
 	}
 	fmt.Fprintln(table, "ID\tPROVIDER\tCREATED\tACTIVATED\tRETIRED\tDESTROY AFTER\tNEEDED BY\tMAY BE DESTROYED")
 	for _, j := range judged {
-		verdict := "yes"
+		verdict := "yes, as the slots claim: key retire proves it"
 		switch {
+		case j.Unknown:
+			verdict = "no: " + j.WhyNot
 		case j.Live():
 			verdict = "no: it is in use"
 		case !j.MayBeDestroyed:
 			verdict = "no: " + j.WhyNot
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, where(j.Record), date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, cmp.Or(where(j.Record), "unknown"), date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
 	}
 	table.Flush() // a strings.Builder takes everything
 	_, err := io.WriteString(w, text.String())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -31,9 +34,15 @@ func newKeyRetire() *cobra.Command {
 		Use:   "retire KEYID",
 		Short: "Say whether a former key may be destroyed, and how",
 		Long: `Look whether a former key may be destroyed: it is current nowhere, its grace period
-is over, and no backup under the root needs it. Then that is recorded, and the
-command is printed that destroys the key where it is kept. This program destroys no
-key. Otherwise it says who needs it, and the exit code is 1.
+is over, and every backup under the root opens without it. What the slots of a backup
+claim does not count: all other keys that are in use by the history are fetched, and
+one of them has to open the backup. A key that cannot be fetched, or a backup that
+none of them opens, is a refusal. Then that is recorded, and the command is printed
+that destroys the key where it is kept. This program destroys no key. Otherwise it
+says who needs it, and the exit code is 1.
+
+A key that the history does not know is refused too: key store --replace, which puts
+the key that came after it where it is kept, makes both known.
 
 Destroying a key takes nothing back. Whoever has another copy of it, and a copy of a
 backup from before it was rewrapped, can read that backup; and a backup that was
@@ -64,6 +73,9 @@ destroyed too.`,
 			}
 			r, err := judgeKey(h, id, backups)
 			if err != nil {
+				return err
+			}
+			if err := keys.proveOpen(cmd.Context(), h, id, backups); err != nil {
 				return err
 			}
 			if !dryRun {
@@ -134,10 +146,65 @@ func judgeKey(h *history.History, id kek.ID, backups []history.Backup) (*retired
 		r.providers = append(r.providers, j.Provider)
 	}
 	if r == nil {
-		return nil, fmt.Errorf("key %s: %w: the key history does not know it, so nobody can tell whether it is in use", id, errNeeded)
+		return nil, fmt.Errorf("key %s: %w: the key history does not know it, so nobody can tell whether it is in use; "+
+			"key store --replace --key NEW --to URI makes it known: URI is where it is kept, and NEW the key that came after it", id, errNeeded)
 	}
 	return r, nil
 }
+
+// currentOnly hides the former keys of a source.
+type currentOnly struct{ keystore.Source }
+
+// proveOpen fails unless each backup opens with a key other than id that is in use,
+// as it is fetched now: who can write a slot can write any id into it.
+func (k *keyFlags) proveOpen(ctx context.Context, h *history.History, id kek.ID, backups []history.Backup) error {
+	var sources []keystore.Source
+	var live []history.Record
+	for _, r := range h.Records() {
+		if !r.Live() || r.ID == id {
+			continue
+		}
+		src, err := k.parseKey(r.Provider)
+		if err != nil {
+			return fmt.Errorf("key %s: %w: key %s in %s, which is in use, cannot be fetched: %v", id, errNeeded, r.ID, where(r), err)
+		}
+		sources, live = append(sources, currentOnly{src}), append(live, r)
+	}
+	if len(live) == 0 {
+		return fmt.Errorf("key %s: %w: the key history knows no other key that is in use", id, errNeeded)
+	}
+	ring := keystore.NewRing(sources...)
+	defer ring.Close()
+	keys, err := ring.Current(ctx)
+	if err != nil {
+		return fmt.Errorf("key %s: %w: a key that is in use cannot be fetched: %v", id, errNeeded, err)
+	}
+	for i, key := range keys {
+		if got := key.ID(); got != live[i].ID {
+			return fmt.Errorf("key %s: %w: %s holds key %s, and %s by the key history", id, errNeeded, where(live[i]), got, live[i].ID)
+		}
+	}
+	place := newPlace()
+	var closed error // the first backup that does not open
+	err = many.Each(ctx, provers, len(backups), func(ctx context.Context, i int) error {
+		seen, err := sealed.Look(ctx, place, backups[i].Path, sealed.Options{Keys: ring})
+		switch {
+		case err != nil:
+			return err
+		case seen.Err != nil:
+			return seen.Err
+		}
+		return nil
+	}, func(i int, fault error) {
+		if fault != nil && closed == nil {
+			closed = fmt.Errorf("key %s: %w: no other key that is in use opens %s: %v", id, errNeeded, printable(backups[i].Path), fault)
+		}
+	})
+	return cmp.Or(err, closed)
+}
+
+// provers is how many backups are opened at once.
+const provers = 4
 
 // whereToDestroy looks for a key where it was once kept.
 func (k *keyFlags) whereToDestroy(ctx context.Context, provider string, id kek.ID) destruction {

@@ -28,10 +28,13 @@ type Judgement struct {
 	Opens int `json:"opens"`
 	// OnlyBeside counts those that this key opens by the file alone, and every key
 	// that is current only by the envelope beside it, which so must not get lost.
-	OnlyBeside     int  `json:"only_beside,omitempty"`
+	OnlyBeside int `json:"only_beside,omitempty"`
+	// MayBeDestroyed is what the slots claim, as all of these counts.
 	MayBeDestroyed bool `json:"may_be_destroyed"`
 	// WhyNot says what stands against destroying a key that is not current.
 	WhyNot string `json:"why_not,omitempty"`
+	// Unknown is set for a key that slots name and no record; see History.Unknown.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // current returns the ids of the keys that are current somewhere, and where.
@@ -111,6 +114,27 @@ func (h *History) Judge(backups []Backup, now time.Time) []Judgement {
 		default:
 			j.MayBeDestroyed = true
 		}
+		all = append(all, j)
+	}
+	return all
+}
+
+// Unknown tells of the keys that slots name and of which the history has no
+// record, in the order of their ids: nobody can tell whether they are in use.
+func (h *History) Unknown(backups []Backup) []Judgement {
+	var ids []kek.ID
+	for _, b := range backups {
+		for _, id := range b.Keys {
+			if !slices.ContainsFunc(h.doc.Keys, func(r Record) bool { return r.ID == id }) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	slices.Sort(ids)
+	var all []Judgement
+	for _, id := range slices.Compact(ids) {
+		j := Judgement{Record: Record{ID: id}, Unknown: true, NeededBy: h.NeededBy(id, backups), WhyNot: "the key history does not know it"}
+		j.Opens, j.OnlyBeside = h.opens(id, backups)
 		all = append(all, j)
 	}
 	return all
