@@ -30,11 +30,14 @@ Every command that makes, opens, restores, rewraps or deletes backups, or that
 makes, stores, changes or writes out keys, appends a record: JSON lines, each
 with the SHA-256 of the one before, in a file a month, audit-YYYY-MM.jsonl. One
 that changes backups or keys, or writes a key out, appends a record before it
-begins, and does not begin when that fails (exit code 7). Others warn, so that a
-full disk keeps nobody from a restore; so does a dry run. No record is left by
-help, version, man, completion, inspect, list, key id, key check, key history,
-verify merge and audit itself; nor by backup all, whose parts leave theirs. No
-record holds a secret.
+begins, with the paths that it was given, and does not begin when that fails (exit
+code 7). One that works on many backups appends the record of each when it is done
+with it, and stops when that fails. open and restore append a record before they
+begin as well. To restore what is live anew, a database or a folder, is a change.
+Others warn, so that a full disk keeps nobody from a restore beside; so does a dry
+run. No record is left by help, version, man, completion, inspect, list, key id, key
+check, key history, install-timers, verify merge and audit itself; nor by backup
+all, whose parts leave theirs. No record holds a secret.
 
 --audit=off records nothing. The log is in --audit-dir or $TAKUMI_AUDIT_DIR, else
 in $BACKUP_ROOT/audit when that root is a folder of this host and is there, else in

@@ -73,7 +73,8 @@ func (s *auditShow) wants(r *audit.Record) bool {
 		!s.until.IsZero() && !r.Time.Before(s.until.Time),
 		s.operation != "" && r.Operation != s.operation && !strings.HasPrefix(r.Operation, s.operation+" "),
 		s.outcome != "" && string(r.Outcome) != s.outcome,
-		s.backup != "" && r.BackupID != s.backup && r.Name != s.backup && !strings.Contains(r.Path, s.backup):
+		s.backup != "" && r.BackupID != s.backup && r.Name != s.backup && !strings.Contains(r.Path, s.backup) &&
+			!slices.ContainsFunc(r.Paths, func(path string) bool { return strings.Contains(path, s.backup) }):
 		return false
 	}
 	return s.key == "" || slices.ContainsFunc(r.KeyIDs, isKey) || slices.ContainsFunc(r.OldIDs, isKey) ||
@@ -104,6 +105,7 @@ func recordLine(r *audit.Record) string {
 		fmt.Fprintf(&b, ", exit code %d", *r.ExitCode)
 	}
 	add("path", r.Path)
+	add("paths", strings.Join(r.Paths, " "))
 	add("kind", r.Kind)
 	add("name", r.Name)
 	add("id", r.BackupID)

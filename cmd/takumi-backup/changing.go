@@ -219,6 +219,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 	hide := c.progress.start(cmd.ErrOrStderr(), c.verb, total, &c.meter)
 	err = many.Each(ctx, int(c.workers), len(items), func(ctx context.Context, i int) outcome {
 		if items[i].Err != nil {
+			c.record(cmd, items[i].Path, changed{}, items[i].Err)
 			return outcome{err: items[i].Err}
 		}
 		if err := checkStdout(); err != nil { // what is done is to be told
@@ -226,6 +227,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 			return outcome{err: err}
 		}
 		result, err := one(ctx, items[i].Backup)
+		c.record(cmd, items[i].Path, result, ending(ctx, err))
 		return outcome{result, err}
 	}, func(i int, o outcome) {
 		if o.err != nil && ctx.Err() != nil {
@@ -279,7 +281,21 @@ type changedLine struct {
 	Warning []string   `json:"warnings,omitempty"`
 }
 
-// tell prints and records what became of one backup.
+// record records what became of one backup, at once: the program may be killed
+// while others, which are told first, still go on.
+func (c *changing) record(cmd *cobra.Command, path string, r changed, fault error) {
+	rec := audit.Record{Path: path, BytesOut: r.Size, Detail: r.Skipped, Fault: fault}
+	if r.Old != nil {
+		rec.Of(r.Old, r.Old.KeyIDs()...)
+		rec.OldIDs = rec.KeyIDs
+	}
+	if r.New != nil {
+		rec.Of(r.New, r.New.KeyIDs()...)
+	}
+	recordBackup(cmd, rec)
+}
+
+// tell prints what became of one backup.
 func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r changed, fault error) error {
 	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings, Made: r.Made}
 	switch {
@@ -307,10 +323,6 @@ func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r chang
 	for _, words := range r.Warnings {
 		warn(cmd, "%s: %s", printable(path), words)
 	}
-	recordBackup(cmd, audit.Record{
-		Path: path, BackupID: line.ID, Name: line.Name, Kind: line.Kind, KeyIDs: line.Keys, OldIDs: line.OldKeys,
-		BytesOut: r.Size, Detail: r.Skipped, Fault: fault,
-	})
 	if c.json {
 		return writeJSON(cmd.OutOrStdout(), line)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -29,7 +30,7 @@ type effect int
 
 const (
 	reads   effect = iota // it goes on, with a warning
-	changes               // it does not begin
+	changes               // it does not begin, or does not go on with the next backup
 )
 
 // addAuditFlags adds what every command has.
@@ -40,24 +41,35 @@ func addAuditFlags(root *cobra.Command) {
 }
 
 // audited makes a command leave records of what it does under the name of an
-// operation: one when it ends, and when it changes something also one before it
-// begins.
+// operation: one when it ends, and when it changes something, or opens a backup,
+// also one before it begins.
 func audited(cmd *cobra.Command, operation string, e effect) *cobra.Command {
+	return auditedBy(cmd, operation, func([]string) effect { return e })
+}
+
+// auditedBy is audited for a command whose flags and arguments say what it does.
+func auditedBy(cmd *cobra.Command, operation string, what func(args []string) effect) *cobra.Command {
 	if cmd.Annotations == nil {
 		cmd.Annotations = make(map[string]string)
 	}
 	cmd.Annotations[auditedAs] = operation
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r, err := newRecording(cmd, operation, e)
+		r, err := newRecording(cmd, operation, what(args))
 		if err != nil {
 			return err
 		}
-		cmd.SetContext(context.WithValue(cmd.Context(), recordingKey{}, r))
-		if err := r.begin(cmd); err != nil {
+		ctx, stop := context.WithCancelCause(context.WithValue(cmd.Context(), recordingKey{}, r))
+		defer stop(nil)
+		r.stop = stop
+		cmd.SetContext(ctx)
+		if err := r.begin(cmd, args); err != nil {
 			return err
 		}
-		err = ending(cmd.Context(), run(cmd, args))
+		err = ending(ctx, run(cmd, args))
+		if cause := context.Cause(ctx); errors.Is(cause, errUnrecorded) {
+			err = cause
+		}
 		r.end(cmd, err)
 		return err
 	}
@@ -76,6 +88,7 @@ type recording struct {
 	common audit.Record // what all records of the run say
 	record audit.Record // what the last one says more
 	syslog string       // the socket of a copy, or ""
+	stop   context.CancelCauseFunc
 
 	warning, unsent sync.Once
 }
@@ -110,34 +123,94 @@ func newRecording(cmd *cobra.Command, operation string, e effect) (*recording, e
 	return r, nil
 }
 
-// begin records what a command is about to change.
-func (r *recording) begin(cmd *cobra.Command) error {
-	if r.log == nil || r.effect == reads {
+// begin records what a command is about to change, or which backup to open: what
+// is killed leaves no other record.
+func (r *recording) begin(cmd *cobra.Command, args []string) error {
+	opens := r.common.Operation == "open" || strings.HasPrefix(r.common.Operation, "restore ")
+	if r.log == nil || r.effect == reads && !opens {
 		return nil
 	}
 	begun := r.common
 	begun.Outcome = audit.Begun
-	err := r.write(cmd, begun)
-	if err == nil || context.Cause(cmd.Context()) != nil {
-		return err
+	switch paths := aboutToTouch(cmd, begun.Operation, args); {
+	case len(paths) == 1:
+		begun.Path = paths[0]
+	case len(paths) > 1:
+		begun.Paths = paths
+	case flagText(cmd, "latest") == "true":
+		begun.Detail = "the latest backup"
 	}
+	err := r.write(cmd, begun)
+	switch {
+	case err == nil:
+		return nil
+	case context.Cause(cmd.Context()) != nil:
+		return err
+	case r.effect == reads:
+		r.warn(cmd, err)
+		return nil
+	}
+	return r.refusal(err)
+}
+
+// aboutToTouch returns the paths that a command was given: of the backups that it
+// opens or changes, or of the file that it is to write. The arguments of others
+// are none, and may be secret.
+func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string {
+	var paths []string
+	switch first, _, _ := strings.Cut(operation, " "); first {
+	case "open", "restore", "rewrap", "reencrypt", "replicate", "prune":
+		if paths = args; len(paths) == 0 && first == "prune" {
+			paths = []string{storeFolder()}
+		}
+	default:
+		if out := flagText(cmd, "output"); out != "" {
+			paths = []string{out}
+		}
+	}
+	paths = slices.Clone(paths)
+	for i := range paths {
+		paths[i] = absolute(paths[i])
+	}
+	return paths
+}
+
+// absolute is a path as a record has it.
+func absolute(path string) string {
+	if path == "" || path == "-" || places.IsRemote(path) {
+		return path
+	}
+	if whole, err := filepath.Abs(path); err == nil {
+		return whole
+	}
+	return path
+}
+
+// refusal is why a command does not begin, or not go on.
+func (r *recording) refusal(err error) error {
 	return &store.Error{Op: "record in", Path: r.log.Dir(), Err: fmt.Errorf("%w; %w", err, errUnrecorded)}
 }
 
-// errUnrecorded is why a command did not begin.
+func (r *recording) warn(cmd *cobra.Command, err error) {
+	r.warning.Do(func() { warn(cmd, "what was done is not recorded: %v", err) })
+}
+
+// errUnrecorded is why a command did not begin, or stopped.
 var errUnrecorded = errors.New("what cannot be recorded is not done, unless with --audit=off")
 
 // end records how a command ended.
 func (r *recording) end(cmd *cobra.Command, fault error) {
 	r.record.Fault = fault
-	r.append(cmd, r.record)
+	// What was done was done: a failure is no more than a warning.
+	if err := r.append(cmd, r.record); err != nil {
+		r.warn(cmd, err)
+	}
 }
 
-// append completes a record and appends it. What was done was done: a failure is
-// no more than a warning.
-func (r *recording) append(cmd *cobra.Command, rec audit.Record) {
+// append completes a record and appends it.
+func (r *recording) append(cmd *cobra.Command, rec audit.Record) error {
 	if r.log == nil {
-		return
+		return nil
 	}
 	c := r.common
 	rec.Run, rec.PID, rec.Operation, rec.DryRun = c.Run, c.PID, c.Operation, c.DryRun
@@ -161,14 +234,8 @@ func (r *recording) append(cmd *cobra.Command, rec audit.Record) {
 	if rec.Meter != nil {
 		rec.BytesIn, rec.BytesOut = rec.Meter.In(), rec.Meter.Out()
 	}
-	if rec.Path != "" && rec.Path != "-" && !strings.Contains(rec.Path, "://") {
-		if path, err := filepath.Abs(rec.Path); err == nil {
-			rec.Path = path
-		}
-	}
-	if err := r.write(cmd, rec); err != nil {
-		r.warning.Do(func() { warn(cmd, "what was done is not recorded: %v", err) })
-	}
+	rec.Path = absolute(rec.Path)
+	return r.write(cmd, rec)
 }
 
 // write appends a record, also when the command was stopped, and copies it to
@@ -205,10 +272,20 @@ func recordKey(cmd *cobra.Command, path string, id kek.ID) {
 }
 
 // recordBackup appends a record of one of several backups that a command works
-// on; its Fault says how that went. It is safe for concurrent use.
+// on; its Fault says how that went. When that fails, a command that changes
+// backups is stopped: its context ends. It is safe for concurrent use.
 func recordBackup(cmd *cobra.Command, rec audit.Record) {
-	if r, ok := cmd.Context().Value(recordingKey{}).(*recording); ok {
-		r.append(cmd, rec)
+	r, ok := cmd.Context().Value(recordingKey{}).(*recording)
+	if !ok {
+		return
+	}
+	err := r.append(cmd, rec)
+	switch {
+	case err == nil:
+	case r.effect == changes:
+		r.stop(r.refusal(fmt.Errorf("what became of %s, the last backup that was worked on: %w", printable(rec.Path), err)))
+	default:
+		r.warn(cmd, err)
 	}
 }
 
@@ -273,9 +350,11 @@ func providers(cmd *cobra.Command) []string {
 			}
 		}
 	}
-	if f := cmd.Flag("key"); f != nil && !f.Changed {
-		named, _ := keys.sources() // an error is the command's own to tell
-		sources = append(sources, named...)
+	for _, name := range []string{"key", "from"} {
+		if f := cmd.Flag(name); f != nil && !f.Changed {
+			named, _ := keys.sources() // an error is the command's own to tell
+			sources = append(sources, named...)
+		}
 	}
 	var texts []string
 	for _, s := range sources {

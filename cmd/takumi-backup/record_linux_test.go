@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
@@ -143,6 +146,101 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// changeAll runs a command that changes the backups in the folder store, one of
+// them at a time or two, and returns how it ended.
+func changeAll(t *testing.T, b *sandbox, workers countFlag, one func(path string) error) error {
+	t.Helper()
+	t.Setenv("TAKUMI_AUDIT_DIR", b.log)
+	c := &changing{verb: "rewrap", done: "rewrapped", workers: workers, place: newPlace(), progress: progressFlags{quiet: true}}
+	cmd := &cobra.Command{Use: "rewrap", SilenceErrors: true, SilenceUsage: true, RunE: func(cmd *cobra.Command, args []string) error {
+		return c.run(cmd, args, func(_ context.Context, b store.Backup) (changed, error) { return changed{}, one(b.Path) })
+	}}
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	cmd.SetArgs([]string{b.path("store")})
+	return audited(cmd, "rewrap", changes).ExecuteContext(t.Context())
+}
+
+// TestRecordedAtOnce: what is changed is recorded when it is done, also while the
+// first backup takes long; and the first record has the path.
+func TestRecordedAtOnce(t *testing.T) {
+	b := newSandbox(t)
+	os.Mkdir(b.path("store"), 0o700)
+	b.seal([]byte("content"), "--audit=off", "-o", "store/a.enc")
+	b.seal([]byte("content"), "--audit=off", "-o", "store/b.enc")
+	err := changeAll(t, b, 2, func(path string) error {
+		if path == b.path("store/a.enc") {
+			eventually(t, "the other is recorded", func() bool { return len(b.records()) == 2 })
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, r := range b.records() {
+		paths = append(paths, r.Path)
+	}
+	if want := []string{b.path("store"), b.path("store/b.enc"), b.path("store/a.enc"), ""}; !slices.Equal(paths, want) {
+		t.Errorf("%q, want %q", paths, want)
+	}
+}
+
+// TestStopsUnrecorded: when the record of a backup cannot be written, the next one
+// is not changed.
+func TestStopsUnrecorded(t *testing.T) {
+	b := newSandbox(t)
+	os.Mkdir(b.path("store"), 0o700)
+	for _, name := range []string{"a", "b", "c"} {
+		b.seal([]byte("content"), "--audit=off", "-o", "store/"+name+".enc")
+	}
+	calls := 0
+	err := changeAll(t, b, 1, func(string) error {
+		if calls++; calls == 2 {
+			if err := os.Rename(b.log, b.log+".aside"); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, b.log, nil)
+		}
+		return nil
+	})
+	if code, _ := verdict(err); code != exitStore || calls != 2 || !strings.Contains(err.Error(), b.path("store/b.enc")) {
+		t.Errorf("%d calls, exit code %d: %v", calls, code, err)
+	}
+}
+
+// TestOpenBegun: an open that is killed has said which backup it opens.
+func TestOpenBegun(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	b.seal(bytes.Repeat([]byte("0123456789abcdef"), 1<<16), "--audit=off", "--codec", "none", "-o", "x.enc")
+	cmd := b.program("open", "x.enc")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := b.start(cmd)
+	io.ReadFull(out, make([]byte, 16)) // and no more: it waits
+	open.Process.Kill()
+	open.Wait()
+	if all := b.records(); len(all) != 1 || all[0].Outcome != audit.Begun || all[0].Path != b.path("x.enc") {
+		t.Errorf("%+v", all)
+	}
+}
+
+// TestRestoreEffect: to replace what is live is a change, to restore beside is none.
+func TestRestoreEffect(t *testing.T) {
+	t.Parallel()
+	live := t.TempDir()
+	writeFile(t, live+"/file", nil)
+	for to, want := range map[string]effect{live: changes, live + ".beside": reads} {
+		r := &restoreUploads{to: to, yes: true}
+		if got := r.effect([]string{"x.enc"}); got != want {
+			t.Errorf("%s: %v, want %v", to, got, want)
+		}
+	}
+}
+
 // TestPruneRecords: each backup that is deleted has its own record.
 func TestPruneRecords(t *testing.T) {
 	t.Parallel()
@@ -172,7 +270,8 @@ func TestSyslog(t *testing.T) {
 	b.env = append(b.env, "TAKUMI_AUDIT_SYSLOG="+path)
 	b.seal([]byte("content"), "-o", "x.enc")
 	b.run(exitKey, nil, "open", "--key", "file:"+keyFile(t, otherKey), "x.enc", "-o", "out")
-	for _, want := range []string{"<86> [INFO] seal begun", "<86> [INFO] seal done, path " + b.path("x.enc"), "<83> [ERROR] open failed, exit code 4"} {
+	for _, want := range []string{"<86> [INFO] seal begun", "<86> [INFO] seal done, path " + b.path("x.enc"),
+		"<86> [INFO] open begun, path " + b.path("x.enc"), "<83> [ERROR] open failed, exit code 4"} {
 		buf := make([]byte, 64<<10)
 		socket.SetReadDeadline(time.Now().Add(10 * time.Second))
 		n, err := socket.Read(buf)
@@ -218,7 +317,7 @@ func TestRecordLine(t *testing.T) {
 // a key on a backup nor change one.
 func TestWhoIsAudited(t *testing.T) {
 	t.Parallel()
-	silent := strings.Fields("inspect list version man key/id key/check key/history audit/show audit/verify audit/checkpoint backup/all verify/merge")
+	silent := strings.Fields("inspect list version man key/id key/check key/history audit/show audit/verify audit/checkpoint backup/all verify/merge install-timers")
 	var found []string
 	var walk func(cmd *cobra.Command, path string)
 	walk = func(cmd *cobra.Command, path string) {

@@ -58,7 +58,7 @@ restored all the same.`,
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore and compare nothing")
 	f.BoolVar(&r.json, "json", false, "print what was done, and the differences, as JSON")
 	r.opening.add(cmd)
-	return audited(cmd, "restore contracts", reads)
+	return auditedBy(cmd, "restore contracts", r.effect)
 }
 
 func (r *restoreContracts) run(cmd *cobra.Command, path string) error {

@@ -68,7 +68,12 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that stands beside the backup")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
-	return audited(cmd, "restore database", reads)
+	return auditedBy(cmd, "restore database", func([]string) effect {
+		if r.into != "" {
+			return reads
+		}
+		return changes
+	})
 }
 
 func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {

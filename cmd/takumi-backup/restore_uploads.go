@@ -71,7 +71,7 @@ DIR that is missing or empty. Patterns are those of backup uploads --exclude.`,
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore nothing")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
-	return audited(cmd, "restore uploads", reads)
+	return auditedBy(cmd, "restore uploads", r.effect)
 }
 
 // check finds the mistakes that can be found before anything starts, and whether
@@ -93,6 +93,14 @@ func (r *restoreUploads) check(path string) (exists bool, err error) {
 		return false, usagef("%s exists, and there is no terminal to ask on: give --yes, or --dry-run to see what would be done", r.to)
 	}
 	return exists, nil
+}
+
+// effect is that of replacing a folder that is live, or of making one beside.
+func (r *restoreUploads) effect(args []string) effect {
+	if exists, err := r.check(args[0]); err == nil && exists && r.replaces() {
+		return changes
+	}
+	return reads
 }
 
 // replaces reports whether a folder that holds something may be exchanged.

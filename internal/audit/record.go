@@ -46,7 +46,8 @@ type Record struct {
 	Host      string    `json:"host"`
 	Version   string    `json:"version"`
 
-	Path     string   `json:"path,omitempty"` // of the backup, or of what was written
+	Path     string   `json:"path,omitempty"`  // of the backup, or of what was written
+	Paths    []string `json:"paths,omitempty"` // of several that are about to be worked on
 	BackupID string   `json:"backup_id,omitempty"`
 	Name     string   `json:"name,omitempty"`
 	Kind     string   `json:"kind,omitempty"`
@@ -89,6 +90,8 @@ const (
 	maxPath = 4096
 	maxURI  = 256
 	maxList = 64 // entries of a list
+
+	maxPaths = 16 << 10 // bytes of all Paths
 )
 
 // origin is the hash before the first line.
@@ -114,6 +117,11 @@ func (r Record) Clean() Record {
 		keys[i] = clean(uri, maxURI)
 	}
 	r.Keys = keys
+	if paths := cleanPaths(r.Paths); len(paths) < len(r.Paths) {
+		r.Paths, r.Detail = paths, fmt.Sprintf("and %d more", len(r.Paths)-len(paths))
+	} else {
+		r.Paths = paths
+	}
 	r.KeyIDs = r.KeyIDs[:min(len(r.KeyIDs), maxList)]
 	r.OldIDs = r.OldIDs[:min(len(r.OldIDs), maxList)]
 	r.Time = r.Time.UTC().Truncate(time.Millisecond)
@@ -150,6 +158,19 @@ func clean(text string, most int) string {
 		text = text[:len(text)-1] // not in the middle of a character
 	}
 	return text + "…"
+}
+
+// cleanPaths returns the first of the paths that have room.
+func cleanPaths(paths []string) (cleaned []string) {
+	size := 0
+	for _, path := range paths {
+		path = clean(path, maxPath)
+		if size += len(path); size > maxPaths || len(cleaned) == maxList {
+			break
+		}
+		cleaned = append(cleaned, path)
+	}
+	return cleaned
 }
 
 // parse reads a line, which may lack its line feed.
