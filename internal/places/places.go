@@ -151,12 +151,21 @@ func (r *Router) PutBeside(ctx context.Context, path, suffix string, content []b
 }
 
 // RemoveBeside is that of the path's place.
-func (r *Router) RemoveBeside(ctx context.Context, path, suffix string) error {
+func (r *Router) RemoveBeside(ctx context.Context, path, suffix string, content []byte) error {
 	p, err := r.at(path)
 	if err != nil {
 		return err
 	}
-	return p.RemoveBeside(ctx, path, suffix)
+	return p.RemoveBeside(ctx, path, suffix, content)
+}
+
+// Reserve is that of the path's place.
+func (r *Router) Reserve(ctx context.Context, path string) (release func() error, err error) {
+	p, err := r.at(path)
+	if err != nil {
+		return nil, err
+	}
+	return p.Reserve(ctx, path)
 }
 
 // Overwrite is that of the path's place.

@@ -46,7 +46,8 @@ func TestRouter(t *testing.T) {
 		"Stat":         func(p string) error { _, _, err := r.Stat(ctx, p); return err },
 		"Remove":       func(p string) error { return r.Remove(ctx, store.Backup{Path: p}) },
 		"PutBeside":    func(p string) error { return r.PutBeside(ctx, p, ".x", nil) },
-		"RemoveBeside": func(p string) error { return r.RemoveBeside(ctx, p, ".x") },
+		"RemoveBeside": func(p string) error { return r.RemoveBeside(ctx, p, ".x", nil) },
+		"Reserve":      func(p string) error { _, err := r.Reserve(ctx, p); return err },
 		"Overwrite":    func(p string) error { return r.Overwrite(ctx, p, nil, nil, [32]byte{}) },
 		"Replace":      func(p string) error { _, err := r.Replace(ctx, p); return err },
 	}

@@ -92,6 +92,7 @@ func One(ctx context.Context, path string, o Options) (Result, error) {
 	if r, err := done(ctx, path, o); err != nil || r.Done {
 		return r, err
 	}
+	beside, besideErr := sealed.Beside(ctx, o.Place, path)
 	src, err := sealed.Open(ctx, o.Place, path, sealed.Options{Keys: o.Keys, Meter: o.Meter})
 	if err != nil {
 		return Result{}, fmt.Errorf("opening it: %w", err)
@@ -132,9 +133,11 @@ func One(ctx context.Context, path string, o Options) (Result, error) {
 		return r, err
 	}
 	r.New, r.Size, r.SHA256 = sealing.Envelope(), written.Size, written.SHA256
-	// It is the old backup's, and nobody's now.
-	if err := o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix); err != nil {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the old envelope beside it is still there: %v", err))
+	if beside != nil { // it is the old backup's, and nobody's now
+		besideErr = o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix, beside)
+	}
+	if besideErr != nil {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("the old envelope beside it is still there: %v", besideErr))
 	}
 	return r, nil
 }
@@ -178,7 +181,7 @@ func done(ctx context.Context, path string, o Options) (r Result, err error) {
 		return r, fmt.Errorf("opening what an earlier run made: %w", err)
 	}
 	if beside := seen.Beside; !o.DryRun && beside != nil && beside.ID != seen.Own.ID {
-		err = o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix)
+		err = o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix, beside.Bytes())
 	}
 	return Result{Old: seen.Own, Done: true, Size: seen.Size}, err
 }

@@ -23,8 +23,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
@@ -42,6 +45,10 @@ var (
 	// ErrBeside is returned when what stands beside a backup as its envelope
 	// cannot be taken into account.
 	ErrBeside = errors.New("the envelope beside it does not open with these keys, and would be lost")
+	// ErrForeign is returned when what stands beside a backup as its envelope is none of it.
+	ErrForeign = errors.New("it is not this backup's envelope, and is not written over: when you know whose it is, delete it")
+	// ErrLinked is returned for a file that has several names, in place.
+	ErrLinked = errors.New("the file has further names (hard links), whose sidecars would be wrong then: use --detached, or copy it first")
 )
 
 // Options say for which keys, and how.
@@ -56,7 +63,8 @@ type Options struct {
 	// Detached leaves the backup itself and its sidecar untouched for good: the
 	// new envelope stays beside it.
 	Detached bool
-	// DryRun finds out whether the keys fit, and does not read the payload.
+	// DryRun finds out whether the keys fit and the sidecar has a good form, and
+	// does not read the payload.
 	DryRun bool
 
 	Meter *backup.Meter // counts what is read of the payload; not nil
@@ -73,8 +81,9 @@ type Result struct {
 }
 
 // File rewraps the backup at path. One that is for the very keys already is
-// skipped, unless a crash has left something beside it. Besides those of the place
-// and of [envelope.Rewrap], the errors are ErrRot, ErrBeside, [filelock.ErrHeld] and
+// skipped, unless a crash has left something beside it, or its sidecar cannot be
+// that of the file as it is. Besides those of the place and of [envelope.Rewrap],
+// the errors are ErrRot, ErrBeside, ErrForeign, ErrLinked, [filelock.ErrHeld] and
 // [store.ErrChanged]; after any of them the backup opens as before, or with the new
 // keys.
 func File(ctx context.Context, path string, o Options) (*Result, error) {
@@ -87,6 +96,9 @@ func File(ctx context.Context, path string, o Options) (*Result, error) {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return nil, fmt.Errorf("looking for the backup: %w", err)
 		}
+		if err = onlyName(path); err != nil && !o.Detached {
+			return nil, err
+		}
 	}
 	j := &job{Options: o, path: path}
 	if j.file, err = o.Place.Open(ctx, path); err != nil {
@@ -97,12 +109,19 @@ func File(ctx context.Context, path string, o Options) (*Result, error) {
 		return nil, err
 	}
 	j.Size = j.file.Size()
+	done := j.w.Current && (o.Detached || j.text == nil)
+	if !o.Detached && (done || o.DryRun) {
+		if done, err = j.glance(ctx, done); err != nil {
+			return nil, err
+		}
+	}
 	switch {
-	case j.w.Current && (o.Detached || j.text == nil):
+	case done:
 		j.Skipped, j.New = "it is for these keys already", nil
+		err = j.settle(ctx)
 	case o.DryRun:
 	case o.Detached:
-		err = j.putBeside(ctx)
+		err = j.detach(ctx)
 	default:
 		err = j.inPlace(ctx)
 	}
@@ -113,6 +132,18 @@ func File(ctx context.Context, path string, o Options) (*Result, error) {
 		j.Warnings = append(j.Warnings, "its own envelope is torn; only the one beside it opens it, and rewrapping without --detached mends it")
 	}
 	return &j.Result, nil
+}
+
+// onlyName fails with ErrLinked when the file at path has another name.
+func onlyName(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("looking for the backup: %w", err)
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink > 1 {
+		return ErrLinked
+	}
+	return nil
 }
 
 // job is the work on one backup.
@@ -145,18 +176,76 @@ func (j *job) wrap(ctx context.Context) (err error) {
 	}
 	if j.text != nil {
 		if j.beside, err = envelope.Parse(bytes.NewReader(j.text)); err != nil {
-			return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrBeside, err)
+			return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrForeign, err)
 		}
 	}
 	how := envelope.RewrapOptions{KeepOld: j.KeepOld, DropOther: j.DropOther, Grow: j.Detached}
 	if j.w, err = envelope.Rewrap(j.file, j.file.Size(), j.openOptions(ctx), how, j.To...); err != nil {
 		return err
 	}
-	if passed := j.w.Opened.Detached; passed != nil {
+	switch passed := j.w.Opened.Detached; {
+	case errors.Is(passed, envelope.ErrPreamble): // and the backup's own is authentic
+		return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrForeign, passed)
+	case passed != nil:
 		return fmt.Errorf("%s%s: %w: %w", j.path, envelope.DetachedSuffix, ErrBeside, passed)
 	}
 	j.Old, j.New = j.w.Envelope, j.w.New
 	return nil
+}
+
+// reserved calls do while no other writer of this host is at the backup, if it is
+// still the one that was opened.
+func (j *job) reserved(ctx context.Context, do func() error) error {
+	release, err := j.Place.Reserve(ctx, j.path)
+	if err != nil {
+		return err
+	}
+	if err = j.unchanged(ctx); err == nil {
+		err = do()
+	}
+	tidying := release()
+	if err == nil {
+		return tidying
+	}
+	return also(err, tidying)
+}
+
+// settle clears away what a run left that was killed at its very end.
+func (j *job) settle(ctx context.Context) error {
+	if j.DryRun || places.IsRemote(j.path) {
+		return nil
+	}
+	for _, path := range []string{j.path, j.path + store.SidecarSuffix} {
+		if _, err := os.Lstat(store.Partial(path)); err == nil {
+			return j.reserved(ctx, func() error { return nil })
+		}
+	}
+	return nil
+}
+
+// unchanged looks at both envelopes again.
+func (j *job) unchanged(ctx context.Context) error {
+	text, err := sealed.Beside(ctx, j.Place, j.path)
+	if err != nil {
+		return err
+	}
+	same := bytes.Equal(text, j.text) && (text == nil) == (j.text == nil)
+	if own := j.w.Own; own != nil && same {
+		head, err := j.head(ctx, len(own.Bytes()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		same = bytes.Equal(head, own.Bytes())
+	}
+	if !same {
+		return fmt.Errorf("%s: %w", j.path, store.ErrChanged)
+	}
+	return nil
+}
+
+// detach leaves the new envelope beside the backup.
+func (j *job) detach(ctx context.Context) error {
+	return j.reserved(ctx, func() error { return j.putBeside(ctx) })
 }
 
 func (j *job) putBeside(ctx context.Context) error {
@@ -171,7 +260,7 @@ func (j *job) putBeside(ctx context.Context) error {
 }
 
 func (j *job) removeBeside(ctx context.Context) error {
-	if err := j.Place.RemoveBeside(ctx, j.path, envelope.DetachedSuffix); err != nil {
+	if err := j.Place.RemoveBeside(ctx, j.path, envelope.DetachedSuffix, j.New.Bytes()); err != nil {
 		return fmt.Errorf("removing what stands beside it: %w", err)
 	}
 	return nil
@@ -183,23 +272,30 @@ func (j *job) inPlace(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading it: %w", err)
 	}
-	if err := j.prove(ctx, was); err != nil {
-		return err
-	}
+	return j.reserved(ctx, func() error {
+		if err := j.prove(ctx, was); err != nil {
+			return err
+		}
+		return j.overwrite(ctx, is)
+	})
+}
+
+// overwrite writes the new envelope; sum is that of the file afterwards.
+func (j *job) overwrite(ctx context.Context, sum [sha256.Size]byte) error {
 	if err := j.putBeside(ctx); err != nil {
 		return err
 	}
-	if err := j.Place.Overwrite(ctx, j.path, j.file, j.New.Bytes(), is); err != nil {
+	if err := j.Place.Overwrite(ctx, j.path, j.file, j.New.Bytes(), sum); err != nil {
 		return also(err, j.undo(context.WithoutCancel(ctx), err))
 	}
-	head, err := j.head(ctx)
+	head, err := j.head(ctx, len(j.New.Bytes()))
 	if err == nil && !bytes.Equal(head, j.New.Bytes()) {
 		err = store.ErrChanged
 	}
 	if err != nil {
 		return fmt.Errorf("reading the new envelope back; the one beside it stays: %w", err)
 	}
-	j.SHA256 = hex.EncodeToString(is[:])
+	j.SHA256 = hex.EncodeToString(sum[:])
 	return j.removeBeside(ctx)
 }
 
@@ -232,24 +328,67 @@ func (j *job) sums() (was, is [sha256.Size]byte, err error) {
 	return src.Sum(), is, err
 }
 
+// sidecar is what stands beside a backup as its sidecar.
+type sidecar struct {
+	sum, name string // of a good form, or sum is ""
+	modified  time.Time
+}
+
+// sidecar reads it; it is nil when there is none.
+func (j *job) sidecar(ctx context.Context) (*sidecar, error) {
+	file, err := j.Place.Open(ctx, j.path+store.SidecarSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, store.MaxSidecar))
+	if err != nil {
+		return nil, fmt.Errorf("reading its sidecar: %w", err)
+	}
+	s := &sidecar{modified: file.ModTime()}
+	s.sum, s.name, _ = store.ParseSidecar(string(text))
+	return s, nil
+}
+
+// sidecarAge is how much older than its backup a sidecar may be. A rewrap writes
+// the sidecar a moment before the head.
+const sidecarAge = time.Minute
+
+// glance looks at the sidecar without reading the file: done, that nothing is to
+// be done, stays true only when the sidecar can be that of the file.
+func (j *job) glance(ctx context.Context, done bool) (bool, error) {
+	s, err := j.sidecar(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case s == nil:
+		if j.DryRun {
+			j.Warnings = append(j.Warnings, "it has no sidecar; every byte of it will be authenticated")
+		}
+		return false, nil
+	case s.sum == "" && j.text == nil:
+		return false, ErrRot
+	}
+	return done && s.name == places.Base(j.path) && j.file.ModTime().Sub(s.modified) < sidecarAge, nil
+}
+
 // prove compares the file with its sidecar. Where that can prove nothing, every
 // chunk is authenticated instead.
 func (j *job) prove(ctx context.Context, sum [sha256.Size]byte) error {
-	side, err := j.Place.Open(ctx, j.path+store.SidecarSuffix)
+	s, err := j.sidecar(ctx)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		j.Warnings = append(j.Warnings, "it had no sidecar; every byte of it was authenticated, and it has one now")
-		return j.authenticate(ctx)
 	case err != nil:
 		return err
-	}
-	defer side.Close()
-	want := store.FormatSidecar(sum, places.Base(j.path))
-	text, err := io.ReadAll(io.LimitReader(side, int64(len(want))+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("reading its sidecar: %w", err)
-	case string(text) == want:
+	case s == nil:
+		j.Warnings = append(j.Warnings, "it had no sidecar; every byte of it was authenticated, and it has one now")
+		return j.authenticate(ctx)
+	case s.sum == hex.EncodeToString(sum[:]):
+		if s.name != places.Base(j.path) {
+			j.Warnings = append(j.Warnings, fmt.Sprintf("its sidecar named it %q, and has its name now", s.name))
+		}
 		return nil
 	case j.text == nil:
 		return ErrRot
@@ -276,14 +415,14 @@ func (j *job) authenticate(ctx context.Context) error {
 	return err
 }
 
-// head returns what stands in the place of the envelope now.
-func (j *job) head(ctx context.Context) ([]byte, error) {
+// head returns what stands in the first size bytes of the backup now.
+func (j *job) head(ctx context.Context, size int) ([]byte, error) {
 	now, err := j.Place.Open(ctx, j.path)
 	if err != nil {
 		return nil, err
 	}
 	defer now.Close()
-	head := make([]byte, len(j.New.Bytes()))
+	head := make([]byte, size)
 	_, err = now.ReadAt(head, 0)
 	if err == io.EOF {
 		err = nil
@@ -294,7 +433,7 @@ func (j *job) head(ctx context.Context) ([]byte, error) {
 // undo puts back what stood beside the backup, if that is all that has changed.
 // When its head may be torn, or is new, the new envelope has to stay there.
 func (j *job) undo(ctx context.Context, why error) error {
-	head, err := j.head(ctx)
+	head, err := j.head(ctx, len(j.New.Bytes()))
 	switch {
 	case errors.Is(why, store.ErrBusy): // whoever is there may count on what is beside it
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/regular"
@@ -104,13 +105,17 @@ func (Folder) Remove(_ context.Context, b Backup, beside ...string) error {
 	return Remove(b, beside...)
 }
 
-// PutBeside writes path+suffix whole or not at all.
+// PutBeside writes path+suffix whole or not at all. It gets the owner of the
+// backup.
 func (Folder) PutBeside(_ context.Context, path, suffix string, content []byte) error {
 	f, err := Create(path+suffix, Options{Replace: true})
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
+	if backup, err := os.Lstat(filepath.Clean(path)); err == nil {
+		giveTo(backup, f.data.file)
+	}
 	if _, err := f.Write(content); err != nil {
 		return err
 	}

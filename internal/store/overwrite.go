@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,23 +14,59 @@ import (
 )
 
 // RemoveBeside deletes path+suffix for good.
-func (Folder) RemoveBeside(ctx context.Context, path, suffix string) error {
+func (Folder) RemoveBeside(ctx context.Context, path, suffix string, content []byte) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	path = filepath.Clean(path) + suffix
+	there, err := Folder{}.Open(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return syncDir(filepath.Dir(path)) // who removed it may have been killed before this
+	}
+	if err != nil {
+		return fault("read", path, err)
+	}
+	defer there.Close()
+	if text, err := io.ReadAll(io.LimitReader(there, int64(len(content))+1)); err != nil {
+		return fault("read", path, err)
+	} else if !bytes.Equal(text, content) {
+		return fmt.Errorf("remove %s: %w", path, ErrChanged)
+	}
 	if err := sys.remove(path); err != nil {
 		return fault("remove", path, err)
 	}
 	return syncDir(filepath.Dir(path))
 }
 
-// Overwrite writes in place. It holds the reservations of the file and of its
-// sidecar, as a writer of that name would. The new sidecar is written and synced
+// Reserve makes this process the writer of path, and puts the sidecar in its
+// place that a Swap left that was killed between its renames.
+func (Folder) Reserve(ctx context.Context, path string) (release func() error, err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	path = filepath.Clean(path)
+	if err := checkName(path, true); err != nil {
+		return nil, err
+	}
+	name, err := reserve(path)
+	if err != nil {
+		return nil, err
+	}
+	release = func() error {
+		defer name.release()
+		return name.remove()
+	}
+	if err := mend(ctx, path); err != nil {
+		return nil, withCleanup(err, release())
+	}
+	return release, nil
+}
+
+// Overwrite writes in place. The new sidecar is written and synced
 // first, under its temporary name, so that a full disk is found out before the
 // file is touched; then the head; and last the sidecar gets its name. was has to
 // come from Open of a Folder.
-func (Folder) Overwrite(ctx context.Context, path string, was Object, head []byte, sum [sha256.Size]byte) (err error) {
+func (Folder) Overwrite(ctx context.Context, path string, was Object, head []byte, sum [sha256.Size]byte) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -37,21 +75,6 @@ func (Folder) Overwrite(ctx context.Context, path string, was Object, head []byt
 		return fmt.Errorf("overwrite %s: %d bytes do not go over what was read", path, len(head))
 	}
 	path = filepath.Clean(path)
-	if err := checkName(path, true); err != nil {
-		return err
-	}
-	name, err := reserve(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if cleanup := name.remove(); err == nil {
-			err = cleanup
-		} else {
-			err = withCleanup(err, cleanup)
-		}
-		name.release()
-	}()
 	sidecar, err := reserve(path + SidecarSuffix)
 	if err != nil {
 		return err
@@ -73,6 +96,7 @@ func stageOverwrite(path string, was fs.FileInfo, sidecar *reservation, sum [sha
 	if err := checkTarget(sidecar.path, true); err != nil {
 		return nil, err
 	}
+	giveTo(was, sidecar.file)
 	if err := sidecar.fill(FormatSidecar(sum, filepath.Base(path))); err != nil {
 		return nil, err
 	}

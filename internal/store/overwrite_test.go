@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -33,7 +34,7 @@ func TestOverwrite(t *testing.T) {
 			return errors.Join(os.Remove(path+SidecarSuffix), os.Mkdir(path+SidecarSuffix, 0o700))
 		}, head, ErrExists, false},
 		"too long a head": {func(string) error { return nil }, append(content, 1), nil, false},
-		"another writer":  {func(path string) error { _, err := reserve(path); return err }, head, ErrBusy, false},
+		"another writer":  {func(path string) error { _, err := reserve(path + SidecarSuffix); return err }, head, ErrBusy, false},
 	} {
 		path := filepath.Join(t.TempDir(), "x.enc")
 		if _, err := save(path, content, Options{Sidecar: true}); err != nil {
@@ -68,6 +69,65 @@ func TestOverwrite(t *testing.T) {
 	}
 }
 
+// TestReserve: one writer at a time, and what a Swap that was killed has left is
+// settled.
+func TestReserve(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.enc")
+	if _, err := save(path, content, Options{Sidecar: true}); err != nil {
+		t.Fatal(err)
+	}
+	line, err := os.ReadFile(path + SidecarSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path+SidecarSuffix, sumOf(nil)+"  x.enc\n")
+	writeFile(t, Partial(path+SidecarSuffix), string(line))
+	release, err := Folder{}.Reserve(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkBackup(t, path, content)
+	if _, err := (Folder{}).Reserve(t.Context(), path); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	wantFiles(t, filepath.Dir(path), "x.enc", "x.enc.sha256")
+}
+
+// TestOwner: what root writes beside a backup belongs to the backup's owner.
+func TestOwner(t *testing.T) {
+	needIntegration(t)
+	path := filepath.Join(t.TempDir(), "x.enc")
+	if _, err := save(path, content, Options{Sidecar: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(path, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	was, err := Folder{}.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer was.Close()
+	if err := (Folder{}).PutBeside(t.Context(), path, ".envelope", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Folder{}).Overwrite(t.Context(), path, was, []byte("HEAD"), [32]byte{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, suffix := range []string{"", SidecarSuffix, ".envelope"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 65534 || owner.Gid != 65534 || info.Mode() != 0o600 {
+			t.Errorf("%s: owner %d:%d, %v", path+suffix, owner.Uid, owner.Gid, info.Mode())
+		}
+	}
+}
+
 // TestOverwriteBesidePrune: a backup that is deleted while it is written over
 // leaves nothing that would go with the next one of that name.
 func TestOverwriteBesidePrune(t *testing.T) {
@@ -95,21 +155,26 @@ func TestOverwriteBesidePrune(t *testing.T) {
 func TestRemoveBeside(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.enc")
 	for range 2 { // what is not there is no error
-		if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope"); err != nil {
+		if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope", []byte("one")); err != nil {
 			t.Error(err)
 		}
 		if err := (Folder{}).PutBeside(t.Context(), path, ".envelope", []byte("one")); err != nil {
 			t.Fatal(err)
 		}
 		wantFiles(t, filepath.Dir(path), "x.enc.envelope")
-		if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope"); err != nil {
+		for _, content := range []string{"", "on", "one more"} {
+			if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope", []byte(content)); !errors.Is(err, ErrChanged) {
+				t.Errorf("%q: %v", content, err)
+			}
+		}
+		if err := (Folder{}).RemoveBeside(t.Context(), path, ".envelope", []byte("one")); err != nil {
 			t.Error(err)
 		}
 	}
 	wantFiles(t, filepath.Dir(path))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := (Folder{}).RemoveBeside(ended, path, ".envelope"); !errors.Is(err, context.Canceled) {
+	if err := (Folder{}).RemoveBeside(ended, path, ".envelope", []byte("one")); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {

@@ -37,15 +37,23 @@ type Place interface {
 	// PutBeside writes path+suffix for good, in the place of one that is there.
 	// The backup itself is not touched.
 	PutBeside(ctx context.Context, path, suffix string, content []byte) error
-	// RemoveBeside deletes path+suffix, which may be missing.
-	RemoveBeside(ctx context.Context, path, suffix string) error
+	// RemoveBeside deletes path+suffix, which may be missing. When it does not
+	// hold content, it stays, and the error is ErrChanged.
+	RemoveBeside(ctx context.Context, path, suffix string, content []byte) error
+
+	// Reserve keeps other writers of this host off the file at path and what
+	// stands beside it, until release is called, and settles what one that was
+	// killed has left. The error is ErrBusy when one is at work. In a place that
+	// has no such right it does nothing.
+	Reserve(ctx context.Context, path string) (release func() error, err error)
 
 	// Overwrite puts head over the first len(head) bytes of the file at path,
 	// which stays as long as it is, and gives it the sidecar for sum, that of
 	// the whole file afterwards. was is the file as it was read; when another
 	// stands there, nothing happens and the error is ErrChanged. A kill leaves
 	// the old file, the new one, or one whose head is torn: the caller has put
-	// beside it what mends that, and calls Overwrite again.
+	// beside it what mends that, and calls Overwrite again. The caller holds the
+	// reservation of path.
 	Overwrite(ctx context.Context, path string, was Object, head []byte, sum [sha256.Size]byte) error
 
 	// Replace begins a file that is to take the place of the one at path.

@@ -19,8 +19,8 @@ import (
 // its sidecar, as a writer of that name does, so that no two meet.
 //
 // Swap renames twice, the backup before its sidecar. What dies in between leaves
-// the new backup and its sidecar under the temporary name; the next Replace of
-// that name finds it, and puts it in its place when it is that of the file.
+// the new backup and its sidecar under the temporary name; the next Replace or
+// Reserve of that name finds it, and puts it in its place when it is that of the file.
 func (Folder) Replace(ctx context.Context, path string) (Replacement, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -65,14 +65,18 @@ func (r *replacement) begin(ctx context.Context) (err error) {
 		return err
 	}
 	f.hash = &hasher{sha: sha256.New()}
-	// The owner goes on being it where that can be; who may not give a file away
-	// owns the new one.
-	if owner, ok := r.was.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		for _, file := range []*os.File{f.data.file, f.sidecar.file} {
+	giveTo(r.was, f.data.file, f.sidecar.file)
+	return checkTarget(f.sidecar.path, true)
+}
+
+// giveTo gives files the owner of the backup that they replace or belong to, where
+// that can be: who may not give a file away owns it.
+func giveTo(backup fs.FileInfo, files ...*os.File) {
+	if owner, ok := backup.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
+		for _, file := range files {
 			_ = file.Chown(int(owner.Uid), int(owner.Gid))
 		}
 	}
-	return checkTarget(f.sidecar.path, true)
 }
 
 func (r *replacement) Write(p []byte) (int, error) { return r.file.Write(p) }

@@ -22,6 +22,10 @@ const (
 	lockPause = 5 * time.Millisecond
 )
 
+// Partial returns where in a folder the file at path stands while it is being
+// written, and after a kill. That of a sidecar may be the right one of its backup.
+func Partial(path string) string { return partialPath(path) }
+
 func partialPath(path string) string {
 	dir, name := filepath.Split(path)
 	return dir + partialPrefix + name + partialSuffix

@@ -135,7 +135,7 @@ func TestRewrapAtEveryPoint(t *testing.T) {
 			must(errors.Join(err, f.Close()))
 		}, oldKey, false, 20},
 		{"over one that stands beside", func(path string) { must(rewrapped(t, state, path, oldKey, otherKey, true)) }, otherKey, false, 20},
-		{"detached", func(string) {}, oldKey, true, 6},
+		{"detached", func(string) {}, oldKey, true, 9},
 	} {
 		for _, mode := range []struct {
 			name  string

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -18,6 +19,20 @@ const SidecarSuffix = ".sha256"
 func FormatSidecar(sum [sha256.Size]byte, name string) string {
 	return hex.EncodeToString(sum[:]) + "  " + name + "\n"
 }
+
+var sidecarLine = regexp.MustCompile(`^([0-9a-f]{64}) [ *]([^\n]+)\n?$`)
+
+// ParseSidecar returns the sum, in hex, and the name in the text of a sidecar.
+func ParseSidecar(text string) (sum, name string, ok bool) {
+	match := sidecarLine.FindStringSubmatch(text)
+	if match == nil {
+		return "", "", false
+	}
+	return match[1], match[2], true
+}
+
+// MaxSidecar is more than any sidecar holds.
+const MaxSidecar = 4096
 
 // removeOrphan removes the sidecar of path when path itself does not exist: a
 // writer died between its two renames, or the backup was deleted. A file of

@@ -84,7 +84,7 @@ func (w *Writer) undo(made stamp) error {
 	ctx, cancel := w.s.cleanup(w.ctx)
 	defer cancel()
 	for _, b := range append([]beside{{suffix: store.SidecarSuffix}}, w.beside...) {
-		if err := w.s.RemoveBeside(ctx, w.o.path, b.suffix); err != nil {
+		if err := w.s.removeBeside(ctx, w.o.path, b.suffix, nil); err != nil {
 			return err
 		}
 	}

@@ -1,11 +1,14 @@
 package s3store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/http"
 	"path"
 	"slices"
@@ -172,7 +175,27 @@ func (s *Store) PutBeside(ctx context.Context, path, suffix string, content []by
 }
 
 // RemoveBeside implements store.Place. In a bucket with versions all of them go.
-func (s *Store) RemoveBeside(ctx context.Context, path, suffix string) error {
+func (s *Store) RemoveBeside(ctx context.Context, path, suffix string, content []byte) error {
+	return s.removeBeside(ctx, path, suffix, func() error {
+		there, err := s.Open(ctx, path+suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer there.Close()
+		text, err := io.ReadAll(io.LimitReader(there, int64(len(content))+1))
+		if err == nil && !bytes.Equal(text, content) {
+			err = fmt.Errorf("remove %s: %w", path+suffix, store.ErrChanged)
+		}
+		return err
+	})
+}
+
+// removeBeside deletes what it finds at path+suffix, and nothing that comes there
+// later. It calls check, if it is set, in between.
+func (s *Store) removeBeside(ctx context.Context, path, suffix string, check func() error) error {
 	bucket, key, err := splitFile(path)
 	if err != nil {
 		return err
@@ -182,6 +205,9 @@ func (s *Store) RemoveBeside(ctx context.Context, path, suffix string) error {
 		return err
 	}
 	found, err := s.standing(ctx, c, bucket, key+suffix, nil)
+	if err == nil && check != nil {
+		err = check()
+	}
 	if err == nil {
 		err = s.deleteAll(ctx, c, path+suffix, bucket, key+suffix, found[""])
 	}

@@ -66,7 +66,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 		}
 		one := Swept{Path: found.Path, Begun: found.ModTime}
 		if !dryRun {
-			one.Err = s.RemoveBeside(ctx, found.Path, "")
+			one.Err = s.removeBeside(ctx, found.Path, "", nil)
 		}
 		swept = append(swept, one)
 	}

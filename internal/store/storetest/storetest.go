@@ -354,8 +354,9 @@ func (s *suite) beside() {
 		}
 		s.holds(file+".envelope", []byte(text), false)
 	}
+	s.wants(s.p.RemoveBeside(s.Context(), file, ".envelope", []byte("one")), store.ErrChanged)
 	for range 2 {
-		if err := s.p.RemoveBeside(s.Context(), file, ".envelope"); err != nil {
+		if err := s.p.RemoveBeside(s.Context(), file, ".envelope", []byte("another")); err != nil {
 			s.Fatal(err)
 		}
 	}
