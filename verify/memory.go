@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,8 +35,8 @@ type Proof struct {
 	SHA256  string    `json:"sha256,omitempty"`
 	Size    int64     `json:"size"`
 	Created time.Time `json:"created"`
-	// Level is what was proved At that time, and None since the backup was
-	// found bad.
+	// Level is what was proved At that time, and None since the backup was found
+	// bad, or could not be read or opened.
 	Level   Level     `json:"level"`
 	At      time.Time `json:"at,omitzero"`
 	KeyID   string    `json:"key_id,omitempty"` // of the key that opened it
@@ -178,7 +179,7 @@ func (m *Memory) lock() (*lockfile.Lock, error) {
 // re-encryption leaves, and a later time a name that is used again.
 func (m *Memory) remember(b *Backup, program string) {
 	was, known := m.Of(b.Path)
-	if known && b.ID != "" && (b.Kind != was.Kind || b.Series != was.Series || b.Created.Before(was.Created)) && !b.has(Replaced) {
+	if known && b.ID != "" && (b.Kind != was.Kind || b.Series != was.Series || b.Created.Before(was.Created)) && !b.misplaced() {
 		b.add(Finding{Severity: Error, Code: Replaced,
 			Message: fmt.Sprintf("another backup took the place of one: this is %s %s of %s, and what stood here was %s %s of %s",
 				b.Kind, printable(b.Series), b.Created.Format(time.RFC3339), was.Kind, printable(was.Series), was.Created.Format(time.RFC3339)),
@@ -195,15 +196,13 @@ func (m *Memory) remember(b *Backup, program string) {
 		}
 	}
 	switch {
-	case b.has(NoKey), b.has(Unreadable), b.ID == "":
-		return // nothing new is known
 	case b.Worst() == Error:
-		if known {
+		if known { // also one that could not be read or opened: it is looked at again
 			was.Level, was.At = None, time.Time{}
 			m.put(b.Path, was)
 		}
 		return
-	case b.Proven == None:
+	case b.Proven == None, b.ID == "":
 		return
 	}
 	if known && was.SHA256 == b.SHA256 && was.ID == b.ID && was.Level > b.Proven {
@@ -214,6 +213,11 @@ func (m *Memory) remember(b *Backup, program string) {
 		ID: b.ID, Kind: b.Kind, Series: b.Series, SHA256: b.SHA256, Size: b.Size, Created: b.Created,
 		Level: b.Proven, At: b.ProvenAt, KeyID: b.KeyID, Program: program,
 	})
+}
+
+// misplaced tells whether it is an error that the backup stands under its name.
+func (b *Backup) misplaced() bool {
+	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == Replaced && f.Severity == Error })
 }
 
 // under tells whether a path stands in or under a folder.

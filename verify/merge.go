@@ -4,16 +4,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 )
 
 // ErrMerge is returned for reports that do not make one.
 var ErrMerge = errors.New("these reports do not make one")
 
 // Merge joins the reports of one store's shards, or of several stores, to one.
-// A backup that is in several is taken from the one that checked it last. When
-// there are shards, they have to be all of them: a part that is missing is a
+// A backup that is in several is taken from the one that checked it and ended
+// last, and of two that ended together from the one that found it bad. A path
+// means another backup on another host, unless it is that of a bucket, or all
+// hosts worked on shards of one store. When there are shards, they have to be all of them: a part that is missing is a
 // part that nobody looked at. The error wraps ErrMerge.
 func Merge(reports []*Report) (*Report, error) {
 	if len(reports) == 0 {
@@ -24,7 +28,7 @@ func Merge(reports []*Report) (*Report, error) {
 	}
 	all := *reports[0]
 	all.Roots, all.Backups, all.Findings, all.Keys, all.Shard = nil, nil, nil, nil, ""
-	at := make(map[string]int)
+	at := make(map[string]taken)
 	for _, r := range reports {
 		if r.Schema != Schema {
 			return nil, fmt.Errorf("%w: one has schema %d, and this program knows %d", ErrMerge, r.Schema, Schema)
@@ -43,18 +47,46 @@ func Merge(reports []*Report) (*Report, error) {
 			return a.Code == b.Code && a.Path == b.Path && a.Message == b.Message
 		})
 		for _, b := range r.Backups {
-			i, found := at[b.Path]
-			switch {
-			case !found:
-				at[b.Path] = len(all.Backups)
+			key := keyOf(r, &b)
+			was, found := at[key]
+			if !found {
+				at[key] = taken{len(all.Backups), r.Finished}
 				all.Backups = append(all.Backups, b)
-			case b.Checked && (!all.Backups[i].Checked || b.ProvenAt.After(all.Backups[i].ProvenAt)):
-				all.Backups[i] = b
+			} else if old := &all.Backups[was.at]; supersedes(&b, old, r.Finished.Compare(was.finished)) {
+				at[key] = taken{was.at, r.Finished}
+				*old = b
 			}
 		}
 	}
 	slices.SortStableFunc(all.Backups, newestFirst)
 	return &all, nil
+}
+
+// taken is where a backup of the joined report stands, and when the report that
+// it is from was finished.
+type taken struct {
+	at       int
+	finished time.Time
+}
+
+// keyOf tells the backups of several reports apart.
+func keyOf(r *Report, b *Backup) string {
+	if r.Shard != "" || places.IsRemote(b.Path) {
+		return b.Path
+	}
+	return r.Host + "\x00" + b.Path
+}
+
+// supersedes tells whether b says more of a backup than old does; later compares
+// when their reports were finished.
+func supersedes(b, old *Backup, later int) bool {
+	switch {
+	case b.Checked != old.Checked:
+		return b.Checked
+	case later != 0:
+		return later > 0
+	}
+	return b.Worst() == Error && old.Worst() != Error
 }
 
 func addNew[T any](to *[]T, from []T, same func(a, b T) bool) {

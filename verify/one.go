@@ -167,8 +167,8 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 	if b.Created.IsZero() {
 		return b
 	}
-	if !fitsName(places.Base(path), b.Name, b.Created) {
-		b.add(misplaced(&b))
+	if doubt := fitsName(places.Base(path), b.Name, b.Created); doubt != "" {
+		b.add(misplaced(&b, doubt))
 	}
 	if b.Worst() == Error {
 		b.Proven = None
@@ -176,8 +176,9 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 	}
 	b.Proven = max(b.Proven, fits)
 	if c.Level == Restore && c.reach(&b) == Restore {
-		b.Findings = append(b.Findings, c.Restore(ctx, &b)...)
-		if b.Worst() != Error {
+		found := c.Restore(ctx, &b)
+		b.Findings = append(b.Findings, found...)
+		if b.Worst() != Error && !b.has(NotRehearsed) {
 			b.Proven = Restore
 		}
 	}

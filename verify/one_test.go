@@ -321,20 +321,22 @@ func TestFitsName(t *testing.T) {
 	at := time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
 	for _, tc := range []struct {
 		file, name string
-		want       bool
+		want       Severity
 	}{
-		{"takumi_db_20261123_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", true},
-		{"host1-takumi_db_20261123_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", true},
-		{"takumi_db_20261123_020000-2.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", false},
-		{"takumi_db_20261122_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", false},
-		{"nightly_20261123_020000.sql.zst.enc", "nightly", true},
-		{"nightly_20261122_020000.sql.zst.enc", "nightly", false},
-		{"mine_20261122_030000.enc", "nightly", true}, // -o with a time of the user's own
-		{"latest.enc", "takumi_db_20261123_020000.sql.zst", true},
-		{"latest.enc", "latest", true},
+		{"takumi_db_20261123_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", ""},
+		{"host1-takumi_db_20261123_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", ""},
+		{"takumi_db_20261123_020000-2.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", Error},
+		{"takumi_db_20261122_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", Error},
+		{"nightly_20261123_020000.sql.zst.enc", "nightly", ""},
+		{"nightly_20261124_020000.sql.zst.enc", "nightly", Error},   // an older one stands here
+		{"nightly_20261123_110000.sql.zst.enc", "nightly", Warning}, // a user's own time, of another zone
+		{"nightly_20240101_000000.bin.enc", "nightly", Warning},
+		{"mine_20261122_030000.enc", "nightly", ""}, // -o with a time of the user's own
+		{"latest.enc", "takumi_db_20261123_020000.sql.zst", ""},
+		{"latest.enc", "latest", ""},
 	} {
 		if got := fitsName(tc.file, tc.name, at); got != tc.want {
-			t.Errorf("%s, which calls itself %s: %v", tc.file, tc.name, got)
+			t.Errorf("%s, which calls itself %s: %q", tc.file, tc.name, got)
 		}
 	}
 }

@@ -73,7 +73,7 @@ const (
 	NotSealed      Code = "not-sealed"
 	Newer          Code = "newer-format"
 	SidecarDiffers Code = "sidecar-differs"
-	Replaced       Code = "replaced" // whole and authentic, but not the backup that belongs there
+	Replaced       Code = "replaced" // whole and authentic, but not the backup that belongs there; a warning when only its name says so
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
 	TooOld         Code = "too-old"    // the newest of its name, with --max-age
@@ -134,17 +134,23 @@ type Backup struct {
 	Seconds  float64   `json:"seconds,omitempty"`
 	Content  int64     `json:"content_bytes,omitempty"` // unpacked
 	Findings []Finding `json:"findings,omitempty"`
+
+	// unread says that the store did not give its envelope, so that its id is
+	// not known, nor which shard it belongs to: every one that met this has it.
+	unread bool
 }
 
-// Worst returns the worst severity among the findings, or "".
+// Worst returns the worst severity among the findings, or "". That a backup could
+// not be rehearsed is an error of the run, and says nothing against the backup:
+// here it counts as a warning.
 func (b *Backup) Worst() Severity { return worst(b.Findings) }
 
 func worst(findings []Finding) (s Severity) {
 	for _, f := range findings {
-		if f.Severity == Error {
+		if f.Severity == Error && f.Code != NotRehearsed {
 			return Error
 		}
-		s = f.Severity
+		s = Warning
 	}
 	return s
 }

@@ -78,7 +78,7 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	whole := slices.Clone(backups)
-	backups = slices.DeleteFunc(backups, func(b Backup) bool { return !j.Shard.Has(cmp.Or(b.ID, b.Path)) })
+	backups = slices.DeleteFunc(backups, func(b Backup) bool { return !b.unread && !j.Shard.Has(cmp.Or(b.ID, b.Path)) })
 	order := j.plan(backups)
 	failed := j.check(ctx, backups, order)
 	if failed == nil {
@@ -107,10 +107,11 @@ func (j *Job) claims(ctx context.Context, items []many.Item) ([]Backup, error) {
 		b := Backup{Path: it.Path, Size: it.Size}
 		if it.Err != nil {
 			b.add(fault(it.Err, it.Size))
-			b.Why = "it cannot be looked at"
+			b.Why, b.unread = "it cannot be looked at", true
 			return b
 		}
 		c.claims(ctx, &b)
+		b.unread = b.has(Unreadable)
 		if len(b.Findings) > 0 && errors.Is(b.Findings[0].cause, fs.ErrNotExist) {
 			b.Why = gone
 		}
@@ -256,6 +257,7 @@ func (j *Job) save(whole bool, items []many.Item) {
 
 // look finds what stands in the folders besides backups, and should not.
 func (j *Job) look(ctx context.Context, r *Report) error {
+	said := make(map[string]bool)
 	for _, root := range j.Paths {
 		_, isRoot, err := j.Place.Stat(ctx, root)
 		if err != nil || !isRoot {
@@ -278,7 +280,9 @@ func (j *Job) look(ctx context.Context, r *Report) error {
 			}
 		}
 		for i := range others {
-			if f, found := j.stray(&others[i], there); found && j.Shard.Has(f.Path) {
+			f, found := j.stray(&others[i], there)
+			if path := anchored(f.Path); found && j.Shard.Has(f.Path) && !said[path] {
+				said[path] = true // another path may lead here too
 				r.Findings = append(r.Findings, f)
 			}
 		}

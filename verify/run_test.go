@@ -289,7 +289,7 @@ func TestShardsMerged(t *testing.T) {
 	}
 	// A backup in two reports is as the later check says.
 	later := *whole
-	later.Backups = slices.Clone(whole.Backups)
+	later.Backups, later.Finished = slices.Clone(whole.Backups), whole.Finished.Add(time.Hour)
 	later.Backups[0].ProvenAt, later.Backups[0].Proven = time.Now().Add(time.Hour), Content
 	for _, order := range [][]*Report{{whole, &later}, {&later, whole}} {
 		if all, err := Merge(order); err != nil || all.Backups[0].Proven != Content || len(all.Backups) != len(s.backups) {

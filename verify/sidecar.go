@@ -94,27 +94,45 @@ func stampOf(name string) string {
 	return all[len(all)-1][0]
 }
 
-// fitsName tells whether a backup can have been made under its file name. Names
-// that are generated hold the time that stands in the envelope, and without
-// --name the envelope has the file name too. A file that was renamed and kept
-// its time fits, and so does any name without one.
-func fitsName(file, name string, created time.Time) bool {
+// zones is how far a name with a local time can be from the time in UTC.
+const zones = 15 * time.Hour
+
+// fitsName tells how sure it is that a backup was not made under its file name:
+// "" says that it can have been. Names that are generated hold the time that
+// stands in the envelope, and without --name the envelope has the file name too.
+// A file that was renamed and kept its time fits, and so does any name without
+// one. Where the envelope's name has no time, that of the file may be one that a
+// user has chosen, for an old dump perhaps, and only a backup that is older than
+// it is an error.
+func fitsName(file, name string, created time.Time) Severity {
 	file = strings.TrimSuffix(file, backup.Suffix)
 	name = strings.TrimSuffix(name, backup.Suffix)
 	at := stampOf(file)
 	switch {
-	case file == name, at == "":
-		return true
+	case file == name, at == "", stampOf(name) == at:
+		return ""
 	case stampOf(name) != "":
-		return stampOf(name) == at
-	case strings.HasPrefix(file, name+at):
-		return stamp.FindStringSubmatch(at)[1] == created.UTC().Format("20060102_150405")
+		return Error
+	case !strings.HasPrefix(file, name+at):
+		return ""
 	}
-	return true
+	named, err := time.Parse("20060102_150405", stamp.FindStringSubmatch(at)[1])
+	switch {
+	case err != nil, named.Equal(created.Truncate(time.Second)):
+		return ""
+	case created.Before(named.Add(-zones)):
+		return Error
+	}
+	return Warning
 }
 
 // misplaced is the finding that a backup does not fit its name.
-func misplaced(b *Backup) Finding {
+func misplaced(b *Backup, doubt Severity) Finding {
+	if doubt == Warning {
+		return Finding{Severity: Warning, Code: Replaced,
+			Message: fmt.Sprintf("it was made %s, which is not the time in its name", b.Created.Format(time.RFC3339)),
+			Advice:  "if nobody has named it so (seal -o), find out who exchanged it"}
+	}
 	return Finding{Severity: Error, Code: Replaced,
 		Message: fmt.Sprintf("another backup stands under this name: %s, made %s", printable(b.Name), b.Created.Format(time.RFC3339)),
 		Advice:  "find out who renamed or exchanged it; the backup that belongs here is missing"}

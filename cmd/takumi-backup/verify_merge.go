@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -14,8 +16,9 @@ func newVerifyMerge() *cobra.Command {
 		Short: "Join the reports of verify --shard to one",
 		Long: `Join the JSON reports of the shards of one store, or of several stores, to one, and
 print what verify would have printed. A backup that several reports know is taken
-from the one that checked it last. A shard that is missing is an error: nobody has
-looked at its backups. The exit code is that of verify over a folder.`,
+from the run that checked it and ended last. A shard that is missing is an error, and
+so is a run that was stopped: nobody has looked at its backups. The exit code is that
+of verify over a folder.`,
 		Example: `  takumi-backup verify merge --report all.html --metrics all.prom shard-*.json`,
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, paths []string) error { return v.merge(cmd, paths) },
@@ -45,7 +48,16 @@ func (v *verifyCommand) merge(cmd *cobra.Command, paths []string) error {
 		all, err = verify.Merge(parts)
 	}
 	if err == nil {
-		err = v.publish(cmd, all, nil, false)
+		err = v.publish(cmd, all, unfinished(all), false)
 	}
 	return v.end(cmd, notifier, all, err)
+}
+
+// unfinished is the error that a report tells of a run that was stopped: nobody
+// has looked at what was left of it.
+func unfinished(r *verify.Report) error {
+	if r.Interrupted {
+		return errors.New("merging: one of the runs was stopped before all was done")
+	}
+	return nil
 }
