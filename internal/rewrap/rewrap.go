@@ -159,12 +159,21 @@ type job struct {
 
 func (j *job) openOptions(ctx context.Context) envelope.Options {
 	return envelope.Options{Detached: j.beside, Find: func(wanted []kek.ID) ([]*kek.Key, error) {
-		keys, err := j.From.Find(ctx, wanted)
-		for _, k := range j.To {
-			if !slices.ContainsFunc(keys, func(known *kek.Key) bool { return known.ID() == k.ID() }) {
-				keys = append(keys, k)
+		var keys []*kek.Key
+		add := func(more ...*kek.Key) {
+			for _, k := range more {
+				if !slices.ContainsFunc(keys, func(known *kek.Key) bool { return known.ID() == k.ID() }) {
+					keys = append(keys, k)
+				}
 			}
 		}
+		if j.beside != nil { // a key for its own slots would do for the ring, and not here
+			more, _ := j.From.Find(ctx, j.beside.KeyIDs())
+			add(more...)
+		}
+		more, err := j.From.Find(ctx, wanted)
+		add(more...)
+		add(j.To...)
 		return keys, err
 	}}
 }
