@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -16,7 +17,8 @@ type hashed struct {
 	path  string
 	meter *backup.Meter
 
-	file *hashedFile // the last one that was opened
+	file     *hashedFile // the last one that was opened
+	modified time.Time   // when that was changed
 }
 
 // hashedFile stays open until its sum is known, whatever its reader does.
@@ -39,6 +41,7 @@ func (h *hashed) Open(ctx context.Context, path string) (store.Object, error) {
 	if h.meter != nil {
 		src = h.meter.Metered(obj)
 	}
+	h.modified = obj.ModTime()
 	h.file = &hashedFile{Object: obj, hash: store.NewHashReader(src)}
 	return h.file, nil
 }

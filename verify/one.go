@@ -74,9 +74,9 @@ const looks = 10
 //
 // A bad backup that is rewrapped, re-encrypted or replaced at the same time is
 // read anew: what is reported stood there, unchanged, from before the reading
-// until after it.
+// until after it, and nobody was at work on it, or is for a minute already.
 func (c *Checker) One(ctx context.Context, path string) Backup {
-	began := time.Now()
+	began, waited := time.Now(), false
 	for n := 1; ; n++ {
 		before := c.standing(ctx, path)
 		b := c.look(ctx, path)
@@ -84,13 +84,12 @@ func (c *Checker) One(ctx context.Context, path string) Backup {
 		if ctx.Err() != nil {
 			return Backup{Path: path, Size: b.Size, Why: "the run was stopped"}
 		}
-		if b.Worst() != Error || n == looks {
+		bad := b.Worst() == Error
+		if !bad && !b.has(SidecarMissing) || n == looks {
 			return b
 		}
 		// Whoever changes a backup writes more than one file.
-		select {
-		case <-time.After(c.pause):
-		case <-ctx.Done():
+		if bad && !wait(ctx, c.pause) {
 			continue
 		}
 		now := c.standing(ctx, path)
@@ -98,7 +97,10 @@ func (c *Checker) One(ctx context.Context, path string) Backup {
 			return Backup{Path: path, Why: gone}
 		}
 		if now == before {
-			return b
+			if waited || c.settled(ctx, &b, now.modified) {
+				return b
+			}
+			waited = true
 		}
 	}
 }
@@ -123,7 +125,7 @@ func (c *Checker) standing(ctx context.Context, path string) (s standing) {
 	defer obj.Close()
 	s.size, s.modified = obj.Size(), obj.ModTime().UTC()
 	_, _ = obj.ReadAt(s.head[:], 0) // what fails now, failed before
-	s.sidecar, _ = c.text(ctx, path+store.SidecarSuffix, maxSidecar)
+	s.sidecar, _ = c.text(ctx, path+store.SidecarSuffix, store.MaxSidecar)
 	s.beside, _ = c.text(ctx, path+envelope.DetachedSuffix, envelope.MaxSize+1)
 	return s
 }
@@ -159,7 +161,7 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 	}
 	b.Size, b.SHA256 = size, fmt.Sprintf("%x", sum)
 	beside, _ := c.text(ctx, b.Path+envelope.DetachedSuffix, envelope.MaxSize+1)
-	fits := c.sidecar(ctx, &b, beside != "")
+	fits := c.sidecar(ctx, &b, beside != "", file.modified)
 	if own, err := c.text(ctx, b.Path, int64(len(beside))); beside != "" && err == nil && own == beside {
 		b.add(Finding{Severity: Warning, Code: SideFile, Message: "the envelope beside it is its own, which a rewrap that was stopped has left",
 			Advice: "run the rewrap again, which takes it away"})

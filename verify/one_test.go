@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/rewrap"
@@ -198,6 +200,54 @@ func TestRewrapped(t *testing.T) {
 	}
 	cancel()
 	t.Logf("looked %d times during %d rewraps", looked, <-done)
+}
+
+// TestBetween: while a writer is between the file and its sidecar, nothing is said
+// of the backup, and no longer than it takes.
+func TestBetween(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	for _, missing := range []bool{true, false} {
+		path := put(t, []byte("words"), "stream", "x", pack.None, key)
+		sidecar := mustRead(t, path+store.SidecarSuffix)
+		if missing {
+			os.Remove(path + store.SidecarSuffix)
+		} else {
+			write(t, path+store.SidecarSuffix, sidecarOf([]byte("the old file"), path))
+		}
+		temp := filepath.Join(filepath.Dir(path), ".x.enc.sha256.partial")
+		writer, err := os.OpenFile(temp, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Flock(int(writer.Fd()), unix.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(300*time.Millisecond, func() {
+			os.WriteFile(temp, sidecar, 0o600)
+			os.Rename(temp, path+store.SidecarSuffix)
+			writer.Close()
+		})
+		if b := check(t, path, Content, key); b.Findings != nil || b.Proven != Content {
+			t.Error(asJSON(b))
+		}
+	}
+	// A reencrypt that was killed has left the right sidecar under that name.
+	killed := put(t, []byte("words"), "stream", "x", pack.None, key)
+	if err := os.Rename(killed+store.SidecarSuffix, store.Partial(killed+store.SidecarSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, killed+store.SidecarSuffix, sidecarOf([]byte("the old file"), killed))
+	if b := check(t, killed, Content, key); !slices.Equal(codesOf(b.Findings), []Code{SideFile}) || b.Worst() == Error || b.Proven != Content {
+		t.Error(asJSON(b))
+	}
+	// What a writer that is dead has left keeps nobody waiting.
+	path := put(t, []byte("words"), "stream", "x", pack.None, key)
+	os.Remove(path + store.SidecarSuffix)
+	write(t, filepath.Join(filepath.Dir(path), ".x.enc.sha256.partial"), nil)
+	if b := check(t, path, Content, key); !slices.Equal(codesOf(b.Findings), []Code{SidecarMissing}) {
+		t.Error(asJSON(b))
+	}
 }
 
 // TestLeftByRewrap: what an interrupted rewrap leaves is named.

@@ -17,17 +17,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// maxSidecar bounds what is read of a sidecar: a sum, two blanks and a name.
-const maxSidecar = 4096
-
-var sidecarLine = regexp.MustCompile(`^([0-9a-f]{64}) [ *]([^\n]+)\n?$`)
-
 // sidecar compares a backup with its sidecar, and returns Checksum when they fit.
-// rewrapped says that an envelope stands beside it.
-func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool) Level {
-	text, err := c.text(ctx, b.Path+store.SidecarSuffix, maxSidecar)
+// rewrapped says that an envelope stands beside it. What was put into a bucket a
+// moment ago, at changed, may have no sidecar yet.
+func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, changed time.Time) Level {
+	text, err := c.text(ctx, b.Path+store.SidecarSuffix, store.MaxSidecar)
 	name := places.Base(b.Path)
-	match := sidecarLine.FindStringSubmatch(text)
+	sum, named, ok := store.ParseSidecar(text)
 	differs := func(format string, args ...any) Level {
 		f := Finding{Severity: Error, Code: SidecarDiffers, Message: fmt.Sprintf(format, args...)}
 		switch {
@@ -45,6 +41,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool) Level 
 		return None
 	}
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && places.IsRemote(b.Path) && time.Since(changed) < strayAge:
 	case errors.Is(err, fs.ErrNotExist):
 		b.add(Finding{Severity: Warning, Code: SidecarMissing, Message: "there is no sidecar " + printable(name+store.SidecarSuffix),
 			Advice: "once the backup verifies, write it: (cd " + printable(places.Dir(b.Path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"})
@@ -52,19 +49,34 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool) Level 
 		f := fault(err, 0)
 		f.Message = "reading its sidecar: " + f.Message
 		b.add(f)
-	case match == nil:
+	case !ok:
 		return differs("its sidecar is not a line of sha256sum")
-	case match[2] != name && match[1] != b.SHA256:
-		return differs("its sidecar is that of another file, %s", printable(match[2]))
-	case match[2] != name:
-		return differs("its sidecar has the right sum, and names another file, %s", printable(match[2]))
-	case match[1] != b.SHA256:
+	case named != name && sum != b.SHA256:
+		return differs("its sidecar is that of another file, %s", printable(named))
+	case named != name:
+		return differs("its sidecar has the right sum, and names another file, %s", printable(named))
+	case sum != b.SHA256 && c.staged(ctx, b):
+		b.add(Finding{Severity: Warning, Code: SideFile, Message: "its sidecar is that of the backup before it; a reencrypt was killed, and the right one stands beside it as " +
+			printable(store.Partial(name+store.SidecarSuffix)), Advice: "run the reencrypt again, or a rewrap, which puts it in its place; do not delete it"})
+		return Checksum
+	case sum != b.SHA256:
 		b.sharpen()
-		return differs("its SHA-256 begins with %.16s, and the sidecar says %.16s", b.SHA256, match[1])
+		return differs("its SHA-256 begins with %.16s, and the sidecar says %.16s", b.SHA256, sum)
 	default:
 		return Checksum
 	}
 	return None
+}
+
+// staged tells whether the sidecar of a backup stands beside it under the name
+// that it has while a reencrypt puts both in their places.
+func (c *Checker) staged(ctx context.Context, b *Backup) bool {
+	if places.IsRemote(b.Path) {
+		return false
+	}
+	text, err := c.text(ctx, store.Partial(b.Path+store.SidecarSuffix), store.MaxSidecar)
+	sum, named, ok := store.ParseSidecar(text)
+	return err == nil && ok && sum == b.SHA256 && named == places.Base(b.Path)
 }
 
 // sharpen says more of a fault of a file that is not the one that was written.

@@ -33,6 +33,9 @@ func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
 	switch {
 	case unfinished && j.now.Sub(f.ModTime) < strayAge:
 		return Finding{}, false
+	case unfinished && there[places.Join(places.Dir(f.Path), strings.TrimSuffix(begun, store.SidecarSuffix))]:
+		return warning(SideFile, "a rewrap or reencrypt that was killed has left it",
+			"run it again, which clears it away; delete it by hand only when its backup verifies without it")
 	case unfinished && (strings.Contains(begun, backup.Suffix) || plaintext.MatchString(begun)):
 		return warning(SideFile, "a backup that was killed has left it", "the next backup into that folder clears it away; or delete it")
 	case plaintext.MatchString(name):

@@ -1,0 +1,73 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// patience is how long a backup that somebody is changing is waited for, and
+// distance how much longer than the pause what is in a bucket, where nobody can
+// be seen at work.
+const (
+	patience = time.Minute
+	distance = 20
+)
+
+// settled waits until nobody is at work on a backup that seems bad, and tells
+// whether it has not waited: the file and its sidecar are two, and between them a
+// backup looks as if it were damaged.
+func (c *Checker) settled(ctx context.Context, b *Backup, changed time.Time) bool {
+	if places.IsRemote(b.Path) {
+		if time.Since(changed) >= strayAge || !b.has(SidecarDiffers) {
+			return true
+		}
+		return !wait(ctx, distance*c.pause)
+	}
+	// A link's target is what is changed.
+	path, err := filepath.EvalSymlinks(b.Path)
+	if err != nil || !reserved(path) {
+		return true
+	}
+	for end := time.Now().Add(patience); reserved(path) && time.Now().Before(end); {
+		if !wait(ctx, c.pause) {
+			break
+		}
+	}
+	return false
+}
+
+// wait waits, and tells whether ctx did not end.
+func wait(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// reserved tells whether somebody who is alive holds the name of a local backup,
+// or of its sidecar.
+func reserved(path string) bool {
+	return locked(path) || locked(path+store.SidecarSuffix)
+}
+
+// locked looks at the lock of the temporary file of path; package store says how
+// it is used.
+func locked(path string) bool {
+	dir, name := filepath.Split(path)
+	file, err := os.OpenFile(dir+"."+name+".partial", os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return errors.Is(unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
