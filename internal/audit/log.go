@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -52,8 +53,12 @@ type Log struct {
 	mu   sync.Mutex
 }
 
+// ErrOwner is returned when the log may not be written: it has one user, and root
+// beside it.
+var ErrOwner = errors.New("an audit log has one user: run as that one, or set TAKUMI_AUDIT_DIR to another folder for each user")
+
 // New returns the log in dir, which is made, for its owner alone, when the first
-// record is appended.
+// record is appended. Root gives it to the owner of the folder that it stands in.
 func New(dir string) *Log { return &Log{dir: dir, now: time.Now, sync: (*os.File).Sync} }
 
 // Dir returns the folder of the log.
@@ -66,15 +71,18 @@ func (l *Log) Dir() string { return l.dir }
 func (l *Log) Append(ctx context.Context, records ...Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+	if err := makeFolder(l.dir); err != nil {
 		return fmt.Errorf("making the folder of the audit log: %w", err)
 	}
 	lock, err := l.lock(ctx)
-	if err != nil {
-		return fmt.Errorf("appending to the audit log: %w", err)
+	if err == nil {
+		defer lock.Release()
+		err = l.append(records)
 	}
-	defer lock.Release()
-	if err := l.append(records); err != nil {
+	if errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w (%w)", err, ErrOwner)
+	}
+	if err != nil {
 		return fmt.Errorf("appending to the audit log: %w", err)
 	}
 	return nil
@@ -82,8 +90,14 @@ func (l *Log) Append(ctx context.Context, records ...Record) error {
 
 // lock waits for its turn.
 func (l *Log) lock(ctx context.Context) (*lockfile.Lock, error) {
+	path := filepath.Join(l.dir, lockName)
+	if asRoot() {
+		if err := makeFile(path); err != nil {
+			return nil, err
+		}
+	}
 	for deadline := time.Now().Add(patience); ; {
-		lock, err := lockfile.File(filepath.Join(l.dir, lockName))
+		lock, err := lockfile.File(path)
 		if !errors.Is(err, lockfile.ErrHeld) {
 			return lock, err
 		}
@@ -145,6 +159,11 @@ func (l *Log) append(records []Record) error {
 // write puts text at the end of the file in one call, and on the disk.
 func (l *Log) write(name string, text []byte, isNew bool) error {
 	path := filepath.Join(l.dir, name)
+	if asRoot() {
+		if err := makeFile(path); err != nil {
+			return err
+		}
+	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return err
