@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,6 +104,27 @@ func (m *Memory) Proved(path, id string, size int64) (Proof, bool) {
 	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size
 }
 
+// all returns what is remembered of the paths that where tells of.
+func (m *Memory) all(where func(path string) bool) map[string]Proof {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := maps.Clone(m.proofs)
+	maps.DeleteFunc(all, func(path string, _ Proof) bool { return !where(path) })
+	return all
+}
+
+// Accept forgets, for good, what stood at path, and tells whether anything was
+// known: what stands there now is no longer compared with it. The errors are
+// those of Save.
+func (m *Memory) Accept(path string) (known bool, err error) {
+	path = anchored(path)
+	_, known = m.Of(path)
+	if known {
+		err = m.Save(func(other string) bool { return other == path })
+	}
+	return known, err
+}
+
 // put remembers a proof until Save.
 func (m *Memory) put(path string, p Proof) {
 	m.mu.Lock()
@@ -183,7 +205,7 @@ func (m *Memory) remember(b *Backup, program string) {
 		b.add(Finding{Severity: Error, Code: Replaced,
 			Message: fmt.Sprintf("another backup took the place of one: this is %s %s of %s, and what stood here was %s %s of %s",
 				b.Kind, printable(b.Series), b.Created.Format(time.RFC3339), was.Kind, printable(was.Series), was.Created.Format(time.RFC3339)),
-			Advice: "find out who put it here, and where the other is"})
+			Advice: "find out who put it here, and where the other is; when it is to be so: takumi-backup verify --accept " + printable(b.Path)})
 		b.Proven, b.ProvenAt = None, time.Time{}
 	}
 	if known && b.Size < was.Size && b.ID == was.ID {

@@ -2,9 +2,14 @@ package verify
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
@@ -80,5 +85,118 @@ func TestOverlap(t *testing.T) {
 	j.Paths = []string{s.dir, filepath.Join(s.dir, "stream")}
 	if r := run(t, j); len(r.Findings) != 1 || len(r.Backups) != len(s.backups) {
 		t.Error(asJSON(r.Findings), len(r.Backups))
+	}
+}
+
+// TestVanished: a series that has no backup left is too old until somebody says
+// that it is to be so, and so is a kind that never had one.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t)
+	job := remembering(t, s)
+	run(t, job(Content))
+	if err := os.RemoveAll(filepath.Join(s.dir, backup.Contracts)); err != nil {
+		t.Fatal(err)
+	}
+	run(t, job(Content)) // without --max-age nothing is too old, and nothing is lost
+	var newest string
+	for _, b := range s.backups {
+		if b.label.Kind == backup.Contracts {
+			newest = b.path
+			break
+		}
+	}
+	tooOld := func(ages map[string]time.Duration) (paths []string) {
+		j := job(Content)
+		j.MaxAge, j.NewerOnly = ages, true
+		for _, f := range run(t, j).Findings {
+			if f.Code == TooOld && f.Severity == Error {
+				paths = append(paths, f.Path)
+			}
+		}
+		return paths
+	}
+	const long = 1000 * time.Hour
+	for range 2 {
+		if got := tooOld(map[string]time.Duration{"": long, backup.Contracts: long}); !slices.Equal(got, []string{newest}) {
+			t.Errorf("%q, want %q", got, newest)
+		}
+	}
+	if got := tooOld(map[string]time.Duration{backup.Database: long}); got != nil {
+		t.Errorf("%q", got)
+	}
+	if known, err := job(Content).Memory.Accept(newest); !known || err != nil {
+		t.Error(known, err)
+	}
+	if got := tooOld(map[string]time.Duration{"": long}); got != nil {
+		t.Errorf("%q", got)
+	}
+	if got := tooOld(map[string]time.Duration{"": long, backup.Contracts: long}); !slices.Equal(got, []string{""}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestAccept: what took the place of another is an error until it is accepted.
+func TestAccept(t *testing.T) {
+	t.Parallel()
+	s := newTestStore(t)
+	job := remembering(t, s)
+	older, path := s.backups[11], s.backups[10].path // of a series whose names say nothing
+	latest := filepath.Join(filepath.Dir(path), "latest.enc")
+	place := func(b good) {
+		write(t, latest, b.data)
+		write(t, latest+store.SidecarSuffix, sidecarOf(b.data, latest))
+	}
+	place(s.backups[10])
+	run(t, job(Content))
+	place(older)
+	for range 2 {
+		if b := byPath(run(t, job(Content)))[latest]; !b.has(Replaced) {
+			t.Error(asJSON(b))
+		}
+	}
+	if known, err := job(Content).Memory.Accept(latest); !known || err != nil {
+		t.Error(known, err)
+	}
+	for range 2 {
+		if b := byPath(run(t, job(Content)))[latest]; b.Findings != nil || b.Proven != Content {
+			t.Error(asJSON(b))
+		}
+	}
+	if known, err := job(Content).Memory.Accept(filepath.Join(s.dir, "nothing")); known || err != nil {
+		t.Error(known, err)
+	}
+}
+
+// TestSavedBeside: a backup that takes long keeps nothing from being remembered.
+func TestSavedBeside(t *testing.T) {
+	t.Parallel()
+	if workers() < 2 {
+		t.Skip("one core: the slow file is the only one that is read")
+	}
+	s := newTestStore(t)
+	job := remembering(t, s)
+	stuck := s.backups[0].path // the newest, which is the first
+	release := make(chan struct{})
+	j := job(Content)
+	j.Place, j.saveEvery = &slow{wait: map[string]chan struct{}{stuck: release}}, time.Nanosecond
+	done := make(chan *Report)
+	go func() {
+		r, _ := j.Run(context.Background())
+		done <- r
+	}()
+	last := s.backups[len(s.backups)-1].path
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, known := job(Content).Memory.Of(last); known {
+			break
+		}
+		if time.Now().After(end) {
+			t.Error("nothing is saved")
+			break
+		}
+	}
+	close(release)
+	if r := <-done; r.Summary().Checked != len(s.backups) {
+		t.Errorf("%+v", r.Summary())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"math/big"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,46 +50,47 @@ type Job struct {
 	// order, what became of each backup. They run on the goroutine of Run.
 	Planned func(backups int, bytes int64)
 	Done    func(b *Backup)
-	// Saved is told why the memory could not be saved.
+	// Saved is told why the memory could not be saved, on any goroutine, but not
+	// on two at once.
 	Saved func(err error)
 
-	roots []string // the paths that are folders
-	now   time.Time
+	roots     []string // the paths that are folders
+	now       time.Time
+	saveEvery time.Duration // how much work a kill may make forgotten; a field for the tests
 }
-
-// saveEvery is how much work a kill may make forgotten.
-const saveEvery = time.Minute
 
 // Run verifies. It returns a report also when ctx ends before all is done; the
 // error is then the context's cause. Any other error means that nothing could be
 // looked at. A path that is one file among several, or a backup, that cannot be
 // read is a finding.
 func (j *Job) Run(ctx context.Context) (*Report, error) {
-	j.now = time.Now()
+	j.now, j.saveEvery = time.Now(), cmp.Or(j.saveEvery, time.Minute)
 	r := &Report{
 		Schema: Schema, Program: j.Program, Host: audit.Host(), Started: j.now.UTC().Truncate(time.Second),
 		Roots: j.Paths, Level: j.Level, Shard: j.Shard.String(), Checkpoint: j.Checkpoint,
 	}
-	items, _, err := many.Find(ctx, j.Place, j.Paths)
+	backups, others, err := j.find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	backups, err := j.claims(ctx, items)
-	if err != nil {
-		return nil, err
-	}
-	whole := slices.Clone(backups)
-	backups = slices.DeleteFunc(backups, func(b Backup) bool { return !b.unread && !j.Shard.Has(cmp.Or(b.ID, b.Path)) })
 	order := j.plan(backups)
 	failed := j.check(ctx, backups, order)
 	if failed == nil {
 		failed = j.look(ctx, r)
 	}
 	r.Backups = slices.DeleteFunc(backups, func(b Backup) bool { return b.Why == gone })
+	whole := others // with those of this shard
+	for i := range r.Backups {
+		whole = append(whole, r.Backups[i].peer())
+	}
 	j.compare(r, whole)
 	j.judgeKeys(r)
 	slices.SortStableFunc(r.Backups, newestFirst)
-	j.save(failed == nil, items)
+	var forget func(string) bool
+	if failed == nil {
+		forget = j.missing(r, whole)
+	}
+	j.save(forget)
 	r.Finished, r.Interrupted = time.Now().UTC().Truncate(time.Second), failed != nil
 	return r, failed
 }
@@ -97,12 +99,15 @@ func newestFirst(a, b Backup) int {
 	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
 }
 
-// claims makes a Backup of each item, with what it says of itself and what is
-// remembered of it.
-func (j *Job) claims(ctx context.Context, items []many.Item) ([]Backup, error) {
-	backups := make([]Backup, 0, len(items))
+// find makes a Backup of each that is part of the shard, with what it says of
+// itself and what is remembered of it. Of the others it keeps what compare needs.
+func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err error) {
+	items, _, err := many.Find(ctx, j.Place, j.Paths)
+	if err != nil {
+		return nil, nil, err
+	}
 	c := NewChecker(j.Options)
-	err := many.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
+	err = many.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
 		it := &items[i]
 		b := Backup{Path: it.Path, Size: it.Size}
 		if it.Err != nil {
@@ -123,11 +128,15 @@ func (j *Job) claims(ctx context.Context, items []many.Item) ([]Backup, error) {
 		}
 		return b
 	}, func(_ int, b Backup) {
-		if b.Why != gone {
+		switch {
+		case b.Why == gone:
+		case b.unread || j.Shard.Has(cmp.Or(b.ID, b.Path)):
 			backups = append(backups, b)
+		default:
+			others = append(others, b.peer())
 		}
 	})
-	return backups, err
+	return backups, others, err
 }
 
 // plan chooses what is checked, in its order: what was never proved up to the
@@ -154,8 +163,9 @@ func (j *Job) plan(backups []Backup) (order []int) {
 		if err != nil {
 			panic(err) // crypto/rand does not fail
 		}
-		i := spared[k.Int64()]
-		spared = slices.Delete(spared, int(k.Int64()), int(k.Int64())+1)
+		i, last := spared[k.Int64()], len(spared)-1
+		spared[k.Int64()] = spared[last]
+		spared = spared[:last]
 		backups[i].Why = ""
 		order = append(order, i)
 	}
@@ -203,6 +213,7 @@ func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
 		backups[i].Why = "the run was stopped" // until it was checked
 	}
 	saved := time.Now()
+	var saving sync.Mutex // one that is slow holds up no other, nor what these have proved
 	return many.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
 		if late.Load() {
 			b := backups[order[n]]
@@ -219,36 +230,26 @@ func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
 		if j.Memory != nil {
 			j.Memory.remember(&b, j.Program)
 		}
+		if saving.TryLock() {
+			if time.Since(saved) > j.saveEvery {
+				j.save(nil)
+				saved = time.Now()
+			}
+			saving.Unlock()
+		}
 		return b
 	}, func(n int, b Backup) {
 		backups[order[n]] = b
 		if j.Done != nil {
 			j.Done(&b)
 		}
-		if time.Since(saved) > saveEvery {
-			saved = time.Now()
-			j.save(false, nil)
-		}
 	})
 }
 
-// save saves the memory. After a whole run it forgets the backups that are no
-// longer there; when there are none at all, a disk is more likely not mounted.
-func (j *Job) save(whole bool, items []many.Item) {
+// save saves the memory, without what forget tells of.
+func (j *Job) save(forget func(path string) bool) {
 	if j.Memory == nil {
 		return
-	}
-	var forget func(string) bool
-	there := make(map[string]bool, len(items))
-	for i := range items {
-		if there[anchored(items[i].Path)] = true; items[i].Err != nil {
-			whole = false
-		}
-	}
-	if whole && len(items) > 0 {
-		forget = func(path string) bool {
-			return !there[path] && slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
-		}
 	}
 	if err := j.Memory.Save(forget); err != nil && j.Saved != nil {
 		j.Saved(err)

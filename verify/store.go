@@ -1,12 +1,14 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
@@ -54,21 +56,38 @@ func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
 	return Finding{}, false
 }
 
+// peer is what is kept of a backup to compare others with: a shard keeps that of
+// every backup of the store.
+type peer struct {
+	path    string
+	size    int64
+	created time.Time
+	series  unique.Handle[retention.Series]
+	known   bool // its envelope could be read
+	bad     bool // it counts for nothing beside others
+}
+
+func (b *Backup) peer() peer {
+	return peer{
+		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error,
+		series: unique.Make(retention.Series{Folder: places.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
+	}
+}
+
 // compare judges every backup of the report beside the others of its series;
 // whole has all backups, those of other shards too.
-func (j *Job) compare(r *Report, whole []Backup) {
-	bad := make(map[string]bool) // what counts for nothing beside others
-	for i := range r.Backups {
-		bad[r.Backups[i].Path] = r.Backups[i].Worst() == Error
-	}
-	series := make(map[retention.Series][]*Backup)
-	for i := range whole {
-		if b := &whole[i]; b.ID != "" && !b.Created.After(j.now.Add(retention.Skew)) {
-			series[seriesOf(b)] = append(series[seriesOf(b)], b)
+func (j *Job) compare(r *Report, whole []peer) {
+	series := make(map[unique.Handle[retention.Series]][]peer)
+	for _, p := range whole {
+		if p.known && !p.created.After(j.now.Add(retention.Skew)) {
+			series[p.series] = append(series[p.series], p)
 		}
 	}
+	order := func(a, b peer) int {
+		return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.path, b.path))
+	}
 	for _, all := range series {
-		slices.SortFunc(all, func(a, b *Backup) int { return newestFirst(*a, *b) })
+		slices.SortFunc(all, order)
 	}
 	for i := range r.Backups {
 		b := &r.Backups[i]
@@ -81,34 +100,39 @@ func (j *Job) compare(r *Report, whole []Backup) {
 				Advice: "a clock was wrong when it was made; it counts for nothing until its time has come"})
 			continue
 		}
-		all := series[seriesOf(b)]
-		at := slices.IndexFunc(all, func(other *Backup) bool { return other.Path == b.Path })
-		if at < 0 {
+		self := b.peer()
+		all := series[self.series]
+		at, found := slices.BinarySearchFunc(all, self, order)
+		if !found {
 			continue // another one stands there now
 		}
 		j.age(b, at == 0)
-		if median, ok := medianSize(all[at+1:], bad); ok && b.Size < median/2 {
+		if median, ok := medianSize(all[at+1:]); ok && b.Size < median/2 {
 			b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", b.Size, median),
 				Advice: "look what is missing in the source"})
 		}
 	}
 }
 
-func seriesOf(b *Backup) retention.Series {
-	return retention.Series{Folder: places.Dir(b.Path), Kind: b.Kind, Name: b.Series}
+// mostAge is how old the newest backup of a kind may be; 0 says that it may have
+// any age.
+func (j *Job) mostAge(kind string) time.Duration {
+	if kind == manifest.Kind {
+		return 0
+	}
+	if most, ok := j.MaxAge[kind]; ok {
+		return most
+	}
+	return j.MaxAge[""]
 }
 
 // pruned are the kinds that become too old.
 var pruned = []string{backup.Database, backup.Uploads, manifest.Kind}
 
 func (j *Job) age(b *Backup, newest bool) {
-	age := j.now.Sub(b.Created)
-	most, ok := j.MaxAge[b.Kind]
-	if !ok {
-		most = j.MaxAge[""]
-	}
+	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)
 	switch {
-	case newest && most > 0 && age > most && b.Kind != manifest.Kind:
+	case newest && most > 0 && age > most:
 		b.add(Finding{Severity: Error, Code: TooOld, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, retention.Span(age), retention.Span(most)),
 			Advice: "find out why there is no newer one: takumi-backup audit show, and the log of the backup job"})
 	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, b.Kind):
@@ -124,11 +148,14 @@ const (
 )
 
 // medianSize returns the median of the sizes of the newest good backups.
-func medianSize(newest []*Backup, bad map[string]bool) (int64, bool) {
+func medianSize(newest []peer) (int64, bool) {
 	var sizes []int64
-	for _, b := range newest {
-		if !bad[b.Path] && len(sizes) < history {
-			sizes = append(sizes, b.Size)
+	for _, p := range newest {
+		if len(sizes) == history {
+			break
+		}
+		if !p.bad {
+			sizes = append(sizes, p.size)
 		}
 	}
 	if len(sizes) < few {

@@ -1,0 +1,72 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/retention"
+)
+
+// missing reports, with MaxAge, the kinds and the series of which no backup is
+// there at all: those that have grown too old, and were then deleted, would else
+// be found no more. It returns what is to be forgotten: the backups that are no
+// longer there, but for the newest of a series that has none left, which is
+// reported until somebody accepts it. When something could not be looked at, or
+// there is no backup at all, a disk is more likely not mounted.
+func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
+	unread := slices.ContainsFunc(r.Backups, func(b Backup) bool { return b.unread })
+	if len(whole) == 0 || len(j.roots) == 0 || unread {
+		return nil
+	}
+	there := make(map[string]bool, len(whole))
+	series := make(map[retention.Series]bool)
+	kinds := make(map[string]bool)
+	for _, p := range whole {
+		s := p.series.Value()
+		there[anchored(p.path)] = true
+		s.Folder = anchored(s.Folder)
+		series[s] = true
+		kinds[s.Kind] = true
+	}
+	tooOld := func(path, message, advice string) {
+		if j.Shard.Has(cmp.Or(path, "kinds")) {
+			r.Findings = append(r.Findings, Finding{Severity: Error, Code: TooOld, Path: path, Message: message, Advice: advice})
+		}
+	}
+	rooted := func(path string) bool {
+		return slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
+	}
+	last := make(map[retention.Series]string) // the newest that is remembered of one that is gone
+	proofs := make(map[string]Proof)
+	if j.Memory != nil {
+		proofs = j.Memory.all(rooted)
+	}
+	for path, p := range proofs {
+		s := retention.Series{Folder: places.Dir(path), Kind: p.Kind, Name: p.Series}
+		if was, known := last[s]; !there[path] && !series[s] && (!known || p.Created.After(proofs[was].Created)) {
+			last[s] = path
+		}
+	}
+	kept := make(map[string]bool)
+	for _, path := range slices.Sorted(maps.Values(last)) {
+		p := proofs[path]
+		kept[path] = true
+		kinds[p.Kind] = true
+		if most := j.mostAge(p.Kind); most > 0 {
+			tooOld(path, fmt.Sprintf("no %s backup %s is left: this was the newest, of %s, and one may be %s old",
+				p.Kind, printable(p.Series), p.Created.Format(time.DateOnly), retention.Span(most)),
+				"find out where it went, and why no new one is made; when it is to be so: takumi-backup verify --accept "+printable(path))
+		}
+	}
+	for _, kind := range slices.Sorted(maps.Keys(j.MaxAge)) {
+		if most := j.mostAge(kind); kind != "" && most > 0 && !kinds[kind] {
+			tooOld("", fmt.Sprintf("there is no %s backup at all, and the newest may be %s old", kind, retention.Span(most)),
+				"find out where they went, and why no new one is made; or leave out this --max-age")
+		}
+	}
+	return func(path string) bool { return !there[path] && !kept[path] && rooted(path) }
+}
