@@ -72,7 +72,8 @@ func newAuditCheckpoint() *cobra.Command {
 beside the log as checkpoint.json, or with -o somewhere else. Copy it to where
 nobody who can change the log can change it. audit verify --checkpoint then shows
 what was cut off or written anew. The checkpoint that stands there is proved
-first, and is not replaced when the log is not what it saw.
+first, and is not replaced when the log is not what it saw; nor is another one made
+when the log is not what the one beside it saw.
 
 It is signed (Ed25519) with what is derived from a key, which key generate makes
 and which best seals no backups: --checkpoint-key, or $TAKUMI_AUDIT_KEY, names it
@@ -109,7 +110,13 @@ signatures, and signs nothing.`,
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("proving the checkpoint that stands there: %w", err)
 			}
-			made, err := audit.Sign(cmd.Context(), dir, former, key)
+			beside := checkpointBeside(cmd, dir, known)
+			if former != nil && beside != nil {
+				if _, err := audit.Verify(cmd.Context(), dir, beside); err != nil {
+					return err
+				}
+			}
+			made, err := audit.Sign(cmd.Context(), dir, cmp.Or(former, beside), key)
 			if err != nil {
 				return err
 			}
@@ -158,11 +165,28 @@ func currentCheckpoint(cmd *cobra.Command) (json.RawMessage, error) {
 		return nil, err
 	}
 	defer key.Wipe()
-	made, err := audit.Sign(cmd.Context(), dir, nil, key)
+	known, err := audit.PublicOf(key)
+	if err != nil {
+		return nil, err
+	}
+	made, err := audit.Sign(cmd.Context(), dir, checkpointBeside(cmd, dir, known), key)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(made)
+}
+
+// checkpointBeside returns the checkpoint that stands beside the log, if there is
+// one that trusted signed.
+func checkpointBeside(cmd *cobra.Command, dir string, trusted audit.PublicKey) *audit.Checkpoint {
+	c, err := readCheckpoint(filepath.Join(dir, audit.CheckpointName), trusted)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		warn(cmd, "the checkpoint beside the log was passed over: %v", err)
+	}
+	return c
 }
 
 // readCheckpoint reads a checkpoint and proves that trusted signed it.

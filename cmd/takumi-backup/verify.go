@@ -188,6 +188,9 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 		j.Restore = func(ctx context.Context, b *verify.Backup) []verify.Finding { return rehearsed(ctx, stage, b) }
 	}
 	v.remember(cmd)
+	if j.Checkpoint, err = currentCheckpoint(cmd); err != nil {
+		warn(cmd, "the report has no checkpoint of the audit log: %v", err)
+	}
 	hide := func() {}
 	j.Planned = func(_ int, bytes int64) { hide = v.progress.start(cmd.ErrOrStderr(), "verifying", bytes, &v.meter) }
 	found, failed := j.Run(cmd.Context())
