@@ -32,6 +32,7 @@ type changing struct {
 	dryRun    bool
 	json      bool
 	stateDir  string // the folder of locks and of what is done
+	stateFile string // the file of what is done, if it is to be another one
 
 	verb, done string // "rewrap" and "rewrapped"
 	passes     int64  // how often each byte of a backup is read
@@ -146,8 +147,12 @@ func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path str
 			return fmt.Errorf("checking where the new key stands: %w", err)
 		}
 	}
-	if err := history.CheckApart(c.stateDir, folder); err != nil && isFolder {
+	// The default may well be below the folder of a file, such as that of the user.
+	if err := history.CheckApart(c.stateDir, folder); err != nil && (isFolder || cmd.Flags().Changed("state-dir")) {
 		return usagef("locks and state do not belong beside backups: give --state-dir a folder elsewhere: %w", err)
+	}
+	if c.stateFile != "" && history.CheckApart(filepath.Dir(c.stateFile), folder) != nil {
+		return usagef("--state: %s would stand with the backups in %s: name a file elsewhere", c.stateFile, folder)
 	}
 	if c.keyless {
 		return nil

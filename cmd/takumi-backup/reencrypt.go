@@ -26,7 +26,6 @@ type reencryptCommand struct {
 	repack       bool
 	codec, level string
 	dropOther    bool
-	state        string
 	legacy       legacyFlags
 
 	pack *pack.Options
@@ -70,11 +69,12 @@ stays; delete it when the new one is verified.`,
 	}
 	r.add(cmd)
 	f := cmd.Flags()
+	f.Lookup("dry-run").Usage = "open, authenticate the length, say what would be done, and change nothing; the rest of a sealed payload is not read"
 	f.BoolVar(&r.repack, "repack", false, "unpack, and pack anew as --codec and --level say")
 	f.StringVar(&r.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&r.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
 	f.BoolVar(&r.dropOther, "drop-other", false, "go on with backups that have other holders than keys, who lose them")
-	f.StringVar(&r.state, "state", "", "file that lists what this run has done, while it is not through (default: one in --state-dir for the same paths and keys)")
+	f.StringVar(&r.stateFile, "state", "", "file that lists what this run has done, while it is not through (default: one in --state-dir for the same paths and keys)")
 	r.legacy.add(cmd)
 	return audited(cmd, "reencrypt", changes)
 }
@@ -146,7 +146,7 @@ func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*reenc
 	for i, k := range r.to {
 		ids[i] = k.ID()
 	}
-	path := r.state
+	path := r.stateFile
 	if path == "" {
 		name, err := r.runName(paths, ids)
 		if err != nil {

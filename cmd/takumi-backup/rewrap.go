@@ -56,6 +56,7 @@ and what was sealed for it is opened with it.`,
 	}
 	c.add(cmd)
 	f := cmd.Flags()
+	f.Lookup("dry-run").Usage = "open and authenticate, look that the sidecar has a good form, say what would be done, and change nothing; the file is not compared with its sidecar"
 	f.BoolVar(&o.KeepOld, "keep-old", false, "keep the slots of the keys that open the backups now")
 	f.BoolVar(&o.DropOther, "drop-other", false, "drop the slots that are not for a key of this program's kind")
 	f.BoolVar(&o.Detached, "detached", false, "leave the file untouched for good, and the new envelope beside it: for storage that is written once")
