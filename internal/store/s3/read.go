@@ -114,12 +114,18 @@ func (o *Object) begin(ctx context.Context) error {
 	}
 	defer out.Body.Close()
 	o.src.etag, o.modTime = aws.ToString(out.ETag), aws.ToTime(out.LastModified)
-	o.size = aws.ToInt64(out.ContentLength) // all of it, from a server that passes ranges over
-	if out.ContentRange != nil {
-		var from, to int64
-		if _, err := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &from, &to, &o.size); err != nil || from != 0 {
-			return &Fault{Kind: ErrUnsupported, Reason: "S3 answered with a range that it does not describe"}
+	o.size = -1
+	if out.ContentRange == nil && out.ContentLength != nil {
+		o.size = *out.ContentLength // all of it, from a server that passes ranges over
+	} else if out.ContentRange != nil {
+		var from, to, size int64
+		_, err := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &from, &to, &size)
+		if err == nil && from == 0 && size > 0 && to == min(headLen, size)-1 {
+			o.size = size
 		}
+	}
+	if o.size < 0 {
+		return &Fault{Kind: ErrUnsupported, Reason: "S3 answered with a range that it does not describe"}
 	}
 	o.head = make([]byte, min(headLen, o.size))
 	if _, err := io.ReadFull(out.Body, o.head); err != nil {

@@ -108,6 +108,25 @@ func TestRedirect(t *testing.T) {
 	everything(t, s, "s3://bucket", func(_ string, err error) { wants(t, err, s3store.ErrRegion) })
 }
 
+// An answer that makes no sense is an error.
+func TestNonsense(t *testing.T) {
+	p := s3test.NewProxy(t, "http://127.0.0.1:1")
+	s := open(t, p.URL, s3store.Quick(s3store.Options{}))
+	for _, is := range []string{"bytes 0-4/-5", "bytes 0-4/0", "bytes 1-5/5", "bytes 0-3/5", "bytes 0-5/5", "bytes 0-4/99999999999999999999", "bytes 0-4/*", "", "-"} {
+		p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+			if is != "-" {
+				w.Header().Set("Content-Range", is)
+			}
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write([]byte("hello"))
+			w.(http.Flusher).Flush() // so that no length is told
+			return true
+		})
+		_, err := s.Open(t.Context(), "s3://bucket/x.enc")
+		wants(t, err, s3store.ErrUnsupported)
+	}
+}
+
 // A host that may only write makes whole backups, and reads and deletes nothing.
 func TestWriteOnly(t *testing.T) {
 	t.Parallel()
