@@ -111,6 +111,7 @@ func (w *Writer) Abort() error {
 // end releases what the Writer holds.
 func (w *Writer) end() {
 	w.ended = true
+	w.s.writers.Add(-1)
 	w.cancel(context.Canceled)
 	w.wg.Wait()
 	w.buf, w.free = nil, nil

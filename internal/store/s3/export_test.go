@@ -52,4 +52,6 @@ func (p plan) Direct() int      { return p.direct }
 func (p plan) Limit() int64     { return p.limit() }
 
 // Memory is what parts of this size take at most together.
-func Memory(size int64) int64 { return int64(tokens/cost(size)) * size }
+func Memory(size int64, writers int32) int64 {
+	return int64(tokens/cost(size, writers)) * size * int64(writers)
+}

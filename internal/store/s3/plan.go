@@ -69,9 +69,9 @@ const maxSlots = 6
 // tokens are what parts in memory are paid with: see cost.
 const tokens = 2 * maxSlots
 
-// cost is the tokens that a part of this size takes, so that all of them stay
-// within budget.
-func cost(size int64) int {
-	slots := min(max(budget/size, 2), maxSlots)
+// cost is the tokens that a part of this size takes, so that those of all
+// writers stay within budget.
+func cost(size int64, writers int32) int {
+	slots := min(max(budget/int64(max(writers, 1))/size, 2), maxSlots)
 	return int((tokens + slots - 1) / slots)
 }

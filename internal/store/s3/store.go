@@ -24,19 +24,19 @@
 //
 // # Memory
 //
-// A [Store] itself holds nothing. A writer holds at most 128 MiB of parts, six
-// at most of 8 to 32 MiB each, and a reader 32 MiB, four pieces of 8 MiB, and 64
+// A [Store] itself holds nothing. Its writers share 64 MiB for parts, which are
+// of 8 to 16 MiB, but each holds two if it has to: one is filled and one is sent.
+// A reader holds 32 MiB, four pieces of 8 MiB, and 64
 // KiB before it has read beyond those; whoever only looks at the beginning of a
 // backup needs no more. Overwrite and Swap hold at most 8 MiB.
 //
 // # Large objects
 //
-// S3 takes 10,000 parts. They begin at 8 MiB, and twice grow by half of what
-// memory allows, to 32 MiB. When only as many are left as it takes to reach
+// S3 takes 10,000 parts. They begin at 8 MiB, and grow to 16 MiB. When only as many are left as it takes to reach
 // Options.MaxObject with parts of 5 GiB, each further part is first put together
 // from small ones as an object of its own (NAME.segment-…), copied by S3 into
 // the upload, and deleted: memory stays bounded, but the writer then has to be
-// allowed to read and delete such objects. By default that begins at some 245
+// allowed to read and delete such objects. By default that begins at some 130
 // GiB, and sooner where MaxObject is larger or MaxParts smaller.
 //
 // # What it costs
@@ -60,6 +60,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -79,8 +80,8 @@ const (
 	usualLimit = 5 << 40
 
 	firstPart = 8 * mib
-	largeBuf  = 32 * mib  // the largest part that is held in memory, unless PartSize is larger
-	budget    = 128 * mib // for all parts of one writer
+	largeBuf  = 16 * mib // the largest part that is held in memory, unless PartSize is larger
+	budget    = 64 * mib // for all parts in memory, where two for each writer fit into it
 )
 
 // Options say where a Store is and how it writes. The zero value is AWS, with
@@ -95,7 +96,7 @@ type Options struct {
 	RequireTLS bool
 
 	// PartSize is the size of the first parts, 8 MiB when 0, at least 5 MiB
-	// and at most 64 MiB.
+	// and at most 32 MiB.
 	PartSize int64
 	// MaxParts is how many parts the server takes, 10,000 when 0; at least 2.
 	MaxParts int
@@ -143,6 +144,8 @@ type Store struct {
 	opts Options
 	plan plan
 
+	writers atomic.Int32 // that are open, and share the budget
+
 	mu   sync.Mutex
 	conn *connection // nil before the first success
 }
@@ -160,7 +163,7 @@ func New(o Options) (*Store, error) {
 	}
 	switch {
 	case o.PartSize < minPart || o.PartSize > budget/2:
-		return nil, fmt.Errorf("s3: parts of %d bytes: at least 5 MiB are needed, and 64 MiB are allowed", o.PartSize)
+		return nil, fmt.Errorf("s3: parts of %d bytes: at least 5 MiB are needed, and 32 MiB are allowed", o.PartSize)
 	case o.MaxParts < 2 || o.MaxObject < 1:
 		return nil, fmt.Errorf("s3: a limit of %d parts and %d bytes leaves no room for an upload", o.MaxParts, o.MaxObject)
 	case (o.LockMode == "") != (o.Retain <= 0):

@@ -31,6 +31,7 @@ type Writer struct {
 	size  int64
 	limit int64
 	paid  chan struct{} // tokens for the parts in memory
+	price int           // those for buf
 	free  chan []byte   // buffers to use again
 	wg    sync.WaitGroup
 
@@ -122,6 +123,7 @@ func (s *Store) try(ctx context.Context, c *connection, o object) error {
 
 // writer begins a file without asking anything.
 func (s *Store) writer(ctx context.Context, c *connection, o object) *Writer {
+	s.writers.Add(1)
 	w := &Writer{s: s, c: c, o: o, limit: s.plan.limit(), paid: make(chan struct{}, tokens), free: make(chan []byte, maxSlots)}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	w.hashed = make(chan struct{})
@@ -191,7 +193,8 @@ func (w *Writer) room() error {
 	}
 	// A part that is not the first will be filled: its memory is taken at once.
 	size := w.next()
-	for range cost(size) {
+	w.price = cost(size, w.s.writers.Load())
+	for range w.price {
 		select {
 		case w.paid <- struct{}{}:
 		case <-w.ctx.Done():
@@ -213,7 +216,7 @@ func (w *Writer) room() error {
 
 // dispatch sends buf as the next part.
 func (w *Writer) dispatch() error {
-	part, size := w.buf, w.next()
+	part, price := w.buf, w.price
 	w.buf = nil
 	if w.up == nil {
 		up, err := w.s.begin(w.ctx, w.c, w.tagged(part))
@@ -239,7 +242,7 @@ func (w *Writer) dispatch() error {
 		case w.free <- part:
 		default:
 		}
-		for range cost(size) {
+		for range price {
 			<-w.paid
 		}
 	})
