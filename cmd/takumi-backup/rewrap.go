@@ -26,9 +26,9 @@ Each file is read once, and must match its .sha256 sidecar: what has rotted is l
 as it is, and told. The new envelope is written beside the file, then over the old
 one, then the sidecar is renewed; killed in between, it still opens, and the same
 command finishes. A backup without a sidecar is authenticated to its end, and gets
-one. With --detached nothing of that happens: the file stays untouched, its old
-slots with it, and the new envelope beside it, as FILE.envelope, is part of the
-backup from then on.
+one. A file that has hard links is refused. With --detached nothing of that
+happens: the file stays untouched, its old slots with it, and the new envelope
+beside it, as FILE.envelope, is part of the backup from then on.
 
 Before anything is touched, every key of --to is read twice from where it is kept,
 and what was sealed for it is opened with it.`,

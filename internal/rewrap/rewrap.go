@@ -27,7 +27,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
@@ -202,79 +201,6 @@ func (j *job) wrap(ctx context.Context) (err error) {
 	return nil
 }
 
-// reserved calls do while no other writer of this host is at the backup, if it is
-// still the one that was opened.
-func (j *job) reserved(ctx context.Context, do func() error) error {
-	release, err := j.Place.Reserve(ctx, j.path)
-	if err != nil {
-		return err
-	}
-	if err = j.unchanged(ctx); err == nil {
-		err = do()
-	}
-	tidying := release()
-	if err == nil {
-		return tidying
-	}
-	return also(err, tidying)
-}
-
-// settle clears away what a run left that was killed at its very end.
-func (j *job) settle(ctx context.Context) error {
-	if j.DryRun || places.IsRemote(j.path) {
-		return nil
-	}
-	for _, path := range []string{j.path, j.path + store.SidecarSuffix} {
-		if _, err := os.Lstat(store.Partial(path)); err == nil {
-			return j.reserved(ctx, func() error { return nil })
-		}
-	}
-	return nil
-}
-
-// unchanged looks at both envelopes again.
-func (j *job) unchanged(ctx context.Context) error {
-	text, err := sealed.Beside(ctx, j.Place, j.path)
-	if err != nil {
-		return err
-	}
-	same := bytes.Equal(text, j.text) && (text == nil) == (j.text == nil)
-	if own := j.w.Own; own != nil && same {
-		head, err := j.head(ctx, len(own.Bytes()))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		same = bytes.Equal(head, own.Bytes())
-	}
-	if !same {
-		return fmt.Errorf("%s: %w", j.path, store.ErrChanged)
-	}
-	return nil
-}
-
-// detach leaves the new envelope beside the backup.
-func (j *job) detach(ctx context.Context) error {
-	return j.reserved(ctx, func() error { return j.putBeside(ctx) })
-}
-
-func (j *job) putBeside(ctx context.Context) error {
-	if err := j.Place.PutBeside(ctx, j.path, envelope.DetachedSuffix, j.New.Bytes()); err != nil {
-		return fmt.Errorf("writing the new envelope beside it: %w", err)
-	}
-	// Pruned meanwhile, it must not leave a stray.
-	if _, _, err := j.Place.Stat(ctx, j.path); errors.Is(err, fs.ErrNotExist) {
-		return also(fmt.Errorf("%s: %w", j.path, store.ErrChanged), j.removeBeside(ctx))
-	}
-	return nil
-}
-
-func (j *job) removeBeside(ctx context.Context) error {
-	if err := j.Place.RemoveBeside(ctx, j.path, envelope.DetachedSuffix, j.New.Bytes()); err != nil {
-		return fmt.Errorf("removing what stands beside it: %w", err)
-	}
-	return nil
-}
-
 // inPlace proves the file, and then writes the new envelope over the old one.
 func (j *job) inPlace(ctx context.Context) error {
 	was, is, err := j.sums()
@@ -314,114 +240,6 @@ func also(err, tidying error) error {
 		return err
 	}
 	return fmt.Errorf("%w (and then: %v)", err, tidying)
-}
-
-// sums returns the SHA-256 of the file as it was, and as it will be. Nothing but
-// the head differs, but SHA-256 has to go through all of it twice: once here, and
-// once beside the reader.
-func (j *job) sums() (was, is [sha256.Size]byte, err error) {
-	src := store.NewHashReader(j.Meter.Metered(j.file))
-	defer src.Sum() // ends it
-	fresh := sha256.New()
-	fresh.Write(j.New.Bytes())
-	head := int64(len(j.New.Bytes()))
-	n, err := io.CopyN(io.Discard, src, head)
-	if err == nil {
-		n, err = io.CopyBuffer(struct{ io.Writer }{fresh}, struct{ io.Reader }{src}, make([]byte, 256<<10))
-		n += head
-	}
-	if err == nil && n != j.file.Size() {
-		err = store.ErrChanged
-	}
-	fresh.Sum(is[:0])
-	return src.Sum(), is, err
-}
-
-// sidecar is what stands beside a backup as its sidecar.
-type sidecar struct {
-	sum, name string // of a good form, or sum is ""
-	modified  time.Time
-}
-
-// sidecar reads it; it is nil when there is none.
-func (j *job) sidecar(ctx context.Context) (*sidecar, error) {
-	file, err := j.Place.Open(ctx, j.path+store.SidecarSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	text, err := io.ReadAll(io.LimitReader(file, store.MaxSidecar))
-	if err != nil {
-		return nil, fmt.Errorf("reading its sidecar: %w", err)
-	}
-	s := &sidecar{modified: file.ModTime()}
-	s.sum, s.name, _ = store.ParseSidecar(string(text))
-	return s, nil
-}
-
-// sidecarAge is how much older than its backup a sidecar may be. A rewrap writes
-// the sidecar a moment before the head.
-const sidecarAge = time.Minute
-
-// glance looks at the sidecar without reading the file: done, that nothing is to
-// be done, stays true only when the sidecar can be that of the file.
-func (j *job) glance(ctx context.Context, done bool) (bool, error) {
-	s, err := j.sidecar(ctx)
-	switch {
-	case err != nil:
-		return false, err
-	case s == nil:
-		if j.DryRun {
-			j.Warnings = append(j.Warnings, "it has no sidecar; every byte of it will be authenticated")
-		}
-		return false, nil
-	case s.sum == "" && j.text == nil:
-		return false, ErrRot
-	}
-	return done && s.name == places.Base(j.path) && j.file.ModTime().Sub(s.modified) < sidecarAge, nil
-}
-
-// prove compares the file with its sidecar. Where that can prove nothing, every
-// chunk is authenticated instead.
-func (j *job) prove(ctx context.Context, sum [sha256.Size]byte) error {
-	s, err := j.sidecar(ctx)
-	switch {
-	case err != nil:
-		return err
-	case s == nil:
-		j.Warnings = append(j.Warnings, "it had no sidecar; every byte of it was authenticated, and it has one now")
-		return j.authenticate(ctx)
-	case s.sum == hex.EncodeToString(sum[:]):
-		if s.name != places.Base(j.path) {
-			j.Warnings = append(j.Warnings, fmt.Sprintf("its sidecar named it %q, and has its name now", s.name))
-		}
-		return nil
-	case j.text == nil:
-		return ErrRot
-	}
-	// The head may be another one than the sidecar's, which nobody has any more.
-	if err := j.authenticate(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrRot, err)
-	}
-	j.Warnings = append(j.Warnings, "a rewrap of it was interrupted; every byte of it was authenticated, and this one finished it")
-	return nil
-}
-
-// authenticate reads the backup to its end, as one that opens it does.
-func (j *job) authenticate(ctx context.Context) error {
-	file, err := j.Place.Open(ctx, j.path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	r, err := envelope.Open(file, j.openOptions(ctx))
-	if err == nil {
-		_, err = r.WriteTo(io.Discard)
-	}
-	return err
 }
 
 // head returns what stands in the first size bytes of the backup now.

@@ -1,0 +1,124 @@
+package rewrap
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// sums returns the SHA-256 of the file as it was, and as it will be. Nothing but
+// the head differs, but SHA-256 has to go through all of it twice: once here, and
+// once beside the reader.
+func (j *job) sums() (was, is [sha256.Size]byte, err error) {
+	src := store.NewHashReader(j.Meter.Metered(j.file))
+	defer src.Sum() // ends it
+	fresh := sha256.New()
+	fresh.Write(j.New.Bytes())
+	head := int64(len(j.New.Bytes()))
+	n, err := io.CopyN(io.Discard, src, head)
+	if err == nil {
+		n, err = io.CopyBuffer(struct{ io.Writer }{fresh}, struct{ io.Reader }{src}, make([]byte, 256<<10))
+		n += head
+	}
+	if err == nil && n != j.file.Size() {
+		err = store.ErrChanged
+	}
+	fresh.Sum(is[:0])
+	return src.Sum(), is, err
+}
+
+// sidecar is what stands beside a backup as its sidecar.
+type sidecar struct {
+	sum, name string // of a good form, or sum is ""
+	modified  time.Time
+}
+
+// sidecar reads it; it is nil when there is none.
+func (j *job) sidecar(ctx context.Context) (*sidecar, error) {
+	file, err := j.Place.Open(ctx, j.path+store.SidecarSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, store.MaxSidecar))
+	if err != nil {
+		return nil, fmt.Errorf("reading its sidecar: %w", err)
+	}
+	s := &sidecar{modified: file.ModTime()}
+	s.sum, s.name, _ = store.ParseSidecar(string(text))
+	return s, nil
+}
+
+// sidecarAge is how much older than its backup a sidecar may be. A rewrap writes
+// the sidecar a moment before the head.
+const sidecarAge = time.Minute
+
+// glance looks at the sidecar without reading the file: done, that nothing is to
+// be done, stays true only when the sidecar can be that of the file.
+func (j *job) glance(ctx context.Context, done bool) (bool, error) {
+	s, err := j.sidecar(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case s == nil:
+		if j.DryRun {
+			j.Warnings = append(j.Warnings, "it has no sidecar; every byte of it will be authenticated")
+		}
+		return false, nil
+	case s.sum == "" && j.text == nil:
+		return false, ErrRot
+	}
+	return done && s.name == places.Base(j.path) && j.file.ModTime().Sub(s.modified) < sidecarAge, nil
+}
+
+// prove compares the file with its sidecar. Where that can prove nothing, every
+// chunk is authenticated instead.
+func (j *job) prove(ctx context.Context, sum [sha256.Size]byte) error {
+	s, err := j.sidecar(ctx)
+	switch {
+	case err != nil:
+		return err
+	case s == nil:
+		j.Warnings = append(j.Warnings, "it had no sidecar; every byte of it was authenticated, and it has one now")
+		return j.authenticate(ctx)
+	case s.sum == hex.EncodeToString(sum[:]):
+		if s.name != places.Base(j.path) {
+			j.Warnings = append(j.Warnings, fmt.Sprintf("its sidecar named it %q, and has its name now", s.name))
+		}
+		return nil
+	case j.text == nil:
+		return ErrRot
+	}
+	// The head may be another one than the sidecar's, which nobody has any more.
+	if err := j.authenticate(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrRot, err)
+	}
+	j.Warnings = append(j.Warnings, "a rewrap of it was interrupted; every byte of it was authenticated, and this one finished it")
+	return nil
+}
+
+// authenticate reads the backup to its end, as one that opens it does.
+func (j *job) authenticate(ctx context.Context) error {
+	file, err := j.Place.Open(ctx, j.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := envelope.Open(file, j.openOptions(ctx))
+	if err == nil {
+		_, err = r.WriteTo(io.Discard)
+	}
+	return err
+}
