@@ -84,14 +84,16 @@ func TestEach(t *testing.T) {
 // TestShards: whatever the count, each backup is in exactly one shard.
 func TestShards(t *testing.T) {
 	for n := 1; n <= 32; n++ {
-		sizes := make([]int, n)
+		shards, sizes := make([]many.Shard, n), make([]int, n)
+		for i := range shards {
+			var err error
+			if shards[i], err = many.ParseShard(fmt.Sprintf("%d/%d", i+1, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for b := range 10_000 {
 			id, in := fmt.Sprintf("%032x", b), 0
-			for i := range n {
-				s, err := many.ParseShard(fmt.Sprintf("%d/%d", i+1, n))
-				if err != nil {
-					t.Fatal(err)
-				}
+			for i, s := range shards {
 				if s.Has(id) {
 					in++
 					sizes[i]++

@@ -1,10 +1,10 @@
 package many
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"strconv"
 	"strings"
 )
@@ -51,8 +51,9 @@ func (s Shard) Has(id string) bool {
 	if s.Count <= 1 {
 		return true
 	}
-	sum := sha256.Sum256([]byte(id))
-	return binary.BigEndian.Uint64(sum[:])%uint64(s.Count) == uint64(s.Index-1)
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, id) // a hash takes everything
+	return h.Sum64()%uint64(s.Count) == uint64(s.Index-1)
 }
 
 // String is what ParseShard reads; empty for the whole.
