@@ -140,8 +140,13 @@ func TestVanished(t *testing.T) {
 func TestAccept(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t)
-	job := remembering(t, s)
+	remembers := remembering(t, s)
 	older, path := s.backups[11], s.backups[10].path // of a series whose names say nothing
+	job := func(level Level) *Job {
+		j := remembers(level)
+		j.Paths = []string{filepath.Dir(path)}
+		return j
+	}
 	latest := filepath.Join(filepath.Dir(path), "latest.enc")
 	place := func(b good) {
 		write(t, latest, b.data)

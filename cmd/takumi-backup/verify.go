@@ -26,7 +26,7 @@ type verifyCommand struct {
 	rehearsal rehearsalFlags
 
 	level, shard, sample, stateDir, metrics string
-	maxAge, reports                         []string
+	maxAge, reports, accept                 []string
 	newerOnly, strict, json, notify         bool
 	recheckAfter                            ageFlag
 	maxDuration                             time.Duration
@@ -52,7 +52,7 @@ s3://BUCKET/PREFIX) are whole and can be opened, and say what is wrong in the st
 
 Errors are: damaged, truncated, altered, replaced by another backup, sidecar
 different, no key that opens it, not readable, and with --max-age the newest backup
-of a name too old. Warnings are: sidecar missing, files that a crash has left,
+of a name too old, or none of it left. Warnings are: sidecar missing, files that a crash has left,
 plaintext lying about, a backup less than half as large as those before it, past
 $RETENTION_DAYS, from the future, readable for others, a key overdue, and a dump
 that was incomplete when it was sealed.
@@ -61,7 +61,8 @@ What was proved is remembered in the state folder and shown by list. With it the
 work can be spread: --newer-only leaves out what was proved already,
 --recheck-after what was proved since then, and --sample checks a random part of
 what these leave out. New backups come first, newest first, and then what was
-proved the longest time ago.
+proved the longest time ago. A backup that took the place of another, and a name
+whose backups are all gone, are errors until --accept says that it is to be so.
 
 One PATH that is a file has an exit code of its own, 4 or 5. With several, or a
 folder, it is 6 when any failed, and 1 when there is none. Warnings leave it at 0,
@@ -89,6 +90,7 @@ unless --strict makes it 1.
 	f.StringVar(&v.shard, "shard", "", "work on the I-th of N parts of the backups, as I/N (default: that of $JOB_COMPLETION_INDEX and $JOB_COMPLETIONS, or all)")
 	v.rehearsal.add(cmd)
 	f.StringVar(&v.stateDir, "state-dir", "", "folder of what is remembered (default: that of key history)")
+	f.StringArrayVar(&v.accept, "accept", nil, "forget what stood at `PATH`, and take what stands there now for what belongs there; may be repeated")
 	v.addReports(cmd)
 	cmd.AddCommand(newVerifyMerge())
 	return audited(cmd, "verify", reads)
@@ -188,6 +190,9 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 		j.Restore = func(ctx context.Context, b *verify.Backup) []verify.Finding { return rehearsed(ctx, stage, b) }
 	}
 	v.remember(cmd)
+	if err := v.accepts(cmd); err != nil {
+		return nil, err
+	}
 	if j.Checkpoint, err = currentCheckpoint(cmd); err != nil {
 		warn(cmd, "the report has no checkpoint of the audit log: %v", err)
 	}
@@ -257,6 +262,23 @@ func (v *verifyCommand) remember(cmd *cobra.Command) {
 		}
 		v.job.KnownKeys = append(v.job.KnownKeys, k)
 	}
+}
+
+// accepts forgets what stood where something else is to stand.
+func (v *verifyCommand) accepts(cmd *cobra.Command) error {
+	for _, path := range v.accept {
+		if v.job.Memory == nil {
+			return errors.New("--accept: nothing is remembered")
+		}
+		known, err := v.job.Memory.Accept(path)
+		if err != nil {
+			return fmt.Errorf("--accept: %w", err)
+		}
+		if !known {
+			warn(cmd, "--accept: nothing is known of %s; give the path as verify says it", printable(path))
+		}
+	}
+	return nil
 }
 
 // rehearsed restores a backup and says what came of it.

@@ -94,7 +94,7 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 		}
 	}
 	var lines strings.Builder
-	good, bad := 0, 0
+	good, bad, unproven := 0, 0, 0
 	for i := range r.Backups {
 		b := &r.Backups[i]
 		say(b.Path, b.Findings)
@@ -106,14 +106,21 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 			recordBackup(cmd, audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, KeyIDs: usedKey(b), Fault: b.Err()})
 		case !b.Checked:
 			continue
+		case b.Proven == verify.None: // it has no sidecar to be compared with
+			word = "unproven"
+			unproven++
 		default:
 			good++
 		}
 		fmt.Fprintf(&lines, "%-4s  %-8v  %s\n", word, b.Proven, printable(b.Path))
 	}
 	say("", r.Findings)
-	words := fmt.Sprintf("%d good, %d bad, %d not checked; %d warnings; read %s in %v\n",
-		good, bad, len(r.Backups)-good-bad, r.Summary().Warnings, bytesText(v.meter.In()), r.Finished.Sub(r.Started))
+	counts := fmt.Sprintf("%d good, %d bad, ", good, bad)
+	if unproven > 0 {
+		counts += fmt.Sprintf("%d unproven, ", unproven)
+	}
+	words := fmt.Sprintf("%s%d not checked; %d warnings; read %s in %v\n",
+		counts, len(r.Backups)-good-bad-unproven, r.Summary().Warnings, bytesText(v.meter.In()), r.Finished.Sub(r.Started))
 	v.log.WriteString(words)
 	if !v.progress.quiet {
 		fmt.Fprint(cmd.ErrOrStderr(), words)
