@@ -25,30 +25,59 @@ func (v *verifyCommand) addReports(cmd *cobra.Command) {
 	v.progress.add(cmd)
 }
 
-// begin looks who is to be told. The notifier is nil when nobody is.
+// begin looks who is to be told, and finds before the hours of work that the
+// reports can be written. The notifier is nil when nobody is to be told.
 func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
 	for _, path := range v.reports {
-		if err := reports.Check(path); err != nil {
+		if err := reports.CheckForm(path); err != nil {
 			return nil, usagef("--report: %w", err)
 		}
 	}
-	if !v.notify {
-		return nil, nil
+	if s := v.job.Shard; s.Count > 1 && (v.metrics != "" || v.notify) {
+		return nil, usagef("--metrics and --notify tell of a whole store, and this is shard %v: give them to verify merge", s)
 	}
-	notifier, err := reports.New(os.Getenv, inProduction())
-	if err != nil {
-		return nil, usagef("--notify: %w", err)
+	var notifier *reports.Notifier
+	if v.notify {
+		var err error
+		if notifier, err = reports.New(os.Getenv, inProduction()); err != nil {
+			v.warn(cmd, "not everybody will be told: %v", err)
+		}
+		if err := notifier.Start(cmd.Context()); err != nil {
+			v.warn(cmd, "%v", err)
+		}
 	}
-	if err := notifier.Start(cmd.Context()); err != nil {
-		warn(cmd, "%v", err)
+	if err := v.writable(); err != nil {
+		return nil, v.end(cmd, notifier, nil, err)
 	}
 	return notifier, nil
+}
+
+// writable finds whether what is to be written can be.
+func (v *verifyCommand) writable() error {
+	for _, path := range v.reports {
+		if err := reports.Check(path); err != nil {
+			return err
+		}
+	}
+	if v.metrics != "" {
+		return reports.CheckMetrics(v.metrics)
+	}
+	return nil
+}
+
+// warn warns, here and in the log that is sent.
+func (v *verifyCommand) warn(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(&v.log, "warning: "+format+"\n", args...)
+	warn(cmd, format, args...)
 }
 
 // end tells how it went, and returns the same.
 func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, found *verify.Report, fault error) error {
 	if notifier == nil {
 		return fault
+	}
+	if why := ending(cmd.Context(), fault); why != nil && !errors.Is(why, errSome) { // of which the log has each
+		fmt.Fprintf(&v.log, "takumi-backup: %v\n", why)
 	}
 	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, ending(cmd.Context(), fault), v.log.String())
 	if err != nil {
@@ -60,17 +89,19 @@ func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, foun
 // publish prints and writes a report, and returns what the exit code is made of.
 // failed is why it is not whole. one says that a single file was asked for.
 func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one bool) error {
+	result := v.outcome(found, failed, one)
 	err := v.print(cmd, found, one)
 	for _, path := range v.reports {
 		err = errors.Join(err, reports.Write(path, found))
 	}
 	if v.metrics != "" {
-		err = errors.Join(err, reports.WriteMetrics(v.metrics, found))
+		err = errors.Join(err, reports.WriteMetrics(v.metrics, found, result == nil))
 	}
-	if err != nil {
-		return err // nobody may know of what was found
+	if err != nil && result != nil { // which must not hide what was found
+		v.warn(cmd, "%v", err)
+		return result
 	}
-	return v.outcome(found, failed, one)
+	return errors.Join(result, err)
 }
 
 // print prints the report, or a line for each backup that was checked, and says
@@ -78,9 +109,6 @@ func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed
 func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) error {
 	say := func(path string, findings []verify.Finding) {
 		for _, f := range findings {
-			if one && f.Severity == verify.Error {
-				continue // main says it
-			}
 			where := ""
 			if path != "" || f.Path != "" {
 				where = printable(path+f.Path) + ": "
@@ -90,6 +118,9 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 				text += "  " + f.Advice + "\n"
 			}
 			v.log.WriteString(text)
+			if one && f.Severity == verify.Error {
+				continue // main says it
+			}
 			fmt.Fprint(cmd.ErrOrStderr(), text)
 		}
 	}

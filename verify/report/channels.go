@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-
 	"net"
 	"net/url"
 	"strconv"
@@ -94,8 +93,9 @@ type mailer struct {
 	to      []string
 }
 
-// mail reads the settings of mail.
+// mail reads the settings of mail, and returns nil when they are not right.
 func (e *environment) mail() func(context.Context, *message) error {
+	before := e.err
 	m := mailer{host: e.get("ALERT_SMTP_HOST"), from: e.get("ALERT_EMAIL_FROM")}
 	for to := range strings.SplitSeq(e.get("ALERT_EMAIL_TO"), ",") {
 		m.to = append(m.to, strings.TrimSpace(to))
@@ -139,6 +139,9 @@ func (e *environment) mail() func(context.Context, *message) error {
 		mail.WithTLSConfig(&tls.Config{ServerName: m.host, MinVersion: tls.VersionTLS12, RootCAs: e.roots}))
 	if user != "" {
 		m.options = append(m.options, mail.WithSMTPAuth(mail.SMTPAuthAutoDiscover), mail.WithUsername(user), mail.WithPassword(password))
+	}
+	if e.err != before {
+		return nil
 	}
 	return m.send
 }

@@ -1,21 +1,45 @@
 package report
 
 import (
-	"fmt"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 // WriteMetrics writes the metrics of a report to path, for the textfile collector
 // of node_exporter: atomically, with mode 0644 for others to read, and in the
-// place of an older file. docs/REPORTS.md lists them.
-func WriteMetrics(path string, r *verify.Report) error {
-	if err := prometheus.WriteToTextfile(path, registry(r)); err != nil {
-		return fmt.Errorf("writing the metrics to %s: %w", path, err)
+// place of an older file. success says whether the run found all to be well: no
+// error, and not nothing at all. docs/REPORTS.md lists the metrics. The error is a
+// [store.Error].
+func WriteMetrics(path string, r *verify.Report, success bool) error {
+	if err := prometheus.WriteToTextfile(path, registry(r, success)); err != nil {
+		return &store.Error{Op: "write the metrics to", Path: path, Err: err}
+	}
+	return nil
+}
+
+// CheckMetrics finds whether [WriteMetrics] could write to path now: whether its
+// folder is there, and takes a file. The error is a [store.Error].
+func CheckMetrics(path string) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)) // as WriteMetrics does
+	if err == nil {
+		err = errors.Join(file.Close(), os.Remove(file.Name()))
+	}
+	if err == nil {
+		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+			err = syscall.EISDIR
+		}
+	}
+	if err != nil {
+		return &store.Error{Op: "write the metrics to", Path: path, Err: err}
 	}
 	return nil
 }
@@ -31,20 +55,22 @@ func (m metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec
 }
 
 // registry has the metrics of a report.
-func registry(r *verify.Report) *prometheus.Registry {
+func registry(r *verify.Report, success bool) *prometheus.Registry {
 	m := metrics{prometheus.NewRegistry()}
-	m.run(r)
+	m.run(r, success)
 	m.keys(r)
 	m.series(r)
 	return m.Registry
 }
 
-func (m metrics) run(r *verify.Report) {
+func (m metrics) run(r *verify.Report, success bool) {
 	m.gauge("build_info", "The program that verified; always 1.", "version").WithLabelValues(label(r.Program)).Set(1)
 	one := func(name, help string, value float64) { m.gauge(name, help).WithLabelValues().Set(value) }
 	s := r.Summary()
 	one("verify_last_run_timestamp_seconds", "When the last run of verify ended.", seconds(r.Finished))
 	one("verify_duration_seconds", "How long the last run of verify took.", r.Finished.Sub(r.Started).Seconds())
+	one("verify_success", "Whether the last run of verify found backups, and no error.", truth(success))
+	one("verify_backups", "Backups that the last run of verify found in the store.", float64(s.Backups))
 	one("verify_interrupted", "Whether the last run of verify ended before all was done.", truth(r.Interrupted))
 	one("verify_checked_backups", "Backups that the last run of verify looked at.", float64(s.Checked))
 	one("verify_checked_bytes", "Bytes of the backups that the last run of verify looked at.", float64(s.Bytes))

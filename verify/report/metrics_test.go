@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -20,7 +22,7 @@ func families(t *testing.T, r *verify.Report) map[string]*dto.MetricFamily {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "takumi.prom")
 	for range 2 {
-		if err := WriteMetrics(path, r); err != nil {
+		if err := errors.Join(CheckMetrics(path), WriteMetrics(path, r, len(r.Backups) > 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -102,6 +104,8 @@ func TestMetrics(t *testing.T) {
 		{"verify_last_run_timestamp_seconds", nil, float64(noon.Unix())},
 		{"verify_duration_seconds", nil, 17 * 60},
 		{"verify_interrupted", nil, 0},
+		{"verify_success", nil, 1},
+		{"verify_backups", nil, 72},
 		{"verify_checked_backups", nil, 21},
 		{"key_overdue", map[string]string{"key_id": "3f1c5a0e9b2d4c66"}, 1},
 		{"key_age_seconds", map[string]string{"key_id": "3f1c5a0e9b2d4c66"}, 100 * 24 * 3600},
@@ -121,10 +125,14 @@ func TestMetricsOfAnything(t *testing.T) {
 	if got := value(t, found, "backups", map[string]string{"kind": label(hostile), "result": "failed"}); got != 1 {
 		t.Errorf("got %v", got)
 	}
-	if found := families(t, &verify.Report{Started: noon, Finished: noon}); found["takumi_backup_last_success_timestamp_seconds"] != nil {
+	found = families(t, &verify.Report{Started: noon, Finished: noon})
+	if found["takumi_backup_last_success_timestamp_seconds"] != nil || value(t, found, "verify_success", nil) != 0 || value(t, found, "verify_backups", nil) != 0 {
 		t.Error("an empty store has a success")
 	}
-	if err := WriteMetrics(filepath.Join(t.TempDir(), "missing", "x.prom"), sample()); err == nil {
-		t.Error("a folder that is missing: no error")
+	dir := t.TempDir()
+	for _, path := range []string{dir, filepath.Join(dir, "missing", "x.prom")} {
+		if !store.IsStoreFault(WriteMetrics(path, sample(), true)) || !store.IsStoreFault(CheckMetrics(path)) {
+			t.Errorf("%s: no error of the store", path)
+		}
 	}
 }

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -46,8 +45,8 @@ type channel struct {
 	send func(context.Context, *message) error
 }
 
-// New returns a Notifier for everybody whom the environment names, which getenv
-// reads:
+// New returns a Notifier for everybody whom the environment names and who can be
+// told, which getenv reads:
 //
 //	SLACK_WEBHOOK_URL   a message in Slack
 //	ALERT_EMAIL_TO      mail, with ALERT_EMAIL_FROM and ALERT_SMTP_*
@@ -55,15 +54,19 @@ type channel struct {
 //	HEALTHCHECK_URL     pings as healthchecks.io takes them
 //
 // An address is a secret, and so each of the URLs and ALERT_SMTP_PASSWORD can
-// also stand in a file that a variable NAME_FILE names. The error is ErrNobody,
-// ErrSetting, or that of such a file. In production no mail leaves without TLS.
+// also stand in a file that a variable NAME_FILE names. In production no mail
+// leaves without TLS. The error says who cannot be told: it is ErrNobody, or wraps
+// ErrSetting or what reading such a file failed with. The Notifier is never nil, and
+// tells the others.
 func New(getenv func(string) string, production bool) (*Notifier, error) {
 	n, e := new(Notifier), environment{get: getenv, production: production}
 	if u := e.url("SLACK_WEBHOOK_URL"); u != "" {
 		n.channels = append(n.channels, channel{"Slack", slackTo(u)})
 	}
 	if e.get("ALERT_EMAIL_TO") != "" {
-		n.channels = append(n.channels, channel{"mail", e.mail()})
+		if send := e.mail(); send != nil {
+			n.channels = append(n.channels, channel{"mail", send})
+		}
 	}
 	if u := e.url("ALERT_WEBHOOK_URL"); u != "" {
 		n.channels = append(n.channels, channel{"the webhook", webhookTo(u)})
@@ -71,13 +74,10 @@ func New(getenv func(string) string, production bool) (*Notifier, error) {
 	if u := e.url("HEALTHCHECK_URL"); u != "" {
 		n.ping = pingTo(u)
 	}
-	if e.err != nil {
-		return nil, e.err
+	if e.err == nil && n.ping == nil && n.channels == nil {
+		e.err = ErrNobody
 	}
-	if n.ping == nil && n.channels == nil {
-		return nil, ErrNobody
-	}
-	return n, nil
+	return n, e.err
 }
 
 // Start tells that verify begins, which only pings do. Neither this nor Done
@@ -130,7 +130,7 @@ func told(name string, err error) error {
 	return fmt.Errorf("%s could not be notified: %w", name, err)
 }
 
-// environment reads settings; err is the first that cannot be right.
+// environment reads settings; err has those that cannot be right.
 type environment struct {
 	get        func(string) string
 	production bool
@@ -139,7 +139,7 @@ type environment struct {
 }
 
 func (e *environment) fail(format string, args ...any) {
-	e.err = cmp.Or(e.err, fmt.Errorf(format, args...))
+	e.err = errors.Join(e.err, fmt.Errorf(format, args...))
 }
 
 // secret reads a variable, or the file that NAME_FILE names.
@@ -165,7 +165,7 @@ func readSmall(path string) (string, error) {
 	return string(text), err
 }
 
-// url reads the secret address of a service.
+// url reads the secret address of a service; "" when there is none that is right.
 func (e *environment) url(name string) string {
 	value := e.secret(name)
 	if value == "" {
@@ -177,8 +177,10 @@ func (e *environment) url(name string) string {
 		e.fail("%s %w: it is no URL of https", name, ErrSetting)
 	case tlsonly.Check(u) != nil:
 		e.fail("%s %w: plain http to another machine shows it to everybody on the way", name, ErrSetting)
+	default:
+		return value
 	}
-	return value
+	return ""
 }
 
 // client keeps no connection, and follows no redirect: who was given an address

@@ -237,10 +237,19 @@ func TestSettings(t *testing.T) {
 		{"off in production", with("ALERT_SMTP_TLS", "off"), ErrSetting},
 		{"off on this machine", with("ALERT_SMTP_TLS", "off", "ALERT_SMTP_HOST", "127.0.0.1"), nil},
 	} {
-		_, err := New(func(name string) string { return c.settings[name] }, true)
+		n, err := New(func(name string) string { return c.settings[name] }, true)
+		if told := len(n.channels) == 1 || n.ping != nil; told != (c.want == nil) {
+			t.Errorf("%s: somebody is told: %v", c.name, told)
+		}
 		if !errors.Is(err, c.want) || err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", c.name, err)
 		}
+	}
+	// Those who can be told are, whatever is wrong with the others; all of that is said.
+	some := with("ALERT_EMAIL_FROM", "", "SLACK_WEBHOOK_URL_FILE", "/does/not/exist", "ALERT_WEBHOOK_URL", "https://example.org/secret")
+	n, err := New(func(name string) string { return some[name] }, true)
+	if len(n.channels) != 1 || n.channels[0].name != "the webhook" || !errors.Is(err, os.ErrNotExist) || !errors.Is(err, ErrSetting) {
+		t.Errorf("some: %+v, %v", n.channels, err)
 	}
 	off := with("ALERT_SMTP_TLS", "off")
 	if _, err := New(func(name string) string { return off[name] }, false); err != nil {

@@ -1,8 +1,8 @@
 // Package report tells people and machines what verify found: as a page, as
 // JSON, as metrics, and by notifications.
 //
-// A caller checks with [Check] that a report can be written, before the hours
-// that the work may take, and calls [Write] and [WriteMetrics] when it has ended.
+// A caller checks with [Check] and [CheckMetrics] that all can be written, before
+// the hours that the work may take, and calls [Write] and [WriteMetrics] when it has ended.
 // [New] finds in the environment who is to be notified; [Notifier.Start] and
 // [Notifier.Done] do it.
 //
@@ -36,10 +36,26 @@ var (
 // forms are the ways to write a report, by the ending of its file.
 var forms = map[string]func(io.Writer, *verify.Report) error{".html": WriteHTML, ".json": WriteJSON}
 
-// Check fails with ErrForm unless [Write] knows how to write a report to path.
-func Check(path string) error {
+// CheckForm fails with ErrForm unless [Write] knows how to write a report to path.
+func CheckForm(path string) error {
 	if forms[strings.ToLower(filepath.Ext(path))] == nil {
 		return fmt.Errorf("%q: %w", path, ErrForm)
+	}
+	return nil
+}
+
+// Check finds whether [Write] could write a report to path now: whether its folder
+// is there, and takes a file. Nothing is left there. Errors are those of Write.
+func Check(path string) error {
+	if err := CheckForm(path); err != nil {
+		return err
+	}
+	file, err := store.Create(path, store.Options{Replace: true})
+	if err == nil {
+		err = file.Abort()
+	}
+	if err != nil {
+		return fmt.Errorf("looking whether the report can be written: %w", err)
 	}
 	return nil
 }
@@ -49,7 +65,7 @@ func Check(path string) error {
 // after an error it stands as it was. Errors are ErrForm and those of
 // [store.Create].
 func Write(path string, r *verify.Report) error {
-	if err := Check(path); err != nil {
+	if err := CheckForm(path); err != nil {
 		return err
 	}
 	file, err := store.Create(path, store.Options{Replace: true})

@@ -81,7 +81,7 @@ func TestWrite(t *testing.T) {
 	for name, want := range map[string]string{"a.html": "<!DOCTYPE html>", "a.HTML": "<!DOCTYPE html>", "a.json": "{\n  \"schema\": 1,"} {
 		path := filepath.Join(dir, name)
 		for range 2 { // the second takes the place of the first
-			if err := Write(path, sample()); err != nil {
+			if err := errors.Join(Check(path), Write(path, sample())); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -98,7 +98,8 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if err := Write(filepath.Join(dir, "missing", "a.html"), sample()); !errors.As(err, new(*store.Error)) {
+	missing := filepath.Join(dir, "missing", "a.html")
+	if err := Write(missing, sample()); !store.IsStoreFault(err) || !store.IsStoreFault(Check(missing)) {
 		t.Errorf("a folder that is missing: %v", err)
 	}
 	// What cannot be written leaves the older report, and nothing else.
