@@ -1,0 +1,98 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// crowd is a place with very many backups, all of which have the same bytes.
+type crowd struct {
+	store.Folder
+	one  string
+	n    int
+	heap uint64 // when the backups are known, and nothing else is yet
+}
+
+func (p *crowd) Walk(context.Context, string) iter.Seq2[store.Backup, error] {
+	return func(yield func(store.Backup, error) bool) {
+		for i := range p.n {
+			path := filepath.Join(filepath.Dir(p.one), fmt.Sprintf("database/takumi_db_20261123_%06d.sql.zst.enc", i))
+			if !yield(store.Backup{Path: path, Size: 100}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (p *crowd) Files(context.Context, string) iter.Seq2[store.Backup, error] {
+	p.heap = heap()
+	return func(func(store.Backup, error) bool) {}
+}
+
+func (p *crowd) Open(ctx context.Context, _ string) (store.Object, error) {
+	return p.Folder.Open(ctx, p.one)
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestForeign: of the backups of other shards little is kept. It is not parallel:
+// it measures memory.
+func TestForeign(t *testing.T) {
+	key := kek.Generate()
+	path := put(t, []byte("words"), "stream", "x", pack.None, key)
+	place := &crowd{one: path, n: 10_000}
+	id := check(t, path, Checksum).ID
+	shard := many.Shard{Index: 1, Count: 2}
+	if shard.Has(id) {
+		shard.Index = 2
+	}
+	j := &Job{Options: Options{Place: place, Level: Checksum}, Paths: []string{filepath.Dir(path)}, Shard: shard}
+	before := heap()
+	if r := run(t, j); len(r.Backups) != 0 {
+		t.Fatal(len(r.Backups))
+	}
+	each := (float64(place.heap) - float64(before)) / float64(place.n)
+	t.Logf("%.0f bytes for each backup of another shard", each)
+	if each > 300 {
+		t.Error("more than 300")
+	}
+}
+
+// TestLongSeries: the time that comparing takes grows as the number of backups does.
+func TestLongSeries(t *testing.T) {
+	t.Parallel()
+	const n = 50_000
+	j := &Job{now: time.Now(), MaxAge: map[string]time.Duration{"": time.Hour}}
+	r := &Report{Backups: make([]Backup, n)}
+	whole := make([]peer, n)
+	id := envelope.ID{}.String()
+	for i := range r.Backups {
+		r.Backups[i] = Backup{Path: fmt.Sprintf("s3://b/%d.enc", i), ID: id, Kind: "stream", Series: "x", Size: 100, Created: j.now.Add(-time.Duration(i) * time.Second)}
+		whole[i] = r.Backups[i].peer()
+	}
+	r.Backups[0].Size = 10
+	began := time.Now()
+	j.compare(r, whole)
+	if took := time.Since(began); took > 5*time.Second { // quadratic, it took minutes
+		t.Errorf("%v for %d backups", took, n)
+	}
+	if !r.Backups[0].has(Small) || r.Backups[1].Findings != nil {
+		t.Error(asJSON(r.Backups[:2]))
+	}
+}
