@@ -35,7 +35,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 			f.Advice = "the content is authentic all the same: a rewrap was stopped, perhaps. Run it again, and it renews the sidecar"
 		default:
 			f.Advice = "the content is authentic all the same, so the sidecar is wrong, or the file was put back from elsewhere; when you know why, write it anew: " +
-				"(cd " + printable(places.Dir(b.Path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"
+				writing(b.Path)
 		}
 		b.add(f)
 		return None
@@ -44,7 +44,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 	case errors.Is(err, fs.ErrNotExist) && places.IsRemote(b.Path) && time.Since(changed) < strayAge:
 	case errors.Is(err, fs.ErrNotExist):
 		b.add(Finding{Severity: Warning, Code: SidecarMissing, Message: "there is no sidecar " + printable(name+store.SidecarSuffix),
-			Advice: "once the backup verifies, write it: (cd " + printable(places.Dir(b.Path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"})
+			Advice: "once the backup verifies, write it: " + writing(b.Path)})
 	case err != nil:
 		f := fault(err, 0)
 		f.Message = "reading its sidecar: " + f.Message
@@ -77,6 +77,15 @@ func (c *Checker) staged(ctx context.Context, b *Backup) bool {
 	text, err := c.text(ctx, store.Partial(b.Path+store.SidecarSuffix), store.MaxSidecar)
 	sum, named, ok := store.ParseSidecar(text)
 	return err == nil && ok && sum == b.SHA256 && named == places.Base(b.Path)
+}
+
+// writing is the command that writes a backup's sidecar.
+func writing(path string) string {
+	name, line := places.Base(path), path+store.SidecarSuffix
+	if places.IsRemote(path) {
+		return "aws s3 cp " + printable(path) + " - | sha256sum | sed " + printable("s/ -$/ "+strings.NewReplacer(`\`, `\\`, "&", `\&`).Replace(name)+"/") + " | aws s3 cp - " + printable(line)
+	}
+	return "(cd " + printable(places.Dir(path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"
 }
 
 // sharpen says more of a fault of a file that is not the one that was written.
