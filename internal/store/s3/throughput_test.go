@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,9 +25,13 @@ import (
 // does, so that its memory can be measured.
 const childEnv = "TAKUMI_S3_CHILD"
 
+// partsEnv is the child's Options.MaxParts.
+const partsEnv = "TAKUMI_S3_CHILD_PARTS"
+
 // child copies standard input to path, or path to standard output.
 func child(what, path string) error {
-	s, err := s3store.New(s3store.Options{})
+	parts, _ := strconv.Atoi(os.Getenv(partsEnv))
+	s, err := s3store.New(s3store.Options{MaxParts: parts})
 	if err != nil {
 		return err
 	}
@@ -60,6 +65,28 @@ func endless(n int64) io.Reader {
 		readers = append(readers, bytes.NewReader(block))
 	}
 	return io.MultiReader(readers...)
+}
+
+// Parts that grow take no more memory than small ones.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	f := fresh(t, s3store.Options{})
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe, "upload", f.root+"/x.enc")
+	cmd.Env = append(f.server.Env(), childEnv+"=upload", partsEnv+"=200") // ten parts of 8 MiB, then segments
+	cmd.Stdin = endless(160 * mib)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss / 1024; rss >= 220 { // the race detector takes some
+		t.Errorf("%d MiB resident", rss)
+	} else {
+		t.Logf("%d MiB resident", rss)
+	}
+	f.wantKeys(t, "x.enc", "x.enc.sha256")
 }
 
 // Upload from a pipe and download to one, beside the common tools and beside

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"os"
+	"runtime"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -32,6 +33,7 @@ type Writer struct {
 	limit int64
 	paid  chan struct{} // tokens for the parts in memory
 	price int           // those for buf
+	grown int64         // size of the largest part so far
 	free  chan []byte   // buffers to use again
 	wg    sync.WaitGroup
 
@@ -193,13 +195,14 @@ func (w *Writer) room() error {
 	}
 	// A part that is not the first will be filled: its memory is taken at once.
 	size := w.next()
-	w.price = cost(size, w.s.writers.Load())
-	for range w.price {
-		select {
-		case w.paid <- struct{}{}:
-		case <-w.ctx.Done():
-			return context.Cause(w.ctx)
+	if size > w.grown {
+		if err := w.growParts(size); err != nil {
+			return err
 		}
+	}
+	w.price = cost(size, w.s.writers.Load())
+	if err := w.pay(w.price); err != nil {
+		return err
 	}
 	select {
 	case w.buf = <-w.free:
@@ -211,6 +214,37 @@ func (w *Writer) room() error {
 	} else if w.buf == nil {
 		w.buf = make([]byte, 0, 64<<10)
 	}
+	return nil
+}
+
+func (w *Writer) pay(price int) error {
+	for range price {
+		select {
+		case w.paid <- struct{}{}:
+		case <-w.ctx.Done():
+			return context.Cause(w.ctx)
+		}
+	}
+	return nil
+}
+
+// growParts has the memory of smaller parts given back before larger ones take
+// any: both together, and as much again before the collector runs by itself,
+// would be a multiple of the budget. It happens once or twice in an upload.
+func (w *Writer) growParts(size int64) error {
+	if w.grown > 0 {
+		if err := w.pay(tokens); err != nil { // when the last one is sent
+			return err
+		}
+		for len(w.free) > 0 {
+			<-w.free
+		}
+		runtime.GC()
+		for range tokens {
+			<-w.paid
+		}
+	}
+	w.grown = size
 	return nil
 }
 
