@@ -73,7 +73,11 @@ func TestPlanAndOne(t *testing.T) {
 		beside  string
 	}{
 		"missing":                    {set: func(t *testing.T, from, to string) { keep(t, from, mine) }, action: replicate.Copy, want: mine},
-		"missing, without a sidecar": {set: func(t *testing.T, from, to string) { write(t, from, mine) }, action: replicate.Copy, want: mine},
+		"missing, without a sidecar": {set: func(t *testing.T, from, to string) { write(t, from, mine) }, action: replicate.Copy, err: replicate.ErrIncomplete},
+		"missing, taken without a sidecar": {
+			set:     func(t *testing.T, from, to string) { write(t, from, mine) },
+			options: replicate.Options{WithoutSidecar: true}, action: replicate.Copy, want: mine,
+		},
 		"missing, with an envelope beside": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			write(t, from+envelope.DetachedSuffix, []byte("new"))
@@ -93,7 +97,11 @@ func TestPlanAndOne(t *testing.T) {
 		"the same, without a sidecar here": {set: func(t *testing.T, from, to string) {
 			write(t, from, mine)
 			keep(t, to, mine)
-		}, action: replicate.Nothing, want: mine},
+		}, options: replicate.Options{WithoutSidecar: true}, action: replicate.Nothing, want: mine},
+		"cut here, over a good one": {set: func(t *testing.T, from, to string) {
+			write(t, from, mine[:len(mine)-1])
+			keep(t, to, mine)
+		}, action: replicate.Copy, err: replicate.ErrIncomplete, want: mine},
 		"cut off before its sidecar": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			write(t, to, mine)
@@ -108,6 +116,16 @@ func TestPlanAndOne(t *testing.T) {
 			write(t, from+envelope.DetachedSuffix, []byte("new"))
 			write(t, to+envelope.DetachedSuffix, []byte("old"))
 		}, action: replicate.Envelope, want: mine, beside: "new"},
+		"no longer rewrapped beside": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			keep(t, to, mine)
+			write(t, to+envelope.DetachedSuffix, []byte("old"))
+		}, action: replicate.Envelope, want: mine},
+		"rewrapped beside, then in whole": {set: func(t *testing.T, from, to string) {
+			keep(t, from, rewrapped)
+			keep(t, to, mine)
+			write(t, to+envelope.DetachedSuffix, []byte("old"))
+		}, action: replicate.Replace, want: rewrapped},
 		"another": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			keep(t, to, other)
@@ -147,7 +165,7 @@ func TestPlanAndOne(t *testing.T) {
 			if err != nil || !bytes.Equal(got, tc.want) {
 				t.Errorf("the copy has %d bytes and is another, %v", len(got), err)
 			}
-			if moves := tc.action == replicate.Copy || tc.action == replicate.Replace; tc.err == nil && moves != (told == len(mine)) {
+			if moves := tc.action != replicate.Envelope && tc.action != replicate.Nothing; tc.err == nil && moves != (told == len(mine)) {
 				t.Errorf("%d bytes were told", told)
 			}
 			if tc.err == nil && told > 0 && (result.Path != to || result.Size != int64(len(tc.want))) {
@@ -205,9 +223,67 @@ func TestPlan(t *testing.T) {
 	if got := targets(from, o); got != "a/new.enc" {
 		t.Errorf("the newer ones are %q", got)
 	}
+	old := filepath.Join(from, "old.enc")
+	if got := targets(old, o); got != "" {
+		t.Errorf("one that is not newer is %q", got)
+	}
+	write(t, old+envelope.DetachedSuffix, []byte("new"))
+	if all, one := targets(from, o), targets(old, o); all != "a/new.enc old.enc" || one != "old.enc" {
+		t.Errorf("with a new envelope beside they are %q, and one is %q", all, one)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := replicate.Plan(ended, from, to, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// watched is a folder that tells of what is done, and can give back other bytes
+// than it got.
+type watched struct {
+	store.Folder
+	done *[]string
+	rots string // a path
+}
+
+func (w watched) Open(ctx context.Context, path string) (store.Object, error) {
+	f, err := w.Folder.Open(ctx, path)
+	if err == nil && path == w.rots {
+		f.Close()
+		return w.Folder.Open(ctx, path+store.SidecarSuffix)
+	}
+	return f, err
+}
+
+func (w watched) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		*w.done = append(*w.done, "envelope")
+	}
+	return w.Folder.PutBeside(ctx, path, suffix, content)
+}
+
+// TestCopy: what comes back as something else is no copy, and is taken away; the
+// envelope beside is there before the backup is.
+func TestCopy(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "x.enc"), filepath.Join(dir, "to", "x.enc")
+	keep(t, from, sealed(t, 100))
+	write(t, from+envelope.DetachedSuffix, []byte("new"))
+	for _, rots := range []string{to, ""} {
+		var done []string
+		o := replicate.Options{Place: watched{done: &done, rots: rots}}
+		items, err := replicate.Plan(t.Context(), from, filepath.Dir(to), o)
+		if err != nil || len(items) != 1 {
+			t.Fatalf("%+v, %v", items, err)
+		}
+		_, err = replicate.One(t.Context(), items[0], o, func(int) {})
+		_, there := os.Stat(to)
+		_, line := os.Stat(to + store.SidecarSuffix)
+		if rots != "" && (!errors.Is(err, replicate.ErrNotTheSame) || there == nil || line == nil) {
+			t.Errorf("a copy that rots: %v; it is there: %v, and its sidecar: %v", err, there, line)
+		}
+		if rots == "" && (err != nil || there != nil || len(done) != 1) {
+			t.Errorf("%v; there: %v; before the backup came %q", err, there, done)
+		}
 	}
 }

@@ -1,0 +1,256 @@
+package replicate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// beside returns the envelopes beside a backup at both ends, nil where there is
+// none. One at the destination that is of no use counts as none when there is
+// another to take its place.
+func beside(ctx context.Context, place store.Place, from, to string) (mine, their []byte, err error) {
+	if mine, err = readEnvelope(ctx, place, from); err != nil {
+		return nil, nil, err
+	}
+	if their, err = readEnvelope(ctx, place, to); err != nil && mine != nil && ctx.Err() == nil {
+		return mine, nil, nil
+	}
+	return mine, their, err
+}
+
+func readEnvelope(ctx context.Context, place store.Place, path string) ([]byte, error) {
+	text, err := readSmall(ctx, place, path+envelope.DetachedSuffix, envelope.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return text, err
+}
+
+// settle brings the envelope beside a backup along, or takes away that of the
+// destination: a former envelope opens the backup with keys that were taken from
+// it.
+func settle(ctx context.Context, i Item, place store.Place) error {
+	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
+	switch {
+	case err != nil || bytes.Equal(mine, their):
+		return err
+	case mine != nil:
+		return place.PutBeside(ctx, i.To, envelope.DetachedSuffix, mine)
+	}
+	return place.RemoveBeside(ctx, i.To, envelope.DetachedSuffix, their)
+}
+
+// sidecar returns the hash in the sidecar of the backup at path, in hex.
+func sidecar(ctx context.Context, place store.Place, path string) (string, error) {
+	text, err := readSmall(ctx, place, path+store.SidecarSuffix, 4096)
+	if err != nil {
+		return "", err
+	}
+	sum, rest, _ := strings.Cut(string(text), "  ")
+	if digits, err := hex.DecodeString(sum); err != nil || len(digits) != sha256.Size || rest != places.Base(path)+"\n" {
+		return "", fmt.Errorf("%s%s is not a sidecar of it: %w", path, store.SidecarSuffix, ErrRotten)
+	}
+	return sum, nil
+}
+
+// digestOf reads the file at path for its hash, in hex.
+func digestOf(ctx context.Context, place store.Place, path string) (string, error) {
+	f, err := place.Open(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return digest(f)
+}
+
+// copyAll is io.Copy, but leaves to neither side how large the pieces are, and
+// heeds the reader's context between them.
+func copyAll(w io.Writer, r io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 1<<20))
+}
+
+func digest(r io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := copyAll(hash, r); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
+}
+
+// readSmall reads a file of at most limit bytes.
+func readSmall(ctx context.Context, place store.Place, path string, limit int64) ([]byte, error) {
+	f, err := place.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if f.Size() > limit {
+		return nil, fmt.Errorf("%s has %d bytes, and may have %d", path, f.Size(), limit)
+	}
+	return io.ReadAll(f)
+}
+
+// One does what an item says: it copies the backup, and the envelope beside it,
+// and proves the copy. progress is told of every piece.
+func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.Result, err error) {
+	switch {
+	case i.Err != nil:
+		return r, i.Err
+	case i.Action == Copy:
+		r, err = copyNew(ctx, i, o, progress)
+	case i.Action == Replace:
+		r, err = replace(ctx, i, o, progress)
+	}
+	if err != nil {
+		return r, err
+	}
+	return r, settle(ctx, i, o.Place)
+}
+
+// counter tells how much was written.
+type counter func(n int)
+
+func (c counter) Write(p []byte) (int, error) { c(len(p)); return len(p), nil }
+
+// send writes the backup to dst and returns its hash, which is that of its
+// sidecar if it has one.
+func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n int)) (string, error) {
+	f, err := o.Place.Open(ctx, i.Backup.Path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	want, err := sidecar(ctx, o.Place, i.Backup.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	hash := sha256.New()
+	n, err := copyAll(io.MultiWriter(dst, hash, counter(progress)), f)
+	if err != nil {
+		return "", fmt.Errorf("copying %s: %w", i.Backup.Path, err)
+	}
+	sum := hex.EncodeToString(hash.Sum(nil))
+	if n != f.Size() || want != "" && sum != want {
+		return "", fmt.Errorf("%s: %w", i.Backup.Path, ErrRotten)
+	}
+	return sum, nil
+}
+
+// besideWriter is a writer that writes what stands beside the file before the
+// file is complete.
+type besideWriter interface {
+	Beside(suffix string, content []byte)
+}
+
+func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
+	w, err := o.Place.Create(ctx, i.To, store.Options{Sidecar: true, Parents: true})
+	if err != nil {
+		return store.Result{}, err
+	}
+	defer w.Abort()
+	sum, err := send(ctx, w, i, o, progress)
+	if err != nil {
+		return store.Result{}, err
+	}
+	// The sidecar makes the copy a complete one, so the envelope comes before it.
+	mine, err := readEnvelope(ctx, o.Place, i.Backup.Path)
+	if err != nil {
+		return store.Result{}, err
+	}
+	if mine != nil {
+		if bw, ok := w.(besideWriter); ok {
+			bw.Beside(envelope.DetachedSuffix, mine)
+		} else if err := o.Place.PutBeside(ctx, i.To, envelope.DetachedSuffix, mine); err != nil {
+			return store.Result{}, err
+		}
+	}
+	r, err := w.Commit()
+	if err != nil && mine != nil && !places.IsRemote(i.To) {
+		_ = o.Place.RemoveBeside(context.WithoutCancel(ctx), i.To, envelope.DetachedSuffix, mine) // the copy's error says more
+	}
+	if err != nil || places.IsRemote(i.To) {
+		return r, err
+	}
+	back, err := digestOf(ctx, o.Place, i.To)
+	if err == nil && back != sum {
+		err = fmt.Errorf("%s: %w", i.To, ErrNotTheSame)
+	}
+	if err == nil || ctx.Err() != nil {
+		return r, err
+	}
+	// It has a sidecar that says it is good, which the next run would believe.
+	made, _, statErr := o.Place.Stat(ctx, i.To)
+	if statErr != nil {
+		return store.Result{}, errors.Join(err, statErr)
+	}
+	return store.Result{}, errors.Join(err, o.Place.Remove(ctx, made, envelope.DetachedSuffix))
+}
+
+// replace gives a backup that changed its place at the destination. The one
+// there stays until the new one was read back.
+func replace(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
+	if !o.ReplaceOthers {
+		if err := sameBackup(ctx, i, o); err != nil {
+			return store.Result{}, err
+		}
+	}
+	w, err := o.Place.Replace(ctx, i.To)
+	if err != nil {
+		return store.Result{}, err
+	}
+	defer w.Abort()
+	sum, err := send(ctx, w, i, o, progress)
+	if err != nil {
+		return store.Result{}, err
+	}
+	r, err := w.Finish()
+	if err != nil {
+		return store.Result{}, err
+	}
+	copied, err := w.Open(ctx)
+	if err != nil {
+		return store.Result{}, err
+	}
+	defer copied.Close()
+	back, err := digest(copied)
+	if err != nil {
+		return store.Result{}, fmt.Errorf("reading back the copy of %s: %w", i.Backup.Path, err)
+	}
+	if back != sum {
+		return store.Result{}, fmt.Errorf("%s: %w", i.To, ErrNotTheSame)
+	}
+	return r, w.Swap(ctx)
+}
+
+// sameBackup fails with ErrOther unless both envelopes have one id, as those of
+// a backup that was rewrapped.
+func sameBackup(ctx context.Context, i Item, o Options) error {
+	var ids [2]envelope.ID
+	for n, path := range []string{i.Backup.Path, i.To} {
+		f, err := o.Place.Open(ctx, path)
+		if err != nil {
+			return err
+		}
+		e, err := envelope.Parse(f)
+		f.Close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		ids[n] = e.ID
+	}
+	if ids[0] != ids[1] {
+		return fmt.Errorf("%s: %w", i.To, ErrOther)
+	}
+	return nil
+}
