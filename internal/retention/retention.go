@@ -9,7 +9,9 @@
 //
 //   - only backups that are [Good], and dated neither in the future nor before
 //     there were any, count as kept ones, and only such are ever deleted;
-//   - the newest of those in each series is kept.
+//   - the newest of those in each series is kept;
+//   - an incomplete one never counts, and is deleted only where there is one that
+//     does, and where it would be if it counted.
 //
 // Days, weeks (ISO 8601), months and years are those of UTC.
 package retention
@@ -51,6 +53,9 @@ type Item struct {
 	Created time.Time
 	State   State
 	Why     string // why State is not Good
+	// Incomplete: what a writer writes last is not there, so that nobody knows
+	// whether all of it was meant to be.
+	Incomplete bool
 }
 
 // Policy says what is kept besides the newest of each series. An item is kept
@@ -117,7 +122,22 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 			}
 			continue
 		}
-		p.decide(items, indices, decisions, now)
+		complete := slices.DeleteFunc(slices.Clone(indices), func(i int) bool { return items[i].Incomplete })
+		p.decide(items, complete, decisions, now)
+		if len(complete) == len(indices) {
+			continue
+		}
+		counted := make([]Decision, len(items))
+		p.decide(items, indices, counted, now)
+		for _, i := range indices {
+			switch {
+			case !items[i].Incomplete:
+			case len(complete) > 0 && counted[i].Action == Delete:
+				decisions[i] = counted[i]
+			default:
+				decisions[i] = Decision{Ignore, "it has no sidecar, as one that was never finished; not counted, and left alone"}
+			}
+		}
 	}
 	return decisions
 }

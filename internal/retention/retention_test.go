@@ -56,6 +56,11 @@ func TestDecide(t *testing.T) {
 		it.State, it.Why = Bad, "chunk 3 is damaged"
 		return it
 	}
+	incomplete := func(created string) Item {
+		it := good(takumi, created)
+		it.Incomplete = true
+		return it
+	}
 	unchecked := func(created string) Item {
 		it := good(takumi, created)
 		it.State, it.Why = Unchecked, "wrong key"
@@ -120,6 +125,10 @@ func TestDecide(t *testing.T) {
 		{"our own clock far ahead", "2130-01-01", month, series("2030-05-30", "2030-05-29"), "kd"},
 		{"bad ones are not counted", "2030-05-31", Policy{Last: 1}, append(series("2030-05-28", "2030-05-27"), bad("2030-05-30"), bad("2027-01-01")), "kdii"},
 		{"unchecked ones neither", "2030-05-31", Policy{Last: 1}, append(series("2030-05-28", "2030-05-27"), unchecked("2030-05-30"), unchecked("2027-01-01")), "kdii"},
+		{"incomplete ones are not counted", "2030-05-31", Policy{Last: 2},
+			append(series("2030-05-28", "2030-05-26", "2030-05-25"), incomplete("2030-05-30"), incomplete("2030-05-27"), incomplete("2027-01-01")), "kkdidd"},
+		{"only incomplete ones", "2030-05-31", Policy{}, []Item{incomplete("2030-05-30"), incomplete("2030-05-29")}, "ii"},
+		{"a copy of an incomplete one", "2030-05-31", Policy{}, []Item{incomplete("2030-05-30"), copyOf(good(takumi, "2030-05-30"), "copy")}, "ik"},
 		{"only bad ones", "2030-05-31", Policy{}, []Item{bad("2030-05-30"), unchecked("2030-05-29")}, "ii"},
 
 		{"each name for itself", "2036-01-01", month, append(of("database", "a", "2030-05-30", "2030-05-29"), of("database", "b", "2027-01-02", "2027-01-01")...), "kdkd"},
