@@ -6,14 +6,31 @@ package places
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"iter"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
+
+// ErrScheme is returned for a path that looks like one of a remote place and is
+// none: taken for a folder's name, it would keep backups here that were to leave.
+var ErrScheme = errors.New("it names no place that there is: want s3://BUCKET/KEY, or ./ before a folder's name")
+
+var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
+
+// Check fails with ErrScheme for a path that Router would not take.
+func Check(path string) error {
+	if !IsRemote(path) && scheme.MatchString(path) {
+		return fmt.Errorf("%s: %w", path, ErrScheme)
+	}
+	return nil
+}
 
 // IsRemote tells whether a path names something on no file system of this host.
 func IsRemote(path string) bool { return strings.HasPrefix(path, "s3://") }
@@ -71,7 +88,7 @@ func (r *Router) at(path string) (store.Place, error) {
 	if IsRemote(path) {
 		return r.remote()
 	}
-	return store.Folder{}, nil
+	return store.Folder{}, Check(path)
 }
 
 // Open is that of the path's place, as all methods are.

@@ -67,3 +67,22 @@ func first(found func(func(store.Backup, error) bool)) (err error) {
 	}
 	return err
 }
+
+// TestScheme: what was to be remote is no folder's name.
+func TestScheme(t *testing.T) {
+	r := places.New(nil)
+	for path, bad := range map[string]bool{
+		"S3://bucket/x.enc": true, "s3:/bucket/x.enc": true, "S3:/bucket": true, "gs://bucket/x": true, "https://host/x": true,
+		"s3://bucket/x.enc": false, "./s3:/x": false, "/srv/s3://x": false, "a:b/x": false, "x.enc": false, "2026:/x": false,
+	} {
+		if err := places.Check(path); errors.Is(err, places.ErrScheme) != bad {
+			t.Errorf("%s: %v", path, err)
+		}
+		if !bad {
+			continue
+		}
+		if _, err := r.Open(t.Context(), path); !errors.Is(err, places.ErrScheme) {
+			t.Errorf("opening %s: %v", path, err)
+		}
+	}
+}

@@ -131,11 +131,16 @@ func Shared(t testing.TB) *Server {
 // Main runs the tests and then stops the shared server, if there is one. Its
 // result is for os.Exit.
 func Main(m *testing.M) int {
-	code := m.Run()
+	defer Stop()
+	return m.Run()
+}
+
+// Stop stops the shared server, if there is one, for packages whose tests share
+// more than that.
+func Stop() {
 	if shared.server != nil {
 		shared.server.close()
 	}
-	return code
 }
 
 func start(flags ...string) (*Server, error) {
