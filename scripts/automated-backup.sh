@@ -7,7 +7,8 @@
 # With CLOUD_BACKUP=true each backup goes to S3 as well, as it is made: to
 # CLOUD_BUCKET or S3_BUCKET (NAME, NAME/PREFIX or s3://NAME/PREFIX), unless
 # BACKUP_ALSO names the stores; docs/OFFSITE.md says what else that takes. With no
-# target named the backups are made all the same, and the exit code is 6.
+# target named the backups are made all the same, and the exit code is 6. With a
+# settings file BACKUP_ALSO in it says where copies go, and CLOUD_* in it nothing.
 #
 # The exit code is 0 when all went well, the copies too. No messages are sent
 # (SLACK_WEBHOOK).
@@ -16,8 +17,10 @@ set -euo pipefail
 # shellcheck source=scripts/lib/takumi.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib/takumi.sh"
 
-# What a settings file leaves out is left out.
-if [[ " $* " != *" --config"[\ =]* ]]; then
+configured=false
+if [[ " $* " == *" --config"[\ =]* ]]; then
+    configured=true # what a settings file leaves out is left out
+else
     database_defaults
     contracts_defaults
 fi
@@ -34,9 +37,10 @@ bucket=${CLOUD_BUCKET:-${S3_BUCKET:-}}
 if [[ -z ${BACKUP_ALSO:-} && -n $bucket ]]; then
     export BACKUP_ALSO=s3://${bucket#s3://}
 fi
-if [[ -n ${BACKUP_ALSO:-} ]]; then
+if $configured || [[ -n ${BACKUP_ALSO:-} ]]; then
     exec takumi-backup backup all --prune "$@"
 fi
-takumi-backup backup all --prune "$@"
-say "error: CLOUD_BACKUP is true, and no target is named: set CLOUD_BUCKET, or BACKUP_ALSO=s3://BUCKET/PREFIX. The backups stand on this machine only"
-exit 6
+code=0
+takumi-backup backup all --prune "$@" || code=$?
+say "error: CLOUD_BACKUP is true, and no target is named: set CLOUD_BUCKET, or BACKUP_ALSO=s3://BUCKET/PREFIX. What was backed up stands on this machine only"
+exit $((code == 0 ? 6 : code))

@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
@@ -194,7 +195,7 @@ func verdict(err error) (code int, hint string) {
 
 	case errors.Is(err, errSome):
 		return exitSome, ""
-	case errors.Is(err, store.ErrName):
+	case errors.Is(err, store.ErrName), errors.Is(err, places.ErrScheme):
 		return exitUsage, ""
 	case errors.Is(err, syscall.EPIPE):
 		return exitFailed, "who read the output is gone"

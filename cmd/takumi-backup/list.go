@@ -33,7 +33,8 @@ With a key at hand, time, kind, name and length of each backup are authenticated
 which AUTHENTIC shows; the content is not read. No key is needed: then all of it
 is what the files claim. A file that cannot be read, is no backup or was altered
 is listed with the reason, and the exit code is 6. VERIFIED is up to which level
-verify has last proved the backup, and when.`,
+verify has last proved the backup, and when. A path with (incomplete) has no sidecar,
+which is written last: the backup may never have been finished.`,
 		Example: `  takumi-backup list
   takumi-backup list --json /mnt/usb | jq -r 'select(.kind == "database") | .path'`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
@@ -175,8 +176,12 @@ func printList(cmd *cobra.Command, entries []catalogue.Entry, proved *verify.Mem
 		if p, ok := proofOf(proved, e); ok {
 			verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
 		}
+		path := printable(e.Path)
+		if !e.Sidecar && e.State != catalogue.Bad {
+			path += " (incomplete)"
+		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), verified, printable(e.Path))
+			created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), verified, path)
 	}
 	table.Flush() // a strings.Builder takes everything
 	if _, err := io.WriteString(cmd.OutOrStdout(), text.String()); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
@@ -37,6 +38,7 @@ type suite struct{ *testing.M }
 // Run runs the tests and takes away what they share.
 func (s suite) Run() int {
 	defer func() { os.RemoveAll(release.dir) }()
+	defer s3test.Stop()
 	return pgtest.Main(s.M)
 }
 

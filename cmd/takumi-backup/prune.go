@@ -47,7 +47,9 @@ times do not matter, and without the key this fails with exit code 4. Days, week
 Whatever the rules say, the newest good backup of each name stays, and it is read
 to its end before anything older goes; when it is damaged the next one takes its
 place, and when none is good nothing of that name is deleted. What is damaged, of
-an unknown key or dated in the future is never counted, and never deleted.
+an unknown key or dated in the future is never counted, and never deleted. What has
+no sidecar, which may never have been finished, is not counted either, and goes
+only when one of its name is complete and no rule would have kept it.
 
 Kept for ever are contract snapshots, without --contracts, and kinds that --kind
 does not name, such as stream. A folder, or backup, that cannot be read, is
@@ -70,6 +72,9 @@ damaged, or cannot be deleted makes the exit code 6.`,
 func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 	if err := p.check(cmd); err != nil {
 		return err
+	}
+	if err := places.Check(root); err != nil {
+		return usageError{err}
 	}
 	ring, err := p.keys.ring()
 	if err != nil {
@@ -168,7 +173,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 }
 
 func asItem(e *catalogue.Entry) retention.Item {
-	it := retention.Item{Path: e.Path}
+	it := retention.Item{Path: e.Path, Incomplete: !e.Sidecar}
 	if e.Err != nil {
 		it.Why = e.Err.Error()
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/kek"
 )
 
@@ -52,7 +54,7 @@ func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) 
 	}
 	path := filepath.Join(dir, name+".enc")
 	writeFile(b, path, content.Bytes())
-	writeFile(b, path+".sha256", []byte("not looked at\n"))
+	writeFile(b, path+".sha256", []byte(store.FormatSidecar(sha256.Sum256(content.Bytes()), filepath.Base(path))))
 	return path
 }
 
@@ -70,25 +72,28 @@ func TestPrune(t *testing.T) {
 	for name, tc := range map[string]struct {
 		ages, foreign []int
 		middle, last  []int
+		cut           []int // without a sidecar
 		args          []string
 		env           string
 		code          int
 		stay          []int
 	}{
-		"a month":                 {ages: []int{0, 29, 30, 300}, stay: []int{0, 29}},
-		"RETENTION_DAYS":          {ages: []int{0, 6, 7, 29}, env: "RETENTION_DAYS=7", stay: []int{0, 6}},
-		"the newest, however old": {ages: []int{150, 160, 170}, stay: []int{150}},
-		"monthly":                 {ages: []int{0, 31, 62, 93}, args: []string{"--keep-within", "1d", "--keep-monthly", "3"}, stay: []int{0, 31, 62}},
-		"from the future":         {ages: []int{-300, 40, 50}, stay: []int{-300, 40}},
-		"none but the future":     {ages: []int{-300, -301}, stay: []int{-300, -301}},
-		"the newest is damaged":   {ages: []int{0, 40, 50}, middle: []int{0}, code: exitSome, stay: []int{0, 40}},
-		"its last chunk is":       {ages: []int{0, 40, 50}, last: []int{0}, code: exitSome, stay: []int{0, 40}},
-		"the newest two are":      {ages: []int{0, 1, 40, 50}, middle: []int{1}, last: []int{0}, code: exitSome, stay: []int{0, 1, 40}},
-		"all are":                 {ages: []int{0, 40, 50}, middle: []int{0, 40, 50}, code: exitSome, stay: []int{0, 40, 50}},
-		"all but the oldest are":  {ages: []int{0, 40, 50}, middle: []int{0, 40}, code: exitSome, stay: []int{0, 40, 50}},
-		"another key's":           {ages: []int{40, 50}, foreign: []int{0, 60}, stay: []int{0, 40, 60}},
-		"all another key's":       {foreign: []int{0, 60}, code: exitKey, stay: []int{0, 60}},
-		"damage to what goes":     {ages: []int{0, 40, 50}, last: []int{50}, code: exitSome, stay: []int{0, 50}},
+		"a month":                  {ages: []int{0, 29, 30, 300}, stay: []int{0, 29}},
+		"RETENTION_DAYS":           {ages: []int{0, 6, 7, 29}, env: "RETENTION_DAYS=7", stay: []int{0, 6}},
+		"the newest, however old":  {ages: []int{150, 160, 170}, stay: []int{150}},
+		"monthly":                  {ages: []int{0, 31, 62, 93}, args: []string{"--keep-within", "1d", "--keep-monthly", "3"}, stay: []int{0, 31, 62}},
+		"from the future":          {ages: []int{-300, 40, 50}, stay: []int{-300, 40}},
+		"none but the future":      {ages: []int{-300, -301}, stay: []int{-300, -301}},
+		"the newest is damaged":    {ages: []int{0, 40, 50}, middle: []int{0}, code: exitSome, stay: []int{0, 40}},
+		"its last chunk is":        {ages: []int{0, 40, 50}, last: []int{0}, code: exitSome, stay: []int{0, 40}},
+		"the newest two are":       {ages: []int{0, 1, 40, 50}, middle: []int{1}, last: []int{0}, code: exitSome, stay: []int{0, 1, 40}},
+		"all are":                  {ages: []int{0, 40, 50}, middle: []int{0, 40, 50}, code: exitSome, stay: []int{0, 40, 50}},
+		"all but the oldest are":   {ages: []int{0, 40, 50}, middle: []int{0, 40}, code: exitSome, stay: []int{0, 40, 50}},
+		"another key's":            {ages: []int{40, 50}, foreign: []int{0, 60}, stay: []int{0, 40, 60}},
+		"all another key's":        {foreign: []int{0, 60}, code: exitKey, stay: []int{0, 60}},
+		"the newest is incomplete": {ages: []int{0, 40, 50}, cut: []int{0}, stay: []int{0, 40}},
+		"an old one is":            {ages: []int{0, 40, 50}, cut: []int{40}, stay: []int{0}},
+		"damage to what goes":      {ages: []int{0, 40, 50}, last: []int{50}, code: exitSome, stay: []int{0, 50}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +114,11 @@ func TestPrune(t *testing.T) {
 			for _, age := range tc.last {
 				damage(t, paths[age], -1)
 			}
+			for _, age := range tc.cut {
+				if err := os.Remove(paths[age] + ".sha256"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			before := files(t, b.path("store"))
 			b.run(tc.code, nil, append([]string{"prune"}, tc.args...)...)
 			if got := files(t, b.path("store")); !slices.Equal(got, before) {
@@ -116,7 +126,10 @@ func TestPrune(t *testing.T) {
 			}
 			var want []string
 			for _, age := range tc.stay {
-				want = append(want, "store/database/"+filepath.Base(paths[age]), "store/database/"+filepath.Base(paths[age])+".sha256")
+				name := "store/database/" + filepath.Base(paths[age])
+				if want = append(want, name); !slices.Contains(tc.cut, age) {
+					want = append(want, name+".sha256")
+				}
 			}
 			for range 2 {
 				b.run(tc.code, nil, append([]string{"prune", "--apply"}, tc.args...)...)

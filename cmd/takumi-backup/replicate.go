@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ type replicateCommand struct {
 	newerThan time.Duration
 	workers   int
 	replace   bool
+	cut       bool // without a sidecar
 	stored    placeFlags
 	dryRun    bool
 	json      bool
@@ -35,11 +37,15 @@ func newReplicate() *cobra.Command {
 may be a folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
 
 Each backup is hashed on its way. One that is not what its sidecar says is not
-copied. One that stands at DST with the same length and sidecar is left alone, so
+copied, and one without a sidecar, which may never have been finished, only with
+--without-sidecar. What was written to a folder is read back; of what goes to S3
+the server checks the SHA-256 of each part. One that stands at DST with the same length and sidecar is left alone, so
 that a run that was stopped goes on where it was. One that was rewrapped at SRC
 takes the place of its former self, which stays until the new one was read back;
 another backup of that name, of another id, is left alone and told of, unless
---replace-others is given. What stands at DST alone is not touched.`,
+--replace-others is given. The envelope that rewrap --detached puts beside a backup
+comes along, and goes at DST when it is gone at SRC. No other thing that stands at
+DST alone is touched.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
 		Args: usageArgs(cobra.ExactArgs(2)),
@@ -47,10 +53,11 @@ another backup of that name, of another id, is left alone and told of, unless
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var((*withinFlag)(&r.newerThan), "newer-than", "copy what was last written within this time, as 7d or 36h")
+	f.Var((*withinFlag)(&r.newerThan), "newer-than", "copy what was last written, or rewrapped, within this time, as 7d or 36h")
 	f.Lookup("newer-than").DefValue = ""
 	f.IntVar(&r.workers, "workers", r.workers, "copy this many at a time")
 	f.BoolVar(&r.replace, "replace-others", false, "let a backup take the place of another one of its name")
+	f.BoolVar(&r.cut, "without-sidecar", false, "copy what has no sidecar too, as it is, and give the copy one")
 	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be copied")
 	f.BoolVar(&r.json, "json", false, "print one JSON object per backup and line")
 	r.stored.add(f)
@@ -76,7 +83,15 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	if places.Clean(from) == places.Clean(to) || sameFile(from, to) {
 		return usagef("%s would be copied to itself", from)
 	}
-	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace}
+	for _, path := range []string{from, to} {
+		if err := places.Check(path); err != nil {
+			return usageError{err}
+		}
+	}
+	if stands(to, from) || stands(from, to) {
+		return usagef("%s and %s stand in one another, so that copies would be copied", from, to)
+	}
+	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut}
 	if r.newerThan > 0 {
 		o.NewerThan = time.Now().Add(-r.newerThan)
 	}
@@ -154,6 +169,14 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 		return errSome
 	}
 	return nil
+}
+
+// stands tells whether a path leads into a store.
+func stands(path, in string) bool {
+	if places.IsRemote(path) || places.IsRemote(in) {
+		return strings.HasPrefix(places.Clean(path)+"/", places.Clean(in)+"/")
+	}
+	return holds(in, path)
 }
 
 func (r *replicateCommand) print(cmd *cobra.Command, line replicated) error {

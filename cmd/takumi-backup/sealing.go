@@ -78,7 +78,6 @@ func (s *sealing) add(cmd *cobra.Command) {
 
 // check finds the mistakes that can be found before anything starts.
 func (s *sealing) check(cmd *cobra.Command) error {
-	s.place = s.stored.place()
 	on, err := encryptionEnabled()
 	if err != nil {
 		return err
@@ -108,6 +107,12 @@ func (s *sealing) check(cmd *cobra.Command) error {
 	if s.out == "-" && cmd.Flags().Changed("also") {
 		return usagef("--also does not go with -o -: tee does that")
 	}
+	for _, path := range append([]string{s.out}, s.roots()...) {
+		if err := places.Check(path); err != nil {
+			return usageError{err}
+		}
+	}
+	s.place = s.stored.place()
 	if s.root != "" && s.out != "" {
 		return usagef("--store and --output exclude each other")
 	}
