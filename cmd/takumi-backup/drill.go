@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -52,13 +53,13 @@ func newDrill() *cobra.Command {
 it, compare it with its manifest, its archive or its proofs, take it away again, and
 append a dated section to a report: what, with which key, by whom, how long the
 restore took (RTO), and how old the newest backup of the same is (RPO). A drill that
-failed is written down too. $TAKUMI_AUDIT_KEY signs a checkpoint of the audit log,
-which the section then has.
+failed, or could not begin, is written down too. $TAKUMI_AUDIT_KEY signs a checkpoint
+of the audit log, which the section then has.
 
 ` + rehearsalHelp + `
 
 Backups are drawn by lot, among those whose envelopes are authentic; --latest takes
-the newest. The report is --report PATH, or ` + drillPage + ` if that
+the newest, and fails when a newer one of the same is not authentic. The report is --report PATH, or ` + drillPage + ` if that
 is there, or DRILLS.md in the state folder; its path is printed. Rehearse with the
 key from the safe, by --key: the live one is not what will be at hand.
 
@@ -116,24 +117,24 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 	if err := d.check(cmd); err != nil {
 		return err
 	}
+	version, _, _ := strings.Cut(buildInfo(), ",")
+	r := &drill.Report{
+		Time: time.Now().UTC(), Passed: true, Who: userName() + "@" + audit.Host(), Program: version, Root: root, Random: !d.latest,
+	}
 	ring, _, err := d.keys.required(cmd.Context())
 	if err != nil {
-		return err
+		return d.notBegun(cmd, r, err)
 	}
 	defer ring.Close()
 	warnPlacement(cmd, ring.Sources(), root)
 	stage, err := d.place.stage(cmd, ring)
 	if err != nil {
-		return err
+		return d.notBegun(cmd, r, err)
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
-	picked, err := d.pick(cmd, stage, ring, root)
+	picked, err := d.pick(cmd, stage, ring, r)
 	if err != nil {
-		return err
-	}
-	version, _, _ := strings.Cut(buildInfo(), ",")
-	r := &drill.Report{
-		Time: time.Now().UTC(), Passed: true, Who: userName() + "@" + audit.Host(), Program: version, Root: root, Random: !d.latest,
+		return d.notBegun(cmd, r, err)
 	}
 	var faults []error
 	for _, p := range picked {
@@ -147,6 +148,24 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 		}
 		r.Results = append(r.Results, result)
 	}
+	return d.conclude(cmd, r, faults)
+}
+
+// notBegun writes down a drill that could not be held. What is wrong on the command
+// line is none yet, unless the store shows it.
+func (d *drillCommand) notBegun(cmd *cobra.Command, r *drill.Report, fault error) error {
+	switch {
+	case cmd.Context().Err() != nil:
+		return context.Cause(cmd.Context())
+	case errors.As(fault, new(usageError)) && !errors.Is(fault, rehearse.ErrNoPlace):
+		return fault
+	}
+	r.Passed, r.Error = false, redact.Keys(fault.Error()) // a page is read by many
+	return d.conclude(cmd, r, []error{fault})
+}
+
+// conclude writes the drill down, and tells what was found.
+func (d *drillCommand) conclude(cmd *cobra.Command, r *drill.Report, faults []error) (err error) {
 	// After the records of the rehearsals, so that it covers them.
 	if r.Checkpoint, err = currentCheckpoint(cmd); err != nil {
 		warn(cmd, "the drill has no checkpoint of the audit log: %v", err)
@@ -158,26 +177,26 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 }
 
 // pick draws the backups, and finds that there is a place for each.
-func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *keystore.Ring, root string) ([]drill.Picked, error) {
-	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: newPlace(), Keys: ring})
+func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *keystore.Ring, r *drill.Report) ([]drill.Picked, error) {
+	entries, err := catalogue.Read(cmd.Context(), r.Root, catalogue.Options{Place: newPlace(), Keys: ring})
 	if err != nil {
 		return nil, fmt.Errorf("looking for backups: %w", err)
 	}
-	var passed int
 	var why error
 	for i := range entries {
 		if e := &entries[i]; e.State != catalogue.Authentic {
-			if passed++; why == nil {
+			if r.PassedOver++; why == nil {
 				why = fmt.Errorf("%s: %w", printable(e.Path), e.Err)
 			}
 		}
 	}
-	if passed > 0 {
-		warn(cmd, "%d of %d backups are not authentic with this key and were not drawn from; the first: %v", passed, len(entries), why)
+	if why != nil {
+		r.PassedOverWhy = redact.Keys(why.Error())
+		warn(cmd, "%d of %d backups are not authentic with this key and were not drawn from; the first: %v", r.PassedOver, len(entries), why)
 	}
 	picked, err := drill.Pick(entries, d.kinds, d.latest, time.Now())
 	if err != nil {
-		err = fmt.Errorf("%s: %w", root, err)
+		err = fmt.Errorf("%s: %w", r.Root, err)
 		if why != nil {
 			err = fmt.Errorf("%w; %w", err, why)
 		}
@@ -198,6 +217,9 @@ func (d *drillCommand) rehearse(cmd *cobra.Command, stage *rehearse.Stage, p dri
 	hide := d.progress.start(cmd.ErrOrStderr(), "rehearsing "+p.Envelope.Kind, p.Size, &meter)
 	outcome, err := stage.Run(cmd.Context(), p.Path, &meter)
 	hide()
+	if err == nil && d.latest && p.Newer != nil {
+		err = fmt.Errorf("it was restored, and is not the newest: %s is newer, and not authentic: %w", printable(p.Newer.Path), p.Newer.Err)
+	}
 	rec := audit.Record{
 		Path: p.Path, BackupID: p.Envelope.ID.String(), Name: p.Envelope.Name, Kind: p.Envelope.Kind, Fault: err,
 		BytesIn: meter.In(), BytesOut: meter.Out(),
@@ -238,7 +260,7 @@ func (d *drillCommand) finish(cmd *cobra.Command, r *drill.Report, faults []erro
 	record := recordOf(cmd)
 	record.Backups, record.Failures = len(r.Results), len(faults)
 	switch {
-	case len(faults) == 1 && len(r.Results) == 1:
+	case len(faults) == 1 && len(r.Results) <= 1:
 		return errors.Join(faults[0], err)
 	case len(faults) > 0:
 		for _, fault := range faults {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -32,6 +33,9 @@ type Picked struct {
 	// Newest is when the newest backup of the same thing was made: what would be
 	// lost today is what came after it.
 	Newest time.Time
+	// Newer is a newer backup of the same thing that is not authentic, as far as
+	// that can be told: by its name, where it has no readable envelope. Nil: none.
+	Newer *catalogue.Entry
 }
 
 // Pick draws one authentic backup of each of the kinds: the newest, or any, with
@@ -68,7 +72,7 @@ func Pick(entries []catalogue.Entry, kinds []string, latest bool, now time.Time)
 			at = int(n.Int64())
 		}
 		newest := of[slices.IndexFunc(of, func(e *catalogue.Entry) bool { return sameThing(e, of[at]) })]
-		picked = append(picked, Picked{of[at], newest.Envelope.Created})
+		picked = append(picked, Picked{of[at], newest.Envelope.Created, newerThan(entries, of[at])})
 	}
 	if len(picked) == 0 {
 		return nil, ErrNone
@@ -81,6 +85,29 @@ func sameThing(a, b *catalogue.Entry) bool {
 	return a.Series() == b.Series() && filepath.Dir(a.Path) == filepath.Dir(b.Path)
 }
 
+// newerThan finds a backup of the same thing that is not authentic, and newer.
+func newerThan(entries []catalogue.Entry, old *catalogue.Entry) *catalogue.Entry {
+	for i := range entries {
+		e := &entries[i]
+		switch {
+		case e.State == catalogue.Authentic:
+		case e.Envelope == nil:
+			// Names of one series differ in their time alone.
+			if sameThing(byName(e), byName(old)) && filepath.Base(e.Path) > filepath.Base(old.Path) {
+				return e
+			}
+		case e.Envelope.Kind == old.Envelope.Kind && sameThing(e, old) && e.Envelope.Created.After(old.Envelope.Created):
+			return e
+		}
+	}
+	return nil
+}
+
+// byName is an entry that goes by the name of its file.
+func byName(e *catalogue.Entry) *catalogue.Entry {
+	return &catalogue.Entry{Backup: e.Backup, Envelope: &catalogue.Envelope{Label: envelope.Label{Name: filepath.Base(e.Path)}}}
+}
+
 // Report is what a drill has found.
 type Report struct {
 	Time    time.Time `json:"time"`
@@ -89,7 +116,13 @@ type Report struct {
 	Program string    `json:"program"`
 	Root    string    `json:"root"`
 	Random  bool      `json:"random"` // drawn by lot, not the newest
-	Results []Result  `json:"results"`
+	// Error says why nothing was rehearsed.
+	Error   string   `json:"error,omitempty"`
+	Results []Result `json:"results"`
+	// PassedOver counts the backups that are not authentic with the key, and so
+	// could not be drawn; PassedOverWhy says so of the first.
+	PassedOver    int    `json:"passed_over"`
+	PassedOverWhy string `json:"passed_over_why,omitempty"`
 	// Checkpoint is the signed state of the audit log, when there is one.
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
 }

@@ -45,6 +45,21 @@ func TestPick(t *testing.T) {
 	if err != nil || len(picked) != 2 || picked[0].Path != entries[3].Path || picked[1].Path != entries[6].Path {
 		t.Errorf("%+v, %v", picked, err)
 	}
+	// A newer one that is not authentic is told of: by its envelope, or else its name.
+	headless := entries[2]
+	headless.Envelope = nil
+	for i, bad := range []catalogue.Entry{entries[2], headless} {
+		if picked, err = Pick([]catalogue.Entry{entries[4], bad}, nil, true, now); err != nil || picked[0].Newer == nil || picked[0].Newer.Path != bad.Path {
+			t.Errorf("%d: %+v, %v", i, picked, err)
+		}
+		if picked, err = Pick([]catalogue.Entry{entries[1], entries[3], bad}, nil, true, now); err != nil || picked[0].Newer != nil {
+			t.Errorf("%d, of another series: %+v, %v", i, picked, err)
+		}
+	}
+	older := entry("database", "a_db", 9*hour, catalogue.Bad)
+	if picked, err = Pick([]catalogue.Entry{entries[4], older}, nil, true, now); err != nil || picked[0].Newer != nil {
+		t.Errorf("an older one: %+v, %v", picked, err)
+	}
 	drawn := make(map[string]int)
 	for range 300 {
 		picked, err := Pick(entries, []string{"database"}, false, now)
@@ -91,7 +106,8 @@ func TestSection(t *testing.T) {
 	targets := Targets{RTO: time.Hour, RPO: 26 * time.Hour}
 	ok := NewResult(p, outcome, nil, now, targets)
 	bad := NewResult(p, nil, errors.New(hostile), now, targets)
-	r := &Report{Time: now, Who: hostile, Program: "takumi-backup", Root: hostile, Random: true, Results: []Result{ok, bad}}
+	r := &Report{Time: now, Who: hostile, Program: "takumi-backup", Root: hostile, Random: true, Results: []Result{ok, bad},
+		PassedOver: 2, PassedOverWhy: hostile, Error: hostile}
 	text := r.Section()
 	headings := 0
 	for line := range strings.SplitSeq(text, "\n") {
@@ -112,7 +128,7 @@ func TestSection(t *testing.T) {
 		t.Errorf("%d headings:\n%s", headings, text)
 	}
 	for _, want := range []string{
-		"## Drill of 2026-11-23 12:00 UTC: FAILED\n", "### database, passed\n", "### database, FAILED\n", "drawn by lot",
+		"## Drill of 2026-11-23 12:00 UTC: FAILED\n", "passed over: 2 that are", "FAILED, nothing was rehearsed: `", "### database, passed\n", "### database, FAILED\n", "drawn by lot",
 		"RTO): 1h30m0s, MISSED the target of 1h0m0s", "RPO): 30h0m0s, MISSED the target of 26h0m0s", "40.0 days before the drill", "3 tables, 1000 rows",
 	} {
 		if !strings.Contains(text, want) {

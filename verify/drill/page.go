@@ -61,6 +61,12 @@ func (r *Report) Section() string {
 	line("## Drill of %s: %s\n", r.Time.UTC().Format("2006-01-02 15:04 UTC"), verdict(r.Passed))
 	line("- by %s, with %s", code(r.Who), code(r.Program))
 	line("- from %s, %s", code(r.Root), how)
+	if r.PassedOver > 0 {
+		line("- passed over: %d that are not authentic with this key, the first: %s", r.PassedOver, code(r.PassedOverWhy))
+	}
+	if r.Error != "" {
+		line("- outcome: FAILED, nothing was rehearsed: %s", code(r.Error))
+	}
 	if len(r.Checkpoint) > 0 {
 		line("- checkpoint of the audit log: %s", code(string(r.Checkpoint)))
 	}
