@@ -17,8 +17,10 @@ var ErrMerge = errors.New("these reports do not make one")
 // A backup that is in several is taken from the one that checked it and ended
 // last, and of two that ended together from the one that found it bad. A path
 // means another backup on another host, unless it is that of a bucket, or all
-// hosts worked on shards of one store. When there are shards, they have to be all of them: a part that is missing is a
-// part that nobody looked at. The error wraps ErrMerge.
+// hosts worked on shards of one store. When there are shards, they have to be all
+// of them, and of one run: a part that is missing is a part that nobody looked at, and
+// a shard that could not run has left its report of the time before. The error wraps
+// ErrMerge.
 func Merge(reports []*Report) (*Report, error) {
 	if len(reports) == 0 {
 		return nil, fmt.Errorf("%w: there are none", ErrMerge)
@@ -97,9 +99,13 @@ func addNew[T any](to *[]T, from []T, same func(a, b T) bool) {
 	}
 }
 
-// checkShards wants all of the shards, or none.
+// oneRun is within how long all shards of a run begin.
+const oneRun = 24 * time.Hour
+
+// checkShards wants all of the shards, of one run, or none.
 func checkShards(reports []*Report) error {
 	var count int
+	var first, last *Report
 	seen := make(map[int]bool)
 	for _, r := range reports {
 		if r.Shard == "" {
@@ -114,6 +120,12 @@ func checkShards(reports []*Report) error {
 		}
 		count = s.Count
 		seen[s.Index] = true
+		if first == nil || r.Started.Before(first.Started) {
+			first = r
+		}
+		if last == nil || r.Started.After(last.Started) {
+			last = r
+		}
 	}
 	var missing []string
 	for i := 1; i <= count; i++ {
@@ -123,6 +135,10 @@ func checkShards(reports []*Report) error {
 	}
 	if missing != nil {
 		return fmt.Errorf("%w: shard %v is missing", ErrMerge, missing[:min(len(missing), 10)])
+	}
+	if first != nil && last.Started.Sub(first.Started) > oneRun {
+		return fmt.Errorf("%w: they are not of one run: shard %s began %v before shard %s; look why there is no newer report of it",
+			ErrMerge, first.Shard, last.Started.Sub(first.Started).Round(time.Hour), last.Shard)
 	}
 	return nil
 }

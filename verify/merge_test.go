@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,5 +89,24 @@ func TestShardsLoseNothing(t *testing.T) {
 		if all, err := Merge(parts); err != nil || len(all.Backups) != len(s.backups) {
 			t.Errorf("%v: %d backups", err, len(all.Backups))
 		}
+	}
+}
+
+// TestMergeOneRun: the report that a shard has left the week before is not taken for
+// one of this run. Reports of whole stores may be of any time.
+func TestMergeOneRun(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	parts := func(first, second string, ago time.Duration) []*Report {
+		return []*Report{{Schema: Schema, Shard: first, Started: now}, {Schema: Schema, Shard: second, Started: now.Add(-ago)}}
+	}
+	if _, err := Merge(parts("1/2", "2/2", 23*time.Hour)); err != nil {
+		t.Error(err)
+	}
+	if _, err := Merge(parts("", "", 1000*time.Hour)); err != nil {
+		t.Error(err)
+	}
+	if _, err := Merge(parts("1/2", "2/2", 7*24*time.Hour)); !errors.Is(err, ErrMerge) || !strings.Contains(err.Error(), "shard 2/2 began 168h0m0s before shard 1/2") {
+		t.Error(err)
 	}
 }
