@@ -71,7 +71,7 @@ func TestS3Refused(t *testing.T) {
 // TestS3Throttled: a server that asks for fewer requests, now and then or always.
 func TestS3Throttled(t *testing.T) {
 	t.Parallel() // it waits, mostly
-	o := inBucket(t, s3test.Start(t))
+	o := inBucket(t, s3test.Shared(t))
 	p := o.behind()
 	content := noise(9 << 20)
 	throttle := func(every int) {
@@ -126,13 +126,13 @@ func (o *offsite) hasNoPart(want ...string) {
 // TestS3Cut breaks the connection at random bytes of what is sent and received:
 // the backup is whole all the same, and no part is left.
 func TestS3Cut(t *testing.T) {
-	server := s3test.Start(t)
+	t.Parallel()
+	server := s3test.Shared(t)
 	content := noise(12 << 20)
 	for name, cut := range map[string]func(p *s3test.Proxy, at int64){"up": (*s3test.Proxy).CutUpload, "down": (*s3test.Proxy).CutDownload} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := inBucket(t, server)
-			o.exe = releaseBuild(t)
 			p := o.behind()
 			random := rand.New(rand.NewPCG(8, uint64(len(name))))
 			for n := range points() {
@@ -163,9 +163,10 @@ func TestS3Cut(t *testing.T) {
 // TestS3ServerDies: a server that comes back within a moment costs no more than
 // that.
 func TestS3ServerDies(t *testing.T) {
+	t.Parallel()
 	server := s3test.Start(t)
 	o := inBucket(t, server)
-	content := noise(30 << 20)
+	content := noise(20 << 20)
 	cmd := o.program("seal", "--codec", "none", "-o", o.root+"/x.enc")
 	w := heldPipe(t, cmd)
 	seal := o.start(cmd)
@@ -217,6 +218,7 @@ func TestS3ServerDies(t *testing.T) {
 func (o *offsite) sweeps(uploads int) {
 	o.Helper()
 	keys := o.server.Keys(o, o.bucket)
+	o.exe = program                        // which can be told not to wait a week
 	o.run(exitOK, nil, "prune", "--apply") // it might be a backup that is being made
 	if got := len(o.server.Uploads(o, o.bucket)); got != uploads {
 		o.Errorf("%d of %d uploads are left at once", got, uploads)
@@ -237,7 +239,7 @@ func (o *offsite) sealsOn() *running {
 	cmd := o.program("seal", "--codec", "none", "-o", o.root+"/x.enc")
 	w := heldPipe(o.T, cmd)
 	seal := o.start(cmd)
-	go w.Write(noise(30 << 20))
+	go w.Write(noise(20 << 20))
 	client := o.server.Client()
 	eventually(o, "a part is sent", func() bool {
 		uploads, err := client.ListMultipartUploads(o.Context(), &s3.ListMultipartUploadsInput{Bucket: &o.bucket})
@@ -252,7 +254,8 @@ func (o *offsite) sealsOn() *running {
 
 // TestS3Stopped: after a signal nothing is left; after a kill, what prune sweeps.
 func TestS3Stopped(t *testing.T) {
-	server := s3test.Start(t)
+	t.Parallel()
+	server := s3test.Shared(t)
 	for name, sig := range map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -276,9 +279,9 @@ func TestS3Stopped(t *testing.T) {
 
 // TestS3ReplicateStopped: a run that was killed at any moment goes on.
 func TestS3ReplicateStopped(t *testing.T) {
-	o := inBucket(t, s3test.Start(t))
+	t.Parallel()
+	o := inBucket(t, s3test.Shared(t))
 	p := o.behind()
-	o.exe = releaseBuild(t)
 	from := o.path("from")
 	if err := os.Mkdir(from, 0o700); err != nil {
 		t.Fatal(err)
@@ -323,7 +326,6 @@ func TestS3ReplicateStopped(t *testing.T) {
 		break
 	}
 	p.Before(nil)
-	o.exe = program
 	o.sweeps(len(o.server.Uploads(t, o.bucket)))
 	var want []string
 	for _, name := range names {

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/s3test"
 )
 
@@ -43,6 +44,9 @@ func inBucket(t *testing.T, server *s3test.Server) *offsite {
 func inBucketOf(t *testing.T, server *s3test.Server, b *sandbox, bucket string) *offsite {
 	t.Helper()
 	o := &offsite{b, server, bucket, "s3://" + bucket}
+	// Where several goroutines write to a bucket is where packages are tested,
+	// and a few of the tests here, for races; the others are in a hurry.
+	o.exe = releaseBuild(t)
 	o.env = append(o.env, "AWS_ENDPOINT_URL="+server.Endpoint(), "AWS_REGION="+s3test.Region, "AWS_EC2_METADATA_DISABLED=true",
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "BACKUP_ROOT="+o.root, "XDG_STATE_HOME="+t.TempDir())
 	o.as(s3test.AccessKey, s3test.Secret)
@@ -113,7 +117,9 @@ func noise(n int) []byte {
 // TestS3 keeps backups of all sizes in a bucket, and has every command that
 // reads them do so.
 func TestS3(t *testing.T) {
-	o := inBucket(t, s3test.Start(t))
+	t.Parallel()
+	o := inBucket(t, s3test.Shared(t))
+	o.exe = program
 	var want []string
 	for _, size := range []int{0, 1, 8 << 20, 9 << 20} {
 		content := noise(size)
@@ -155,8 +161,9 @@ func TestS3(t *testing.T) {
 // TestS3Everything: a night with the database, contracts and uploads in a bucket
 // and in a folder at once, and the way back from each, on another machine.
 func TestS3Everything(t *testing.T) {
+	t.Parallel()
 	c := database(t, "offsite", schema)
-	server := s3test.Start(t)
+	server := s3test.Shared(t)
 	o := inBucketOf(t, server, operator(t, c, "offsite"), server.Bucket(t))
 	beside := o.path("beside")
 	o.env = append(o.env, "BACKUP_ALSO="+beside, "CONTRACTS_DIR="+o.path("contracts"), "UPLOADS_DIR="+o.path("uploads"))
@@ -196,7 +203,8 @@ func TestS3Everything(t *testing.T) {
 // TestS3Also: each copy opens alone; a store that fails is named, be it the
 // first, and the others have the backup.
 func TestS3Also(t *testing.T) {
-	server := s3test.Start(t)
+	t.Parallel()
+	server := s3test.Shared(t)
 	content := noise(9_000_000)
 	for name, tc := range map[string]struct {
 		args []string // BUCKET and FOLDER stand for what they say
@@ -214,6 +222,7 @@ func TestS3Also(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := inBucket(t, server)
+			o.exe = program
 			taken := name == "taken already"
 			if taken {
 				o.seal(nil, "-o", o.root+"/stream/taken.enc", "--allow-empty", "--quiet")
@@ -251,8 +260,9 @@ func TestS3Also(t *testing.T) {
 // TestS3AlsoDatabase: a store that fails takes neither the roles nor the manifest
 // from the others.
 func TestS3AlsoDatabase(t *testing.T) {
+	t.Parallel()
 	c := database(t, "offsite also", schema)
-	server := s3test.Start(t)
+	server := s3test.Shared(t)
 	o := inBucketOf(t, server, withDatabase(t, c, "offsite also"), server.Bucket(t))
 	o.run(exitSome, nil, "backup", "database", "--globals", "--manifest", "--store", "s3://missing", "--also", o.root).says("not at s3://missing")
 	if got := server.Keys(t, o.bucket); len(got) != 6 {
@@ -265,7 +275,8 @@ func TestS3AlsoDatabase(t *testing.T) {
 // TestS3Labels: the class, the tags, the lock and the encryption that flags or
 // the environment ask for.
 func TestS3Labels(t *testing.T) {
-	server := s3test.Start(t)
+	t.Parallel()
+	server := s3test.Shared(t)
 	o := inBucketOf(t, server, newSandbox(t), server.LockedBucket(t))
 	small := o.seal(noise(100), "--object-lock", "compliance", "--retain", "1d")
 	o.env = append(o.env, "TAKUMI_S3_OBJECT_LOCK=governance", "TAKUMI_S3_RETAIN=30d")
@@ -294,7 +305,8 @@ func TestS3Labels(t *testing.T) {
 // TestS3Rewrap changes keys in a bucket: by an exchange of the head, beside a
 // locked object, and with a new payload.
 func TestS3Rewrap(t *testing.T) {
-	server := s3test.Start(t)
+	t.Parallel()
+	server := s3test.Shared(t)
 	other := keyFile(t, otherKey)
 	for name, tc := range map[string]struct {
 		locked bool
@@ -335,7 +347,8 @@ func TestS3Rewrap(t *testing.T) {
 // TestS3Prune deletes in buckets that keep versions, and tells what they do not
 // let go of, and why.
 func TestS3Prune(t *testing.T) {
-	server := s3test.Start(t)
+	t.Parallel()
+	server := s3test.Shared(t)
 	for name, bucket := range map[string]func(testing.TB) string{"plain": server.Bucket, "versions": server.VersionedBucket, "locks": server.LockedBucket} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -346,11 +359,7 @@ func TestS3Prune(t *testing.T) {
 			var old, locked string
 			for _, age := range []int{50, 40, 1} {
 				path := o.aged(age, mainKey)
-				if err := os.Remove(path + ".sha256"); err != nil { // the one there is none
-					t.Fatal(err)
-				}
 				to := "s3://" + o.bucket + "/database/" + filepath.Base(path)
-				o.run(exitOK, nil, "replicate", path, "s3://"+o.bucket+"/database")
 				if age == 40 {
 					old = o.key(to)
 				}
@@ -358,6 +367,7 @@ func TestS3Prune(t *testing.T) {
 					locked = to
 				}
 			}
+			o.run(exitOK, nil, "replicate", o.path("store"), o.root)
 			before := server.Keys(t, o.bucket)
 			o.run(exitOK, nil, "prune").says("1 kept, 0 left alone, 2 to delete")
 			o.has(before...)
@@ -392,13 +402,14 @@ func (o *offsite) opensSome(paths ...string) {
 // TestS3Replicate copies in all directions; what is there is left alone, what is
 // rotten is not copied, and another's backup is not replaced.
 func TestS3Replicate(t *testing.T) {
-	o := inBucket(t, s3test.Start(t))
+	t.Parallel()
+	o := inBucket(t, s3test.Shared(t))
+	o.exe = program
 	here, back := o.path("store"), o.path("back")
 	content := noise(9_000_000)
 	o.env = append(o.env, "BACKUP_ROOT="+here)
 	path := o.seal(content, "--name", "daily")
 	old := o.aged(90, mainKey)
-	os.Remove(old + ".sha256")
 	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-90*day)); err != nil {
 		t.Fatal(err)
 	}
@@ -428,11 +439,30 @@ func TestS3Replicate(t *testing.T) {
 	o.run(exitOK, nil, "replicate", here, o.root+"/a").says("1 copied").says("1 there already")
 	o.run(exitOK, nil, "open", o.root+"/a/database/"+filepath.Base(old), "--key", "file:"+other, "-o", "beside")
 
+	// An envelope that is gone here does not stay there, where it opens the backup
+	// for a key that was taken back.
+	o.run(exitOK, nil, "rewrap", old, "--to", "file:"+other)
+	o.run(exitOK, nil, "replicate", "--newer-than", "1h", here, o.root+"/a").says("1 copied").says("1 there already")
+	o.run(exitKey, nil, "open", o.root+"/a/database/"+filepath.Base(old))
+	if keys := o.server.Keys(t, o.bucket); slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, envelope.DetachedSuffix) }) {
+		t.Errorf("the bucket holds %q", keys)
+	}
+
+	// What may never have been finished is not blessed with a sidecar.
+	if err := os.Remove(old + ".sha256"); err != nil {
+		t.Fatal(err)
+	}
+	if r := o.run(exitOK, nil, "list", here); !strings.Contains(r.stdout.String(), old+" (incomplete)\n") || strings.Count(r.stdout.String(), "incomplete") != 1 {
+		t.Errorf("list shows\n%s", r.stdout.Bytes())
+	}
+	o.run(exitFailed, nil, "replicate", old, o.root+"/e").says("it has no sidecar")
+	o.run(exitOK, nil, "replicate", "--without-sidecar", old, o.root+"/e").says("1 copied")
+
 	// Rot stays where it is, and another backup of that name too.
 	damage(t, path, -1)
-	o.run(exitSome, nil, "replicate", here, o.root+"/c").says("is not what its sidecar says")
+	o.run(exitSome, nil, "replicate", "--without-sidecar", here, o.root+"/c").says("is not what its sidecar says")
 	o.has(slices.DeleteFunc(o.server.Keys(t, o.bucket), func(key string) bool { return key == "c/"+name })...)
-	o.run(exitOK, nil, "replicate", o.root+"/b/"+name, o.root+"/b/stream").says("1 there already") // itself
+	o.run(exitUsage, nil, "replicate", o.root+"/b/"+name, o.root+"/b/stream").says("stand in one another") // itself
 	o.seal(noise(5), "-o", o.root+"/d/"+name)
 	o.run(exitFailed, nil, "replicate", o.root+"/b/"+name, o.root+"/d/stream").says("another backup stands there")
 	o.opens(o.root+"/d/"+name, noise(5))
@@ -442,8 +472,9 @@ func TestS3Replicate(t *testing.T) {
 
 // TestCloudBackup: the nightly script as Takumi's crontabs call it.
 func TestCloudBackup(t *testing.T) {
+	t.Parallel()
 	c := database(t, "cloud", schema)
-	server := s3test.Start(t)
+	server := s3test.Shared(t)
 	o := inBucketOf(t, server, operator(t, c, "cloud"), server.Bucket(t))
 	o.env = append(o.env, "BACKUP_ROOT="+o.path("store"), "CLOUD_BACKUP=true")
 	for n, env := range [][]string{{"S3_BUCKET=missing", "CLOUD_BUCKET=" + o.bucket + "/a"}, {"CLOUD_BUCKET=", "S3_BUCKET=" + o.root + "/b"}, {"BACKUP_ALSO=" + o.root + "/c"}} {

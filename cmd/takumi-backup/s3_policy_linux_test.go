@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -71,6 +70,7 @@ func (o *offsite) allow(role string, p policy) {
 // TestS3Policies: each policy of docs/OFFSITE.md allows what it is for, and no
 // more.
 func TestS3Policies(t *testing.T) {
+	t.Parallel()
 	server := s3test.Start(t)
 	for _, role := range []string{"writer", "reader", "pruner", "changer"} {
 		server.User(t, role, role+"-secret")
@@ -80,10 +80,9 @@ func TestS3Policies(t *testing.T) {
 	kept := func(t *testing.T) (*offsite, string) {
 		o := inBucketOf(t, server, newSandbox(t), server.VersionedBucket(t))
 		for _, age := range []int{1, 40, 50} {
-			path := o.aged(age, mainKey)
-			os.Remove(path + ".sha256")
-			o.run(exitOK, nil, "replicate", "--quiet", path, o.root+"/database")
+			o.aged(age, mainKey)
 		}
+		o.run(exitOK, nil, "replicate", "--quiet", o.path("store"), o.root)
 		return o, o.seal(content, "--name", "daily")
 	}
 	denied := func(o *offsite, args ...string) {
@@ -134,7 +133,7 @@ func TestS3Policies(t *testing.T) {
 		if keys := server.Keys(t, o.bucket); len(keys) != 3 || !strings.HasPrefix(keys[0], "x.enc.segment-") {
 			t.Errorf("the bucket holds %q", keys)
 		}
-		o.env = append(o.env, "TAKUMI_TEST_CRASH_AGE=1ns")
+		o.exe, o.env = program, append(o.env, "TAKUMI_TEST_CRASH_AGE=1ns")
 		o.run(exitOK, nil, "prune", "--apply").says("removed a temporary object of")
 		o.has("y.enc", "y.enc.sha256")
 	})

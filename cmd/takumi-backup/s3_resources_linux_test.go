@@ -112,8 +112,8 @@ func (b *bill) open(p *s3test.Proxy) *bill {
 // TestS3Costs: what changing the keys of a backup in a bucket costs, as
 // docs/OFFSITE.md has it.
 func TestS3Costs(t *testing.T) {
-	o := inBucket(t, s3test.Start(t))
-	o.exe = releaseBuild(t)
+	t.Parallel()
+	o := inBucket(t, s3test.Shared(t))
 	p := o.behind()
 	const size = 48 << 20
 	key := []string{"--to", "file:" + keyFile(t, otherKey), "--keep-old"}
