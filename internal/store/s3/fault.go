@@ -80,7 +80,7 @@ func (s *Store) fault(ctx context.Context, op, path string, err error) error {
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &known), errors.As(err, new(*LockedError)), isAny(err, store.ErrExists, store.ErrChanged, store.ErrBusy, store.ErrName, ErrTooLarge):
+	case errors.As(err, &known), errors.As(err, new(*LockedError)), errors.As(err, new(*OtherBackupError)), isAny(err, store.ErrExists, store.ErrChanged, store.ErrBusy, store.ErrName, ErrTooLarge):
 		return err
 	case isMissing(err):
 		return fmt.Errorf("%s %s: %w", op, path, fs.ErrNotExist)

@@ -1,8 +1,10 @@
 package s3store_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -11,9 +13,11 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/kek"
 )
 
 // What object lock keeps is not deleted, and the error says until when.
@@ -72,13 +76,13 @@ func TestVersionsGo(t *testing.T) {
 	server := s3test.Shared(t)
 	f := on(t, server, server.Endpoint(), server.VersionedBucket(t), s3store.Quick(s3store.Options{}))
 	path := f.root + "/x.enc"
-	mustSave(t, f, path, random(10))
+	mustSave(t, f, path, sealed(t, "x", time.Hour))
 	for range 2 {
 		obj, err := f.Open(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := random(10)
+		now := sealed(t, "x", time.Hour) // as after a reencryption
 		if err := f.Overwrite(t.Context(), path, obj, now, sha256.Sum256(now)); err != nil {
 			t.Fatal(err)
 		}
@@ -94,6 +98,94 @@ func TestVersionsGo(t *testing.T) {
 		t.Errorf("%d versions are left", n)
 	}
 	f.wantKeys(t)
+}
+
+// sealed is a backup of that name and age.
+func sealed(t *testing.T, name string, age time.Duration) []byte {
+	t.Helper()
+	var content bytes.Buffer
+	label := envelope.Label{Created: time.Now().Add(-age), Kind: "stream", Name: name, Codec: "none"}
+	w, err := envelope.NewWriter(&content, label, kek.Generate())
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content.Bytes()
+}
+
+// Who may write can put a backup that is due for deletion over a good one: that
+// takes no version of it along.
+func TestForgedVersion(t *testing.T) {
+	t.Parallel()
+	server := s3test.Shared(t)
+	f := on(t, server, server.Endpoint(), server.VersionedBucket(t), s3store.Quick(s3store.Options{}))
+	for name, over := range map[string][]byte{
+		"older": sealed(t, "x", 2*time.Hour), "another": sealed(t, "y", time.Hour), "nothing": {}, "noise": random(100),
+	} {
+		path := f.root + "/" + name + ".enc"
+		mustSave(t, f, path, sealed(t, "x", time.Hour))
+		if _, err := save(t.Context(), f, path, over, store.Options{Replace: true}); err != nil {
+			t.Fatal(err)
+		}
+		err := f.Remove(t.Context(), stat(t, f, path))
+		if _, ok := errors.AsType[*s3store.OtherBackupError](err); !ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if v, s := versions(t, f, name+".enc"), versions(t, f, name+".enc.sha256"); v != 2 || s != 1 {
+			t.Errorf("%s: %d versions, %d of the sidecar are left", name, v, s)
+		}
+	}
+}
+
+// Who may not list versions, where there are some, deletes nothing and is told.
+func TestVersionsDenied(t *testing.T) {
+	t.Parallel()
+	server := s3test.Shared(t)
+	p := s3test.NewProxy(t, server.Endpoint())
+	p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		if !r.URL.Query().Has("versions") {
+			return false
+		}
+		s3test.Refuse(w, http.StatusForbidden, "AccessDenied")
+		return true
+	})
+	for bucket, versioned := range map[string]bool{server.VersionedBucket(t): true, server.Bucket(t): false} {
+		f := on(t, server, p.URL, bucket, s3store.Quick(s3store.Options{}))
+		path := f.root + "/x.enc"
+		mustSave(t, f, path, random(10))
+		err := f.Remove(t.Context(), stat(t, f, path))
+		if versioned {
+			wants(t, err, s3store.ErrDenied, "versions")
+			f.wantKeys(t, "x.enc", "x.enc.sha256")
+		} else {
+			if err != nil {
+				t.Error(err)
+			}
+			f.wantKeys(t)
+		}
+	}
+}
+
+// A lock on what belongs to a backup keeps the backup, so that the one goes with
+// the other.
+func TestLockedBeside(t *testing.T) {
+	t.Parallel()
+	server := s3test.Shared(t)
+	bucket := server.LockedBucket(t)
+	f := on(t, server, server.Endpoint(), bucket, s3store.Quick(s3store.Options{}))
+	path := f.root + "/x.enc"
+	mustSave(t, f, path, random(10))
+	locking := open(t, server.Endpoint(), s3store.Quick(s3store.Options{LockMode: types.ObjectLockModeGovernance, Retain: time.Hour}))
+	if err := locking.PutBeside(t.Context(), path, ".envelope", nil); err != nil {
+		t.Fatal(err)
+	}
+	err := f.Remove(t.Context(), stat(t, f, path), ".envelope")
+	if locked, ok := errors.AsType[*s3store.LockedError](err); !ok || locked.Path != path+".envelope" {
+		t.Errorf("got %v", err)
+	}
+	f.wantKeys(t, "x.enc", "x.enc.envelope", "x.enc.sha256")
 }
 
 // Class, encryption and tags are what the options say.

@@ -25,7 +25,8 @@ import (
 // oldest first, so that what is deleted does not come back as the version
 // before it, and is not paid for.
 //
-// It fails with store.ErrChanged when another object stands there, with a
+// It fails with store.ErrChanged when another object stands there, with an
+// *OtherBackupError when there are versions of another backup, with a
 // *LockedError when object lock keeps one, and with *store.Error when S3
 // refuses; the backup is gone when the error's path is not the backup's.
 func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) error {
@@ -44,6 +45,20 @@ func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) er
 	i := slices.IndexFunc(found[""], func(v version) bool { return v.latest && !v.marker })
 	if i < 0 || !same(found[""][i].backup, b) {
 		return fmt.Errorf("delete %s: %w", b.Path, store.ErrChanged)
+	}
+	if err := s.alike(ctx, c, b.Path, bucket, key, found[""]); err != nil {
+		return s.fault(ctx, "delete", b.Path, err)
+	}
+	// A lock on what belongs to it may end later, and would keep it for ever.
+	for _, suffix := range append([]string{"", store.SidecarSuffix}, beside...) {
+		for _, v := range found[suffix] {
+			if v.marker || v.version == "" || v.version == "null" {
+				continue
+			}
+			if err := s.locked(ctx, c, b.Path+suffix, bucket, key+suffix, v.version); err != nil {
+				return err
+			}
+		}
 	}
 	for _, suffix := range append([]string{"", store.SidecarSuffix}, beside...) {
 		if err := s.deleteAll(ctx, c, b.Path+suffix, bucket, key+suffix, found[suffix]); err != nil {
@@ -69,7 +84,8 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 		case codeOf(err) != "AccessDenied" && !isUnsupported(err):
 			return nil, err
 		default:
-			// Who may not list versions, or has none, looks at what stands there.
+			// A bucket that has no versions may be without the right to list them:
+			// this looks at what stands there.
 			head, headErr := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(key + suffix)})
 			if isMissing(headErr) {
 				continue
@@ -80,6 +96,9 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 			if headErr != nil {
 				return nil, headErr
 			}
+			if head.VersionId != nil {
+				return nil, needsVersions(err)
+			}
 			found[suffix] = []version{{
 				stamp:  stamp{etag: aws.ToString(head.ETag)},
 				backup: store.Backup{Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, latest: true,
@@ -87,6 +106,13 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 		}
 	}
 	return found, nil
+}
+
+// needsVersions is the error of who may not list the versions of a bucket that
+// has some: what was deleted would only be hidden.
+func needsVersions(err error) error {
+	return &Fault{Kind: ErrDenied, Reason: "the bucket keeps versions, and S3 does not list them: " + reason(err).Error(),
+		Fix: "allow s3:ListBucketVersions (for the bucket), s3:GetObjectVersion and s3:DeleteObjectVersion; docs/OFFSITE.md has the policy"}
 }
 
 // deleteAll deletes the versions of one key, the oldest first.

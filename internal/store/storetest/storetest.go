@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -366,7 +367,7 @@ func (s *suite) beside() {
 
 func (s *suite) overwrite() {
 	for _, size := range []int{100, large} {
-		file, was := s.root+"/x.enc", content(size)
+		file, was := fmt.Sprintf("%s/x%d.enc", s.root, size), content(size)
 		s.mustSave(file, was)
 		o, err := s.p.Open(s.Context(), file)
 		if err != nil {
@@ -381,6 +382,8 @@ func (s *suite) overwrite() {
 		s.holds(file, now, true)
 
 		// Another file has taken the name of the one that was read.
+		file = fmt.Sprintf("%s/y%d.enc", s.root, size)
+		s.mustSave(file, was)
 		if o, err = s.p.Open(s.Context(), file); err != nil {
 			s.Fatal(err)
 		}
@@ -391,10 +394,6 @@ func (s *suite) overwrite() {
 		s.wants(s.p.Overwrite(s.Context(), file, o, head, sha256.Sum256(now)), store.ErrChanged)
 		o.Close()
 		s.holds(file, content(size+1), true)
-		s.files("x.enc", "x.enc.sha256")
-		if err := s.p.Remove(s.Context(), s.found(file)); err != nil {
-			s.Fatal(err)
-		}
 	}
 }
 
@@ -422,6 +421,8 @@ func (s *suite) replace() {
 		s.files("x.enc", "x.enc.sha256")
 		was = now
 	}
+	file = s.root + "/y.enc"
+	s.mustSave(file, was)
 	r := s.begin(file, 10)
 	if err := s.p.Remove(s.Context(), s.found(file)); err != nil {
 		s.Fatal(err)
@@ -430,7 +431,7 @@ func (s *suite) replace() {
 	if err := r.Abort(); err != nil {
 		s.Error(err)
 	}
-	s.files()
+	s.files("x.enc", "x.enc.sha256")
 	_, err := s.p.Replace(s.Context(), s.root+"/missing.enc")
 	s.wants(err, fs.ErrNotExist)
 }
