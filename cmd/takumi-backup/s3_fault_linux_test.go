@@ -49,16 +49,18 @@ func TestS3Refused(t *testing.T) {
 			t.Parallel()
 			o := inBucket(t, server)
 			o.env = append(o.env, tc.env...)
-			runs := []*running{o.run(exitStore, bytes.NewReader(noise(9<<20)), "seal", "--codec", "none")}
+			sealing := o.program("seal", "--codec", "none")
+			sealing.Stdin = bytes.NewReader(noise(9 << 20))
+			runs := []*running{o.start(sealing)} // side by side: where nobody answers they wait
 			if tc.hint != "" {
 				root := o.root
 				if name == "missing bucket" {
 					root = "s3://no-such-bucket/x"
 				}
-				runs = append(runs, o.run(exitStore, nil, "open", root+"/x.enc"), o.run(exitStore, nil, "list", root))
+				runs = append(runs, o.start(o.program("open", root+"/x.enc")), o.start(o.program("list", root)))
 			}
 			for _, r := range runs {
-				r.says(tc.says).says(tc.hint)
+				r.exits(exitStore).says(tc.says).says(tc.hint)
 				if strings.Contains(r.stderr.String(), "-secret\n") || strings.Contains(r.stderr.String(), "wrong-secret") || r.stdout.Len() > 0 {
 					t.Errorf("%s tells %q and %q", r.Cmd, r.stdout.Bytes(), r.stderr.Bytes())
 				}
