@@ -77,6 +77,14 @@ func TestManifests(t *testing.T) {
 		}
 		jobs++
 	}
+	// Somebody is told: by the weekly job, and by the one that joins the reports of shards.
+	for _, job := range []batchv1.JobSpec{
+		objects["CronJob/takumi-backup-verify"].(*batchv1.CronJob).Spec.JobTemplate.Spec, objects["Job/takumi-backup-fleet-merge"].(*batchv1.Job).Spec,
+	} {
+		if args := job.Template.Spec.Containers[0].Args; !slices.Contains(args, "--notify") {
+			t.Errorf("nobody is told by %q", args)
+		}
+	}
 	if jobs != 7 {
 		t.Errorf("there are %d jobs", jobs)
 	}

@@ -12,7 +12,46 @@ import (
 	"github.com/takumi-backup/takumi-backup/scripts/systemd"
 )
 
-const program = "/usr/local/bin/takumi-backup"
+const (
+	program = "/usr/local/bin/takumi-backup"
+	told    = "takumi-backup-failed@.service" // runs for each of the others that failed
+)
+
+// TestTold runs what tells of a failure, with a mail server and without.
+func TestTold(t *testing.T) {
+	t.Parallel()
+	unit, err := os.ReadFile(told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^ExecStart=/bin/sh -c '(.*)'$`).FindSubmatch(unit)
+	if m == nil {
+		t.Fatalf("%s runs something else", told)
+	}
+	words := strings.NewReplacer("%i", "a.service", "%H", "here", `\n`, "\n").Replace(string(m[1]))
+	dir := t.TempDir()
+	sh := func() string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "/bin/sh", "-c", words)
+		cmd.Env = []string{"PATH=" + dir}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return string(out)
+	}
+	if out := sh(); out != "<1>a.service failed on here: systemctl status a.service says more\n" {
+		t.Errorf("without a mail server: %q", out)
+	}
+	for name, text := range map[string]string{"sendmail": `test "$1" = -t && while read -r line; do echo "$line"; done`, "systemctl": `echo "$@"; exit 3`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := sh(); out != "To: root\nSubject: a.service failed on here\n\nstatus --full --lines=50 a.service\n" {
+		t.Errorf("with a mail server: %q", out)
+	}
+}
 
 // TestUnits: each timer has its service, and each service is confined, takes the
 // key by LoadCredential, and runs what the program knows.
@@ -30,12 +69,12 @@ func TestUnits(t *testing.T) {
 				t.Errorf("%s is not whole", name)
 			}
 		}
-		if !strings.HasSuffix(name, ".service") {
+		if !strings.HasSuffix(name, ".service") || name == told {
 			continue
 		}
 		for _, line := range []string{
 			"User=takumi-backup", "ProtectSystem=strict", "NoNewPrivileges=yes", "PrivateTmp=yes", "CapabilityBoundingSet=",
-			"SystemCallFilter=@system-service", "LoadCredential=key:/etc/takumi-backup/backup.key", "LimitCORE=0",
+			"SystemCallFilter=@system-service", "OnFailure=takumi-backup-failed@%n.service", "LoadCredential=key:/etc/takumi-backup/backup.key", "LimitCORE=0",
 		} {
 			if !strings.Contains(unit, "\n"+line+"\n") {
 				t.Errorf("%s lacks %s", name, line)
@@ -46,8 +85,11 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%s runs %q", name, command)
 		}
 	}
-	if timers != 3 {
-		t.Errorf("there are %d timers", timers)
+	if timers != 3 || text[told] == "" {
+		t.Errorf("there are %d timers, and %s is %q", timers, told, text[told])
+	}
+	if !strings.Contains(text["takumi-backup-verify.service"], " --max-age 26h ") {
+		t.Error("verify does not look whether backups are made")
 	}
 }
 
@@ -74,6 +116,7 @@ func TestAnalyze(t *testing.T) {
 		}
 	}
 	put(program, "#!/bin/sh\n", 0o755)
+	put("bin/sh", "#!/bin/sh\n", 0o755)
 	put("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644)
 	put("etc/group", "root:x:0:\n", 0o644)
 	if err := os.CopyFS(filepath.Join(root, "usr/lib/systemd/system"), targets{os.DirFS("/usr/lib/systemd/system")}); err != nil {
@@ -85,7 +128,7 @@ func TestAnalyze(t *testing.T) {
 		if filepath.Dir(f.Path) == "etc/systemd/system" {
 			units = append(units, filepath.Join(root, f.Path))
 		}
-		if filepath.Ext(f.Path) == ".service" {
+		if filepath.Ext(f.Path) == ".service" && filepath.Base(f.Path) != told { // which runs a mail server
 			services = append(services, filepath.Base(f.Path))
 		}
 	}
