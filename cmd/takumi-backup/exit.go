@@ -209,14 +209,25 @@ func verdict(err error) (code int, hint string) {
 		return exitStore, refused.Fix
 	case store.IsStoreFault(err), isAny(err, storeErrnos):
 		return exitStore, "check that the folder is there, its free space, quota and permissions; nothing was kept"
-	case errors.As(err, &found) && (found.Finding.Code == verify.SidecarDiffers || found.Finding.Code == verify.Replaced):
-		return exitDamaged, found.Finding.Advice
+	case errors.As(err, &found):
+		return foundCode(found.Finding.Code), found.Finding.Advice
 	case errors.Is(err, store.ErrChanged):
 		return exitFailed, "run it again"
 	case errors.Is(err, store.ErrExists), errors.Is(err, fs.ErrExist):
 		return exitFailed, "choose another name, or move the old file away"
 	}
 	return exitFailed, ""
+}
+
+// foundCode is the exit code of a finding of verify that no error stands behind.
+func foundCode(code verify.Code) int {
+	switch code {
+	case verify.NoKey:
+		return exitKey
+	case verify.Unreadable, verify.Newer, verify.NotRehearsed: // nothing is said against the backup
+		return exitFailed
+	}
+	return exitDamaged
 }
 
 // report prints an error and its hint, and returns the exit code.

@@ -64,9 +64,10 @@ what these leave out. New backups come first, newest first, and then what was
 proved the longest time ago. A backup that took the place of another, and a name
 whose backups are all gone, are errors until --accept says that it is to be so.
 
-One PATH that is a file has an exit code of its own, 4 or 5. With several, or a
-folder, it is 6 when any failed, and 1 when there is none. Warnings leave it at 0,
-unless --strict makes it 1.
+One PATH that is a file has an exit code of its own: 4 when no key opens it, 7 when the
+store does not give it, 1 when it cannot be judged, and 5 for all other errors, too old
+among them. With several, or a folder, it is 6 when any failed, and 1 when there is
+none. Warnings leave it at 0, unless --strict makes it 1.
 
 ` + rehearsalHelp,
 		Example: `  takumi-backup verify

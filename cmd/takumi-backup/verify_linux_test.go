@@ -118,7 +118,7 @@ func TestVerifyRestore(t *testing.T) {
 	os.Remove(found[0] + ".sha256")
 	of.run(exitOK, strings.NewReader(forged), "seal", "--kind", "manifest", "-o", found[0])
 	b.run(exitSome, nil, restore...).says("differs-from-manifest").says("500 rows, want 501").says("2 good, 1 bad")
-	b.run(exitFailed, nil, append(restore, path)...).says("500 rows, want 501")
+	b.run(exitDamaged, nil, append(restore, path)...).says("500 rows, want 501")
 }
 
 // TestVerifyThroughput compares verify with the tools that do the same, on the
