@@ -438,13 +438,15 @@ func TestS3Replicate(t *testing.T) {
 	o.run(exitOK, nil, "rewrap", "--detached", old, "--to", "file:"+other)
 	o.run(exitOK, nil, "replicate", here, o.root+"/a").says("1 copied").says("1 there already")
 	o.run(exitOK, nil, "open", o.root+"/a/database/"+filepath.Base(old), "--key", "file:"+other, "-o", "beside")
+	o.run(exitOK, nil, "replicate", old, o.root+"/new").says("1 copied")
+	o.run(exitOK, nil, "open", o.root+"/new/"+filepath.Base(old), "--key", "file:"+other, "-o", "fresh")
 
 	// An envelope that is gone here does not stay there, where it opens the backup
 	// for a key that was taken back.
 	o.run(exitOK, nil, "rewrap", old, "--to", "file:"+other)
 	o.run(exitOK, nil, "replicate", "--newer-than", "1h", here, o.root+"/a").says("1 copied").says("1 there already")
 	o.run(exitKey, nil, "open", o.root+"/a/database/"+filepath.Base(old))
-	if keys := o.server.Keys(t, o.bucket); slices.ContainsFunc(keys, func(key string) bool { return strings.HasSuffix(key, envelope.DetachedSuffix) }) {
+	if keys := o.server.Keys(t, o.bucket); slices.Contains(keys, "a/database/"+filepath.Base(old)+envelope.DetachedSuffix) {
 		t.Errorf("the bucket holds %q", keys)
 	}
 
