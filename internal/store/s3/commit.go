@@ -72,11 +72,11 @@ func (w *Writer) sum() (sum [sha256.Size]byte) {
 // companions writes what belongs to the file, its sidecar last.
 func (w *Writer) companions(sum [sha256.Size]byte) error {
 	for _, b := range w.beside {
-		if err := w.s.PutBeside(w.ctx, w.o.path, b.suffix, b.content); err != nil {
+		if err := w.s.putBeside(w.ctx, w.o.path, b.suffix, b.content, w.o.until); err != nil {
 			return err
 		}
 	}
-	return w.s.putSidecar(w.ctx, w.o.path, sum)
+	return w.s.putBeside(w.ctx, w.o.path, store.SidecarSuffix, sidecarOf(w.o.path, sum), w.o.until)
 }
 
 // undo takes back an object that was completed, and what stands beside it.

@@ -226,12 +226,13 @@ func TestSweep(t *testing.T) {
 	server := s3test.Shared(t)
 	f := on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	client := server.Client()
-	for _, key := range []string{"daily/x.enc", "daily2/y.enc"} {
+	for _, key := range []string{"daily/x.enc", "daily/film.mp4", "daily2/y.enc"} {
 		if _, err := client.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &f.bucket, Key: &key}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, suffix := range []string{"/z.enc.reencrypt-partial", "/z.enc.segment-00012", "/z.enc", "/z.txt.segment-00012", "/z.enc.segment-"} {
+	for _, suffix := range []string{"/z.enc.reencrypt-partial", "/z.enc.segment-00012", "/z.enc", "/z.txt.segment-00012", "/z.enc.segment-",
+		"/z.enc.sha256", "/gone.enc.sha256", "/gone.enc.envelope", "/gone.txt.sha256"} {
 		if err := f.PutBeside(t.Context(), f.root+"/daily", suffix, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +241,7 @@ func TestSweep(t *testing.T) {
 		age   time.Duration
 		dry   bool
 		found int
-	}{{time.Hour, false, 0}, {-time.Hour, true, 3}, {-time.Hour, false, 3}, {-time.Hour, false, 0}} {
+	}{{time.Hour, false, 0}, {-time.Hour, true, 5}, {-time.Hour, false, 5}, {-time.Hour, false, 0}} {
 		swept, err := f.Sweep(t.Context(), f.root+"/daily", c.age, c.dry)
 		if err != nil || len(swept) != c.found {
 			t.Errorf("%+v: %+v, %v", c, swept, err)
@@ -251,10 +252,10 @@ func TestSweep(t *testing.T) {
 			}
 		}
 	}
-	if left := server.Uploads(t, f.bucket); len(left) != 1 || left[0] != "daily2/y.enc" {
+	if left := server.Uploads(t, f.bucket); len(left) != 2 || left[0] != "daily/film.mp4" || left[1] != "daily2/y.enc" {
 		t.Errorf("uploads were left: %q", left)
 	}
-	if keys := server.Keys(t, f.bucket); len(keys) != 3 {
+	if keys := server.Keys(t, f.bucket); len(keys) != 5 {
 		t.Errorf("the bucket holds %q", keys)
 	}
 }

@@ -32,6 +32,19 @@ type object struct {
 	// What has to stand at the key: nothing, this ETag, or whatever.
 	absent bool
 	match  string
+	// What Swap notes in the object, so that a run that was killed behind it can
+	// be finished: the temporary object that it was made of, and its SHA-256.
+	from, sum string
+	until     time.Time // of the lock; that of Options.Retain from now when zero
+}
+
+// metadata is what is noted in an object.
+func (o object) metadata(nonce string) map[string]string {
+	m := map[string]string{nonceKey: nonce}
+	if o.sum != "" {
+		m[fromKey], m[sumKey] = o.from, o.sum
+	}
+	return m
 }
 
 // stamp is what one attempt at writing leaves in an object.
@@ -53,8 +66,13 @@ func (s *Store) lock(o object) (types.ObjectLockMode, *time.Time) {
 	if s.opts.LockMode == "" || !o.backup && !o.companion {
 		return "", nil
 	}
-	return s.opts.LockMode, aws.Time(time.Now().Add(s.opts.Retain))
+	if o.until.IsZero() {
+		o.until = s.lockEnd()
+	}
+	return s.opts.LockMode, aws.Time(o.until)
 }
+
+func (s *Store) lockEnd() time.Time { return time.Now().Add(s.opts.Retain) }
 
 // class is the storage class that the object gets: as the options say, or as it
 // was.
@@ -85,7 +103,7 @@ func (s *Store) put(ctx context.Context, c *connection, o object, content []byte
 	nonce := rand.Text()
 	in := &s3.PutObjectInput{
 		Bucket: &o.bucket, Key: &o.key, ContentLength: aws.Int64(int64(len(content))),
-		ChecksumSHA256: encode(sum), Metadata: map[string]string{nonceKey: nonce}, Tagging: o.tagging(),
+		ChecksumSHA256: encode(sum), Metadata: o.metadata(nonce), Tagging: o.tagging(),
 		IfNoneMatch: o.ifNone(), IfMatch: optional(o.match),
 		ServerSideEncryption: s.opts.SSE, SSEKMSKeyId: optional(s.opts.KMSKey),
 	}

@@ -188,6 +188,12 @@ func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, ve
 
 // PutBeside implements store.Place.
 func (s *Store) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
+	return s.putBeside(ctx, path, suffix, content, time.Time{})
+}
+
+// putBeside locks until that time, so that what was written together goes
+// together.
+func (s *Store) putBeside(ctx context.Context, path, suffix string, content []byte, until time.Time) error {
 	bucket, key, err := splitFile(path)
 	if err != nil {
 		return err
@@ -196,7 +202,7 @@ func (s *Store) PutBeside(ctx context.Context, path, suffix string, content []by
 	if err != nil {
 		return err
 	}
-	_, err = s.put(ctx, c, object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true}, content)
+	_, err = s.put(ctx, c, object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true, until: until}, content)
 	return s.fault(ctx, "write", path+suffix, err)
 }
 
@@ -240,9 +246,37 @@ func (s *Store) removeBeside(ctx context.Context, path, suffix string, check fun
 	return s.fault(ctx, "delete", path+suffix, err)
 }
 
-// putSidecar writes the sidecar of a file.
-func (s *Store) putSidecar(ctx context.Context, file string, sum [sha256.Size]byte) error {
-	return s.PutBeside(ctx, file, store.SidecarSuffix, []byte(store.FormatSidecar(sum, path.Base(file))))
+func sidecarOf(file string, sum [sha256.Size]byte) []byte {
+	return []byte(store.FormatSidecar(sum, path.Base(file)))
+}
+
+// putSidecar writes the sidecar of what was made at path. Others may be at it:
+// the sidecar that was seen before the object is replaced, and no other, so that
+// whoever made the last object writes the last sidecar. When another object
+// stands there, nothing is written and the error is store.ErrChanged.
+func (s *Store) putSidecar(ctx context.Context, c *connection, file object, made stamp, sum [sha256.Size]byte) error {
+	o := object{path: file.path + store.SidecarSuffix, bucket: file.bucket, key: file.key + store.SidecarSuffix, companion: true, until: file.until}
+	for try := 1; ; try++ {
+		o.match, o.absent = "", false
+		switch was, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.bucket, Key: &o.key}); {
+		case isMissing(err):
+			o.absent = true
+		case err != nil:
+			return s.fault(ctx, "write", o.path, err)
+		default:
+			o.match = aws.ToString(was.ETag)
+		}
+		now, err := s.stat(ctx, c, file.path, file.bucket, file.key)
+		if err == nil && now.src.etag != made.etag || isMissing(err) {
+			return fmt.Errorf("write %s: %w", o.path, store.ErrChanged)
+		}
+		if err == nil {
+			_, err = s.put(ctx, c, o, sidecarOf(file.path, sum))
+		}
+		if !isAny(err, store.ErrChanged, store.ErrExists, store.ErrBusy) || try == 8 {
+			return s.fault(ctx, "write", o.path, err)
+		}
+	}
 }
 
 // cleanup is time to clean up in, also when ctx has ended.
@@ -252,5 +286,5 @@ func (s *Store) cleanup(ctx context.Context) (context.Context, context.CancelFun
 
 // isNotDeleted reports whether err is of an object that S3 does not let go of.
 func isNotDeleted(err error) bool {
-	return errors.As(err, new(*LockedError)) || isDenied(err)
+	return errors.As(err, new(*LockedError)) || isDenied(err) || errors.Is(err, ErrDenied)
 }

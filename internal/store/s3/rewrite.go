@@ -38,20 +38,22 @@ func (s *Store) Overwrite(ctx context.Context, path string, was store.Object, he
 	if err != nil {
 		return s.fault(ctx, "overwrite", path, err)
 	}
-	dst := object{path: path, bucket: bucket, key: key, backup: true, match: old.src.etag, class: old.class}
+	dst := object{path: path, bucket: bucket, key: key, backup: true, match: old.src.etag, class: old.class, until: s.lockEnd()}
 	if int64(len(head)) > min(old.size, smallest) {
 		return fmt.Errorf("overwrite %s: a head of %d bytes is too long", path, len(head))
 	}
-	if err := s.compose(ctx, c, dst, head, old); err != nil {
+	made, err := s.compose(ctx, c, dst, head, old)
+	if err != nil {
 		return s.fault(ctx, "overwrite", path, err)
 	}
-	return s.putSidecar(ctx, path, sum)
+	return s.putSidecar(ctx, c, dst, made, sum)
 }
 
 // standingObject is what a key holds.
 type standingObject struct {
 	*Object
 	class string
+	noted map[string]string // its metadata
 }
 
 // same looks at the object at path, and fails with store.ErrChanged unless it
@@ -78,11 +80,11 @@ func (s *Store) stat(ctx context.Context, c *connection, path, bucket, key strin
 		s: s, c: c, path: path, src: source{bucket, key, aws.ToString(head.ETag)},
 		size: aws.ToInt64(head.ContentLength), modTime: aws.ToTime(head.LastModified),
 	}
-	return standingObject{o, string(head.StorageClass)}, nil
+	return standingObject{o, string(head.StorageClass), head.Metadata}, nil
 }
 
 // compose makes dst of head and what src has behind that.
-func (s *Store) compose(ctx context.Context, c *connection, dst object, head []byte, src standingObject) error {
+func (s *Store) compose(ctx context.Context, c *connection, dst object, head []byte, src standingObject) (stamp, error) {
 	// What is sent: all of it, or a first part that is as large as S3 demands.
 	send := src.size
 	if src.size > smallest {
@@ -91,27 +93,27 @@ func (s *Store) compose(ctx context.Context, c *connection, dst object, head []b
 	content := make([]byte, send)
 	n := copy(content, head)
 	if _, err := src.fetch(ctx, content[n:], int64(n)); err != nil {
-		return err
+		return stamp{}, err
 	}
 	if s.opts.Tags != nil {
 		dst.tags = s.opts.Tags(dst.path, content)
 	}
 	if send == src.size {
-		_, err := s.put(ctx, c, dst, content)
-		return err
+		return s.put(ctx, c, dst, content)
 	}
 	dst.signed = true
 	u, err := s.begin(ctx, c, dst)
 	if err != nil {
-		return err
+		return stamp{}, err
 	}
-	if err := u.compose(ctx, content, src, s.plan.pieceSize(src.size-send)); err != nil {
-		return withCleanup(err, u.abort(ctx))
+	made, err := u.compose(ctx, content, src, s.plan.pieceSize(src.size-send))
+	if err != nil {
+		return stamp{}, withCleanup(err, u.abort(ctx))
 	}
-	return nil
+	return made, nil
 }
 
-func (u *upload) compose(ctx context.Context, first []byte, src standingObject, size int64) error {
+func (u *upload) compose(ctx context.Context, first []byte, src standingObject, size int64) (stamp, error) {
 	const atOnce = 4
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -130,10 +132,9 @@ func (u *upload) compose(ctx context.Context, first []byte, src standingObject, 
 		if isLost(err) {
 			err = fmt.Errorf("replace %s: %w", u.o.path, store.ErrChanged)
 		}
-		return err
+		return stamp{}, err
 	}
-	_, err := u.complete(ctx)
-	return err
+	return u.complete(ctx)
 }
 
 func cancelOn(cancel context.CancelCauseFunc, err error) {

@@ -4,10 +4,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 )
@@ -82,5 +87,69 @@ func TestChangedMeanwhile(t *testing.T) {
 		}
 		wants(t, f.Overwrite(t.Context(), path, o, was[:1000], sha256.Sum256(was)), store.ErrChanged)
 		wantBackup(t, f, path, now)
+	}
+}
+
+// A Swap that was killed behind its first step is finished by the next Replace.
+func TestSwapKilled(t *testing.T) {
+	t.Parallel()
+	server := s3test.Shared(t)
+	p := s3test.NewProxy(t, server.Endpoint())
+	for name, bucket := range map[string]string{"plain": server.Bucket(t), "versions": server.VersionedBucket(t)} {
+		f := on(t, server, p.URL, bucket, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
+		for _, size := range []int{100, 9 * mib} {
+			path, now := fmt.Sprintf("%s/%d.enc", f.root, size), random(size)
+			mustSave(t, f, path, random(10))
+			p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
+					return false
+				}
+				s3test.Refuse(w, http.StatusForbidden, "AccessDenied")
+				return true
+			})
+			wants(t, changes["Replace"](t.Context(), f, path, now), s3store.ErrDenied, "sha256")
+			p.Before(nil)
+			for range 2 {
+				r, err := f.Replace(t.Context(), path)
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if err := r.Abort(); err != nil {
+					t.Error(err)
+				}
+				wantBackup(t, f, path, now)
+			}
+		}
+		f.wantKeys(t, "100.enc", "100.enc.sha256", "9437184.enc", "9437184.enc.sha256")
+	}
+}
+
+// Of two hosts that change a backup at the same time, the last to make the object
+// makes the sidecar, and the other is told.
+func TestChangedByTwo(t *testing.T) {
+	t.Parallel()
+	f, p := behind(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
+	other := on(t, f.server, f.server.Endpoint(), f.bucket, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
+	was := random(8*mib + 1)
+	for _, method := range []string{http.MethodHead, http.MethodPut} {
+		for name, change := range changes {
+			path := f.root + "/" + name + method + ".enc"
+			mustSave(t, f, path, was)
+			mine, theirs := append(random(1000), was[1000:]...), append(random(1000), was[1000:]...)
+			var once sync.Once
+			p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == method && strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
+					once.Do(func() {
+						if err := changes["Overwrite"](t.Context(), other, path, theirs); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				return false
+			})
+			wants(t, change(t.Context(), f, path, mine), store.ErrChanged)
+			p.Before(nil)
+			wantBackup(t, f, path, theirs)
+		}
 	}
 }

@@ -90,7 +90,9 @@ func (w *Writer) adopt(seg *segment) (err error) {
 	if err := w.up.copy(w.ctx, seg.n, source{o.bucket, o.key, seg.made.etag}, 0, seg.up.size); err != nil {
 		return err
 	}
-	if err := w.s.delete(w.ctx, w.c, o.path, o.bucket, o.key, seg.made); err != nil {
+	// Where the bucket locks everything by default it stays until that ends, and
+	// Sweep deletes it.
+	if err := w.s.delete(w.ctx, w.c, o.path, o.bucket, o.key, seg.made); err != nil && !isNotDeleted(err) {
 		return err
 	}
 	seg.deleted = true

@@ -3,12 +3,14 @@ package s3store
 import (
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -20,9 +22,10 @@ type Swept struct {
 	Err   error // why it could not be deleted, or nil
 }
 
-// Sweep ends the uploads under root that were begun more than age ago and never
-// completed, and deletes the temporary objects of that age that writers and
-// Replace left. An upload that is still under way would fail: let age be longer
+// Sweep ends the uploads of backups under root that were begun more than age ago
+// and never completed, and deletes the objects of that age that writers, Replace
+// and Remove left: temporary ones, and the sidecar and detached envelope of a
+// backup of which no version is there. An upload that is still under way would fail: let age be longer
 // than any backup takes. With dryRun it only looks.
 //
 // Every one that was found is reported; the error is that of the listing.
@@ -46,10 +49,11 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 		for _, found := range page.Uploads {
 			key, begun := aws.ToString(found.Key), aws.ToTime(found.Initiated)
 			// Servers have been seen to list by their own idea of a prefix.
-			if !strings.HasPrefix(key, prefix) || begun.After(before) {
+			one := Swept{Path: Scheme + bucket + "/" + key, Begun: begun, Parts: true}
+			// What is no backup is somebody else's.
+			if !strings.HasPrefix(key, prefix) || begun.After(before) || !isTemporary(key) && !(store.Backup{Path: key}).Named() {
 				continue
 			}
-			one := Swept{Path: Scheme + bucket + "/" + key, Begun: begun, Parts: true}
 			if !dryRun {
 				u := &upload{s: s, c: c, o: object{path: one.Path, bucket: bucket, key: key}, id: aws.ToString(found.UploadId)}
 				one.Err = u.abort(ctx)
@@ -57,11 +61,26 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 			swept = append(swept, one)
 		}
 	}
+	standing := map[string]bool{} // companions come behind their backups
 	for found, err := range s.Files(ctx, root) {
 		if err != nil {
 			return swept, err
 		}
-		if !isTemporary(found.Path) || found.ModTime.After(before) {
+		if found.Named() {
+			standing[found.Path] = true
+		}
+		if found.ModTime.After(before) {
+			continue
+		}
+		if of := companionOf(found.Path); of != "" && !standing[of] {
+			orphan, err := s.noVersion(ctx, c, of)
+			if err != nil {
+				return swept, err
+			}
+			if !orphan {
+				continue
+			}
+		} else if !isTemporary(found.Path) {
 			continue
 		}
 		one := Swept{Path: found.Path, Begun: found.ModTime}
@@ -74,6 +93,29 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 		return swept, err
 	}
 	return swept, nil
+}
+
+// companionOf returns the backup that a sidecar or a detached envelope belongs to.
+func companionOf(path string) string {
+	for _, suffix := range []string{store.SidecarSuffix, envelope.DetachedSuffix} {
+		if of, ok := strings.CutSuffix(path, suffix); ok && (store.Backup{Path: of}).Named() {
+			return of
+		}
+	}
+	return ""
+}
+
+// noVersion reports whether no version of a file is there, a hidden one neither.
+func (s *Store) noVersion(ctx context.Context, c *connection, path string) (bool, error) {
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return false, err
+	}
+	found, err := s.standing(ctx, c, bucket, key, nil)
+	if err != nil {
+		return false, s.fault(ctx, "look for", path, err)
+	}
+	return !slices.ContainsFunc(found[""], func(v version) bool { return !v.marker }), nil
 }
 
 // isTemporary reports whether a name is one that only this package gives, and

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/fips140"
+	"crypto/md5"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/url"
@@ -22,6 +25,12 @@ import (
 
 // nonceKey is the metadata that tells one upload from another.
 const nonceKey = "takumi-upload"
+
+// What Swap notes: see object.
+const (
+	fromKey = "takumi-made-of"
+	sumKey  = "takumi-sha256"
+)
 
 // upload is a multipart upload that was begun. Its methods are safe for
 // concurrent use, but complete and abort come when the others have returned.
@@ -42,7 +51,7 @@ func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, er
 	u := &upload{s: s, c: c, o: o, nonce: rand.Text()}
 	in := &s3.CreateMultipartUploadInput{
 		Bucket: &o.bucket, Key: &o.key,
-		Metadata: map[string]string{nonceKey: u.nonce}, Tagging: o.tagging(),
+		Metadata: o.metadata(u.nonce), Tagging: o.tagging(),
 		ServerSideEncryption: s.opts.SSE, SSEKMSKeyId: optional(s.opts.KMSKey),
 	}
 	in.StorageClass = s.class(o)
@@ -65,7 +74,9 @@ func (u *upload) send(ctx context.Context, n int, content []byte) error {
 		Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(len(content))),
 	}
 	var how []func(*s3.Options)
-	if !u.o.signed {
+	if u.o.signed {
+		in.ContentMD5 = md5Of(content) // object lock asks for a checksum as well
+	} else {
 		in.ChecksumSHA256 = encode(sha256.Sum256(content))
 		how = append(how, unsigned)
 	}
@@ -75,6 +86,14 @@ func (u *upload) send(ctx context.Context, n int, content []byte) error {
 	}
 	u.add(n, out.ETag, in.ChecksumSHA256, int64(len(content)))
 	return nil
+}
+
+// md5Of is a checksum that servers compare and do not keep. What proves the
+// content is the SHA-256 in the signature.
+func md5Of(content []byte) *string {
+	var sum [md5.Size]byte
+	fips140.WithoutEnforcement(func() { sum = md5.Sum(content) })
+	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
 // copy makes part n of the bytes from from to to of another object, within S3.

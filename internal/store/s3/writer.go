@@ -68,7 +68,7 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	if err != nil {
 		return nil, err
 	}
-	dst := object{path: path, bucket: bucket, key: key, backup: o.Sidecar, absent: !o.Replace}
+	dst := object{path: path, bucket: bucket, key: key, backup: o.Sidecar, absent: !o.Replace, until: s.lockEnd()}
 	if err := s.try(ctx, c, dst); err != nil {
 		return nil, s.fault(ctx, "create", path, err)
 	}
