@@ -30,6 +30,7 @@ var (
 	ErrNoBucket    = errors.New("no such bucket")
 	ErrRegion      = errors.New("the bucket is in another region")
 	ErrUnsupported = errors.New("the S3 server cannot do this")
+	ErrUncertain   = errors.New("whether the S3 server did it is not known")
 )
 
 // Fault is what S3, or the way to it, refused. It comes inside a *store.Error.

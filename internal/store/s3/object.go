@@ -109,7 +109,7 @@ func (s *Store) put(ctx context.Context, c *connection, o object, content []byte
 	}
 	in.StorageClass = s.class(o)
 	in.ObjectLockMode, in.ObjectLockRetainUntilDate = s.lock(o)
-	return s.conclude(ctx, c, o, nonce, func() (stamp, error) {
+	return s.conclude(ctx, c, o, nonce, func(ctx context.Context) (stamp, error) {
 		in.Body = bytes.NewReader(content)
 		out, err := c.api.PutObject(ctx, in, unsigned)
 		if err != nil {
@@ -126,9 +126,10 @@ func encode(sum [sha256.Size]byte) *string {
 // conclude makes the request that gives an object its name. When that fails it
 // looks whether it was carried out all the same: an answer can get lost, and
 // the repeated request then meets the object that the first one made.
-func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce string, request func() (stamp, error)) (stamp, error) {
+func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce string, request func(ctx context.Context) (stamp, error)) (stamp, error) {
+	counted, lost := unanswered(ctx)
 	for try := 1; ; try++ {
-		made, err := request()
+		made, err := request(counted)
 		if err == nil {
 			return made, nil
 		}
@@ -150,6 +151,9 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 			}
 		case (isLost(err) || isRace(err) || isMissing(err)) && o.match != "":
 			return stamp{}, fmt.Errorf("replace %s: %w", o.path, store.ErrChanged)
+		case isLost(err) && lost.Load() > 0 && isDenied(lookErr):
+			return stamp{}, &Fault{Kind: ErrUncertain, Reason: "an answer of S3 got lost, and whether the object that stands there now is this one cannot be looked at",
+				Fix: "look from where reading is allowed: what has no sidecar is not a complete backup; then run it again"}
 		case isLost(err) && o.absent:
 			return stamp{}, fmt.Errorf("create %s: %w", o.path, store.ErrExists)
 		case isRace(err):

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,6 +153,29 @@ func TestWriteOnly(t *testing.T) {
 		wantBackup(t, owner, path, content)
 	}
 	owner.wantKeys(t, "large.enc", "large.enc.sha256", "small.enc", "small.enc.sha256")
+}
+
+// A host that may only write and loses an answer is not told that another's
+// backup stands there.
+func TestWriteOnlyLostAnswer(t *testing.T) {
+	t.Parallel()
+	f, p := behind(t, s3store.Quick(s3store.Options{}))
+	var fired atomic.Bool
+	p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case r.Method == http.MethodHead || r.Method == http.MethodGet:
+			s3test.Refuse(w, http.StatusForbidden, "AccessDenied")
+			return true
+		case r.Method == http.MethodPut:
+			return loseAnswer(p, p.Requests(), &fired, f.server.Endpoint())(w, r)
+		}
+		return false
+	})
+	_, err := save(t.Context(), f, f.root+"/x.enc", random(10), store.Options{Sidecar: true})
+	wants(t, err, s3store.ErrUncertain, "got lost")
+	if !store.IsStoreFault(err) || errors.Is(err, store.ErrExists) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestOptions(t *testing.T) {

@@ -14,8 +14,9 @@
 // goes with its SHA-256, which S3 checks and which the request's signature
 // covers. The sidecar NAME.sha256 is written last: a backup without it was not
 // finished. Whatever fails takes the upload back, and makes sure that S3 keeps
-// no part of it; what a crash leaves is ended by [Store.Sweep], and so is the
-// upload, without a part, whose id was in an answer that got lost.
+// no part of it; what a crash leaves is ended by [Store.Sweep]. An upload without
+// a part, whose id was in an answer that got lost, is ended at once by who may list
+// uploads, and by Sweep otherwise.
 //
 // S3 loses answers like any server. Each upload carries a random name of its
 // own as metadata (takumi-upload), so that a request that was repeated, and then
@@ -43,13 +44,14 @@
 //
 // Requests, for an object of n parts, or pieces of 8 MiB:
 //
-//	Create … Commit   1 HEAD and 2 that try whether writing is allowed, then
-//	                  1 (up to 8 MiB) or n + 2; and 1 for the sidecar
+//	Create … Commit   4 that try whether writing is allowed (POST, DELETE, GET,
+//	                  HEAD), then 1 (up to 8 MiB) or n + 2; and 1 for the sidecar
 //	Open and inspect  1 (the first 64 KiB come with the answer), 1 for each ReadAt elsewhere
 //	Read to the end   1 + n
 //	Walk              1 for 1,000 objects, sidecars included
-//	Remove            1 list of versions, and 1 for each that backup and companions have
-//	Overwrite, Swap   some 4, and 1 for each GiB that S3 copies; at most 8 MiB travel
+//	Remove            1 list of versions, and 1 for each that backup and companions
+//	                  have; where there are versions 2, and 1 more for each old one
+//	Overwrite, Swap   some 6, and 1 for each GiB that S3 copies; at most 8 MiB travel
 //
 // The package's Store is safe for concurrent use. Nothing is logged, and errors
 // hold neither credentials nor requests.

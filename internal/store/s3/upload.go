@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -59,12 +60,44 @@ func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, er
 	if !o.signed {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}
-	out, err := c.api.CreateMultipartUpload(ctx, in)
+	counted, lost := unanswered(ctx)
+	began := time.Now()
+	out, err := c.api.CreateMultipartUpload(counted, in)
 	if err != nil {
 		return nil, err
 	}
 	u.id = aws.ToString(out.UploadId)
+	if lost.Load() > 0 {
+		u.abortTwins(ctx, time.Since(began))
+	}
 	return u, nil
+}
+
+// abortTwins ends the uploads that requests began whose answers got lost: those
+// of the same key and the same time, without a part. Where that fails, or may
+// not be, Sweep does it.
+func (u *upload) abortTwins(ctx context.Context, took time.Duration) {
+	page, err := u.c.probe.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &u.o.bucket, Prefix: &u.o.key})
+	if err != nil {
+		return
+	}
+	var own time.Time
+	for _, found := range page.Uploads {
+		if aws.ToString(found.UploadId) == u.id {
+			own = aws.ToTime(found.Initiated)
+		}
+	}
+	for _, found := range page.Uploads {
+		id, begun := aws.ToString(found.UploadId), aws.ToTime(found.Initiated)
+		if aws.ToString(found.Key) != u.o.key || id == u.id || own.Sub(begun).Abs() > took+time.Second {
+			continue
+		}
+		parts, err := u.c.probe.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &id, MaxParts: aws.Int32(1)})
+		if err == nil && len(parts.Parts) == 0 {
+			twin := &upload{s: u.s, c: u.c, o: u.o, id: id}
+			_ = twin.abort(ctx)
+		}
+	}
 }
 
 // send uploads part n.
@@ -137,7 +170,7 @@ func (u *upload) add(n int, etag, sum *string, size int64) {
 // complete makes one object of the parts.
 func (u *upload) complete(ctx context.Context) (stamp, error) {
 	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
-	return u.s.conclude(ctx, u.c, u.o, u.nonce, func() (stamp, error) {
+	return u.s.conclude(ctx, u.c, u.o, u.nonce, func(ctx context.Context) (stamp, error) {
 		out, err := u.c.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 			Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 			IfNoneMatch: u.o.ifNone(), IfMatch: optional(u.o.match), MpuObjectSize: aws.Int64(u.size),

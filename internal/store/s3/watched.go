@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,15 @@ const maxAnswer = 16 * mib
 type watched struct {
 	base   http.RoundTripper
 	limits limits
+}
+
+type unansweredKey struct{}
+
+// unanswered returns a context whose requests are counted when they get no
+// answer, or one that leaves open whether they were carried out.
+func unanswered(ctx context.Context) (context.Context, *atomic.Int32) {
+	tally := new(atomic.Int32)
+	return context.WithValue(ctx, unansweredKey{}, tally), tally
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -33,6 +43,9 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Body = &sending{r.Body, timer, max(w.limits.stall, answer)}
 	}
 	resp, err := w.base.RoundTrip(r)
+	if tally, ok := ctx.Value(unansweredKey{}).(*atomic.Int32); ok && (err != nil || resp.StatusCode >= 500) {
+		tally.Add(1)
+	}
 	if err != nil {
 		if context.Cause(ctx) == errStalled {
 			err = errStalled
