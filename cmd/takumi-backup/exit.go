@@ -134,14 +134,14 @@ func verdict(err error) (code int, hint string) {
 	case errors.Is(err, envelope.ErrSameKey), errors.Is(err, envelope.ErrTooLarge):
 		return exitUsage, "give every key once, and no more than 32"
 
+	case errors.Is(err, rewrap.ErrForeign), errors.Is(err, rewrap.ErrLinked):
+		return exitFailed, "" // they say themselves what to do
 	case errors.As(err, &newer):
 		return exitFailed, "upgrade takumi-backup"
 	case errors.Is(err, envelope.ErrNotSealed):
 		return exitDamaged, "takumi-backup seal makes files that begin with \"takumi-backup/v1\""
 	case errors.As(err, new(*audit.BrokenError)), errors.Is(err, audit.ErrCut), errors.Is(err, audit.ErrSignature):
 		return exitDamaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
-	case errors.Is(err, rewrap.ErrForeign), errors.Is(err, rewrap.ErrLinked):
-		return exitFailed, "" // they say themselves what to do
 	case errors.Is(err, rewrap.ErrRot):
 		return exitDamaged, "use another copy of this backup; if a reencrypt of it was interrupted, run that again"
 	case errors.Is(err, rewrap.ErrBeside):
