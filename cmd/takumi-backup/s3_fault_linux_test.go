@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -76,13 +77,14 @@ func TestS3Throttled(t *testing.T) {
 	o := inBucket(t, s3test.Shared(t))
 	p := o.behind()
 	content := noise(9 << 20)
-	throttle := func(every int) {
-		n := 0
+	throttle := func(every int64) {
+		var n atomic.Int64
 		p.Before(func(w http.ResponseWriter, _ *http.Request) bool {
-			if n++; n%every == 0 {
-				s3test.Refuse(w, http.StatusServiceUnavailable, "SlowDown")
+			if n.Add(1)%every != 0 {
+				return false
 			}
-			return n%every == 0
+			s3test.Refuse(w, http.StatusServiceUnavailable, "SlowDown")
+			return true
 		})
 	}
 	throttle(3)
@@ -294,19 +296,20 @@ func TestS3ReplicateStopped(t *testing.T) {
 	}
 	// Each run is killed when it has asked for more things than the one before:
 	// in the long run, at each of its requests.
-	step := 2
+	step := int64(2)
 	if os.Getenv("TAKUMI_TEST_LONG") != "" {
 		step = 1
 	}
-	for n, runs := 1, 0; ; n, runs = n+step, runs+1 {
+	for n, runs := int64(1), 0; ; n, runs = n+step, runs+1 {
 		replicate := o.program("replicate", "--workers", "1", from, o.root)
-		left := n
+		var asked atomic.Int64
 		reached := make(chan struct{})
 		p.Before(func(http.ResponseWriter, *http.Request) bool {
-			if left--; left == 0 {
+			switch now := asked.Add(1); {
+			case now == n:
 				close(reached)
-			}
-			if left <= 0 {
+				fallthrough
+			case now > n:
 				panic(http.ErrAbortHandler)
 			}
 			return false
