@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
+	"github.com/takumi-backup/takumi-backup/internal/replicate"
 	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -134,6 +135,12 @@ func verdict(err error) (code int, hint string) {
 	case errors.Is(err, envelope.ErrSameKey), errors.Is(err, envelope.ErrTooLarge):
 		return exitUsage, "give every key once, and no more than 32"
 
+	case errors.Is(err, replicate.ErrIncomplete):
+		return exitFailed, "takumi-backup verify says whether it is whole; --without-sidecar copies it as it is"
+	case errors.Is(err, replicate.ErrRotten):
+		return exitDamaged, "use another copy of this backup, or an older one"
+	case errors.Is(err, replicate.ErrOther):
+		return exitFailed, "find out why two backups have one name; --replace-others lets this one take its place"
 	case errors.Is(err, rewrap.ErrForeign), errors.Is(err, rewrap.ErrLinked):
 		return exitFailed, "" // they say themselves what to do
 	case errors.As(err, &newer):
