@@ -210,6 +210,8 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "who read the output is gone"
 	case errors.Is(err, errStdout) && isAny(err, storeErrnos):
 		return exitStore, "look at where standard output goes"
+	case errors.As(err, new(*s3store.OtherBackupError)):
+		return exitFailed, "look at the versions of this object: docs/OFFSITE.md, against ransomware"
 	case errors.As(err, new(*s3store.LockedError)):
 		return exitStore, "it can be deleted when its lock has ended"
 	case errors.Is(err, s3store.ErrTooLarge):

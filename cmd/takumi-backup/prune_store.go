@@ -51,14 +51,14 @@ func (p *pruneCommand) sweep(cmd *cobra.Command, root string) error {
 		warn(cmd, "what crashes left in the bucket is not cleared away: %v", err)
 	}
 	for _, left := range swept {
-		what := "an upload"
+		what := "an upload that was never completed"
 		if !left.Parts {
-			what = "a temporary object"
+			what = "what a writer left behind"
 		}
 		if left.Err != nil {
-			warn(cmd, "%s that was begun at %s and never completed stays at %s: %v", what, left.Begun.Format(time.RFC3339), printable(left.Path), left.Err)
+			warn(cmd, "%s at %s stays at %s: %v", what, left.Begun.Format(time.RFC3339), printable(left.Path), left.Err)
 		} else if !p.progress.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s of %s that was never completed\n", map[bool]string{true: "removed", false: "would remove"}[p.apply], what, printable(left.Path))
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %s\n", map[bool]string{true: "removed", false: "would remove"}[p.apply], what, printable(left.Path))
 		}
 	}
 	return nil
