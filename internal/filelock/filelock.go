@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/lockfile"
 	"github.com/takumi-backup/takumi-backup/internal/places"
@@ -21,6 +22,14 @@ import (
 
 // ErrHeld is returned while somebody else holds the lock of a backup.
 var ErrHeld = errors.New("another run is changing this backup")
+
+// A child that another part of this process starts holds, until it becomes another
+// program, what its parent held at that moment: a lock that was just released may
+// look held.
+const (
+	tries = 10
+	pause = 5 * time.Millisecond
+)
 
 // Take takes the lock of the backup at path, which exists, in the folder dir,
 // which is made when there is none. One backup has one lock by whatever path it
@@ -37,7 +46,12 @@ func Take(dir, path string) (*lockfile.Lock, error) {
 		return nil, fail(err)
 	}
 	sum := sha256.Sum256([]byte(name))
-	lock, err := lockfile.File(filepath.Join(dir, hex.EncodeToString(sum[:16])))
+	file := filepath.Join(dir, hex.EncodeToString(sum[:16]))
+	lock, err := lockfile.File(file)
+	for try := 1; try < tries && errors.Is(err, lockfile.ErrHeld); try++ {
+		time.Sleep(pause)
+		lock, err = lockfile.File(file)
+	}
 	if errors.Is(err, lockfile.ErrHeld) {
 		return nil, fail(ErrHeld)
 	}
