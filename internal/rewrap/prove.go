@@ -1,39 +1,87 @@
 package rewrap
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
+	"sync"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/ordered"
 	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // sums returns the SHA-256 of the file as it was, and as it will be. Nothing but
-// the head differs, but SHA-256 has to go through all of it twice: once here, and
-// once beside the reader.
+// the head differs, but SHA-256 has to go through all of it twice: on a goroutine
+// each, while this one reads.
 func (j *job) sums() (was, is [sha256.Size]byte, err error) {
-	src := store.NewHashReader(j.Meter.Metered(j.file))
-	defer src.Sum() // ends it
-	fresh := sha256.New()
-	fresh.Write(j.New.Bytes())
-	head := int64(len(j.New.Bytes()))
-	n, err := io.CopyN(io.Discard, src, head)
-	if err == nil {
-		n, err = io.CopyBuffer(struct{ io.Writer }{fresh}, struct{ io.Reader }{src}, make([]byte, 256<<10))
-		n += head
+	src := j.Meter.Metered(j.file)
+	head := make([]byte, len(j.New.Bytes()))
+	n, err := ordered.ReadFull(src, head)
+	if n < len(head) {
+		return was, is, cmp.Or(noEnd(err), store.ErrChanged)
 	}
-	if err == nil && n != j.file.Size() {
+	sums := [2]hash.Hash{sha256.New(), sha256.New()}
+	sums[0].Write(head)
+	sums[1].Write(j.New.Bytes())
+
+	// A piece is filled again when both have gone through it.
+	type piece struct {
+		buf  []byte
+		busy sync.WaitGroup
+	}
+	var pieces [3]piece
+	var feeds [2]chan *piece
+	var both sync.WaitGroup
+	for i, sum := range sums {
+		feed := make(chan *piece, len(pieces))
+		feeds[i] = feed
+		both.Go(func() {
+			for p := range feed {
+				sum.Write(p.buf)
+				p.busy.Done()
+			}
+		})
+	}
+	size := int64(n)
+	for k := 0; err == nil; k = (k + 1) % len(pieces) {
+		p := &pieces[k]
+		p.busy.Wait()
+		if p.buf == nil {
+			p.buf = make([]byte, 1<<20)
+		}
+		n, err = ordered.ReadFull(src, p.buf[:cap(p.buf)])
+		p.buf = p.buf[:n]
+		size += int64(n)
+		p.busy.Add(len(feeds))
+		for _, feed := range feeds {
+			feed <- p
+		}
+	}
+	for _, feed := range feeds {
+		close(feed)
+	}
+	both.Wait()
+	if err = noEnd(err); err == nil && size != j.file.Size() {
 		err = store.ErrChanged
 	}
-	fresh.Sum(is[:0])
-	return src.Sum(), is, err
+	return [sha256.Size]byte(sums[0].Sum(nil)), [sha256.Size]byte(sums[1].Sum(nil)), err
+}
+
+// noEnd is an error of a reader that is not its end.
+func noEnd(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }
 
 // sidecar is what stands beside a backup as its sidecar.

@@ -6,7 +6,7 @@ import (
 )
 
 // hashPiece is what is hashed at a time beside the reader.
-const hashPiece = 256 << 10
+const hashPiece = 1 << 20
 
 // HashReader computes the SHA-256 of what is read through it, on another
 // goroutine for all but short inputs. It is not safe for concurrent use. Sum
