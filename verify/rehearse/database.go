@@ -133,11 +133,23 @@ func rowsOf(c postgres.Contents) (n int64) {
 	return n
 }
 
+// settling is how long the server may take to end the session, and with it the
+// lock, of a try that has just ended.
+const settling = 5 * time.Second
+
 // begin takes the server for this rehearsal, and removes what a killed one left.
 func (s *Stage) begin(ctx context.Context, want *postgres.Manifest) (*pgrestore.Restore, error) {
 	o := pgrestore.Options{Settings: s.settings, Manifest: want, Time: time.Now(), Stderr: s.silent, Tell: func(string, ...any) {}}
-	for {
+	for began := time.Now(); ; {
 		at, err := pgrestore.Begin(ctx, o)
+		if errors.Is(err, pgrestore.ErrBusy) && time.Since(began) < settling {
+			select {
+			case <-time.After(50 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
 		if err != nil || !at.Plan().Replaces {
 			return at, err
 		}
