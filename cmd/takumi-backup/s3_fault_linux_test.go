@@ -230,7 +230,7 @@ func (o *offsite) sweeps(uploads int) {
 	o.env = append(o.env, "TAKUMI_TEST_CRASH_AGE=1ns")
 	dry := o.run(exitOK, nil, "prune")
 	applied := o.run(exitOK, nil, "prune", "--apply")
-	if n, m := strings.Count(dry.stderr.String(), "would remove an upload of"), strings.Count(applied.stderr.String(), "removed an upload of"); n != uploads || m != uploads {
+	if n, m := strings.Count(dry.stderr.String(), "would remove an upload that was never completed: "), strings.Count(applied.stderr.String(), "removed an upload that was never completed: "); n != uploads || m != uploads {
 		o.Errorf("%d uploads, %d would be removed, and %d were", uploads, n, m)
 	}
 	o.has(slices.DeleteFunc(keys, func(key string) bool { return strings.HasSuffix(key, ".reencrypt-partial") })...)

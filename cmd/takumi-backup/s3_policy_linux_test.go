@@ -134,7 +134,7 @@ func TestS3Policies(t *testing.T) {
 			t.Errorf("the bucket holds %q", keys)
 		}
 		o.exe, o.env = program, append(o.env, "TAKUMI_TEST_CRASH_AGE=1ns")
-		o.run(exitOK, nil, "prune", "--apply").says("removed a temporary object of")
+		o.run(exitOK, nil, "prune", "--apply").says("removed what a writer left behind: ")
 		o.has("y.enc", "y.enc.sha256")
 	})
 	t.Run("reader", func(t *testing.T) {
