@@ -51,6 +51,16 @@ func Check(u *url.URL) error {
 	return fmt.Errorf("%w: %s", ErrPlain, u.Redacted())
 }
 
+// Proxy is for an http.Transport's field of that name, which is asked before every
+// request: it refuses what [Check] refuses, but for the metadata services of
+// clouds ([IsMetadata]), and else answers as the environment says.
+func Proxy(r *http.Request) (*url.URL, error) {
+	if err := Check(r.URL); err != nil && !IsMetadata(r.URL.Hostname()) {
+		return nil, err
+	}
+	return http.ProxyFromEnvironment(r)
+}
+
 func loopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -92,16 +91,8 @@ func (o Options) client() *awshttp.BuildableClient {
 	if !o.RequireTLS {
 		return client
 	}
-	// The transport asks for the proxy before every request, and gives the
-	// request up when that fails: here requests for credentials are judged.
-	return client.WithTransportOptions(func(t *http.Transport) {
-		t.Proxy = func(r *http.Request) (*url.URL, error) {
-			if err := tlsonly.Check(r.URL); err != nil && !tlsonly.IsMetadata(r.URL.Hostname()) {
-				return nil, err
-			}
-			return http.ProxyFromEnvironment(r)
-		}
-	})
+	// Here the requests for credentials are judged.
+	return client.WithTransportOptions(func(t *http.Transport) { t.Proxy = tlsonly.Proxy })
 }
 
 // guarded is the client that keys travel through: with the certificates and

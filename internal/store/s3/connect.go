@@ -111,13 +111,7 @@ func (o Options) client() *awshttp.BuildableClient {
 		t.WriteBufferSize, t.ReadBufferSize = 256<<10, 256<<10
 		t.DisableCompression = true
 		if o.RequireTLS {
-			// Asked before every request: here those for credentials are judged.
-			t.Proxy = func(r *http.Request) (*url.URL, error) {
-				if err := tlsonly.Check(r.URL); err != nil && !tlsonly.IsMetadata(r.URL.Hostname()) {
-					return nil, err
-				}
-				return http.ProxyFromEnvironment(r)
-			}
+			t.Proxy = tlsonly.Proxy // here the requests for credentials are judged
 		}
 	})
 }

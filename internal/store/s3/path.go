@@ -12,9 +12,6 @@ import (
 // Scheme begins every path of this package.
 const Scheme = "s3://"
 
-// IsPath reports whether path is one of this package.
-func IsPath(path string) bool { return strings.HasPrefix(path, Scheme) }
-
 // maxKey is the longest key that S3 takes, in bytes.
 const maxKey = 1024
 
