@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 func someKeys(n int) []*kek.Key {

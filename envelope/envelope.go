@@ -22,7 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 const (

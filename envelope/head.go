@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 

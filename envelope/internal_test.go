@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // FuzzParse holds the one property that matters: what is accepted encodes to

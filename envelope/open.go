@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
@@ -131,7 +131,7 @@ func Open(src io.Reader, opts Options, keys ...*kek.Key) (*Reader, error) {
 		}
 	}
 	header := make([]byte, stream.HeaderSize)
-	if n, err := ordered.ReadFull(src, header); n < len(header) && err != io.EOF {
+	if n, err := parallel.ReadFull(src, header); n < len(header) && err != io.EOF {
 		return nil, fmt.Errorf("reading the head of the payload: %w", err)
 	} else if n < len(header) {
 		return nil, h.fault(stream.ErrTruncated, false)

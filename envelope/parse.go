@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 var (
@@ -79,7 +79,7 @@ func readText(src io.Reader) ([]byte, error) {
 	var text []byte
 	for len(text) < MaxSize {
 		text = append(text, make([]byte, Unit)...)
-		n, err := ordered.ReadFull(src, text[len(text)-Unit:])
+		n, err := parallel.ReadFull(src, text[len(text)-Unit:])
 		text = text[:len(text)-Unit+n]
 		if n < Unit && err != io.EOF {
 			return text, fmt.Errorf("reading the envelope: %w", err)

@@ -11,7 +11,7 @@ import (
 	"testing/iotest"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 func rewrap(t testing.TB, sealed []byte, beside *envelope.Envelope, how envelope.RewrapOptions, from *kek.Key, to ...*kek.Key) (*envelope.Rewrapped, error) {

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 

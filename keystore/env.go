@@ -6,7 +6,7 @@ import (
 	"os"
 	"regexp"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // Env is a key in an environment variable. It is for development and tests:

@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 const (

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 var _ Storer = File{}
@@ -177,7 +177,7 @@ func (f File) replace(key *kek.Key) error {
 		return f.unchanged(doing, errors.Join(cause(err), remove(temp)))
 	}
 	// From here on the key is the new one, whatever else fails.
-	if err := durable.SyncDir(dir); err != nil {
+	if err := fsutil.SyncDir(dir); err != nil {
 		return fmt.Errorf("replace key file %s: %w", display(f.Path), cause(err))
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 var keyText = regexp.MustCompile(`\A[0-9A-Fa-f]{64}\n?\z`)

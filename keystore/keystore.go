@@ -52,7 +52,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // A Source is a place that one key can be had from.

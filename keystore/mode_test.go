@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 

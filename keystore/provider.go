@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // Version is one of the keys that a place keeps.

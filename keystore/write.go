@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // WriteFile writes key as a new key file with mode 0600 whatever the umask:
@@ -41,10 +41,10 @@ func WriteFile(path string, key *kek.Key) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := durable.RenameNew(temp, path); err != nil {
+	if err := fsutil.RenameNew(temp, path); err != nil {
 		return errors.Join(cause(err), remove(temp))
 	}
-	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
+	if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
 		return errors.Join(cause(err), remove(path))
 	}
 	return nil

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // Reader opens a message in order. Every byte it hands out has been
@@ -29,7 +29,7 @@ type Reader struct {
 // ErrTruncated, ErrCommitment, and those of src. The key is not kept.
 func NewReader(src io.Reader, key, context []byte) (*Reader, error) {
 	header := make([]byte, HeaderSize)
-	switch _, err := ordered.ReadFull(src, header); {
+	switch _, err := parallel.ReadFull(src, header); {
 	case err == io.EOF:
 		return nil, ErrTruncated
 	case err != nil:
@@ -109,7 +109,7 @@ func (r *Reader) next() {
 	// final as soon as it, or the end, was read: no look-ahead is needed.
 	if len(r.sealed) < sealedChunkSize && !r.srcEnd {
 		have := copy(r.raw, r.sealed)
-		n, err := ordered.ReadAtLeast(r.src, r.raw[have:], sealedChunkSize-have)
+		n, err := parallel.ReadAtLeast(r.src, r.raw[have:], sealedChunkSize-have)
 		r.sealed = r.raw[:have+n]
 		if err == io.EOF {
 			r.srcEnd = true
@@ -166,7 +166,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 		var err error
 		if !r.srcEnd {
 			var got int
-			got, err = ordered.ReadFull(r.src, buf[n:])
+			got, err = parallel.ReadFull(r.src, buf[n:])
 			n += got
 		}
 		if err == nil && n < len(buf) {

@@ -10,7 +10,7 @@ import (
 	"runtime"
 	"slices"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // Writer seals what is written to it. Close writes the final chunk; a stream
@@ -132,7 +132,7 @@ func newRuns(s *schedule, work func(*run)) []run {
 // pipe sends runs through the workers. Each worker leaves FIPS enforcement by
 // itself, for the length of one run (docs/SECURITY.md, "FIPS 140").
 func pipe(runs []run, fill func(*run) (bool, error), drain func(*run) error) error {
-	return ordered.Run(runtime.GOMAXPROCS(0), runs, ordered.Stages[run]{
+	return parallel.Run(runtime.GOMAXPROCS(0), runs, parallel.Stages[run]{
 		Fill:  fill,
 		Work:  func(r *run) { fips140.WithoutEnforcement(r.work) },
 		Drain: drain,
@@ -158,7 +158,7 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 		}
 		buf := r.in[:cap(r.in)]
 		have := copy(buf, w.plain)
-		n, err := ordered.ReadFull(src, buf[have:])
+		n, err := parallel.ReadFull(src, buf[have:])
 		total += int64(n)
 		full := (have + n) / ChunkSize * ChunkSize
 		w.plain = append(w.plain[:0], buf[full:have+n]...) // the next run, a Write or Close goes on from here

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -136,7 +136,7 @@ func (m *Memory) put(path string, p Proof) {
 
 // Save writes what was put since the last Save. What forget tells of paths is
 // left out. It waits a moment for another process that saves; the errors are
-// lockfile.ErrHeld, ErrMemory and those of the store.
+// fsutil.ErrHeld, ErrMemory and those of the store.
 func (m *Memory) Save(forget func(path string) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -185,10 +185,10 @@ func (m *Memory) Save(forget func(path string) bool) error {
 	return nil
 }
 
-func (m *Memory) lock() (*lockfile.Lock, error) {
+func (m *Memory) lock() (*fsutil.Lock, error) {
 	for n := 0; ; n++ {
-		lock, err := lockfile.File(filepath.Join(m.dir, memoryLock))
-		if !errors.Is(err, lockfile.ErrHeld) || n == 100 {
+		lock, err := fsutil.LockFile(filepath.Join(m.dir, memoryLock))
+		if !errors.Is(err, fsutil.ErrHeld) || n == 100 {
 			return lock, err
 		}
 		time.Sleep(50 * time.Millisecond)

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/kek"
 )
 
 // remembering returns jobs that share a memory.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/places"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
 )
 
 // missing reports, with MaxAge, the kinds and the series of which no backup is
@@ -23,7 +23,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 		return nil
 	}
 	there := make(map[string]bool, len(whole))
-	series := make(map[retention.Series]bool)
+	series := make(map[prune.Series]bool)
 	kinds := make(map[string]bool)
 	for _, p := range whole {
 		s := p.series.Value()
@@ -40,13 +40,13 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	rooted := func(path string) bool {
 		return slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
 	}
-	last := make(map[retention.Series]string) // the newest that is remembered of one that is gone
+	last := make(map[prune.Series]string) // the newest that is remembered of one that is gone
 	proofs := make(map[string]Proof)
 	if j.Memory != nil {
 		proofs = j.Memory.all(rooted)
 	}
 	for path, p := range proofs {
-		s := retention.Series{Folder: places.Dir(path), Kind: p.Kind, Name: p.Series}
+		s := prune.Series{Folder: places.Dir(path), Kind: p.Kind, Name: p.Series}
 		if was, known := last[s]; !there[path] && !series[s] && (!known || p.Created.After(proofs[was].Created)) {
 			last[s] = path
 		}
@@ -58,13 +58,13 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 		kinds[p.Kind] = true
 		if most := j.mostAge(p.Kind); most > 0 {
 			tooOld(path, fmt.Sprintf("no %s backup %s is left: this was the newest, of %s, and one may be %s old",
-				p.Kind, printable(p.Series), p.Created.Format(time.DateOnly), retention.Span(most)),
+				p.Kind, printable(p.Series), p.Created.Format(time.DateOnly), prune.Span(most)),
 				"find out where it went, and why no new one is made; when it is to be so: takumi-backup verify --accept "+printable(path))
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(j.MaxAge)) {
 		if most := j.mostAge(kind); kind != "" && most > 0 && !kinds[kind] {
-			tooOld("", fmt.Sprintf("there is no %s backup at all, and the newest may be %s old", kind, retention.Span(most)),
+			tooOld("", fmt.Sprintf("there is no %s backup at all, and the newest may be %s old", kind, prune.Span(most)),
 				"find out where they went, and why no new one is made; or leave out this --max-age")
 		}
 	}

@@ -10,11 +10,11 @@ import (
 	"time"
 	"unique"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/places"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -62,7 +62,7 @@ type peer struct {
 	path    string
 	size    int64
 	created time.Time
-	series  unique.Handle[retention.Series]
+	series  unique.Handle[prune.Series]
 	known   bool // its envelope could be read
 	bad     bool // it counts for nothing beside others
 }
@@ -70,16 +70,16 @@ type peer struct {
 func (b *Backup) peer() peer {
 	return peer{
 		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error,
-		series: unique.Make(retention.Series{Folder: places.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
+		series: unique.Make(prune.Series{Folder: places.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
 	}
 }
 
 // compare judges every backup of the report beside the others of its series;
 // whole has all backups, those of other shards too.
 func (j *Job) compare(r *Report, whole []peer) {
-	series := make(map[unique.Handle[retention.Series]][]peer)
+	series := make(map[unique.Handle[prune.Series]][]peer)
 	for _, p := range whole {
-		if p.known && !p.created.After(j.now.Add(retention.Skew)) {
+		if p.known && !p.created.After(j.now.Add(prune.Skew)) {
 			series[p.series] = append(series[p.series], p)
 		}
 	}
@@ -95,7 +95,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 		if b.ID == "" {
 			continue
 		}
-		if b.Created.After(j.now.Add(retention.Skew)) {
+		if b.Created.After(j.now.Add(prune.Skew)) {
 			b.add(Finding{Severity: Warning, Code: Future, Message: "it is dated " + b.Created.Format(time.RFC3339) + ", in the future",
 				Advice: "a clock was wrong when it was made; it counts for nothing until its time has come"})
 			continue
@@ -133,10 +133,10 @@ func (j *Job) age(b *Backup, newest bool) {
 	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)
 	switch {
 	case newest && most > 0 && age > most:
-		b.add(Finding{Severity: Error, Code: TooOld, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, retention.Span(age), retention.Span(most)),
+		b.add(Finding{Severity: Error, Code: TooOld, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, prune.Span(age), prune.Span(most)),
 			Advice: "find out why there is no newer one: takumi-backup audit show, and the log of the backup job"})
 	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, b.Kind):
-		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s old, and kept for %s", retention.Span(age), retention.Span(j.Retention)),
+		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s old, and kept for %s", prune.Span(age), prune.Span(j.Retention)),
 			Advice: "takumi-backup prune shows what no rule keeps"})
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
@@ -117,7 +117,7 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 }
 
 // lock keeps a second run out.
-func (b *backupAll) lock() (*lockfile.Lock, error) {
+func (b *backupAll) lock() (*fsutil.Lock, error) {
 	dir := b.stateDir
 	if dir == "" {
 		var err error
@@ -126,9 +126,9 @@ func (b *backupAll) lock() (*lockfile.Lock, error) {
 		}
 	}
 	err := os.MkdirAll(dir, 0o700)
-	var lock *lockfile.Lock
+	var lock *fsutil.Lock
 	if err == nil {
-		lock, err = lockfile.File(filepath.Join(dir, "backup-all.lock"))
+		lock, err = fsutil.LockFile(filepath.Join(dir, "backup-all.lock"))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making sure that no other run goes on: %w", err)

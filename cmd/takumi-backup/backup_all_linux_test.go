@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 )
 
 // operator is a sandbox as an operator of Takumi's scripts has it.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/regular"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
 type backupContracts struct {
@@ -176,7 +176,7 @@ func (b *backupContracts) state(cmd *cobra.Command, node *contracts.Node, dir st
 func (b *backupContracts) chain(dir string) (contracts.Chain, error) {
 	none := contracts.Chain{Name: b.network}
 	path := filepath.Join(dir, "interfaces", "metadata.json")
-	f, err := regular.Open(path)
+	f, err := fsutil.OpenRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return none, nil
 	}
@@ -245,7 +245,7 @@ func (r *rpcFlags) dial(network string) (*contracts.Node, error) {
 		return nil, nil
 	}
 	node, err := contracts.Dial(url, contracts.Options{RequireTLS: inProduction()})
-	if errors.Is(err, contracts.ErrURL) || errors.Is(err, tlsonly.ErrPlain) {
+	if errors.Is(err, contracts.ErrURL) || errors.Is(err, netsafe.ErrPlain) {
 		return nil, usagef("%s: %w", from, err)
 	}
 	return node, err

@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 )
 
 // rich has one of each thing that a dump may get wrong.

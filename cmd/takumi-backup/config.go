@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/internal/envfile"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 )
 
 // settings are the variables that a config file may set: those that this
@@ -30,8 +30,8 @@ func isSetting(name string) bool {
 // loadConfig puts the settings of a file into the environment, for this process
 // and its children.
 func loadConfig(path string) error {
-	variables, err := envfile.Read(path, isSetting)
-	if errors.As(err, new(*envfile.SyntaxError)) || errors.Is(err, envfile.ErrOpen) {
+	variables, err := config.Read(path, isSetting)
+	if errors.As(err, new(*config.SyntaxError)) || errors.Is(err, config.ErrOpen) {
 		return usagef("--config: %w", err)
 	}
 	if err != nil {

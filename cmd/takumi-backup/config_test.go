@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/envfile"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 )
 
 // TestSettings: every variable that the documents name can stand in a settings
@@ -27,7 +27,7 @@ func TestSettings(t *testing.T) {
 	for _, m := range example {
 		lines = append(lines, m[1])
 	}
-	got, err := envfile.Parse(strings.NewReader(strings.Join(lines, "\n")), isSetting)
+	got, err := config.Parse(strings.NewReader(strings.Join(lines, "\n")), isSetting)
 	if err != nil || len(got) < 8 {
 		t.Errorf("the example has %d settings, %v", len(got), err)
 	}

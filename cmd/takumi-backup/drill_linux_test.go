@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 )
 

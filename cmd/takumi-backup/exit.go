@@ -7,17 +7,18 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
 	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
-	"github.com/takumi-backup/takumi-backup/internal/replicate"
 	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -29,7 +30,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
-	"github.com/takumi-backup/takumi-backup/verify/scratch"
 )
 
 // The exit codes. 2 is left alone: it is what a crashed Go program returns.
@@ -199,7 +199,7 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "the exchange may be done: look with psql -l before anything else"
 	case errors.As(err, new(*postgres.ConnectError)):
 		return exitFailed, "check DB_HOST, DB_PORT, DB_USER and DB_PASSWORD, and that the server runs"
-	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, lockfile.ErrHeld), errors.Is(err, filelock.ErrHeld):
+	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, fsutil.ErrHeld), errors.Is(err, filelock.ErrHeld):
 		return exitFailed, "wait for the other run, or look why it takes so long"
 
 	case errors.Is(err, errSome):

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
-	"github.com/takumi-backup/takumi-backup/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -201,7 +201,7 @@ func authentic(s catalogue.State) string {
 
 func ageText(age time.Duration) string {
 	switch {
-	case age < -retention.Skew:
+	case age < -prune.Skew:
 		return "in the future"
 	case age < time.Minute:
 		return "now"
@@ -210,7 +210,7 @@ func ageText(age time.Duration) string {
 	case age < 2*day:
 		return fmt.Sprintf("%dh", age/time.Hour)
 	}
-	return retention.Span(age)
+	return prune.Span(age)
 }
 
 // printable quotes a name or path that could confuse a terminal or a reader.

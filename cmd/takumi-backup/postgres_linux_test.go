@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 )
 
 // schema is a small Takumi, with what makes a dump hard to bring back.

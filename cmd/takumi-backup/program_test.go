@@ -18,9 +18,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 const program = "takumi-backup"

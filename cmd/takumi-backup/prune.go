@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/places"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -22,7 +22,7 @@ import (
 type pruneCommand struct {
 	keys      keyFlags
 	progress  progressFlags
-	policy    retention.Policy
+	policy    prune.Policy
 	contracts bool
 	apply     bool
 	json      bool
@@ -32,7 +32,7 @@ type pruneCommand struct {
 }
 
 func newPrune() *cobra.Command {
-	p := &pruneCommand{policy: retention.Policy{Within: 30 * day}, place: newPlace()}
+	p := &pruneCommand{policy: prune.Policy{Within: 30 * day}, place: newPlace()}
 	cmd := &cobra.Command{
 		Use:   "prune [flags] [ROOT]",
 		Short: "Delete the backups that no retention rule keeps; a dry run without --apply",
@@ -143,12 +143,12 @@ func noneOpened(entries []catalogue.Entry) error {
 
 // decide asks the policy, and reads to their ends the backups that have to be
 // good. damaged says that something in the store is not.
-func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries []catalogue.Entry) (decisions []retention.Decision, damaged bool, err error) {
-	items := make([]retention.Item, len(entries))
+func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries []catalogue.Entry) (decisions []prune.Decision, damaged bool, err error) {
+	items := make([]prune.Item, len(entries))
 	for i := range entries {
 		items[i] = asItem(&entries[i])
 	}
-	decisions, err = retention.Settle(items, p.policy, time.Now(), func(i int) error {
+	decisions, err = prune.Settle(items, p.policy, time.Now(), func(i int) error {
 		e := &entries[i]
 		p.meter = backup.Meter{}
 		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+places.Base(e.Path), e.Size, &p.meter)
@@ -161,7 +161,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	}
 	withManifests(items, decisions)
 	for i, it := range items {
-		if it.State == retention.Bad {
+		if it.State == prune.Bad {
 			damaged = true
 			if entries[i].State != catalogue.Bad {
 				entries[i].State, entries[i].Err = catalogue.Bad, errors.New(it.Why)
@@ -172,17 +172,17 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	return decisions, damaged, nil
 }
 
-func asItem(e *catalogue.Entry) retention.Item {
-	it := retention.Item{Path: e.Path, Incomplete: !e.Sidecar}
+func asItem(e *catalogue.Entry) prune.Item {
+	it := prune.Item{Path: e.Path, Incomplete: !e.Sidecar}
 	if e.Err != nil {
 		it.Why = e.Err.Error()
 	}
 	if v := e.Envelope; v != nil {
-		it.Series = retention.Series{Folder: places.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
+		it.Series = prune.Series{Folder: places.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
 		it.ID, it.Created = v.ID.String(), v.Created
 	}
-	it.State = map[catalogue.State]retention.State{
-		catalogue.Authentic: retention.Good, catalogue.Unchecked: retention.Unchecked, catalogue.Bad: retention.Bad,
+	it.State = map[catalogue.State]prune.State{
+		catalogue.Authentic: prune.Good, catalogue.Unchecked: prune.Unchecked, catalogue.Bad: prune.Bad,
 	}[e.State]
 	return it
 }
@@ -209,25 +209,25 @@ func (t *tally) words(applied bool) string {
 // pruned is a line of prune --json.
 type pruned struct {
 	listing
-	Action  retention.Action `json:"action"`
-	Because string           `json:"because"`
-	Deleted bool             `json:"deleted"`
-	Error   string           `json:"error,omitempty"`
+	Action  prune.Action `json:"action"`
+	Because string       `json:"because"`
+	Deleted bool         `json:"deleted"`
+	Error   string       `json:"error,omitempty"`
 }
 
 // carryOut prints every decision and, with --apply, does as it says. A failure
 // to delete is not the end: the others can go.
-func (p *pruneCommand) carryOut(cmd *cobra.Command, entries []catalogue.Entry, decisions []retention.Decision) (*tally, error) {
+func (p *pruneCommand) carryOut(cmd *cobra.Command, entries []catalogue.Entry, decisions []prune.Decision) (*tally, error) {
 	t := new(tally)
 	for i, d := range decisions {
 		e := &entries[i]
 		line := pruned{listing: listed(e), Action: d.Action, Because: d.Reason}
 		switch d.Action {
-		case retention.Keep:
+		case prune.Keep:
 			t.kept++
-		case retention.Ignore:
+		case prune.Ignore:
 			t.ignored++
-		case retention.Delete:
+		case prune.Delete:
 			if err := p.delete(cmd, e); err != nil {
 				if cmd.Context().Err() != nil || errors.Is(err, errStdout) {
 					return t, err

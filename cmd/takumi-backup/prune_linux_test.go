@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/kek"
 )
 
 // aged puts a backup into the store that was made so many days ago, with its
@@ -173,7 +173,7 @@ func TestPruneLocked(t *testing.T) {
 	b.aged(40, mainKey)
 	b.aged(50, mainKey)
 	before := files(t, b.dir)
-	lock, err := lockfile.Folder(b.path("store"))
+	lock, err := fsutil.LockFolder(b.path("store"))
 	if err != nil || lock == nil {
 		t.Fatalf("%v, %v", lock, err)
 	}

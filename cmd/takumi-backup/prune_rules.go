@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/manifest"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
 )
 
 // prunedKinds are those of which a newer backup takes the place of an older
@@ -89,7 +89,7 @@ func (p *pruneCommand) check(cmd *cobra.Command) error {
 // withManifests lets every manifest share the fate of the backup that it
 // belongs to: one in its folder, made at the same time, of the same name up to
 // the ending. Two backups may share a manifest's name; it goes with the last.
-func withManifests(items []retention.Item, decisions []retention.Decision) {
+func withManifests(items []prune.Item, decisions []prune.Decision) {
 	type moment struct {
 		folder string
 		second int64
@@ -103,17 +103,17 @@ func withManifests(items []retention.Item, decisions []retention.Decision) {
 	}
 	for i, it := range items {
 		end := strings.LastIndex(it.Path, ".manifest")
-		if it.Kind != manifest.Kind || it.State != retention.Good || end < 0 {
+		if it.Kind != manifest.Kind || it.State != prune.Good || end < 0 {
 			continue
 		}
 		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {
 			return !strings.HasPrefix(items[j].Path, it.Path[:end]+".")
 		})
 		for n, j := range mine {
-			if n == 0 || decisions[j].Action != retention.Delete {
-				decisions[i] = retention.Decision{Action: retention.Keep, Reason: "belongs to " + filepath.Base(items[j].Path)}
-				if decisions[j].Action == retention.Delete {
-					decisions[i].Action = retention.Delete
+			if n == 0 || decisions[j].Action != prune.Delete {
+				decisions[i] = prune.Decision{Action: prune.Keep, Reason: "belongs to " + filepath.Base(items[j].Path)}
+				if decisions[j].Action == prune.Delete {
+					decisions[i].Action = prune.Delete
 				}
 			}
 		}

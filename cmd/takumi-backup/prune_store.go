@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -17,7 +17,7 @@ import (
 
 // lockStore keeps other prunes off the store at root: on this host, when it is
 // a remote one.
-func lockStore(root string) (*lockfile.Lock, error) {
+func lockStore(root string) (*fsutil.Lock, error) {
 	if places.IsRemote(root) {
 		dir, err := history.Dir()
 		if err != nil {
@@ -25,8 +25,8 @@ func lockStore(root string) (*lockfile.Lock, error) {
 		}
 		return filelock.Take(dir, places.Clean(root))
 	}
-	lock, err := lockfile.Folder(root)
-	if err != nil && !errors.Is(err, lockfile.ErrHeld) {
+	lock, err := fsutil.LockFolder(root)
+	if err != nil && !errors.Is(err, fsutil.ErrHeld) {
 		err = &store.Error{Op: "lock", Path: root, Err: err}
 	}
 	return lock, err

@@ -11,11 +11,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
@@ -172,7 +172,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("looking for backups: %w", err)
 	}
-	future := time.Now().Add(retention.Skew)
+	future := time.Now().Add(prune.Skew)
 	found, passed, err := catalogue.Latest(cmd.Context(), entries, func(e *catalogue.Entry) bool {
 		series, dump := strings.CutSuffix(e.Series(), ".sql")
 		if !dump {

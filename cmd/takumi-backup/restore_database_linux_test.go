@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 )
 
 // databases lists a cluster's databases whose names begin with prefix.

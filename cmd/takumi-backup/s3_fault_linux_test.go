@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // behind lets further runs go through a proxy.

@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // The program of the tests sweeps what this says, and does not wait a week.

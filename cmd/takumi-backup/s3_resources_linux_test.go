@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // TestS3Memory holds sealing to a bucket, opening from one and copying between

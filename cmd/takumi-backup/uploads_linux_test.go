@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/source/tree/treetest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/tree"
 )
 
 // uploads makes two states of a folder and a sealed backup of the second. The

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // ErrSignature is returned for a checkpoint that was changed, or that another

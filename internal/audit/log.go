@@ -23,8 +23,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // ErrBusy is returned when another process has not left the log for so long
@@ -89,7 +88,7 @@ func (l *Log) Append(ctx context.Context, records ...Record) error {
 }
 
 // lock waits for its turn.
-func (l *Log) lock(ctx context.Context) (*lockfile.Lock, error) {
+func (l *Log) lock(ctx context.Context) (*fsutil.Lock, error) {
 	path := filepath.Join(l.dir, lockName)
 	if asRoot() {
 		if err := makeFile(path); err != nil {
@@ -97,8 +96,8 @@ func (l *Log) lock(ctx context.Context) (*lockfile.Lock, error) {
 		}
 	}
 	for deadline := time.Now().Add(patience); ; {
-		lock, err := lockfile.File(path)
-		if !errors.Is(err, lockfile.ErrHeld) {
+		lock, err := fsutil.LockFile(path)
+		if !errors.Is(err, fsutil.ErrHeld) {
 			return lock, err
 		}
 		if time.Now().After(deadline) {
@@ -184,7 +183,7 @@ func (l *Log) write(name string, text []byte, isNew bool) error {
 		return err
 	}
 	if isNew {
-		return durable.SyncDir(l.dir)
+		return fsutil.SyncDir(l.dir)
 	}
 	return nil
 }

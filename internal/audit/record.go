@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/kek"
 )
 
 // Outcome says how far an operation had come when its record was written.

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/contracts/chaintest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/chain"
 )
 
 // TestAnvil is TestProgram against a node that is not go-ethereum, fetched from

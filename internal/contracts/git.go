@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/internal/regular"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // Revision is where a git working tree stands.
@@ -113,7 +113,7 @@ func resolve(gitDir, ref string) (string, error) {
 }
 
 func packedRef(path, ref string) (string, error) {
-	f, err := regular.Open(path)
+	f, err := fsutil.OpenRegular(path)
 	if err != nil {
 		return "", err
 	}
@@ -134,7 +134,7 @@ func isCommit(text string) bool {
 
 // firstLine returns the first line of a small regular file.
 func firstLine(path string) (string, error) {
-	f, err := regular.Open(path)
+	f, err := fsutil.OpenRegular(path)
 	if err != nil {
 		return "", err
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/contracts/chaintest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/chain"
 )
 
 var (

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/contracts/chaintest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/chain"
 )
 
 // program builds takumi-backup. The tests of the program itself would all carry

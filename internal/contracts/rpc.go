@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
 const (
@@ -46,7 +46,7 @@ type Options struct {
 }
 
 // Dial returns the node at an http or https URL. Nothing is sent yet. The error
-// wraps ErrURL or [tlsonly.ErrPlain], and shows no more of the URL than String.
+// wraps ErrURL or [netsafe.ErrPlain], and shows no more of the URL than String.
 func Dial(rawURL string, o Options) (*Node, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -56,8 +56,8 @@ func Dial(rawURL string, o Options) (*Node, error) {
 	if n.pause == 0 {
 		n.pause = 500 * time.Millisecond
 	}
-	if o.RequireTLS && tlsonly.Check(u) != nil {
-		return nil, fmt.Errorf("%w: %s", tlsonly.ErrPlain, n)
+	if o.RequireTLS && netsafe.Check(u) != nil {
+		return nil, fmt.Errorf("%w: %s", netsafe.ErrPlain, n)
 	}
 	n.client = &http.Client{
 		Timeout: tryTime,

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
 // ask makes one small query of a node that answers each request with the next
@@ -107,7 +107,7 @@ func TestURLs(t *testing.T) {
 	for url, want := range map[string]error{
 		"https://sepolia.example/v3/key": nil,
 		"http://127.0.0.1:8545":          nil,
-		"http://geth.local:8545":         tlsonly.ErrPlain,
+		"http://geth.local:8545":         netsafe.ErrPlain,
 		"wss://sepolia.example/v3/key":   contracts.ErrURL,
 		"sepolia.example":                contracts.ErrURL,
 		"https://":                       contracts.ErrURL,

@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/places"
 )
 
@@ -35,7 +35,7 @@ const (
 // which is made when there is none. One backup has one lock by whatever path it
 // is reached, also through links. It does not wait: the error is ErrHeld, or why
 // the lock cannot be had. The caller releases it.
-func Take(dir, path string) (*lockfile.Lock, error) {
+func Take(dir, path string) (*fsutil.Lock, error) {
 	fail := func(err error) error { return fmt.Errorf("locking %s: %w", path, err) }
 	name, err := real(path)
 	if err != nil {
@@ -47,12 +47,12 @@ func Take(dir, path string) (*lockfile.Lock, error) {
 	}
 	sum := sha256.Sum256([]byte(name))
 	file := filepath.Join(dir, hex.EncodeToString(sum[:16]))
-	lock, err := lockfile.File(file)
-	for try := 1; try < tries && errors.Is(err, lockfile.ErrHeld); try++ {
+	lock, err := fsutil.LockFile(file)
+	for try := 1; try < tries && errors.Is(err, fsutil.ErrHeld); try++ {
 		time.Sleep(pause)
-		lock, err = lockfile.File(file)
+		lock, err = fsutil.LockFile(file)
 	}
-	if errors.Is(err, lockfile.ErrHeld) {
+	if errors.Is(err, fsutil.ErrHeld) {
 		return nil, fail(ErrHeld)
 	}
 	if err != nil {

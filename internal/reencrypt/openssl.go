@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 const (
@@ -43,7 +43,7 @@ type cbcReader struct {
 // newCBCReader reads the salt from src and derives the key, as openssl does.
 func newCBCReader(src io.Reader, passphrase []byte, iterations int) (*cbcReader, error) {
 	head := make([]byte, saltedHead)
-	if n, err := ordered.ReadFull(src, head); n < len(head) {
+	if n, err := parallel.ReadFull(src, head); n < len(head) {
 		if err == io.EOF {
 			err = errCut
 		}
@@ -76,7 +76,7 @@ func (r *cbcReader) Read(p []byte) (int, error) {
 
 func (r *cbcReader) fill() {
 	const last = aes.BlockSize
-	n, err := ordered.ReadFull(r.src, r.buf[r.held:])
+	n, err := parallel.ReadFull(r.src, r.buf[r.held:])
 	n += r.held
 	switch {
 	case err == nil:

@@ -16,11 +16,9 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/durable"
-	"github.com/takumi-backup/takumi-backup/internal/lockfile"
-	"github.com/takumi-backup/takumi-backup/internal/regular"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/kek"
 )
 
 var (
@@ -38,7 +36,7 @@ const stateVersion = 1
 // concurrent use. The nil State has nothing and keeps nothing.
 type State struct {
 	path string
-	lock *lockfile.Lock
+	lock *fsutil.Lock
 
 	whole int64 // the length of the whole lines, when it was read
 
@@ -67,16 +65,16 @@ const maxStateLine = 64 << 10
 
 // Begin opens the state of a run that seals for the keys, or begins it. A file
 // that does not begin as one is left as it is. The errors are ErrState,
-// ErrOtherRun, [lockfile.ErrHeld] while such a run is at work, and the file
+// ErrOtherRun, [fsutil.ErrHeld] while such a run is at work, and the file
 // system's. The caller ends it with End.
 func Begin(path string, keys []kek.ID) (_ *State, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of the state: %w", err)
 	}
-	lock, err := lockfile.Existing(path)
+	lock, err := fsutil.LockExisting(path)
 	for tries := 3; errors.Is(err, fs.ErrNotExist) && tries > 0; tries-- { // a run may end meanwhile
 		if err = create(path, keys); err == nil {
-			lock, err = lockfile.Existing(path)
+			lock, err = fsutil.LockExisting(path)
 		}
 	}
 	if err != nil {
@@ -119,10 +117,10 @@ func create(path string, keys []kek.ID) error {
 		err = temp.Sync()
 	}
 	if err == nil {
-		err = durable.RenameNew(temp.Name(), path)
+		err = fsutil.RenameNew(temp.Name(), path)
 	}
 	if err == nil {
-		err = durable.SyncDir(filepath.Dir(path))
+		err = fsutil.SyncDir(filepath.Dir(path))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return &store.Error{Op: "begin the state", Path: path, Err: err}
@@ -133,7 +131,7 @@ func create(path string, keys []kek.ID) error {
 // Read reads the state of a run, to look at it. There need not be one.
 func Read(path string, keys []kek.ID) (*State, error) {
 	s := &State{made: make(map[envelope.ID]bool)}
-	file, err := regular.Open(path)
+	file, err := fsutil.OpenRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -25,7 +25,7 @@ import (
 func (j *job) sums() (was, is [sha256.Size]byte, err error) {
 	src := j.Meter.Metered(j.file)
 	head := make([]byte, len(j.New.Bytes()))
-	n, err := ordered.ReadFull(src, head)
+	n, err := parallel.ReadFull(src, head)
 	if n < len(head) {
 		return was, is, cmp.Or(noEnd(err), store.ErrChanged)
 	}
@@ -58,7 +58,7 @@ func (j *job) sums() (was, is [sha256.Size]byte, err error) {
 		if p.buf == nil {
 			p.buf = make([]byte, 1<<20)
 		}
-		n, err = ordered.ReadFull(src, p.buf[:cap(p.buf)])
+		n, err = parallel.ReadFull(src, p.buf[:cap(p.buf)])
 		p.buf = p.buf[:n]
 		size += int64(n)
 		p.busy.Add(len(feeds))

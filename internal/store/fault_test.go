@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // TestEveryFailure lets each call that Create, Write and Commit make fail in
@@ -82,7 +82,7 @@ func failAt(t *testing.T, point int, opts Options, stale, link bool) (failed boo
 	real := sys
 	defer func() { sys = real }()
 	if link {
-		sys.renameNew = durable.LinkNew
+		sys.renameNew = fsutil.LinkNew
 	}
 	sys.everyCall(func(name string) error {
 		count++

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/regular"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // Folder is the Place that this host's file system is. Its methods are those of
@@ -21,7 +21,7 @@ var _ Place = Folder{}
 
 // Open opens a regular file; anything else is an error and makes nobody wait.
 func (Folder) Open(ctx context.Context, path string) (Object, error) {
-	f, err := regular.Open(path)
+	f, err := fsutil.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 func TestSave(t *testing.T) {
@@ -52,7 +52,7 @@ func TestSaveEmpty(t *testing.T) {
 
 // A linked file system is what NFS and every system but Linux get.
 func TestSaveByLink(t *testing.T) {
-	withSys(t, func(s *system) { s.renameNew = durable.LinkNew })
+	withSys(t, func(s *system) { s.renameNew = fsutil.LinkNew })
 	dir := t.TempDir()
 	path := filepath.Join(dir, "x.enc")
 	if _, err := save(path, content, Options{Sidecar: true}); err != nil {
@@ -280,7 +280,7 @@ func TestCreateUnique(t *testing.T) {
 func TestRace(t *testing.T) {
 	for round := range 20 {
 		if round == 10 { // the second half as other systems do it
-			withSys(t, func(s *system) { s.renameNew = durable.LinkNew })
+			withSys(t, func(s *system) { s.renameNew = fsutil.LinkNew })
 		}
 		dir := t.TempDir()
 		path := filepath.Join(dir, "x.enc")

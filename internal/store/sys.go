@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // sys holds every call that changes a folder or makes a change durable, so that
@@ -18,10 +18,10 @@ var sys = system{
 	chmod:     (*os.File).Chmod,
 	write:     (*os.File).Write,
 	sync:      (*os.File).Sync,
-	renameNew: durable.RenameNew,
+	renameNew: fsutil.RenameNew,
 	rename:    os.Rename,
 	remove:    remove,
-	syncDir:   durable.SyncDir,
+	syncDir:   fsutil.SyncDir,
 }
 
 type system struct {

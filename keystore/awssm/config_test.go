@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/awssm"
 )
@@ -84,8 +84,8 @@ func TestRequireTLS(t *testing.T) {
 		t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://secrets.example")
 		err := openWith(t, production, "KEY").Store(t.Context(), key, "")
 		wants(t, err, keystore.ErrRefused, "https", key)
-		if !errors.Is(err, tlsonly.ErrPlain) {
-			t.Errorf("got %v, want tlsonly.ErrPlain", err)
+		if !errors.Is(err, netsafe.ErrPlain) {
+			t.Errorf("got %v, want netsafe.ErrPlain", err)
 		}
 	})
 	t.Run("plain, to a metadata service", func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestRequireTLS(t *testing.T) {
 			"169.254.169.254": true, "169.254.170.2": true, "169.254.170.23": true, "fd00:ec2::254": true, "fd00:ec2::23": true,
 			"169.255.169.254": false, "fd00:ec3::254": false, "192.0.2.1": false, "metadata.example": false, "": false,
 		} {
-			if tlsonly.IsMetadata(host) != want {
+			if netsafe.IsMetadata(host) != want {
 				t.Errorf("%s: want %v", host, want)
 			}
 		}
@@ -113,8 +113,8 @@ func TestRequireTLS(t *testing.T) {
 		t.Setenv("AWS_ENDPOINT_URL_STS", "http://sts.example")
 		_, err := openWith(t, production, "KEY").Load(t.Context())
 		wants(t, err, keystore.ErrRefused, "sts.example")
-		if !errors.Is(err, tlsonly.ErrPlain) {
-			t.Errorf("got %v, want tlsonly.ErrPlain", err)
+		if !errors.Is(err, netsafe.ErrPlain) {
+			t.Errorf("got %v, want netsafe.ErrPlain", err)
 		}
 	})
 	t.Run("own authority", func(t *testing.T) {

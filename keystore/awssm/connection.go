@@ -18,7 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -92,7 +92,7 @@ func (o Options) client() *awshttp.BuildableClient {
 		return client
 	}
 	// Here the requests for credentials are judged.
-	return client.WithTransportOptions(func(t *http.Transport) { t.Proxy = tlsonly.Proxy })
+	return client.WithTransportOptions(func(t *http.Transport) { t.Proxy = netsafe.Proxy })
 }
 
 // guarded is the client that keys travel through: with the certificates and
@@ -104,7 +104,7 @@ func (o Options) guarded(configured aws.HTTPClient) *http.Client {
 		transport = c.GetTransport()
 	}
 	if o.RequireTLS {
-		transport = tlsonly.Transport(transport)
+		transport = netsafe.Transport(transport)
 	}
 	return &http.Client{
 		Transport:     bounded{transport},
@@ -127,7 +127,7 @@ func (o Options) retryer() aws.Retryer {
 func passing(err error) aws.Ternary {
 	var api smithy.APIError
 	switch {
-	case errors.Is(err, tlsonly.ErrPlain), errors.Is(err, errTooLarge), errors.As(err, new(*tls.CertificateVerificationError)),
+	case errors.Is(err, netsafe.ErrPlain), errors.Is(err, errTooLarge), errors.As(err, new(*tls.CertificateVerificationError)),
 		errors.As(err, &api) && api.ErrorCode() == "LimitExceededException":
 		return aws.FalseTernary
 	case httpStatus(err) == http.StatusTooManyRequests, errors.Is(err, io.ErrUnexpectedEOF):

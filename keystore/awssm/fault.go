@@ -14,8 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -30,7 +30,7 @@ func (s *Secret) fault(ctx context.Context, c *session, action string, err error
 		e.Kind = keystore.ErrUnreachable
 		e.Reason = fmt.Sprintf("Secrets Manager in %s gave no answer to %s in the %v that an operation has", c.region, action, s.conn.opts.limits.operation)
 		e.Fix = "try again"
-	case errors.Is(err, tlsonly.ErrPlain):
+	case errors.Is(err, netsafe.ErrPlain):
 		s.plain(e, err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		e.Reason = "the certificate of the endpoint was not accepted: " + clean(sendText(err))
@@ -125,7 +125,7 @@ func (s *Secret) noCredentials(region string, err error) error {
 	var api smithy.APIError
 	status := httpStatus(err)
 	switch {
-	case errors.Is(err, tlsonly.ErrPlain):
+	case errors.Is(err, netsafe.ErrPlain):
 		s.plain(e, err)
 	case errors.As(err, &op) && op.ServiceID == "ec2imds":
 		// The last of the chain: nothing else is configured.
@@ -141,7 +141,7 @@ func (s *Secret) noCredentials(region string, err error) error {
 }
 
 func (s *Secret) plain(e *keystore.Error, err error) {
-	e.Err = tlsonly.ErrPlain
+	e.Err = netsafe.ErrPlain
 	e.Reason = "in production nothing goes to AWS over plain http: " + clean(sendText(err))
 	e.Fix = "give AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_SECRETS_MANAGER) an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 

@@ -37,8 +37,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/kek"
 )
 
 var (

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 const goodKey = `{"id": "0123456789abcdef", "provider": "file:/etc/key", "activated": "2026-01-02T03:04:05Z"}`

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // Backup is a backup and the keys that open it.

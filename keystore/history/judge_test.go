@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // TestWhatOpens: a key that is not needed may open backups all the same, and one

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 

@@ -33,7 +33,7 @@ import (
 	"log/slog"
 	"regexp"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // Kind says what a Block holds.

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // The lines without their checksums, in plain form. OF and SHARE have changed by

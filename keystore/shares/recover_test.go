@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 

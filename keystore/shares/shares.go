@@ -20,7 +20,7 @@ import (
 
 	"github.com/hashicorp/vault/shamir"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -100,7 +100,7 @@ func (c *connection) open() (*api.Client, error) {
 	// Only now, because NewClient wants the bare transport for unix:// addresses.
 	var transport http.RoundTripper = base
 	if c.opts.RequireTLS {
-		transport = tlsonly.Transport(transport)
+		transport = netsafe.Transport(transport)
 		base.Proxy = proxyOfTLS(base.Proxy)
 	}
 	cfg.HttpClient.Transport = limiter{transport}
@@ -168,7 +168,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 // that on broken connections, 412, 429 and 5xx; but a sealed Vault waits for a
 // person, and a refused connection would be refused again.
 func again(ctx context.Context, resp *http.Response, err error) (bool, error) {
-	if errors.Is(err, tlsonly.ErrPlain) || isTLSFault(err) {
+	if errors.Is(err, netsafe.ErrPlain) || isTLSFault(err) {
 		return false, nil
 	}
 	if resp != nil && resp.StatusCode == http.StatusServiceUnavailable && isSealed(resp) {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -41,7 +41,7 @@ func (s Secret) fault(err error, capabilities, path string) *keystore.Error {
 	e := &keystore.Error{URI: s.String(), Kind: keystore.ErrUnreachable, Err: err}
 	server := serverName()
 	switch {
-	case errors.Is(err, tlsonly.ErrPlain):
+	case errors.Is(err, netsafe.ErrPlain):
 		e.Kind, e.Reason = keystore.ErrRefused, "in production no key travels over plain http"
 		e.Fix = "give Vault's https URL in VAULT_ADDR"
 	case errors.Is(err, errTooLarge):

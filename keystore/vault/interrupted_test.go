@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
-	"github.com/takumi-backup/takumi-backup/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -81,7 +81,7 @@ func TestAskedAgain(t *testing.T) {
 
 func TestAgain(t *testing.T) {
 	for err, want := range map[error]bool{
-		fmt.Errorf("x: %w", tlsonly.ErrPlain):         false,
+		fmt.Errorf("x: %w", netsafe.ErrPlain):         false,
 		fmt.Errorf("x: %w", http.ErrSchemeMismatch):   false,
 		&net.OpError{Op: "remote error", Err: io.EOF}: false,
 		&net.OpError{Op: "dial", Err: io.EOF}:         true,

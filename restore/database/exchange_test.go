@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/pgtest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 )
 
 // TestSettle: a commit that seems to have failed counts as what it has done.

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
-	"github.com/takumi-backup/takumi-backup/internal/source/tree/treetest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 

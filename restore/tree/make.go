@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // level is an open folder of the tree.
@@ -186,7 +186,7 @@ func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
 	}
 	var off, end int64 // end is where the file ends so far
 	for off < h.Size {
-		n, err := ordered.ReadFull(body, x.buf[:min(h.Size-off, int64(len(x.buf)))])
+		n, err := parallel.ReadFull(body, x.buf[:min(h.Size-off, int64(len(x.buf)))])
 		if err != nil {
 			return fmt.Errorf("%w: %q: %w", ErrArchive, h.Name, err)
 		}

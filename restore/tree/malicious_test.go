@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/source/tree/treetest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/takumi-backup/takumi-backup/internal/durable"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 var (
@@ -230,7 +230,7 @@ func (f *Fresh) Commit() (former string, err error) {
 	}
 	f.ended = true
 	f.root.Close()
-	if err := durable.SyncDir(filepath.Dir(f.final)); err != nil {
+	if err := fsutil.SyncDir(filepath.Dir(f.final)); err != nil {
 		return former, fmt.Errorf("the folder is restored, but syncing the one around it failed: %w", err)
 	}
 	return former, nil

@@ -8,7 +8,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // Reader unpacks a stream in order. It is not safe for concurrent use. Errors
@@ -129,7 +129,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	}
 	if r.err == nil {
 		workers := runtime.GOMAXPROCS(0)
-		err := ordered.Run(workers, make([]piece, workers+2), ordered.Stages[piece]{
+		err := parallel.Run(workers, make([]piece, workers+2), parallel.Stages[piece]{
 			Fill: r.pieces.next,
 			Work: r.pieces.finish,
 			Drain: func(p *piece) error {
@@ -186,7 +186,7 @@ func (g *gzipPieces) next(p *piece) (bool, error) {
 	if p.plain == nil {
 		p.plain = make([]byte, DefaultBlockSize)
 	}
-	n, err := ordered.ReadFull(g.gz, p.plain[:cap(p.plain)])
+	n, err := parallel.ReadFull(g.gz, p.plain[:cap(p.plain)])
 	p.plain = p.plain[:n]
 	return n > 0, err
 }

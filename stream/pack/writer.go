@@ -8,7 +8,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // Writer packs what is written to it. Close packs the last block and writes
@@ -106,14 +106,14 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 	var total int64
 	workers := runtime.GOMAXPROCS(0)
 	blocks := make([]block, workers+2)
-	w.err = ordered.Run(workers, blocks, ordered.Stages[block]{
+	w.err = parallel.Run(workers, blocks, parallel.Stages[block]{
 		Fill: func(b *block) (bool, error) {
 			if b.plain == nil {
 				b.plain = make([]byte, w.opts.BlockSize)
 			}
 			buf := b.plain[:w.opts.BlockSize]
 			have := copy(buf, w.block)
-			n, err := ordered.ReadFull(src, buf[have:])
+			n, err := parallel.ReadFull(src, buf[have:])
 			total += int64(n)
 			w.block = w.block[:0]
 			if have+n < len(buf) { // a short read does not end a block: a later Write, or Close, does

@@ -10,7 +10,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // maxPackedFrame bounds what is gathered of a frame before a worker gets it. A
@@ -150,7 +150,7 @@ func (z *zstdPieces) part(p *piece) (int, error) {
 	if cap(p.plain) < DefaultBlockSize {
 		p.plain = make([]byte, DefaultBlockSize)
 	}
-	n, err := ordered.ReadFull(z.parts, p.plain[:DefaultBlockSize])
+	n, err := parallel.ReadFull(z.parts, p.plain[:DefaultBlockSize])
 	p.plain = p.plain[:n]
 	if err == io.EOF {
 		z.inPart, err = false, nil

@@ -13,11 +13,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/internal/retention"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
 
@@ -52,7 +52,7 @@ func Pick(entries []catalogue.Entry, kinds []string, latest bool, now time.Time)
 		for i := range entries {
 			e := &entries[i]
 			if e.State == catalogue.Authentic && e.Envelope.Kind == kind && rehearse.Can(kind, e.Envelope.Name) &&
-				e.Envelope.Created.Before(now.Add(retention.Skew)) {
+				e.Envelope.Created.Before(now.Add(prune.Skew)) {
 				of = append(of, e)
 			}
 		}

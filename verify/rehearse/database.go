@@ -15,9 +15,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
-	"github.com/takumi-backup/takumi-backup/verify/scratch"
 )
 
 const (

@@ -19,8 +19,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
-	"github.com/takumi-backup/takumi-backup/verify/scratch"
 )
 
 // tree restores an archive into a scratch folder, which then goes.

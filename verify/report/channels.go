@@ -16,8 +16,8 @@ import (
 	"github.com/slack-go/slack/slackutilsx"
 	"github.com/wneessen/go-mail"
 
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
 )
 
 // slackTo sends to an incoming webhook of Slack. What backups say of themselves
@@ -175,5 +175,5 @@ func (m mailer) send(ctx context.Context, told *message) error {
 
 // isHere tells whether a host is this machine itself.
 func isHere(host string) bool {
-	return tlsonly.Check(&url.URL{Scheme: "smtp", Host: net.JoinHostPort(host, "25")}) == nil
+	return netsafe.Check(&url.URL{Scheme: "smtp", Host: net.JoinHostPort(host, "25")}) == nil
 }

@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/regular"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -156,7 +156,7 @@ func (e *environment) secret(name string) string {
 }
 
 func readSmall(path string) (string, error) {
-	file, err := regular.Open(path)
+	file, err := fsutil.OpenRegular(path)
 	if err != nil {
 		return "", err
 	}
@@ -175,7 +175,7 @@ func (e *environment) url(name string) string {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		e.fail("%s %w: it is no URL of https", name, ErrSetting)
-	case tlsonly.Check(u) != nil:
+	case netsafe.Check(u) != nil:
 		e.fail("%s %w: plain http to another machine shows it to everybody on the way", name, ErrSetting)
 	default:
 		return value

@@ -21,7 +21,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/regular"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
@@ -94,7 +94,7 @@ func Read(path string) (*verify.Report, error) {
 	fail := func(err error) (*verify.Report, error) {
 		return nil, fmt.Errorf("reading the report %s: %w", path, err)
 	}
-	file, err := regular.Open(path)
+	file, err := fsutil.OpenRegular(path)
 	if err != nil {
 		return fail(err)
 	}

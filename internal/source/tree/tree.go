@@ -40,7 +40,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/takumi-backup/takumi-backup/internal/ordered"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 var (
@@ -102,7 +102,7 @@ type Reader struct {
 	stats  Stats
 	err    error
 
-	// The reading ahead: ordered.Run hands batches over, one at a time.
+	// The reading ahead: parallel.Run hands batches over, one at a time.
 	root    *folder
 	walk    *walker
 	batches []batch
@@ -198,7 +198,7 @@ func (r *Reader) readAhead() {
 	l := newLoader(r.walk)
 	// Opening small files is waiting, for a disk or for the kernel.
 	workers := min(max(4, 2*runtime.GOMAXPROCS(0)), 16)
-	r.runErr = ordered.Run(workers, r.batches, ordered.Stages[batch]{
+	r.runErr = parallel.Run(workers, r.batches, parallel.Stages[batch]{
 		Fill: func(b *batch) (bool, error) {
 			if r.ctx.Err() != nil {
 				return false, context.Cause(r.ctx)

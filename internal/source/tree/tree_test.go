@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
-	"github.com/takumi-backup/takumi-backup/internal/source/tree/treetest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/tree"
 )
 
 // open opens a tree that nothing should be wrong with.

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // scaled is how often a long proof is repeated.

@@ -21,7 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
 // connection is clients that are ready for requests.
@@ -111,7 +111,7 @@ func (o Options) client() *awshttp.BuildableClient {
 		t.WriteBufferSize, t.ReadBufferSize = 256<<10, 256<<10
 		t.DisableCompression = true
 		if o.RequireTLS {
-			t.Proxy = tlsonly.Proxy // here the requests for credentials are judged
+			t.Proxy = netsafe.Proxy // here the requests for credentials are judged
 		}
 	})
 }
@@ -124,7 +124,7 @@ func (o Options) guarded(configured aws.HTTPClient) *http.Client {
 		base = c.GetTransport()
 	}
 	if o.RequireTLS {
-		base = tlsonly.Transport(base)
+		base = netsafe.Transport(base)
 	}
 	return &http.Client{
 		Transport:     &watched{base, o.limits},
@@ -145,7 +145,7 @@ func (o Options) retryer(attempts int) aws.Retryer {
 
 func passing(err error) aws.Ternary {
 	switch {
-	case errors.Is(err, tlsonly.ErrPlain), errors.Is(err, errTooLarge), errors.As(err, new(*tls.CertificateVerificationError)):
+	case errors.Is(err, netsafe.ErrPlain), errors.Is(err, errTooLarge), errors.As(err, new(*tls.CertificateVerificationError)):
 		return aws.FalseTernary
 	case errors.Is(err, errStalled), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), httpStatus(err) == http.StatusTooManyRequests,
 		// What a broken connection makes of a body that arrived cut.

@@ -15,9 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
 )
 
 // The kinds of [Fault].
@@ -102,8 +102,8 @@ func reason(err error) error {
 	}
 	_, throttle := retry.DefaultThrottleErrorCodes[code]
 	switch {
-	case errors.Is(err, tlsonly.ErrPlain):
-		f.Kind, f.Reason = tlsonly.ErrPlain, "in production nothing goes to S3 over plain http"
+	case errors.Is(err, netsafe.ErrPlain):
+		f.Kind, f.Reason = netsafe.ErrPlain, "in production nothing goes to S3 over plain http"
 		f.Fix = "give AWS_ENDPOINT_URL an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		f.Kind, f.Reason = ErrUnreachable, "the certificate of the endpoint was not accepted: "+clean(sendText(err))

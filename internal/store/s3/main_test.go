@@ -20,9 +20,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 const mib = 1 << 20

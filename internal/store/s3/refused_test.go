@@ -14,10 +14,10 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/tlsonly"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // late signs as if the clock were an hour late.
@@ -94,7 +94,7 @@ func TestUnreachable(t *testing.T) {
 
 func TestPlainHTTP(t *testing.T) {
 	s := open(t, "http://192.0.2.1", s3store.Quick(s3store.Options{RequireTLS: true}))
-	everything(t, s, "s3://bucket", func(_ string, err error) { wants(t, err, tlsonly.ErrPlain, "plain http") })
+	everything(t, s, "s3://bucket", func(_ string, err error) { wants(t, err, netsafe.ErrPlain, "plain http") })
 }
 
 // A redirect is not followed.

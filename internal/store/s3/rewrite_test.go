@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // changes are the two ways to change a backup of more than one part.

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/store/storetest"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/store"
 )
 
 // What a folder does, a bucket does, with versions and without.

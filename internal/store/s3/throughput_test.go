@@ -17,9 +17,9 @@ import (
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/takumi-backup/takumi-backup/internal/s3test"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // childEnv makes the test binary copy between a pipe and S3, as the program

@@ -1,0 +1,257 @@
+// Package prune decides which backups are kept. It is a pure function of
+// what a store holds, a policy and the time: it opens and deletes nothing.
+//
+// A caller makes an [Item] of each backup and asks [Settle], which verifies
+// what has to be proved good before anything else may go. [Decide] alone
+// believes what the items say.
+//
+// What holds whatever the policy says:
+//
+//   - only backups that are [Good], and dated neither in the future nor before
+//     there were any, count as kept ones, and only such are ever deleted;
+//   - the newest of those in each series is kept;
+//   - an incomplete one never counts, and is deleted only where there is one that
+//     does, and where it would be if it counted.
+//
+// Days, weeks (ISO 8601), months and years are those of UTC.
+package prune
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// State is how far an item can be trusted.
+type State int
+
+const (
+	// Unchecked: nobody had the key.
+	Unchecked State = iota
+	// Good: its time, kind and name are authentic.
+	Good
+	// Bad: damaged, altered, or not a backup.
+	Bad
+)
+
+// Series are the backups of one thing: only among those does one take the place
+// of another. The folder is part of it, because two hosts may call their
+// databases by one name.
+type Series struct{ Folder, Kind, Name string }
+
+// String names the series for people.
+func (s Series) String() string { return s.Kind + " " + s.Name + " in " + s.Folder }
+
+// Item is one backup.
+type Item struct {
+	Path string
+	Series
+	ID      string // copies of one backup have the same
+	Created time.Time
+	State   State
+	Why     string // why State is not Good
+	// Incomplete: what a writer writes last is not there, so that nobody knows
+	// whether all of it was meant to be.
+	Incomplete bool
+}
+
+// Policy says what is kept besides the newest of each series. An item is kept
+// when any one rule says so; a rule that is zero says nothing.
+type Policy struct {
+	Within time.Duration // kept while younger than this
+	Last   int           // the newest so many
+	// The newest of each of so many days, weeks, months and years. Those without
+	// a backup are not counted: a gap takes nothing away.
+	Daily, Weekly, Monthly, Yearly int
+	// Kinds are those that may be deleted at all.
+	Kinds []string
+}
+
+// Skew is by how much a backup may be ahead of our clock without being one
+// from the future.
+const Skew = 5 * time.Minute
+
+// epoch is before the first sealed backup. Who dates one earlier has a clock
+// that starts at 1970 whenever its battery is empty.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Action is what becomes of an item.
+type Action string
+
+const (
+	// Keep: a rule keeps it.
+	Keep Action = "keep"
+	// Delete: no rule keeps it.
+	Delete Action = "delete"
+	// Ignore: it is left alone and counts for nothing.
+	Ignore Action = "ignore"
+)
+
+// Decision is an action and its reason, in words.
+type Decision struct {
+	Action Action
+	Reason string
+}
+
+// Decide returns a decision for each item, in the order of the items.
+func Decide(items []Item, p Policy, now time.Time) []Decision {
+	decisions := make([]Decision, len(items))
+	series := make(map[Series][]int)
+	for i, it := range items {
+		switch {
+		case it.State == Bad:
+			decisions[i] = Decision{Ignore, "not counted, and left alone: " + it.Why}
+		case it.State != Good:
+			decisions[i] = Decision{Ignore, "not authenticated, and so left alone: " + it.Why}
+		case it.Created.After(now.Add(Skew)):
+			decisions[i] = Decision{Ignore, "it is dated in the future, so a clock is or was wrong; left alone"}
+		case it.Created.Before(epoch):
+			decisions[i] = Decision{Ignore, "it is dated before there were sealed backups, so a clock was wrong; left alone"}
+		default:
+			series[it.Series] = append(series[it.Series], i)
+		}
+	}
+	for s, indices := range series {
+		slices.SortFunc(indices, func(a, b int) int { return newestFirst(items[a], items[b]) })
+		if !slices.Contains(p.Kinds, s.Kind) {
+			for _, i := range indices {
+				decisions[i] = Decision{Keep, fmt.Sprintf("backups of the kind %s are not pruned unless that is asked for", s.Kind)}
+			}
+			continue
+		}
+		complete := slices.DeleteFunc(slices.Clone(indices), func(i int) bool { return items[i].Incomplete })
+		p.decide(items, complete, decisions, now)
+		if len(complete) == len(indices) {
+			continue
+		}
+		counted := make([]Decision, len(items))
+		p.decide(items, indices, counted, now)
+		for _, i := range indices {
+			switch {
+			case !items[i].Incomplete:
+			case len(complete) > 0 && counted[i].Action == Delete:
+				decisions[i] = counted[i]
+			default:
+				decisions[i] = Decision{Ignore, "it has no sidecar, as one that was never finished; not counted, and left alone"}
+			}
+		}
+	}
+	return decisions
+}
+
+// newestFirst has copies of one backup next to each other.
+func newestFirst(a, b Item) int {
+	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path))
+}
+
+// rule keeps the newest item of each of left periods.
+type rule struct {
+	left   int
+	name   string
+	period func(n int, t time.Time) string
+	last   string // period
+}
+
+func (p Policy) rules() []*rule {
+	return []*rule{
+		{left: p.Last, name: "last", period: func(n int, _ time.Time) string { return fmt.Sprint(n) }},
+		{left: p.Daily, name: "daily", period: func(_ int, t time.Time) string { return t.Format("2006-01-02") }},
+		{left: p.Weekly, name: "weekly", period: func(_ int, t time.Time) string {
+			year, week := t.ISOWeek()
+			return fmt.Sprintf("%d-W%02d", year, week)
+		}},
+		{left: p.Monthly, name: "monthly", period: func(_ int, t time.Time) string { return t.Format("2006-01") }},
+		{left: p.Yearly, name: "yearly", period: func(_ int, t time.Time) string { return t.Format("2006") }},
+	}
+}
+
+// decide judges the good items of one series, newest first.
+func (p Policy) decide(items []Item, indices []int, decisions []Decision, now time.Time) {
+	rules := p.rules()
+	for n, i := range indices {
+		it := items[i]
+		if n > 0 && it.ID == items[indices[n-1]].ID {
+			decisions[i] = decisions[indices[n-1]] // a copy; it counts once
+			continue
+		}
+		var reasons []string
+		if n == 0 {
+			reasons = append(reasons, "newest of its name")
+		}
+		if p.Within > 0 && now.Sub(it.Created) < p.Within {
+			reasons = append(reasons, "within "+Span(p.Within))
+		}
+		for _, r := range rules {
+			if period := r.period(n, it.Created.UTC()); r.left > 0 && period != r.last {
+				r.left--
+				r.last = period
+				reasons = append(reasons, r.name)
+			}
+		}
+		if len(reasons) == 0 {
+			decisions[i] = Decision{Delete, fmt.Sprintf("made %s ago, and no rule keeps it", Span(now.Sub(it.Created)))}
+			continue
+		}
+		decisions[i] = Decision{Keep, strings.Join(reasons, ", ")}
+	}
+}
+
+// Settle decides like [Decide], but lets nothing of a series be deleted before
+// the newest one that counts has proved good: it calls verify with that item's
+// index, once, and one that fails is bad from then on and its series decided
+// again. It sets State and Why of such items. When none of a series verifies,
+// all of it is left alone. stopped, asked after every failure, ends the work
+// with its error.
+func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, stopped func() error) ([]Decision, error) {
+	proved := make(map[Series]bool)
+	for {
+		decisions := Decide(items, p, now)
+		settled := true
+		for _, i := range slices.Sorted(maps.Values(unproved(items, decisions, proved))) {
+			err := verify(i)
+			if err == nil {
+				proved[items[i].Series] = true
+				continue
+			}
+			if err := stopped(); err != nil {
+				return nil, err
+			}
+			items[i].State, items[i].Why = Bad, err.Error()
+			settled = false
+		}
+		if settled {
+			return decisions, nil
+		}
+	}
+}
+
+// unproved returns the newest kept item of every series that would lose
+// something and was not proved yet.
+func unproved(items []Item, decisions []Decision, proved map[Series]bool) map[Series]int {
+	newest := make(map[Series]int)
+	losing := make(map[Series]bool)
+	for i, d := range decisions {
+		s := items[i].Series
+		if d.Action == Delete {
+			losing[s] = true
+		}
+		if d.Action == Keep {
+			if best, ok := newest[s]; !ok || newestFirst(items[i], items[best]) < 0 {
+				newest[s] = i
+			}
+		}
+	}
+	maps.DeleteFunc(newest, func(s Series, _ int) bool { return proved[s] || !losing[s] })
+	return newest
+}
+
+// Span writes a time span in its largest whole unit, as "30d" or "5h0m0s".
+func Span(d time.Duration) string {
+	if d >= 24*time.Hour {
+		return fmt.Sprintf("%dd", d/(24*time.Hour))
+	}
+	return d.Round(time.Second).String()
+}

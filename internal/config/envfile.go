@@ -1,0 +1,132 @@
+// Package config reads settings from a file of NAME=VALUE lines. Call [Read].
+//
+// Nothing is evaluated. What is accepted means the same to a POSIX shell that
+// sources the file and, but for its rarer escapes, to systemd's
+// EnvironmentFile=; what a shell would expand, split or run is an error that
+// says so.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxSize bounds a file in bytes.
+const MaxSize = 64 << 10
+
+// ErrOpen is returned for a file that others may read or change.
+var ErrOpen = errors.New("others may read or change it, and it can hold secrets: chown it to this user or root, and chmod 600")
+
+// Variable is one line.
+type Variable struct{ Name, Value string }
+
+// SyntaxError says which line is wrong. It never shows a value.
+type SyntaxError struct {
+	Line   int
+	Reason string
+}
+
+// Error names the line.
+func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
+
+// Read reads the file at path, which must be private to the caller or to
+// root. known tells
+// whether a variable of that name is one: a misspelt name must not pass for a
+// setting that was left out. The errors are ErrOpen, *SyntaxError and those of
+// package os, with the path.
+func Read(path string, known func(name string) bool) ([]Variable, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	case info.Mode().Perm()&0o077 != 0 || !ours(info):
+		return nil, fmt.Errorf("%s: %w", path, ErrOpen)
+	}
+	variables, err := Parse(f, known)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return variables, nil
+}
+
+// ours tells whether a file belongs to the caller, or to root.
+func ours(info os.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
+}
+
+// Parse is Read without the file.
+func Parse(src io.Reader, known func(name string) bool) ([]Variable, error) {
+	text, err := io.ReadAll(io.LimitReader(src, MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > MaxSize {
+		return nil, &SyntaxError{bytes.Count(text, []byte("\n")) + 1, fmt.Sprintf("the file is longer than %d bytes", MaxSize)}
+	}
+	seen := make(map[string]bool)
+	var variables []Variable
+	for i, line := range strings.Split(string(text), "\n") {
+		n := i + 1
+		v, err := parseLine(line)
+		switch {
+		case err != nil:
+			return nil, &SyntaxError{n, err.Error()}
+		case v.Name == "":
+			continue
+		case !known(v.Name):
+			return nil, &SyntaxError{n, fmt.Sprintf("%s is no setting of this program", v.Name)}
+		case seen[v.Name]:
+			return nil, &SyntaxError{n, fmt.Sprintf("%s is set a second time", v.Name)}
+		}
+		seen[v.Name] = true
+		variables = append(variables, v)
+	}
+	return variables, nil
+}
+
+var (
+	assignment = regexp.MustCompile(`^(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$`)
+	// bare are the values that need no quotes anywhere.
+	bare = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]*$`)
+)
+
+func parseLine(line string) (Variable, error) {
+	if !utf8.ValidString(line) || strings.ContainsFunc(line, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
+		return Variable{}, errors.New("it is not plain UTF-8 text (or the file has Windows line ends)")
+	}
+	line = strings.TrimSpace(line)
+	if line == "" || line[0] == '#' {
+		return Variable{}, nil
+	}
+	parts := assignment.FindStringSubmatch(line)
+	if parts == nil {
+		return Variable{}, errors.New("it is not NAME=VALUE")
+	}
+	value := parts[2]
+	switch {
+	case bare.MatchString(value):
+	case len(value) >= 2 && value[0] == '\'' && value[len(value)-1] == '\'' && !strings.Contains(value[1:len(value)-1], "'"):
+		value = value[1 : len(value)-1]
+	case len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' && !strings.ContainsAny(value[1:len(value)-1], "\"$`\\"):
+		value = value[1 : len(value)-1]
+	default:
+		return Variable{}, fmt.Errorf("put the value of %s in single quotes: a shell would take it apart, and nothing here is evaluated", parts[1])
+	}
+	return Variable{parts[1], value}, nil
+}

@@ -1,0 +1,40 @@
+// Package fsutil has the steps that give a finished file its name for good:
+// rename without replacing, and sync the folder.
+package fsutil
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// LinkNew renames from to to, unless to exists, on systems that have no call
+// for it: link never replaces. Between its two steps the file stands under both
+// names, which a crash turns into a stale temporary file and no harm.
+func LinkNew(from, to string) error {
+	if err := os.Link(from, to); err != nil {
+		return err
+	}
+	if err := os.Remove(from); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		_ = os.Remove(to)
+		return err
+	}
+	return nil
+}
+
+// SyncDir makes what happened to the names in dir durable. File systems that
+// cannot sync a folder keep their names in order by themselves, so their refusal
+// is no error.
+func SyncDir(dir string) error {
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	err = folder.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	return err
+}

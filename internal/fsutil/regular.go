@@ -1,0 +1,30 @@
+// Package fsutil opens files where somebody else may have put something that
+// makes a reader wait: a named pipe, a terminal, a device.
+package fsutil
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// OpenRegular opens a regular file for reading. Anything else at path is an error, and
+// makes nobody wait. The errors of the system wrap as those of os.Open do; the
+// caller closes the file.
+func OpenRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fmt.Errorf("%s is a folder", path)
+	} else if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

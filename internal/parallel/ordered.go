@@ -1,0 +1,129 @@
+// Package parallel runs work on several cores and delivers it in order: one
+// producer, a fixed set of workers, one consumer, over a fixed set of items
+// that are reused. Memory is bounded by the items, and no goroutine outlives
+// the call.
+package parallel
+
+import (
+	"io"
+	"sync"
+)
+
+// Stages are the three steps that each item goes through. Fill and Drain each
+// run on one goroutine and see the items in the same order; Work runs on many.
+type Stages[T any] struct {
+	// Fill puts the next piece of input into item. ok says that there is a
+	// piece to work on; the input is over when ok is false or err is not nil.
+	// io.EOF is a good end; any other error is reported after the pieces before
+	// it, and a piece that came with it, were drained.
+	Fill func(item *T) (ok bool, err error)
+
+	// Work does the expensive step. What goes wrong in it is kept in the item,
+	// for Drain to report in order.
+	Work func(item *T)
+
+	// Drain delivers a finished item. An error ends the run.
+	Drain func(item *T) error
+}
+
+// Run moves pieces through the stages until the input is over or a stage
+// fails, and returns the first error in the order of the pieces. Drain runs on
+// the caller's goroutine. When Drain fails, Run still waits for a Fill that is
+// under way: a caller whose input may block forever makes it fail from outside.
+//
+// Each of the items is filled only when the ones before it are in use, so a
+// short input touches few of them.
+func Run[T any](workers int, items []T, s Stages[T]) error {
+	type slot struct {
+		item *T
+		done chan struct{}
+	}
+	// Room for every slot, so that no send below can block.
+	free := make(chan *slot, len(items))
+	work := make(chan *slot, len(items))
+	order := make(chan *slot, len(items))
+	quit := make(chan struct{})
+	for i := range items {
+		free <- &slot{item: &items[i], done: make(chan struct{}, 1)}
+	}
+
+	var wg sync.WaitGroup
+	var fillErr error
+	wg.Go(func() {
+		defer close(work)
+		defer close(order)
+		for {
+			select {
+			case <-quit:
+				return
+			case sl := <-free:
+				ok, err := s.Fill(sl.item)
+				if ok {
+					order <- sl
+					work <- sl
+				}
+				if !ok || err != nil {
+					fillErr = err
+					return
+				}
+			}
+		}
+	})
+	for range min(workers, len(items)) {
+		wg.Go(func() {
+			for sl := range work {
+				select {
+				case <-quit: // nobody will look at it
+				default:
+					s.Work(sl.item)
+				}
+				sl.done <- struct{}{}
+			}
+		})
+	}
+
+	var drainErr error
+	for sl := range order {
+		<-sl.done
+		if drainErr = s.Drain(sl.item); drainErr != nil {
+			close(quit)
+			break
+		}
+		free <- sl
+	}
+	wg.Wait()
+	if drainErr != nil {
+		return drainErr
+	}
+	if fillErr == io.EOF {
+		return nil
+	}
+	return fillErr
+}
+
+// ReadFull is ReadAtLeast for the whole of buf.
+func ReadFull(src io.Reader, buf []byte) (int, error) { return ReadAtLeast(src, buf, len(buf)) }
+
+// ReadAtLeast reads into buf until it holds min bytes or src fails. With fewer
+// than min bytes the error is that of src, as it came; with min or more it is
+// nil, and what src reported along with the last of them it will report again.
+// The functions of package io turn an early
+// io.EOF into io.ErrUnexpectedEOF, and a source that itself reports
+// io.ErrUnexpectedEOF (a truncated decompressor, say) could then pass for one
+// that ended well.
+func ReadAtLeast(src io.Reader, buf []byte, min int) (n int, err error) {
+	for idle := 0; n < min && err == nil; {
+		var got int
+		got, err = src.Read(buf[n:])
+		n += got
+		if got > 0 {
+			idle = 0
+		} else if idle++; idle == 100 && err == nil {
+			err = io.ErrNoProgress
+		}
+	}
+	if n >= min {
+		err = nil
+	}
+	return n, err
+}
