@@ -127,19 +127,14 @@ func blockAt(ctx context.Context, n *Node, which string) (*Block, error) {
 	if err := n.call(ctx, &h, "eth_getBlockByNumber", which, false); err != nil {
 		return nil, err
 	}
-	encoded, err := h.encode()
-	if err != nil {
-		return nil, err
-	}
-	b, err := decodeHeader(encoded)
+	b, err := h.block()
 	if err != nil {
 		return nil, err
 	}
 	if which[0] == '0' && blockNumber(b.Number) != which {
 		return nil, fmt.Errorf("%w: the node gives block %d in place of %s", ErrLie, b.Number, which)
 	}
-	b.Header = encoded
-	return &b, nil
+	return b, nil
 }
 
 // proofAnswer is what eth_getProof gives.
@@ -174,7 +169,7 @@ func fetchAccount(ctx context.Context, n *Node, b *Block, subject Subject) (*Acc
 	// What exists has a code hash. Nodes answer for the rest with zeros, or with
 	// the hashes of nothing; the proof tells the two apart for good.
 	key := Keccak(a.Address[:])
-	leaf, err := proveValue(b.StateRoot, key[:], a.Proof)
+	leaf, err := ProveValue(b.StateRoot, key[:], a.Proof)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLie, err)
 	}

@@ -1,6 +1,7 @@
 package contracts
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 )
@@ -35,6 +36,29 @@ type header struct {
 	Slot          *Quantity `json:"slotNumber"`
 
 	Hash *Hash `json:"hash"` // not part of the encoding
+}
+
+// ParseBlock reads a block's header as a node answers it, in JSON. It fails with
+// ErrLie unless every field is bound to the hash in the answer.
+func ParseBlock(answer []byte) (*Block, error) {
+	var h header
+	if err := json.Unmarshal(answer, &h); err != nil {
+		return nil, fmt.Errorf("reading the block's header: %w", err)
+	}
+	return h.block()
+}
+
+func (h *header) block() (*Block, error) {
+	encoded, err := h.encode()
+	if err != nil {
+		return nil, err
+	}
+	b, err := decodeHeader(encoded)
+	if err != nil {
+		return nil, err
+	}
+	b.Header = encoded
+	return &b, nil
 }
 
 // encode returns the bytes whose hash is the block's, and fails unless that is

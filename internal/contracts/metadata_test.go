@@ -94,6 +94,15 @@ func many(n int, address string) string {
 	return strings.Join(entries, ",")
 }
 
+func address(t testing.TB, text string) contracts.Address {
+	t.Helper()
+	a, err := contracts.ParseAddress(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 func TestSubjects(t *testing.T) {
 	one, two, three := address(t, checksummed[2]), address(t, checksummed[3]), address(t, checksummed[4])
 	c := contracts.Chain{Name: "x", Contracts: []contracts.Contract{{Name: "A", Address: one}, {Name: "B", Address: two}, {Name: "C", Address: one}}}

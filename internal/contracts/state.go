@@ -129,7 +129,7 @@ func (b *Block) verify() error {
 
 func (a *Account) verify(stateRoot Hash) error {
 	key := Keccak(a.Address[:])
-	leaf, err := proveValue(stateRoot, key[:], a.Proof)
+	leaf, err := ProveValue(stateRoot, key[:], a.Proof)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (a *Account) checkLeaf(leaf []byte) error {
 
 func (s *Slot) verify(storageHash Hash) error {
 	key := Keccak(s.Slot[:])
-	leaf, err := proveValue(storageHash, key[:], s.Proof)
+	leaf, err := ProveValue(storageHash, key[:], s.Proof)
 	if err != nil {
 		return err
 	}

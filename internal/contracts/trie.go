@@ -16,11 +16,11 @@ var (
 	emptyCode = Keccak()
 )
 
-// proveValue follows key from root down the nodes of a Merkle-Patricia proof,
+// ProveValue follows key from root down the nodes of a Merkle-Patricia proof,
 // in the order in which it meets them, and returns the value of key, or nil when
 // the proof shows that the trie holds no such key. Every node must be the one
 // that the hash above it names, and none may be left over.
-func proveValue(root Hash, key []byte, proof []Bytes) ([]byte, error) {
+func ProveValue(root Hash, key []byte, proof []Bytes) ([]byte, error) {
 	if root == emptyRoot && (len(proof) == 0 || len(proof) == 1 && bytes.Equal(proof[0], []byte{0x80})) {
 		return nil, nil
 	}

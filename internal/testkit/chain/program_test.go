@@ -1,9 +1,12 @@
-package contracts_test
+package chain_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,13 +17,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/testkit/chain"
 )
 
-// program builds takumi-backup. The tests of the program itself would all carry
-// go-ethereum with them if this one stood among them.
+// program builds takumi-backup.
 func program(t testing.TB) func(want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	dir := t.TempDir()
 	exe := filepath.Join(dir, "takumi-backup")
-	if out, err := exec.Command("go", "build", "-o", exe, "../../cmd/takumi-backup").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", exe, "./cmd/takumi-backup")
+	build.Dir = "../../.." // the program as it is, with the versions of its own module
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	key := filepath.Join(t.TempDir(), "key")
@@ -49,14 +53,14 @@ func program(t testing.TB) func(want int, args ...string) (stdout, stderr string
 // contract in the place of the first.
 func TestProgram(t *testing.T) {
 	run := program(t)
-	chain := chaintest.Start(t)
+	c := chain.Start(t)
 	inPlace := map[[32]byte][32]byte{implementation: {12: 0xaa, 31: 1}, {31: 3}: {31: 42}}
-	proxy := chain.Deploy(t, runtimeCode, inPlace)
-	fromStart(t, run, chain.URL, proxy, func() string {
+	proxy := c.Deploy(t, runtimeCode, inPlace)
+	fromStart(t, run, c.URL, proxy, func() string {
 		// The chain of whoever answers for that URL: another code at the address.
-		return liar(t, chain.URL, lie{"eth_getCode", 0, func(any) any { return "0x602b5f5260205ff3" }})
+		return liar(t, c.URL, lie{"eth_getCode", 0, func(any) any { return "0x602b5f5260205ff3" }})
 	}, func() string {
-		other := chaintest.Start(t)
+		other := chain.Start(t)
 		other.Mine(1)
 		other.Pay(t, proxy, 1)
 		return other.URL
@@ -126,9 +130,9 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 	}
 
 	// A snapshot whose state was changed before it was sealed.
-	archive := bytesOf(t, "snapshot_20261123_020405/"+contracts.StateName, strings.Replace(string(data), "602a5f52", "602b5f52", 1))
+	changed := archive(t, "snapshot_20261123_020405/"+contracts.StateName, strings.Replace(string(data), "602a5f52", "602b5f52", 1))
 	forged := filepath.Join(t.TempDir(), "forged.tar")
-	if err := os.WriteFile(forged, archive, 0o600); err != nil {
+	if err := os.WriteFile(forged, changed, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	scratch := t.TempDir()
@@ -147,4 +151,34 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 	if _, said := run(1, "restore", "contracts", sealed, "--to", again, "--yes"); !strings.Contains(said, "its code has the hash") {
 		t.Errorf("of a forged state, restore says %s", said)
 	}
+}
+
+// project makes a folder of files by their paths.
+func project(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for path, content := range files {
+		path = filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// archive makes a tar archive of one file.
+func archive(t testing.TB, name, content string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }

@@ -1,4 +1,4 @@
-package contracts_test
+package chain_test
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func TestAnvil(t *testing.T) {
 	var accounts []string
 	tell(t, url, &accounts, "eth_accounts")
 	var tx, receipt any
-	code := chaintest.InitCode(runtimeCode, map[[32]byte][32]byte{implementation: {12: 0xaa, 31: 1}, {31: 3}: {31: 42}})
+	code := chain.InitCode(runtimeCode, map[[32]byte][32]byte{implementation: {12: 0xaa, 31: 1}, {31: 3}: {31: 42}})
 	tell(t, url, &tx, "eth_sendTransaction", map[string]string{"from": accounts[0], "data": "0x" + hex.EncodeToString(code), "gas": "0x4c4b40"})
 	for deadline := time.Now().Add(10 * time.Second); receipt == nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		tell(t, url, &receipt, "eth_getTransactionReceipt", tx)

@@ -1,7 +1,8 @@
-// Package chaintest runs a real Ethereum node inside a test: go-ethereum's, with
-// blocks at command and JSON-RPC over HTTP. Start gives one. Only tests import
-// this package.
-package chaintest
+// Package chain runs a real Ethereum node inside a test: go-ethereum's, with
+// blocks at command and JSON-RPC over HTTP. Start gives one. Its tests hold
+// internal/contracts, and the program, against that node and its libraries. It is
+// a module of its own, so that the project does not depend on a node.
+package chain
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package contracts_test
+package chain_test
 
 import (
 	"bytes"
@@ -54,14 +54,14 @@ func dial(t testing.TB, url string) *contracts.Node {
 // world is a chain with a proxy, a plain contract, an account without code and
 // an address that holds nothing.
 type world struct {
-	*chaintest.Chain
+	*chain.Chain
 	proxy, plain, paid, nothing contracts.Address
 	query                       contracts.Query
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{Chain: chaintest.Start(t)}
+	w := &world{Chain: chain.Start(t)}
 	slots := map[[32]byte][32]byte{
 		implementation: {12: 0xaa, 31: 1}, admin: {12: 0xbb, 31: 2}, beacon: {12: 0xcc, 31: 3},
 		{31: 5}: {31: 42}, {0: 9}: {0: 0xff, 31: 0xff},
@@ -86,7 +86,7 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.ChainID != chaintest.ID || s.Block.Number != 3 || s.Block.Chosen != "latest" || len(s.Accounts) != 4 {
+	if s.ChainID != chain.ID || s.Block.Number != 3 || s.Block.Chosen != "latest" || len(s.Accounts) != 4 {
 		t.Fatalf("%+v", s)
 	}
 	head, err := w.Backend.Client().HeaderByNumber(t.Context(), nil)
@@ -379,7 +379,7 @@ func TestCompare(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The same addresses on a second chain, where other contracts stand.
-	other := chaintest.Start(t)
+	other := chain.Start(t)
 	other.Mine(3)
 	other.Pay(t, w.plain.String(), 1)
 	again := contracts.Query{Network: "local", Block: "latest", Subjects: before.Subjects()}
