@@ -13,7 +13,7 @@ import (
 // hashed is a place that computes the SHA-256 of one of its files while another
 // reads it. It is not safe for concurrent use. end has to be called.
 type hashed struct {
-	store.Place
+	store.Store
 	path  string
 	meter *backup.Meter
 
@@ -32,7 +32,7 @@ func (f *hashedFile) Close() error               { return nil }
 
 // Open is that of the place.
 func (h *hashed) Open(ctx context.Context, path string) (store.Object, error) {
-	obj, err := h.Place.Open(ctx, path)
+	obj, err := h.Store.Open(ctx, path)
 	if err != nil || path != h.path {
 		return obj, err
 	}

@@ -13,12 +13,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 // crowd is a place with very many backups, all of which have the same bytes.
 type crowd struct {
-	store.Folder
+	local.Folder
 	one  string
 	n    int
 	heap uint64 // when the backups are known, and nothing else is yet

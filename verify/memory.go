@@ -15,6 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 const (
@@ -170,7 +171,7 @@ func (m *Memory) Save(forget func(path string) bool) error {
 	if err != nil {
 		return fmt.Errorf("remembering what was verified: %w", err)
 	}
-	file, err := store.Create(filepath.Join(m.dir, MemoryName), store.Options{Replace: true})
+	file, err := local.Create(filepath.Join(m.dir, MemoryName), store.Options{Replace: true})
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // ErrMerge is returned for reports that do not make one.
@@ -73,7 +73,7 @@ type taken struct {
 
 // keyOf tells the backups of several reports apart.
 func keyOf(r *Report, b *Backup) string {
-	if r.Shard != "" || places.IsRemote(b.Path) {
+	if r.Shard != "" || store.IsRemote(b.Path) {
 		return b.Path
 	}
 	return r.Host + "\x00" + b.Path

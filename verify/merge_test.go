@@ -10,6 +10,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // TestMergeTellsTheWorst: the run that ended last is right about a backup, also
@@ -57,7 +58,7 @@ func TestMergeTellsTheWorst(t *testing.T) {
 
 // blind is a place that does not give one of its files.
 type blind struct {
-	store.Folder
+	local.Folder
 	path string
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // missing reports, with MaxAge, the kinds and the series of which no backup is
@@ -46,7 +46,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 		proofs = j.Memory.all(rooted)
 	}
 	for path, p := range proofs {
-		s := prune.Series{Folder: places.Dir(path), Kind: p.Kind, Name: p.Series}
+		s := prune.Series{Folder: store.Dir(path), Kind: p.Kind, Name: p.Series}
 		if was, known := last[s]; !there[path] && !series[s] && (!known || p.Created.After(proofs[was].Created)) {
 			last[s] = path
 		}

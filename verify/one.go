@@ -16,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -25,7 +24,7 @@ import (
 
 // Options say how backups are checked.
 type Options struct {
-	Place store.Place
+	Place store.Store
 	Keys  *keystore.Ring // not needed for Checksum
 	Level Level
 	Meter *backup.Meter // if it is set, it counts what is read
@@ -144,7 +143,7 @@ func (c *Checker) text(ctx context.Context, path string, most int64) (string, er
 // look checks a backup once.
 func (c *Checker) look(ctx context.Context, path string) Backup {
 	b := Backup{Path: path, Checked: true}
-	file := &hashed{Place: c.Place, path: path, meter: c.Meter}
+	file := &hashed{Store: c.Place, path: path, meter: c.Meter}
 	defer file.end()
 	if c.Level > Checksum {
 		c.open(ctx, &b, file)
@@ -169,7 +168,7 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 	if b.Created.IsZero() {
 		return b
 	}
-	if doubt := fitsName(places.Base(path), b.Name, b.Created); doubt != "" {
+	if doubt := fitsName(store.Base(path), b.Name, b.Created); doubt != "" {
 		b.add(misplaced(&b, doubt))
 	}
 	if b.Worst() == Error {

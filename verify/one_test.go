@@ -21,6 +21,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -106,7 +107,7 @@ func TestLister(t *testing.T) {
 
 func check(t testing.TB, path string, level Level, keys ...*kek.Key) Backup {
 	t.Helper()
-	return NewChecker(Options{Place: store.Folder{}, Keys: ringOf(keys...), Level: level, pause: time.Millisecond}).One(t.Context(), path)
+	return NewChecker(Options{Place: local.Folder{}, Keys: ringOf(keys...), Level: level, pause: time.Millisecond}).One(t.Context(), path)
 }
 
 // TestSealedGarbage: what is authentic and does not unpack is no damage.
@@ -182,7 +183,7 @@ func TestRewrapped(t *testing.T) {
 		for ; ctx.Err() == nil; n++ {
 			to := [][]*kek.Key{{other}, {key, other}, {key}}[n%3]
 			_, err := rewrap.File(context.Background(), path, rewrap.Options{
-				Place: store.Folder{}, State: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
+				Place: local.Folder{}, State: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
 			})
 			if err != nil {
 				t.Error(err)
@@ -234,7 +235,7 @@ func TestBetween(t *testing.T) {
 	}
 	// A reencrypt that was killed has left the right sidecar under that name.
 	killed := put(t, []byte("words"), "stream", "x", pack.None, key)
-	if err := os.Rename(killed+store.SidecarSuffix, store.Partial(killed+store.SidecarSuffix)); err != nil {
+	if err := os.Rename(killed+store.SidecarSuffix, local.Partial(killed+store.SidecarSuffix)); err != nil {
 		t.Fatal(err)
 	}
 	write(t, killed+store.SidecarSuffix, sidecarOf([]byte("the old file"), killed))
@@ -282,7 +283,7 @@ func TestLeftByRewrap(t *testing.T) {
 
 // slow is a place whose files can be read only after a while, or not at all.
 type slow struct {
-	store.Folder
+	local.Folder
 	wait   map[string]chan struct{}
 	broken map[string]bool
 	open   atomic.Int64

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -227,7 +228,7 @@ func TestStoreFindings(t *testing.T) {
 	write(t, filepath.Join(dir, ".young.enc.partial"), nil) // somebody writes it now
 
 	j := &Job{
-		Options: Options{Place: store.Folder{}, Keys: ringOf(key), Level: Content, pause: time.Millisecond}, Paths: []string{dir},
+		Options: Options{Place: local.Folder{}, Keys: ringOf(key), Level: Content, pause: time.Millisecond}, Paths: []string{dir},
 		MaxAge: map[string]time.Duration{"": 2 * day, backup.Contracts: 5 * day}, Retention: 30 * day,
 		KnownKeys: []Key{{ID: "a", Overdue: true, NextRotation: old}, {ID: "b"}},
 	}

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -25,7 +24,7 @@ const (
 // whether it has not waited: the file and its sidecar are two, and between them a
 // backup looks as if it were damaged.
 func (c *Checker) settled(ctx context.Context, b *Backup, changed time.Time) bool {
-	if places.IsRemote(b.Path) {
+	if store.IsRemote(b.Path) {
 		if time.Since(changed) >= strayAge || !b.has(SidecarDiffers) {
 			return true
 		}

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // sidecar compares a backup with its sidecar, and returns Checksum when they fit.
@@ -22,7 +22,7 @@ import (
 // moment ago, at changed, may have no sidecar yet.
 func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, changed time.Time) Level {
 	text, err := c.text(ctx, b.Path+store.SidecarSuffix, store.MaxSidecar)
-	name := places.Base(b.Path)
+	name := store.Base(b.Path)
 	sum, named, ok := store.ParseSidecar(text)
 	differs := func(format string, args ...any) Level {
 		f := Finding{Severity: Error, Code: SidecarDiffers, Message: fmt.Sprintf(format, args...)}
@@ -41,7 +41,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 		return None
 	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && places.IsRemote(b.Path) && time.Since(changed) < strayAge:
+	case errors.Is(err, fs.ErrNotExist) && store.IsRemote(b.Path) && time.Since(changed) < strayAge:
 	case errors.Is(err, fs.ErrNotExist):
 		b.add(Finding{Severity: Warning, Code: SidecarMissing, Message: "there is no sidecar " + printable(name+store.SidecarSuffix),
 			Advice: "once the backup verifies, write it: " + writing(b.Path)})
@@ -57,7 +57,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 		return differs("its sidecar has the right sum, and names another file, %s", printable(named))
 	case sum != b.SHA256 && c.staged(ctx, b):
 		b.add(Finding{Severity: Warning, Code: SideFile, Message: "its sidecar is that of the backup before it; a reencrypt was killed, and the right one stands beside it as " +
-			printable(store.Partial(name+store.SidecarSuffix)), Advice: "run the reencrypt again, or a rewrap, which puts it in its place; do not delete it"})
+			printable(local.Partial(name+store.SidecarSuffix)), Advice: "run the reencrypt again, or a rewrap, which puts it in its place; do not delete it"})
 		return Checksum
 	case sum != b.SHA256:
 		b.sharpen()
@@ -71,21 +71,21 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 // staged tells whether the sidecar of a backup stands beside it under the name
 // that it has while a reencrypt puts both in their places.
 func (c *Checker) staged(ctx context.Context, b *Backup) bool {
-	if places.IsRemote(b.Path) {
+	if store.IsRemote(b.Path) {
 		return false
 	}
-	text, err := c.text(ctx, store.Partial(b.Path+store.SidecarSuffix), store.MaxSidecar)
+	text, err := c.text(ctx, local.Partial(b.Path+store.SidecarSuffix), store.MaxSidecar)
 	sum, named, ok := store.ParseSidecar(text)
-	return err == nil && ok && sum == b.SHA256 && named == places.Base(b.Path)
+	return err == nil && ok && sum == b.SHA256 && named == store.Base(b.Path)
 }
 
 // writing is the command that writes a backup's sidecar.
 func writing(path string) string {
-	name, line := places.Base(path), path+store.SidecarSuffix
-	if places.IsRemote(path) {
+	name, line := store.Base(path), path+store.SidecarSuffix
+	if store.IsRemote(path) {
 		return "aws s3 cp " + printable(path) + " - | sha256sum | sed " + printable("s/ -$/ "+strings.NewReplacer(`\`, `\\`, "&", `\&`).Replace(name)+"/") + " | aws s3 cp - " + printable(line)
 	}
-	return "(cd " + printable(places.Dir(path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"
+	return "(cd " + printable(store.Dir(path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"
 }
 
 // sharpen says more of a fault of a file that is not the one that was written.
@@ -175,7 +175,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9._/:@%+,=][A-Za-z0-9._/:@%+,=-]*$
 
 // anchored returns a path that means the same from any folder.
 func anchored(name string) string {
-	if places.IsRemote(name) {
+	if store.IsRemote(name) {
 		return "s3://" + path.Clean(strings.TrimPrefix(name, "s3://"))
 	}
 	if abs, err := filepath.Abs(name); err == nil {

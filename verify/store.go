@@ -14,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/manifest"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -26,7 +25,7 @@ var plaintext = regexp.MustCompile(`(?i)(\.(sql|dump|pgdump|tar|tgz|txz|tzst)|_\
 
 // stray judges a file that is not a backup; there has the backups by path.
 func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
-	name := places.Base(f.Path)
+	name := store.Base(f.Path)
 	begun := strings.TrimSuffix(strings.TrimPrefix(name, "."), ".partial")
 	unfinished := strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".partial")
 	warning := func(code Code, message, advice string) (Finding, bool) {
@@ -35,7 +34,7 @@ func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
 	switch {
 	case unfinished && j.now.Sub(f.ModTime) < strayAge:
 		return Finding{}, false
-	case unfinished && there[places.Join(places.Dir(f.Path), strings.TrimSuffix(begun, store.SidecarSuffix))]:
+	case unfinished && there[store.Join(store.Dir(f.Path), strings.TrimSuffix(begun, store.SidecarSuffix))]:
 		return warning(SideFile, "a rewrap or reencrypt that was killed has left it",
 			"run it again, which clears it away; delete it by hand only when its backup verifies without it")
 	case unfinished && (strings.Contains(begun, backup.Suffix) || plaintext.MatchString(begun)):
@@ -70,7 +69,7 @@ type peer struct {
 func (b *Backup) peer() peer {
 	return peer{
 		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error,
-		series: unique.Make(prune.Series{Folder: places.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
+		series: unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
 	}
 }
 
@@ -167,7 +166,7 @@ func medianSize(newest []peer) (int64, bool) {
 
 // permissions looks at the mode of a local backup.
 func (j *Job) permissions(b *Backup) {
-	if places.IsRemote(b.Path) || b.has(Unreadable) {
+	if store.IsRemote(b.Path) || b.has(Unreadable) {
 		return
 	}
 	info, err := os.Stat(b.Path)

@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -201,7 +202,7 @@ func newTestStore(t testing.TB) *testStore {
 
 // job returns a job over the store that does not wait.
 func (s *testStore) job(level Level) *Job {
-	return &Job{Options: Options{Place: store.Folder{}, Keys: s.ring(), Level: level, pause: time.Millisecond}, Paths: []string{s.dir}, Program: "test"}
+	return &Job{Options: Options{Place: local.Folder{}, Keys: s.ring(), Level: level, pause: time.Millisecond}, Paths: []string{s.dir}, Program: "test"}
 }
 
 func run(t testing.TB, j *Job) *Report {

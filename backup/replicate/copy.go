@@ -12,14 +12,13 @@ import (
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // beside returns the envelopes beside a backup at both ends, nil where there is
 // none. One at the destination that is of no use counts as none when there is
 // another to take its place.
-func beside(ctx context.Context, place store.Place, from, to string) (mine, their []byte, err error) {
+func beside(ctx context.Context, place store.Store, from, to string) (mine, their []byte, err error) {
 	if mine, err = readEnvelope(ctx, place, from); err != nil {
 		return nil, nil, err
 	}
@@ -29,7 +28,7 @@ func beside(ctx context.Context, place store.Place, from, to string) (mine, thei
 	return mine, their, err
 }
 
-func readEnvelope(ctx context.Context, place store.Place, path string) ([]byte, error) {
+func readEnvelope(ctx context.Context, place store.Store, path string) ([]byte, error) {
 	text, err := readSmall(ctx, place, path+envelope.DetachedSuffix, envelope.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -40,7 +39,7 @@ func readEnvelope(ctx context.Context, place store.Place, path string) ([]byte, 
 // settle brings the envelope beside a backup along, or takes away that of the
 // destination: a former envelope opens the backup with keys that were taken from
 // it.
-func settle(ctx context.Context, i Item, place store.Place) error {
+func settle(ctx context.Context, i Item, place store.Store) error {
 	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
 	switch {
 	case err != nil || bytes.Equal(mine, their):
@@ -52,20 +51,20 @@ func settle(ctx context.Context, i Item, place store.Place) error {
 }
 
 // sidecar returns the hash in the sidecar of the backup at path, in hex.
-func sidecar(ctx context.Context, place store.Place, path string) (string, error) {
+func sidecar(ctx context.Context, place store.Store, path string) (string, error) {
 	text, err := readSmall(ctx, place, path+store.SidecarSuffix, 4096)
 	if err != nil {
 		return "", err
 	}
 	sum, rest, _ := strings.Cut(string(text), "  ")
-	if digits, err := hex.DecodeString(sum); err != nil || len(digits) != sha256.Size || rest != places.Base(path)+"\n" {
+	if digits, err := hex.DecodeString(sum); err != nil || len(digits) != sha256.Size || rest != store.Base(path)+"\n" {
 		return "", fmt.Errorf("%s%s is not a sidecar of it: %w", path, store.SidecarSuffix, ErrRotten)
 	}
 	return sum, nil
 }
 
 // digestOf reads the file at path for its hash, in hex.
-func digestOf(ctx context.Context, place store.Place, path string) (string, error) {
+func digestOf(ctx context.Context, place store.Store, path string) (string, error) {
 	f, err := place.Open(ctx, path)
 	if err != nil {
 		return "", err
@@ -89,7 +88,7 @@ func digest(r io.Reader) (string, error) {
 }
 
 // readSmall reads a file of at most limit bytes.
-func readSmall(ctx context.Context, place store.Place, path string, limit int64) ([]byte, error) {
+func readSmall(ctx context.Context, place store.Store, path string, limit int64) ([]byte, error) {
 	f, err := place.Open(ctx, path)
 	if err != nil {
 		return nil, err
@@ -176,10 +175,10 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 		}
 	}
 	r, err := w.Commit()
-	if err != nil && mine != nil && !places.IsRemote(i.To) {
+	if err != nil && mine != nil && !store.IsRemote(i.To) {
 		_ = o.Place.RemoveBeside(context.WithoutCancel(ctx), i.To, envelope.DetachedSuffix, mine) // the copy's error says more
 	}
-	if err != nil || places.IsRemote(i.To) {
+	if err != nil || store.IsRemote(i.To) {
 		return r, err
 	}
 	back, err := digestOf(ctx, o.Place, i.To)

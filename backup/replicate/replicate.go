@@ -22,7 +22,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -60,7 +59,7 @@ type Item struct {
 
 // Options say what is copied.
 type Options struct {
-	Place store.Place // of both
+	Place store.Store // of both
 	// NewerThan leaves out what was last written before, the envelope beside it
 	// too.
 	NewerThan time.Time
@@ -101,11 +100,11 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		if f.Err == nil && !f.Sidecar && !o.WithoutSidecar {
 			i.Err = fmt.Errorf("%s: %w", f.Path, ErrIncomplete)
 		}
-		inside := strings.TrimPrefix(strings.TrimPrefix(f.Path, places.Clean(from)), "/")
+		inside := strings.TrimPrefix(strings.TrimPrefix(f.Path, store.Clean(from)), "/")
 		if inside == "" { // from is the backup itself
-			inside = places.Base(f.Path)
+			inside = store.Base(f.Path)
 		}
-		i.To = places.Join(to, inside)
+		i.To = store.Join(to, inside)
 		if t, exists := there[i.To]; exists && i.Err == nil {
 			i.Action = Replace
 			if t.Size == f.Size && t.Sidecar {
@@ -151,7 +150,7 @@ func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[stri
 
 // compare tells what there is to do with a backup whose like stands at the
 // destination, where everything may be anything.
-func compare(ctx context.Context, place store.Place, b store.Backup, to string) (Action, error) {
+func compare(ctx context.Context, place store.Store, b store.Backup, to string) (Action, error) {
 	sum := sidecar
 	if !b.Sidecar {
 		sum = digestOf

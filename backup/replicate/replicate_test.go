@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // sealed returns a backup, each of another id.
@@ -145,7 +146,7 @@ func TestPlanAndOne(t *testing.T) {
 			dir := t.TempDir()
 			from, to := filepath.Join(dir, "from", "kind", "x.enc"), filepath.Join(dir, "to", "kind", "x.enc")
 			tc.set(t, from, to)
-			tc.options.Place = store.Folder{}
+			tc.options.Place = local.Folder{}
 			items, err := replicate.Plan(t.Context(), filepath.Join(dir, "from"), filepath.Join(dir, "to"), tc.options)
 			if err != nil || len(items) != 1 || items[0].To != to || items[0].Action != tc.action {
 				t.Fatalf("the plan is %+v, %v", items, err)
@@ -190,7 +191,7 @@ func TestPlanAndOne(t *testing.T) {
 func TestPlan(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	o := replicate.Options{Place: store.Folder{}}
+	o := replicate.Options{Place: local.Folder{}}
 	if _, err := replicate.Plan(t.Context(), from, to, o); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of a store that is not there: %v", err)
 	}
@@ -241,7 +242,7 @@ func TestPlan(t *testing.T) {
 // watched is a folder that tells of what is done, and can give back other bytes
 // than it got.
 type watched struct {
-	store.Folder
+	local.Folder
 	done *[]string
 	rots string // a path
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -217,7 +218,7 @@ func saveCheckpoint(cmd *cobra.Command, path string, c *audit.Checkpoint) error 
 	if err != nil {
 		return fmt.Errorf("writing the checkpoint: %w", err)
 	}
-	f, err := store.Create(path, store.Options{Replace: true}) // by one that saw the same, and more
+	f, err := local.Create(path, store.Options{Replace: true}) // by one that saw the same, and more
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 type backupUploads struct {
@@ -127,7 +127,7 @@ func (b *backupUploads) check(cmd *cobra.Command, args []string) (dir string, er
 		to = append(to, storeFolder(), backupFolder(backup.Uploads))
 	}
 	for _, folder := range to {
-		if !places.IsRemote(folder) && holds(dir, folder) {
+		if !store.IsRemote(folder) && holds(dir, folder) {
 			return "", usagef("the backups in %s would stand in the folder that is backed up, %s: each would hold all before", folder, dir)
 		}
 	}

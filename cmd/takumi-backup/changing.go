@@ -16,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -38,9 +37,9 @@ type changing struct {
 	passes     int64  // how often each byte of a backup is read
 	keyless    bool   // nothing is opened with a key
 	// find is [many.Find], unless it is set.
-	find func(ctx context.Context, place store.Place, paths []string) ([]many.Item, bool, error)
+	find func(ctx context.Context, place store.Store, paths []string) ([]many.Item, bool, error)
 
-	place store.Place
+	place store.Store
 	shard many.Shard
 	ring  *keystore.Ring // opens
 	to    []*kek.Key     // the keys of --to
@@ -133,7 +132,7 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 // apart refuses a new key, and a state folder, that would stand with the backups
 // at path, and warns of an old key that does.
 func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path string) error {
-	if places.IsRemote(path) {
+	if store.IsRemote(path) {
 		return nil
 	}
 	folder := path

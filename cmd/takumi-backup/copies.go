@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -24,13 +23,13 @@ type oneCopy struct {
 // withCopies begins, beside the file at path that was begun already, or whose
 // store failed, one of its name in each of the further stores. Without any it is
 // that file alone.
-func withCopies(ctx context.Context, place store.Place, first store.Writer, fault error, path string, also []string, folder string) (target, error) {
+func withCopies(ctx context.Context, place store.Store, first store.Writer, fault error, path string, also []string, folder string) (target, error) {
 	if len(also) == 0 || fault != nil && !store.IsStoreFault(fault) {
 		return first, fault
 	}
 	all := copies{{path: path, w: first, err: fault}}
 	for _, root := range also {
-		c := &oneCopy{path: places.Join(root, folder, places.Base(path))}
+		c := &oneCopy{path: store.Join(root, folder, store.Base(path))}
 		c.w, c.err = place.Create(ctx, c.path, store.Options{Sidecar: true, Parents: true})
 		all = append(all, c)
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 const defaultRoot = "/var/backups/takumi"
@@ -19,7 +19,7 @@ const defaultRoot = "/var/backups/takumi"
 // BACKUP_DIR, Takumi's old name for the folder of one kind.
 func backupFolder(kind string) string {
 	if root := os.Getenv("BACKUP_ROOT"); root != "" {
-		return places.Join(root, kind)
+		return store.Join(root, kind)
 	}
 	if dir := os.Getenv("BACKUP_DIR"); dir != "" {
 		return dir

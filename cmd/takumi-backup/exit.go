@@ -14,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -204,7 +203,7 @@ func verdict(err error) (code int, hint string) {
 
 	case errors.Is(err, errSome):
 		return exitSome, ""
-	case errors.Is(err, store.ErrName), errors.Is(err, places.ErrScheme):
+	case errors.Is(err, store.ErrName), errors.Is(err, store.ErrScheme):
 		return exitUsage, ""
 	case errors.Is(err, syscall.EPIPE):
 		return exitFailed, "who read the output is gone"

@@ -85,7 +85,7 @@ func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 	return nil
 }
 
-func inspectFile(ctx context.Context, place store.Place, path string) (*inspection, error) {
+func inspectFile(ctx context.Context, place store.Store, path string) (*inspection, error) {
 	seen, err := sealed.Look(ctx, place, path, sealed.Options{})
 	if err != nil {
 		return nil, aboutPath("inspecting", path, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/scripts/systemd"
 )
 
@@ -98,7 +99,7 @@ func writeUnit(file systemd.File, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(file.Path), 0o755); err != nil {
 		return err
 	}
-	out, err := store.Create(file.Path, store.Options{Replace: force})
+	out, err := local.Create(file.Path, store.Options{Replace: force})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -93,7 +92,7 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 // name than a backup's that does not begin as one, breaks off in its envelope, or
 // has vanished, as a writer's does when it gets its name; and an envelope that
 // stands beside its backup.
-func keysOf(ctx context.Context, place store.Place, file store.Backup) *history.Backup {
+func keysOf(ctx context.Context, place store.Store, file store.Backup) *history.Backup {
 	b := &history.Backup{Path: file.Path}
 	seen, err := sealed.Look(ctx, place, file.Path, sealed.Options{})
 	if err != nil {
@@ -125,7 +124,7 @@ func keysOf(ctx context.Context, place store.Place, file store.Backup) *history.
 
 // noRoot tells whether the scan found no folder of backups at all.
 func noRoot(backups []history.Backup, root string) bool {
-	return len(backups) == 1 && backups[0].Path == places.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
+	return len(backups) == 1 && backups[0].Path == store.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
 }
 
 // anchored makes the path of a key file one that means the same everywhere and

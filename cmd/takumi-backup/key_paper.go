@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
 )
@@ -173,7 +174,7 @@ func (p *paperCommand) save(blocks []*paper.Block, write func(io.Writer, []*pape
 	if err := write(&page, blocks); err != nil {
 		return fmt.Errorf("making the paper kit: %w", err)
 	}
-	f, err := store.Create(p.out, store.Options{})
+	f, err := local.Create(p.out, store.Options{})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/shares"
@@ -167,7 +168,7 @@ func shareFile(l paper.Label) string {
 func writeShares(ctx context.Context, dir string, blocks []*paper.Block) (paths []string, err error) {
 	_, statErr := os.Stat(dir)
 	made := errors.Is(statErr, os.ErrNotExist)
-	var files []*store.File
+	var files []*local.File
 	defer func() {
 		if err == nil {
 			return
@@ -188,7 +189,7 @@ func writeShares(ctx context.Context, dir string, blocks []*paper.Block) (paths 
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		f, err := store.Create(filepath.Join(dir, shareFile(b.Label)), store.Options{Parents: true})
+		f, err := local.Create(filepath.Join(dir, shareFile(b.Label)), store.Options{Parents: true})
 		if err != nil {
 			return nil, err
 		}

@@ -134,7 +134,7 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 
 // findLegacy is [many.Find] for the files that can be imported: in a folder, those
 // that look like one.
-func findLegacy(ctx context.Context, place store.Place, paths []string) (items []many.Item, several bool, err error) {
+func findLegacy(ctx context.Context, place store.Store, paths []string) (items []many.Item, several bool, err error) {
 	several = len(paths) > 1
 	for _, path := range paths {
 		b, isRoot, err := place.Stat(ctx, path)
@@ -165,7 +165,7 @@ func findLegacy(ctx context.Context, place store.Place, paths []string) (items [
 	return items, several, nil
 }
 
-func isLegacy(ctx context.Context, place store.Place, path string) (bool, error) {
+func isLegacy(ctx context.Context, place store.Store, path string) (bool, error) {
 	file, err := place.Open(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

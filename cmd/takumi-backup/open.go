@@ -9,6 +9,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 type openCommand struct {
@@ -80,7 +81,7 @@ func (o *openCommand) write(r *envelope.Reader) error {
 	if o.out == "" || o.out == "-" {
 		return backup.Unseal(stdout{os.Stdout}, r, o.packed, &o.meter)
 	}
-	f, err := store.Create(o.out, store.Options{Replace: o.force})
+	f, err := local.Create(o.out, store.Options{Replace: o.force})
 	if err != nil {
 		return err
 	}

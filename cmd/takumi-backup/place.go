@@ -13,9 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/spf13/pflag"
 
+	"github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/places"
-	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 )
 
@@ -97,11 +96,11 @@ func tagsOf(_ string, head []byte) map[string]string {
 
 // newPlace returns the place of all paths that a command is given, which writes
 // as the environment says.
-func newPlace() *places.Router { return placeFlags{}.place() }
+func newPlace() *store.Router { return placeFlags{}.place() }
 
 // place returns the place of all paths. S3 is set up when a path asks for it.
-func (p placeFlags) place() *places.Router {
-	return places.New(func() (store.Place, error) {
+func (p placeFlags) place() *store.Router {
+	return store.New(func() (store.Store, error) {
 		s, err := p.s3()
 		if err != nil {
 			return nil, err

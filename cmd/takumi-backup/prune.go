@@ -14,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -27,7 +26,7 @@ type pruneCommand struct {
 	apply     bool
 	json      bool
 
-	place store.Place
+	place store.Store
 	meter backup.Meter
 }
 
@@ -73,7 +72,7 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 	if err := p.check(cmd); err != nil {
 		return err
 	}
-	if err := places.Check(root); err != nil {
+	if err := store.Check(root); err != nil {
 		return usageError{err}
 	}
 	ring, err := p.keys.ring()
@@ -95,7 +94,7 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 		}
 		defer lock.Release()
 	}
-	if places.IsRemote(root) {
+	if store.IsRemote(root) {
 		if err := p.sweep(cmd, root); err != nil {
 			return err
 		}
@@ -151,7 +150,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	decisions, err = prune.Settle(items, p.policy, time.Now(), func(i int) error {
 		e := &entries[i]
 		p.meter = backup.Meter{}
-		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+places.Base(e.Path), e.Size, &p.meter)
+		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(e.Path), e.Size, &p.meter)
 		err := catalogue.Verify(cmd.Context(), e.Path, catalogue.Options{Place: p.place, Keys: ring, Meter: &p.meter})
 		hide()
 		return err
@@ -178,7 +177,7 @@ func asItem(e *catalogue.Entry) prune.Item {
 		it.Why = e.Err.Error()
 	}
 	if v := e.Envelope; v != nil {
-		it.Series = prune.Series{Folder: places.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
+		it.Series = prune.Series{Folder: store.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
 		it.ID, it.Created = v.ID.String(), v.Created
 	}
 	it.State = map[catalogue.State]prune.State{

@@ -10,7 +10,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -18,12 +17,12 @@ import (
 // lockStore keeps other prunes off the store at root: on this host, when it is
 // a remote one.
 func lockStore(root string) (*fsutil.Lock, error) {
-	if places.IsRemote(root) {
+	if store.IsRemote(root) {
 		dir, err := history.Dir()
 		if err != nil {
 			return nil, usageError{err}
 		}
-		return filelock.Take(dir, places.Clean(root))
+		return filelock.Take(dir, store.Clean(root))
 	}
 	lock, err := fsutil.LockFolder(root)
 	if err != nil && !errors.Is(err, fsutil.ErrHeld) {

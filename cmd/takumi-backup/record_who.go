@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -39,7 +39,7 @@ func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string 
 
 // absolute is a path as a record has it.
 func absolute(path string) string {
-	if path == "" || path == "-" || places.IsRemote(path) {
+	if path == "" || path == "-" || store.IsRemote(path) {
 		return path
 	}
 	if whole, err := filepath.Abs(path); err == nil {

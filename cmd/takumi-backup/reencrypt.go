@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -175,7 +174,7 @@ func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*reenc
 func (r *reencryptCommand) runName(paths []string, ids []kek.ID) (string, error) {
 	var parts []string
 	for _, path := range paths {
-		if !places.IsRemote(path) {
+		if !store.IsRemote(path) {
 			abs, err := filepath.Abs(path)
 			if err != nil {
 				return "", err

@@ -13,7 +13,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -80,11 +79,11 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	if r.workers < 1 || r.workers > 32 {
 		return usagef("--workers is %d, not 1 to 32", r.workers)
 	}
-	if places.Clean(from) == places.Clean(to) || sameFile(from, to) {
+	if store.Clean(from) == store.Clean(to) || sameFile(from, to) {
 		return usagef("%s would be copied to itself", from)
 	}
 	for _, path := range []string{from, to} {
-		if err := places.Check(path); err != nil {
+		if err := store.Check(path); err != nil {
 			return usageError{err}
 		}
 	}
@@ -173,8 +172,8 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 
 // stands tells whether a path leads into a store.
 func stands(path, in string) bool {
-	if places.IsRemote(path) || places.IsRemote(in) {
-		return strings.HasPrefix(places.Clean(path)+"/", places.Clean(in)+"/")
+	if store.IsRemote(path) || store.IsRemote(in) {
+		return strings.HasPrefix(store.Clean(path)+"/", store.Clean(in)+"/")
 	}
 	return holds(in, path)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -178,7 +179,7 @@ func TestRewrapBesideReaders(t *testing.T) {
 		}
 	})
 	loop(&verifies, func(i int) {
-		if err := catalogue.Verify(b.Context(), b.path(b.backups[i%3]), catalogue.Options{Place: store.Folder{}, Keys: ring}); err != nil {
+		if err := catalogue.Verify(b.Context(), b.path(b.backups[i%3]), catalogue.Options{Place: local.Folder{}, Keys: ring}); err != nil {
 			b.Errorf("verify: %v", err)
 		}
 	})

@@ -17,7 +17,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -50,7 +49,7 @@ type sealing struct {
 	mayBePlain bool
 	plain      bool // it does
 
-	place   store.Place
+	place   store.Store
 	pack    pack.Options
 	started time.Time
 	meter   backup.Meter
@@ -108,7 +107,7 @@ func (s *sealing) check(cmd *cobra.Command) error {
 		return usagef("--also does not go with -o -: tee does that")
 	}
 	for _, path := range append([]string{s.out}, s.roots()...) {
-		if err := places.Check(path); err != nil {
+		if err := store.Check(path); err != nil {
 			return usageError{err}
 		}
 	}
@@ -154,7 +153,7 @@ func (s *sealing) begin(cmd *cobra.Command) (*keystore.Ring, []*kek.Key, error) 
 // checkPlacement refuses a key that stands with the backups.
 func (s *sealing) checkPlacement(sources []keystore.Source) error {
 	for _, folder := range s.roots() {
-		if places.IsRemote(folder) {
+		if store.IsRemote(folder) {
 			continue
 		}
 		for _, src := range sources {
@@ -172,7 +171,7 @@ func (s *sealing) roots() []string {
 	case s.out == "-":
 		return nil
 	case s.out != "":
-		return append([]string{places.Dir(s.out)}, s.also...)
+		return append([]string{store.Dir(s.out)}, s.also...)
 	case s.root != "":
 		return append([]string{s.root}, s.also...)
 	}
@@ -182,7 +181,7 @@ func (s *sealing) roots() []string {
 // folder is where backups of the kind go.
 func (s *sealing) folder() string {
 	if s.root != "" {
-		return places.Join(s.root, s.kind)
+		return store.Join(s.root, s.kind)
 	}
 	return backupFolder(s.kind)
 }
@@ -290,7 +289,7 @@ func (s *sealing) file(ctx context.Context, format guard.Format) (store.Writer, 
 		opts.Parents = true
 		var path string
 		f, err := s.place.CreateUnique(ctx, func(n int) string {
-			path = places.Join(s.folder(), naming.FileName(n))
+			path = store.Join(s.folder(), naming.FileName(n))
 			return path
 		}, opts)
 		return f, path, err
@@ -307,7 +306,7 @@ func (s *sealing) label(path string) string {
 	if s.name != "" {
 		return s.name
 	}
-	return strings.TrimSuffix(places.Base(path), backup.Suffix)
+	return strings.TrimSuffix(store.Base(path), backup.Suffix)
 }
 
 // summary is what seal tells about a finished backup.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // stdoutTarget sends the sealed bytes to standard output. It hashes them only
@@ -18,7 +19,7 @@ type stdoutTarget struct {
 	size int64
 	// All are empty without a sidecar. Its name is taken at once: that it cannot
 	// be had is better known before hours of sealing than after.
-	sidecar *store.File
+	sidecar *local.File
 	hash    hash.Hash
 	name    string // in the sidecar
 }
@@ -28,7 +29,7 @@ func newStdoutTarget(sidecar string) (*stdoutTarget, error) {
 	if sidecar == "" {
 		return t, nil
 	}
-	f, err := store.Create(sidecar, store.Options{})
+	f, err := local.Create(sidecar, store.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ import (
 // Options say how to look.
 type Options struct {
 	// Place is where the paths lead.
-	Place store.Place
+	Place store.Store
 	// Keys open the backups; nil, or a ring of no sources, leaves every entry
 	// Unchecked.
 	Keys *keystore.Ring

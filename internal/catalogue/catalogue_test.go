@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -40,7 +41,7 @@ func newHeld(t *testing.T) held {
 	}
 	ring := keystore.NewRing(keystore.File{Path: path})
 	t.Cleanup(ring.Close)
-	return held{key, catalogue.Options{Place: store.Folder{}, Keys: ring}}
+	return held{key, catalogue.Options{Place: local.Folder{}, Keys: ring}}
 }
 
 // sealed returns a backup of some chunks.
@@ -124,7 +125,7 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: got %s, %v, %v; want %v, %v", want.name, e.Path, e.State, e.Err, want.state, want.err)
 		}
 	}
-	for i, e := range read(catalogue.Options{Place: store.Folder{}}) {
+	for i, e := range read(catalogue.Options{Place: local.Folder{}}) {
 		parses := i < 8
 		if (e.State == catalogue.Unchecked) != parses || (e.Err == nil) != parses || (e.Envelope != nil) != parses {
 			t.Errorf("without a key, %s: %v, %v", e.Path, e.State, e.Err)
@@ -136,7 +137,7 @@ func TestRead(t *testing.T) {
 		}
 	}
 
-	gone := catalogue.Options{Place: store.Folder{}, Keys: keystore.NewRing(keystore.File{Path: filepath.Join(root, "no key")})}
+	gone := catalogue.Options{Place: local.Folder{}, Keys: keystore.NewRing(keystore.File{Path: filepath.Join(root, "no key")})}
 	for _, e := range read(gone)[:8] {
 		if e.State != catalogue.Unchecked || e.Err == nil {
 			t.Errorf("with a key that cannot be had, %s: %v, %v", e.Path, e.State, e.Err)
@@ -188,28 +189,28 @@ func TestTorn(t *testing.T) {
 // and an empty one neither.
 func TestRoot(t *testing.T) {
 	dir := t.TempDir()
-	if entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{Place: store.Folder{}}); err != nil || entries != nil {
+	if entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{Place: local.Folder{}}); err != nil || entries != nil {
 		t.Errorf("empty: %v, %v", entries, err)
 	}
-	if _, err := catalogue.Read(t.Context(), filepath.Join(dir, "none"), catalogue.Options{Place: store.Folder{}}); !store.IsStoreFault(err) {
+	if _, err := catalogue.Read(t.Context(), filepath.Join(dir, "none"), catalogue.Options{Place: local.Folder{}}); !store.IsStoreFault(err) {
 		t.Errorf("missing: %v", err)
 	}
 	file := filepath.Join(dir, "file")
 	put(t, file, nil)
-	if _, err := catalogue.Read(t.Context(), file, catalogue.Options{Place: store.Folder{}}); !store.IsStoreFault(err) {
+	if _, err := catalogue.Read(t.Context(), file, catalogue.Options{Place: local.Folder{}}); !store.IsStoreFault(err) {
 		t.Errorf("a file: %v", err)
 	}
 	if err := os.Symlink("/nowhere", filepath.Join(dir, "link.enc")); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{Place: store.Folder{}})
+	entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{Place: local.Folder{}})
 	if err != nil || len(entries) != 1 || entries[0].State != catalogue.Bad || entries[0].Path != filepath.Join(dir, "link.enc") {
 		t.Errorf("a link to nowhere: %+v, %v", entries, err)
 	}
 	stopped := errors.New("stopped")
 	ctx, stop := context.WithCancelCause(t.Context())
 	stop(stopped)
-	if _, err := catalogue.Read(ctx, dir, catalogue.Options{Place: store.Folder{}}); !errors.Is(err, stopped) {
+	if _, err := catalogue.Read(ctx, dir, catalogue.Options{Place: local.Folder{}}); !errors.Is(err, stopped) {
 		t.Errorf("stopped: %v", err)
 	}
 }
@@ -242,7 +243,7 @@ func TestLatest(t *testing.T) {
 	if none != nil || err != nil {
 		t.Errorf("none: %v, %v", none, err)
 	}
-	if err := catalogue.Verify(t.Context(), found.Path, catalogue.Options{Place: store.Folder{}}); !errors.Is(err, keystore.ErrNone) {
+	if err := catalogue.Verify(t.Context(), found.Path, catalogue.Options{Place: local.Folder{}}); !errors.Is(err, keystore.ErrNone) {
 		t.Errorf("without a key: %v", err)
 	}
 }

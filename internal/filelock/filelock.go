@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/places"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // ErrHeld is returned while somebody else holds the lock of a backup.
@@ -63,7 +63,7 @@ func Take(dir, path string) (*fsutil.Lock, error) {
 
 // real returns the one name of what stands at path.
 func real(path string) (string, error) {
-	if places.IsRemote(path) {
+	if store.IsRemote(path) {
 		return path, nil
 	}
 	path, err := filepath.Abs(path)

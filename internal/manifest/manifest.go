@@ -44,7 +44,7 @@ func Path(path string, n int, codec pack.Codec) string {
 // Find returns the manifest of the backup of this id at path, all of it
 // authentic, or nil when there is none. What stands under one of its names and is
 // of no use is told in useless, unless the manifest was found.
-func Find(ctx context.Context, place store.Place, path string, id envelope.ID, o sealed.Options) (m *postgres.Manifest, useless []error) {
+func Find(ctx context.Context, place store.Store, path string, id envelope.ID, o sealed.Options) (m *postgres.Manifest, useless []error) {
 	for n := range Tries {
 		for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip, pack.None} {
 			beside := Path(path, n+1, codec)
@@ -64,7 +64,7 @@ func Find(ctx context.Context, place store.Place, path string, id envelope.ID, o
 	return nil, useless
 }
 
-func read(ctx context.Context, place store.Place, path string, o sealed.Options) (*postgres.Manifest, error) {
+func read(ctx context.Context, place store.Store, path string, o sealed.Options) (*postgres.Manifest, error) {
 	f, err := sealed.Open(ctx, place, path, o)
 	if err != nil {
 		return nil, err

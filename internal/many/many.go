@@ -16,11 +16,11 @@ type Item struct {
 }
 
 // Find lists the backups at the paths: one that names a file is that file,
-// whatever its name, and below a folder all that [store.Place.Walk] finds. What
+// whatever its name, and below a folder all that [store.Store.Walk] finds. What
 // is found by several paths is listed once. roots says that a folder is among
 // them, or more than one path: some of several can fail then. The error is the
 // context's, or a path's that leads nowhere.
-func Find(ctx context.Context, place store.Place, paths []string) (items []Item, roots bool, err error) {
+func Find(ctx context.Context, place store.Store, paths []string) (items []Item, roots bool, err error) {
 	roots = len(paths) > 1
 	seen := make(map[string]bool)
 	add := func(i Item) {

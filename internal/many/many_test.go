@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 func TestFind(t *testing.T) {
@@ -32,7 +32,7 @@ func TestFind(t *testing.T) {
 		"a file and what it is in":   {[]string{in("b.enc"), dir}, []string{in("b.enc"), in("a.enc")}, true},
 		"one that is there, one not": {[]string{in("a.enc"), in("c.enc")}, []string{in("a.enc"), in("c.enc")}, true},
 	} {
-		items, roots, err := many.Find(t.Context(), store.Folder{}, tc.paths)
+		items, roots, err := many.Find(t.Context(), local.Folder{}, tc.paths)
 		var got []string
 		for _, i := range items {
 			got = append(got, i.Path)
@@ -44,7 +44,7 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %v, %v, %v", name, got, roots, err)
 		}
 	}
-	if _, _, err := many.Find(t.Context(), store.Folder{}, []string{in("c.enc")}); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := many.Find(t.Context(), local.Folder{}, []string{in("c.enc")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("one path that leads nowhere: %v", err)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -42,7 +41,7 @@ func (e *LegacyDamageError) Error() string {
 
 // ImportOptions say how to import. They serve many files at once.
 type ImportOptions struct {
-	Place      store.Place
+	Place      store.Store
 	To         []*kek.Key     // the backups are sealed for these
 	ReadBack   *keystore.Ring // the same keys from where they are kept
 	Pack       pack.Options
@@ -71,7 +70,7 @@ func IsLegacy(name string, head []byte) bool {
 	if bytes.HasPrefix(head, []byte(saltedMagic)) {
 		return true
 	}
-	name = places.Base(name)
+	name = store.Base(name)
 	return !strings.HasPrefix(name, ".") && trimEndings(name) != name && guard.Sniff(head) != guard.Unknown
 }
 
@@ -105,13 +104,13 @@ func Import(ctx context.Context, path string, o ImportOptions) (Imported, error)
 	if kind == "" {
 		kind = kindOf(path, old.format)
 	}
-	created := timeOf(places.Base(path), file.ModTime())
+	created := timeOf(store.Base(path), file.ModTime())
 	name := backup.Naming{Base: baseOf(path), Kind: kind, Format: old.format, Codec: o.Pack.Codec, Time: created}.FileName(1)
-	folder := places.Dir(path)
+	folder := store.Dir(path)
 	if o.Root != "" {
-		folder = places.Join(o.Root, kind)
+		folder = store.Join(o.Root, kind)
 	}
-	made := Imported{Path: places.Join(folder, name)}
+	made := Imported{Path: store.Join(folder, name)}
 	if !old.proved {
 		made.Warnings = append(made.Warnings, "it was not packed, so that damage in its middle cannot be found")
 	}
@@ -315,7 +314,7 @@ var stamp = regexp.MustCompile(`_?(\d{8}_\d{6})`)
 
 // baseOf returns the name of the thing that an old file is a backup of.
 func baseOf(path string) string {
-	if base := stamp.ReplaceAllString(trimEndings(places.Base(path)), ""); envelope.CheckName(base) == nil {
+	if base := stamp.ReplaceAllString(trimEndings(store.Base(path)), ""); envelope.CheckName(base) == nil {
 		return base
 	}
 	return "imported"
@@ -339,7 +338,7 @@ func kindOf(path string, format guard.Format) string {
 		return kind
 	}
 	// The name itself first, then the folder next to it.
-	for _, part := range []string{places.Base(path), places.Base(places.Dir(path))} {
+	for _, part := range []string{store.Base(path), store.Base(store.Dir(path))} {
 		for _, word := range []string{backup.Contracts, backup.Uploads} {
 			if strings.Contains(strings.ToLower(part), word) {
 				return word

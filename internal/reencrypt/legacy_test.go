@@ -23,6 +23,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -131,7 +132,7 @@ func zipped(t testing.TB, plain []byte) []byte {
 
 func importing(t testing.TB) ImportOptions {
 	return ImportOptions{
-		Place: store.Folder{}, To: []*kek.Key{key(t, "new")}, ReadBack: ring(t, keySource{seed: "new"}),
+		Place: local.Folder{}, To: []*kek.Key{key(t, "new")}, ReadBack: ring(t, keySource{seed: "new"}),
 		Pack: pack.Options{Codec: pack.Zstd}, Passphrase: []byte(passphrase), Iterations: iterations, Meter: new(backup.Meter),
 	}
 }

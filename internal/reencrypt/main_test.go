@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -68,7 +69,7 @@ func newBench(t testing.TB, codec pack.Codec) *bench {
 	b := &bench{TB: t, dir: t.TempDir(), content: bytes.Repeat([]byte("INSERT INTO t VALUES (1);\n"), 40_000)}
 	b.path = filepath.Join(b.dir, "x.enc")
 	b.o = Options{
-		Place: store.Folder{}, Keys: ring(t, keySource{seed: "old"}), To: []*kek.Key{key(t, "new")},
+		Place: local.Folder{}, Keys: ring(t, keySource{seed: "old"}), To: []*kek.Key{key(t, "new")},
 		ReadBack: ring(t, keySource{seed: "new"}), StateDir: t.TempDir(), Meter: new(backup.Meter),
 	}
 	b.seal(codec, "old")
@@ -77,7 +78,7 @@ func newBench(t testing.TB, codec pack.Codec) *bench {
 
 func (b *bench) seal(codec pack.Codec, seeds ...string) {
 	b.Helper()
-	f, err := store.Create(b.path, store.Options{Sidecar: true})
+	f, err := local.Create(b.path, store.Options{Sidecar: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func (b *bench) seal(codec pack.Codec, seeds ...string) {
 // and returns its envelope.
 func (b *bench) opens(path, seed string) *envelope.Envelope {
 	b.Helper()
-	f, err := sealed.Open(b.Context(), store.Folder{}, path, sealed.Options{Keys: ring(b, keySource{seed: seed})})
+	f, err := sealed.Open(b.Context(), local.Folder{}, path, sealed.Options{Keys: ring(b, keySource{seed: seed})})
 	if err != nil {
 		b.Fatalf("%s does not open with the key %s: %v", path, seed, err)
 	}
@@ -119,7 +120,7 @@ func (b *bench) opens(path, seed string) *envelope.Envelope {
 // packed returns the packed bytes of the backup.
 func (b *bench) packed(seed string) []byte {
 	b.Helper()
-	f, err := sealed.Open(b.Context(), store.Folder{}, b.path, sealed.Options{Keys: ring(b, keySource{seed: seed})})
+	f, err := sealed.Open(b.Context(), local.Folder{}, b.path, sealed.Options{Keys: ring(b, keySource{seed: seed})})
 	if err != nil {
 		b.Fatal(err)
 	}

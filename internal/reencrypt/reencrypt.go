@@ -40,7 +40,7 @@ func (e *ReadBackError) Error() string {
 
 // Options say how to re-encrypt. They serve many backups at once.
 type Options struct {
-	Place store.Place
+	Place store.Store
 	Keys  *keystore.Ring // open the old backups
 	To    []*kek.Key     // the new ones are sealed for these
 	// ReadBack has the same keys from where they are kept.

@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -141,7 +142,7 @@ func isTrailing(err error) bool      { return errors.As(err, new(*stream.Trailin
 func isReadBack(err error) bool      { return errors.As(err, new(*ReadBackError)) }
 
 // lyingPlace does not give back what was written.
-type lyingPlace struct{ store.Folder }
+type lyingPlace struct{ local.Folder }
 
 func (p lyingPlace) Replace(ctx context.Context, path string) (store.Replacement, error) {
 	r, err := p.Folder.Replace(ctx, path)
@@ -167,7 +168,7 @@ func (o lyingObject) Read(p []byte) (int, error) {
 
 // busyPlace has another backup put in place while one is re-encrypted.
 type busyPlace struct {
-	store.Folder
+	local.Folder
 	path string
 }
 
@@ -195,7 +196,7 @@ func TestStopped(t *testing.T) {
 
 // stoppingPlace calls cancel when something is written.
 type stoppingPlace struct {
-	store.Folder
+	local.Folder
 	cancel func()
 }
 

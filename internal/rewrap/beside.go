@@ -9,9 +9,9 @@ import (
 	"os"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // reserved calls do while no other writer of this host is at the backup, if it is
@@ -33,11 +33,11 @@ func (j *job) reserved(ctx context.Context, do func() error) error {
 
 // settle clears away what a run left that was killed at its very end.
 func (j *job) settle(ctx context.Context) error {
-	if j.DryRun || places.IsRemote(j.path) {
+	if j.DryRun || store.IsRemote(j.path) {
 		return nil
 	}
 	for _, path := range []string{j.path, j.path + store.SidecarSuffix} {
-		if _, err := os.Lstat(store.Partial(path)); err == nil {
+		if _, err := os.Lstat(local.Partial(path)); err == nil {
 			return j.reserved(ctx, func() error { return nil })
 		}
 	}

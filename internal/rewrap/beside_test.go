@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // TestHardLinks: a rewrap in place would make the sidecars of the other names wrong.
@@ -53,7 +54,7 @@ func TestCurrentWithSidecars(t *testing.T) {
 			return errors.Join(os.WriteFile(path+store.SidecarSuffix, []byte(other), 0o600), os.Chtimes(path+store.SidecarSuffix, before, before))
 		}, false, false, true},
 		"killed between two renames": {func(path string) error {
-			return errors.Join(os.Rename(path+store.SidecarSuffix, store.Partial(path+store.SidecarSuffix)), os.WriteFile(path+store.SidecarSuffix, []byte(other), 0o600))
+			return errors.Join(os.Rename(path+store.SidecarSuffix, local.Partial(path+store.SidecarSuffix)), os.WriteFile(path+store.SidecarSuffix, []byte(other), 0o600))
 		}, false, true, false},
 	} {
 		path := filepath.Join(t.TempDir(), "x.enc")
@@ -80,7 +81,7 @@ func TestKilledReencrypt(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.enc")
 	write(t, path, 50_000, keyA)
-	err := errors.Join(os.Rename(path+store.SidecarSuffix, store.Partial(path+store.SidecarSuffix)),
+	err := errors.Join(os.Rename(path+store.SidecarSuffix, local.Partial(path+store.SidecarSuffix)),
 		os.WriteFile(path+store.SidecarSuffix, []byte(store.FormatSidecar([32]byte{}, "x.enc")), 0o600))
 	if err == nil {
 		_, err = rewrap.File(t.Context(), path, options(t, always(keyA)))
@@ -135,7 +136,7 @@ func TestTwoHomes(t *testing.T) {
 		o := options(t, always(keyA))
 		o.Detached = detached
 		var second error
-		o.Place = &stopping{Place: o.Place, stop: func() { _, second = rewrap.File(t.Context(), path, other) }}
+		o.Place = &stopping{Store: o.Place, stop: func() { _, second = rewrap.File(t.Context(), path, other) }}
 		if _, err := rewrap.File(t.Context(), path, o); err != nil {
 			t.Error(err)
 		}
@@ -144,7 +145,7 @@ func TestTwoHomes(t *testing.T) {
 		}
 		// And one that comes after the first has looked.
 		write(t, path+"2", 50_000, keyA)
-		o.Place = &reserving{Place: store.Folder{}, before: func() { _, second = rewrap.File(t.Context(), path+"2", other) }}
+		o.Place = &reserving{Store: local.Folder{}, before: func() { _, second = rewrap.File(t.Context(), path+"2", other) }}
 		if _, err := rewrap.File(t.Context(), path+"2", o); second != nil || !errors.Is(err, store.ErrChanged) {
 			t.Errorf("detached %v: after the other run: %v, %v", detached, err, second)
 		}
@@ -153,11 +154,11 @@ func TestTwoHomes(t *testing.T) {
 
 // reserving lets somebody else go first.
 type reserving struct {
-	store.Place
+	store.Store
 	before func()
 }
 
 func (r *reserving) Reserve(ctx context.Context, path string) (func() error, error) {
 	r.before()
-	return r.Place.Reserve(ctx, path)
+	return r.Store.Reserve(ctx, path)
 }

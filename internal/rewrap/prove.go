@@ -15,7 +15,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -128,7 +127,7 @@ func (j *job) glance(ctx context.Context, done bool) (bool, error) {
 	case s.sum == "" && j.text == nil:
 		return false, ErrRot
 	}
-	return done && s.name == places.Base(j.path) && j.file.ModTime().Sub(s.modified) < sidecarAge, nil
+	return done && s.name == store.Base(j.path) && j.file.ModTime().Sub(s.modified) < sidecarAge, nil
 }
 
 // prove compares the file with its sidecar. Where that can prove nothing, every
@@ -142,7 +141,7 @@ func (j *job) prove(ctx context.Context, sum [sha256.Size]byte) error {
 		j.Warnings = append(j.Warnings, "it had no sidecar; every byte of it was authenticated, and it has one now")
 		return j.authenticate(ctx)
 	case s.sum == hex.EncodeToString(sum[:]):
-		if s.name != places.Base(j.path) {
+		if s.name != store.Base(j.path) {
 			j.Warnings = append(j.Warnings, fmt.Sprintf("its sidecar named it %q, and has its name now", s.name))
 		}
 		return nil

@@ -32,7 +32,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
-	"github.com/takumi-backup/takumi-backup/internal/places"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -52,7 +51,7 @@ var (
 
 // Options say for which keys, and how.
 type Options struct {
-	Place store.Place
+	Place store.Store
 	State string         // the folder of locks
 	From  *keystore.Ring // opens; To is tried too
 	To    []*kek.Key
@@ -91,7 +90,7 @@ func File(ctx context.Context, path string, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer lock.Release()
-	if !places.IsRemote(path) { // what belongs to it stands beside the file, not beside a link to it
+	if !store.IsRemote(path) { // what belongs to it stands beside the file, not beside a link to it
 		if path, err = filepath.EvalSymlinks(path); err != nil {
 			return nil, fmt.Errorf("looking for the backup: %w", err)
 		}

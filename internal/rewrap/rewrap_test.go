@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
@@ -43,13 +44,13 @@ func always(k *kek.Key) provider { n := 1 << 30; return provider{k, &n} }
 func options(t testing.TB, from ...keystore.Source) rewrap.Options {
 	ring := keystore.NewRing(from...)
 	t.Cleanup(ring.Close)
-	return rewrap.Options{Place: store.Folder{}, State: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter)}
+	return rewrap.Options{Place: local.Folder{}, State: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter)}
 }
 
 // write makes a backup of size zeros.
 func write(t testing.TB, path string, size int64, keys ...*kek.Key) {
 	t.Helper()
-	f, err := store.Create(path, store.Options{Sidecar: true})
+	f, err := local.Create(path, store.Options{Sidecar: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +209,7 @@ func TestStopped(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	o := options(t, always(keyA))
-	place := &stopping{Place: o.Place, stop: func() { cancel(why) }}
+	place := &stopping{Store: o.Place, stop: func() { cancel(why) }}
 	o.Place = place
 	if _, err := rewrap.File(ctx, path, o); !errors.Is(err, why) {
 		t.Errorf("error %v", err)
@@ -222,13 +223,13 @@ func TestStopped(t *testing.T) {
 
 // stopping ends the work when the new envelope stands beside the backup.
 type stopping struct {
-	store.Place
+	store.Store
 	stop func()
 }
 
 func (s *stopping) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
 	defer s.stop()
-	return s.Place.PutBeside(ctx, path, suffix, content)
+	return s.Store.PutBeside(ctx, path, suffix, content)
 }
 
 // TestCost: reading a file once for two sums takes hardly longer than for one. With

@@ -74,7 +74,7 @@ func (f *File) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo(d
 // Open opens the backup at path. The errors are those of the place and of
 // [envelope.Open]; [NoKey] tells whether a key is what it lacks. The caller
 // closes the file.
-func Open(ctx context.Context, place store.Place, path string, o Options) (*File, error) {
+func Open(ctx context.Context, place store.Store, path string, o Options) (*File, error) {
 	if o.keyless() {
 		return nil, keystore.ErrNone
 	}
@@ -114,7 +114,7 @@ type Seen struct {
 // Look reads the envelopes of the backup at path and, with keys, authenticates
 // them and the length of the file, which costs one chunk. The error is why there
 // is nothing to see: the place's, or that of [envelope.Parse].
-func Look(ctx context.Context, place store.Place, path string, o Options) (*Seen, error) {
+func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen, error) {
 	var s *Seen
 	err := settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		defer obj.Close()
@@ -152,7 +152,7 @@ func passedOver(path string, err, beside error) error {
 
 // settle opens the file at path and calls try with it, again when that fails and
 // the envelopes have changed meanwhile. The file is closed when try fails.
-func settle(ctx context.Context, place store.Place, path string, try func(store.Object, *envelope.Envelope, error) error) error {
+func settle(ctx context.Context, place store.Store, path string, try func(store.Object, *envelope.Envelope, error) error) error {
 	for n := 1; ; n++ {
 		obj, err := place.Open(ctx, path)
 		if err != nil {
@@ -178,7 +178,7 @@ func settle(ctx context.Context, place store.Place, path string, try func(store.
 }
 
 // changed tells whether the envelopes of a backup are others than before.
-func changed(ctx context.Context, place store.Place, path string, head [envelope.Unit]byte, beside []byte) bool {
+func changed(ctx context.Context, place store.Store, path string, head [envelope.Unit]byte, beside []byte) bool {
 	obj, err := place.Open(ctx, path)
 	if err != nil {
 		return false
@@ -197,7 +197,7 @@ func headOf(obj store.Object) (head [envelope.Unit]byte) {
 
 // Beside returns the bytes of what stands beside a backup as its envelope, not
 // many more than a good one has, and nil when there is none.
-func Beside(ctx context.Context, place store.Place, path string) ([]byte, error) {
+func Beside(ctx context.Context, place store.Store, path string) ([]byte, error) {
 	obj, err := place.Open(ctx, path+envelope.DetachedSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

@@ -16,13 +16,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 // racing is a place in which, after so many opens of the backup, another file
 // stands there.
 type racing struct {
-	store.Folder
+	local.Folder
 	path  string
 	opens int
 	next  func()
@@ -89,7 +90,7 @@ func TestChangedWhileOpened(t *testing.T) {
 		"whole":              {good, good, true},
 	} {
 		path := filepath.Join(t.TempDir(), "x.enc")
-		place := func() store.Place {
+		place := func() store.Store {
 			put(t, path, tc.first)
 			return &racing{path: path, opens: 2, next: func() { put(t, path, tc.then) }}
 		}
@@ -116,12 +117,12 @@ func TestNoKey(t *testing.T) {
 	missing := keystore.NewRing(keystore.File{Path: filepath.Join(t.TempDir(), "none")})
 	defer missing.Close()
 	for name, ring := range map[string]*keystore.Ring{"no ring": nil, "no source": keystore.NewRing(), "a key that is not there": missing, "another key": ringOf(t, kek.Generate())} {
-		if _, err := sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ring}); !sealed.NoKey(err) {
+		if _, err := sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ring}); !sealed.NoKey(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	put(t, path, []byte("something else"))
-	if _, err := sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())}); sealed.NoKey(err) || !errors.Is(err, envelope.ErrNotSealed) {
+	if _, err := sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())}); sealed.NoKey(err) || !errors.Is(err, envelope.ErrNotSealed) {
 		t.Errorf("no backup: %v", err)
 	}
 }
@@ -153,18 +154,18 @@ func TestPassedOver(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.enc")
 		put(t, path, content)
 		put(t, path+envelope.DetachedSuffix, tc.beside)
-		_, err := sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, to)})
+		_, err := sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, to)})
 		if err == nil || sealed.NoKey(err) != tc.noKey || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if seen, _ := sealed.Look(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, to)}); seen.Err == nil || seen.Err.Error() != err.Error() {
+		if seen, _ := sealed.Look(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, to)}); seen.Err == nil || seen.Err.Error() != err.Error() {
 			t.Errorf("%s: Look says %v", name, seen.Err)
 		}
 	}
 	path := filepath.Join(t.TempDir(), "x.enc")
 	put(t, path, content)
 	put(t, path+envelope.DetachedSuffix, w.New.Bytes())
-	_, err = sealed.Open(t.Context(), store.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())})
+	_, err = sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())})
 	var wrong *envelope.WrongKeyError
 	if !errors.As(err, &wrong) || !slices.Equal(wrong.Wanted, []kek.ID{to.ID(), from.ID()}) {
 		t.Errorf("with a third key: %v", err)

@@ -1,12 +1,6 @@
 package store
 
-import (
-	"cmp"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-)
+import "errors"
 
 var (
 	// ErrExists is returned when the final name is taken, by whatever it is.
@@ -40,32 +34,10 @@ func IsStoreFault(err error) bool {
 	return ok
 }
 
-// fault makes an *Error of what package os returned, whose own operation and
-// temporary path would only repeat or blur what op and path say.
-func fault(op, path string, err error) error {
-	var atPath *fs.PathError
-	var atLink *os.LinkError
-	var atCall *os.SyscallError
-	switch {
-	case errors.As(err, &atPath):
-		err = atPath.Err
-	case errors.As(err, &atLink):
-		err = atLink.Err
-	case errors.As(err, &atCall):
-		err = atCall.Err
-	}
-	return &Error{Op: op, Path: path, Err: err}
-}
+// ErrChanged is returned by Remove when another file stands where the backup
+// stood.
+var ErrChanged = errors.New("it has changed since it was looked at, and is left alone")
 
-// withCleanup adds to err that cleaning up after it failed as well. What kind of
-// error it is remains decided by err.
-func withCleanup(err, cleanup error) error {
-	if cleanup == nil {
-		return err
-	}
-	return fmt.Errorf("%w (cleaning up failed too: %v)", err, cleanup)
-}
-
-func firstError(errs ...error) error { return cmp.Or(errs...) }
-
-func isTaken(err error) bool { return errors.Is(err, ErrExists) || errors.Is(err, ErrBusy) }
+// ErrLink is what Walk says of a symbolic link that it does not follow although
+// backups may stand behind it.
+var ErrLink = errors.New("a symbolic link that leads out of the store, or nowhere, is not followed")

@@ -9,17 +9,21 @@ import (
 // costs more than hashing it on the spot.
 const inlineHash = 32 << 10
 
-// hasher computes a SHA-256 beside its caller. A begin is followed by a wait
-// before anything else, and a finish ends its goroutine, which starts with the
+// Hasher computes a SHA-256 beside its caller. A Begin is followed by a Wait
+// before anything else, and a Finish ends its goroutine, which starts with the
 // first piece that is worth it.
-type hasher struct {
+type Hasher struct {
 	sha     hash.Hash
 	in      chan []byte
 	done    chan struct{} // one token per piece
 	pending bool
 }
 
-func (h *hasher) begin(p []byte) {
+// NewHasher returns a Hasher of nothing yet.
+func NewHasher() *Hasher { return &Hasher{sha: sha256.New()} }
+
+// Begin starts on p, which stays as it is until Wait.
+func (h *Hasher) Begin(p []byte) {
 	if len(p) <= inlineHash {
 		h.sha.Write(p)
 		return
@@ -32,7 +36,7 @@ func (h *hasher) begin(p []byte) {
 	h.pending = true
 }
 
-func (h *hasher) run() {
+func (h *Hasher) run() {
 	defer close(h.done)
 	for p := range h.in {
 		h.sha.Write(p)
@@ -40,17 +44,17 @@ func (h *hasher) run() {
 	}
 }
 
-// wait returns when the piece given to begin is no longer in use.
-func (h *hasher) wait() {
+// Wait returns when the piece given to begin is no longer in use.
+func (h *Hasher) Wait() {
 	if h.pending {
 		<-h.done
 		h.pending = false
 	}
 }
 
-// finish ends the goroutine and returns the sum of all pieces. It may be called
+// Finish ends the goroutine and returns the sum of all pieces. It may be called
 // again.
-func (h *hasher) finish() (sum [sha256.Size]byte) {
+func (h *Hasher) Finish() (sum [sha256.Size]byte) {
 	if h.in != nil {
 		close(h.in)
 		<-h.done

@@ -13,13 +13,13 @@ const hashPiece = 1 << 20
 // ends it, and has to be called.
 type HashReader struct {
 	src           io.Reader
-	hash          hasher
+	hash          *Hasher
 	filling, busy []byte // what is given to hash stays untouched; the reader's own buffer may not
 }
 
 // NewHashReader returns a HashReader of src.
 func NewHashReader(src io.Reader) *HashReader {
-	return &HashReader{src: src, hash: hasher{sha: sha256.New()}}
+	return &HashReader{src: src, hash: NewHasher()}
 }
 
 // Read reads from the source and returns what it returns.
@@ -37,19 +37,19 @@ func (r *HashReader) Read(p []byte) (int, error) {
 }
 
 func (r *HashReader) give() {
-	r.hash.wait()
-	r.hash.begin(r.filling)
+	r.hash.Wait()
+	r.hash.Begin(r.filling)
 	r.filling, r.busy = r.busy[:0], r.filling
 }
 
 // Sum returns the SHA-256 of what was read. It may be called again; nothing is
 // read through r afterwards.
 func (r *HashReader) Sum() [sha256.Size]byte {
-	r.hash.wait()
+	r.hash.Wait()
 	if len(r.filling) > 0 {
 		r.give()
-		r.hash.wait()
+		r.hash.Wait()
 		r.filling = r.filling[:0]
 	}
-	return r.hash.finish()
+	return r.hash.Finish()
 }

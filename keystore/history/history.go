@@ -39,6 +39,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 var (
@@ -254,7 +255,7 @@ func (h *History) save(doc document) error {
 }
 
 func (h *History) replace(text []byte) error {
-	f, err := store.Create(h.path, store.Options{Replace: true, Parents: true})
+	f, err := local.Create(h.path, store.Options{Replace: true, Parents: true})
 	if err != nil {
 		return err
 	}

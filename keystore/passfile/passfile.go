@@ -26,6 +26,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -190,7 +191,7 @@ func Write(path string, key *kek.Key, passphrase []byte) error {
 	if strings.TrimSpace(string(passphrase)) != string(passphrase) {
 		return errors.New("the passphrase begins or ends with a blank, which nobody will type again")
 	}
-	f, err := store.Create(path, store.Options{}) // before the work, which takes seconds
+	f, err := local.Create(path, store.Options{}) // before the work, which takes seconds
 	if errors.Is(err, store.ErrExists) {
 		err = fmt.Errorf("a key file is never overwritten: %w", fs.ErrExist)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // newPage begins a page that is not there yet.
@@ -17,10 +18,10 @@ const newPage = "# Drills\n\nWritten by `takumi-backup drill`, the newest last.\
 
 // Append adds the section of a report to the page at path, which is made when
 // there is none. The page is replaced in one step and keeps its mode; what stands
-// in it stays as it is. Errors are those of [store.Create], ErrBusy while another
+// in it stays as it is. Errors are those of [local.Create], ErrBusy while another
 // drill writes among them.
 func Append(path string, r *Report) error {
-	f, err := store.Create(path, store.Options{Replace: true, Parents: true})
+	f, err := local.Create(path, store.Options{Replace: true, Parents: true})
 	if err != nil {
 		return err
 	}

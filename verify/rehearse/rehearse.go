@@ -44,7 +44,7 @@ var (
 
 // Options say where to rehearse.
 type Options struct {
-	Place store.Place
+	Place store.Store
 	Keys  *keystore.Ring
 	// ScratchDir is the folder in which scratch folders and servers are made.
 	ScratchDir string

@@ -23,6 +23,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -50,7 +51,7 @@ func Check(path string) error {
 	if err := CheckForm(path); err != nil {
 		return err
 	}
-	file, err := store.Create(path, store.Options{Replace: true})
+	file, err := local.Create(path, store.Options{Replace: true})
 	if err == nil {
 		err = file.Abort()
 	}
@@ -63,12 +64,12 @@ func Check(path string) error {
 // Write writes a report to path, as a page when that ends in .html and as JSON
 // when it ends in .json, with mode 0600. An older file is replaced in one step;
 // after an error it stands as it was. Errors are ErrForm and those of
-// [store.Create].
+// [local.Create].
 func Write(path string, r *verify.Report) error {
 	if err := CheckForm(path); err != nil {
 		return err
 	}
-	file, err := store.Create(path, store.Options{Replace: true})
+	file, err := local.Create(path, store.Options{Replace: true})
 	if err == nil {
 		defer file.Abort()
 		if err = forms[strings.ToLower(filepath.Ext(path))](file, r); err == nil {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // scaled is how often a long proof is repeated.
@@ -55,7 +55,7 @@ func TestCut(t *testing.T) {
 	f.wantKeys(t)
 }
 
-func stat(t *testing.T, s store.Place, path string) store.Backup {
+func stat(t *testing.T, s store.Store, path string) store.Backup {
 	t.Helper()
 	b, _, err := s.Stat(t.Context(), path)
 	if err != nil {

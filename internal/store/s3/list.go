@@ -14,7 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Walk implements store.Place: it finds the backups under root, whether they
+// Walk implements store.Store: it finds the backups under root, whether they
 // are complete or not, in the order of their keys. What cannot be listed is one
 // error, a *store.Error with root as its path, and the end. Backup.Sidecar is
 // of the same listing.
@@ -52,7 +52,7 @@ func (s *Store) Walk(ctx context.Context, root string) iter.Seq2[store.Backup, e
 	}
 }
 
-// Files implements store.Place. Each object's Sidecar is false.
+// Files implements store.Store. Each object's Sidecar is false.
 func (s *Store) Files(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
 	return s.list(ctx, root)
 }
@@ -108,7 +108,7 @@ func splitRoot(root string) (bucket, prefix string, err error) {
 	return bucket, prefix, err
 }
 
-// Stat implements store.Place. A prefix is a root when something stands under
+// Stat implements store.Store. A prefix is a root when something stands under
 // it, and a bucket always.
 func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot bool, err error) {
 	bucket, key, err := split(path)

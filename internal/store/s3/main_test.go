@@ -22,7 +22,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 const mib = 1 << 20
@@ -94,7 +94,7 @@ func random(n int) []byte {
 }
 
 // save writes a backup in pieces of odd sizes.
-func save(ctx context.Context, s store.Place, path string, content []byte, o store.Options) (store.Result, error) {
+func save(ctx context.Context, s store.Store, path string, content []byte, o store.Options) (store.Result, error) {
 	w, err := s.Create(ctx, path, o)
 	if err != nil {
 		return store.Result{}, err
@@ -108,7 +108,7 @@ func save(ctx context.Context, s store.Place, path string, content []byte, o sto
 	return w.Commit()
 }
 
-func mustSave(t testing.TB, s store.Place, path string, content []byte) {
+func mustSave(t testing.TB, s store.Store, path string, content []byte) {
 	t.Helper()
 	result, err := save(t.Context(), s, path, content, store.Options{Sidecar: true})
 	if err != nil {
@@ -125,7 +125,7 @@ func sumOf(p []byte) string {
 }
 
 // load reads all of a file.
-func load(ctx context.Context, s store.Place, path string) ([]byte, error) {
+func load(ctx context.Context, s store.Store, path string) ([]byte, error) {
 	o, err := s.Open(ctx, path)
 	if err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func load(ctx context.Context, s store.Place, path string) ([]byte, error) {
 }
 
 // wantBackup checks that a backup is whole, and its sidecar too.
-func wantBackup(t testing.TB, s store.Place, file string, want []byte) {
+func wantBackup(t testing.TB, s store.Store, file string, want []byte) {
 	t.Helper()
 	got, err := load(t.Context(), s, file)
 	if err != nil {

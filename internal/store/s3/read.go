@@ -57,7 +57,7 @@ type piece struct {
 	done chan struct{}
 }
 
-// Open implements store.Place. It costs one request, whose answer carries the
+// Open implements store.Store. It costs one request, whose answer carries the
 // first 64 KiB; reading ahead begins with the first Read beyond them. The
 // caller closes the Object, which is a *Object. What is read is not
 // authenticated.

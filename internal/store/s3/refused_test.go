@@ -17,7 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // late signs as if the clock were an hour late.

@@ -21,7 +21,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Remove implements store.Place. In a bucket with versions all of them go, the
+// Remove implements store.Store. In a bucket with versions all of them go, the
 // oldest first, so that what is deleted does not come back as the version
 // before it, and is not paid for.
 //
@@ -186,7 +186,7 @@ func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, ve
 	return e
 }
 
-// PutBeside implements store.Place.
+// PutBeside implements store.Store.
 func (s *Store) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
 	return s.putBeside(ctx, path, suffix, content, time.Time{})
 }
@@ -206,7 +206,7 @@ func (s *Store) putBeside(ctx context.Context, path, suffix string, content []by
 	return s.fault(ctx, "write", path+suffix, err)
 }
 
-// RemoveBeside implements store.Place. In a bucket with versions all of them go.
+// RemoveBeside implements store.Store. In a bucket with versions all of them go.
 func (s *Store) RemoveBeside(ctx context.Context, path, suffix string, content []byte) error {
 	return s.removeBeside(ctx, path, suffix, func() error {
 		there, err := s.Open(ctx, path+suffix)

@@ -14,7 +14,7 @@ import (
 // replaceSuffix is of what is to take another's place.
 const replaceSuffix = ".reencrypt-partial"
 
-// Replace implements store.Place. What is written becomes the object
+// Replace implements store.Store. What is written becomes the object
 // NAME.reencrypt-partial, in the place of one that a crash left; Swap has S3
 // copy it over the old object, if that is still the same, and deletes it. A Swap
 // that was killed in between is finished first.

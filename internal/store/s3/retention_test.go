@@ -10,7 +10,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // A bucket that locks everything by default takes streams of any length.

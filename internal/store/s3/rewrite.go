@@ -15,13 +15,13 @@ import (
 // smallest is up to what size an object is sent anew and not copied by S3.
 const smallest = firstPart
 
-// Reserve implements store.Place. S3 gives nobody such a right: what is read is
+// Reserve implements store.Store. S3 gives nobody such a right: what is read is
 // compared again when it is written over.
 func (s *Store) Reserve(context.Context, string) (release func() error, err error) {
 	return func() error { return nil }, nil
 }
 
-// Overwrite implements store.Place: S3 copies what is not head, so that at most
+// Overwrite implements store.Store: S3 copies what is not head, so that at most
 // 8 MiB travel, and the new object takes the name of the old one in one step,
 // if that is still the one that was read. With object lock or versions the old
 // one stays as a version.

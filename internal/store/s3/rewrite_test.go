@@ -14,7 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // changes are the two ways to change a backup of more than one part.

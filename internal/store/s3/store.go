@@ -1,5 +1,5 @@
 // Package s3store keeps backups in buckets of S3, and of servers that speak its
-// protocol. Make a [Store] with [New]; it is a store.Place, and takes paths of
+// protocol. Make a [Store] with [New]; it is a store.Store, and takes paths of
 // the form s3://bucket/key. Credentials, region and endpoint come from the
 // SDK's default chain, so that AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_S3 and AWS_CA_BUNDLE mean what they mean to every AWS tool.
@@ -152,7 +152,7 @@ type Store struct {
 	conn *connection // nil before the first success
 }
 
-var _ store.Place = (*Store)(nil)
+var _ store.Store = (*Store)(nil)
 
 // New returns a Store, and fails when the options contradict each other or
 // cannot be had. Nothing is asked of a server yet.

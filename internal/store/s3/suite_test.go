@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/store"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	storetest "github.com/takumi-backup/takumi-backup/internal/testkit/store"
 )
 
 // What a folder does, a bucket does, with versions and without.

@@ -49,7 +49,7 @@ type beside struct {
 	content []byte
 }
 
-// Create implements store.Place: it tries whether path can be written, now and
+// Create implements store.Store: it tries whether path can be written, now and
 // not after hours, and begins it. Options.Parents does nothing: buckets have no
 // folders. The returned Writer is a *Writer.
 //
@@ -79,7 +79,7 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	return w, nil
 }
 
-// CreateUnique implements store.Place. Another writer of the same name can be
+// CreateUnique implements store.Store. Another writer of the same name can be
 // faster to finish: then Commit fails with store.ErrExists.
 func (s *Store) CreateUnique(ctx context.Context, path func(n int) string, o store.Options) (store.Writer, error) {
 	const tries = 1000 // as in a folder

@@ -1,4 +1,4 @@
-// Package storetest holds what every store.Place has to do alike. Only tests
+// Package storetest holds what every store.Store has to do alike. Only tests
 // import it: each place's own call [Run].
 package storetest
 
@@ -22,7 +22,7 @@ import (
 
 // Run tests a place. fresh returns a root in it, without a slash at its end, that
 // is empty and may not be there yet, for each of the tests.
-func Run(t *testing.T, p store.Place, fresh func(t *testing.T) string) {
+func Run(t *testing.T, p store.Store, fresh func(t *testing.T) string) {
 	for name, test := range map[string]func(*suite){
 		"Create": (*suite).create, "Exists": (*suite).exists, "Abort": (*suite).abort, "Plain": (*suite).plain,
 		"Race": (*suite).race, "Read": (*suite).read, "Walk": (*suite).walk, "Stat": (*suite).stat, "Remove": (*suite).remove,
@@ -37,7 +37,7 @@ func Run(t *testing.T, p store.Place, fresh func(t *testing.T) string) {
 
 type suite struct {
 	*testing.T
-	p    store.Place
+	p    store.Store
 	root string
 }
 

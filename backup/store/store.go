@@ -1,0 +1,59 @@
+// Package store keeps backups in folders and in buckets. [Open] gives the store
+// that a path or a URL is in, and a [Router] is the store of all paths:
+// "s3://bucket/key" goes to S3, any other to the folders of this host.
+//
+// The types are those of the program's own stores; to keep backups elsewhere,
+// implement [Store].
+package store
+
+import (
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+)
+
+type (
+	// Store is where backups are kept.
+	Store = store.Store
+	// Object is a file that is open for reading.
+	Object = store.Object
+	// Writer is a file on its way into a store.
+	Writer = store.Writer
+	// Replacement is a file that is to take another's place.
+	Replacement = store.Replacement
+	// Options say what Create makes.
+	Options = store.Options
+	// Result describes a committed file.
+	Result = store.Result
+	// Backup is a file that Walk found.
+	Backup = store.Backup
+	// Error is a failure of the store itself.
+	Error = store.Error
+	// S3Options say where a bucket is, and how it is written.
+	S3Options = s3store.Options
+)
+
+var (
+	// ErrExists: the final name is taken.
+	ErrExists = store.ErrExists
+	// ErrBusy: another live process writes the same name.
+	ErrBusy = store.ErrBusy
+	// ErrName: the name cannot be stored, or a sidecar could not name it.
+	ErrName = store.ErrName
+	// ErrChanged: another file is where the backup was.
+	ErrChanged = store.ErrChanged
+	// ErrScheme: the path looks like one of a remote store, and is none.
+	ErrScheme = store.ErrScheme
+)
+
+// Open returns the store that path is in, and fails when there is none such.
+// Nothing is asked of a server yet. o is for buckets; its zero value is AWS, with
+// what the environment says.
+func Open(path string, o S3Options) (Store, error) {
+	return New(func() (Store, error) {
+		s, err := s3store.New(o)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}).at(path)
+}

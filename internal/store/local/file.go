@@ -1,0 +1,240 @@
+// Package local keeps backups in a local folder.
+//
+// A backup either exists whole, under its final name, with mode 0600 and its
+// SHA-256 sidecar, or it does not exist; and a file that exists is never
+// written over. [Create] reserves a name and opens a temporary file beside it,
+// [File.Commit] makes it durable and gives it its name, [File.Abort] takes it
+// back.
+//
+// # How a name is reserved
+//
+// The temporary file of NAME is .NAME.partial in the same folder, locked with
+// flock(2) for as long as its writer lives. Whoever holds the lock of the inode
+// that stands at that path owns NAME, its sidecar and its temporary files; only
+// the owner removes or renames them. A crash drops the lock, so what it leaves
+// behind is told from the work of a live writer without guessing, and the next
+// writer of that name clears it away. So does, after an hour, a writer of any
+// backup in the same folder.
+//
+// # A full disk and SIGXFSZ
+//
+// A file-size limit is reported as EFBIG, like a full disk, but only to a
+// process that takes SIGXFSZ with [os/signal.Notify]: the Go runtime dies of
+// that signal otherwise. The program has to do that; this package leaves
+// signals alone.
+package local
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// File is a file on its way into the store. It is not safe for concurrent use.
+// Every File has to be ended with Commit or Abort; Abort after Commit does
+// nothing, so it can be deferred.
+type File struct {
+	path    string
+	replace bool
+	data    *reservation
+	sidecar *reservation  // nil without Options.Sidecar
+	hash    *store.Hasher // nil without Options.Sidecar
+	back    writeBack
+	size    int64
+	err     error // the first failed write, sticky
+	ended   bool
+}
+
+// Create reserves path and opens a temporary file beside it.
+//
+// It fails with ErrExists when path, or a sidecar of it that no crash
+// explains, exists already; with ErrBusy while another process writes it; with
+// ErrName when the file name cannot serve; and with *Error when the folder
+// refuses. A failed Create leaves nothing behind.
+func Create(path string, opts store.Options) (*File, error) {
+	if err := checkName(path, opts.Sidecar); err != nil {
+		return nil, err
+	}
+	if opts.Sidecar && opts.Replace {
+		panic("local: Options.Sidecar and Options.Replace exclude each other")
+	}
+	path = filepath.Clean(path)
+	if opts.Parents {
+		if err := makeParents(filepath.Dir(path)); err != nil {
+			return nil, err
+		}
+	}
+	f, err := begin(path, opts)
+	if err == nil && opts.Sidecar {
+		sweep(filepath.Dir(path))
+	}
+	return f, err
+}
+
+// CreateUnique is Create for the first of path(1), path(2), … that is neither
+// taken nor being written by another process.
+func CreateUnique(path func(n int) string, opts store.Options) (*File, error) {
+	// A name that carries the second of its making is free after a handful of
+	// tries; far more means that path ignores n.
+	const tries = 1000
+	var f *File
+	var err error
+	for n := 1; n <= tries; n++ {
+		f, err = Create(path(n), opts)
+		if !isTaken(err) {
+			break
+		}
+	}
+	return f, err
+}
+
+// begin is Create for a path that has been checked, without the sweep.
+func begin(path string, opts store.Options) (*File, error) {
+	data, err := reserve(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{path: path, replace: opts.Replace, data: data, back: writeBack{file: data.file}}
+	err = checkTarget(path, opts.Replace)
+	if err == nil && opts.Sidecar {
+		err = f.addSidecar()
+	}
+	if err != nil {
+		return nil, withCleanup(err, f.Abort())
+	}
+	return f, nil
+}
+
+// addSidecar reserves the sidecar's name too. Taking it now, hours before it is
+// needed, finds out now when it cannot be had.
+func (f *File) addSidecar() error {
+	sidecar, err := reserve(f.path + store.SidecarSuffix)
+	if err != nil {
+		return err
+	}
+	f.sidecar, f.hash = sidecar, store.NewHasher()
+	if err := removeOrphan(f.path); err != nil {
+		return err
+	}
+	return checkTarget(sidecar.path, false)
+}
+
+// Write appends p. The hash of p is computed beside the write, so large pieces
+// (1 MiB) are the fast ones. After an error every Write and Commit fails with
+// that error.
+func (f *File) Write(p []byte) (int, error) {
+	if f.ended {
+		return 0, os.ErrClosed
+	}
+	if f.err != nil {
+		return 0, f.err
+	}
+	if f.hash != nil {
+		f.hash.Begin(p)
+		defer f.hash.Wait()
+	}
+	n, err := sys.write(f.data.file, p)
+	f.size += int64(n)
+	if err != nil {
+		f.err = fault("write", f.path, err)
+		return n, f.err
+	}
+	f.back.advance(f.size)
+	return n, nil
+}
+
+// Commit makes the file durable and gives it its name: after it returned
+// without an error, the file and its sidecar survive a power cut. With an
+// error nothing is left, neither file nor sidecar nor temporary; only a
+// replacing Commit whose very last step fails, the sync of the folder, leaves
+// the new file in the old one's place.
+func (f *File) Commit() (store.Result, error) {
+	if f.ended {
+		return store.Result{}, os.ErrClosed
+	}
+	sum, err := f.commit()
+	if err != nil {
+		return store.Result{}, withCleanup(err, f.Abort())
+	}
+	f.end()
+	return store.Result{Path: f.path, Size: f.size, SHA256: sum}, nil
+}
+
+func (f *File) commit() (sum string, err error) {
+	if f.err != nil {
+		return "", f.err
+	}
+	if err := sys.sync(f.data.file); err != nil {
+		return "", fault("sync", f.path, err)
+	}
+	if f.sidecar != nil {
+		digest := f.hash.Finish()
+		sum = hex.EncodeToString(digest[:])
+		if err := f.placeSidecar(digest); err != nil {
+			return "", err
+		}
+	}
+	if err := f.data.place(f.replace); err != nil {
+		return "", err
+	}
+	return sum, syncDir(filepath.Dir(f.path))
+}
+
+func (f *File) placeSidecar(sum [sha256.Size]byte) error {
+	if err := f.sidecar.fill(store.FormatSidecar(sum, filepath.Base(f.path))); err != nil {
+		return err
+	}
+	if err := f.sidecar.place(false); err != nil {
+		return err
+	}
+	// Without this sync a power cut could keep the second rename and lose
+	// this one.
+	return syncDir(filepath.Dir(f.path))
+}
+
+func syncDir(dir string) error {
+	if err := sys.syncDir(dir); err != nil {
+		return fault("sync", dir, err)
+	}
+	return nil
+}
+
+// Abort removes what Create and Write made. After Commit, or another Abort, it
+// does nothing.
+func (f *File) Abort() error {
+	if f.ended {
+		return nil
+	}
+	defer f.end()
+	if f.data.placed {
+		if f.replace {
+			return nil // the old file is gone; the new one is better than none
+		}
+		// Backup first, so that it never stands without its sidecar.
+		return firstError(f.data.remove(), f.removeSidecar())
+	}
+	// Temporary file last: it is what keeps others away from the sidecar.
+	return firstError(f.removeSidecar(), f.data.remove())
+}
+
+func (f *File) removeSidecar() error {
+	if f.sidecar == nil {
+		return nil
+	}
+	return f.sidecar.remove()
+}
+
+// end releases what the File holds in this process.
+func (f *File) end() {
+	f.ended = true
+	if f.hash != nil {
+		f.hash.Finish()
+	}
+	if f.sidecar != nil {
+		f.sidecar.release()
+	}
+	f.data.release()
+}

@@ -1,0 +1,127 @@
+package local
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// stored makes a backup with what can stand beside it, and another one.
+func stored(t *testing.T) store.Backup {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"a.enc", "b.enc"} {
+		f, err := Create(filepath.Join(dir, name), store.Options{Sidecar: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "a.enc")
+	if err := os.WriteFile(path+".envelope", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for b, err := range Walk(t.Context(), dir) {
+		if err == nil && b.Path == path {
+			return b
+		}
+	}
+	t.Fatal("the walk does not find the backup")
+	return store.Backup{}
+}
+
+// left lists what stands in the folder of b, of which b.enc and its sidecar
+// must be part.
+func left(t *testing.T, b store.Backup) []string {
+	t.Helper()
+	names, err := listDir(filepath.Dir(b.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(names)
+	n := len(names) - 2
+	if n < 0 || names[n] != "b.enc" || names[n+1] != "b.enc.sha256" {
+		t.Fatalf("another backup is gone: %q", names)
+	}
+	return names[:n]
+}
+
+func TestRemove(t *testing.T) {
+	b := stored(t)
+	if err := Remove(b, ".envelope"); err != nil {
+		t.Fatal(err)
+	}
+	if names := left(t, b); len(names) != 0 {
+		t.Errorf("left: %q", names)
+	}
+	if err := Remove(b); !errors.Is(err, store.ErrChanged) {
+		t.Errorf("again: %v", err)
+	}
+}
+
+// TestRemoveChanged: what stands there now is not what was looked at.
+func TestRemoveChanged(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"longer":  func(path string) error { return os.WriteFile(path, []byte("longer"), 0o600) },
+		"younger": func(path string) error { return os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0)) },
+		"a pipe": func(path string) error {
+			return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+		},
+	} {
+		b := stored(t)
+		if err := change(b.Path); err != nil {
+			t.Fatal(err)
+		}
+		if err := Remove(b, ".envelope"); !errors.Is(err, store.ErrChanged) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if names := left(t, b); len(names) != 3 {
+			t.Errorf("%s: left %q", name, names)
+		}
+	}
+}
+
+// TestRemoveFails lets each call fail in turn: what is left never has a backup
+// without its sidecar, and the error says whether the backup is gone.
+func TestRemoveFails(t *testing.T) {
+	original := sys
+	defer func() { sys = original }()
+	for point, want := range []struct {
+		backup bool // stays
+		path   string
+	}{{true, "a.enc"}, {false, ""}, {false, "a.enc.sha256"}, {false, "a.enc.envelope"}} {
+		b := stored(t)
+		calls := 0
+		failing := func() bool { calls++; return calls-1 == point }
+		sys.remove = func(path string) error {
+			if failing() {
+				return syscall.EROFS
+			}
+			return original.remove(path)
+		}
+		sys.syncDir = func(dir string) error {
+			if failing() {
+				return syscall.EIO
+			}
+			return original.syncDir(dir)
+		}
+		err := Remove(b, ".envelope")
+		sys = original
+		fault, ok := errors.AsType[*store.Error](err)
+		if !ok || fault.Path != filepath.Join(filepath.Dir(b.Path), want.path) {
+			t.Errorf("call %d: %v", point, err)
+		}
+		names := left(t, b)
+		if slices.Contains(names, "a.enc") != want.backup || want.backup && !slices.Contains(names, "a.enc.sha256") {
+			t.Errorf("call %d: left %q", point, names)
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Replace begins beside the old file: it reserves the name of the backup and of
+// its sidecar, as a writer of that name does, so that no two meet.
+//
+// Swap renames twice, the backup before its sidecar. What dies in between leaves
+// the new backup and its sidecar under the temporary name; the next Replace or
+// Reserve of that name finds it, and puts it in its place when it is that of the file.
+func (Folder) Replace(ctx context.Context, path string) (store.Replacement, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	path = filepath.Clean(path)
+	if err := checkName(path, true); err != nil {
+		return nil, err
+	}
+	data, err := reserve(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &replacement{file: &File{path: path, replace: true, data: data, back: writeBack{file: data.file}}}
+	if err := r.begin(ctx); err != nil {
+		return nil, withCleanup(err, r.Abort())
+	}
+	return r, nil
+}
+
+// replacement is a file beside the one that it is to replace.
+type replacement struct {
+	file   *File
+	was    fs.FileInfo   // the old file, when this began
+	result *store.Result // what Finish made durable
+}
+
+func (r *replacement) begin(ctx context.Context) (err error) {
+	f := r.file
+	r.was, err = os.Lstat(f.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("replace %s: %w", f.path, fs.ErrNotExist)
+	case err != nil:
+		return fault("look for", f.path, err)
+	case !r.was.Mode().IsRegular():
+		return fmt.Errorf("replace %s: it is a link or no file at all: name the backup itself", f.path)
+	}
+	if err := mend(ctx, f.path); err != nil {
+		return err
+	}
+	if f.sidecar, err = reserve(f.path + store.SidecarSuffix); err != nil {
+		return err
+	}
+	f.hash = store.NewHasher()
+	giveTo(r.was, f.data.file, f.sidecar.file)
+	return checkTarget(f.sidecar.path, true)
+}
+
+// giveTo gives files the owner of the backup that they replace or belong to, where
+// that can be: who may not give a file away owns it.
+func giveTo(backup fs.FileInfo, files ...*os.File) {
+	if owner, ok := backup.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
+		for _, file := range files {
+			_ = file.Chown(int(owner.Uid), int(owner.Gid))
+		}
+	}
+}
+
+func (r *replacement) Write(p []byte) (int, error) { return r.file.Write(p) }
+
+// Finish syncs the new file, and its sidecar under a temporary name.
+func (r *replacement) Finish() (store.Result, error) {
+	f := r.file
+	if f.ended || r.result != nil {
+		return store.Result{}, os.ErrClosed
+	}
+	if f.err != nil {
+		return store.Result{}, f.err
+	}
+	if err := sys.sync(f.data.file); err != nil {
+		return store.Result{}, fault("sync", f.path, err)
+	}
+	digest := f.hash.Finish()
+	if err := f.sidecar.fill(store.FormatSidecar(digest, filepath.Base(f.path))); err != nil {
+		return store.Result{}, err
+	}
+	if err := syncDir(filepath.Dir(f.path)); err != nil {
+		return store.Result{}, err
+	}
+	r.result = &store.Result{Path: f.path, Size: f.size, SHA256: hex.EncodeToString(digest[:])}
+	return *r.result, nil
+}
+
+// Open opens the new file where it stands, under its temporary name.
+func (r *replacement) Open(ctx context.Context) (store.Object, error) {
+	f := r.file
+	if f.ended || r.result == nil {
+		return nil, os.ErrClosed
+	}
+	o, err := Folder{}.Open(ctx, f.data.temp)
+	if err != nil {
+		return nil, err
+	}
+	if same, err := isSameFile(f.data.file, f.data.temp); err != nil || !same {
+		o.Close()
+		return nil, fmt.Errorf("read %s back: %w", f.path, store.ErrChanged)
+	}
+	return o, nil
+}
+
+// Swap renames the new file over the old one, and then its sidecar.
+func (r *replacement) Swap(ctx context.Context) error {
+	f := r.file
+	if f.ended || r.result == nil {
+		return os.ErrClosed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	now, err := os.Lstat(f.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fault("look for", f.path, err)
+	}
+	if err != nil || !(os.SameFile(r.was, now) && r.was.Size() == now.Size() && r.was.ModTime().Equal(now.ModTime())) {
+		return fmt.Errorf("replace %s: %w", f.path, store.ErrChanged)
+	}
+	if err := f.data.place(true); err != nil {
+		return err
+	}
+	// Without this sync a power cut could keep the second rename and lose this
+	// one, and with it the sidecar of the old file.
+	if err := syncDir(filepath.Dir(f.path)); err != nil {
+		return err
+	}
+	if err := f.sidecar.place(true); err != nil {
+		return err
+	}
+	f.end()
+	return syncDir(filepath.Dir(f.path))
+}
+
+// Abort takes back what was written. Once the new file has its name it stays,
+// and so does its sidecar, for the next Replace to put it in its place.
+func (r *replacement) Abort() error { return r.file.Abort() }
+
+// mend puts the sidecar of path in its place that stands under its temporary
+// name, if it is that of the file. Nothing else is touched. The caller holds the
+// reservation of path.
+func mend(ctx context.Context, path string) error {
+	sidecar := path + store.SidecarSuffix
+	staged := partialPath(sidecar)
+	if !isSidecarOf(staged, filepath.Base(path)) {
+		return nil
+	}
+	line, err := os.ReadFile(staged)
+	if err != nil {
+		return fault("read", staged, err)
+	}
+	sum, err := sumOfFile(ctx, path)
+	if err != nil {
+		return err
+	}
+	if string(line) != store.FormatSidecar(sum, filepath.Base(path)) {
+		return nil
+	}
+	if err := checkTarget(sidecar, true); err != nil {
+		return err
+	}
+	if err := sys.rename(staged, sidecar); err != nil {
+		return fault("rename the finished file to", sidecar, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func sumOfFile(ctx context.Context, path string) (sum [sha256.Size]byte, err error) {
+	file, err := Folder{}.Open(ctx, path)
+	if err != nil {
+		return sum, err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return sum, fmt.Errorf("hashing %s: %w", path, err)
+	}
+	hash.Sum(sum[:0])
+	return sum, nil
+}
+
+// isStagedSidecar tells whether name, one of the sorted names of the folder dir,
+// is the temporary name of a sidecar whose backup stands there and is not being
+// written: a Swap was killed between its renames, and left the right sidecar.
+func isStagedSidecar(dir string, names []string, name string) bool {
+	backup, partial := strings.CutSuffix(strings.TrimPrefix(name, partialPrefix), store.SidecarSuffix+partialSuffix)
+	_, found := slices.BinarySearch(names, backup)
+	_, written := slices.BinarySearch(names, partialPath(backup))
+	return partial && found && !written && isSidecarOf(filepath.Join(dir, name), backup)
+}

@@ -1,0 +1,199 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+const (
+	partialPrefix = "."
+	partialSuffix = ".partial"
+
+	// A lock may be held for a moment by somebody who only looks whether the
+	// file is stale, so a held lock means busy only when it stays held.
+	lockTries = 10
+	lockPause = 5 * time.Millisecond
+)
+
+// Partial returns where in a folder the file at path stands while it is being
+// written, and after a kill. That of a sidecar may be the right one of its backup.
+func Partial(path string) string { return partialPath(path) }
+
+func partialPath(path string) string {
+	dir, name := filepath.Split(path)
+	return dir + partialPrefix + name + partialSuffix
+}
+
+// reservation is the right to make the file path, embodied in a locked
+// temporary file. The file is always a new inode: one left by a crash is
+// unlinked, not reused, because somebody else may own it, hold it open or have
+// it under a second name.
+type reservation struct {
+	path   string
+	temp   string
+	file   *os.File
+	placed bool // the file stands at path, not at temp
+}
+
+func reserve(path string) (*reservation, error) {
+	temp := partialPath(path)
+	for try := range lockTries {
+		if try > 0 {
+			time.Sleep(lockPause)
+		}
+		file, err := openLocked(temp, os.O_CREATE|os.O_EXCL)
+		if errors.Is(err, fs.ErrExist) {
+			if err = reclaim(temp); err == nil {
+				file, err = openLocked(temp, os.O_CREATE|os.O_EXCL)
+			}
+		}
+		switch {
+		case err == nil:
+			r := &reservation{path: path, temp: temp, file: file}
+			if err := setMode(file); err != nil {
+				err = withCleanup(fault("set mode 0600 of", path, err), r.remove())
+				r.release()
+				return nil, err
+			}
+			return r, nil
+		case errors.Is(err, errTaken), errors.Is(err, fs.ErrExist):
+			// Somebody is here, or was a moment ago. Look again.
+		case errors.Is(err, unix.ENAMETOOLONG):
+			return nil, fmt.Errorf("create %s: %w: too long for this file system", path, store.ErrName)
+		default:
+			return nil, fault("create", path, err)
+		}
+	}
+	return nil, fmt.Errorf("create %s: %w", path, store.ErrBusy)
+}
+
+// errTaken: the file at the path belongs to somebody else, or did a moment ago.
+var errTaken = errors.New("locked by another process")
+
+// openLocked opens and locks path. It fails with errTaken when the lock is
+// held, or when by the time of the lock another file stood at path: between the
+// open and the lock its former owner may have renamed or removed it.
+func openLocked(path string, flags int) (*os.File, error) {
+	file, err := sys.open(path, flags|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err = sys.lock(file); errors.Is(err, unix.EWOULDBLOCK) {
+		err = errTaken
+	}
+	if err == nil {
+		var same bool
+		if same, err = isSameFile(file, path); err == nil && !same {
+			err = errTaken
+		}
+	}
+	if err == nil {
+		return file, nil
+	}
+	if flags&os.O_CREATE != 0 && !errors.Is(err, errTaken) {
+		sys.remove(path) // ours: this call made it
+	}
+	file.Close()
+	return nil, err
+}
+
+func isSameFile(file *os.File, path string) (bool, error) {
+	held, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	there, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(held, there), err
+}
+
+// reclaim unlinks a temporary file that no live writer holds.
+func reclaim(temp string) error {
+	// A named pipe at this path would make a plain open wait.
+	file, err := openLocked(temp, syscall.O_NONBLOCK)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return sys.remove(temp)
+}
+
+// setMode makes the mode 0600 whatever the umask was. A file system without
+// modes refuses the change, so it is asked only when there is one to make.
+func setMode(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Mode().Perm() == 0o600 {
+		return nil
+	}
+	return sys.chmod(file, 0o600)
+}
+
+// fill writes the whole of a small file and makes it durable.
+func (r *reservation) fill(text string) error {
+	if _, err := sys.write(r.file, []byte(text)); err != nil {
+		return fault("write", r.path, err)
+	}
+	if err := sys.sync(r.file); err != nil {
+		return fault("sync", r.path, err)
+	}
+	return nil
+}
+
+// place renames the file to its final name.
+func (r *reservation) place(replace bool) error {
+	rename := sys.renameNew
+	if replace {
+		if err := checkTarget(r.path, true); err != nil {
+			return err
+		}
+		rename = sys.rename
+	}
+	err := rename(r.temp, r.path)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("create %s: %w", r.path, store.ErrExists)
+	}
+	if err != nil {
+		return fault("rename the finished file to", r.path, err)
+	}
+	r.placed = true
+	return nil
+}
+
+// remove unlinks the file, wherever it stands by now.
+func (r *reservation) remove() error {
+	path := r.temp
+	if r.placed {
+		path = r.path
+	}
+	// A placed file no longer reserves its name, so look before unlinking.
+	if same, err := isSameFile(r.file, path); err == nil && !same {
+		return nil
+	}
+	if err := sys.remove(path); err != nil {
+		return fault("remove", path, err)
+	}
+	return nil
+}
+
+// release closes the file and with it drops the lock. It may be called twice.
+func (r *reservation) release() {
+	// The content was synced or is unwanted: close has nothing to report.
+	r.file.Close()
+}

@@ -1,0 +1,64 @@
+package local
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+)
+
+// sys holds every call that changes a folder or makes a change durable, so that
+// the tests can let each one fail, or the process die before it.
+var sys = system{
+	open:      os.OpenFile,
+	lock:      lock,
+	chmod:     (*os.File).Chmod,
+	write:     (*os.File).Write,
+	sync:      (*os.File).Sync,
+	renameNew: fsutil.RenameNew,
+	rename:    os.Rename,
+	remove:    remove,
+	syncDir:   fsutil.SyncDir,
+}
+
+type system struct {
+	open      func(path string, flags int, mode fs.FileMode) (*os.File, error)
+	lock      func(*os.File) error
+	chmod     func(*os.File, fs.FileMode) error
+	write     func(*os.File, []byte) (int, error)
+	sync      func(*os.File) error
+	renameNew func(from, to string) error // fails with fs.ErrExist, never replaces
+	rename    func(from, to string) error
+	remove    func(path string) error // a missing file is no error
+	syncDir   func(dir string) error
+}
+
+// lock takes the exclusive lock of file, or fails with EWOULDBLOCK.
+func lock(file *os.File) error {
+	for {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func remove(path string) error {
+	if err := unlink(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// unlink is os.Remove without its second thought of removing a folder.
+func unlink(path string) error {
+	for {
+		err := unix.Unlink(path)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}

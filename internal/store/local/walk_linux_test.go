@@ -1,0 +1,54 @@
+package local
+
+import (
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// withoutPrivilege runs a test's file system calls as nobody if it is root, who
+// may read every folder. The calling thread alone changes, and is given up.
+func withoutPrivilege(t *testing.T, dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	const nobody = 65534
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	if err := unix.Setfsuid(nobody); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWalkUnreadable(t *testing.T) {
+	root := t.TempDir()
+	tree(t, root, "a/x.enc", "b/y.enc", "c/z.enc")
+	for name, mode := range map[string]os.FileMode{"a": 0o755, "b": 0, "c": 0o755} {
+		if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var found, faults []string
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		withoutPrivilege(t, root)
+		found, faults = walked(t, root)
+	}()
+	<-done
+	if err := os.Chmod(filepath.Join(root, "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(found, []string{"a/x.enc", "c/z.enc"}) || !slices.Equal(faults, []string{"b"}) {
+		t.Errorf("found %q and complained of %q", found, faults)
+	}
+}

@@ -1,0 +1,176 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// walked returns what Walk, or another, finds below root, and of what it complains.
+func walked(t *testing.T, root string, how ...func(context.Context, string) iter.Seq2[store.Backup, error]) (found, faults []string) {
+	t.Helper()
+	for b, err := range append(how, Walk)[0](t.Context(), root) {
+		if err == nil {
+			found = append(found, strings.TrimPrefix(b.Path, root+"/"))
+			continue
+		}
+		e, ok := errors.AsType[*store.Error](err)
+		if !ok {
+			t.Fatalf("%T, want *Error: %v", err, err)
+		}
+		faults = append(faults, strings.TrimPrefix(e.Path, root+"/"))
+	}
+	return found, faults
+}
+
+// tree makes files, folders (which end in a slash) and links (name -> target).
+func tree(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		name, target, isLink := strings.Cut(name, " -> ")
+		path := filepath.Join(dir, name)
+		parent := filepath.Dir(path)
+		if strings.HasSuffix(name, "/") {
+			parent = path
+		}
+		if err := os.MkdirAll(parent, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case isLink:
+			if err := os.Symlink(target, path); err != nil {
+				t.Fatal(err)
+			}
+		case parent != path:
+			writeFile(t, path, name)
+		}
+	}
+}
+
+func TestWalk(t *testing.T) {
+	outside := t.TempDir()
+	tree(t, outside, "far.enc", "words.txt", "folder/x.enc")
+	for name, tc := range map[string]struct{ tree, found, faults []string }{
+		"empty": {},
+		"in order, with no stranger": {
+			tree: []string{"database/b.enc", "database/b.enc.sha256", "database/a.sql.zst.enc", "a.enc", "uploads/2026/u.tar.enc", "notes.txt",
+				"database/.c.enc.partial", "database/.c.enc.sha256.partial", "b.enc.envelope", "lost+found/z.enc", "b.encrypted"},
+			found: []string{"a.enc", "database/a.sql.zst.enc", "database/b.enc", "uploads/2026/u.tar.enc"},
+		},
+		"a folder that is named like a backup": {tree: []string{"d.enc/x.enc", "e.enc/"}, found: []string{"d.enc/x.enc"}},
+		"a hidden name that somebody chose":    {tree: []string{".mine.enc", ".hidden/y.enc"}, found: []string{".hidden/y.enc", ".mine.enc"}},
+		"links that miss nothing": {
+			tree: []string{"a/x.enc", "latest.enc -> a/x.enc", "b -> a", "a/up -> ..", "words -> " + outside + "/words.txt"}, found: []string{"a/x.enc"},
+		},
+		"links that do": {
+			tree:   []string{"a/x.enc", "far.enc -> " + outside + "/far.enc", "disk -> " + outside + "/folder", "gone -> nowhere", "odd.enc -> a/data", "a/data", "loop -> loop"},
+			found:  []string{"a/x.enc"},
+			faults: []string{"disk", "far.enc", "gone", "loop", "odd.enc"},
+		},
+		"names that are no UTF-8": {tree: []string{"\xff/\xfe.enc"}, found: []string{"\xff/\xfe.enc"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			tree(t, root, tc.tree...)
+			found, faults := walked(t, root)
+			if !slices.Equal(found, tc.found) || !slices.Equal(faults, tc.faults) {
+				t.Errorf("found %q and complained of %q; want %q and %q", found, faults, tc.found, tc.faults)
+			}
+		})
+	}
+}
+
+// TestFiles: every name, and every link that leads to a file.
+func TestFiles(t *testing.T) {
+	root, outside := t.TempDir(), t.TempDir()
+	tree(t, outside, "far.enc", "words.txt", "folder/x.enc")
+	tree(t, root, "a.enc", "a.enc.1", "b.old/x", ".c.enc.partial", "lost+found/z", "near -> b.old/x", "up -> b.old", "empty/",
+		"far.enc -> "+outside+"/far.enc", "words -> "+outside+"/words.txt", "disk -> "+outside+"/folder", "gone -> nowhere", "zero -> /dev/zero")
+	if err := syscall.Mkfifo(filepath.Join(root, "pipe.enc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	found, faults := walked(t, root, Files)
+	if want := []string{".c.enc.partial", "a.enc", "a.enc.1", "b.old/x", "far.enc", "words"}; !slices.Equal(found, want) {
+		t.Errorf("found %q, want %q", found, want)
+	}
+	if want := []string{"disk", "gone", "zero"}; !slices.Equal(faults, want) {
+		t.Errorf("complained of %q, want %q", faults, want)
+	}
+}
+
+func TestWalkTells(t *testing.T) {
+	root := t.TempDir()
+	tree(t, root, "a.enc", "b.enc", "b.enc.sha256", "c.enc", "c.enc.sha256/")
+	if err := syscall.Mkfifo(filepath.Join(root, "pipe.enc"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var all []store.Backup
+	for b, err := range Walk(t.Context(), root+"//") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	if len(all) != 3 || all[0].Sidecar || !all[1].Sidecar || all[2].Sidecar {
+		t.Fatalf("got %+v; want three, of which the second has a sidecar", all)
+	}
+	info, err := os.Stat(filepath.Join(root, "a.enc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all[0].Path != filepath.Join(root, "a.enc") || all[0].Size != info.Size() || !all[0].ModTime.Equal(info.ModTime()) {
+		t.Errorf("got %+v", all[0])
+	}
+}
+
+func TestWalkRoot(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, dir, "real/x.enc", "link -> real", "plain")
+	if found, faults := walked(t, filepath.Join(dir, "link")); len(found) != 1 || found[0] != "x.enc" || faults != nil {
+		t.Errorf("through a link: %q, %q", found, faults)
+	}
+	t.Chdir(dir)
+	if found, _ := walked(t, "real"); len(found) != 1 || found[0] != "x.enc" {
+		t.Errorf("relative: %q", found)
+	}
+	for name, want := range map[string]error{"missing": fs.ErrNotExist, "plain": syscall.ENOTDIR} {
+		n := 0
+		for _, err := range Walk(t.Context(), filepath.Join(dir, name)) {
+			n++
+			if !store.IsStoreFault(err) || !errors.Is(err, want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s: %d errors", name, n)
+		}
+	}
+}
+
+func TestWalkEnds(t *testing.T) {
+	root := t.TempDir()
+	tree(t, root, "a.enc", "b.enc", "c.enc")
+	for range Walk(t.Context(), root) {
+		break
+	}
+	why := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	var got []error
+	for _, err := range Walk(ctx, root) {
+		got = append(got, err)
+		cancel(why)
+	}
+	if len(got) != 2 || got[0] != nil || got[1] != why {
+		t.Errorf("got %v", got)
+	}
+}

@@ -1,0 +1,36 @@
+package store_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+func TestPaths(t *testing.T) {
+	for _, tc := range []struct{ root, joined, dir, base string }{
+		{"/srv/backups", "/srv/backups/database/x.enc", "/srv/backups/database", "x.enc"},
+		{"s3://bucket", "s3://bucket/database/x.enc", "s3://bucket/database", "x.enc"},
+		{"s3://bucket/host/", "s3://bucket/host/database/x.enc", "s3://bucket/host/database", "x.enc"},
+	} {
+		joined := store.Join(tc.root, "database", "x.enc")
+		if joined != tc.joined || store.Dir(joined) != tc.dir || store.Base(joined) != tc.base {
+			t.Errorf("%s: %s in %s is %s", tc.root, joined, store.Dir(joined), store.Base(joined))
+		}
+	}
+	if store.Dir("s3://bucket/x.enc") != "s3://bucket" || store.Dir("s3://bucket") != "s3://bucket" {
+		t.Error("the folder of what stands in no folder")
+	}
+}
+
+// TestScheme: what was to be remote is no folder's name.
+func TestScheme(t *testing.T) {
+	for path, bad := range map[string]bool{
+		"S3://bucket/x.enc": true, "s3:/bucket/x.enc": true, "S3:/bucket": true, "gs://bucket/x": true, "https://host/x": true,
+		"s3://bucket/x.enc": false, "./s3:/x": false, "/srv/s3://x": false, "a:b/x": false, "x.enc": false, "2026:/x": false,
+	} {
+		if err := store.Check(path); errors.Is(err, store.ErrScheme) != bad {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
