@@ -2,7 +2,6 @@ package awssm
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -10,15 +9,11 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/takumi-backup/takumi-backup/internal/netsafe"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -60,14 +55,10 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	if conn.session != nil {
 		return conn.session, nil
 	}
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithHTTPClient(conn.opts.client()),
-		config.WithRetryer(conn.opts.retryer),
-		config.WithDefaultRegion(conn.arnRegion),
-		config.WithLogger(logging.Nop{}),
-	)
+	way := conn.opts.way(conn.arnRegion)
+	cfg, err := way.Load(ctx)
 	if err != nil {
-		return nil, s.refuse("the AWS configuration cannot be used: "+clean(err.Error()), "check AWS_PROFILE, AWS_CONFIG_FILE, AWS_CA_BUNDLE and the files that they name")
+		return nil, s.refuse("the AWS configuration cannot be used: "+clean(err.Error()), awsclient.FixConfig)
 	}
 	switch {
 	case cfg.Region == "":
@@ -77,63 +68,25 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	}
 	conn.session = &session{credentials: cfg.Credentials, region: cfg.Region}
 	conn.session.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
-		o.HTTPClient = conn.opts.guarded(cfg.HTTPClient)
+		o.HTTPClient = way.Client(cfg, func(base http.RoundTripper) http.RoundTripper { return bounded{base} })
 		o.Logger = logging.Nop{}
 		o.ClientLogMode = 0
 	})
 	return conn.session, nil
 }
 
-// client is the one that configuration and credentials start from. It has to
-// be of this type for the SDK to add the authorities of AWS_CA_BUNDLE.
-func (o Options) client() *awshttp.BuildableClient {
-	client := awshttp.NewBuildableClient().WithTimeout(o.limits.attempt)
-	if !o.RequireTLS {
-		return client
+// way is how a request reaches AWS.
+func (o Options) way(region string) awsclient.Options {
+	return awsclient.Options{
+		RequireTLS: o.RequireTLS, Region: region, Timeout: o.limits.attempt, Attempts: o.limits.attempts, Pause: o.limits.pause,
+		Passing: func(err error) aws.Ternary {
+			var api smithy.APIError
+			if errors.Is(err, errTooLarge) || errors.As(err, &api) && api.ErrorCode() == "LimitExceededException" {
+				return aws.FalseTernary
+			}
+			return aws.UnknownTernary
+		},
 	}
-	// Here the requests for credentials are judged.
-	return client.WithTransportOptions(func(t *http.Transport) { t.Proxy = netsafe.Proxy })
-}
-
-// guarded is the client that keys travel through: with the certificates and
-// the proxy of the configured one, bounded, and without redirects, which would
-// carry a new key wherever the answer says.
-func (o Options) guarded(configured aws.HTTPClient) *http.Client {
-	var transport http.RoundTripper = http.DefaultTransport
-	if c, ok := configured.(*awshttp.BuildableClient); ok {
-		transport = c.GetTransport()
-	}
-	if o.RequireTLS {
-		transport = netsafe.Transport(transport)
-	}
-	return &http.Client{
-		Transport:     bounded{transport},
-		Timeout:       o.limits.attempt,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// retryer repeats what the SDK's standard one does, and a few things more, but
-// for failures that will be the same the next time.
-func (o Options) retryer() aws.Retryer {
-	return retry.NewStandard(func(r *retry.StandardOptions) {
-		r.MaxAttempts = o.limits.attempts
-		r.Backoff = retry.NewExponentialJitterBackoff(o.limits.pause)
-		r.RateLimiter = ratelimit.None
-		r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, r.Retryables...)
-	})
-}
-
-func passing(err error) aws.Ternary {
-	var api smithy.APIError
-	switch {
-	case errors.Is(err, netsafe.ErrPlain), errors.Is(err, errTooLarge), errors.As(err, new(*tls.CertificateVerificationError)),
-		errors.As(err, &api) && api.ErrorCode() == "LimitExceededException":
-		return aws.FalseTernary
-	case httpStatus(err) == http.StatusTooManyRequests, errors.Is(err, io.ErrUnexpectedEOF):
-		return aws.TrueTernary
-	}
-	return aws.UnknownTernary
 }
 
 // maxAnswer is more than any answer of Secrets Manager: a page of 100 versions

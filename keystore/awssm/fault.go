@@ -15,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -23,7 +24,7 @@ import (
 // that error, which may hold a part of the answer.
 func (s *Secret) fault(ctx context.Context, c *session, action string, err error) error {
 	e := &keystore.Error{URI: s.String(), Kind: keystore.ErrRefused}
-	status := httpStatus(err)
+	status := awsclient.Status(err)
 	var api smithy.APIError
 	switch {
 	case ctx.Err() != nil:
@@ -33,7 +34,7 @@ func (s *Secret) fault(ctx context.Context, c *session, action string, err error
 	case errors.Is(err, netsafe.ErrPlain):
 		s.plain(e, err)
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		e.Reason = "the certificate of the endpoint was not accepted: " + clean(sendText(err))
+		e.Reason = "the certificate of the endpoint was not accepted: " + clean(awsclient.SendText(err))
 		e.Fix = "for an endpoint with a certificate of your own, export AWS_CA_BUNDLE=FILE with its authority"
 	case errors.Is(err, errTooLarge):
 		e.Reason = fmt.Sprintf("the answer to %s has more than %d bytes, which Secrets Manager never sends", action, maxAnswer)
@@ -49,7 +50,7 @@ func (s *Secret) fault(ctx context.Context, c *session, action string, err error
 		s.answered(e, c, action, api)
 	case errors.As(err, new(*url.Error)), cutOff(err):
 		e.Kind = keystore.ErrUnreachable
-		e.Reason = fmt.Sprintf("Secrets Manager in %s cannot be reached: %s", c.region, clean(sendText(err)))
+		e.Reason = fmt.Sprintf("Secrets Manager in %s cannot be reached: %s", c.region, clean(awsclient.SendText(err)))
 		e.Fix = "check the network, the region and AWS_ENDPOINT_URL"
 	case status != 0, errors.As(err, new(*smithy.DeserializationError)):
 		e.Reason = fmt.Sprintf("the answer to %s is not one of Secrets Manager", action)
@@ -119,11 +120,11 @@ const kmsActions = "kms:Decrypt (and kms:GenerateDataKey to store keys) on it"
 func (s *Secret) noCredentials(region string, err error) error {
 	e := &keystore.Error{
 		URI: s.String(), Kind: keystore.ErrRefused, Reason: "no AWS credentials were found",
-		Fix: "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached (instance, container, web identity); aws sts get-caller-identity shows what is in force",
+		Fix: awsclient.FixCredentials + "; aws sts get-caller-identity shows what is in force",
 	}
 	var op *smithy.OperationError
 	var api smithy.APIError
-	status := httpStatus(err)
+	status := awsclient.Status(err)
 	switch {
 	case errors.Is(err, netsafe.ErrPlain):
 		s.plain(e, err)
@@ -133,7 +134,7 @@ func (s *Secret) noCredentials(region string, err error) error {
 		e.Reason = fmt.Sprintf("no AWS credentials were given (region %s): %s: %s", region, clean(api.ErrorCode()), clean(api.ErrorMessage()))
 	case status >= 500, errors.As(err, new(*url.Error)), errors.Is(err, context.DeadlineExceeded):
 		e.Kind = keystore.ErrUnreachable
-		e.Reason = "where AWS credentials should come from cannot be reached: " + clean(sendText(err))
+		e.Reason = "where AWS credentials should come from cannot be reached: " + clean(awsclient.SendText(err))
 	default:
 		e.Reason = "no AWS credentials can be had: " + clean(err.Error())
 	}
@@ -142,37 +143,14 @@ func (s *Secret) noCredentials(region string, err error) error {
 
 func (s *Secret) plain(e *keystore.Error, err error) {
 	e.Err = netsafe.ErrPlain
-	e.Reason = "in production nothing goes to AWS over plain http: " + clean(sendText(err))
+	e.Reason = "in production nothing goes to AWS over plain http: " + clean(awsclient.SendText(err))
 	e.Fix = "give AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_SECRETS_MANAGER) an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
-}
-
-// httpStatus is the one of the answer, or 0 where there was none.
-func httpStatus(err error) int {
-	var answer interface{ HTTPStatusCode() int }
-	if errors.As(err, &answer) {
-		return answer.HTTPStatusCode()
-	}
-	return 0
 }
 
 // cutOff reports whether the answer broke off, or took too long.
 func cutOff(err error) bool {
 	var slow interface{ Timeout() bool }
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(*net.OpError)) || errors.As(err, &slow) && slow.Timeout()
-}
-
-// sendText is what went wrong with sending a request or reading its answer,
-// without the SDK's layers.
-func sendText(err error) string {
-	var sent *url.Error
-	var read *smithy.DeserializationError
-	switch {
-	case errors.As(err, &sent):
-		return sent.Error()
-	case errors.As(err, &read) && read.Err != nil:
-		return read.Err.Error()
-	}
-	return err.Error()
 }
 
 // clean makes a text from outside fit for a message.

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
@@ -66,7 +67,7 @@ func (s *Store) envelopeOf(ctx context.Context, c *connection, bucket, key, vers
 	out, err := c.probe.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &bucket, Key: &key, VersionId: optional(version), Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),
 	})
-	if httpStatus(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
+	if awsclient.Status(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
 		return nil, envelope.ErrNotSealed
 	}
 	if err != nil {

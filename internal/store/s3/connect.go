@@ -2,7 +2,6 @@ package s3store
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,15 +12,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 
-	"github.com/takumi-backup/takumi-backup/internal/netsafe"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 )
 
 // connection is clients that are ready for requests.
@@ -32,14 +27,10 @@ type connection struct {
 
 func (s *Store) connect(ctx context.Context) (*connection, error) {
 	o := s.opts
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithHTTPClient(o.client()),
-		config.WithLogger(logging.Nop{}),
-		config.WithRetryer(func() aws.Retryer { return o.retryer(o.limits.probes) }),
-	)
+	way := o.way()
+	cfg, err := way.Load(ctx)
 	if err != nil {
-		return nil, &Fault{Kind: ErrCredentials, Reason: "the AWS configuration cannot be used: " + clean(err.Error()),
-			Fix: "check AWS_PROFILE, AWS_CONFIG_FILE, AWS_CA_BUNDLE and the files that they name"}
+		return nil, &Fault{Kind: ErrCredentials, Reason: "the AWS configuration cannot be used: " + clean(err.Error()), Fix: awsclient.FixConfig}
 	}
 	endpoint := o.Endpoint
 	for _, name := range []string{"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"} {
@@ -59,10 +50,9 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 	bounded, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	if _, err := cfg.Credentials.Retrieve(bounded); err != nil {
-		return nil, &Fault{Kind: ErrCredentials, Reason: "no AWS credentials can be had: " + clean(err.Error()),
-			Fix: "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached (instance, container, web identity)"}
+		return nil, &Fault{Kind: ErrCredentials, Reason: "no AWS credentials can be had: " + clean(err.Error()), Fix: awsclient.FixCredentials}
 	}
-	client := o.guarded(cfg.HTTPClient)
+	client := way.Client(cfg, func(base http.RoundTripper) http.RoundTripper { return &watched{base, o.limits} })
 	with := func(attempts int) *s3.Client {
 		return s3.NewFromConfig(cfg, func(so *s3.Options) {
 			if o.Endpoint != "" {
@@ -70,7 +60,7 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 			}
 			so.UsePathStyle = o.PathStyle || isAddress(endpoint)
 			so.HTTPClient = client
-			so.Retryer = o.retryer(attempts)
+			so.Retryer = way.Retryer(attempts)
 			so.RetryMaxAttempts = attempts
 			so.Logger = logging.Nop{}
 			so.ClientLogMode = 0
@@ -103,51 +93,23 @@ func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
-// client is the one that configuration and credentials start from. It has to
-// be of this type for the SDK to add the authorities of AWS_CA_BUNDLE.
-func (o Options) client() *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConnsPerHost = 2 * maxSlots
-		t.WriteBufferSize, t.ReadBufferSize = 256<<10, 256<<10
-		t.DisableCompression = true
-		if o.RequireTLS {
-			t.Proxy = netsafe.Proxy // here the requests for credentials are judged
-		}
-	})
-}
-
-// guarded is the client that backups travel through: with the certificates and
-// the proxy of the configured one, and without redirects.
-func (o Options) guarded(configured aws.HTTPClient) *http.Client {
-	var base http.RoundTripper = http.DefaultTransport
-	if c, ok := configured.(*awshttp.BuildableClient); ok {
-		base = c.GetTransport()
+// way is how a request reaches S3.
+func (o Options) way() awsclient.Options {
+	return awsclient.Options{
+		RequireTLS: o.RequireTLS, Attempts: o.limits.probes, Pause: o.limits.pause, Passing: passing,
+		Tune: func(t *http.Transport) {
+			t.MaxIdleConnsPerHost = 2 * maxSlots
+			t.WriteBufferSize, t.ReadBufferSize = 256<<10, 256<<10
+			t.DisableCompression = true
+		},
 	}
-	if o.RequireTLS {
-		base = netsafe.Transport(base)
-	}
-	return &http.Client{
-		Transport:     &watched{base, o.limits},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// retryer repeats what the SDK's standard one does, and a few things more.
-func (o Options) retryer(attempts int) aws.Retryer {
-	return retry.NewStandard(func(r *retry.StandardOptions) {
-		r.MaxAttempts = attempts
-		r.MaxBackoff = o.limits.pause
-		r.Backoff = retry.NewExponentialJitterBackoff(o.limits.pause)
-		r.RateLimiter = ratelimit.None
-		r.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(passing)}, r.Retryables...)
-	})
 }
 
 func passing(err error) aws.Ternary {
 	switch {
-	case errors.Is(err, netsafe.ErrPlain), errors.Is(err, errTooLarge), errors.As(err, new(*tls.CertificateVerificationError)):
+	case errors.Is(err, errTooLarge):
 		return aws.FalseTernary
-	case errors.Is(err, errStalled), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), httpStatus(err) == http.StatusTooManyRequests,
+	case errors.Is(err, errStalled), errors.Is(err, io.EOF),
 		// What a broken connection makes of a body that arrived cut.
 		codeOf(err) == "IncompleteBody", codeOf(err) == "BadDigest", codeOf(err) == "XAmzContentChecksumMismatch":
 		return aws.TrueTernary

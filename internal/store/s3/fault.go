@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -94,7 +95,7 @@ func reason(err error) error {
 	if errors.As(err, &own) {
 		return own
 	}
-	code, status := codeOf(err), httpStatus(err)
+	code, status := codeOf(err), awsclient.Status(err)
 	f := &Fault{Reason: fmt.Sprintf("S3 answered %s (status %d)", clean(code), status)}
 	var api smithy.APIError
 	if errors.As(err, &api) && api.ErrorMessage() != "" && status != 0 {
@@ -106,7 +107,7 @@ func reason(err error) error {
 		f.Kind, f.Reason = netsafe.ErrPlain, "in production nothing goes to S3 over plain http"
 		f.Fix = "give AWS_ENDPOINT_URL an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
 	case errors.As(err, new(*tls.CertificateVerificationError)):
-		f.Kind, f.Reason = ErrUnreachable, "the certificate of the endpoint was not accepted: "+clean(sendText(err))
+		f.Kind, f.Reason = ErrUnreachable, "the certificate of the endpoint was not accepted: "+clean(awsclient.SendText(err))
 		f.Fix = "for an endpoint with a certificate of your own, export AWS_CA_BUNDLE=FILE with its authority"
 	case code == "NoSuchBucket":
 		f.Kind, f.Reason = ErrNoBucket, "there is no such bucket"
@@ -135,7 +136,7 @@ func reason(err error) error {
 	case status == http.StatusMethodNotAllowed:
 		f.Kind = ErrUnsupported
 	case status == 0, errors.As(err, new(*url.Error)), isAny(err, errStalled, errShort):
-		f.Kind, f.Reason = ErrUnreachable, "S3 cannot be reached: "+clean(sendText(err))
+		f.Kind, f.Reason = ErrUnreachable, "S3 cannot be reached: "+clean(awsclient.SendText(err))
 		f.Fix = "check the network, AWS_REGION and AWS_ENDPOINT_URL"
 	}
 	return f
@@ -160,12 +161,12 @@ func codeOf(err error) string {
 func isMissing(err error) bool {
 	code := codeOf(err)
 	return code == "NoSuchKey" || code == "NoSuchVersion" || code == "NotFound" || code == "404" ||
-		httpStatus(err) == http.StatusNotFound && code != "NoSuchBucket" && code != "NoSuchUpload"
+		awsclient.Status(err) == http.StatusNotFound && code != "NoSuchBucket" && code != "NoSuchUpload"
 }
 
 // isLost: a condition of the request did not hold.
 func isLost(err error) bool {
-	return codeOf(err) == "PreconditionFailed" || httpStatus(err) == http.StatusPreconditionFailed
+	return codeOf(err) == "PreconditionFailed" || awsclient.Status(err) == http.StatusPreconditionFailed
 }
 
 // isRace: another request for the same key was under way.
@@ -173,34 +174,11 @@ func isRace(err error) bool {
 	return codeOf(err) == "ConditionalRequestConflict" || codeOf(err) == "OperationAborted"
 }
 
-func isDenied(err error) bool { return httpStatus(err) == http.StatusForbidden }
+func isDenied(err error) bool { return awsclient.Status(err) == http.StatusForbidden }
 
 // isUnsupported: a server that is not AWS does not know this request.
 func isUnsupported(err error) bool {
-	return oneOf(httpStatus(err), http.StatusNotImplemented, http.StatusMethodNotAllowed) || codeOf(err) == "NotImplemented"
-}
-
-// httpStatus is the one of the answer, or 0 where there was none.
-func httpStatus(err error) int {
-	var answer interface{ HTTPStatusCode() int }
-	if errors.As(err, &answer) {
-		return answer.HTTPStatusCode()
-	}
-	return 0
-}
-
-// sendText is what went wrong with sending a request or reading its answer,
-// without the SDK's layers and without the address, which may be signed.
-func sendText(err error) string {
-	var sent *url.Error
-	var read *smithy.DeserializationError
-	switch {
-	case errors.As(err, &sent):
-		return sent.Err.Error()
-	case errors.As(err, &read) && read.Err != nil:
-		return read.Err.Error()
-	}
-	return err.Error()
+	return oneOf(awsclient.Status(err), http.StatusNotImplemented, http.StatusMethodNotAllowed) || codeOf(err) == "NotImplemented"
 }
 
 // clean makes a text from outside fit for a message.

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -101,7 +102,7 @@ func (o *Object) begin(ctx context.Context) error {
 	out, err := o.c.probe.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &o.src.bucket, Key: &o.src.key, Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),
 	})
-	if httpStatus(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
+	if awsclient.Status(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
 		head, err := o.c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.src.bucket, Key: &o.src.key})
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -159,7 +160,7 @@ func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key str
 		return nil
 	case isLost(err):
 		return fmt.Errorf("delete %s: %w", path, store.ErrChanged)
-	case httpStatus(err) >= http.StatusBadRequest && httpStatus(err) < http.StatusInternalServerError:
+	case awsclient.Status(err) >= http.StatusBadRequest && awsclient.Status(err) < http.StatusInternalServerError:
 		if locked := s.locked(ctx, c, path, bucket, key, v.version); locked != nil {
 			return locked
 		}
