@@ -13,19 +13,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 // content unpacks a backup and checks that it is a whole one of its kind. The
 // error is that of reading or of unpacking it; what is wrong with the content
 // otherwise is added to b.
-func (c *Checker) content(ctx context.Context, b *Backup, f *sealed.File, narrow bool) error {
+func (c *Checker) content(ctx context.Context, b *Backup, f *backup.Handle, narrow bool) error {
 	var src io.Reader
 	stop := func() error { return nil }
 	if narrow {
@@ -35,7 +33,7 @@ func (c *Checker) content(ctx context.Context, b *Backup, f *sealed.File, narrow
 		}
 		src = unpacked
 	} else {
-		all := backup.NewContent(f.Reader, new(backup.Meter))
+		all := backup.NewPlaintext(f.Reader, new(backup.Meter))
 		src, stop = all, all.Close
 	}
 	counted := &counter{Reader: src}
@@ -87,7 +85,7 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 		}
 	}
 	const older = "use an older backup, and make a new one now"
-	if b.Kind == manifest.Kind {
+	if b.Kind == backup.Manifest {
 		if _, err := postgres.ReadManifest(src); err != nil {
 			broken(NotRestorable, Error, err, "the backup that it belongs to can be restored with --ignore-manifest")
 		}

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -24,7 +24,7 @@ func fault(err error, size int64) Finding {
 	var trailing *stream.TrailingError
 	var unpack *pack.Error
 	switch {
-	case sealed.NoKey(err):
+	case backup.NoKey(err):
 		f.Code, f.Advice = NoKey, adviceKey
 	case errors.As(err, &newer):
 		f.Code, f.Advice = Newer, "upgrade takumi-backup"

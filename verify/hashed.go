@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -59,7 +59,7 @@ func TestForeign(t *testing.T) {
 	path := put(t, []byte("words"), "stream", "x", pack.None, key)
 	place := &crowd{one: path, n: 10_000}
 	id := check(t, path, Checksum).ID
-	shard := many.Shard{Index: 1, Count: 2}
+	shard := backup.Shard{Index: 1, Count: 2}
 	if shard.Has(id) {
 		shard.Index = 2
 	}

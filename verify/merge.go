@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -111,7 +111,7 @@ func checkShards(reports []*Report) error {
 		if r.Shard == "" {
 			continue
 		}
-		s, err := many.ParseShard(r.Shard)
+		s, err := backup.ParseShard(r.Shard)
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrMerge, err)
 		}
@@ -130,7 +130,7 @@ func checkShards(reports []*Report) error {
 	var missing []string
 	for i := 1; i <= count; i++ {
 		if !seen[i] {
-			missing = append(missing, many.Shard{Index: i, Count: count}.String())
+			missing = append(missing, backup.Shard{Index: i, Count: count}.String())
 		}
 	}
 	if missing != nil {

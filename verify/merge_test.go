@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/many"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
@@ -78,7 +78,7 @@ func TestShardsLoseNothing(t *testing.T) {
 		var parts []*Report
 		for i := range 3 {
 			j := s.job(Checksum)
-			j.Shard = many.Shard{Index: i + 1, Count: 3}
+			j.Shard = backup.Shard{Index: i + 1, Count: 3}
 			if i == lost {
 				j.Place = blind{path: s.backups[4].path}
 			}

@@ -13,11 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -191,7 +189,7 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 
 // claims reads what the backup says of itself, unproved.
 func (c *Checker) claims(ctx context.Context, b *Backup) {
-	seen, err := sealed.Look(ctx, c.Place, b.Path, sealed.Options{})
+	seen, err := backup.Look(ctx, c.Place, b.Path, backup.Options{})
 	if err != nil {
 		b.add(fault(err, 0))
 		return
@@ -213,7 +211,7 @@ func (c *Checker) claims(ctx context.Context, b *Backup) {
 
 // open opens a backup and reads it as far as the level asks.
 func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
-	f, err := sealed.Open(ctx, file, b.Path, sealed.Options{Keys: c.Keys})
+	f, err := backup.Open(ctx, file, b.Path, backup.Options{Keys: c.Keys})
 	if err != nil {
 		c.claims(ctx, b)
 		// Claims may fail for the same reason.
@@ -261,8 +259,7 @@ const largeBackup = 16 << 20
 // label fills in what an envelope says.
 func (b *Backup) label(e *envelope.Envelope) {
 	b.ID, b.Kind, b.Name, b.Created = e.ID.String(), strings.Clone(e.Kind), strings.Clone(e.Name), e.Created
-	entry := catalogue.Entry{Envelope: &catalogue.Envelope{Label: e.Label}}
-	b.Series = strings.Clone(entry.Series())
+	b.Series = strings.Clone(backup.SeriesOf(e.Name))
 	b.KeyIDs = nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"io/fs"
 	"math/big"
 	"slices"
@@ -14,8 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -25,7 +26,7 @@ type Job struct {
 	Options
 	Paths   []string
 	Program string // its version, for the report
-	Shard   many.Shard
+	Shard   backup.Shard
 	Memory  *Memory // nil: nothing is known, and nothing is remembered
 
 	// Which backups are checked. Without any of the three: all. NewerOnly leaves
@@ -102,12 +103,12 @@ func newestFirst(a, b Backup) int {
 // find makes a Backup of each that is part of the shard, with what it says of
 // itself and what is remembered of it. Of the others it keeps what compare needs.
 func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err error) {
-	items, _, err := many.Find(ctx, j.Place, j.Paths)
+	items, _, err := backup.Find(ctx, j.Place, j.Paths)
 	if err != nil {
 		return nil, nil, err
 	}
 	c := NewChecker(j.Options)
-	err = many.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
+	err = parallel.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
 		it := &items[i]
 		b := Backup{Path: it.Path, Size: it.Size}
 		if it.Err != nil {
@@ -214,7 +215,7 @@ func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
 	}
 	saved := time.Now()
 	var saving sync.Mutex // one that is slow holds up no other, nor what these have proved
-	return many.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
+	return parallel.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
 		if late.Load() {
 			b := backups[order[n]]
 			b.Why = fmt.Sprintf("the run had taken %v", j.MaxDuration)

@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -265,7 +264,7 @@ func TestShardsMerged(t *testing.T) {
 		var parts []*Report
 		for i := range n {
 			j := s.job(Checksum)
-			j.Shard = many.Shard{Index: i + 1, Count: n}
+			j.Shard = backup.Shard{Index: i + 1, Count: n}
 			parts = append(parts, run(t, j))
 		}
 		all, err := Merge(parts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -12,9 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // sidecar compares a backup with its sidecar, and returns Checksum when they fit.

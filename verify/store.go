@@ -10,10 +10,9 @@ import (
 	"time"
 	"unique"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -116,7 +115,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 // mostAge is how old the newest backup of a kind may be; 0 says that it may have
 // any age.
 func (j *Job) mostAge(kind string) time.Duration {
-	if kind == manifest.Kind {
+	if kind == backup.Manifest {
 		return 0
 	}
 	if most, ok := j.MaxAge[kind]; ok {
@@ -126,7 +125,7 @@ func (j *Job) mostAge(kind string) time.Duration {
 }
 
 // pruned are the kinds that become too old.
-var pruned = []string{backup.Database, backup.Uploads, manifest.Kind}
+var pruned = []string{backup.Database, backup.Uploads, backup.Manifest}
 
 func (j *Job) age(b *Backup, newest bool) {
 	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)

@@ -20,8 +20,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -83,7 +83,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		}
 		there[b.Path] = b
 	}
-	found, roots, err := many.Find(ctx, o.Place, []string{from})
+	found, roots, err := backup.Find(ctx, o.Place, []string{from})
 	if err != nil {
 		return nil, err
 	}

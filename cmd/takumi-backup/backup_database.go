@@ -14,10 +14,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -235,10 +234,10 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 		return err
 	}
 	// It belongs to the backup, whose path has been printed: its own is not.
-	b.kind, b.name, b.json, b.wants, b.mayBePlain, b.beside = manifest.Kind, "", false, guard.Unknown, false, backup.Database
+	b.kind, b.name, b.json, b.wants, b.mayBePlain, b.beside = backup.Manifest, "", false, guard.Unknown, false, backup.Database
 	dump := b.path
-	for n := range manifest.Tries {
-		b.out = manifest.Path(dump, n+1, b.pack.Codec)
+	for n := range backup.ManifestTries {
+		b.out = backup.ManifestPath(dump, n+1, b.pack.Codec)
 		err = b.sealFrom(cmd, func(error) {}, bytes.NewReader(append(text, '\n')))
 		if !errors.Is(err, store.ErrExists) {
 			break

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,11 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -36,11 +36,11 @@ type changing struct {
 	verb, done string // "rewrap" and "rewrapped"
 	passes     int64  // how often each byte of a backup is read
 	keyless    bool   // nothing is opened with a key
-	// find is [many.Find], unless it is set.
-	find func(ctx context.Context, place store.Store, paths []string) ([]many.Item, bool, error)
+	// find is [backup.Find], unless it is set.
+	find func(ctx context.Context, place store.Store, paths []string) ([]backup.Backup, bool, error)
 
 	place store.Store
-	shard many.Shard
+	shard backup.Shard
 	ring  *keystore.Ring // opens
 	to    []*kek.Key     // the keys of --to
 	meter backup.Meter
@@ -170,9 +170,9 @@ func (c *changing) close() {
 }
 
 // shardOf reads --shard, or takes the part of a Kubernetes job.
-func shardOf(text string) (many.Shard, error) {
+func shardOf(text string) (backup.Shard, error) {
 	if text != "" {
-		s, err := many.ParseShard(text)
+		s, err := backup.ParseShard(text)
 		if err != nil {
 			return s, usagef("--shard: %w", err)
 		}
@@ -180,9 +180,9 @@ func shardOf(text string) (many.Shard, error) {
 	}
 	index := os.Getenv("JOB_COMPLETION_INDEX")
 	if index == "" {
-		return many.Shard{}, nil
+		return backup.Shard{}, nil
 	}
-	s, err := many.ShardFromJob(index, os.Getenv("JOB_COMPLETIONS"))
+	s, err := backup.ShardFromJob(index, os.Getenv("JOB_COMPLETIONS"))
 	if err != nil {
 		return s, usageError{err}
 	}
@@ -199,7 +199,7 @@ type changeTally struct {
 // run calls one for each backup at the paths that is part of the shard, and
 // tells what came of it in order. One backup that fails does not stop the others.
 func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Context, store.Backup) (changed, error)) error {
-	find := many.Find
+	find := backup.Find
 	if c.find != nil {
 		find = c.find
 	}
@@ -208,7 +208,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 		return fmt.Errorf("looking for the backups: %w", err)
 	}
 	// By path and not by id: reencrypt gives new ids.
-	items = slices.DeleteFunc(items, func(i many.Item) bool { return !c.shard.Has(i.Path) })
+	items = slices.DeleteFunc(items, func(i backup.Backup) bool { return !c.shard.Has(i.Path) })
 	var total int64
 	for _, item := range items {
 		total += item.Size * c.passes
@@ -221,7 +221,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 	defer stop(nil)
 	var t changeTally
 	hide := c.progress.start(cmd.ErrOrStderr(), c.verb, total, &c.meter)
-	err = many.Each(ctx, int(c.workers), len(items), func(ctx context.Context, i int) outcome {
+	err = parallel.Each(ctx, int(c.workers), len(items), func(ctx context.Context, i int) outcome {
 		if items[i].Err != nil {
 			c.record(cmd, items[i].Path, changed{}, items[i].Err)
 			return outcome{err: items[i].Err}

@@ -12,10 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -178,13 +177,13 @@ func (d *drillCommand) conclude(cmd *cobra.Command, r *drill.Report, faults []er
 
 // pick draws the backups, and finds that there is a place for each.
 func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *keystore.Ring, r *drill.Report) ([]drill.Picked, error) {
-	entries, err := catalogue.Read(cmd.Context(), r.Root, catalogue.Options{Place: newPlace(), Keys: ring})
+	entries, err := backup.List(cmd.Context(), newPlace(), r.Root, backup.Options{Keys: ring})
 	if err != nil {
 		return nil, fmt.Errorf("looking for backups: %w", err)
 	}
 	var why error
 	for i := range entries {
-		if e := &entries[i]; e.State != catalogue.Authentic {
+		if e := &entries[i]; e.State != backup.Authentic {
 			if r.PassedOver++; why == nil {
 				why = fmt.Errorf("%s: %w", printable(e.Path), e.Err)
 			}
@@ -203,7 +202,7 @@ func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *key
 		return nil, err
 	}
 	for _, p := range picked {
-		if err := stage.Check(p.Envelope.Kind); err != nil {
+		if err := stage.Check(p.Kind); err != nil {
 			return nil, usageError{fmt.Errorf("%w: give --scratch-dir, or leave the kind out with --kind", err)}
 		}
 	}
@@ -214,14 +213,14 @@ func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *key
 func (d *drillCommand) rehearse(cmd *cobra.Command, stage *rehearse.Stage, p drill.Picked) (drill.Result, error) {
 	now := time.Now()
 	var meter backup.Meter
-	hide := d.progress.start(cmd.ErrOrStderr(), "rehearsing "+p.Envelope.Kind, p.Size, &meter)
+	hide := d.progress.start(cmd.ErrOrStderr(), "rehearsing "+p.Kind, p.Size, &meter)
 	outcome, err := stage.Run(cmd.Context(), p.Path, &meter)
 	hide()
 	if err == nil && d.latest && p.Newer != nil {
 		err = fmt.Errorf("it was restored, and is not the newest: %s is newer, and not authentic: %w", printable(p.Newer.Path), p.Newer.Err)
 	}
 	rec := audit.Record{
-		Path: p.Path, BackupID: p.Envelope.ID.String(), Name: p.Envelope.Name, Kind: p.Envelope.Kind, Fault: err,
+		Path: p.Path, BackupID: p.ID.String(), Name: p.Name, Kind: p.Kind, Fault: err,
 		BytesIn: meter.In(), BytesOut: meter.Out(),
 	}
 	if outcome != nil {

@@ -8,9 +8,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
@@ -86,7 +86,7 @@ func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 }
 
 func inspectFile(ctx context.Context, place store.Store, path string) (*inspection, error) {
-	seen, err := sealed.Look(ctx, place, path, sealed.Options{})
+	seen, err := backup.Look(ctx, place, path, backup.Options{})
 	if err != nil {
 		return nil, aboutPath("inspecting", path, err)
 	}

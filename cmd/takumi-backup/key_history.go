@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -94,7 +94,7 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 // stands beside its backup.
 func keysOf(ctx context.Context, place store.Store, file store.Backup) *history.Backup {
 	b := &history.Backup{Path: file.Path}
-	seen, err := sealed.Look(ctx, place, file.Path, sealed.Options{})
+	seen, err := backup.Look(ctx, place, file.Path, backup.Options{})
 	if err != nil {
 		noBackup := errors.Is(err, os.ErrNotExist) || errors.Is(err, envelope.ErrNotSealed) || errors.Is(err, envelope.ErrTruncated)
 		if b.Err = err; !file.Named() && noBackup {

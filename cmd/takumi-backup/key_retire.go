@@ -5,15 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -186,8 +186,8 @@ func (k *keyFlags) proveOpen(ctx context.Context, h *history.History, id kek.ID,
 	}
 	place := newPlace()
 	var closed error // the first backup that does not open
-	err = many.Each(ctx, provers, len(backups), func(ctx context.Context, i int) error {
-		seen, err := sealed.Look(ctx, place, backups[i].Path, sealed.Options{Keys: ring})
+	err = parallel.Each(ctx, provers, len(backups), func(ctx context.Context, i int) error {
+		seen, err := backup.Look(ctx, place, backups[i].Path, backup.Options{Keys: ring})
 		switch {
 		case err != nil:
 			return err

@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -132,9 +132,9 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 	})
 }
 
-// findLegacy is [many.Find] for the files that can be imported: in a folder, those
+// findLegacy is [backup.Find] for the files that can be imported: in a folder, those
 // that look like one.
-func findLegacy(ctx context.Context, place store.Store, paths []string) (items []many.Item, several bool, err error) {
+func findLegacy(ctx context.Context, place store.Store, paths []string) (items []backup.Backup, several bool, err error) {
 	several = len(paths) > 1
 	for _, path := range paths {
 		b, isRoot, err := place.Stat(ctx, path)
@@ -143,7 +143,7 @@ func findLegacy(ctx context.Context, place store.Store, paths []string) (items [
 		}
 		if err != nil || !isRoot {
 			b.Path = path
-			items = append(items, many.Item{Backup: b, Err: err})
+			items = append(items, backup.Backup{Backup: b, Err: err})
 			continue
 		}
 		several = true
@@ -158,7 +158,7 @@ func findLegacy(ctx context.Context, place store.Store, paths []string) (items [
 				b.Path = fault.Path
 			}
 			if legacy || err != nil {
-				items = append(items, many.Item{Backup: b, Err: err})
+				items = append(items, backup.Backup{Backup: b, Err: err})
 			}
 		}
 	}

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -89,7 +89,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 			warn(cmd, "%v; what needs this key is not checked", err)
 		}
 	}
-	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: newPlace(), Keys: ring})
+	entries, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring})
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}
@@ -107,7 +107,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 		return err
 	}
 	for i := range entries {
-		if entries[i].State == catalogue.Bad {
+		if entries[i].State == backup.Bad {
 			return errSome
 		}
 	}
@@ -138,26 +138,26 @@ type shownProof struct {
 	At    time.Time    `json:"at"`
 }
 
-func listed(e *catalogue.Entry) listing {
+func listed(e *backup.Backup) listing {
 	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String()}
 	if e.Err != nil {
 		l.Reason = e.Err.Error()
 	}
-	if v := e.Envelope; v != nil {
+	if v := e; v.Readable() {
 		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
-		l.Series, l.KeyIDs, l.OtherSlot = e.Series(), v.KeyIDs, v.OtherSlots
+		l.Series, l.KeyIDs, l.OtherSlot = e.Series(), v.Keys, v.OtherSlots
 	}
 	return l
 }
 
-func proofOf(proved *verify.Memory, e *catalogue.Entry) (verify.Proof, bool) {
-	if proved == nil || e.Envelope == nil || e.State == catalogue.Bad {
+func proofOf(proved *verify.Memory, e *backup.Backup) (verify.Proof, bool) {
+	if proved == nil || !e.Readable() || e.State == backup.Bad {
 		return verify.Proof{}, false
 	}
-	return proved.Proved(e.Path, e.Envelope.ID.String(), e.Size)
+	return proved.Proved(e.Path, e.ID.String(), e.Size)
 }
 
-func printList(cmd *cobra.Command, entries []catalogue.Entry, proved *verify.Memory, root string) error {
+func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memory, root string) error {
 	if len(entries) == 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "there are no backups in %s\n", root)
 		return nil
@@ -169,15 +169,15 @@ func printList(cmd *cobra.Command, entries []catalogue.Entry, proved *verify.Mem
 	for i := range entries {
 		e := &entries[i]
 		created, age, kind, name, keys, verified := "-", "-", "-", "-", "-", "-"
-		if v := e.Envelope; v != nil {
+		if v := e; v.Readable() {
 			created, age = v.Created.Format(time.DateTime), ageText(now.Sub(v.Created))
-			kind, name, keys = v.Kind, printable(v.Name), joinIDs(v.KeyIDs)
+			kind, name, keys = v.Kind, printable(v.Name), joinIDs(v.Keys)
 		}
 		if p, ok := proofOf(proved, e); ok {
 			verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
 		}
 		path := printable(e.Path)
-		if !e.Sidecar && e.State != catalogue.Bad {
+		if !e.Sidecar && e.State != backup.Bad {
 			path += " (incomplete)"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
@@ -195,8 +195,8 @@ func printList(cmd *cobra.Command, entries []catalogue.Entry, proved *verify.Mem
 	return nil
 }
 
-func authentic(s catalogue.State) string {
-	return map[catalogue.State]string{catalogue.Authentic: "yes", catalogue.Bad: "NO", catalogue.Unchecked: "not checked"}[s]
+func authentic(s backup.State) string {
+	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked"}[s]
 }
 
 func ageText(age time.Duration) string {

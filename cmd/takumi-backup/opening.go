@@ -7,10 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -102,7 +101,7 @@ func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
 
 func (o *opening) openFile(cmd *cobra.Command, b *openedBackup, path string) error {
 	warnPlacement(cmd, b.ring.Sources(), store.Dir(path))
-	f, err := sealed.Open(cmd.Context(), newPlace(), path, sealed.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter})
+	f, err := backup.Open(cmd.Context(), newPlace(), path, backup.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter})
 	if err != nil {
 		return aboutPath("opening", path, err)
 	}

@@ -9,11 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -99,7 +98,7 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 			return err
 		}
 	}
-	entries, err := catalogue.Read(cmd.Context(), root, catalogue.Options{Place: p.place, Keys: ring})
+	entries, err := backup.List(cmd.Context(), p.place, root, backup.Options{Keys: ring})
 	if err != nil {
 		return fmt.Errorf("looking through the backups: %w", err)
 	}
@@ -127,13 +126,13 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 }
 
 // noneOpened is the error when not one backup opens with the keys at hand.
-func noneOpened(entries []catalogue.Entry) error {
+func noneOpened(entries []backup.Backup) error {
 	var why error
 	for _, e := range entries {
 		switch e.State {
-		case catalogue.Authentic:
+		case backup.Authentic:
 			return nil
-		case catalogue.Unchecked:
+		case backup.Claimed:
 			why = fmt.Errorf("no backup opens with the keys at hand, so none is deleted; %s: %w", e.Path, e.Err)
 		}
 	}
@@ -142,7 +141,7 @@ func noneOpened(entries []catalogue.Entry) error {
 
 // decide asks the policy, and reads to their ends the backups that have to be
 // good. damaged says that something in the store is not.
-func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries []catalogue.Entry) (decisions []prune.Decision, damaged bool, err error) {
+func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries []backup.Backup) (decisions []prune.Decision, damaged bool, err error) {
 	items := make([]prune.Item, len(entries))
 	for i := range entries {
 		items[i] = asItem(&entries[i])
@@ -151,7 +150,7 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 		e := &entries[i]
 		p.meter = backup.Meter{}
 		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(e.Path), e.Size, &p.meter)
-		err := catalogue.Verify(cmd.Context(), e.Path, catalogue.Options{Place: p.place, Keys: ring, Meter: &p.meter})
+		err := backup.Verify(cmd.Context(), p.place, e.Path, backup.Options{Keys: ring, Meter: &p.meter})
 		hide()
 		return err
 	}, func() error { return context.Cause(cmd.Context()) })
@@ -162,8 +161,8 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	for i, it := range items {
 		if it.State == prune.Bad {
 			damaged = true
-			if entries[i].State != catalogue.Bad {
-				entries[i].State, entries[i].Err = catalogue.Bad, errors.New(it.Why)
+			if entries[i].State != backup.Bad {
+				entries[i].State, entries[i].Err = backup.Bad, errors.New(it.Why)
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v\n", printable(it.Path), entries[i].Err)
 		}
@@ -171,17 +170,17 @@ func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries [
 	return decisions, damaged, nil
 }
 
-func asItem(e *catalogue.Entry) prune.Item {
+func asItem(e *backup.Backup) prune.Item {
 	it := prune.Item{Path: e.Path, Incomplete: !e.Sidecar}
 	if e.Err != nil {
 		it.Why = e.Err.Error()
 	}
-	if v := e.Envelope; v != nil {
+	if v := e; v.Readable() {
 		it.Series = prune.Series{Folder: store.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
 		it.ID, it.Created = v.ID.String(), v.Created
 	}
-	it.State = map[catalogue.State]prune.State{
-		catalogue.Authentic: prune.Good, catalogue.Unchecked: prune.Unchecked, catalogue.Bad: prune.Bad,
+	it.State = map[backup.State]prune.State{
+		backup.Authentic: prune.Good, backup.Claimed: prune.Unchecked, backup.Bad: prune.Bad,
 	}[e.State]
 	return it
 }
@@ -216,7 +215,7 @@ type pruned struct {
 
 // carryOut prints every decision and, with --apply, does as it says. A failure
 // to delete is not the end: the others can go.
-func (p *pruneCommand) carryOut(cmd *cobra.Command, entries []catalogue.Entry, decisions []prune.Decision) (*tally, error) {
+func (p *pruneCommand) carryOut(cmd *cobra.Command, entries []backup.Backup, decisions []prune.Decision) (*tally, error) {
 	t := new(tally)
 	for i, d := range decisions {
 		e := &entries[i]
@@ -251,7 +250,7 @@ func (p *pruneCommand) carryOut(cmd *cobra.Command, entries []catalogue.Entry, d
 }
 
 // delete deletes a backup, if that is wanted, when what is done can be told.
-func (p *pruneCommand) delete(cmd *cobra.Command, e *catalogue.Entry) error {
+func (p *pruneCommand) delete(cmd *cobra.Command, e *backup.Backup) error {
 	if !p.apply {
 		return nil
 	}
@@ -263,7 +262,7 @@ func (p *pruneCommand) delete(cmd *cobra.Command, e *catalogue.Entry) error {
 	}
 	err := p.place.Remove(cmd.Context(), e.Backup, envelope.DetachedSuffix)
 	recordBackup(cmd, audit.Record{
-		Path: e.Path, BackupID: e.Envelope.ID.String(), Name: e.Envelope.Name, Kind: e.Envelope.Kind, KeyIDs: e.Envelope.KeyIDs, Fault: err,
+		Path: e.Path, BackupID: e.ID.String(), Name: e.Name, Kind: e.Kind, KeyIDs: e.Keys, Fault: err,
 		Detail: "deleting " + bytesText(e.Size),
 	})
 	return err

@@ -12,16 +12,15 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/manifest"
 )
 
 // prunedKinds are those of which a newer backup takes the place of an older
 // one. Contract snapshots are a history, and what other kinds are only their
 // maker knows.
-var prunedKinds = []string{backup.Database, backup.Uploads, manifest.Kind}
+var prunedKinds = []string{backup.Database, backup.Uploads, backup.Manifest}
 
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	rules := &p.policy
@@ -103,7 +102,7 @@ func withManifests(items []prune.Item, decisions []prune.Decision) {
 	}
 	for i, it := range items {
 		end := strings.LastIndex(it.Path, ".manifest")
-		if it.Kind != manifest.Kind || it.State != prune.Good || end < 0 {
+		if it.Kind != backup.Manifest || it.State != prune.Good || end < 0 {
 			continue
 		}
 		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {

@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/many"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -113,7 +113,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	}
 	var copied, same, failed int
 	var first, fault error
-	err = many.Each(cmd.Context(), r.workers, len(items), func(ctx context.Context, n int) outcome {
+	err = parallel.Each(cmd.Context(), r.workers, len(items), func(ctx context.Context, n int) outcome {
 		i := items[n]
 		if r.dryRun || i.Err == nil && i.Action == replicate.Nothing {
 			return outcome{err: i.Err}

@@ -11,12 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
-	"github.com/takumi-backup/takumi-backup/internal/manifest"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -133,7 +130,7 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
-	content := backup.NewContent(b.Reader, &r.meter)
+	content := backup.NewPlaintext(b.Reader, &r.meter)
 	result, err := at.Run(ctx, content)
 	cancel()
 	content.Close()
@@ -167,18 +164,18 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 	}
 	defer ring.Close()
 	folder, name := backupFolder(backup.Database), databaseFileName(r.settings.Database())+"_db"
-	opts := catalogue.Options{Place: newPlace(), Keys: ring}
-	entries, err := catalogue.Read(cmd.Context(), folder, opts)
+	place, opts := newPlace(), backup.Options{Keys: ring}
+	entries, err := backup.List(cmd.Context(), place, folder, opts)
 	if err != nil {
 		return "", fmt.Errorf("looking for backups: %w", err)
 	}
 	future := time.Now().Add(prune.Skew)
-	found, passed, err := catalogue.Latest(cmd.Context(), entries, func(e *catalogue.Entry) bool {
+	found, passed, err := backup.Latest(cmd.Context(), place, entries, func(e *backup.Backup) bool {
 		series, dump := strings.CutSuffix(e.Series(), ".sql")
 		if !dump {
 			series, dump = strings.CutSuffix(series, ".dump")
 		}
-		return dump && series == name && e.Envelope.Kind == backup.Database && e.Envelope.Created.Before(future)
+		return dump && series == name && e.Kind == backup.Database && e.Created.Before(future)
 	}, opts)
 	if err != nil {
 		return "", fmt.Errorf("looking for the newest backup: %w", err)
@@ -202,7 +199,7 @@ func (r *restoreDatabase) readManifest(cmd *cobra.Command, path string, b *opene
 	if path == "-" {
 		return nil
 	}
-	m, useless := manifest.Find(cmd.Context(), newPlace(), path, b.Envelope.ID, sealed.Options{Keys: b.ring, Rescue: r.rescue})
+	m, useless := backup.FindManifest(cmd.Context(), newPlace(), path, b.Envelope, backup.Options{Keys: b.ring, Rescue: r.rescue})
 	for _, why := range useless {
 		warn(cmd, "a manifest is not used: %v", why)
 	}

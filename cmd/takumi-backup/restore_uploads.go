@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
@@ -178,7 +178,7 @@ func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBac
 	each func(*tar.Header), through func(io.Reader) (io.Reader, error)) (tree.Stats, error) {
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
 	defer hide()
-	content := backup.NewContent(b.Reader, &r.meter)
+	content := backup.NewPlaintext(b.Reader, &r.meter)
 	defer content.Close()
 	defer cancel()
 	// An archive that was cut before it was sealed is authentic and not whole.

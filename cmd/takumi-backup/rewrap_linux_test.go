@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -16,12 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -179,7 +179,7 @@ func TestRewrapBesideReaders(t *testing.T) {
 		}
 	})
 	loop(&verifies, func(i int) {
-		if err := catalogue.Verify(b.Context(), b.path(b.backups[i%3]), catalogue.Options{Place: local.Folder{}, Keys: ring}); err != nil {
+		if err := backup.Verify(b.Context(), local.Folder{}, b.path(b.backups[i%3]), backup.Options{Keys: ring}); err != nil {
 			b.Errorf("verify: %v", err)
 		}
 	})

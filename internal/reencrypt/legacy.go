@@ -11,11 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -185,7 +184,7 @@ func compare(ctx context.Context, made *Imported, old *legacy, src io.Reader, d 
 
 // contentOf reads a backup to its end, with keys that were fetched again.
 func contentOf(ctx context.Context, path string, o ImportOptions) (sum, error) {
-	f, err := sealed.Open(ctx, o.Place, path, sealed.Options{Keys: o.ReadBack})
+	f, err := backup.Open(ctx, o.Place, path, backup.Options{Keys: o.ReadBack})
 	if err != nil {
 		return sum{}, err
 	}

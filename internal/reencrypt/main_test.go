@@ -7,18 +7,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -102,7 +101,7 @@ func (b *bench) seal(codec pack.Codec, seeds ...string) {
 // and returns its envelope.
 func (b *bench) opens(path, seed string) *envelope.Envelope {
 	b.Helper()
-	f, err := sealed.Open(b.Context(), local.Folder{}, path, sealed.Options{Keys: ring(b, keySource{seed: seed})})
+	f, err := backup.Open(b.Context(), local.Folder{}, path, backup.Options{Keys: ring(b, keySource{seed: seed})})
 	if err != nil {
 		b.Fatalf("%s does not open with the key %s: %v", path, seed, err)
 	}
@@ -120,7 +119,7 @@ func (b *bench) opens(path, seed string) *envelope.Envelope {
 // packed returns the packed bytes of the backup.
 func (b *bench) packed(seed string) []byte {
 	b.Helper()
-	f, err := sealed.Open(b.Context(), local.Folder{}, b.path, sealed.Options{Keys: ring(b, keySource{seed: seed})})
+	f, err := backup.Open(b.Context(), local.Folder{}, b.path, backup.Options{Keys: ring(b, keySource{seed: seed})})
 	if err != nil {
 		b.Fatal(err)
 	}

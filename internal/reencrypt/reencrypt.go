@@ -15,11 +15,10 @@ import (
 	"hash/maphash"
 	"io"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -72,7 +71,7 @@ type Result struct {
 // fail, after the exchange: then the new one stands there whole. A kill leaves
 // the one or the other; see [store.Replacement].
 //
-// The errors are those of [sealed.Open] and of reading what it opens, of the
+// The errors are those of [backup.Open] and of reading what it opens, of the
 // place and of the keys, [filelock.ErrHeld], ErrOtherSlots and *ReadBackError.
 func One(ctx context.Context, path string, o Options) (Result, error) {
 	if o.DryRun {
@@ -92,8 +91,8 @@ func One(ctx context.Context, path string, o Options) (Result, error) {
 	if r, err := done(ctx, path, o); err != nil || r.Done {
 		return r, err
 	}
-	beside, besideErr := sealed.Beside(ctx, o.Place, path)
-	src, err := sealed.Open(ctx, o.Place, path, sealed.Options{Keys: o.Keys, Meter: o.Meter})
+	beside, besideErr := backup.Beside(ctx, o.Place, path)
+	src, err := backup.Open(ctx, o.Place, path, backup.Options{Keys: o.Keys, Meter: o.Meter})
 	if err != nil {
 		return Result{}, fmt.Errorf("opening it: %w", err)
 	}
@@ -154,7 +153,7 @@ func look(ctx context.Context, path string, o Options) (Result, error) {
 	if r, err := done(ctx, path, o); err != nil || r.Done {
 		return r, err
 	}
-	seen, err := sealed.Look(ctx, o.Place, path, sealed.Options{Keys: o.Keys})
+	seen, err := backup.Look(ctx, o.Place, path, backup.Options{Keys: o.Keys})
 	if err != nil {
 		return Result{}, err
 	}
@@ -167,14 +166,14 @@ func look(ctx context.Context, path string, o Options) (Result, error) {
 // done tells whether an earlier run put the backup at path there. That it opens
 // with the new keys is authenticated: what its id says is a claim until then.
 func done(ctx context.Context, path string, o Options) (r Result, err error) {
-	seen, err := sealed.Look(ctx, o.Place, path, sealed.Options{})
+	seen, err := backup.Look(ctx, o.Place, path, backup.Options{})
 	if err != nil {
 		return r, fmt.Errorf("opening it: %w", err)
 	}
 	if seen.Own == nil || !o.State.has(seen.Own.ID) {
 		return r, nil
 	}
-	if seen, err = sealed.Look(ctx, o.Place, path, sealed.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil {
+	if seen, err = backup.Look(ctx, o.Place, path, backup.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil {
 		err = seen.Err
 	}
 	if err != nil {
@@ -224,7 +223,7 @@ func content(r *envelope.Reader, unpacked bool) (io.WriterTo, error) {
 
 // transfer moves the content of src to dst, and closes dst. Opening and sealing
 // run beside each other.
-func transfer(dst *envelope.Writer, src *sealed.File, repack *pack.Options) (sum, error) {
+func transfer(dst *envelope.Writer, src *backup.Handle, repack *pack.Options) (sum, error) {
 	from, err := content(src.Reader, repack != nil)
 	if err != nil {
 		return sum{}, err

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream"
@@ -39,7 +39,7 @@ func TestOne(t *testing.T) {
 			if !bytes.Equal(b.packed("new"), packed) {
 				t.Error("the packed bytes are others")
 			}
-			if _, err := sealed.Open(t.Context(), b.o.Place, b.path, sealed.Options{Keys: b.o.Keys}); !sealed.NoKey(err) {
+			if _, err := backup.Open(t.Context(), b.o.Place, b.path, backup.Options{Keys: b.o.Keys}); !backup.NoKey(err) {
 				t.Errorf("with the old key: %v", err)
 			}
 			sidecarHolds(t, b.path)
@@ -88,7 +88,7 @@ func TestRefused(t *testing.T) {
 		do   func(b *bench)
 		want func(err error) bool
 	}{
-		{"wrong key", func(b *bench) { b.o.Keys = ring(b, keySource{seed: "third"}) }, sealed.NoKey},
+		{"wrong key", func(b *bench) { b.o.Keys = ring(b, keySource{seed: "third"}) }, backup.NoKey},
 		{"flipped byte", func(b *bench) { b.change(func(f []byte) []byte { f[len(f)/2] ^= 1; return f }) }, isChunk},
 		{"cut at a chunk", func(b *bench) { b.change(func(f []byte) []byte { return f[:4096+56+16400] }) }, is(stream.ErrTruncated)},
 		{"cut to nothing", func(b *bench) { b.change(func(f []byte) []byte { return nil }) }, is(envelope.ErrNotSealed)},
@@ -254,7 +254,7 @@ func TestDryRun(t *testing.T) {
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
 	wantFiles(t, b.o.StateDir)
 	b.o.Keys = ring(t, keySource{seed: "third"})
-	if _, err := One(t.Context(), b.path, b.o); !sealed.NoKey(err) {
+	if _, err := One(t.Context(), b.path, b.o); !backup.NoKey(err) {
 		t.Errorf("with a wrong key: %v", err)
 	}
 }

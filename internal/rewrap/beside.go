@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"io/fs"
 	"os"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // reserved calls do while no other writer of this host is at the backup, if it is
@@ -46,7 +46,7 @@ func (j *job) settle(ctx context.Context) error {
 
 // unchanged looks at both envelopes again.
 func (j *job) unchanged(ctx context.Context) error {
-	text, err := sealed.Beside(ctx, j.Place, j.path)
+	text, err := backup.Beside(ctx, j.Place, j.path)
 	if err != nil {
 		return err
 	}

@@ -28,11 +28,10 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/filelock"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -178,7 +177,7 @@ func (j *job) openOptions(ctx context.Context) envelope.Options {
 
 // wrap opens the backup and makes the new envelope.
 func (j *job) wrap(ctx context.Context) (err error) {
-	if j.text, err = sealed.Beside(ctx, j.Place, j.path); err != nil {
+	if j.text, err = backup.Beside(ctx, j.Place, j.path); err != nil {
 		return err
 	}
 	if j.text != nil {

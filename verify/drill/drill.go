@@ -13,10 +13,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
@@ -29,30 +28,30 @@ var Kinds = []string{backup.Database, backup.Contracts, backup.Uploads}
 
 // Picked is a backup that was drawn.
 type Picked struct {
-	*catalogue.Entry
+	*backup.Backup
 	// Newest is when the newest backup of the same thing was made: what would be
 	// lost today is what came after it.
 	Newest time.Time
 	// Newer is a newer backup of the same thing that is not authentic, as far as
 	// that can be told: by its name, where it has no readable envelope. Nil: none.
-	Newer *catalogue.Entry
+	Newer *backup.Backup
 }
 
 // Pick draws one authentic backup of each of the kinds: the newest, or any, with
-// equal chances. entries are in the order of [catalogue.Read]. Without kinds it
+// equal chances. entries are in the order of [backup.List]. Without kinds it
 // draws of each that there is. ErrNone says which kind has none.
-func Pick(entries []catalogue.Entry, kinds []string, latest bool, now time.Time) ([]Picked, error) {
+func Pick(entries []backup.Backup, kinds []string, latest bool, now time.Time) ([]Picked, error) {
 	var picked []Picked
 	wanted := kinds
 	if len(wanted) == 0 {
 		wanted = Kinds
 	}
 	for _, kind := range wanted {
-		var of []*catalogue.Entry
+		var of []*backup.Backup
 		for i := range entries {
 			e := &entries[i]
-			if e.State == catalogue.Authentic && e.Envelope.Kind == kind && rehearse.Can(kind, e.Envelope.Name) &&
-				e.Envelope.Created.Before(now.Add(prune.Skew)) {
+			if e.State == backup.Authentic && e.Kind == kind && rehearse.Can(kind, e.Name) &&
+				e.Created.Before(now.Add(prune.Skew)) {
 				of = append(of, e)
 			}
 		}
@@ -71,8 +70,8 @@ func Pick(entries []catalogue.Entry, kinds []string, latest bool, now time.Time)
 			}
 			at = int(n.Int64())
 		}
-		newest := of[slices.IndexFunc(of, func(e *catalogue.Entry) bool { return sameThing(e, of[at]) })]
-		picked = append(picked, Picked{of[at], newest.Envelope.Created, newerThan(entries, of[at])})
+		newest := of[slices.IndexFunc(of, func(e *backup.Backup) bool { return sameThing(e, of[at]) })]
+		picked = append(picked, Picked{of[at], newest.Created, newerThan(entries, of[at])})
 	}
 	if len(picked) == 0 {
 		return nil, ErrNone
@@ -81,22 +80,22 @@ func Pick(entries []catalogue.Entry, kinds []string, latest bool, now time.Time)
 }
 
 // sameThing tells whether two backups of one kind are of one series.
-func sameThing(a, b *catalogue.Entry) bool {
+func sameThing(a, b *backup.Backup) bool {
 	return a.Series() == b.Series() && filepath.Dir(a.Path) == filepath.Dir(b.Path)
 }
 
 // newerThan finds a backup of the same thing that is not authentic, and newer.
-func newerThan(entries []catalogue.Entry, old *catalogue.Entry) *catalogue.Entry {
+func newerThan(entries []backup.Backup, old *backup.Backup) *backup.Backup {
 	for i := range entries {
 		e := &entries[i]
 		switch {
-		case e.State == catalogue.Authentic:
-		case e.Envelope == nil:
+		case e.State == backup.Authentic:
+		case !e.Readable():
 			// Names of one series differ in their time alone.
 			if sameThing(byName(e), byName(old)) && filepath.Base(e.Path) > filepath.Base(old.Path) {
 				return e
 			}
-		case e.Envelope.Kind == old.Envelope.Kind && sameThing(e, old) && e.Envelope.Created.After(old.Envelope.Created):
+		case e.Kind == old.Kind && sameThing(e, old) && e.Created.After(old.Created):
 			return e
 		}
 	}
@@ -104,8 +103,8 @@ func newerThan(entries []catalogue.Entry, old *catalogue.Entry) *catalogue.Entry
 }
 
 // byName is an entry that goes by the name of its file.
-func byName(e *catalogue.Entry) *catalogue.Entry {
-	return &catalogue.Entry{Backup: e.Backup, Envelope: &catalogue.Envelope{Label: envelope.Label{Name: filepath.Base(e.Path)}}}
+func byName(e *backup.Backup) *backup.Backup {
+	return &backup.Backup{Backup: e.Backup, Label: envelope.Label{Name: filepath.Base(e.Path)}}
 }
 
 // Report is what a drill has found.
@@ -161,7 +160,7 @@ type Targets struct{ RTO, RPO time.Duration }
 // NewResult makes a result of a rehearsal that ended with err. The outcome may be
 // nil: then the backup could not be opened.
 func NewResult(p Picked, o *rehearse.Outcome, err error, now time.Time, t Targets) Result {
-	v := p.Envelope
+	v := p
 	r := Result{
 		Path: p.Path, ID: v.ID.String(), Kind: v.Kind, Name: v.Name, Created: v.Created, Size: p.Size,
 		RPO: now.Sub(p.Newest).Seconds(), Age: now.Sub(v.Created).Seconds(), RTOTarget: t.RTO.Seconds(), RPOTarget: t.RPO.Seconds(),

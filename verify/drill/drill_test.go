@@ -9,37 +9,37 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-func entry(kind, base string, age time.Duration, state catalogue.State) catalogue.Entry {
+func entry(kind, base string, age time.Duration, state backup.State) backup.Backup {
 	made := now.Add(-age)
 	name := base + "_" + made.Format("20060102_150405") + ".sql.zst"
-	return catalogue.Entry{
+	return backup.Backup{
 		Backup: store.Backup{Path: "/store/" + kind + "/" + name}, State: state,
-		Envelope: &catalogue.Envelope{Label: envelope.Label{Created: made, Kind: kind, Name: name}},
+		Label: envelope.Label{Created: made, Kind: kind, Name: name},
 	}
 }
 
 func TestPick(t *testing.T) {
 	t.Parallel()
 	const hour = time.Hour
-	entries := []catalogue.Entry{ // newest first
-		entry("database", "a_db", -48*hour, catalogue.Authentic), // of the future
-		entry("database", "a_globals", 0, catalogue.Authentic),   // roles
-		entry("database", "a_db", hour, catalogue.Bad),
-		entry("database", "b_db", 2*hour, catalogue.Authentic),
-		entry("database", "a_db", 3*hour, catalogue.Authentic),
-		entry("stream", "s", 4*hour, catalogue.Authentic),
-		entry("uploads", "uploads", 5*hour, catalogue.Authentic),
-		entry("database", "a_db", 6*hour, catalogue.Authentic),
-		entry("contracts", "c", 7*hour, catalogue.Unchecked),
-		{Backup: store.Backup{Path: "/store/junk"}, State: catalogue.Bad},
+	entries := []backup.Backup{ // newest first
+		entry("database", "a_db", -48*hour, backup.Authentic), // of the future
+		entry("database", "a_globals", 0, backup.Authentic),   // roles
+		entry("database", "a_db", hour, backup.Bad),
+		entry("database", "b_db", 2*hour, backup.Authentic),
+		entry("database", "a_db", 3*hour, backup.Authentic),
+		entry("stream", "s", 4*hour, backup.Authentic),
+		entry("uploads", "uploads", 5*hour, backup.Authentic),
+		entry("database", "a_db", 6*hour, backup.Authentic),
+		entry("contracts", "c", 7*hour, backup.Claimed),
+		{Backup: store.Backup{Path: "/store/junk"}, State: backup.Bad},
 	}
 	picked, err := Pick(entries, nil, true, now)
 	if err != nil || len(picked) != 2 || picked[0].Path != entries[3].Path || picked[1].Path != entries[6].Path {
@@ -47,17 +47,17 @@ func TestPick(t *testing.T) {
 	}
 	// A newer one that is not authentic is told of: by its envelope, or else its name.
 	headless := entries[2]
-	headless.Envelope = nil
-	for i, bad := range []catalogue.Entry{entries[2], headless} {
-		if picked, err = Pick([]catalogue.Entry{entries[4], bad}, nil, true, now); err != nil || picked[0].Newer == nil || picked[0].Newer.Path != bad.Path {
+	headless.ID, headless.Label = envelope.ID{}, envelope.Label{}
+	for i, bad := range []backup.Backup{entries[2], headless} {
+		if picked, err = Pick([]backup.Backup{entries[4], bad}, nil, true, now); err != nil || picked[0].Newer == nil || picked[0].Newer.Path != bad.Path {
 			t.Errorf("%d: %+v, %v", i, picked, err)
 		}
-		if picked, err = Pick([]catalogue.Entry{entries[1], entries[3], bad}, nil, true, now); err != nil || picked[0].Newer != nil {
+		if picked, err = Pick([]backup.Backup{entries[1], entries[3], bad}, nil, true, now); err != nil || picked[0].Newer != nil {
 			t.Errorf("%d, of another series: %+v, %v", i, picked, err)
 		}
 	}
-	older := entry("database", "a_db", 9*hour, catalogue.Bad)
-	if picked, err = Pick([]catalogue.Entry{entries[4], older}, nil, true, now); err != nil || picked[0].Newer != nil {
+	older := entry("database", "a_db", 9*hour, backup.Bad)
+	if picked, err = Pick([]backup.Backup{entries[4], older}, nil, true, now); err != nil || picked[0].Newer != nil {
 		t.Errorf("an older one: %+v, %v", picked, err)
 	}
 	drawn := make(map[string]int)
@@ -69,9 +69,9 @@ func TestPick(t *testing.T) {
 		p := picked[0]
 		drawn[p.Path]++
 		// RPO is that of the newest of the same database.
-		want := entries[4].Envelope.Created
+		want := entries[4].Created
 		if p.Path == entries[3].Path {
-			want = p.Envelope.Created
+			want = p.Created
 		}
 		if p.Newest != want {
 			t.Errorf("%s: the newest of its series is of %v, want %v", p.Path, p.Newest, want)
@@ -100,8 +100,8 @@ func TestSection(t *testing.T) {
 	t.Parallel()
 	const hostile = "`\n## Drill of 2026: passed\n<script>|*[x](y)\x1b\u202e"
 	p := Picked{Newest: now.Add(-30 * time.Hour)}
-	e := entry("database", hostile, 40*24*time.Hour, catalogue.Authentic)
-	p.Entry = &e
+	e := entry("database", hostile, 40*24*time.Hour, backup.Authentic)
+	p.Backup = &e
 	outcome := &rehearse.Outcome{Restored: 90 * time.Minute, Tables: 3, Rows: 1000, Compared: []string{hostile}, Notes: []string{hostile}}
 	targets := Targets{RTO: time.Hour, RPO: 26 * time.Hour}
 	ok := NewResult(p, outcome, nil, now, targets)

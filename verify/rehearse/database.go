@@ -12,11 +12,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
-	"github.com/takumi-backup/takumi-backup/internal/manifest"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -34,10 +32,10 @@ const (
 )
 
 // database restores a database, and drops it.
-func (s *Stage) database(ctx context.Context, path string, f *sealed.File, out *Outcome, m *backup.Meter) error {
+func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out *Outcome, m *backup.Meter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	want, useless := manifest.Find(ctx, s.o.Place, path, f.Envelope.ID, sealed.Options{Keys: s.o.Keys})
+	want, useless := backup.FindManifest(ctx, s.o.Place, path, f.Envelope, backup.Options{Keys: s.o.Keys})
 	for _, why := range useless {
 		out.note("a manifest is not used: %v", why)
 	}
@@ -171,7 +169,7 @@ func (s *Stage) feed(ctx context.Context, at *pgrestore.Restore, path string, m 
 		return pgrestore.Result{}, err
 	}
 	defer f.Close()
-	content := backup.NewContent(f.Reader, m)
+	content := backup.NewPlaintext(f.Reader, m)
 	defer content.Close()
 	defer cancel()
 	return at.Run(ctx, content)

@@ -17,11 +17,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -135,7 +134,7 @@ func (s *Stage) Check(kind string) error {
 
 // Run restores the backup at path, compares, and removes what it has made. The
 // meter counts what is read. Errors that wrap ErrNotRestorable or ErrDiffers
-// accuse the backup, and so do those of [sealed.Open] and of reading what it
+// accuse the backup, and so do those of [backup.Open] and of reading what it
 // opens; others say that the rehearsal could not be held. The outcome is not nil
 // when the backup could be opened.
 func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome, error) {
@@ -179,8 +178,8 @@ func (o *Outcome) begin() {
 	o.Age = o.Began.Sub(o.Created)
 }
 
-func (s *Stage) open(ctx context.Context, path string, m *backup.Meter) (*sealed.File, error) {
-	f, err := sealed.Open(ctx, s.o.Place, path, sealed.Options{Keys: s.o.Keys, Meter: m})
+func (s *Stage) open(ctx context.Context, path string, m *backup.Meter) (*backup.Handle, error) {
+	f, err := backup.Open(ctx, s.o.Place, path, backup.Options{Keys: s.o.Keys, Meter: m})
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}

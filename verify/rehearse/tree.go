@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/takumi-backup/takumi-backup/internal/backup"
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
@@ -112,7 +112,7 @@ func (s *Stage) read(ctx context.Context, file string, m *backup.Meter, use func
 		return err
 	}
 	defer f.Close()
-	content := backup.NewContent(f.Reader, m)
+	content := backup.NewPlaintext(f.Reader, m)
 	defer content.Close()
 	defer cancel()
 	// An archive that was cut before it was sealed is authentic and not whole.

@@ -1,17 +1,15 @@
-package many_test
+package backup_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/internal/many"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/backup"
 )
 
 func TestFind(t *testing.T) {
@@ -32,7 +30,7 @@ func TestFind(t *testing.T) {
 		"a file and what it is in":   {[]string{in("b.enc"), dir}, []string{in("b.enc"), in("a.enc")}, true},
 		"one that is there, one not": {[]string{in("a.enc"), in("c.enc")}, []string{in("a.enc"), in("c.enc")}, true},
 	} {
-		items, roots, err := many.Find(t.Context(), local.Folder{}, tc.paths)
+		items, roots, err := backup.Find(t.Context(), local.Folder{}, tc.paths)
 		var got []string
 		for _, i := range items {
 			got = append(got, i.Path)
@@ -44,50 +42,18 @@ func TestFind(t *testing.T) {
 			t.Errorf("%s: %v, %v, %v", name, got, roots, err)
 		}
 	}
-	if _, _, err := many.Find(t.Context(), local.Folder{}, []string{in("c.enc")}); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := backup.Find(t.Context(), local.Folder{}, []string{in("c.enc")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("one path that leads nowhere: %v", err)
-	}
-}
-
-func TestEach(t *testing.T) {
-	for _, workers := range []int{0, 1, 3, 100} {
-		var running, most atomic.Int64
-		var got []int
-		err := many.Each(t.Context(), workers, 50, func(_ context.Context, i int) int {
-			most.Store(max(most.Load(), running.Add(1)))
-			defer running.Add(-1)
-			return i * i
-		}, func(i, square int) {
-			if square != i*i {
-				t.Errorf("%d squared is %d", i, square)
-			}
-			got = append(got, i)
-		})
-		if err != nil || len(got) != 50 || !slices.IsSorted(got) || most.Load() > int64(max(1, workers)) {
-			t.Errorf("%d workers: %v, %v, %d at once", workers, got, err, most.Load())
-		}
-	}
-	why := errors.New("enough")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	began := 0
-	err := many.Each(ctx, 1, 50, func(context.Context, int) int {
-		if began++; began == 3 {
-			cancel(why)
-		}
-		return 0
-	}, func(int, int) {})
-	if !errors.Is(err, why) || began != 3 {
-		t.Errorf("stopped after %d: %v", began, err)
 	}
 }
 
 // TestShards: whatever the count, each backup is in exactly one shard.
 func TestShards(t *testing.T) {
 	for n := 1; n <= 32; n++ {
-		shards, sizes := make([]many.Shard, n), make([]int, n)
+		shards, sizes := make([]backup.Shard, n), make([]int, n)
 		for i := range shards {
 			var err error
-			if shards[i], err = many.ParseShard(fmt.Sprintf("%d/%d", i+1, n)); err != nil {
+			if shards[i], err = backup.ParseShard(fmt.Sprintf("%d/%d", i+1, n)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -108,15 +74,15 @@ func TestShards(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "1", "0/3", "4/3", "a/3", "1/0", "1/100001", "-1/3"} {
-		if _, err := many.ParseShard(bad); err == nil {
+		if _, err := backup.ParseShard(bad); err == nil {
 			t.Errorf("%q is a shard", bad)
 		}
 	}
-	if s, err := many.ShardFromJob("0", "3"); err != nil || s.String() != "1/3" {
+	if s, err := backup.ShardFromJob("0", "3"); err != nil || s.String() != "1/3" {
 		t.Errorf("%v, %v", s, err)
 	}
 	for _, bad := range [][2]string{{"3", "3"}, {"x", "3"}, {"0", ""}, {"-1", "3"}} {
-		if _, err := many.ShardFromJob(bad[0], bad[1]); err == nil {
+		if _, err := backup.ShardFromJob(bad[0], bad[1]); err == nil {
 			t.Errorf("%v is a shard", bad)
 		}
 	}

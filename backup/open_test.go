@@ -1,22 +1,21 @@
-package sealed_test
+package backup_test
 
 import (
 	"bytes"
 	"context"
 	"errors"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/sealed"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -36,13 +35,6 @@ func (r *racing) Open(ctx context.Context, path string) (store.Object, error) {
 		}
 	}
 	return r.Folder.Open(ctx, path)
-}
-
-func put(t *testing.T, path string, content []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func backupFor(t *testing.T, key *kek.Key) []byte {
@@ -79,7 +71,7 @@ func TestChangedWhileOpened(t *testing.T) {
 	good, torn := backupFor(t, key), []byte(nil)
 	torn = bytes.Clone(good)
 	copy(torn[bytes.Index(torn, []byte("slot ")):], "garbage")
-	o := sealed.Options{Keys: ringOf(t, key)}
+	o := backup.Options{Keys: ringOf(t, key)}
 	for name, tc := range map[string]struct {
 		first, then []byte
 		opens       bool
@@ -94,7 +86,7 @@ func TestChangedWhileOpened(t *testing.T) {
 			put(t, path, tc.first)
 			return &racing{path: path, opens: 2, next: func() { put(t, path, tc.then) }}
 		}
-		f, err := sealed.Open(t.Context(), place(), path, o)
+		f, err := backup.Open(t.Context(), place(), path, o)
 		if (err == nil) != tc.opens {
 			t.Errorf("%s: Open: %v", name, err)
 		}
@@ -104,7 +96,7 @@ func TestChangedWhileOpened(t *testing.T) {
 			}
 			f.Close()
 		}
-		seen, err := sealed.Look(t.Context(), place(), path, o)
+		seen, err := backup.Look(t.Context(), place(), path, o)
 		if (err == nil && seen.Opened != nil) != tc.opens {
 			t.Errorf("%s: Look: %+v, %v", name, seen, err)
 		}
@@ -117,12 +109,12 @@ func TestNoKey(t *testing.T) {
 	missing := keystore.NewRing(keystore.File{Path: filepath.Join(t.TempDir(), "none")})
 	defer missing.Close()
 	for name, ring := range map[string]*keystore.Ring{"no ring": nil, "no source": keystore.NewRing(), "a key that is not there": missing, "another key": ringOf(t, kek.Generate())} {
-		if _, err := sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ring}); !sealed.NoKey(err) {
+		if _, err := backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ring}); !backup.NoKey(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	put(t, path, []byte("something else"))
-	if _, err := sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())}); sealed.NoKey(err) || !errors.Is(err, envelope.ErrNotSealed) {
+	if _, err := backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ringOf(t, kek.Generate())}); backup.NoKey(err) || !errors.Is(err, envelope.ErrNotSealed) {
 		t.Errorf("no backup: %v", err)
 	}
 }
@@ -154,18 +146,18 @@ func TestPassedOver(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "x.enc")
 		put(t, path, content)
 		put(t, path+envelope.DetachedSuffix, tc.beside)
-		_, err := sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, to)})
-		if err == nil || sealed.NoKey(err) != tc.noKey || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.says) {
+		_, err := backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ringOf(t, to)})
+		if err == nil || backup.NoKey(err) != tc.noKey || tc.is != nil && !errors.Is(err, tc.is) || !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if seen, _ := sealed.Look(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, to)}); seen.Err == nil || seen.Err.Error() != err.Error() {
+		if seen, _ := backup.Look(t.Context(), local.Folder{}, path, backup.Options{Keys: ringOf(t, to)}); seen.Err == nil || seen.Err.Error() != err.Error() {
 			t.Errorf("%s: Look says %v", name, seen.Err)
 		}
 	}
 	path := filepath.Join(t.TempDir(), "x.enc")
 	put(t, path, content)
 	put(t, path+envelope.DetachedSuffix, w.New.Bytes())
-	_, err = sealed.Open(t.Context(), local.Folder{}, path, sealed.Options{Keys: ringOf(t, kek.Generate())})
+	_, err = backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ringOf(t, kek.Generate())})
 	var wrong *envelope.WrongKeyError
 	if !errors.As(err, &wrong) || !slices.Equal(wrong.Wanted, []kek.ID{to.ID(), from.ID()}) {
 		t.Errorf("with a third key: %v", err)

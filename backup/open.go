@@ -1,11 +1,4 @@
-// Package sealed opens the backups that stand in a place: it joins the file with
-// the envelope that may stand beside it and with the keys of a ring.
-//
-// [Open] reads a backup in order and [Look] tells what it says of itself.
-//
-// A backup may be rewrapped while it is opened. When it does not open, both look
-// whether its envelopes are still those that they read, and if not begin again.
-package sealed
+package backup
 
 import (
 	"bytes"
@@ -17,7 +10,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/backup"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -29,7 +21,7 @@ const tries = 3
 type Options struct {
 	Keys   *keystore.Ring // nil, or a ring of no sources, opens nothing
 	Rescue bool           // see [envelope.Options]
-	Meter  *backup.Meter  // if it is set, it counts what is read
+	Meter  *Meter         // if it is set, it counts what is read
 }
 
 func (o Options) keyless() bool { return o.Keys == nil || len(o.Keys.Sources()) == 0 }
@@ -55,9 +47,9 @@ func (o Options) find(ctx context.Context) func([]kek.ID) ([]*kek.Key, error) {
 	}
 }
 
-// File is a backup that is open for reading in order: the packed stream, as
+// Handle is a backup that is open for reading in order: the packed stream, as
 // [envelope.Reader] gives it. Close closes the file, and not the ring.
-type File struct {
+type Handle struct {
 	*envelope.Reader
 	store.Object
 	// Beside says why what stands beside the backup as its detached envelope
@@ -66,19 +58,19 @@ type File struct {
 }
 
 // Read is that of the envelope's Reader.
-func (f *File) Read(p []byte) (int, error) { return f.Reader.Read(p) }
+func (f *Handle) Read(p []byte) (int, error) { return f.Reader.Read(p) }
 
 // WriteTo is that of the envelope's Reader.
-func (f *File) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo(dst) }
+func (f *Handle) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo(dst) }
 
 // Open opens the backup at path. The errors are those of the place and of
 // [envelope.Open]; [NoKey] tells whether a key is what it lacks. The caller
 // closes the file.
-func Open(ctx context.Context, place store.Store, path string, o Options) (*File, error) {
+func Open(ctx context.Context, place store.Store, path string, o Options) (*Handle, error) {
 	if o.keyless() {
 		return nil, keystore.ErrNone
 	}
-	var f *File
+	var f *Handle
 	err := settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		var src io.Reader = obj
 		if o.Meter != nil {
@@ -86,7 +78,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*File
 		}
 		r, err := envelope.Open(src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
 		if err == nil {
-			f = &File{Reader: r, Object: obj, Beside: besideErr}
+			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
 			return nil
 		}
 		return passedOver(path, err, besideErr)

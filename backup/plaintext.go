@@ -6,18 +6,18 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 )
 
-// Content reads the original bytes of a backup. Its end is io.EOF only when all
+// Plaintext reads the original bytes of a backup. Its end is io.EOF only when all
 // of them have proved authentic. It belongs to one goroutine.
-type Content struct {
+type Plaintext struct {
 	*io.PipeReader
 	done chan struct{}
 }
 
-// NewContent begins to open r, on all cores, and counts what comes out. The
+// NewPlaintext begins to open r, on all cores, and counts what comes out. The
 // caller calls Close, which waits for that to end; r is not closed.
-func NewContent(r *envelope.Reader, m *Meter) *Content {
+func NewPlaintext(r *envelope.Reader, m *Meter) *Plaintext {
 	from, to := io.Pipe()
-	c := &Content{from, make(chan struct{})}
+	c := &Plaintext{from, make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		to.CloseWithError(Unseal(to, r, false, m))
@@ -27,7 +27,7 @@ func NewContent(r *envelope.Reader, m *Meter) *Content {
 
 // Close ends the reading and waits for what works on it: a Read of the file
 // below, at most.
-func (c *Content) Close() error {
+func (c *Plaintext) Close() error {
 	err := c.PipeReader.Close()
 	<-c.done
 	return err

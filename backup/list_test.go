@@ -1,4 +1,4 @@
-package catalogue_test
+package backup_test
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,18 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/catalogue"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 // held is a key, and a ring that has it.
 type held struct {
 	key *kek.Key
-	catalogue.Options
+	backup.Options
 }
 
 func newHeld(t *testing.T) held {
@@ -41,7 +41,7 @@ func newHeld(t *testing.T) held {
 	}
 	ring := keystore.NewRing(keystore.File{Path: path})
 	t.Cleanup(ring.Close)
-	return held{key, catalogue.Options{Place: local.Folder{}, Keys: ring}}
+	return held{key, backup.Options{Keys: ring}}
 }
 
 // sealed returns a backup of some chunks.
@@ -84,25 +84,25 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 func TestRead(t *testing.T) {
 	ours, theirs := newHeld(t), newHeld(t)
 	root := t.TempDir()
-	backup := func(hour int, keys ...*kek.Key) []byte {
+	made := func(hour int, keys ...*kek.Key) []byte {
 		return sealed(t, fmt.Sprintf("n%d", hour), noon.Add(time.Duration(hour)*time.Hour), keys...)
 	}
 	files := []struct {
 		name    string
 		content []byte
-		state   catalogue.State
+		state   backup.State
 		err     error
-	}{ // in the order that Read returns
-		{"both.enc", backup(9, theirs.key, ours.key), catalogue.Authentic, nil},
-		{"theirs.enc", backup(8, theirs.key), catalogue.Unchecked, nil},
-		{"middle.enc", flipped(backup(7, ours.key), 30_000), catalogue.Authentic, nil}, // only Verify finds it
-		{"label.enc", bytes.Replace(backup(6, ours.key), []byte("name n6"), []byte("name x6"), 1), catalogue.Bad, envelope.ErrDamagedHead},
-		{"appended.enc", append(backup(5, ours.key), "more"...), catalogue.Bad, nil},
-		{"last.enc", flipped(backup(4, ours.key), -1), catalogue.Bad, nil},
-		{"cut.enc", backup(3, ours.key)[:60_000], catalogue.Bad, nil},
-		{"database/good.enc", backup(2, ours.key), catalogue.Authentic, nil},
-		{"empty.enc", nil, catalogue.Bad, nil},
-		{"garbage.enc", []byte("garbage"), catalogue.Bad, envelope.ErrNotSealed},
+	}{ // in the order that List returns
+		{"both.enc", made(9, theirs.key, ours.key), backup.Authentic, nil},
+		{"theirs.enc", made(8, theirs.key), backup.Claimed, nil},
+		{"middle.enc", flipped(made(7, ours.key), 30_000), backup.Authentic, nil}, // only Verify finds it
+		{"label.enc", bytes.Replace(made(6, ours.key), []byte("name n6"), []byte("name x6"), 1), backup.Bad, envelope.ErrDamagedHead},
+		{"appended.enc", append(made(5, ours.key), "more"...), backup.Bad, nil},
+		{"last.enc", flipped(made(4, ours.key), -1), backup.Bad, nil},
+		{"cut.enc", made(3, ours.key)[:60_000], backup.Bad, nil},
+		{"database/good.enc", made(2, ours.key), backup.Authentic, nil},
+		{"empty.enc", nil, backup.Bad, nil},
+		{"garbage.enc", []byte("garbage"), backup.Bad, envelope.ErrNotSealed},
 	}
 	for _, f := range files {
 		put(t, filepath.Join(root, f.name), f.content)
@@ -110,9 +110,9 @@ func TestRead(t *testing.T) {
 	put(t, filepath.Join(root, "both.enc.sha256"), []byte("x"))
 	put(t, filepath.Join(root, ".new.enc.partial"), []byte("x"))
 
-	read := func(o catalogue.Options) []catalogue.Entry {
+	read := func(o backup.Options) []backup.Backup {
 		t.Helper()
-		entries, err := catalogue.Read(t.Context(), root, o)
+		entries, err := backup.List(t.Context(), local.Folder{}, root, o)
 		if err != nil || len(entries) != len(files) {
 			t.Fatalf("%d entries, %v", len(entries), err)
 		}
@@ -121,25 +121,25 @@ func TestRead(t *testing.T) {
 	for i, e := range read(ours.Options) {
 		want := files[i]
 		if e.Path != filepath.Join(root, want.name) || e.State != want.state || want.err != nil && !errors.Is(e.Err, want.err) ||
-			(e.Err == nil) != (e.State == catalogue.Authentic) || e.Sidecar != (i == 0) {
+			(e.Err == nil) != (e.State == backup.Authentic) || e.Sidecar != (i == 0) {
 			t.Errorf("%s: got %s, %v, %v; want %v, %v", want.name, e.Path, e.State, e.Err, want.state, want.err)
 		}
 	}
-	for i, e := range read(catalogue.Options{Place: local.Folder{}}) {
+	for i, e := range read(backup.Options{}) {
 		parses := i < 8
-		if (e.State == catalogue.Unchecked) != parses || (e.Err == nil) != parses || (e.Envelope != nil) != parses {
+		if (e.State == backup.Claimed) != parses || (e.Err == nil) != parses || (e.Readable()) != parses {
 			t.Errorf("without a key, %s: %v, %v", e.Path, e.State, e.Err)
 		}
 	}
 	for _, e := range read(theirs.Options)[:2] {
-		if e.State != catalogue.Authentic {
+		if e.State != backup.Authentic {
 			t.Errorf("with the other key, %s: %v, %v", e.Path, e.State, e.Err)
 		}
 	}
 
-	gone := catalogue.Options{Place: local.Folder{}, Keys: keystore.NewRing(keystore.File{Path: filepath.Join(root, "no key")})}
+	gone := backup.Options{Keys: keystore.NewRing(keystore.File{Path: filepath.Join(root, "no key")})}
 	for _, e := range read(gone)[:8] {
-		if e.State != catalogue.Unchecked || e.Err == nil {
+		if e.State != backup.Claimed || e.Err == nil {
 			t.Errorf("with a key that cannot be had, %s: %v, %v", e.Path, e.State, e.Err)
 		}
 	}
@@ -154,11 +154,11 @@ func TestDetached(t *testing.T) {
 		if beside != nil {
 			put(t, path+envelope.DetachedSuffix, beside)
 		}
-		entries, err := catalogue.Read(t.Context(), filepath.Dir(path), ours.Options)
-		if err != nil || len(entries) != 1 || entries[0].State != catalogue.Authentic || len(entries[0].Envelope.KeyIDs) != 1 {
+		entries, err := backup.List(t.Context(), local.Folder{}, filepath.Dir(path), ours.Options)
+		if err != nil || len(entries) != 1 || entries[0].State != backup.Authentic || len(entries[0].Keys) != 1 {
 			t.Errorf("%.9q: %+v, %v", beside, entries, err)
 		}
-		if err := catalogue.Verify(t.Context(), path, ours.Options); err != nil {
+		if err := backup.Verify(t.Context(), local.Folder{}, path, ours.Options); err != nil {
 			t.Errorf("%.9q: %v", beside, err)
 		}
 	}
@@ -173,12 +173,12 @@ func TestTorn(t *testing.T) {
 	slot := bytes.Index(torn, []byte("slot key ")) + len("slot key ") + len(ours.key.ID()) + 1
 	copy(torn[slot:], "AAAA")
 	put(t, path, torn)
-	for _, want := range []catalogue.State{catalogue.Bad, catalogue.Authentic} {
-		entries, err := catalogue.Read(t.Context(), filepath.Dir(path), ours.Options)
+	for _, want := range []backup.State{backup.Bad, backup.Authentic} {
+		entries, err := backup.List(t.Context(), local.Folder{}, filepath.Dir(path), ours.Options)
 		if err != nil || len(entries) != 1 || entries[0].State != want {
 			t.Errorf("want %v: %+v, %v", want, entries, err)
 		}
-		if err := catalogue.Verify(t.Context(), path, ours.Options); (err == nil) != (want == catalogue.Authentic) {
+		if err := backup.Verify(t.Context(), local.Folder{}, path, ours.Options); (err == nil) != (want == backup.Authentic) {
 			t.Errorf("want %v: %v", want, err)
 		}
 		put(t, path+envelope.DetachedSuffix, whole[:envelope.Unit])
@@ -189,28 +189,28 @@ func TestTorn(t *testing.T) {
 // and an empty one neither.
 func TestRoot(t *testing.T) {
 	dir := t.TempDir()
-	if entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{Place: local.Folder{}}); err != nil || entries != nil {
+	if entries, err := backup.List(t.Context(), local.Folder{}, dir, backup.Options{}); err != nil || entries != nil {
 		t.Errorf("empty: %v, %v", entries, err)
 	}
-	if _, err := catalogue.Read(t.Context(), filepath.Join(dir, "none"), catalogue.Options{Place: local.Folder{}}); !store.IsStoreFault(err) {
+	if _, err := backup.List(t.Context(), local.Folder{}, filepath.Join(dir, "none"), backup.Options{}); !store.IsStoreFault(err) {
 		t.Errorf("missing: %v", err)
 	}
 	file := filepath.Join(dir, "file")
 	put(t, file, nil)
-	if _, err := catalogue.Read(t.Context(), file, catalogue.Options{Place: local.Folder{}}); !store.IsStoreFault(err) {
+	if _, err := backup.List(t.Context(), local.Folder{}, file, backup.Options{}); !store.IsStoreFault(err) {
 		t.Errorf("a file: %v", err)
 	}
 	if err := os.Symlink("/nowhere", filepath.Join(dir, "link.enc")); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := catalogue.Read(t.Context(), dir, catalogue.Options{Place: local.Folder{}})
-	if err != nil || len(entries) != 1 || entries[0].State != catalogue.Bad || entries[0].Path != filepath.Join(dir, "link.enc") {
+	entries, err := backup.List(t.Context(), local.Folder{}, dir, backup.Options{})
+	if err != nil || len(entries) != 1 || entries[0].State != backup.Bad || entries[0].Path != filepath.Join(dir, "link.enc") {
 		t.Errorf("a link to nowhere: %+v, %v", entries, err)
 	}
 	stopped := errors.New("stopped")
 	ctx, stop := context.WithCancelCause(t.Context())
 	stop(stopped)
-	if _, err := catalogue.Read(ctx, dir, catalogue.Options{Place: local.Folder{}}); !errors.Is(err, stopped) {
+	if _, err := backup.List(ctx, local.Folder{}, dir, backup.Options{}); !errors.Is(err, stopped) {
 		t.Errorf("stopped: %v", err)
 	}
 }
@@ -225,12 +225,12 @@ func TestLatest(t *testing.T) {
 	put(t, filepath.Join(root, "middle.enc"), flipped(sealed(t, "m", at(3), ours.key), 30_000))
 	put(t, filepath.Join(root, "good.enc"), sealed(t, "g", at(2), ours.key))
 	put(t, filepath.Join(root, "old.enc"), sealed(t, "o", at(1), ours.key))
-	entries, err := catalogue.Read(t.Context(), root, ours.Options)
+	entries, err := backup.List(t.Context(), local.Folder{}, root, ours.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	past := func(e *catalogue.Entry) bool { return e.Envelope.Created.Before(at(10)) }
-	found, passed, err := catalogue.Latest(t.Context(), entries, past, ours.Options)
+	past := func(e *backup.Backup) bool { return e.Created.Before(at(10)) }
+	found, passed, err := backup.Latest(t.Context(), local.Folder{}, entries, past, ours.Options)
 	if err != nil || found == nil || filepath.Base(found.Path) != "good.enc" || len(passed) != 2 {
 		t.Fatalf("%+v, %+v, %v", found, passed, err)
 	}
@@ -239,11 +239,11 @@ func TestLatest(t *testing.T) {
 			t.Errorf("%s was passed over for no reason", p.Path)
 		}
 	}
-	none, _, err := catalogue.Latest(t.Context(), entries, func(*catalogue.Entry) bool { return false }, ours.Options)
+	none, _, err := backup.Latest(t.Context(), local.Folder{}, entries, func(*backup.Backup) bool { return false }, ours.Options)
 	if none != nil || err != nil {
 		t.Errorf("none: %v, %v", none, err)
 	}
-	if err := catalogue.Verify(t.Context(), found.Path, catalogue.Options{Place: local.Folder{}}); !errors.Is(err, keystore.ErrNone) {
+	if err := backup.Verify(t.Context(), local.Folder{}, found.Path, backup.Options{}); !errors.Is(err, keystore.ErrNone) {
 		t.Errorf("without a key: %v", err)
 	}
 }
@@ -254,7 +254,7 @@ func TestVerifyPipe(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := catalogue.Verify(t.Context(), path, newHeld(t).Options); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if err := backup.Verify(t.Context(), local.Folder{}, path, newHeld(t).Options); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
 }
@@ -273,12 +273,12 @@ func TestSeries(t *testing.T) {
 		"uploads-2026-11-23":                        "uploads-2026-11-23",
 		"_20261123_020000":                          "",
 	} {
-		e := catalogue.Entry{Envelope: &catalogue.Envelope{Label: envelope.Label{Name: name}}}
+		e := backup.Backup{Label: envelope.Label{Name: name}}
 		if got := e.Series(); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}
 	}
-	if got := new(catalogue.Entry).Series(); got != "" {
+	if got := new(backup.Backup).Series(); got != "" {
 		t.Errorf("without an envelope: %q", got)
 	}
 }

@@ -1,0 +1,73 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Find lists the backups at the paths: a path that names a file is that file,
+// whatever its name, and a folder is all that [store.Store.Walk] finds in it. Each
+// file is listed once; only its path and size are known then. What cannot be
+// looked at is Bad, with its Err. roots reports that a folder is among the paths,
+// or more than one path: some of several can fail then. The error is the
+// context's, or that of the only path.
+func Find(ctx context.Context, st store.Store, paths []string) (found []Backup, roots bool, err error) {
+	roots = len(paths) > 1
+	seen := make(map[string]bool)
+	add := func(b Backup) {
+		if b.Err != nil || !seen[b.Path] {
+			seen[b.Path] = true
+			found = append(found, b)
+		}
+	}
+	for _, path := range paths {
+		file, isRoot, err := st.Stat(ctx, path)
+		switch {
+		case ctx.Err() != nil:
+			return nil, roots, context.Cause(ctx)
+		case err != nil && len(paths) == 1:
+			return nil, roots, err
+		case err != nil:
+			add(unreadable(path, err))
+		case !isRoot:
+			add(Backup{Backup: file})
+		default:
+			roots = true
+			for b, err := range walk(ctx, st, path) {
+				if err != nil {
+					return nil, roots, err
+				}
+				add(b)
+			}
+		}
+	}
+	return found, roots, nil
+}
+
+// walk yields the backups in and under root, those that cannot be looked at as
+// Bad. Its error, the last it yields, is that of the context.
+func walk(ctx context.Context, st store.Store, root string) iter.Seq2[Backup, error] {
+	return func(yield func(Backup, error) bool) {
+		for file, err := range st.Walk(ctx, root) {
+			if ctx.Err() != nil {
+				yield(Backup{}, context.Cause(ctx))
+				return
+			}
+			b := Backup{Backup: file}
+			if err != nil {
+				path := cmp.Or(file.Path, root)
+				if fault, ok := errors.AsType[*store.Error](err); ok && file.Path == "" {
+					path = fault.Path
+				}
+				b = unreadable(path, err)
+			}
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}
+}

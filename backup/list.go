@@ -1,0 +1,119 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// workers bounds the files that are open at once. Looking at one is a few
+// small reads, which wait for the disk more than for a core.
+var workers = max(4, runtime.GOMAXPROCS(0))
+
+// List returns the backups in and under root, newest first by the time in their
+// envelopes, and behind them, by path, what has no readable envelope. With keys it
+// authenticates what each one says of itself and its length, which costs one chunk
+// and not the whole file. What cannot be read is Bad, with its Err. The error of
+// List is that of root itself, or the context's.
+func List(ctx context.Context, st store.Store, root string, o Options) ([]Backup, error) {
+	var list []Backup
+	for b, err := range walk(ctx, st, root) {
+		if err != nil {
+			return nil, err
+		}
+		if b.Err != nil && (b.Path == root || b.Path == filepath.Clean(root)) {
+			return nil, b.Err
+		}
+		list = append(list, b)
+	}
+	err := parallel.Each(ctx, workers, len(list), func(ctx context.Context, i int) struct{} {
+		if b := &list[i]; b.Err == nil {
+			b.Look(ctx, st, o)
+		}
+		return struct{}{}
+	}, func(int, struct{}) {})
+	if err != nil {
+		return nil, err
+	}
+	// What was pruned or moved meanwhile is no longer part of the store.
+	list = slices.DeleteFunc(list, func(b Backup) bool { return b.State == Bad && errors.Is(b.Err, fs.ErrNotExist) })
+	slices.SortFunc(list, NewestFirst)
+	return list, nil
+}
+
+// NewestFirst orders backups by the time in their envelopes, newest first, and
+// puts those without a readable envelope last, by path.
+func NewestFirst(a, b Backup) int {
+	switch {
+	case a.Readable() != b.Readable():
+		if a.Readable() {
+			return -1
+		}
+		return 1
+	case a.Readable():
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
+	}
+	return cmp.Compare(a.Path, b.Path)
+}
+
+// Look fills in what can be known without reading the content: with keys that
+// open it, the label and the length are authentic then.
+func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
+	seen, err := Look(ctx, st, b.Path, o)
+	if err != nil {
+		b.State, b.Err = Bad, err
+		return
+	}
+	if b.describe(seen); seen.Opened != nil {
+		b.State = Authentic
+		return
+	}
+	if b.Err = seen.Err; b.Err != nil && !NoKey(b.Err) {
+		b.State = Bad
+	}
+}
+
+// Verify reads the backup at path to its end and returns nil only when every
+// byte of it is authentic. The errors are those of [Open] and of reading
+// what it opens.
+func Verify(ctx context.Context, st store.Store, path string, o Options) error {
+	f, err := Open(ctx, st, path, o)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteTo(io.Discard)
+	return err
+}
+
+// Latest returns the newest authentic entry among those that match, and that
+// verifies to its end, or nil when there is none. passed has the newer ones
+// that match and were passed over, each with its Err. entries are in the order
+// of List; one from the future is for match to refuse. The error is the
+// context's.
+func Latest(ctx context.Context, st store.Store, list []Backup, match func(*Backup) bool, o Options) (found *Backup, passed []Backup, err error) {
+	for _, e := range list {
+		if !match(&e) {
+			continue
+		}
+		if e.State == Authentic {
+			if e.Err = Verify(ctx, st, e.Path, o); e.Err == nil {
+				return &e, passed, nil
+			}
+			if ctx.Err() != nil {
+				return nil, passed, context.Cause(ctx)
+			}
+			e.State = Bad
+		}
+		passed = append(passed, e)
+	}
+	return nil, passed, nil
+}

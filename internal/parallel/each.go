@@ -1,0 +1,55 @@
+package parallel
+
+import (
+	"context"
+	"sync"
+)
+
+// Each calls do(i) for i from 0 to n-1, on as many goroutines as workers says,
+// and done with each result, in order and on the caller's goroutine. When the
+// context ends no further do begins; Each returns when all that began have
+// ended, with the context's cause if some were not begun.
+func Each[T any](ctx context.Context, workers, n int, do func(ctx context.Context, i int) T, done func(i int, result T)) error {
+	type result struct {
+		i     int
+		value T
+	}
+	results := make(chan result)
+	next := make(chan int)
+	go func() {
+		defer close(next)
+		for i := range n {
+			select {
+			case next <- i:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for range max(1, min(workers, n)) {
+		wg.Go(func() {
+			for i := range next {
+				if ctx.Err() != nil {
+					continue
+				}
+				results <- result{i, do(ctx, i)}
+			}
+		})
+	}
+	go func() { wg.Wait(); close(results) }()
+	waiting := make(map[int]T)
+	told := 0
+	for r := range results {
+		waiting[r.i] = r.value
+		for value, ok := waiting[told]; ok; value, ok = waiting[told] {
+			delete(waiting, told)
+			done(told, value)
+			told++
+		}
+	}
+	if told < n {
+		return context.Cause(ctx)
+	}
+	return nil
+}
