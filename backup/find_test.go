@@ -3,13 +3,13 @@ package backup_test
 import (
 	"errors"
 	"fmt"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 func TestFind(t *testing.T) {

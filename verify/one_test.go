@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -182,7 +182,7 @@ func TestRewrapped(t *testing.T) {
 		n := 0
 		for ; ctx.Err() == nil; n++ {
 			to := [][]*kek.Key{{other}, {key, other}, {key}}[n%3]
-			_, err := rewrap.File(context.Background(), path, rewrap.Options{
+			_, err := rekey.Rewrap(context.Background(), path, rekey.RewrapOptions{
 				Place: local.Folder{}, State: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
 			})
 			if err != nil {

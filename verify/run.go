@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"io/fs"
 	"math/big"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 

@@ -7,18 +7,16 @@ import (
 	"io/fs"
 	"syscall"
 
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
-	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
@@ -140,7 +138,7 @@ func verdict(err error) (code int, hint string) {
 		return exitDamaged, "use another copy of this backup, or an older one"
 	case errors.Is(err, replicate.ErrOther):
 		return exitFailed, "find out why two backups have one name; --replace-others lets this one take its place"
-	case errors.Is(err, rewrap.ErrForeign), errors.Is(err, rewrap.ErrLinked):
+	case errors.Is(err, rekey.ErrForeign), errors.Is(err, rekey.ErrLinked):
 		return exitFailed, "" // they say themselves what to do
 	case errors.As(err, &newer):
 		return exitFailed, "upgrade takumi-backup"
@@ -148,19 +146,19 @@ func verdict(err error) (code int, hint string) {
 		return exitDamaged, "takumi-backup seal makes files that begin with \"takumi-backup/v1\""
 	case errors.As(err, new(*audit.BrokenError)), errors.Is(err, audit.ErrCut), errors.Is(err, audit.ErrSignature):
 		return exitDamaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
-	case errors.Is(err, rewrap.ErrRot):
+	case errors.Is(err, rekey.ErrRot):
 		return exitDamaged, "use another copy of this backup; if a reencrypt of it was interrupted, run that again"
-	case errors.Is(err, rewrap.ErrBeside):
+	case errors.Is(err, rekey.ErrBeside):
 		return exitFailed, "name with --from the key that opens it"
 	case errors.Is(err, envelope.ErrNoRoom):
 		return exitFailed, "give --detached, or fewer keys"
-	case errors.As(err, new(*reencrypt.ReadBackError)):
+	case errors.As(err, new(*rekey.ReadBackError)):
 		return exitStore, "the old backup stands as it was; check the disk"
-	case errors.As(err, new(*reencrypt.LegacyDamageError)):
+	case errors.As(err, new(*rekey.LegacyDamageError)):
 		return exitDamaged, "use another copy of this file, or an older one"
-	case errors.Is(err, reencrypt.ErrOtherSlots):
+	case errors.Is(err, rekey.ErrOtherSlots):
 		return exitFailed, "--drop-other gives up the slots that this program cannot make anew"
-	case errors.Is(err, reencrypt.ErrNotLegacy):
+	case errors.Is(err, rekey.ErrNotLegacy):
 		return exitFailed, "takumi-backup inspect FILE says whether it is a sealed backup"
 	case errors.Is(err, envelope.ErrAltered):
 		return exitDamaged, "find out who changed it; --rescue opens it, and the payload is authenticated all the same"
@@ -198,7 +196,7 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "the exchange may be done: look with psql -l before anything else"
 	case errors.As(err, new(*postgres.ConnectError)):
 		return exitFailed, "check DB_HOST, DB_PORT, DB_USER and DB_PASSWORD, and that the server runs"
-	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, fsutil.ErrHeld), errors.Is(err, filelock.ErrHeld):
+	case errors.Is(err, pgrestore.ErrBusy), errors.Is(err, fsutil.ErrHeld), errors.Is(err, rekey.ErrHeld):
 		return exitFailed, "wait for the other run, or look why it takes so long"
 
 	case errors.Is(err, errSome):

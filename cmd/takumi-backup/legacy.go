@@ -11,9 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
-	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -34,7 +34,7 @@ func (l *legacyFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&l.from, "from-legacy", "", "import files of a former tool: openssl-cbc")
 	f.StringVar(&l.passphrase, "legacy-passphrase-file", "", "file whose first line is the passphrase of those files, as openssl -pass file: takes it")
-	f.IntVar(&l.iterations, "legacy-iterations", reencrypt.DefaultIterations, "what openssl was given with -iter")
+	f.IntVar(&l.iterations, "legacy-iterations", rekey.DefaultIterations, "what openssl was given with -iter")
 	f.StringVar(&l.kind, "kind", "", "with --from-legacy: database, contracts, uploads or stream (default: what each file looks like)")
 	f.StringVar(&l.root, "output-root", "", "with --from-legacy: put the backups into a folder for each kind in this one (default: beside the old files)")
 }
@@ -113,17 +113,17 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 	}
 	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
-	o := reencrypt.ImportOptions{
+	o := rekey.ImportOptions{
 		Place: r.place, To: r.to, ReadBack: readBack, Pack: *r.pack, Passphrase: passphrase, Iterations: r.legacy.iterations,
 		Kind: r.legacy.kind, Root: r.legacy.root, Meter: &r.meter, DryRun: r.dryRun,
 	}
 	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (changed, error) {
-		made, err := reencrypt.Import(ctx, b.Path, o)
+		made, err := rekey.Import(ctx, b.Path, o)
 		c := changed{New: made.Envelope, Made: made.Path, Warnings: made.Warnings, Size: made.Size, SHA256: made.SHA256}
 		switch {
-		case errors.Is(err, reencrypt.ErrPassphrase):
+		case errors.Is(err, rekey.ErrPassphrase):
 			err = &keystore.Error{URI: keystore.File{Path: r.legacy.passphrase}.String(), Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
-		case errors.Is(err, reencrypt.ErrNoPassphrase):
+		case errors.Is(err, rekey.ErrNoPassphrase):
 			err = fmt.Errorf("%w: give --legacy-passphrase-file: %w", err, keystore.ErrNone)
 		case err == nil && made.There:
 			c.Skipped = "its content is there already: " + printable(made.Path)
@@ -179,5 +179,5 @@ func isLegacy(ctx context.Context, place store.Store, path string) (bool, error)
 	if err != nil && err != io.EOF {
 		return false, err
 	}
-	return reencrypt.IsLegacy(path, head[:n]), nil
+	return rekey.IsLegacy(path, head[:n]), nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -22,7 +22,7 @@ func lockStore(root string) (*fsutil.Lock, error) {
 		if err != nil {
 			return nil, usageError{err}
 		}
-		return filelock.Take(dir, store.Clean(root))
+		return rekey.Take(dir, store.Clean(root))
 	}
 	lock, err := fsutil.LockFolder(root)
 	if err != nil && !errors.Is(err, fsutil.ErrHeld) {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -125,12 +125,12 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 	}
 	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
-	o := reencrypt.Options{
+	o := rekey.ReencryptOptions{
 		Place: r.place, Keys: r.ring, To: r.to, ReadBack: readBack, Pack: r.pack, DropOther: r.dropOther,
 		StateDir: r.stateDir, State: state, Meter: &r.meter, DryRun: r.dryRun,
 	}
 	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (changed, error) {
-		result, err := reencrypt.One(ctx, b.Path, o)
+		result, err := rekey.Reencrypt(ctx, b.Path, o)
 		c := changed{Old: result.Old, New: result.New, Warnings: result.Warnings, Size: result.Size, SHA256: result.SHA256}
 		if result.Done {
 			c.Skipped = "done by an earlier run"
@@ -140,7 +140,7 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 }
 
 // openState opens the account of the run, and says what it goes on from.
-func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*reencrypt.State, error) {
+func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*rekey.State, error) {
 	ids := make([]kek.ID, len(r.to))
 	for i, k := range r.to {
 		ids[i] = k.ID()
@@ -153,12 +153,12 @@ func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*reenc
 		}
 		path = filepath.Join(r.stateDir, "reencrypt-"+name+".jsonl")
 	}
-	open := reencrypt.Begin
+	open := rekey.Begin
 	if r.dryRun {
-		open = reencrypt.Read
+		open = rekey.Read
 	}
 	state, err := open(path, ids)
-	if errors.Is(err, reencrypt.ErrOtherRun) || errors.Is(err, reencrypt.ErrState) {
+	if errors.Is(err, rekey.ErrOtherRun) || errors.Is(err, rekey.ErrState) {
 		return nil, usagef("--state: %w", err)
 	}
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -150,7 +150,7 @@ func (b *twoKeys) changes(args ...string) {
 	}
 	for line := range strings.Lines(r.stderr.String()) {
 		told := strings.HasPrefix(line, "  ")
-		for _, reason := range []error{filelock.ErrHeld, store.ErrBusy, store.ErrChanged} {
+		for _, reason := range []error{rekey.ErrHeld, store.ErrBusy, store.ErrChanged} {
 			told = told || strings.Contains(line, reason.Error())
 		}
 		if !told || r.ProcessState.ExitCode() != exitSome {
@@ -188,7 +188,7 @@ func TestReencryptDisks(t *testing.T) {
 			t.Error("the backup changed")
 		}
 	}
-	lock, err := filelock.Take(filepath.Join(b.stateHome(), "takumi-backup"), b.path("store/1.enc"))
+	lock, err := rekey.Take(filepath.Join(b.stateHome(), "takumi-backup"), b.path("store/1.enc"))
 	if err != nil {
 		t.Fatal(err)
 	}

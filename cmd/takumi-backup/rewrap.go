@@ -5,13 +5,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/rewrap"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 func newRewrap() *cobra.Command {
 	c := &changing{verb: "rewrap", done: "rewrapped"}
-	var o rewrap.Options
+	var o rekey.RewrapOptions
 	cmd := &cobra.Command{
 		Use:   "rewrap [flags] PATH...",
 		Short: "Change the keys that open backups, and leave the payload as it is",
@@ -46,7 +46,7 @@ and what was sealed for it is opened with it.`,
 				c.passes = 1
 			}
 			return c.run(cmd, args, func(ctx context.Context, b store.Backup) (changed, error) {
-				r, err := rewrap.File(ctx, b.Path, o)
+				r, err := rekey.Rewrap(ctx, b.Path, o)
 				if err != nil {
 					return changed{}, err
 				}

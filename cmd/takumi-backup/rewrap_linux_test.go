@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -18,10 +17,11 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -167,7 +167,7 @@ func TestRewrapBesideReaders(t *testing.T) {
 		loop(&rewraps, func(i int) {
 			r := b.start(b.program("rewrap", "store", "--quiet", "--from", b.keys[0], "--from", b.keys[1], "--to", b.keys[i%2]))
 			r.Wait()
-			if code := r.ProcessState.ExitCode(); code != exitOK && !(code == exitSome && strings.Contains(r.stderr.String(), filelock.ErrHeld.Error())) {
+			if code := r.ProcessState.ExitCode(); code != exitOK && !(code == exitSome && strings.Contains(r.stderr.String(), rekey.ErrHeld.Error())) {
 				b.Errorf("rewrap: exit code %d: %s", code, r.stderr.Bytes())
 			}
 		})

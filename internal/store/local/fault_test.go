@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 

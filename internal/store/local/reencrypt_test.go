@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/reencrypt"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -22,15 +22,15 @@ func reencrypted(t testing.TB, state, path string, from, to *kek.Key, keeps bool
 	ring, readBack := keystore.NewRing(held{from}), keystore.NewRing(held{to})
 	defer ring.Close()
 	defer readBack.Close()
-	var account *reencrypt.State
+	var account *rekey.State
 	if keeps {
 		var err error
-		if account, err = reencrypt.Begin(filepath.Join(state, "account"), []kek.ID{to.ID()}); err != nil {
+		if account, err = rekey.Begin(filepath.Join(state, "account"), []kek.ID{to.ID()}); err != nil {
 			t.Fatal(err)
 		}
 		defer account.End(false)
 	}
-	_, err := reencrypt.One(t.Context(), path, reencrypt.Options{
+	_, err := rekey.Reencrypt(t.Context(), path, rekey.ReencryptOptions{
 		Place: local.Folder{}, Keys: ring, To: []*kek.Key{to}, ReadBack: readBack, StateDir: state, State: account, Meter: new(backup.Meter),
 	})
 	return err

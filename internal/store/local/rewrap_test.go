@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -40,7 +40,7 @@ func (h held) String() string                         { return "held:" + string(
 func rewrapped(t testing.TB, state, path string, from, to *kek.Key, detached bool) error {
 	ring := keystore.NewRing(held{from})
 	defer ring.Close()
-	_, err := rewrap.File(t.Context(), path, rewrap.Options{
+	_, err := rekey.Rewrap(t.Context(), path, rekey.RewrapOptions{
 		Place: local.Folder{}, State: state, From: ring, To: []*kek.Key{to}, Detached: detached, Meter: new(backup.Meter),
 	})
 	return err

@@ -1,11 +1,4 @@
-// Package filelock keeps two operations off one backup. Call [Take] before a
-// backup is changed and release the lock after.
-//
-// The lock is not beside the backup, where it would be one more thing that a
-// store holds, and may not be possible, but in a folder of this host: runs on
-// other hosts are not kept off. An empty file of some name stays there for each
-// backup that was ever locked.
-package filelock
+package rekey
 
 import (
 	"crypto/sha256"

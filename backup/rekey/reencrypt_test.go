@@ -1,4 +1,4 @@
-package reencrypt
+package rekey
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream"
@@ -25,7 +24,7 @@ func TestOne(t *testing.T) {
 		t.Run(string(codec), func(t *testing.T) {
 			b := newBench(t, codec)
 			old, packed := b.opens(b.path, "old"), b.packed("old")
-			r, err := One(t.Context(), b.path, b.o)
+			r, err := Reencrypt(t.Context(), b.path, b.o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -55,7 +54,7 @@ func TestRepack(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pack.None)
 	b.o.Pack = &pack.Options{Codec: pack.Zstd}
-	if _, err := One(t.Context(), b.path, b.o); err != nil {
+	if _, err := Reencrypt(t.Context(), b.path, b.o); err != nil {
 		t.Fatal(err)
 	}
 	if e := b.opens(b.path, "new"); e.Codec != "zstd" {
@@ -72,7 +71,7 @@ func TestSeveralKeysAndTheSameAgain(t *testing.T) {
 	b.o.To = []*kek.Key{key(t, "new"), key(t, "old")}
 	b.o.ReadBack = ring(t, keySource{seed: "new"}, keySource{seed: "old"})
 	before := b.opens(b.path, "old").ID
-	if _, err := One(t.Context(), b.path, b.o); err != nil {
+	if _, err := Reencrypt(t.Context(), b.path, b.o); err != nil {
 		t.Fatal(err)
 	}
 	if b.opens(b.path, "new").ID != b.opens(b.path, "old").ID || b.opens(b.path, "old").ID == before {
@@ -103,12 +102,12 @@ func TestRefused(t *testing.T) {
 			})
 		}, is(envelope.ErrAltered)},
 		{"locked", func(b *bench) {
-			lock, err := filelock.Take(b.o.StateDir, b.path)
+			lock, err := Take(b.o.StateDir, b.path)
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.Cleanup(lock.Release)
-		}, is(filelock.ErrHeld)},
+		}, is(ErrHeld)},
 		{"new key gone", func(b *bench) { b.o.ReadBack = ring(b, keySource{err: os.ErrDeadlineExceeded}) }, is(os.ErrDeadlineExceeded)},
 		{"new key changed", func(b *bench) { b.o.ReadBack = ring(b, keySource{seed: "third"}) }, isReadBack},
 		{"one new key of two changed", func(b *bench) {
@@ -122,7 +121,7 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, pack.None)
 			tc.do(b)
-			_, err := One(t.Context(), b.path, b.o)
+			_, err := Reencrypt(t.Context(), b.path, b.o)
 			if !tc.want(err) {
 				t.Errorf("error %v", err)
 			}
@@ -187,7 +186,7 @@ func TestStopped(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	b.o.Place = stoppingPlace{cancel: func() { cancel(enough) }}
-	if _, err := One(ctx, b.path, b.o); !errors.Is(err, enough) {
+	if _, err := Reencrypt(ctx, b.path, b.o); !errors.Is(err, enough) {
 		t.Errorf("error %v", err)
 	}
 	b.opens(b.path, "old")
@@ -219,7 +218,7 @@ func TestDetachedEnvelope(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pack.Zstd)
 	writeFile(t, b.path+envelope.DetachedSuffix, readFile(t, b.path)[:4096])
-	if _, err := One(t.Context(), b.path, b.o); err != nil {
+	if _, err := Reencrypt(t.Context(), b.path, b.o); err != nil {
 		t.Fatal(err)
 	}
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
@@ -244,7 +243,7 @@ func TestDryRun(t *testing.T) {
 	b := newBench(t, pack.Zstd)
 	b.o.DryRun = true
 	before := readFile(t, b.path)
-	r, err := One(t.Context(), b.path, b.o)
+	r, err := Reencrypt(t.Context(), b.path, b.o)
 	if err != nil || r.Old == nil || r.New != nil {
 		t.Errorf("%+v, %v", r, err)
 	}
@@ -254,7 +253,7 @@ func TestDryRun(t *testing.T) {
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
 	wantFiles(t, b.o.StateDir)
 	b.o.Keys = ring(t, keySource{seed: "third"})
-	if _, err := One(t.Context(), b.path, b.o); !backup.NoKey(err) {
+	if _, err := Reencrypt(t.Context(), b.path, b.o); !backup.NoKey(err) {
 		t.Errorf("with a wrong key: %v", err)
 	}
 }
@@ -273,7 +272,7 @@ func TestState(t *testing.T) {
 		return s
 	}
 	b.o.State = begin()
-	first, err := One(t.Context(), b.path, b.o)
+	first, err := Reencrypt(t.Context(), b.path, b.o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,14 +288,14 @@ func TestState(t *testing.T) {
 	if n := b.o.State.Len(); n != 1 {
 		t.Errorf("%d are done", n)
 	}
-	again, err := One(t.Context(), b.path, b.o)
+	again, err := Reencrypt(t.Context(), b.path, b.o)
 	if err != nil || !again.Done || again.Old.ID != first.New.ID {
 		t.Errorf("the next run: %+v, %v", again, err)
 	}
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
 	// What claims the id and does not open is not taken for done.
 	b.change(func(f []byte) []byte { f[len(f)-1] ^= 1; return f })
-	if _, err := One(t.Context(), b.path, b.o); err == nil {
+	if _, err := Reencrypt(t.Context(), b.path, b.o); err == nil {
 		t.Error("a damaged file passes for done")
 	}
 	b.o.State.End(false)

@@ -1,5 +1,4 @@
-// Package rewrap changes the keys that open a backup, and leaves its payload as
-// it is. Call [File].
+// Rewrapping changes the keys that open a backup, and leaves its payload as it is.
 //
 // # What a kill leaves
 //
@@ -12,7 +11,7 @@
 // A sidecar is renewed only for what has proved good: by the old sidecar, or where
 // there is none, or an interrupted rewrap has left one that cannot fit, by the tag
 // of every chunk.
-package rewrap
+package rekey
 
 import (
 	"bytes"
@@ -31,7 +30,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -48,8 +46,8 @@ var (
 	ErrLinked = errors.New("the file has further names (hard links), whose sidecars would be wrong then: use --detached, or copy it first")
 )
 
-// Options say for which keys, and how.
-type Options struct {
+// RewrapOptions say for which keys, and how.
+type RewrapOptions struct {
 	Place store.Store
 	State string         // the folder of locks
 	From  *keystore.Ring // opens; To is tried too
@@ -67,8 +65,8 @@ type Options struct {
 	Meter *backup.Meter // counts what is read of the payload; not nil
 }
 
-// Result says what was done.
-type Result struct {
+// RewrapResult says what was done.
+type RewrapResult struct {
 	Old      *envelope.Envelope // what the backup opened with; authentic
 	New      *envelope.Envelope // nil when it was skipped
 	Skipped  string             // why nothing was to be done
@@ -77,14 +75,14 @@ type Result struct {
 	SHA256   string // of the file, when it was read
 }
 
-// File rewraps the backup at path. One that is for the very keys already is
+// Rewrap rewraps the backup at path. One that is for the very keys already is
 // skipped, unless a crash has left something beside it, or its sidecar cannot be
 // that of the file as it is. Besides those of the place and of [envelope.Rewrap],
-// the errors are ErrRot, ErrBeside, ErrForeign, ErrLinked, [filelock.ErrHeld] and
+// the errors are ErrRot, ErrBeside, ErrForeign, ErrLinked, [ErrHeld] and
 // [store.ErrChanged]; after any of them the backup opens as before, or with the new
 // keys.
-func File(ctx context.Context, path string, o Options) (*Result, error) {
-	lock, err := filelock.Take(o.State, path)
+func Rewrap(ctx context.Context, path string, o RewrapOptions) (*RewrapResult, error) {
+	lock, err := Take(o.State, path)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +95,7 @@ func File(ctx context.Context, path string, o Options) (*Result, error) {
 			return nil, err
 		}
 	}
-	j := &job{Options: o, path: path}
+	j := &job{RewrapOptions: o, path: path}
 	if j.file, err = o.Place.Open(ctx, path); err != nil {
 		return nil, err
 	}
@@ -128,7 +126,7 @@ func File(ctx context.Context, path string, o Options) (*Result, error) {
 	if o.Detached && j.w.Own == nil {
 		j.Warnings = append(j.Warnings, "its own envelope is torn; only the one beside it opens it, and rewrapping without --detached mends it")
 	}
-	return &j.Result, nil
+	return &j.RewrapResult, nil
 }
 
 // onlyName fails with ErrLinked when the file at path has another name.
@@ -145,8 +143,8 @@ func onlyName(path string) error {
 
 // job is the work on one backup.
 type job struct {
-	Options
-	Result
+	RewrapOptions
+	RewrapResult
 	path   string
 	file   store.Object
 	text   []byte             // what stands beside it as an envelope, nil when nothing does

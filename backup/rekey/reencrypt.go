@@ -6,7 +6,7 @@
 // fetched again, and only then it takes the place of the old one. [Begin] keeps
 // account of what is done, so that a run over a big store that was stopped goes
 // on where it was. [Import] reads a file that no sealed backup is.
-package reencrypt
+package rekey
 
 import (
 	"context"
@@ -18,7 +18,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -37,8 +36,8 @@ func (e *ReadBackError) Error() string {
 	return fmt.Sprintf("what was written does not come back, and the old backup stays: %v", e.Reason)
 }
 
-// Options say how to re-encrypt. They serve many backups at once.
-type Options struct {
+// ReencryptOptions say how to re-encrypt. They serve many backups at once.
+type ReencryptOptions struct {
 	Place store.Store
 	Keys  *keystore.Ring // open the old backups
 	To    []*kek.Key     // the new ones are sealed for these
@@ -52,8 +51,8 @@ type Options struct {
 	DryRun    bool          // opens and authenticates, and changes nothing
 }
 
-// Result is what One did.
-type Result struct {
+// ReencryptResult is what One did.
+type ReencryptResult struct {
 	Old, New *envelope.Envelope // New is nil after a dry run, and when Done
 	Done     bool               // an earlier run had done it
 	Size     int64              // of the new file
@@ -72,20 +71,20 @@ type Result struct {
 // the one or the other; see [store.Replacement].
 //
 // The errors are those of [backup.Open] and of reading what it opens, of the
-// place and of the keys, [filelock.ErrHeld], ErrOtherSlots and *ReadBackError.
-func One(ctx context.Context, path string, o Options) (Result, error) {
+// place and of the keys, [ErrHeld], ErrOtherSlots and *ReadBackError.
+func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (ReencryptResult, error) {
 	if o.DryRun {
 		return look(ctx, path, o)
 	}
-	lock, err := filelock.Take(o.StateDir, path)
+	lock, err := Take(o.StateDir, path)
 	if err != nil {
-		return Result{}, err
+		return ReencryptResult{}, err
 	}
 	defer lock.Release()
 	// It comes first also for what is done: a killed run is finished by it.
 	dst, err := o.Place.Replace(ctx, path)
 	if err != nil {
-		return Result{}, err
+		return ReencryptResult{}, err
 	}
 	defer dst.Abort()
 	if r, err := done(ctx, path, o); err != nil || r.Done {
@@ -94,10 +93,10 @@ func One(ctx context.Context, path string, o Options) (Result, error) {
 	beside, besideErr := backup.Beside(ctx, o.Place, path)
 	src, err := backup.Open(ctx, o.Place, path, backup.Options{Keys: o.Keys, Meter: o.Meter})
 	if err != nil {
-		return Result{}, fmt.Errorf("opening it: %w", err)
+		return ReencryptResult{}, fmt.Errorf("opening it: %w", err)
 	}
 	defer src.Close()
-	r := Result{Old: src.Envelope}
+	r := ReencryptResult{Old: src.Envelope}
 	for _, passed := range []error{src.Beside, src.Detached} {
 		if passed != nil {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("the envelope beside it was passed over: %v", passed))
@@ -141,7 +140,7 @@ func One(ctx context.Context, path string, o Options) (Result, error) {
 	return r, nil
 }
 
-func (o Options) checkSlots(e *envelope.Envelope) error {
+func (o ReencryptOptions) checkSlots(e *envelope.Envelope) error {
 	if others := e.OtherSlots(); len(others) > 0 && !o.DropOther {
 		return fmt.Errorf("%w: slots of type %v", ErrOtherSlots, others)
 	}
@@ -149,23 +148,23 @@ func (o Options) checkSlots(e *envelope.Envelope) error {
 }
 
 // look is One that changes nothing.
-func look(ctx context.Context, path string, o Options) (Result, error) {
+func look(ctx context.Context, path string, o ReencryptOptions) (ReencryptResult, error) {
 	if r, err := done(ctx, path, o); err != nil || r.Done {
 		return r, err
 	}
 	seen, err := backup.Look(ctx, o.Place, path, backup.Options{Keys: o.Keys})
 	if err != nil {
-		return Result{}, err
+		return ReencryptResult{}, err
 	}
 	if seen.Opened == nil {
-		return Result{}, fmt.Errorf("opening it: %w", seen.Err)
+		return ReencryptResult{}, fmt.Errorf("opening it: %w", seen.Err)
 	}
-	return Result{Old: seen.Opened.Envelope, Size: seen.Size}, o.checkSlots(seen.Opened.Envelope)
+	return ReencryptResult{Old: seen.Opened.Envelope, Size: seen.Size}, o.checkSlots(seen.Opened.Envelope)
 }
 
 // done tells whether an earlier run put the backup at path there. That it opens
 // with the new keys is authenticated: what its id says is a claim until then.
-func done(ctx context.Context, path string, o Options) (r Result, err error) {
+func done(ctx context.Context, path string, o ReencryptOptions) (r ReencryptResult, err error) {
 	seen, err := backup.Look(ctx, o.Place, path, backup.Options{})
 	if err != nil {
 		return r, fmt.Errorf("opening it: %w", err)
@@ -182,7 +181,7 @@ func done(ctx context.Context, path string, o Options) (r Result, err error) {
 	if beside := seen.Beside; !o.DryRun && beside != nil && beside.ID != seen.Own.ID {
 		err = o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix, beside.Bytes())
 	}
-	return Result{Old: seen.Own, Done: true, Size: seen.Size}, err
+	return ReencryptResult{Old: seen.Own, Done: true, Size: seen.Size}, err
 }
 
 // digest tells one content from another. It finds this program's own mistakes,
@@ -257,7 +256,7 @@ func transfer(dst *envelope.Writer, src *backup.Handle, repack *pack.Options) (s
 }
 
 // prove reads the new file back and compares it with what went in.
-func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelope, want sum, o Options) error {
+func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelope, want sum, o ReencryptOptions) error {
 	fresh, err := o.ReadBack.Current(ctx)
 	if err != nil {
 		return fmt.Errorf("fetching the new key to read back with: %w", err)
@@ -276,7 +275,7 @@ func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelop
 	return nil
 }
 
-func readBack(file store.Object, written *envelope.Envelope, want sum, fresh []*kek.Key, o Options) error {
+func readBack(file store.Object, written *envelope.Envelope, want sum, fresh []*kek.Key, o ReencryptOptions) error {
 	for _, key := range fresh[1:] {
 		if _, err := envelope.OpenAt(file, file.Size(), envelope.Options{}, key); err != nil {
 			return err

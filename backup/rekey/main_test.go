@@ -1,4 +1,4 @@
-package reencrypt
+package rekey
 
 import (
 	"bytes"
@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -58,7 +58,7 @@ type bench struct {
 	testing.TB
 	dir, path string
 	content   []byte
-	o         Options
+	o         ReencryptOptions
 }
 
 var created = time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
@@ -67,7 +67,7 @@ func newBench(t testing.TB, codec pack.Codec) *bench {
 	t.Helper()
 	b := &bench{TB: t, dir: t.TempDir(), content: bytes.Repeat([]byte("INSERT INTO t VALUES (1);\n"), 40_000)}
 	b.path = filepath.Join(b.dir, "x.enc")
-	b.o = Options{
+	b.o = ReencryptOptions{
 		Place: local.Folder{}, Keys: ring(t, keySource{seed: "old"}), To: []*kek.Key{key(t, "new")},
 		ReadBack: ring(t, keySource{seed: "new"}), StateDir: t.TempDir(), Meter: new(backup.Meter),
 	}

@@ -1,4 +1,4 @@
-package rewrap
+package rekey
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package rewrap_test
+package rekey_test
 
 import (
 	"bytes"
@@ -13,10 +13,9 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/filelock"
-	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -41,10 +40,10 @@ func (p provider) String() string { return "test:" + string(p.key.ID()) }
 
 func always(k *kek.Key) provider { n := 1 << 30; return provider{k, &n} }
 
-func options(t testing.TB, from ...keystore.Source) rewrap.Options {
+func options(t testing.TB, from ...keystore.Source) rekey.RewrapOptions {
 	ring := keystore.NewRing(from...)
 	t.Cleanup(ring.Close)
-	return rewrap.Options{Place: local.Folder{}, State: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter)}
+	return rekey.RewrapOptions{Place: local.Folder{}, State: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter)}
 }
 
 // write makes a backup of size zeros.
@@ -100,7 +99,7 @@ func TestOneFailsOthersGoOn(t *testing.T) {
 	}
 	none := 0
 	o := options(t, always(keyA), provider{keyB, &none})
-	lock, err := filelock.Take(o.State, in("held"))
+	lock, err := rekey.Take(o.State, in("held"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,13 +116,13 @@ func TestOneFailsOthersGoOn(t *testing.T) {
 		{"good", func(err error) bool { return err == nil }},
 		{"wrong", func(err error) bool { return errors.As(err, new(*envelope.WrongKeyError)) }},
 		{"down", unreachable},
-		{"held", func(err error) bool { return errors.Is(err, filelock.ErrHeld) }},
+		{"held", func(err error) bool { return errors.Is(err, rekey.ErrHeld) }},
 		{"gone", func(err error) bool { return errors.Is(err, os.ErrNotExist) }},
-		{"rot", func(err error) bool { return errors.Is(err, rewrap.ErrRot) }},
+		{"rot", func(err error) bool { return errors.Is(err, rekey.ErrRot) }},
 		{"last", func(err error) bool { return err == nil }},
 	} {
 		before, _ := os.ReadFile(in(tc.name))
-		_, err := rewrap.File(t.Context(), in(tc.name), o)
+		_, err := rekey.Rewrap(t.Context(), in(tc.name), o)
 		if !tc.fits(err) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
@@ -177,8 +176,8 @@ func TestSidecarIsOnlyRenewedForWhatIsGood(t *testing.T) {
 			t.Fatal(err)
 		}
 		side, _ := os.ReadFile(path + store.SidecarSuffix)
-		_, err := rewrap.File(t.Context(), path, options(t, always(keyA)))
-		if tc.good != (err == nil) || tc.rot != errors.Is(err, rewrap.ErrRot) || tc.chunk != errors.As(err, new(*stream.ChunkError)) {
+		_, err := rekey.Rewrap(t.Context(), path, options(t, always(keyA)))
+		if tc.good != (err == nil) || tc.rot != errors.Is(err, rekey.ErrRot) || tc.chunk != errors.As(err, new(*stream.ChunkError)) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err == nil {
@@ -211,7 +210,7 @@ func TestStopped(t *testing.T) {
 	o := options(t, always(keyA))
 	place := &stopping{Store: o.Place, stop: func() { cancel(why) }}
 	o.Place = place
-	if _, err := rewrap.File(ctx, path, o); !errors.Is(err, why) {
+	if _, err := rekey.Rewrap(ctx, path, o); !errors.Is(err, why) {
 		t.Errorf("error %v", err)
 	}
 	after, _ := os.ReadFile(path)
@@ -262,9 +261,9 @@ func TestCost(t *testing.T) {
 			return err
 		})
 		o.To = []*kek.Key{[]*kek.Key{keyB, keyC}[try%2]}
-		timed(&inPlace, func() error { _, err := rewrap.File(t.Context(), path, o); return err })
+		timed(&inPlace, func() error { _, err := rekey.Rewrap(t.Context(), path, o); return err })
 		o.Detached, o.To = true, []*kek.Key{keyA}
-		timed(&detached, func() error { _, err := rewrap.File(t.Context(), path, o); return err })
+		timed(&detached, func() error { _, err := rekey.Rewrap(t.Context(), path, o); return err })
 		o.Detached = false
 	}
 	ratio := slices.Min(inPlace).Seconds() / slices.Min(hashing).Seconds()

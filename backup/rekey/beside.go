@@ -1,17 +1,17 @@
-package rewrap
+package rekey
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"io/fs"
 	"os"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // reserved calls do while no other writer of this host is at the backup, if it is

@@ -1,4 +1,4 @@
-package rewrap_test
+package rekey_test
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/rewrap"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
@@ -25,11 +25,11 @@ func TestHardLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := options(t, always(keyA))
-	if _, err := rewrap.File(t.Context(), path, o); !errors.Is(err, rewrap.ErrLinked) {
+	if _, err := rekey.Rewrap(t.Context(), path, o); !errors.Is(err, rekey.ErrLinked) {
 		t.Errorf("in place: %v", err)
 	}
 	o.Detached = true
-	if _, err := rewrap.File(t.Context(), path, o); err != nil {
+	if _, err := rekey.Rewrap(t.Context(), path, o); err != nil {
 		t.Errorf("detached: %v", err)
 	}
 }
@@ -64,8 +64,8 @@ func TestCurrentWithSidecars(t *testing.T) {
 		}
 		o := options(t, always(keyC))
 		o.DryRun = tc.dry
-		r, err := rewrap.File(t.Context(), path, o)
-		if errors.Is(err, rewrap.ErrRot) != tc.rot || (err == nil) == tc.rot || err == nil && (r.Skipped != "") != tc.skipped {
+		r, err := rekey.Rewrap(t.Context(), path, o)
+		if errors.Is(err, rekey.ErrRot) != tc.rot || (err == nil) == tc.rot || err == nil && (r.Skipped != "") != tc.skipped {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 		if entries, _ := os.ReadDir(filepath.Dir(path)); err == nil && !tc.dry && len(entries) == 2 {
@@ -84,7 +84,7 @@ func TestKilledReencrypt(t *testing.T) {
 	err := errors.Join(os.Rename(path+store.SidecarSuffix, local.Partial(path+store.SidecarSuffix)),
 		os.WriteFile(path+store.SidecarSuffix, []byte(store.FormatSidecar([32]byte{}, "x.enc")), 0o600))
 	if err == nil {
-		_, err = rewrap.File(t.Context(), path, options(t, always(keyA)))
+		_, err = rekey.Rewrap(t.Context(), path, options(t, always(keyA)))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestRenamed(t *testing.T) {
 	if err := errors.Join(os.Rename(path, to), os.Rename(path+store.SidecarSuffix, to+store.SidecarSuffix)); err != nil {
 		t.Fatal(err)
 	}
-	r, err := rewrap.File(t.Context(), to, options(t, always(keyA)))
+	r, err := rekey.Rewrap(t.Context(), to, options(t, always(keyA)))
 	if err != nil || len(r.Warnings) != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -117,8 +117,8 @@ func TestForeignEnvelope(t *testing.T) {
 	if err := errors.Join(journal(path+"2"), os.Rename(path+"2"+envelope.DetachedSuffix, path+envelope.DetachedSuffix)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := rewrap.File(t.Context(), path, options(t, always(keyA)))
-	if !errors.Is(err, rewrap.ErrForeign) || errors.Is(err, rewrap.ErrBeside) || !strings.Contains(err.Error(), "delete it") {
+	_, err := rekey.Rewrap(t.Context(), path, options(t, always(keyA)))
+	if !errors.Is(err, rekey.ErrForeign) || errors.Is(err, rekey.ErrBeside) || !strings.Contains(err.Error(), "delete it") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -136,8 +136,8 @@ func TestTwoHomes(t *testing.T) {
 		o := options(t, always(keyA))
 		o.Detached = detached
 		var second error
-		o.Place = &stopping{Store: o.Place, stop: func() { _, second = rewrap.File(t.Context(), path, other) }}
-		if _, err := rewrap.File(t.Context(), path, o); err != nil {
+		o.Place = &stopping{Store: o.Place, stop: func() { _, second = rekey.Rewrap(t.Context(), path, other) }}
+		if _, err := rekey.Rewrap(t.Context(), path, o); err != nil {
 			t.Error(err)
 		}
 		if !errors.Is(second, store.ErrBusy) {
@@ -145,8 +145,8 @@ func TestTwoHomes(t *testing.T) {
 		}
 		// And one that comes after the first has looked.
 		write(t, path+"2", 50_000, keyA)
-		o.Place = &reserving{Store: local.Folder{}, before: func() { _, second = rewrap.File(t.Context(), path+"2", other) }}
-		if _, err := rewrap.File(t.Context(), path+"2", o); second != nil || !errors.Is(err, store.ErrChanged) {
+		o.Place = &reserving{Store: local.Folder{}, before: func() { _, second = rekey.Rewrap(t.Context(), path+"2", other) }}
+		if _, err := rekey.Rewrap(t.Context(), path+"2", o); second != nil || !errors.Is(err, store.ErrChanged) {
 			t.Errorf("detached %v: after the other run: %v, %v", detached, err, second)
 		}
 	}
