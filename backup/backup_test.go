@@ -30,11 +30,11 @@ func TestSealAndUnseal(t *testing.T) {
 		for _, want := range [][]byte{nil, message} {
 			var sealed bytes.Buffer
 			o := options(codec)
-			e, err := backup.Seal(&sealed, bytes.NewReader(want), o)
+			e, err := backup.Seal(t.Context(), &sealed, bytes.NewReader(want), o)
 			if err != nil || o.Meter.In() != int64(len(want)) || o.Meter.Out() != int64(sealed.Len()) || e.Codec != string(codec) {
 				t.Fatalf("%s: %v, %d in, %d out", codec, err, o.Meter.In(), o.Meter.Out())
 			}
-			r, err := envelope.Open(&sealed, envelope.Options{}, key)
+			r, err := envelope.Open(t.Context(), &sealed, envelope.Options{}, key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestFullSinkStopsASilentSource(t *testing.T) {
 	}))
 	o := options(pack.None)
 	o.Stop = stop
-	if _, err := backup.Seal(failAfter{new(int), full}, src, o); !errors.Is(err, full) {
+	if _, err := backup.Seal(t.Context(), failAfter{new(int), full}, src, o); !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -48,7 +49,7 @@ func newHeld(t *testing.T) held {
 func sealed(t *testing.T, name string, created time.Time, keys ...*kek.Key) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := envelope.NewWriter(&b, envelope.Label{Created: created, Kind: "database", Name: name, Codec: "none"}, keys...)
+	w, err := envelope.NewWriter(t.Context(), &b, envelope.Label{Created: created, Kind: "database", Name: name, Codec: "none"}, slot.Recipients(keys...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

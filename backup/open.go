@@ -9,7 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -37,14 +37,12 @@ func NoKey(err error) bool {
 	return errors.As(err, new(*envelope.WrongKeyError)) || errors.As(err, new(keyFault)) || errors.Is(err, keystore.ErrNone)
 }
 
-func (o Options) find(ctx context.Context) func([]kek.ID) ([]*kek.Key, error) {
-	return func(wanted []kek.ID) ([]*kek.Key, error) {
-		keys, err := o.Keys.Find(ctx, wanted)
-		if err != nil {
-			err = keyFault{err}
-		}
-		return keys, err
+func (o Options) find(ctx context.Context, wanted []slot.Holder) ([]envelope.Identity, error) {
+	found, err := o.Keys.Identities(ctx, wanted)
+	if err != nil {
+		err = keyFault{err}
 	}
+	return found, err
 }
 
 // Handle is a backup that is open for reading in order: the packed stream, as
@@ -76,7 +74,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 		if o.Meter != nil {
 			src = o.Meter.Metered(obj)
 		}
-		r, err := envelope.Open(src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
+		r, err := envelope.Open(ctx, src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
 		if err == nil {
 			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
 			return nil
@@ -119,7 +117,7 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 			s.Err = err
 			return nil
 		}
-		r, err := envelope.OpenAt(obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find(ctx)})
+		r, err := envelope.OpenAt(ctx, obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
 		if err != nil {
 			s.Err = passedOver(path, err, besideErr)
 			return err

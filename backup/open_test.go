@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -40,7 +41,7 @@ func (r *racing) Open(ctx context.Context, path string) (store.Object, error) {
 func backupFor(t *testing.T, key *kek.Key) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := envelope.NewWriter(&out, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, key)
+	w, err := envelope.NewWriter(t.Context(), &out, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +125,10 @@ func TestNoKey(t *testing.T) {
 func TestPassedOver(t *testing.T) {
 	from, to := kek.Generate(), kek.Generate()
 	content := backupFor(t, from)
-	w, err := envelope.Rewrap(bytes.NewReader(content), int64(len(content)), envelope.Options{
-		Find: func([]kek.ID) ([]*kek.Key, error) { return []*kek.Key{from}, nil },
+	w, err := envelope.Rewrap(t.Context(), bytes.NewReader(content), int64(len(content)), envelope.Options{
+		Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) {
+			return []envelope.Identity{from}, nil
+		},
 	}, envelope.RewrapOptions{}, to)
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +162,7 @@ func TestPassedOver(t *testing.T) {
 	put(t, path+envelope.DetachedSuffix, w.New.Bytes())
 	_, err = backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ringOf(t, kek.Generate())})
 	var wrong *envelope.WrongKeyError
-	if !errors.As(err, &wrong) || !slices.Equal(wrong.Wanted, []kek.ID{to.ID(), from.ID()}) {
+	if !errors.As(err, &wrong) || !slices.Equal(wrong.Wanted, []slot.Holder{to.Holder(), from.Holder()}) {
 		t.Errorf("with a third key: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -86,10 +87,10 @@ type SealOptions struct {
 // Seal reads src to its end and writes the sealed backup to dst, which stays
 // open. With an error, what dst has had is not a backup and does not open. An
 // error of dst comes before one that Stop made of it.
-func Seal(dst io.Writer, src io.Reader, o SealOptions) (*envelope.Envelope, error) {
+func Seal(ctx context.Context, dst io.Writer, src io.Reader, o SealOptions) (*envelope.Envelope, error) {
 	out := &sink{Writer: dst, n: &o.Meter.out, stop: o.Stop}
 	o.Label.Codec = string(o.Pack.Codec)
-	sealed, err := envelope.NewWriter(out, o.Label, o.Keys...)
+	sealed, err := envelope.NewWriter(ctx, out, o.Label, slot.Recipients(o.Keys...)...)
 	if err == nil {
 		err = sealTo(sealed, meteredReader{src, &o.Meter.in}, o.Pack)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -60,7 +61,7 @@ func sealSparse(f *os.File, size int64, key *kek.Key) error {
 		{stream.SealedSize(size) - slack, 1 << 62},
 	}}
 	buffered := bufio.NewWriterSize(dst, 1<<20)
-	w, err := envelope.NewWriter(buffered, envelope.Label{Created: time.Now(), Kind: "stream", Name: "huge", Codec: "none"}, key)
+	w, err := envelope.NewWriter(context.Background(), buffered, envelope.Label{Created: time.Now(), Kind: "stream", Name: "huge", Codec: "none"}, key)
 	if err != nil {
 		return err
 	}

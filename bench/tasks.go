@@ -194,7 +194,7 @@ func (t *task) seal(c *clock) error {
 	var meter backup.Meter
 	c.start()
 	// Not an *os.File, which would take ways of its own through io.Copy.
-	_, err = backup.Seal(dst, struct{ io.Reader }{src}, backup.SealOptions{
+	_, err = backup.Seal(context.Background(), dst, struct{ io.Reader }{src}, backup.SealOptions{
 		Label: envelope.Label{Created: time.Now(), Kind: "database", Name: "bench"},
 		Keys:  []*kek.Key{key},
 		Pack:  pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)},
@@ -214,7 +214,7 @@ func (t *task) open(c *clock) error {
 	}
 	defer src.Close()
 	c.start()
-	r, err := envelope.Open(src, envelope.Options{}, key)
+	r, err := envelope.Open(context.Background(), src, envelope.Options{}, key)
 	if err == nil {
 		err = backup.Unseal(io.Discard, r, false, new(backup.Meter))
 	}
@@ -275,7 +275,7 @@ func (t *task) openAt() (*envelope.ReaderAt, func() error, error) {
 		f.Close()
 		return nil, nil, err
 	}
-	r, err := envelope.OpenAt(f, info.Size(), envelope.Options{}, key)
+	r, err := envelope.OpenAt(context.Background(), f, info.Size(), envelope.Options{}, key)
 	if err != nil {
 		f.Close()
 		return nil, nil, err

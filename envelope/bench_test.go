@@ -8,6 +8,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 func someKeys(n int) []*kek.Key {
@@ -28,7 +29,7 @@ func BenchmarkSeal(b *testing.B) {
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				for b.Loop() {
-					w, err := envelope.NewWriter(io.Discard, label, keys...)
+					w, err := envelope.NewWriter(b.Context(), io.Discard, label, slot.Recipients(keys...)...)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -53,7 +54,7 @@ func BenchmarkOpen(b *testing.B) {
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				for b.Loop() {
-					r, err := envelope.Open(bytes.NewReader(sealed), envelope.Options{}, keys[slots-1])
+					r, err := envelope.Open(b.Context(), bytes.NewReader(sealed), envelope.Options{}, keys[slots-1])
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -70,7 +71,7 @@ func BenchmarkOpenAt(b *testing.B) {
 	sealed := seal(b, label, string(make([]byte, 64<<20)), keyA)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := envelope.OpenAt(bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{}, keyA); err != nil {
+		if _, err := envelope.OpenAt(b.Context(), bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{}, keyA); err != nil {
 			b.Fatal(err)
 		}
 	}

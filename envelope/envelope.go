@@ -6,16 +6,14 @@
 // reads an envelope without any key, and what it returns is then a claim: only
 // opening authenticates it.
 //
-// Every backup has a fresh 32-byte data key from crypto/rand. It is wrapped
-// under each key-encryption key as a Cobblestone-256 message whose context
-// binds it to the backup's id, and the whole envelope is authenticated under
-// the data key.
+// Every backup has a fresh 32-byte data key from crypto/rand. Each [Recipient]
+// wraps it in a [Slot] of its own, bound to the backup's id, and the whole
+// envelope is authenticated under the data key. A [kek.Key] is a Recipient, and
+// the [Identity] that opens what it wrapped.
 package envelope
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +21,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 const (
@@ -39,26 +38,23 @@ const (
 	Unit    = 4096
 
 	maxSlots      = 32
-	maxSlotLine   = 16384
 	maxName       = 255
 	sealingPad    = 512 // dots that sealing leaves for slots to change in place
 	authSize      = 72
 	authLineSize  = len("auth ") + authSize/3*4 + 1
 	timeLayout    = "2006-01-02T15:04:05Z"
 	authContext   = "takumi-backup/v1 envelope\x00"
-	keySlotType   = "key"
-	dataKeySize   = 32
-	wrappedSize   = 104
-	keySlotLabel  = "takumi-backup/v1 slot " + keySlotType + "\x00"
-	idSize        = 16
+	idSize        = len(ID{})
 	maxDecimalLen = 20
 )
 
-// ID is a backup's id: 16 random bytes, new with every data key.
-type ID [idSize]byte
-
-// String returns the 32 lower-case hex digits that the envelope shows.
-func (id ID) String() string { return hex.EncodeToString(id[:]) }
+// What package slot defines is part of this package's signatures.
+type (
+	ID        = slot.ID
+	Slot      = slot.Slot
+	Recipient = slot.Recipient
+	Identity  = slot.Identity
+)
 
 // Label is what a backup says of itself. It is public, and authenticated with
 // the payload.
@@ -68,16 +64,6 @@ type Label struct {
 	Name    string    // 1 to 255 bytes of UTF-8 without "/" and control characters; never used as a path unasked
 	Codec   string    // "none", "gzip" or "zstd": how the payload is packed
 }
-
-// Slot is the data key, wrapped for one holder. Types that this version does
-// not know are kept as they are.
-type Slot struct {
-	Type string
-	Args []string
-}
-
-// keyID returns the key id of a slot of type key.
-func (s Slot) keyID() kek.ID { return kek.ID(s.Args[0]) }
 
 // Envelope is the head of a sealed backup. Its preamble (ID and Label) never
 // changes after sealing; its slots may, by rewrapping.
@@ -94,12 +80,21 @@ type Envelope struct {
 // Bytes returns the envelope as it stands in the file. Do not change them.
 func (e *Envelope) Bytes() []byte { return e.text }
 
+// Holders returns for whom there are slots, in file order.
+func (e *Envelope) Holders() []slot.Holder {
+	holders := make([]slot.Holder, len(e.Slots))
+	for i, s := range e.Slots {
+		holders[i] = s.Holder()
+	}
+	return holders
+}
+
 // KeyIDs returns the ids of the keys that have a slot, in file order.
 func (e *Envelope) KeyIDs() []kek.ID {
 	var ids []kek.ID
-	for _, s := range e.Slots {
-		if s.Type == keySlotType {
-			ids = append(ids, s.keyID())
+	for _, h := range e.Holders() {
+		if h.Type == kek.SlotType {
+			ids = append(ids, kek.ID(h.Name))
 		}
 	}
 	return ids
@@ -110,7 +105,7 @@ func (e *Envelope) KeyIDs() []kek.ID {
 func (e *Envelope) OtherSlots() []string {
 	var types []string
 	for _, s := range e.Slots {
-		if s.Type != keySlotType {
+		if s.Type != kek.SlotType {
 			types = append(types, s.Type)
 		}
 	}
@@ -144,7 +139,7 @@ func (e *Envelope) preamble() []byte {
 func (e *Envelope) head() []byte {
 	b := e.preamble()
 	for _, s := range e.Slots {
-		b = fmt.Appendf(b, "slot %s %s\n", s.Type, strings.Join(s.Args, " "))
+		b = append(b, s.Line()+"\n"...)
 	}
 	return b
 }
@@ -189,21 +184,12 @@ func (e *Envelope) fitTo(size int) error {
 // CheckKind tells whether kind can be a backup's kind: a lower-case letter, then
 // lower-case letters, digits and "-", at most 32 characters.
 func CheckKind(kind string) error {
-	if !isWord(kind) {
+	if !slot.IsWord(kind) {
 		return fmt.Errorf("the kind %q is not a lower-case word of at most 32 characters", kind)
 	}
 	return nil
 }
 
-func isWord(s string) bool {
-	return len(s) >= 1 && len(s) <= 32 && s[0] >= 'a' && s[0] <= 'z' && onlyIn(s, "abcdefghijklmnopqrstuvwxyz0123456789-")
-}
-
 func onlyIn(s, set string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return !strings.ContainsRune(set, r) }) < 0
-}
-
-// samePreamble tells whether a detached envelope belongs to this one's backup.
-func (e *Envelope) samePreamble(other *Envelope) bool {
-	return bytes.Equal(e.preamble(), other.preamble())
 }

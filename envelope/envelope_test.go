@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
@@ -27,7 +29,7 @@ var (
 func seal(t testing.TB, l envelope.Label, message string, keys ...*kek.Key) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := envelope.NewWriter(&out, l, keys...)
+	w, err := envelope.NewWriter(t.Context(), &out, l, slot.Recipients(keys...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +43,7 @@ func seal(t testing.TB, l envelope.Label, message string, keys ...*kek.Key) []by
 }
 
 func open(sealed []byte, opts envelope.Options, keys ...*kek.Key) (string, *envelope.Reader, error) {
-	r, err := envelope.Open(bytes.NewReader(sealed), opts, keys...)
+	r, err := envelope.Open(context.Background(), bytes.NewReader(sealed), opts, slot.Identities(keys...)...)
 	if err != nil {
 		return "", nil, err
 	}
@@ -58,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil || got != message || r.Envelope.Label != label || r.Altered != nil {
 				t.Errorf("sealed for %d, opened with %d: %q, %v", len(sealedFor), len(offered), got, err)
 			}
-			at, err := envelope.OpenAt(bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{}, offered...)
+			at, err := envelope.OpenAt(t.Context(), bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{}, slot.Identities(offered...)...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +125,7 @@ func TestNewWriterRefuses(t *testing.T) {
 		"year 10000":  {with(func(l *envelope.Label) { l.Created = created.AddDate(8000, 0, 0) }), many[:1], "time"},
 	} {
 		var out bytes.Buffer
-		if _, err := envelope.NewWriter(&out, tc.label, tc.keys...); err == nil || !strings.Contains(err.Error(), tc.want) || out.Len() > 0 {
+		if _, err := envelope.NewWriter(t.Context(), &out, tc.label, slot.Recipients(tc.keys...)...); err == nil || !strings.Contains(err.Error(), tc.want) || out.Len() > 0 {
 			t.Errorf("%s: %v, %d bytes written", name, err, out.Len())
 		}
 	}
@@ -370,7 +372,7 @@ func TestOpening(t *testing.T) {
 	}
 	var wrong *envelope.WrongKeyError
 	if _, _, err = open(edit(two, "slot key "+string(keyA.ID()), "slot kms "+string(keyA.ID())), envelope.Options{}, keyA); !errors.As(err, &wrong) ||
-		wrong.Wanted[0] != keyB.ID() || wrong.Offered[0] != keyA.ID() || wrong.Other[0] != "kms" {
+		wrong.Wanted[0] != keyB.Holder() || wrong.Wanted[1].Type != "kms" || wrong.Offered[0] != keyA.Holder() {
 		t.Errorf("a slot of an unknown type: %v", err)
 	}
 }
@@ -427,12 +429,12 @@ func TestFind(t *testing.T) {
 		"a failure":              {nil, gone, gone},
 		"nothing":                {nil, nil, new(envelope.WrongKeyError)},
 	} {
-		var wanted []kek.ID
-		got, _, err := open(sealed, envelope.Options{Find: func(ids []kek.ID) ([]*kek.Key, error) {
-			wanted = ids
-			return tc.found, tc.err
+		var wanted []slot.Holder
+		got, _, err := open(sealed, envelope.Options{Find: func(_ context.Context, holders []slot.Holder) ([]envelope.Identity, error) {
+			wanted = holders
+			return slot.Identities(tc.found...), tc.err
 		}})
-		if !slices.Equal(wanted, []kek.ID{keyA.ID(), keyB.ID()}) {
+		if !slices.Equal(wanted, []slot.Holder{keyA.Holder(), keyB.Holder()}) {
 			t.Errorf("%s: asked for %v", name, wanted)
 		}
 		var wrong *envelope.WrongKeyError
@@ -452,7 +454,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	// Keys that were given are tried first, and Find's besides them.
-	if got, _, err := open(sealed, envelope.Options{Find: func([]kek.ID) ([]*kek.Key, error) { return nil, gone }}, keyA); err != nil || got != "message" {
+	if got, _, err := open(sealed, envelope.Options{Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) { return nil, gone }}, keyA); err != nil || got != "message" {
 		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +15,11 @@ import (
 )
 
 func Example() {
+	ctx := context.Background()
 	atHome, inTheSafe := kek.Generate(), kek.Generate()
 
 	var file bytes.Buffer
-	w, err := envelope.NewWriter(&file, envelope.Label{
+	w, err := envelope.NewWriter(ctx, &file, envelope.Label{
 		Created: time.Now(), Kind: "stream", Name: "notes.txt", Codec: "none",
 	}, atHome, inTheSafe)
 	if err != nil {
@@ -31,14 +33,14 @@ func Example() {
 	}
 	sealed := file.Bytes()
 
-	r, err := envelope.Open(bytes.NewReader(sealed), envelope.Options{}, inTheSafe)
+	r, err := envelope.Open(ctx, bytes.NewReader(sealed), envelope.Options{}, inTheSafe)
 	if err != nil {
 		log.Fatal(err)
 	}
 	plain, err := io.ReadAll(r)
 	fmt.Printf("%s: %s, %v\n", r.Envelope.Name, plain, err)
 
-	_, err = envelope.Open(bytes.NewReader(sealed), envelope.Options{}, kek.Generate())
+	_, err = envelope.Open(ctx, bytes.NewReader(sealed), envelope.Options{}, kek.Generate())
 	fmt.Println(errors.As(err, new(*envelope.WrongKeyError)))
 	// Output:
 	// notes.txt: what was noted, <nil>

@@ -2,11 +2,13 @@ package envelope
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 // FuzzParse holds the one property that matters: what is accepted encodes to
@@ -14,7 +16,7 @@ import (
 func FuzzParse(f *testing.F) {
 	var out bytes.Buffer
 	label := Label{Created: time.Unix(1795399200, 0), Kind: "database", Name: "日本.sql", Codec: "zstd"}
-	if _, err := NewWriter(&out, label, kek.Generate(), kek.Generate()); err != nil {
+	if _, err := NewWriter(f.Context(), &out, label, kek.Generate(), kek.Generate()); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(out.Bytes())
@@ -43,16 +45,16 @@ func FuzzParse(f *testing.F) {
 func TestUnknownSlotsAreCarriedAlong(t *testing.T) {
 	var out bytes.Buffer
 	k := kek.Generate()
-	w, err := NewWriter(&out, Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, k)
+	w, err := NewWriter(t.Context(), &out, Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, k)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tc := range []struct {
 		length, count int
 		fits          bool
-	}{{maxSlotLine, 1, true}, {maxSlotLine + 1, 1, false}, {maxSlotLine, 3, true}, {maxSlotLine, 4, false}, {20, 31, true}, {20, 32, false}} {
+	}{{slot.MaxLine, 1, true}, {slot.MaxLine + 1, 1, false}, {slot.MaxLine, 3, true}, {slot.MaxLine, 4, false}, {20, 31, true}, {20, 32, false}} {
 		e := *w.Envelope()
-		future := Slot{"future", []string{"a", strings.Repeat("~", tc.length-len("slot future a \n"))}}
+		future := Slot{Type: "future", Args: []string{"a", strings.Repeat("~", tc.length-len("slot future a \n"))}}
 		for range tc.count {
 			e.Slots = append(e.Slots[:len(e.Slots):len(e.Slots)], future)
 		}
@@ -72,7 +74,7 @@ func TestUnknownSlotsAreCarriedAlong(t *testing.T) {
 // TestMarshalledForm is the envelope of docs/FORMAT.md, letter by letter.
 func TestMarshalledForm(t *testing.T) {
 	e := &Envelope{ID: ID{0x5f, 0x0c}, Label: Label{Created: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), Kind: "database", Name: "a b.sql", Codec: "zstd"},
-		Slots: []Slot{{"key", []string{"9f86d081884c7d65", "QUJD"}}, {"kms", []string{"x", "y"}}}, pad: 3}
+		Slots: []Slot{{Type: "key", Args: []string{"9f86d081884c7d65", "QUJD"}}, {Type: "kms", Args: []string{"x", "y"}}}, pad: 3}
 	want := "takumi-backup/v1\nid 5f0c0000000000000000000000000000\ncreated 2026-11-23T02:00:00Z\nkind database\nname a%20b.sql\ncodec zstd\n" +
 		"slot key 9f86d081884c7d65 QUJD\nslot kms x y\npad ...\nauth " + strings.Repeat("A", 96) + "\n---\n"
 	if got := string(e.encode()); got != want {
@@ -83,19 +85,23 @@ func TestMarshalledForm(t *testing.T) {
 // WithSlot returns a backup with one more slot, of a type that is not known,
 // authenticated like the others. It is for the tests of package envelope_test.
 func WithSlot(sealed []byte, s Slot, key *kek.Key) ([]byte, error) {
+	src, size := bytes.NewReader(sealed), int64(len(sealed))
+	f, err := readFront(src, Options{})
+	if err != nil {
+		return nil, err
+	}
 	var dataKey []byte
-	r, _, err := openAt(bytes.NewReader(sealed), int64(len(sealed)), Options{}, []*kek.Key{key}, func(k []byte) { dataKey = bytes.Clone(k) })
+	r, err := f.openAt(context.Background(), src, size, Options{}, []Identity{key}, func(k []byte) { dataKey = bytes.Clone(k) })
 	if err != nil {
 		return nil, err
 	}
 	e := *r.Envelope
-	size := len(e.text)
 	e.Slots = append(e.Slots[:len(e.Slots):len(e.Slots)], s)
-	if err := e.fitTo(size); err != nil {
+	if err := e.fitTo(int(r.Start)); err != nil {
 		return nil, err
 	}
 	if err := e.authenticate(dataKey); err != nil {
 		return nil, err
 	}
-	return append(bytes.Clone(e.text), sealed[size:]...), nil
+	return append(bytes.Clone(e.text), sealed[r.Start:]...), nil
 }

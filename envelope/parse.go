@@ -2,7 +2,6 @@ package envelope
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
@@ -173,7 +174,7 @@ func (e *Envelope) parse(text string) error {
 	if err != nil {
 		return err
 	}
-	b, err := decodeBase64(auth, authSize)
+	b, err := slot.DecodeBase64(auth, authSize)
 	if err != nil {
 		return l.errorf("%v", err)
 	}
@@ -229,43 +230,26 @@ func (e *Envelope) parsePreamble(l *lines) error {
 }
 
 func parseSlot(l *lines) (Slot, error) {
-	line := l.next()
-	if len(line)+1 > maxSlotLine {
-		return Slot{}, l.errorf("the slot is longer than %d bytes", maxSlotLine)
-	}
-	words := strings.Split(line, " ")
+	words := strings.Split(l.next(), " ")
 	s := Slot{Type: words[1], Args: words[2:]}
-	if !isWord(s.Type) {
-		return Slot{}, l.errorf("the slot's type is not a lower-case word of at most 32 characters")
-	}
-	if len(s.Args) == 0 {
-		return Slot{}, l.errorf("the slot is empty")
-	}
-	for _, arg := range s.Args {
-		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
-			return Slot{}, l.errorf("the slot has an empty or unprintable argument")
-		}
-	}
-	if s.Type == keySlotType {
-		if len(s.Args) != 2 {
-			return Slot{}, l.errorf("a key slot has a key id and a wrapped key, nothing more or less")
-		}
-		if id := s.Args[0]; len(id) != 16 || !onlyIn(id, "0123456789abcdef") {
-			return Slot{}, l.errorf("the key id is not 16 lower-case hex digits")
-		}
-		if _, err := decodeBase64(s.Args[1], wrappedSize); err != nil {
-			return Slot{}, l.errorf("%v", err)
-		}
+	if err := checkSlot(s); err != nil {
+		return Slot{}, l.errorf("%v", err)
 	}
 	return s, nil
 }
 
-// decodeBase64 accepts the one standard, padded encoding of exactly size bytes.
-func decodeBase64(text string, size int) ([]byte, error) {
-	if len(text) == base64.StdEncoding.EncodedLen(size) {
-		if b, err := base64.StdEncoding.Strict().DecodeString(text); err == nil && len(b) == size {
-			return b, nil
-		}
+// checkSlot checks a slot by the grammar, which says of slots of type key alone
+// what their arguments are.
+func checkSlot(s Slot) error {
+	if err := s.Check(); err != nil || s.Type != kek.SlotType {
+		return err
 	}
-	return nil, fmt.Errorf("not %d bytes in strict base64", size)
+	if len(s.Args) != 2 {
+		return errors.New("a key slot has a key id and a wrapped key, nothing more or less")
+	}
+	if id := s.Args[0]; len(id) != 16 || !onlyIn(id, "0123456789abcdef") {
+		return errors.New("the key id is not 16 lower-case hex digits")
+	}
+	_, err := slot.DecodeBase64(s.Args[1], kek.WrappedSize)
+	return err
 }

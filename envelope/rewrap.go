@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"context"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
@@ -23,8 +25,8 @@ type RewrapOptions struct {
 	// they are kept.
 	DropOther bool
 	// Grow lets the new envelope be longer than the backup's own. It can then
-	// stand beside the backup, and never over its own. Without Grow both have the
-	// same length.
+	// stand next to the backup or before a copy of its payload, and never over its
+	// own. Without Grow both have the same length.
 	Grow bool
 }
 
@@ -33,79 +35,124 @@ type Rewrapped struct {
 	// New is the new envelope. Everything that it has a slot for opens the backup.
 	New *Envelope
 	// Opened says how the backup opened: with the envelope that New is to follow.
+	// The payload is what the file has from Opened.Start on.
 	Opened
 	// Own is the backup's own envelope, nil when it has no good form.
 	Own *Envelope
-	// Current says that the envelope that opened is for the very keys that New is
-	// for, and each of them opens it: nothing would be gained by New.
+	// Current says that the envelope that opened is for the very holders that New
+	// is for, and each of them that can be tried opens it: nothing would be gained
+	// by New.
 	Current bool
+	// Dropped are the holders whose slots New has no more, and that were not asked
+	// for either: those of other keys, and after a rescue those whose slots do not
+	// open with what is at hand.
+	Dropped []slot.Holder
 }
 
 // Rewrap opens a backup of size bytes, as [OpenAt] does, and makes a new envelope
-// for it with a slot for each of the keys in to. Nothing is written. The keys
-// that open come from Options.Find; Rescue has no place here.
+// for it with a slot for each of the recipients in to. Nothing is written. The
+// identities that open come from Options.Find.
+//
+// With Options.Rescue a damaged envelope is healed: the new one is whole and has
+// the preamble of the old, and of the slots that are to be kept only such as were
+// opened and hold the data key.
 //
 // The new envelope has the preamble of the old one, and was proved: each of the
-// keys has opened it, and found the data key of this payload. Besides those of
-// OpenAt the errors are ErrNoKey, ErrSameKey, ErrTooLarge and ErrNoRoom. The data
-// key is wiped before Rewrap returns.
-func Rewrap(src io.ReaderAt, size int64, opts Options, how RewrapOptions, to ...*kek.Key) (*Rewrapped, error) {
-	if opts.Rescue {
-		return nil, fmt.Errorf("rewrapping: %w", ErrAltered)
-	}
-	var dataKey [dataKeySize]byte
+// recipients that is an Identity too has opened it, and found the data key of this
+// payload. Besides those of OpenAt the errors are ErrNoKey, ErrSameKey,
+// ErrTooLarge and ErrNoRoom. The data key is wiped before Rewrap returns.
+func Rewrap(ctx context.Context, src io.ReaderAt, size int64, opts Options, how RewrapOptions, to ...Recipient) (*Rewrapped, error) {
+	var dataKey [slot.DataKeySize]byte
 	defer clear(dataKey[:])
-	r, h, err := openAt(src, size, opts, nil, func(key []byte) { copy(dataKey[:], key) })
+	f, err := readFront(io.NewSectionReader(src, 0, size), opts)
 	if err != nil {
 		return nil, err
 	}
-	w := &Rewrapped{Opened: r.Opened, Own: h.own}
-	if w.New, err = w.Envelope.successor(dataKey[:], how, to); err != nil {
+	r, err := f.openAt(ctx, src, size, opts, nil, func(key []byte) { copy(dataKey[:], key) })
+	if err != nil {
 		return nil, err
 	}
-	if err := w.New.fitTo(int(h.size)); how.Grow && h.own != nil && errors.Is(err, ErrNoRoom) {
-		err = w.New.fit(sealingPad)
-		if err != nil {
+	w := &Rewrapped{Opened: r.Opened, Own: f.own}
+	old := w.Envelope
+	if opts.Rescue && (w.Altered != nil || f.own == nil) {
+		if old, err = old.opening(ctx, opts, dataKey[:]); err != nil {
 			return nil, err
 		}
-	} else if err != nil {
+	}
+	if w.New, err = old.successor(ctx, dataKey[:], how, to); err != nil {
+		return nil, err
+	}
+	if err := w.New.fitInto(w.Start, how.Grow && (f.own != nil || opts.Rescue)); err != nil {
 		return nil, err
 	}
 	if err := w.New.authenticate(dataKey[:]); err != nil {
 		return nil, err
 	}
-	if err := w.New.prove(w.Envelope.preamble(), dataKey[:], to); err != nil {
+	if err := w.New.prove(ctx, w.Envelope.preamble(), dataKey[:], to); err != nil {
 		return nil, err
 	}
-	w.Current = w.Envelope.hasSlots(w.New) && w.Envelope.prove(w.Envelope.preamble(), dataKey[:], to) == nil
+	w.Current = w.Altered == nil && w.Envelope.hasSlots(w.New) && w.Envelope.prove(ctx, w.Envelope.preamble(), dataKey[:], to) == nil
+	w.Dropped = slices.DeleteFunc(holders(f.own, f.rescue, w.Envelope), func(h slot.Holder) bool { return slices.Contains(w.New.Holders(), h) })
 	return w, nil
 }
 
-// successor returns an envelope of the same backup with slots for the keys.
-func (e *Envelope) successor(dataKey []byte, how RewrapOptions, to []*kek.Key) (*Envelope, error) {
+// opening returns the envelope with only those slots that hold the data key, by
+// the word of an identity that Find knows of.
+func (e *Envelope) opening(ctx context.Context, opts Options, dataKey []byte) (*Envelope, error) {
+	good := &Envelope{ID: e.ID, Label: e.Label}
+	for _, sl := range e.Slots {
+		found, _ := opts.Find(ctx, []slot.Holder{sl.Holder()}) // one that opens is known already
+		for _, identity := range found {
+			key, err := identity.Unwrap(ctx, e.ID, sl)
+			same := err == nil && subtle.ConstantTimeCompare(key, dataKey) == 1
+			clear(key)
+			if same && !slices.Contains(good.Holders(), sl.Holder()) {
+				good.Slots = append(good.Slots, sl)
+				break
+			}
+		}
+	}
+	return good, context.Cause(ctx)
+}
+
+// successor returns an envelope of the same backup with slots for the recipients.
+func (e *Envelope) successor(ctx context.Context, dataKey []byte, how RewrapOptions, to []Recipient) (*Envelope, error) {
 	n := &Envelope{ID: e.ID, Label: e.Label}
-	if err := n.wrap(dataKey, to); err != nil {
+	if err := n.wrap(ctx, dataKey, to); err != nil {
 		return nil, err
 	}
-	has := func(id kek.ID) bool { return slices.Contains(n.KeyIDs(), id) }
+	asked := n.Holders()
 	for _, s := range e.Slots {
-		if isKey := s.Type == keySlotType; isKey && how.KeepOld && !has(s.keyID()) || !isKey && !how.DropOther {
+		keep := !how.DropOther
+		if s.Type == kek.SlotType {
+			keep = how.KeepOld
+		}
+		if keep && !slices.Contains(asked, s.Holder()) {
 			n.Slots = append(n.Slots, s)
 		}
 	}
 	return n, nil
 }
 
-// hasSlots tells whether e has slots for the same holders as other, in any order.
-func (e *Envelope) hasSlots(other *Envelope) bool {
-	ours, theirs := e.KeyIDs(), other.KeyIDs()
-	slices.Sort(ours)
-	slices.Sort(theirs)
-	return slices.Equal(ours, theirs) && slices.Equal(e.OtherSlots(), other.OtherSlots())
+// fitInto pads the envelope to the size of the one before, or with grow, where
+// that has no room, to what it needs.
+func (e *Envelope) fitInto(size int64, grow bool) error {
+	err := e.fitTo(int(size))
+	if errors.Is(err, ErrNoRoom) && grow {
+		return e.fit(sealingPad)
+	}
+	return err
 }
 
-// prove reads the envelope as a reader does, and opens it with each of the keys.
-func (e *Envelope) prove(preamble, dataKey []byte, keys []*kek.Key) error {
+// hasSlots reports whether e has slots for the same holders as other, in any order.
+func (e *Envelope) hasSlots(other *Envelope) bool {
+	ours, theirs := e.Holders(), other.Holders()
+	return len(ours) == len(theirs) && !slices.ContainsFunc(ours, func(h slot.Holder) bool { return !slices.Contains(theirs, h) })
+}
+
+// prove reads the envelope as a reader does, and opens it with each of the
+// recipients that can open.
+func (e *Envelope) prove(ctx context.Context, preamble, dataKey []byte, to []Recipient) error {
 	again, err := Parse(bytes.NewReader(e.text))
 	if err != nil {
 		return fmt.Errorf("reading the new envelope back: %w", err)
@@ -113,15 +160,21 @@ func (e *Envelope) prove(preamble, dataKey []byte, keys []*kek.Key) error {
 	if !bytes.Equal(again.preamble(), preamble) {
 		return fmt.Errorf("reading the new envelope back: %w", ErrPreamble)
 	}
-	for _, k := range keys {
-		_, err := again.open(false, []*kek.Key{k}, func(found, _ []byte) error {
+	for _, r := range to {
+		identity, ok := r.(Identity)
+		if !ok {
+			continue
+		}
+		s := &session{ctx: ctx, identities: []Identity{identity}, join: func(found, _ []byte) error {
 			if subtle.ConstantTimeCompare(found, dataKey) != 1 {
 				return stream.ErrCommitment
 			}
 			return nil
-		})
+		}}
+		_, err := s.openOne(again, false)
+		s.wipe()
 		if err != nil {
-			return fmt.Errorf("opening the new envelope with key %s: %w", k.ID(), err)
+			return fmt.Errorf("opening the new envelope: %w", err)
 		}
 	}
 	return nil

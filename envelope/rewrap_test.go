@@ -2,6 +2,7 @@ package envelope_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,12 +13,15 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 func rewrap(t testing.TB, sealed []byte, beside *envelope.Envelope, how envelope.RewrapOptions, from *kek.Key, to ...*kek.Key) (*envelope.Rewrapped, error) {
 	t.Helper()
-	opts := envelope.Options{Detached: beside, Find: func([]kek.ID) ([]*kek.Key, error) { return []*kek.Key{from}, nil }}
-	return envelope.Rewrap(bytes.NewReader(sealed), int64(len(sealed)), opts, how, to...)
+	opts := envelope.Options{Detached: beside, Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) {
+		return []envelope.Identity{from}, nil
+	}}
+	return envelope.Rewrap(t.Context(), bytes.NewReader(sealed), int64(len(sealed)), opts, how, slot.Recipients(to...)...)
 }
 
 func TestRewrap(t *testing.T) {
@@ -92,9 +96,6 @@ func TestRewrapRefuses(t *testing.T) {
 	if _, err := rewrap(t, sealed, nil, envelope.RewrapOptions{}, keyB, keyC); !errors.As(err, new(*envelope.WrongKeyError)) {
 		t.Errorf("with a wrong key: %v", err)
 	}
-	if _, err := envelope.Rewrap(bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{Rescue: true}, envelope.RewrapOptions{}, keyB); !errors.Is(err, envelope.ErrAltered) {
-		t.Errorf("with Rescue: %v", err)
-	}
 	w, err := rewrap(t, sealed, nil, envelope.RewrapOptions{Grow: true}, keyA, many...)
 	if err != nil || len(w.New.Bytes()) <= envelope.Unit {
 		t.Fatalf("with Grow: %v", err)
@@ -117,14 +118,14 @@ func TestTorn(t *testing.T) {
 	noise := func(p []byte) []byte { return bytes.Repeat([]byte{0xa5}, len(p)) }
 	check := func(what string, torn []byte) {
 		opts := envelope.Options{Detached: w.New}
-		r, err := envelope.Open(iotest.OneByteReader(bytes.NewReader(torn)), opts, keyB)
+		r, err := envelope.Open(t.Context(), iotest.OneByteReader(bytes.NewReader(torn)), opts, keyB)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		if got, err := io.ReadAll(r); string(got) != "message" || err != nil {
 			t.Errorf("%s: %q, %v", what, got, err)
 		}
-		at, err := envelope.OpenAt(bytes.NewReader(torn), int64(len(torn)), opts, keyB)
+		at, err := envelope.OpenAt(t.Context(), bytes.NewReader(torn), int64(len(torn)), opts, keyB)
 		if err != nil || at.Size() != int64(len("message")) {
 			t.Errorf("%s: at random: %v", what, err)
 		}
@@ -158,7 +159,7 @@ func TestTorn(t *testing.T) {
 		key    *kek.Key
 	}{{torn, w.New, keyC}, {torn, foreign, keyA}, {torn[:4096], w.New, keyB}, {torn[:100], w.New, keyB}, {torn, nil, keyB}} {
 		_, _, err := open(tc.src, envelope.Options{Detached: tc.beside}, tc.key)
-		_, errAt := envelope.OpenAt(bytes.NewReader(tc.src), int64(len(tc.src)), envelope.Options{Detached: tc.beside}, tc.key)
+		_, errAt := envelope.OpenAt(t.Context(), bytes.NewReader(tc.src), int64(len(tc.src)), envelope.Options{Detached: tc.beside}, tc.key)
 		if !errors.Is(err, envelope.ErrNotSealed) || !errors.Is(errAt, envelope.ErrNotSealed) {
 			t.Errorf("%v and %v, want that it is not a sealed backup", err, errAt)
 		}
@@ -169,7 +170,7 @@ func TestTorn(t *testing.T) {
 	if _, _, err := open(bad, envelope.Options{Detached: w.New}, keyB); err == nil || !strings.Contains(err.Error(), "chunk 0") {
 		t.Errorf("a damaged chunk: %v", err)
 	}
-	if _, err := envelope.OpenAt(bytes.NewReader(bad), int64(len(bad)), envelope.Options{Detached: w.New}, keyB); err == nil || !strings.Contains(err.Error(), "chunk 0") {
+	if _, err := envelope.OpenAt(t.Context(), bytes.NewReader(bad), int64(len(bad)), envelope.Options{Detached: w.New}, keyB); err == nil || !strings.Contains(err.Error(), "chunk 0") {
 		t.Errorf("a damaged chunk: %v", err)
 	}
 }

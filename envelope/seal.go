@@ -1,20 +1,21 @@
 package envelope
 
 import (
+	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
 var (
 	// ErrNoKey is returned when a backup is to be sealed for nobody.
 	ErrNoKey = errors.New("no key to seal for")
-	// ErrSameKey is returned when a backup is to be sealed for a key twice.
+	// ErrSameKey is returned when a backup is to be sealed for a holder twice.
 	ErrSameKey = errors.New("the same key is given twice")
 )
 
@@ -26,22 +27,23 @@ type Writer struct {
 	envelope *Envelope
 }
 
-// NewWriter draws an id and a data key, wraps the data key for each of the
-// keys, and writes the envelope to dst, so that an envelope that cannot be
+// NewWriter draws an id and a data key, lets each of the recipients wrap the
+// data key, and writes the envelope to dst, so that an envelope that cannot be
 // written is known before any input is read. The label's Created is cut to
 // seconds and taken to UTC. The errors are ErrNoKey, ErrSameKey, ErrTooLarge,
-// one that says what is wrong with the label, and those of dst.
-func NewWriter(dst io.Writer, label Label, keys ...*kek.Key) (*Writer, error) {
+// one that says what is wrong with the label, and those of the recipients and of
+// dst. The context is for the recipients.
+func NewWriter(ctx context.Context, dst io.Writer, label Label, recipients ...Recipient) (*Writer, error) {
 	e := &Envelope{Label: label}
 	e.Created = label.Created.UTC().Truncate(1e9)
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("labelling the backup: %w", err)
 	}
-	rand.Read(e.ID[:])
-	var dataKey [dataKeySize]byte
-	rand.Read(dataKey[:])
+	random(e.ID[:])
+	var dataKey [slot.DataKeySize]byte
+	random(dataKey[:])
 	defer clear(dataKey[:])
-	if err := e.wrap(dataKey[:], keys); err != nil {
+	if err := e.wrap(ctx, dataKey[:], recipients); err != nil {
 		return nil, err
 	}
 	if err := e.fit(sealingPad); err != nil {
@@ -54,37 +56,44 @@ func NewWriter(dst io.Writer, label Label, keys ...*kek.Key) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := dst.Write(e.text); err != nil {
+	if n, err := dst.Write(e.text); err != nil {
 		return nil, err
+	} else if n < len(e.text) {
+		return nil, io.ErrShortWrite
 	}
 	return &Writer{w, e}, nil
 }
 
+// random fills p from the system's generator, which never fails: crypto/rand
+// stops the program instead. It is a variable for the tests.
+var random = func(p []byte) { rand.Read(p) }
+
 // Envelope returns what was written at the head of the backup.
 func (w *Writer) Envelope() *Envelope { return w.envelope }
 
-// wrap makes a slot for each key.
-func (e *Envelope) wrap(dataKey []byte, keys []*kek.Key) error {
-	if len(keys) == 0 {
+// wrap makes a slot for each recipient.
+func (e *Envelope) wrap(ctx context.Context, dataKey []byte, recipients []Recipient) error {
+	if len(recipients) == 0 {
 		return ErrNoKey
 	}
-	seen := make(map[kek.ID]bool)
-	for _, k := range keys {
-		if seen[k.ID()] {
-			return fmt.Errorf("%w: %s", ErrSameKey, k.ID())
+	if len(recipients) > maxSlots {
+		return ErrTooLarge
+	}
+	for i, r := range recipients {
+		s, err := r.Wrap(ctx, e.ID, dataKey)
+		if err == nil {
+			err = checkSlot(s)
 		}
-		seen[k.ID()] = true
-		wrapped, err := stream.Seal(k.Bytes(), e.slotContext(), dataKey)
 		if err != nil {
-			return fmt.Errorf("wrapping the data key for key %s: %w", k.ID(), err)
+			return fmt.Errorf("wrapping the data key for recipient %d: %w", i+1, err)
 		}
-		e.Slots = append(e.Slots, Slot{keySlotType, []string{string(k.ID()), base64.StdEncoding.EncodeToString(wrapped)}})
+		if slices.Contains(e.Holders(), s.Holder()) {
+			return fmt.Errorf("%w: %v", ErrSameKey, s.Holder())
+		}
+		e.Slots = append(e.Slots, s)
 	}
 	return nil
 }
-
-// slotContext binds a key slot to its backup.
-func (e *Envelope) slotContext() []byte { return append([]byte(keySlotLabel), e.ID[:]...) }
 
 // authenticate computes the auth line and with it the envelope's text.
 func (e *Envelope) authenticate(dataKey []byte) error {

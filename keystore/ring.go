@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 const (
@@ -85,15 +86,28 @@ func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
 	return keys, nil
 }
 
-// Find returns keys for a backup whose slots carry the wanted ids, as
-// [envelope.Options.Find] asks for them: those that match if there are any, and
-// else all that there are. It looks at the current keys first and then at the
-// former ones that the sources keep, in order, and stops at the first match.
+// Identities returns the keys for a backup with slots for the wanted holders, as
+// [envelope.Options.Find] asks for them. It is Find for holders.
+//
+// [envelope.Options.Find]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope#Options
+func (r *Ring) Identities(ctx context.Context, wanted []slot.Holder) ([]slot.Identity, error) {
+	var ids []kek.ID
+	for _, h := range wanted {
+		if h.Type == kek.SlotType {
+			ids = append(ids, kek.ID(h.Name))
+		}
+	}
+	keys, err := r.Find(ctx, ids)
+	return slot.Identities(keys...), err
+}
+
+// Find returns keys for a backup whose slots carry the wanted ids: those that
+// match if there are any, and else all that there are. It looks at the current
+// keys first and then at the former ones that the sources keep, in order, and
+// stops at the first match.
 //
 // The error says which sources failed; keys may be there all the same, and one
 // of them may do.
-//
-// [envelope.Options.Find]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope#Options
 func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,13 +11,13 @@ was typed from paper: a key, or one after the other as many shares of it as are
 needed. `head -6 BACKUP` names the codec. Every byte that comes out is authentic,
 but THEY ARE THE WHOLE BACKUP ONLY IF THE EXIT CODE IS 0. It is 4 for a wrong or
 bad key, 5 for a backup that is damaged, 64 for a wrong command line and 1 for the
-rest. --rescue opens a backup whose envelope was altered; its content is
-authenticated all the same.
+rest. --rescue opens a backup whose envelope was altered or is damaged, as long as
+its first six lines and one slot are good; its content is authenticated all the same.
 
 This needs python3-cryptography and nothing else of the project: it was written
 from docs/FORMAT.md, which also explains the classes of errors.
 """
-import base64, calendar, hashlib, hmac, os, re, sys
+import base64, calendar, hashlib, hmac, io, os, re, sys
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -28,19 +28,23 @@ SALT, HEAD = 24, 24 + 32
 FIRST_LINE, MAX_ENVELOPE, UNIT = b"takumi-backup/v1\n", 65536, 4096
 
 WORD = rb"[a-z][a-z0-9-]{0,31}"
-ENVELOPE = re.compile(
-    rb"(?P<covered>(?P<preamble>" + FIRST_LINE +
+PREAMBLE = (
+    rb"(?P<preamble>" + FIRST_LINE +
     rb"id (?P<id>[0-9a-f]{32})\n"
     rb"created (?P<year>[0-9]{4})-(?P<month>0[1-9]|1[0-2])-(?P<day>[0-9]{2})"
     rb"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z\n"
     rb"kind " + WORD + rb"\n"
     rb"name (?P<name>(?:[A-Za-z0-9._~-]|%[0-9A-F]{2}){1,255})\n"
     rb"codec (?:none|gzip|zstd)\n)"
-    # A slot has at most 16384 bytes. Type key has exactly these arguments, and
-    # the unused bits of its base64 are zero.
-    rb"(?P<slots>(?:(?=[^\n]{1,16383}\n)slot (?:key [0-9a-f]{16} [A-Za-z0-9+/]{138}[AEIMQUYcgkosw048]="
-    rb"|(?!key )" + WORD + rb"(?: [!-~]+)+)\n){1,32})"
-    rb"pad [.]+\n)"
+)
+# A slot has at most 16384 bytes. Type key has exactly these arguments, and the
+# unused bits of its base64 are zero.
+SLOT = (
+    rb"(?=[^\n]{1,16383}\n)slot (?:key [0-9a-f]{16} [A-Za-z0-9+/]{138}[AEIMQUYcgkosw048]="
+    rb"|(?!key )" + WORD + rb"(?: [!-~]+)+)\n"
+)
+ENVELOPE = re.compile(
+    rb"(?P<covered>" + PREAMBLE + rb"(?P<slots>(?:" + SLOT + rb"){1,32})pad [.]+\n)"
     rb"auth (?P<auth>[A-Za-z0-9+/]{96})\n---\n"
 )
 
@@ -175,6 +179,12 @@ def read_envelope(src):
     envelope = ENVELOPE.fullmatch(text)
     if not envelope or len(text) % UNIT:
         raise Refused("malformed", "the envelope departs from the grammar or its limits")
+    check_label(envelope)
+    return envelope
+
+
+def check_label(envelope):
+    """What the grammar leaves open in a preamble."""
     if not 1 <= int(envelope["day"]) <= calendar.monthrange(int(envelope["year"]), int(envelope["month"]))[1]:
         raise Refused("malformed", "the envelope names a day that does not exist")
     raw = unquote_to_bytes(envelope["name"])
@@ -182,11 +192,23 @@ def read_envelope(src):
     if (name.encode() != raw or quote_from_bytes(raw, "").encode() != envelope["name"]
             or name in (".", "..") or re.search("[/\0-\x1f\x7f-\x9f]", name)):
         raise Refused("malformed", "the name in the envelope is not a good one")
-    return envelope
 
 
-def find_data_key(envelope, keys, head, rescue):
-    """Section "Opening" of docs/FORMAT.md."""
+def salvage(text):
+    """Section "Rescue": what is good of a damaged envelope, or None. text ends where one must."""
+    envelope = re.compile(PREAMBLE).match(text)
+    if not envelope:
+        return None
+    try:
+        check_label(envelope)
+    except Refused:
+        return None
+    slots = re.findall(rb"(?=(" + SLOT + rb"))", text[envelope.end():])[:32]
+    return {"preamble": envelope["preamble"], "id": envelope["id"], "slots": b"".join(slots), "covered": b"", "auth": b""}
+
+
+def find_data_key(envelope, keys, heads, rescue):
+    """Section "Opening" of docs/FORMAT.md: the data key, and where the payload begins."""
     ids = [hmac.digest(key, b"takumi-backup/v1 key id", "sha256")[:8].hex().encode() for key in keys]
     slots = re.findall(rb"slot key (\S+) (\S+)\n", envelope["slots"])
     pairs = [(slot_id == key_id, wrap, key) for slot_id, wrap in slots for key_id, key in zip(ids, keys)]
@@ -197,46 +219,58 @@ def find_data_key(envelope, keys, head, rescue):
         if data_key is None:
             if named:
                 fault = fault or Refused("damaged", "the slot of the offered key does not open")
-        elif not Message(data_key, envelope["preamble"], head).fits:
+            continue
+        start = next((at for at, head in heads.items() if Message(data_key, envelope["preamble"], head).fits), None)
+        if start is None:
             fault = Refused("damaged", "the preamble, a slot or the head of the payload was changed")
         else:
             context = b"takumi-backup/v1 envelope\0" + envelope["covered"]
-            if not named or open_small(data_key, context, base64.b64decode(envelope["auth"])) != b"":
+            auth = base64.b64decode(envelope["auth"])
+            if not named or not auth or open_small(data_key, context, auth) != b"":
                 fault = Refused("altered", "the envelope was altered; the payload is not affected")
                 if not rescue:
                     raise fault
                 warn(fault)
-            return data_key
+            return data_key, start
     wanted = b", ".join(re.findall(rb"slot ((?:key )?\S+)", envelope["slots"]))
     raise fault or Refused("wrong-key", f"offered {b', '.join(ids).decode()}, and it is sealed for {wanted.decode()}")
 
 
 def recover(src, keys, detached=None, rescue=False):
     """Yield the packed stream, a verified chunk at a time."""
-    own = torn = None
+    front, own, torn = src.read(MAX_ENVELOPE + HEAD), None, None
+    saved = salvage(front[:MAX_ENVELOPE]) if rescue else None
     try:
-        own = read_envelope(src)
+        own = read_envelope(io.BytesIO(front))
     except Refused as fault:
-        if not detached:
+        if not detached and not saved:
             raise
         torn = fault  # perhaps by a rewrap that was interrupted: then the one beside it is as long
-        src.seek(detached.end())
-    envelope = own or detached
-    head = src.read(HEAD)
-    if len(head) < HEAD:
+    starts = [e.end() for e in (own or detached,) if e] + [*range(UNIT, MAX_ENVELOPE + 1, UNIT)] * rescue
+    heads = {at: front[at:at + HEAD] for at in starts if at + HEAD <= len(front)}
+    if starts[0] not in heads:
         raise torn or Refused("truncated", "it ends inside the head of its payload")
-    data_key = None
-    if detached and detached["preamble"] == envelope["preamble"]:
+    # A detached envelope of another preamble is another backup's; in a rescue the payload is asked.
+    beside = [detached] if detached and (not own or own["preamble"] == detached["preamble"]) else []
+    ways = [(e, False) for e in [*beside, own] if e] + [(e, True) for e in [detached, saved] if e and rescue]
+    data_key = why = None
+    for envelope, rescuing in ways:  # what needs no rescue comes first
         try:
-            data_key = find_data_key(detached, keys, head, rescue)
+            data_key, offset = find_data_key(envelope, keys, heads, rescuing)
+            break
         except Refused as fault:
-            warn(f"the envelope beside it is passed over: {fault}")
-    if torn and not data_key:
-        raise torn
-    payload = Message(data_key or find_data_key(own, keys, head, rescue), envelope["preamble"], head)
-    offset = envelope.end() + HEAD
+            if envelope is detached:
+                warn(f"the envelope beside it is passed over: {fault}")
+            else:
+                why = why or fault
+    if not data_key:
+        raise torn or why
+    payload = Message(data_key, envelope["preamble"], heads[offset])
+    rest, offset = front[offset + HEAD:], offset + HEAD
     for number in range(MAX_CHUNKS):
-        sealed = src.read(CHUNK)
+        sealed, rest = rest[:CHUNK], rest[CHUNK:]
+        if len(sealed) < CHUNK:
+            sealed += src.read(CHUNK - len(sealed))
         if len(sealed) < TAG:
             raise Refused("truncated", f"it ends before its final chunk, in or before chunk {number}")
         plain = payload.chunk(number, sealed)

@@ -222,7 +222,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	defer f.Close()
 	b.label(f.Envelope)
 	b.slots(f.Envelope)
-	b.KeyID = string(f.KeyID)
+	b.KeyID = f.Opened.Holder.Name
 	for _, passed := range []error{f.Beside, f.Detached} {
 		if passed != nil {
 			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope beside it was passed over: %v", passed),

@@ -115,7 +115,7 @@ func TestSealedGarbage(t *testing.T) {
 	t.Parallel()
 	key := kek.Generate()
 	var out bytes.Buffer
-	w, err := envelope.NewWriter(&out, envelope.Label{Created: time.Now().UTC().Truncate(time.Second), Kind: "stream", Name: "x", Codec: "zstd"}, key)
+	w, err := envelope.NewWriter(t.Context(), &out, envelope.Label{Created: time.Now().UTC().Truncate(time.Second), Kind: "stream", Name: "x", Codec: "zstd"}, key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -86,7 +86,7 @@ func sidecarOf(data []byte, path string) []byte {
 func seal(t testing.TB, content []byte, label envelope.Label, codec pack.Codec, keys ...*kek.Key) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	_, err := backup.Seal(&out, bytes.NewReader(content), backup.SealOptions{
+	_, err := backup.Seal(t.Context(), &out, bytes.NewReader(content), backup.SealOptions{
 		Label: label, Keys: keys, Pack: pack.Options{Codec: codec, BlockSize: pack.MinBlockSize},
 		Meter: new(backup.Meter), Stop: func(error) {},
 	})

@@ -126,7 +126,7 @@ func Import(ctx context.Context, path string, o ImportOptions) (Imported, error)
 		return made, err
 	}
 	defer dst.Abort()
-	made.Envelope, err = backup.Seal(dst, src, backup.SealOptions{
+	made.Envelope, err = backup.Seal(ctx, dst, src, backup.SealOptions{
 		Label: envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)},
 		Keys:  o.To, Pack: o.Pack, Meter: new(backup.Meter), Stop: func(error) {},
 	})

@@ -85,7 +85,7 @@ func (b *bench) seal(codec pack.Codec, seeds ...string) {
 	for _, s := range seeds {
 		keys = append(keys, key(b, s))
 	}
-	_, err = backup.Seal(f, bytes.NewReader(b.content), backup.SealOptions{
+	_, err = backup.Seal(b.Context(), f, bytes.NewReader(b.content), backup.SealOptions{
 		Label: envelope.Label{Created: created, Kind: "database", Name: "x.sql"}, Keys: keys,
 		Pack: pack.Options{Codec: codec}, Meter: new(backup.Meter), Stop: func(error) {},
 	})

@@ -163,7 +163,7 @@ func (j *job) authenticate(ctx context.Context) error {
 		return err
 	}
 	defer file.Close()
-	r, err := envelope.Open(file, j.openOptions(ctx))
+	r, err := envelope.Open(ctx, file, j.openOptions())
 	if err == nil {
 		_, err = r.WriteTo(io.Discard)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -109,7 +110,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (ReencryptR
 	if o.Pack != nil {
 		label.Codec = string(o.Pack.Codec)
 	}
-	sealing, err := envelope.NewWriter(dst, label, o.To...)
+	sealing, err := envelope.NewWriter(ctx, dst, label, slot.Recipients(o.To...)...)
 	if err != nil {
 		return r, err
 	}
@@ -266,7 +267,7 @@ func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelop
 		return err
 	}
 	defer file.Close()
-	if err := readBack(file, written, want, fresh, o); err != nil {
+	if err := readBack(ctx, file, written, want, fresh, o); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -275,13 +276,13 @@ func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelop
 	return nil
 }
 
-func readBack(file store.Object, written *envelope.Envelope, want sum, fresh []*kek.Key, o ReencryptOptions) error {
+func readBack(ctx context.Context, file store.Object, written *envelope.Envelope, want sum, fresh []*kek.Key, o ReencryptOptions) error {
 	for _, key := range fresh[1:] {
-		if _, err := envelope.OpenAt(file, file.Size(), envelope.Options{}, key); err != nil {
+		if _, err := envelope.OpenAt(ctx, file, file.Size(), envelope.Options{}, key); err != nil {
 			return err
 		}
 	}
-	r, err := envelope.Open(o.Meter.Metered(file), envelope.Options{}, fresh[0])
+	r, err := envelope.Open(ctx, o.Meter.Metered(file), envelope.Options{}, fresh[0])
 	if err != nil {
 		return err
 	}

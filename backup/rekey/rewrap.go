@@ -30,6 +30,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -152,24 +153,14 @@ type job struct {
 	w      *envelope.Rewrapped
 }
 
-func (j *job) openOptions(ctx context.Context) envelope.Options {
-	return envelope.Options{Detached: j.beside, Find: func(wanted []kek.ID) ([]*kek.Key, error) {
-		var keys []*kek.Key
-		add := func(more ...*kek.Key) {
-			for _, k := range more {
-				if !slices.ContainsFunc(keys, func(known *kek.Key) bool { return known.ID() == k.ID() }) {
-					keys = append(keys, k)
-				}
-			}
-		}
+func (j *job) openOptions() envelope.Options {
+	return envelope.Options{Detached: j.beside, Find: func(ctx context.Context, wanted []slot.Holder) ([]envelope.Identity, error) {
+		var found []envelope.Identity
 		if j.beside != nil { // a key for its own slots would do for the ring, and not here
-			more, _ := j.From.Find(ctx, j.beside.KeyIDs())
-			add(more...)
+			found, _ = j.From.Identities(ctx, j.beside.Holders())
 		}
-		more, err := j.From.Find(ctx, wanted)
-		add(more...)
-		add(j.To...)
-		return keys, err
+		more, err := j.From.Identities(ctx, wanted)
+		return slices.Concat(found, more, slot.Identities(j.To...)), err
 	}}
 }
 
@@ -184,7 +175,7 @@ func (j *job) wrap(ctx context.Context) (err error) {
 		}
 	}
 	how := envelope.RewrapOptions{KeepOld: j.KeepOld, DropOther: j.DropOther, Grow: j.Detached}
-	if j.w, err = envelope.Rewrap(j.file, j.file.Size(), j.openOptions(ctx), how, j.To...); err != nil {
+	if j.w, err = envelope.Rewrap(ctx, j.file, j.file.Size(), j.openOptions(), how, slot.Recipients(j.To...)...); err != nil {
 		return err
 	}
 	switch passed := j.w.Opened.Detached; {

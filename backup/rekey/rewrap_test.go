@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -53,7 +54,7 @@ func write(t testing.TB, path string, size int64, keys ...*kek.Key) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := envelope.NewWriter(f, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, keys...)
+	w, err := envelope.NewWriter(t.Context(), f, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, slot.Recipients(keys...)...)
 	if err == nil {
 		_, err = w.ReadFrom(io.LimitReader(zeros{}, size))
 	}
@@ -79,7 +80,7 @@ func checked(t testing.TB, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := envelope.Open(bytes.NewReader(text), envelope.Options{}, keyC)
+	r, err := envelope.Open(t.Context(), bytes.NewReader(text), envelope.Options{}, keyC)
 	if err == nil {
 		_, err = r.WriteTo(io.Discard)
 	}

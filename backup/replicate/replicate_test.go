@@ -28,7 +28,7 @@ func sealed(t *testing.T, size int) []byte {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w, err := envelope.NewWriter(&out, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, key)
+	w, err := envelope.NewWriter(t.Context(), &out, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, key)
 	if err != nil {
 		t.Fatal(err)
 	}

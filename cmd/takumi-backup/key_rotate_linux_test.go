@@ -206,7 +206,7 @@ func opensWith(t *testing.T, ring *keystore.Ring, path, want string) error {
 		return err
 	}
 	defer f.Close()
-	r, err := envelope.Open(f, envelope.Options{Find: func(wanted []kek.ID) ([]*kek.Key, error) { return ring.Find(t.Context(), wanted) }})
+	r, err := envelope.Open(t.Context(), f, envelope.Options{Find: ring.Identities})
 	if err != nil {
 		return err
 	}

@@ -94,14 +94,14 @@ func readBack(ctx context.Context, src keystore.Source, first *kek.Key) error {
 		}
 	}
 	var trial bytes.Buffer
-	w, err := envelope.NewWriter(&trial, envelope.Label{Created: time.Now(), Kind: "stream", Name: "trial", Codec: "none"}, first)
+	w, err := envelope.NewWriter(ctx, &trial, envelope.Label{Created: time.Now(), Kind: "stream", Name: "trial", Codec: "none"}, first)
 	if err == nil {
 		err = w.Close()
 	}
 	if err != nil {
 		return err
 	}
-	r, err := envelope.Open(&trial, envelope.Options{}, again)
+	r, err := envelope.Open(ctx, &trial, envelope.Options{}, again)
 	if err == nil {
 		_, err = io.Copy(io.Discard, r)
 	}

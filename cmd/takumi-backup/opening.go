@@ -76,7 +76,7 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	if err != nil {
 		return nil, err
 	}
-	rec.Of(b.Envelope, b.KeyID)
+	rec.Of(b.Envelope, kek.ID(b.Holder.Name))
 	if b.Altered != nil {
 		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)
 	}
@@ -89,9 +89,7 @@ func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
 		return err
 	}
 	b.src = src
-	b.Reader, err = envelope.Open(o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: func(wanted []kek.ID) ([]*kek.Key, error) {
-		return b.ring.Find(cmd.Context(), wanted)
-	}})
+	b.Reader, err = envelope.Open(cmd.Context(), o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: b.ring.Identities})
 	if err != nil {
 		src.Close()
 		return fmt.Errorf("opening -: %w", err)

@@ -38,7 +38,7 @@ func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) 
 	}
 	name := "takumi_db_" + created.UTC().Format("20060102_150405") + ending
 	var content bytes.Buffer
-	w, err := envelope.NewWriter(&content, envelope.Label{Created: created, Kind: kind, Name: name, Codec: "none"}, key)
+	w, err := envelope.NewWriter(b.Context(), &content, envelope.Label{Created: created, Kind: kind, Name: name, Codec: "none"}, key)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -57,7 +58,7 @@ func TestReencryptKilled(t *testing.T) {
 		r.Process.Signal(syscall.SIGKILL)
 		r.Wait()
 		for _, name := range b.backups {
-			r, err := envelope.Open(bytes.NewReader(readFile(t, b.path(name))), envelope.Options{}, keys...)
+			r, err := envelope.Open(t.Context(), bytes.NewReader(readFile(t, b.path(name))), envelope.Options{}, slot.Identities(keys...)...)
 			if err != nil {
 				t.Fatalf("%s does not open: %v", name, err)
 			}

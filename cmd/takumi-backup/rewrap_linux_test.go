@@ -20,6 +20,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -73,7 +74,7 @@ func (b *twoKeys) lossless(name string, keys []*kek.Key) {
 		b.Errorf("%s: %v", name, err)
 	}
 	file := readFile(b, b.path(name))
-	r, err := envelope.Open(bytes.NewReader(file), envelope.Options{Detached: beside}, keys...)
+	r, err := envelope.Open(b.Context(), bytes.NewReader(file), envelope.Options{Detached: beside}, slot.Identities(keys...)...)
 	if err != nil {
 		b.Errorf("%s does not open: %v", name, err)
 		return

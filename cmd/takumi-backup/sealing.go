@@ -239,7 +239,7 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	if s.plain {
 		err = backup.Pack(dst, checked, opts)
 	} else {
-		sealed, err = backup.Seal(dst, checked, opts)
+		sealed, err = backup.Seal(cmd.Context(), dst, checked, opts)
 	}
 	hide()
 	if err != nil {

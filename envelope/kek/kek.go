@@ -1,5 +1,6 @@
 // Package kek holds key-encryption keys: 32 uniformly random bytes that wrap
-// the data keys of backups.
+// the data keys of backups. A [Key] is a recipient and an identity of slots of
+// type "key" (docs/FORMAT.md, "slot key"): [Key.Wrap] and [Key.Unwrap].
 //
 // A [Key] never prints. Its String, GoString, Format, text, JSON and slog
 // forms all read "[redacted]", so that a key cannot slip into a log or an
@@ -13,6 +14,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -38,6 +40,9 @@ var (
 	// ErrUniform is returned for material whose bytes are all equal, which no
 	// random generator makes: a zeroed file or a placeholder.
 	ErrUniform = errors.New("all bytes of the key are equal, so it was never random")
+
+	// ErrWiped is returned when a key is used after Wipe.
+	ErrWiped = errors.New("the key was wiped already")
 )
 
 // ID names a key: the first 8 bytes of HMAC-SHA-256 (RFC 2104) under the key
@@ -101,8 +106,14 @@ func (k *Key) ID() ID { return k.id }
 // change or print them.
 func (k *Key) Bytes() []byte { return k.material()[:] }
 
-// Wipe overwrites the material. The Key must not be used afterwards.
+// Wipe overwrites the material. The Key refuses to wrap and unwrap afterwards.
 func (k *Key) Wipe() { clear(k.material()[:]) }
+
+// wiped reports whether the key has no material. No key is all zeros: New
+// refuses one, and Generate never draws it.
+func (k *Key) wiped() bool {
+	return k.material == nil || subtle.ConstantTimeCompare(k.Bytes(), make([]byte, Size)) == 1
+}
 
 // String and the methods below keep the material out of any output.
 func (Key) String() string { return redacted }

@@ -26,7 +26,7 @@ func sealHere(t *testing.T, r *rand.ChaCha8, label envelope.Label, codec pack.Co
 		options.Keys = append(options.Keys, must(kek.New(material)))
 	}
 	var out bytes.Buffer
-	if _, err := backup.Seal(&out, bytes.NewReader(content), options); err != nil {
+	if _, err := backup.Seal(t.Context(), &out, bytes.NewReader(content), options); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

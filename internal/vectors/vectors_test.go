@@ -2,6 +2,7 @@ package vectors
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -97,7 +99,7 @@ type way func(v *vector, o envelope.Options, keys []*kek.Key) ([]byte, error)
 func inOrder(source func(io.Reader) io.Reader, packed bool) way {
 	return func(v *vector, o envelope.Options, keys []*kek.Key) ([]byte, error) {
 		var out bytes.Buffer
-		r, err := envelope.Open(source(bytes.NewReader(v.file)), o, keys...)
+		r, err := envelope.Open(context.Background(), source(bytes.NewReader(v.file)), o, slot.Identities(keys...)...)
 		if err == nil {
 			err = backup.Unseal(&out, r, packed, new(backup.Meter))
 		}
@@ -106,7 +108,7 @@ func inOrder(source func(io.Reader) io.Reader, packed bool) way {
 }
 
 func plainReads(v *vector, o envelope.Options, keys []*kek.Key) ([]byte, error) {
-	r, err := envelope.Open(bytes.NewReader(v.file), o, keys...)
+	r, err := envelope.Open(context.Background(), bytes.NewReader(v.file), o, slot.Identities(keys...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +116,7 @@ func plainReads(v *vector, o envelope.Options, keys []*kek.Key) ([]byte, error) 
 }
 
 func atRandom(v *vector, o envelope.Options, keys []*kek.Key) ([]byte, error) {
-	r, err := envelope.OpenAt(bytes.NewReader(v.file), int64(len(v.file)), o, keys...)
+	r, err := envelope.OpenAt(context.Background(), bytes.NewReader(v.file), int64(len(v.file)), o, slot.Identities(keys...)...)
 	if err != nil {
 		return nil, err
 	}

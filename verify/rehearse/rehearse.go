@@ -144,7 +144,7 @@ func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome
 	}
 	out := &Outcome{
 		ID: f.Envelope.ID.String(), Kind: f.Envelope.Kind, Name: f.Envelope.Name, Created: f.Envelope.Created,
-		Size: f.Size(), KeyID: f.KeyID,
+		Size: f.Size(), KeyID: kek.ID(f.Opened.Holder.Name),
 	}
 	for _, passed := range []error{f.Beside, f.Detached} {
 		if passed != nil {

@@ -54,7 +54,7 @@ func begin(t testing.TB) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := envelope.NewWriter(f, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, oldKey)
+	w, err := envelope.NewWriter(t.Context(), f, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, oldKey)
 	if err == nil {
 		_, err = w.Write(message)
 	}
@@ -84,7 +84,7 @@ func opensWith(t testing.TB, path string, keys ...*kek.Key) (which []kek.ID) {
 		t.Fatal(err)
 	}
 	for _, k := range keys {
-		r, err := envelope.Open(bytes.NewReader(text), envelope.Options{Detached: beside}, k)
+		r, err := envelope.Open(t.Context(), bytes.NewReader(text), envelope.Options{Detached: beside}, k)
 		if err != nil {
 			continue
 		}

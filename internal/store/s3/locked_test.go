@@ -105,7 +105,7 @@ func sealed(t *testing.T, name string, age time.Duration) []byte {
 	t.Helper()
 	var content bytes.Buffer
 	label := envelope.Label{Created: time.Now().Add(-age), Kind: "stream", Name: name, Codec: "none"}
-	w, err := envelope.NewWriter(&content, label, kek.Generate())
+	w, err := envelope.NewWriter(t.Context(), &content, label, kek.Generate())
 	if err == nil {
 		err = w.Close()
 	}

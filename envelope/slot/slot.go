@@ -1,0 +1,154 @@
+// Package slot says how the data key of a backup is wrapped for a holder, and
+// how a holder gets it back (docs/FORMAT.md, section 2).
+//
+// A [Recipient] makes a [Slot] and an [Identity] opens it, as in age. A
+// [kek.Key] is both; with public-key schemes they are two. Package envelope
+// takes any of them, and neither trusts what a recipient makes nor what an
+// identity returns: the slot's form is checked before it is written, and the
+// data key against the payload's commitment before it is used.
+//
+// [kek.Key]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope/kek#Key
+package slot
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+const (
+	// DataKeySize is the length of a data key in bytes.
+	DataKeySize = 32
+
+	// MaxLine bounds the line of a slot in an envelope, with "slot " and its LF.
+	MaxLine = 16384
+
+	idSize  = 16
+	maxWord = 32
+)
+
+// ID is a backup's id: 16 random bytes, new with every data key.
+type ID [idSize]byte
+
+// String returns the 32 lower-case hex digits that the envelope shows.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Slot is the data key, wrapped for one holder. Types that a program does not
+// know are kept as they are.
+type Slot struct {
+	Type string   // a lower-case word
+	Args []string // at least one, of printable ASCII without spaces; the first names the holder
+}
+
+// Holder returns for whom the slot is. Nothing authenticates it until the
+// envelope is.
+func (s Slot) Holder() Holder { return Holder{Type: s.Type, Name: s.Args[0]} }
+
+// Line returns the slot's line in an envelope, without its LF.
+func (s Slot) Line() string { return "slot " + s.Type + " " + strings.Join(s.Args, " ") }
+
+// Check says what is wrong with the form of a slot, and nil when it can be
+// written as a line of an envelope and read back.
+func (s Slot) Check() error {
+	if !IsWord(s.Type) {
+		return errors.New("the slot's type is not a lower-case word of at most 32 characters")
+	}
+	if len(s.Args) == 0 {
+		return errors.New("the slot is empty")
+	}
+	for _, arg := range s.Args {
+		if arg == "" || strings.ContainsFunc(arg, func(r rune) bool { return r < 0x21 || r > 0x7e }) {
+			return errors.New("the slot has an empty or unprintable argument")
+		}
+	}
+	if len(s.Line())+1 > MaxLine {
+		return fmt.Errorf("the slot is longer than %d bytes", MaxLine)
+	}
+	return nil
+}
+
+// IsWord reports whether s is a word of the format: a lower-case letter, then
+// lower-case letters, digits and "-", at most 32 characters.
+func IsWord(s string) bool {
+	return len(s) >= 1 && len(s) <= maxWord && s[0] >= 'a' && s[0] <= 'z' &&
+		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
+// Label is what a wrap that takes associated data binds a slot of a type to a
+// backup with.
+func Label(slotType string, id ID) []byte {
+	return append([]byte("takumi-backup/v1 slot "+slotType+"\x00"), id[:]...)
+}
+
+// DecodeBase64 accepts the one standard, padded encoding of exactly size bytes.
+func DecodeBase64(text string, size int) ([]byte, error) {
+	if len(text) == base64.StdEncoding.EncodedLen(size) {
+		if b, err := base64.StdEncoding.Strict().DecodeString(text); err == nil && len(b) == size {
+			return b, nil
+		}
+	}
+	return nil, fmt.Errorf("not %d bytes in strict base64", size)
+}
+
+// Holder names who can open a slot: its type and its first argument, as in
+// "key 9f86d081884c7d65". It finds a slot and proves nothing.
+type Holder struct {
+	Type string
+	Name string
+}
+
+// String returns the two words.
+func (h Holder) String() string { return h.Type + " " + h.Name }
+
+// Recipient wraps data keys for one holder.
+type Recipient interface {
+	// Wrap returns a slot that holds the data key, bound to the backup's id. It
+	// does not keep the data key. Slots of two recipients for one holder have
+	// the same [Holder].
+	Wrap(ctx context.Context, id ID, dataKey []byte) (Slot, error)
+}
+
+// Identity unwraps the data keys of a holder's slots.
+type Identity interface {
+	// Unwrap returns the data key of a backup, which is then the caller's to
+	// wipe. The error is ErrNotMine for a slot of another holder or type, and
+	// ErrDamaged for one that names this holder and does not open; any other
+	// says that it could not be tried.
+	Unwrap(ctx context.Context, id ID, s Slot) ([]byte, error)
+}
+
+// Named is an Identity that knows which slots are its own. Those are tried
+// first, and a slot that opens under another name is an altered one. An
+// Identity that cannot know, such as a plugin's, is tried on every slot.
+type Named interface {
+	Identity
+	Holder() Holder
+}
+
+var (
+	// ErrNotMine is what Unwrap returns for a slot of another holder.
+	ErrNotMine = errors.New("the slot is another holder's")
+	// ErrDamaged is what Unwrap returns when a slot of its holder does not open.
+	ErrDamaged = errors.New("the slot of the offered key does not open: the slot or the id line is damaged, or the slot is another backup's")
+)
+
+// Recipients returns all as recipients, for keys that are in a slice.
+func Recipients[T Recipient](all ...T) []Recipient {
+	out := make([]Recipient, len(all))
+	for i, r := range all {
+		out[i] = r
+	}
+	return out
+}
+
+// Identities returns all as identities, for keys that are in a slice.
+func Identities[T Identity](all ...T) []Identity {
+	out := make([]Identity, len(all))
+	for i, identity := range all {
+		out[i] = identity
+	}
+	return out
+}
