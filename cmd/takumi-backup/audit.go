@@ -1,22 +1,18 @@
 package main
 
 import (
-	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"io"
+	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
-	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 // newAudit is the parent of the commands that work on the audit log.
@@ -41,15 +37,21 @@ check, key history, install-timers, verify merge and audit itself; nor by backup
 all, whose parts leave theirs. No record holds a secret.
 
 --audit=off records nothing. The log is in --audit-dir or $TAKUMI_AUDIT_DIR, else
-in $BACKUP_ROOT/audit when that root is a folder of this host and is there, else in
-the folder audit of $XDG_STATE_HOME/takumi-backup or ~/.local/state/takumi-backup.
-With $TAKUMI_AUDIT_SYSLOG=1 the records go to syslog, or the journal, as well.`,
+in the folder audit of the state folder: $XDG_STATE_HOME/takumi-backup where that
+is set, /var/lib/takumi-backup for root and the user whom it belongs to, and
+~/.local/state/takumi-backup for others. A log that an earlier version began in
+$BACKUP_ROOT/audit goes on there. With $TAKUMI_AUDIT_SYSLOG=1 the records go to
+syslog, or the journal, as well.
+
+The chain of hashes is against accidents: who can write the log can compute it
+anew. audit init adds MACs that who takes over this host later cannot forge.`,
 		Example: `  takumi-backup audit show --since 2026-11-01 --operation open
-  takumi-backup audit verify`,
+  takumi-backup audit verify
+  takumi-backup audit init -o /media/stick/first.key`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAuditShow(), newAuditVerify(), newAuditCheckpoint())
+	cmd.AddCommand(newAuditInit(), newAuditShow(), newAuditVerify(), newAuditCheckpoint())
 	return cmd
 }
 
@@ -58,180 +60,281 @@ func auditFolder(cmd *cobra.Command, args []string) (string, error) {
 	if len(args) > 0 {
 		return args[0], nil
 	}
-	return auditDir(cmd)
+	dir, others, err := findAudit(cmd)
+	for _, other := range others {
+		warn(cmd, "there is another audit log, in %s: takumi-backup audit verify %s", other, other)
+	}
+	return dir, err
 }
 
-// newAuditCheckpoint signs how far the log has come.
-func newAuditCheckpoint() *cobra.Command {
-	var keys keyFlags
-	var uri, out string
-	var public bool
-	cmd := &cobra.Command{
-		Use:   "checkpoint [flags] [DIR]",
-		Short: "Sign how far the audit log has come, so that a cut end can be seen",
-		Long: `Prove the audit log and sign how far it has come: a small JSON file, which stands
-beside the log as checkpoint.json, or with -o somewhere else. Copy it to where
-nobody who can change the log can change it. audit verify --checkpoint then shows
-what was cut off or written anew. The checkpoint that stands there is proved
-first, and is not replaced when the log is not what it saw; nor is another one made
-when the log is not what the one beside it saw.
+type auditShow struct {
+	since, until timeFlag
+	operation    string
+	backup       string
+	key          string
+	outcome      string
+	json         bool
+}
 
-It is signed (Ed25519) with what is derived from a key, which key generate makes
-and which best seals no backups: --checkpoint-key, or $TAKUMI_AUDIT_KEY, names it
-as --key names others. --public-key prints the public key that proves its
-signatures, and signs nothing.`,
-		Example: `  takumi-backup audit checkpoint --checkpoint-key file:/etc/takumi-backup/audit.key
-  takumi-backup audit checkpoint --checkpoint-key file:/etc/takumi-backup/audit.key --public-key`,
+func newAuditShow() *cobra.Command {
+	s := new(auditShow)
+	cmd := &cobra.Command{
+		Use:   "show [flags] [DIR]",
+		Short: "Show the records of the audit log, the oldest first",
+		Long: `Show the records of the audit log in DIR, or where the commands append to it, the
+oldest first, one line each; with --json as they stand in the log.
+
+The flags choose, and a record has to fit all of them. The chain is proved on the
+way: where it breaks, the rest is not shown, and the exit code is 5.`,
+		Example: `  takumi-backup audit show --since 2026-11-01 --outcome failed
+  takumi-backup audit show --operation open --json | jq -r '[.time, .user, .path] | @tsv'`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := auditFolder(cmd, args)
 			if err != nil {
 				return err
 			}
-			key, err := checkpointKey(cmd, &keys, uri)
-			if err != nil {
-				return err
-			}
-			if key == nil {
-				return usagef("name the key that signs with --checkpoint-key, or set TAKUMI_AUDIT_KEY")
-			}
-			defer key.Wipe()
-			known, err := audit.PublicOf(key)
-			if err != nil {
-				return err
-			}
-			if public {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), known)
-				return stdoutError(err)
-			}
-			if out == "" {
-				out = filepath.Join(dir, audit.CheckpointName)
-			}
-			former, err := readCheckpoint(out, known)
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("proving the checkpoint that stands there: %w", err)
-			}
-			beside := checkpointBeside(cmd, dir, known)
-			if former != nil && beside != nil {
-				if _, err := audit.Verify(cmd.Context(), dir, beside); err != nil {
-					return err
+			return audit.Read(cmd.Context(), dir, func(e audit.Entry) error {
+				if !s.wants(&e.Record) {
+					return nil
 				}
-			}
-			made, err := audit.Sign(cmd.Context(), dir, cmp.Or(former, beside), key)
-			if err != nil {
-				return err
-			}
-			return saveCheckpoint(cmd, out, made)
+				if s.json {
+					_, err := cmd.OutOrStdout().Write(append(e.Raw, '\n'))
+					return stdoutError(err)
+				}
+				_, err := io.WriteString(cmd.OutOrStdout(), recordLine(&e.Record))
+				return stdoutError(err)
+			})
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&uri, "checkpoint-key", "", "sign with this key, as file:PATH, awssm:ID, vault:PATH, … (default $TAKUMI_AUDIT_KEY)")
-	f.StringVarP(&out, "output", "o", "", "write to this file, or to standard output with - (default: checkpoint.json beside the log)")
-	f.BoolVar(&public, "public-key", false, "print the public key, and sign nothing")
-	keys.passphrase.add(cmd)
+	f.Var(&s.since, "since", "from this day or time on, in UTC")
+	f.Var(&s.until, "until", "before this day or time")
+	f.StringVar(&s.operation, "operation", "", "this command, as seal, or all of a group, as restore")
+	f.StringVar(&s.backup, "backup", "", "this backup: its id or name, or a part of its path")
+	f.StringVar(&s.key, "key", "", "this key: its id, or a part of its URI")
+	f.StringVar(&s.outcome, "outcome", "", "begun, done, failed, stopped, or of the log itself mended, keyed or rekeyed")
+	f.BoolVar(&s.json, "json", false, "print the records as JSON lines")
 	return cmd
 }
 
-// checkpointKey fetches the key that signs checkpoints, which a flag or
-// $TAKUMI_AUDIT_KEY names. Without either it is nil. The caller wipes it.
-func checkpointKey(cmd *cobra.Command, keys *keyFlags, uri string) (*kek.Key, error) {
-	uri = cmp.Or(uri, os.Getenv("TAKUMI_AUDIT_KEY"))
-	if uri == "" {
+// wants tells whether a record fits the flags.
+func (s *auditShow) wants(r *audit.Record) bool {
+	switch {
+	case !s.since.IsZero() && r.Time.Before(s.since.Time),
+		!s.until.IsZero() && !r.Time.Before(s.until.Time),
+		s.operation != "" && r.Operation != s.operation && !strings.HasPrefix(r.Operation, s.operation+" "),
+		s.outcome != "" && string(r.Outcome) != s.outcome,
+		s.backup != "" && r.BackupID != s.backup && r.Name != s.backup && !strings.Contains(r.Path, s.backup) &&
+			!slices.ContainsFunc(r.Paths, func(path string) bool { return strings.Contains(path, s.backup) }):
+		return false
+	}
+	return s.key == "" || slices.Contains(r.KeyIDs, s.key) || slices.Contains(r.OldIDs, s.key) ||
+		slices.ContainsFunc(r.Keys, func(uri string) bool { return strings.Contains(uri, s.key) })
+}
+
+// recordLine is a record for people: one line of printable characters, in the
+// form of Takumi's logs.
+func recordLine(r *audit.Record) string {
+	level := "INFO"
+	switch r.Outcome {
+	case audit.Failed:
+		level = "ERROR"
+	case audit.Stopped, audit.Mended:
+		level = "WARN"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "[%s] [%s] %s %s", r.Time.UTC().Format(time.RFC3339), level, printable(r.Operation), printable(string(r.Outcome)))
+	if r.DryRun {
+		b.WriteString(" (dry run)")
+	}
+	add := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, ", %s %s", name, printable(value))
+		}
+	}
+	if r.ExitCode != nil && *r.ExitCode != exitOK {
+		fmt.Fprintf(&b, ", exit code %d", *r.ExitCode)
+	}
+	add("path", r.Path)
+	add("paths", strings.Join(r.Paths, " "))
+	add("kind", r.Kind)
+	add("name", r.Name)
+	add("id", r.BackupID)
+	add("key", strings.Join(r.KeyIDs, ", "))
+	add("former key", strings.Join(r.OldIDs, ", "))
+	add("from", strings.Join(r.Keys, " "))
+	if r.BytesIn > 0 || r.BytesOut > 0 {
+		fmt.Fprintf(&b, ", %d bytes in, %d out", r.BytesIn, r.BytesOut)
+	}
+	if r.Backups > 0 {
+		fmt.Fprintf(&b, ", %d backups, %d failures", r.Backups, r.Failures)
+	}
+	add("detail", r.Detail)
+	add("error", r.Error)
+	who := r.User
+	if r.SudoUser != "" {
+		who += " (" + r.SudoUser + ")"
+	}
+	add("by", who)
+	add("on", r.Host)
+	add("run", r.Run)
+	b.WriteByte('\n')
+	return b.String()
+}
+
+type auditVerify struct {
+	checkpoint string
+	public     string
+	first      []string
+	keys       keyFlags
+	json       bool
+}
+
+func newAuditVerify() *cobra.Command {
+	v := new(auditVerify)
+	cmd := &cobra.Command{
+		Use:   "verify [flags] [DIR]",
+		Short: "Prove that no record of the audit log was changed, deleted, added or moved",
+		Long: `Prove the audit log in DIR, or where the commands append to it: that each record
+follows on the one before, over all months. The first that does not is named, and
+the exit code is 5.
+
+That is against accidents: who can write the log can compute all of it anew. Two
+things that are kept elsewhere prove more.
+
+--first-key names the key that audit init made (as --key names others; a written
+one or shares become a file again by key scan and key combine; repeat the flag
+when MACs were begun more than once). With it nothing was changed, deleted, added or
+moved since MACs began, up to the last record, also if the host was taken over
+afterwards.
+
+--checkpoint, or checkpoint.json beside the log if it is there, shows whether the
+newest records were cut off (audit checkpoint), also by turning a virtual machine
+back. --public-key is the key that it must be signed with; without it, whoever
+changed the log may have signed the checkpoint too. On its own host a cut end also
+shows against the key of the next record.`,
+		Example: `  takumi-backup audit verify
+  takumi-backup audit verify --first-key file:/media/stick/first.key
+  takumi-backup audit verify --checkpoint /media/safe/checkpoint.json --public-key ed25519:8ZIqWWb7cKkLW3A0m07gk0TM6rzNGGcyZD63fXFZ4nA`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVar(&v.checkpoint, "checkpoint", "", "prove the log against this checkpoint")
+	f.StringVar(&v.public, "public-key", "", "what the checkpoint must be signed with, as audit checkpoint --public-key prints it")
+	f.StringArrayVar(&v.first, "first-key", nil, "prove the MACs with this key of audit init, as file:PATH; may be repeated")
+	v.keys.passphrase.add(cmd)
+	f.BoolVar(&v.json, "json", false, "print the result as JSON")
+	return cmd
+}
+
+// proof is what audit verify --json prints.
+type proof struct {
+	audit.State
+	Whole      bool              `json:"whole"`
+	Checkpoint *audit.Checkpoint `json:"checkpoint,omitempty"`
+	Trusted    bool              `json:"checkpoint_trusted"` // signed by the key of --public-key
+	Fault      string            `json:"fault,omitempty"`
+	BrokenFile string            `json:"broken_file,omitempty"`
+	BrokenLine int               `json:"broken_line,omitempty"`
+}
+
+func (v *auditVerify) run(cmd *cobra.Command, args []string) error {
+	dir, err := auditFolder(cmd, args)
+	if err != nil {
+		return err
+	}
+	var trusted audit.PublicKey
+	if v.public != "" {
+		if trusted, err = audit.ParsePublicKey(v.public); err != nil {
+			return usagef("--public-key: %w", err)
+		}
+	}
+	at, err := v.find(dir, trusted)
+	if err != nil {
+		return err
+	}
+	p := audit.Proof{Checkpoint: at}
+	for _, uri := range v.first {
+		key, err := auditKey(cmd, &v.keys, "--first-key", uri)
+		if err != nil {
+			return err
+		}
+		defer key.Wipe()
+		p.FirstKeys = append(p.FirstKeys, audit.FirstKey{ID: string(key.ID()), Secret: key.Bytes()})
+	}
+	state, fault := audit.Verify(cmd.Context(), dir, p)
+	if err := v.print(cmd, &proof{State: state, Checkpoint: at, Trusted: at != nil && trusted != ""}, fault); err != nil {
+		return err
+	}
+	return fault
+}
+
+// find reads the checkpoint that was named, or the one beside the log.
+func (v *auditVerify) find(dir string, trusted audit.PublicKey) (*audit.Checkpoint, error) {
+	if v.checkpoint != "" {
+		return readCheckpoint(v.checkpoint, trusted)
+	}
+	at, err := readCheckpoint(filepath.Join(dir, audit.CheckpointName), trusted)
+	if errors.Is(err, fs.ErrNotExist) && trusted == "" {
 		return nil, nil
 	}
-	src, err := keys.parseKey(uri)
-	if errors.Is(err, keystore.ErrURI) {
-		return nil, usagef("--checkpoint-key or TAKUMI_AUDIT_KEY: %w", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	key, err := src.Load(cmd.Context())
-	if err != nil {
-		return nil, fmt.Errorf("loading the key that signs: %w", err)
-	}
-	return key, nil
+	return at, err
 }
 
-// currentCheckpoint signs how far the audit log has come, for a report. It is
-// nil when there is no log, or $TAKUMI_AUDIT_KEY names no key.
-func currentCheckpoint(cmd *cobra.Command) (json.RawMessage, error) {
-	dir, err := auditDir(cmd)
-	if err != nil || flagText(cmd, "audit") == "off" {
-		return nil, err
+func (v *auditVerify) print(cmd *cobra.Command, p *proof, fault error) error {
+	if p.Whole = fault == nil; fault != nil {
+		p.Fault = fault.Error()
+		if broken := (*audit.BrokenError)(nil); errors.As(fault, &broken) {
+			p.BrokenFile, p.BrokenLine = broken.File, broken.Line
+		}
 	}
-	key, err := checkpointKey(cmd, new(keyFlags), "")
-	if key == nil {
-		return nil, err
+	if v.json {
+		return writeJSON(cmd.OutOrStdout(), p)
 	}
-	defer key.Wipe()
-	known, err := audit.PublicOf(key)
-	if err != nil {
-		return nil, err
+	if fault != nil {
+		return nil // it is told as every error is
 	}
-	made, err := audit.Sign(cmd.Context(), dir, checkpointBeside(cmd, dir, known), key)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
+	words := cmd.ErrOrStderr()
+	switch {
+	case p.Checkpoint == nil:
+		fmt.Fprintln(words, "without a checkpoint nobody can tell whether the newest records were cut off: audit checkpoint makes one")
+	case !p.Trusted:
+		fmt.Fprintf(words, "the checkpoint of %s is signed for %s; --public-key proves that this is the right one\n", p.Checkpoint.Time.Format(time.RFC3339), p.Checkpoint.PublicKey)
+	default:
+		fmt.Fprintf(words, "the log holds all that the checkpoint of %s saw\n", p.Checkpoint.Time.Format(time.RFC3339))
 	}
-	if err != nil {
-		return nil, err
+	tellMACs(words, &p.State)
+	span := ""
+	if p.Lines > 0 {
+		span = fmt.Sprintf(", from %s to %s", p.First.Format(time.RFC3339), p.Last.Format(time.RFC3339))
 	}
-	return json.Marshal(made)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "whole: %d records in %d files%s, %d of them torn and mended\n", p.Lines, p.Files, span, p.Mended)
+	return stdoutError(err)
 }
 
-// checkpointBeside returns the checkpoint that stands beside the log, if there is
-// one that trusted signed.
-func checkpointBeside(cmd *cobra.Command, dir string, trusted audit.PublicKey) *audit.Checkpoint {
-	c, err := readCheckpoint(filepath.Join(dir, audit.CheckpointName), trusted)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		warn(cmd, "the checkpoint beside the log was passed over: %v", err)
+// tellMACs says what the MACs of a log that is whole prove.
+func tellMACs(w io.Writer, s *audit.State) {
+	proved := 0
+	for i, e := range s.Epochs {
+		if e.Proved {
+			proved += e.Records
+		}
+		if i > 0 && !e.Handed {
+			fmt.Fprintf(w, "warning: from %s, line %d, on, MACs have a new first key, %s, which the former one does not vouch for: find out whether you began them anew\n", e.File, e.Line, e.KeyID)
+		}
 	}
-	return c
-}
-
-// readCheckpoint reads a checkpoint and proves that trusted signed it.
-func readCheckpoint(path string, trusted audit.PublicKey) (*audit.Checkpoint, error) {
-	if path == "-" {
-		return nil, os.ErrNotExist
+	switch {
+	case len(s.Epochs) == 0:
+		fmt.Fprintln(w, "the log is proved against accidents, and not against who can write it: takumi-backup audit init begins MACs")
+	case proved == 0:
+		fmt.Fprintf(w, "the log is proved against accidents, and not against who can write it: --first-key proves the MACs of %d records\n", s.Lines-s.Plain)
+	default:
+		fmt.Fprintf(w, "%d records are as they were written, and the %d before them as they were when MACs began\n", proved, s.Plain)
 	}
-	f, err := fsutil.OpenRegular(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the checkpoint: %w", err)
-	}
-	defer f.Close()
-	c, err := audit.ReadCheckpoint(f)
-	if err == nil {
-		err = c.CheckSignature(trusted)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
-}
-
-func saveCheckpoint(cmd *cobra.Command, path string, c *audit.Checkpoint) error {
-	if path == "-" {
-		return writeJSON(cmd.OutOrStdout(), c)
-	}
-	text, err := json.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("writing the checkpoint: %w", err)
-	}
-	f, err := local.Create(path, store.Options{Replace: true}) // by one that saw the same, and more
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := f.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	if _, err := f.Commit(); err != nil {
-		return err
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "signed %d records, the last of %s, for %s\n", c.Lines, c.File, c.PublicKey)
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
-	return allTheSame(err, "the checkpoint is written")
 }
 
 // timeFlag is a time in UTC, as RFC 3339 or as a day.

@@ -290,11 +290,11 @@ type changedLine struct {
 func (c *changing) record(cmd *cobra.Command, path string, r changed, fault error) {
 	rec := audit.Record{Path: path, BytesOut: r.Size, Detail: r.Skipped, Fault: fault}
 	if r.Old != nil {
-		rec.Of(r.Old, r.Old.KeyIDs()...)
+		describe(&rec, r.Old, r.Old.KeyIDs()...)
 		rec.OldIDs = rec.KeyIDs
 	}
 	if r.New != nil {
-		rec.Of(r.New, r.New.KeyIDs()...)
+		describe(&rec, r.New, r.New.KeyIDs()...)
 	}
 	recordBackup(cmd, rec)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -118,7 +117,7 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 	}
 	version, _, _ := strings.Cut(buildInfo(), ",")
 	r := &drill.Report{
-		Time: time.Now().UTC(), Passed: true, Who: userName() + "@" + audit.Host(), Program: version, Root: root, Random: !d.latest,
+		Time: time.Now().UTC(), Passed: true, Who: audit.UserName() + "@" + audit.Host(), Program: version, Root: root, Random: !d.latest,
 	}
 	ring, _, err := d.keys.required(cmd.Context())
 	if err != nil {
@@ -224,7 +223,7 @@ func (d *drillCommand) rehearse(cmd *cobra.Command, stage *rehearse.Stage, p dri
 		BytesIn: meter.In(), BytesOut: meter.Out(),
 	}
 	if outcome != nil {
-		rec.KeyIDs = []kek.ID{outcome.KeyID}
+		rec.KeyIDs = audit.IDs(outcome.KeyID)
 	}
 	recordBackup(cmd, rec)
 	return drill.NewResult(p, outcome, err, now, d.targets), err

@@ -107,6 +107,8 @@ func verdict(err error) (code int, hint string) {
 		return exitOK, ""
 	case errors.As(err, new(*signalError)):
 		return exitSignal, "nothing unfinished was kept"
+	case errors.Is(err, audit.ErrUnrecorded):
+		return exitStore, "look at the folder of the audit log, its owner and its disk; nothing further was done"
 	case errors.As(err, new(usageError)):
 		return exitUsage, "takumi-backup --help, or COMMAND --help, shows how"
 
@@ -144,6 +146,8 @@ func verdict(err error) (code int, hint string) {
 		return exitFailed, "upgrade takumi-backup"
 	case errors.Is(err, envelope.ErrNotSealed):
 		return exitDamaged, "takumi-backup seal makes files that begin with \"takumi-backup/v1\""
+	case errors.Is(err, audit.ErrFirstKey):
+		return exitKey, "give the first key of each part with --first-key"
 	case errors.As(err, new(*audit.BrokenError)), errors.Is(err, audit.ErrCut), errors.Is(err, audit.ErrSignature):
 		return exitDamaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
 	case errors.Is(err, rekey.ErrRot):

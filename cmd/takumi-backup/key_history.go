@@ -27,7 +27,7 @@ import (
 type stateFlags struct{ dir, root string }
 
 func (s *stateFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.dir, "state-dir", "", "folder of the key history (default $XDG_STATE_HOME/takumi-backup, else ~/.local/state/takumi-backup, without HOME /var/lib/takumi-backup)")
+	cmd.Flags().StringVar(&s.dir, "state-dir", "", "folder of the key history (default $XDG_STATE_HOME/takumi-backup, else /var/lib/takumi-backup for root, ~/.local/state/takumi-backup for people)")
 	cmd.Flags().StringVar(&s.root, "root", "", "folder of the backups (default $BACKUP_ROOT)")
 }
 
@@ -44,7 +44,7 @@ func (s *stateFlags) resolve(cmd *cobra.Command) error {
 		}
 		s.dir = dir
 		for _, other := range history.Others(dir) {
-			warn(cmd, "there are two key histories, in %s and in %s: HOME decides between them, and now it is the former; merge them, or set XDG_STATE_HOME or --state-dir everywhere", dir, other)
+			warn(cmd, "there are two key histories, in %s and in %s: now it is the former; merge them, or set XDG_STATE_HOME or --state-dir everywhere", dir, other)
 		}
 	}
 	if err := history.CheckApart(s.dir, s.root); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -66,7 +67,7 @@ destroyed too.`,
 				return err
 			}
 			defer h.Close()
-			recordOf(cmd).KeyIDs = []kek.ID{id}
+			recordOf(cmd).KeyIDs = audit.IDs(id)
 			backups, err := state.backups(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("looking through the backups: %w", err)

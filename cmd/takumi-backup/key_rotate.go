@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -154,10 +155,10 @@ func (c *keyChange) judge(h *history.History, backups []history.Backup, root str
 func (c *keyChange) record(cmd *cobra.Command) {
 	rec := recordOf(cmd)
 	if c.NewID != "" {
-		rec.KeyIDs = []kek.ID{c.NewID}
+		rec.KeyIDs = audit.IDs(c.NewID)
 	}
 	if c.OldID != "" {
-		rec.OldIDs = []kek.ID{c.OldID}
+		rec.OldIDs = audit.IDs(c.OldID)
 	}
 }
 

@@ -68,27 +68,36 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 	}
 	defer ring.Close()
 	recordKey(cmd, s.out, key.ID())
+	sum, err := s.write(cmd, key)
+	if err != nil || s.out == "" {
+		return err
+	}
+	return s.report(cmd, sum)
+}
+
+// write splits a key into files, or shows the shares on the terminal.
+func (s *splitCommand) write(cmd *cobra.Command, key *kek.Key) (sum splitSummary, err error) {
 	blocks, err := shares.Split(key, s.shares, s.threshold)
 	if err != nil {
-		return fmt.Errorf("splitting key %s: %w", key.ID(), err)
+		return sum, fmt.Errorf("splitting key %s: %w", key.ID(), err)
 	}
 	defer paper.Wipe(blocks)
-	sum := splitSummary{Set: blocks[0].Set, KeyID: key.ID(), Shares: s.shares, Threshold: s.threshold}
+	sum = splitSummary{Set: blocks[0].Set, KeyID: key.ID(), Shares: s.shares, Threshold: s.threshold}
 	if s.verify {
 		proof, err := shares.Verify(blocks)
 		if err != nil {
-			return fmt.Errorf("splitting key %s: %w; nothing was written", key.ID(), err)
+			return sum, fmt.Errorf("splitting key %s: %w; nothing was written", key.ID(), err)
 		}
 		sum.Proved, sum.Combinations = proof.Proved, proof.Total.String()
 		fmt.Fprintf(cmd.ErrOrStderr(), "proved %v combinations of %d shares\n", proof, s.threshold)
 	}
 	if s.out == "" {
-		return show(cmd, blocks)
+		return sum, show(cmd, blocks)
 	}
 	if sum.Files, err = writeShares(cmd.Context(), s.out, blocks); err != nil {
-		return fmt.Errorf("writing the shares of key %s: %w", key.ID(), err)
+		return sum, fmt.Errorf("writing the shares of key %s: %w", key.ID(), err)
 	}
-	return s.report(cmd, sum)
+	return sum, nil
 }
 
 func (s *splitCommand) check(cmd *cobra.Command) error {

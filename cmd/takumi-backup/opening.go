@@ -76,7 +76,7 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	if err != nil {
 		return nil, err
 	}
-	rec.Of(b.Envelope, kek.ID(b.Holder.Name))
+	describe(rec, b.Envelope, kek.ID(b.Holder.Name))
 	if b.Altered != nil {
 		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)
 	}

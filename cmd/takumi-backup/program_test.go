@@ -127,7 +127,7 @@ func newSandbox(t *testing.T) *sandbox {
 	b.env = []string{
 		"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE"), "TMPDIR=" + b.tmp,
 		"BACKUP_ENCRYPTION_KEY_FILE=" + keyFile(t, mainKey), "BACKUP_ROOT=" + b.path("store"),
-		"TAKUMI_AUDIT_DIR=" + b.log,
+		"TAKUMI_AUDIT_DIR=" + b.log, "XDG_STATE_HOME=" + t.TempDir(),
 	}
 	return b
 }

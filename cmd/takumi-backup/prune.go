@@ -262,7 +262,7 @@ func (p *pruneCommand) delete(cmd *cobra.Command, e *backup.Backup) error {
 	}
 	err := p.place.Remove(cmd.Context(), e.Backup, envelope.DetachedSuffix)
 	recordBackup(cmd, audit.Record{
-		Path: e.Path, BackupID: e.ID.String(), Name: e.Name, Kind: e.Kind, KeyIDs: e.Keys, Fault: err,
+		Path: e.Path, BackupID: e.ID.String(), Name: e.Name, Kind: e.Kind, KeyIDs: audit.IDs(e.Keys...), Fault: err,
 		Detail: "deleting " + bytesText(e.Size),
 	})
 	return err

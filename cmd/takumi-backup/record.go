@@ -1,20 +1,24 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
 // effect is what a command does to backups and keys, and so what becomes of it
@@ -30,7 +34,7 @@ const (
 func addAuditFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.String("audit", "on", "record in the audit log what is done: on or off")
-	f.String("audit-dir", "", "folder of the audit log (default $TAKUMI_AUDIT_DIR, or audit in $BACKUP_ROOT if that exists, or in the state folder)")
+	f.String("audit-dir", "", "folder of the audit log (default $TAKUMI_AUDIT_DIR, or audit in the state folder)")
 }
 
 // audited makes a command leave records of what it does under the name of an
@@ -48,23 +52,21 @@ func auditedBy(cmd *cobra.Command, operation string, what func(args []string) ef
 	cmd.Annotations[auditedAs] = operation
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		r, err := newRecording(cmd, operation, what(args))
+		s, err := newSession(cmd, operation, what(args))
 		if err != nil {
 			return err
 		}
-		ctx, stop := context.WithCancelCause(context.WithValue(cmd.Context(), recordingKey{}, r))
-		defer stop(nil)
-		r.stop = stop
-		cmd.SetContext(ctx)
-		if err := r.begin(cmd, args); err != nil {
+		detail := ""
+		if flagText(cmd, "latest") == "true" {
+			detail = "the latest backup"
+		}
+		ctx, err := s.Begin(cmd.Context(), aboutToTouch(cmd, operation, args), detail)
+		if err != nil {
 			return err
 		}
-		err = ending(ctx, run(cmd, args))
-		if cause := context.Cause(ctx); errors.Is(cause, errUnrecorded) {
-			err = cause
-		}
-		r.end(cmd, err)
-		return err
+		ctx = context.WithValue(ctx, sessionKey{}, s)
+		cmd.SetContext(ctx)
+		return s.End(ctx, ending(ctx, run(cmd, args)))
 	}
 	return cmd
 }
@@ -72,25 +74,24 @@ func auditedBy(cmd *cobra.Command, operation string, what func(args []string) ef
 // auditedAs is the annotation of commands that leave records.
 const auditedAs = "audited as"
 
-type recordingKey struct{}
+type sessionKey struct{}
 
-// recording is what one run of a command leaves in the audit log.
-type recording struct {
-	log    *audit.Log // nil: nothing
-	effect effect
-	common audit.Record // what all records of the run say
-	record audit.Record // what the last one says more
-	syslog string       // the socket of a copy, or ""
-	stop   context.CancelCauseFunc
-
-	warning, unsent sync.Once
-}
-
-func newRecording(cmd *cobra.Command, operation string, e effect) (*recording, error) {
-	r := &recording{effect: e}
+// newSession is the session that the flags and the environment ask for.
+func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session, error) {
+	version, _, _ := strings.Cut(buildInfo(), ",")
+	o := audit.SessionOptions{
+		Common:  audit.Record{Operation: operation, DryRun: isDryRun(cmd), Version: version},
+		Changes: e == changes && !isDryRun(cmd),
+		Opens:   operation == "open" || strings.HasPrefix(operation, "restore "),
+		Code: func(err error) (int, bool) {
+			code, _ := verdict(err)
+			return code, code == exitSignal
+		},
+		Warn: func(format string, args ...any) { warn(cmd, format, args...) },
+	}
 	switch on := flagText(cmd, "audit"); on {
 	case "off":
-		return r, nil
+		return audit.NewSession(o), nil
 	case "on", "":
 	default:
 		return nil, usagef("--audit is %q, neither on nor off", on)
@@ -99,128 +100,24 @@ func newRecording(cmd *cobra.Command, operation string, e effect) (*recording, e
 	if err != nil {
 		return nil, err
 	}
-	if r.syslog, err = checkSyslog(); err != nil {
+	o.Log = audit.New(dir)
+	o.Common.Keys = providers(cmd)
+	socket, err := checkSyslog()
+	if err != nil {
 		return nil, err
 	}
-	var run [8]byte
-	rand.Read(run[:])
-	version, _, _ := strings.Cut(buildInfo(), ",")
-	r.log = audit.New(dir)
-	r.common = audit.Record{
-		Run: hex.EncodeToString(run[:]), PID: os.Getpid(), Operation: operation, DryRun: isDryRun(cmd),
-		User: userName(), SudoUser: os.Getenv("SUDO_USER"), Host: audit.Host(), Version: version, Keys: providers(cmd),
+	if socket != "" {
+		o.Copy = func(r audit.Record) error { return toSyslog(socket, r) }
 	}
-	if r.common.DryRun {
-		r.effect = reads
-	}
-	return r, nil
-}
-
-// begin records what a command is about to change, or which backup to open: what
-// is killed leaves no other record.
-func (r *recording) begin(cmd *cobra.Command, args []string) error {
-	opens := r.common.Operation == "open" || strings.HasPrefix(r.common.Operation, "restore ")
-	if r.log == nil || r.effect == reads && !opens {
-		return nil
-	}
-	begun := r.common
-	begun.Outcome = audit.Begun
-	switch paths := aboutToTouch(cmd, begun.Operation, args); {
-	case len(paths) == 1:
-		begun.Path = paths[0]
-	case len(paths) > 1:
-		begun.Paths = paths
-	case flagText(cmd, "latest") == "true":
-		begun.Detail = "the latest backup"
-	}
-	err := r.write(cmd, begun)
-	switch {
-	case err == nil:
-		return nil
-	case context.Cause(cmd.Context()) != nil:
-		return err
-	case r.effect == reads:
-		r.warn(cmd, err)
-		return nil
-	}
-	return r.refusal(err)
-}
-
-// refusal is why a command does not begin, or not go on.
-func (r *recording) refusal(err error) error {
-	return &store.Error{Op: "record in", Path: r.log.Dir(), Err: fmt.Errorf("%w; %w", err, errUnrecorded)}
-}
-
-func (r *recording) warn(cmd *cobra.Command, err error) {
-	r.warning.Do(func() { warn(cmd, "what was done is not recorded: %v", err) })
-}
-
-// errUnrecorded is why a command did not begin, or stopped.
-var errUnrecorded = errors.New("what cannot be recorded is not done, unless with --audit=off")
-
-// end records how a command ended.
-func (r *recording) end(cmd *cobra.Command, fault error) {
-	r.record.Fault = fault
-	// What was done was done: a failure is no more than a warning.
-	if err := r.append(cmd, r.record); err != nil {
-		r.warn(cmd, err)
-	}
-}
-
-// append completes a record and appends it.
-func (r *recording) append(cmd *cobra.Command, rec audit.Record) error {
-	if r.log == nil {
-		return nil
-	}
-	c := r.common
-	rec.Run, rec.PID, rec.Operation, rec.DryRun = c.Run, c.PID, c.Operation, c.DryRun
-	rec.User, rec.SudoUser, rec.Host, rec.Version = c.User, c.SudoUser, c.Host, c.Version
-	if rec.Keys == nil {
-		rec.Keys = c.Keys
-	}
-	code, _ := verdict(rec.Fault)
-	rec.ExitCode = &code
-	switch {
-	case code == exitSignal:
-		rec.Outcome = audit.Stopped
-	case rec.Fault != nil:
-		rec.Outcome = audit.Failed
-	case rec.Outcome == "":
-		rec.Outcome = audit.Done
-	}
-	if rec.Fault != nil {
-		rec.Error = rec.Fault.Error()
-	}
-	if rec.Meter != nil {
-		rec.BytesIn, rec.BytesOut = rec.Meter.In(), rec.Meter.Out()
-	}
-	rec.Path = absolute(rec.Path)
-	return r.write(cmd, rec)
-}
-
-// write appends a record, also when the command was stopped, and copies it to
-// syslog.
-func (r *recording) write(cmd *cobra.Command, rec audit.Record) error {
-	ctx := cmd.Context()
-	if rec.Outcome != audit.Begun {
-		ctx = context.WithoutCancel(ctx)
-	}
-	err := r.log.Append(ctx, rec)
-	if r.syslog == "" {
-		return err
-	}
-	if err := toSyslog(r.syslog, rec.Clean()); err != nil {
-		r.unsent.Do(func() { warn(cmd, "the record was not copied to syslog: %v", err) })
-	}
-	return err
+	return audit.NewSession(o), nil
 }
 
 // recordOf returns the record that the command leaves at its end, for the
 // command to fill in. That of a command that leaves none is written nowhere. It
 // is not safe for concurrent use.
 func recordOf(cmd *cobra.Command) *audit.Record {
-	if r, ok := cmd.Context().Value(recordingKey{}).(*recording); ok {
-		return &r.record
+	if s, ok := cmd.Context().Value(sessionKey{}).(*audit.Session); ok {
+		return s.Last()
 	}
 	return new(audit.Record)
 }
@@ -228,23 +125,153 @@ func recordOf(cmd *cobra.Command) *audit.Record {
 // recordKey says in the record which key was written, and where.
 func recordKey(cmd *cobra.Command, path string, id kek.ID) {
 	rec := recordOf(cmd)
-	rec.Path, rec.KeyIDs = path, []kek.ID{id}
+	rec.Path, rec.KeyIDs = path, audit.IDs(id)
+}
+
+// describe says in a record which backup it was, and which keys opened it or were
+// sealed for.
+func describe(rec *audit.Record, e *envelope.Envelope, ids ...kek.ID) {
+	rec.BackupID, rec.Name, rec.Kind, rec.KeyIDs = e.ID.String(), e.Name, e.Kind, audit.IDs(ids...)
 }
 
 // recordBackup appends a record of one of several backups that a command works
-// on; its Fault says how that went. When that fails, a command that changes
-// backups is stopped: its context ends. It is safe for concurrent use.
+// on; its Fault says how that went. It is safe for concurrent use.
 func recordBackup(cmd *cobra.Command, rec audit.Record) {
-	r, ok := cmd.Context().Value(recordingKey{}).(*recording)
-	if !ok {
-		return
+	if s, ok := cmd.Context().Value(sessionKey{}).(*audit.Session); ok {
+		s.Note(cmd.Context(), rec)
 	}
-	err := r.append(cmd, rec)
-	switch {
-	case err == nil:
-	case r.effect == changes:
-		r.stop(r.refusal(fmt.Errorf("what became of %s, the last backup that was worked on: %w", printable(rec.Path), err)))
+}
+
+// aboutToTouch returns the paths that a command was given: of the backups that it
+// opens or changes, or of the file that it is to write. The arguments of others
+// are none, and may be secret.
+func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string {
+	var paths []string
+	switch first, _, _ := strings.Cut(operation, " "); first {
+	case "open", "restore", "rewrap", "reencrypt", "replicate", "prune":
+		if paths = args; len(paths) == 0 && first == "prune" {
+			paths = []string{storeFolder()}
+		}
 	default:
-		r.warn(cmd, err)
+		if out := flagText(cmd, "output"); out != "" {
+			paths = []string{out}
+		}
 	}
+	return paths
+}
+
+// auditDir returns the folder of the audit log.
+func auditDir(cmd *cobra.Command) (string, error) {
+	dir, _, err := findAudit(cmd)
+	return dir, err
+}
+
+// findAudit is auditDir, and returns others that might be meant as well.
+func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
+	if dir := cmp.Or(flagText(cmd, "audit-dir"), os.Getenv("TAKUMI_AUDIT_DIR")); dir != "" {
+		return dir, nil, nil
+	}
+	state, err := history.Dir()
+	if err != nil {
+		return "", nil, usageError{err}
+	}
+	dir, others = audit.Find(state, cmp.Or(os.Getenv("BACKUP_ROOT"), defaultRoot))
+	return dir, others, nil
+}
+
+// auditArgs are the flags of auditing for a child, as this process had them.
+func auditArgs(cmd *cobra.Command) []string {
+	var args []string
+	for _, name := range []string{"audit", "audit-dir"} {
+		if f := cmd.Flag(name); f != nil && f.Changed {
+			args = append(args, "--"+name+"="+f.Value.String())
+		}
+	}
+	return args
+}
+
+// flagText returns the value of a flag, or "" when the command has none.
+func flagText(cmd *cobra.Command, name string) string {
+	if f := cmd.Flag(name); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
+// isDryRun tells whether the command was asked to change nothing.
+func isDryRun(cmd *cobra.Command) bool {
+	return flagText(cmd, "dry-run") == "true" || flagText(cmd, "apply") == "false"
+}
+
+// providers returns the key URIs that the command was given, or those that the
+// environment names. What is no key URI may be a key, and is not repeated.
+func providers(cmd *cobra.Command) []string {
+	var keys keyFlags
+	var sources []keystore.Source
+	for _, name := range []string{"key", "from", "to"} {
+		uris, err := cmd.Flags().GetStringArray(name)
+		if err != nil {
+			uris = []string{flagText(cmd, name)}
+		}
+		for _, uri := range uris {
+			if s, err := keys.parseKey(uri); err == nil {
+				sources = append(sources, s)
+			}
+		}
+	}
+	for _, name := range []string{"key", "from"} {
+		if f := cmd.Flag(name); f != nil && !f.Changed {
+			named, _ := keys.sources() // an error is the command's own to tell
+			sources = append(sources, named...)
+		}
+	}
+	var texts []string
+	for _, s := range sources {
+		if text := s.String(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// syslogSocket is where the syslog of this host listens, or its journal.
+const syslogSocket = "/dev/log"
+
+// checkSyslog returns the socket that TAKUMI_AUDIT_SYSLOG asks for: a boolean,
+// or the path of another one. "" is none.
+func checkSyslog() (string, error) {
+	value := os.Getenv("TAKUMI_AUDIT_SYSLOG")
+	if value == "" || filepath.IsAbs(value) {
+		return value, nil
+	}
+	on, err := strconv.ParseBool(value)
+	if err != nil {
+		return "", usagef("TAKUMI_AUDIT_SYSLOG is %q, neither true nor false nor the path of a socket", value)
+	}
+	if on {
+		return syslogSocket, nil
+	}
+	return "", nil
+}
+
+// toSyslog sends a record to the socket, in the form of RFC 3164 that all of
+// them take. It waits no longer than a second: package log/syslog would wait for
+// a daemon that hangs.
+func toSyslog(socket string, r audit.Record) error {
+	conn, err := net.DialTimeout("unixgram", socket, time.Second)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
+	const authpriv = 10 << 3
+	severity := map[audit.Outcome]int{audit.Failed: 3, audit.Stopped: 4}[r.Outcome]
+	if severity == 0 {
+		severity = 6
+	}
+	_, words, _ := strings.Cut(recordLine(&r), "] [") // syslog has its own time
+	_, err = fmt.Fprintf(conn, "<%d>%s takumi-backup[%d]: [%s", authpriv|severity, time.Now().Format(time.Stamp), r.PID, strings.TrimSuffix(words, "\n"))
+	return err
 }

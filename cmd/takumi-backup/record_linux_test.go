@@ -19,7 +19,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -251,7 +250,7 @@ func TestPruneRecords(t *testing.T) {
 	}
 	b.run(exitOK, nil, "prune", "--keep-within", "0", "--keep-last", "1", "--apply", ".")
 	all := b.records()
-	if r := all[len(all)-2]; r.Operation != "prune" || r.Outcome != audit.Done || r.Path != b.path("a.enc") || len(r.BackupID) != 32 || r.KeyIDs[0] != kek.ID(keyID(t, mainKey)) {
+	if r := all[len(all)-2]; r.Operation != "prune" || r.Outcome != audit.Done || r.Path != b.path("a.enc") || len(r.BackupID) != 32 || r.KeyIDs[0] != keyID(t, mainKey) {
 		t.Errorf("%+v", r)
 	}
 }
@@ -304,7 +303,7 @@ func TestRecordLine(t *testing.T) {
 	code := exitFailed
 	line := recordLine(&audit.Record{
 		Operation: hostile, Outcome: audit.Outcome(hostile), ExitCode: &code, Error: hostile, User: hostile, SudoUser: hostile, Host: hostile, Run: hostile,
-		Path: hostile, Kind: hostile, Name: hostile, BackupID: hostile, Detail: hostile, KeyIDs: []kek.ID{kek.ID(hostile)}, OldIDs: []kek.ID{kek.ID(hostile)},
+		Path: hostile, Kind: hostile, Name: hostile, BackupID: hostile, Detail: hostile, KeyIDs: []string{hostile}, OldIDs: []string{hostile},
 		Keys: []string{hostile},
 	})
 	text, ended := strings.CutSuffix(line, "\n")

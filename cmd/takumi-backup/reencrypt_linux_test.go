@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -229,7 +230,7 @@ func TestReencryptStopped(t *testing.T) {
 }
 
 func (b *twoKeys) stateHome() string {
-	for _, variable := range b.env {
+	for _, variable := range slices.Backward(b.env) {
 		if dir, found := strings.CutPrefix(variable, "XDG_STATE_HOME="); found {
 			return dir
 		}

@@ -258,7 +258,7 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	rec := recordOf(cmd)
 	rec.Path, rec.Name, rec.Kind = result.Path, name, s.kind
 	if sealed != nil {
-		rec.Of(sealed, sealed.KeyIDs()...)
+		describe(rec, sealed, sealed.KeyIDs()...)
 	}
 	if err := s.summarize(cmd, name, sealed, result); err != nil {
 		return err

@@ -134,7 +134,7 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 		case b.Worst() == verify.Error:
 			word = "BAD"
 			bad++
-			recordBackup(cmd, audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, KeyIDs: usedKey(b), Fault: b.Err()})
+			recordBackup(cmd, audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(usedKey(b)...), Fault: b.Err()})
 		case !b.Checked:
 			continue
 		case b.Proven == verify.None: // it has no sidecar to be compared with

@@ -13,8 +13,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // ErrSignature is returned for a checkpoint that was changed, or that another
@@ -66,11 +64,11 @@ func ParsePublicKey(text string) (PublicKey, error) {
 	return PublicKey(text), err
 }
 
-// signer derives the signing key. The key itself signs nothing, so that one that
-// also seals backups, which it should not, is not weakened by it.
-func signer(key *kek.Key) (ed25519.PrivateKey, error) {
-	secret := key.Bytes()
-	seed, err := hkdf.Key(sha256.New, secret, nil, keyLabel, ed25519.SeedSize)
+// signer derives the signing key from 32 uniformly random bytes. They themselves
+// sign nothing, so that a key that also seals backups, which it should not, is not
+// weakened by it.
+func signer(key []byte) (ed25519.PrivateKey, error) {
+	seed, err := hkdf.Key(sha256.New, key, nil, keyLabel, ed25519.SeedSize)
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key that signs: %w", err)
 	}
@@ -79,7 +77,7 @@ func signer(key *kek.Key) (ed25519.PrivateKey, error) {
 }
 
 // PublicOf returns the public key of what a key signs.
-func PublicOf(key *kek.Key) (PublicKey, error) {
+func PublicOf(key []byte) (PublicKey, error) {
 	private, err := signer(key)
 	if err != nil {
 		return "", err
@@ -95,8 +93,8 @@ func public(private ed25519.PrivateKey) PublicKey {
 // Sign proves the log in dir, with a former checkpoint if there is one, and
 // returns a checkpoint of where it ends, signed with what is derived from key.
 // The errors are those of [Verify].
-func Sign(ctx context.Context, dir string, former *Checkpoint, key *kek.Key) (*Checkpoint, error) {
-	s, err := Verify(ctx, dir, former)
+func Sign(ctx context.Context, dir string, former *Checkpoint, key []byte) (*Checkpoint, error) {
+	s, err := Verify(ctx, dir, Proof{Checkpoint: former})
 	if err != nil {
 		return nil, err
 	}

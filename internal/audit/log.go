@@ -1,10 +1,12 @@
 // Package audit keeps the record of who used which key on which backup: JSON
 // lines, each with the SHA-256 of the one before, in one file a month. A caller
-// fills in a [Record] and appends it to a [Log]; [Verify] proves the chain and
-// [Read] goes through it.
+// keeps a [Session], or fills in a [Record] and appends it to a [Log]; [Verify]
+// proves the chain and [Read] goes through it.
 //
-// The chain shows any change but one: that the newest records were cut off. A
-// [Checkpoint], signed and kept elsewhere, shows that too.
+// The chain is against accidents: who can write the log can compute it anew. With
+// MACs, which [Log.Init] begins, who takes over the host cannot forge what was
+// written before: the first key, kept elsewhere, proves it. A [Checkpoint], signed
+// and kept elsewhere, shows a cut end too.
 package audit
 
 import (
@@ -46,10 +48,13 @@ func fileOf(t time.Time) string { return t.UTC().Format("audit-2006-01.jsonl") }
 // Log is a log in a folder, which may have other writers. It is safe for
 // concurrent use, and there is nothing to close.
 type Log struct {
-	dir  string
-	now  func() time.Time
-	sync func(*os.File) error
-	mu   sync.Mutex
+	dir string
+	now func() time.Time
+	mu  sync.Mutex
+
+	// What tests let fail.
+	write func(f *os.File, text []byte, at int64) error // at -1: at the end
+	sync  func(*os.File) error
 }
 
 // ErrOwner is returned when the log may not be written: it has one user, and root
@@ -58,33 +63,50 @@ var ErrOwner = errors.New("an audit log has one user: run as that one, or set TA
 
 // New returns the log in dir, which is made, for its owner alone, when the first
 // record is appended. Root gives it to the owner of the folder that it stands in.
-func New(dir string) *Log { return &Log{dir: dir, now: time.Now, sync: (*os.File).Sync} }
+func New(dir string) *Log {
+	return &Log{dir: dir, now: time.Now, write: writeAt, sync: (*os.File).Sync}
+}
+
+func writeAt(f *os.File, text []byte, at int64) (err error) {
+	if at < 0 {
+		_, err = f.Write(text)
+	} else {
+		_, err = f.WriteAt(text, at)
+	}
+	return err
+}
 
 // Dir returns the folder of the log.
 func (l *Log) Dir() string { return l.dir }
 
 // Append writes records at the end of the chain, and returns when they are on
-// the disk. A time that is zero becomes now; Prev is filled in. With an error
-// they may or may not be there; what is there is whole all the same, or is mended
-// and noted by the next Append.
+// the disk. A time that is zero becomes now; Prev is filled in, and Step and MAC
+// where MACs have begun. With an error they may or may not be there; what is
+// there is whole all the same, or is mended and noted by the next Append. The
+// error wraps ErrBusy, ErrOwner, ErrKey, or is of the file system.
 func (l *Log) Append(ctx context.Context, records ...Record) error {
+	if err := l.locked(ctx, func() error { return l.append(records) }); err != nil {
+		return fmt.Errorf("appending to the audit log: %w", err)
+	}
+	return nil
+}
+
+// locked calls work when no other writer is at the log, which it makes.
+func (l *Log) locked(ctx context.Context, work func() error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := makeFolder(l.dir); err != nil {
-		return fmt.Errorf("making the folder of the audit log: %w", err)
+		return fmt.Errorf("making its folder: %w", err)
 	}
 	lock, err := l.lock(ctx)
 	if err == nil {
 		defer lock.Release()
-		err = l.append(records)
+		err = work()
 	}
 	if errors.Is(err, fs.ErrPermission) {
 		err = fmt.Errorf("%w (%w)", err, ErrOwner)
 	}
-	if err != nil {
-		return fmt.Errorf("appending to the audit log: %w", err)
-	}
-	return nil
+	return err
 }
 
 // lock waits for its turn.
@@ -111,52 +133,102 @@ func (l *Log) lock(ctx context.Context) (*fsutil.Lock, error) {
 	}
 }
 
-// append is Append with the lock held.
+// append is Append with the lock held: the records, then the key that goes on.
 func (l *Log) append(records []Record) error {
 	end, err := findEnd(l.dir)
 	if err != nil {
 		return err
 	}
-	now := l.now()
+	key, err := l.open(end)
+	if err != nil {
+		return err
+	}
+	if key != nil {
+		defer key.close()
+	}
+	b := batch{now: l.now(), prev: end.hash}
+	if key != nil {
+		b.key = key.forward
+	}
 	// The clock may go back: the order of the files is that of the chain. What
 	// is torn is mended where it is torn.
-	name := max(fileOf(now), end.file)
-	var text []byte
-	prev := end.hash
-	torn := end.torn
-	if end.open || len(torn) > 0 && !bytes.HasSuffix(torn, []byte("\n")) {
-		text = []byte("\n")
-	}
-	if end.open || len(torn) > 0 {
+	name := max(fileOf(b.now), end.file)
+	if end.open || len(end.torn) > 0 {
 		name = end.file
 	}
-	if len(torn) > 0 {
-		mended := Record{
-			Time: now, PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(torn, text...)),
-			Detail: fmt.Sprintf("what stands before was torn by a crash: %d bytes are no record", len(torn)),
-		}
-		line, err := mended.line()
-		if err != nil {
-			return err
-		}
-		text, prev = append(text, line...), hashOf(line)
+	if err := b.mend(end); err != nil {
+		return err
+	}
+	if key != nil && key.step == 0 {
+		records = append([]Record{l.own(Keyed, key.id)}, records...)
 	}
 	for _, r := range records {
-		if r.Time.IsZero() {
-			r.Time = now
-		}
-		r.Prev = prev
-		line, err := r.line()
-		if err != nil {
+		if err := b.add(r); err != nil {
 			return err
 		}
-		text, prev = append(text, line...), hashOf(line)
 	}
-	return l.write(name, text, name != end.file)
+	if err := l.put(name, b.text, name != end.file); err != nil || key == nil {
+		return err
+	}
+	return key.advance()
 }
 
-// write puts text at the end of the file in one call, and on the disk.
-func (l *Log) write(name string, text []byte, isNew bool) error {
+// batch is what one append writes.
+type batch struct {
+	now  time.Time
+	key  *forward // nil: no MACs
+	prev string
+	text []byte
+}
+
+// add puts a record at the end of the chain.
+func (b *batch) add(r Record) error {
+	if r.Time.IsZero() {
+		r.Time = b.now
+	}
+	if r.Outcome != Mended {
+		r.Prev = b.prev
+	}
+	r.Step, r.MAC = nil, ""
+	if b.key != nil {
+		step := b.key.step
+		r.Step = &step
+	}
+	line, err := r.line()
+	if err != nil {
+		return err
+	}
+	if b.key != nil {
+		line = b.key.sign(line)
+		b.key.next()
+	}
+	b.text, b.prev = append(b.text, line...), hashOf(line)
+	return nil
+}
+
+// mend closes what a crash tore.
+func (b *batch) mend(end end) error {
+	torn := end.torn
+	if end.open || len(torn) > 0 && !bytes.HasSuffix(torn, []byte("\n")) {
+		b.text = []byte("\n")
+	}
+	if len(torn) == 0 {
+		return nil
+	}
+	key := b.key
+	if key != nil && key.step == 0 {
+		b.key = nil // MACs begin behind it
+	}
+	err := b.add(Record{
+		PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(torn, b.text...)),
+		Detail: fmt.Sprintf("what stands before was torn by a crash: %d bytes are no record", len(torn)),
+	})
+	b.key = key
+	return err
+}
+
+// put writes text at the end of a file in one call, and on the disk.
+func (l *Log) put(name string, text []byte, isNew bool) error {
 	path := filepath.Join(l.dir, name)
 	if asRoot() {
 		if err := makeFile(path); err != nil {
@@ -175,7 +247,7 @@ func (l *Log) write(name string, text []byte, isNew bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(text); err != nil {
+	if err := l.write(f, text, -1); err != nil {
 		_ = f.Truncate(info.Size()) // of a full disk; what stays of it is mended
 		return err
 	}
@@ -207,6 +279,8 @@ func months(dir string) ([]string, error) {
 type end struct {
 	file string // the last one, or ""
 	hash string // of the last record, or origin
+	line []byte // the last record, with its line feed
+	step *uint64
 	torn []byte // what stands behind it, and is none
 	open bool   // the last record is whole, but for its line feed
 }
@@ -229,7 +303,10 @@ func findEnd(dir string) (end, error) {
 			found.open = line != nil && !bytes.HasSuffix(line, []byte("\n"))
 		}
 		if line != nil {
-			found.hash = hashOf(append(bytes.TrimSuffix(line, []byte("\n")), '\n'))
+			found.line = append(bytes.TrimSuffix(line, []byte("\n")), '\n')
+			found.hash = hashOf(found.line)
+			last, _ := parse(line) // it was a record for tail
+			found.step = last.Step
 			break
 		}
 	}

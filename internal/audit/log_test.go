@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
 // november is a time at which tests append.
@@ -37,7 +35,7 @@ func (l *Log) mustAppend(t testing.TB, records ...Record) {
 // holds proves a log and checks how many lines it has.
 func (l *Log) holds(t testing.TB, lines int) State {
 	t.Helper()
-	s, err := Verify(t.Context(), l.dir, nil)
+	s, err := Verify(t.Context(), l.dir, Proof{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +83,7 @@ func TestRollover(t *testing.T) {
 		path := filepath.Join(l.dir, gone.name)
 		text := readFile(t, path)
 		os.Remove(path)
-		_, err := Verify(t.Context(), l.dir, nil)
+		_, err := Verify(t.Context(), l.dir, Proof{})
 		if broken := (*BrokenError)(nil); !errors.As(err, &broken) || broken.Line != 1 || errors.Is(err, errFirst) != gone.first {
 			t.Errorf("without %s: %v", gone.name, err)
 		}
@@ -158,7 +156,7 @@ func TestTorn(t *testing.T) {
 	}
 	// Before it is mended, it is told.
 	writeFile(t, path, whole[:second+20])
-	_, err := Verify(t.Context(), l.dir, nil)
+	_, err := Verify(t.Context(), l.dir, Proof{})
 	if broken := (*BrokenError)(nil); !errors.As(err, &broken) || broken.Line != 2 || !errors.Is(err, errTorn) {
 		t.Errorf("torn: %v", err)
 	}
@@ -174,7 +172,7 @@ func TestHostileFields(t *testing.T) {
 	many := slices.Repeat([]string{hostile}, 1000)
 	l.mustAppend(t, Record{
 		Operation: hostile, Error: hostile, User: hostile, SudoUser: hostile, Host: hostile, Version: hostile, Path: hostile, Detail: hostile,
-		BackupID: hostile, Name: hostile, Kind: hostile, Keys: many, KeyIDs: slices.Repeat([]kek.ID{"0123456789abcdef"}, 1000),
+		BackupID: hostile, Name: hostile, Kind: hostile, Keys: many, KeyIDs: slices.Repeat([]string{"0123456789abcdef"}, 1000),
 	}, Record{Operation: "after"})
 	text := readFile(t, filepath.Join(l.dir, fileOf(november)))
 	if n := bytes.Count(text, []byte("\n")); n != 2 || len(text) > 2*maxLine {

@@ -57,7 +57,7 @@ func written(t *testing.T, dir string) map[int]int {
 	t.Helper()
 	counts := make(map[int]int)
 	err := Read(t.Context(), dir, func(e Entry) error {
-		if e.Outcome == Mended {
+		if e.Operation == OperationAudit {
 			return nil
 		}
 		if want := strconv.Itoa(counts[e.PID]); e.Detail != want {
@@ -103,10 +103,13 @@ func TestProcesses(t *testing.T) {
 }
 
 // TestKilled: a writer that is killed at any time loses nothing that it was told
-// is written, and the chain holds for who comes next.
+// is written, and the chain and its MACs hold for who comes next.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	if err := New(dir).Init(t.Context(), firstKey(1), t.TempDir()+"/key"); err != nil {
+		t.Fatal(err)
+	}
 	times := 10
 	if os.Getenv("TAKUMI_TEST_LONG") == "1" {
 		times = 200
@@ -137,5 +140,8 @@ func TestKilled(t *testing.T) {
 		if got := counts[pid]; got != n && got != n+1 {
 			t.Errorf("process %d: %d records, and %d were told", pid, got, n)
 		}
+	}
+	if _, err := Verify(t.Context(), dir, Proof{FirstKeys: []FirstKey{firstKey(1)}}); err != nil {
+		t.Error(err)
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
@@ -25,6 +23,8 @@ const (
 	Failed  Outcome = "failed"  // it did not
 	Stopped Outcome = "stopped" // by a signal
 	Mended  Outcome = "mended"  // the log itself: what stands before was torn by a crash
+	Keyed   Outcome = "keyed"   // the log itself: MACs begin here, with the first key that is named
+	Rekeyed Outcome = "rekeyed" // the log itself: the next record begins them anew, with the first key that is named
 )
 
 // OperationAudit is the operation of records about the log itself.
@@ -51,8 +51,8 @@ type Record struct {
 	BackupID string   `json:"backup_id,omitempty"`
 	Name     string   `json:"name,omitempty"`
 	Kind     string   `json:"kind,omitempty"`
-	KeyIDs   []kek.ID `json:"key_ids,omitempty"`     // that were used, or sealed for
-	OldIDs   []kek.ID `json:"old_key_ids,omitempty"` // that were replaced
+	KeyIDs   []string `json:"key_ids,omitempty"`     // that were used, or sealed for
+	OldIDs   []string `json:"old_key_ids,omitempty"` // that were replaced
 	Keys     []string `json:"keys,omitempty"`        // the providers, as key URIs
 	BytesIn  int64    `json:"bytes_in,omitempty"`
 	BytesOut int64    `json:"bytes_out,omitempty"`
@@ -65,6 +65,10 @@ type Record struct {
 	// Prev is the SHA-256 of the line before, with its line feed. In a record
 	// that is Mended it is that of everything that was torn.
 	Prev string `json:"prev"`
+	// Step counts the records that carry a MAC, from 0 at the one that is Keyed.
+	Step *uint64 `json:"step,omitempty"`
+	// MAC is over the line as far as this field, which is its last.
+	MAC string `json:"mac,omitempty"`
 
 	// Meter, if there is one, counts BytesIn and BytesOut. It is not written.
 	Meter interface {
@@ -73,11 +77,6 @@ type Record struct {
 	} `json:"-"`
 	// Fault is what Outcome, ExitCode and Error are made of; it is not written.
 	Fault error `json:"-"`
-}
-
-// Of fills in which backup it was, and which keys opened it or were sealed for.
-func (r *Record) Of(e *envelope.Envelope, ids ...kek.ID) {
-	r.BackupID, r.Name, r.Kind, r.KeyIDs = e.ID.String(), e.Name, e.Kind, ids
 }
 
 const (
@@ -193,4 +192,13 @@ func Host() string {
 		return ""
 	}
 	return name
+}
+
+// IDs are key ids as a record has them.
+func IDs[ID ~string](ids ...ID) []string {
+	var texts []string
+	for _, id := range ids {
+		texts = append(texts, string(id))
+	}
+	return texts
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -25,6 +26,13 @@ type BrokenError struct {
 
 func (e *BrokenError) Error() string {
 	return fmt.Sprintf("the audit log is broken at %s, line %d: %v", e.File, e.Line, e.Err)
+}
+
+func brokenAt(path string, n int, err error) error {
+	if broken := (*BrokenError)(nil); errors.As(err, &broken) {
+		return err
+	}
+	return &BrokenError{path, n, err}
 }
 
 func (e *BrokenError) Unwrap() error { return e.Err }
@@ -54,29 +62,60 @@ type State struct {
 	Last   time.Time `json:"last,omitzero"`
 	File   string    `json:"file,omitempty"` // the name of the last file
 	Hash   string    `json:"hash"`           // of the last line
+	Plain  int       `json:"plain"`          // records before the first that carries a MAC
+	Epochs []Epoch   `json:"epochs,omitempty"`
 }
 
-// Verify proves the chain of the log in dir, from its first record to its last.
-// With a checkpoint it also proves that the log still holds, unchanged, what it
-// held then; who signed that is the caller's to check. The error is a
-// *BrokenError, one that wraps ErrCut, of the file system, or the context's
-// cause. A log that has no record is whole.
+// Proof is what a log is proved against. All of it may be left out.
+type Proof struct {
+	Checkpoint *Checkpoint // who signed it is the caller's to check
+	FirstKeys  []FirstKey  // of all epochs
+}
+
+// Verify proves the chain of the log in dir, from its first record to its last,
+// and that no step of its MACs is missing. With a checkpoint it also proves that
+// the log still holds, unchanged, what it held then. With first keys it proves
+// that each record since MACs began is the one that was written, but for those of
+// which whoever could write the log had the key: the last one, when a crash kept
+// the key from going on. Where the current key of the log is at hand, as on its
+// own host, the log must reach up to it.
 //
-// What is appended meanwhile may be seen or not. Without a checkpoint nothing
-// tells whether the last records were cut off, or the very last one changed.
-func Verify(ctx context.Context, dir string, at *Checkpoint) (State, error) {
-	s, err := scan(ctx, dir, at, func(Entry) error { return nil })
-	if err == nil && at != nil && s.Lines < at.Lines {
-		err = fmt.Errorf("%s holds %d lines, and held %d at %s: %w", dir, s.Lines, at.Lines, at.Time.Format(time.RFC3339), ErrCut)
+// The error is a *BrokenError, one that wraps ErrCut or ErrFirstKey, of the file
+// system, or the context's cause. A log that has no record is whole.
+//
+// What is appended meanwhile may be seen or not. Without a checkpoint or the
+// current key nothing tells whether the last records were cut off, and without
+// MACs, whether the very last one was changed.
+func Verify(ctx context.Context, dir string, p Proof) (State, error) {
+	id, step := reached(dir)
+	s, err := scan(ctx, dir, p, func(Entry) error { return nil })
+	if err != nil {
+		return s, err
 	}
-	return s, err
+	if at := p.Checkpoint; at != nil && s.Lines < at.Lines {
+		return s, fmt.Errorf("%s holds %d lines, and held %d at %s: %w", dir, s.Lines, at.Lines, at.Time.Format(time.RFC3339), ErrCut)
+	}
+	if step > 0 && s.stepOf(id) < step {
+		return s, fmt.Errorf("%s holds %d records with MACs of first key %s, and held %d: %w", dir, s.stepOf(id), id, step, ErrCut)
+	}
+	return s, nil
+}
+
+// stepOf returns the step that follows on the last record of a first key.
+func (s *State) stepOf(id string) uint64 {
+	for _, e := range slices.Backward(s.Epochs) {
+		if e.KeyID == id {
+			return e.next
+		}
+	}
+	return 0
 }
 
 // Read calls visit for each record of the log in dir, the oldest first, and
 // proves the chain as Verify does: what visit was given before an error is
 // proved, but for the last one.
 func Read(ctx context.Context, dir string, visit func(Entry) error) error {
-	_, err := scan(ctx, dir, nil, visit)
+	_, err := scan(ctx, dir, Proof{}, visit)
 	return err
 }
 
@@ -84,6 +123,7 @@ func Read(ctx context.Context, dir string, visit func(Entry) error) error {
 type scanner struct {
 	state State
 	at    *Checkpoint
+	macs  macs
 	visit func(Entry) error
 	in    *bufio.Reader // of maxLine
 
@@ -93,8 +133,9 @@ type scanner struct {
 	tornWhy  error
 }
 
-func scan(ctx context.Context, dir string, at *Checkpoint, visit func(Entry) error) (State, error) {
-	s := &scanner{state: State{Dir: dir, Hash: origin}, at: at, visit: visit, in: bufio.NewReaderSize(nil, maxLine)}
+func scan(ctx context.Context, dir string, p Proof, visit func(Entry) error) (State, error) {
+	s := &scanner{state: State{Dir: dir, Hash: origin}, at: p.Checkpoint, macs: macs{first: p.FirstKeys}, visit: visit, in: bufio.NewReaderSize(nil, maxLine)}
+	defer s.macs.wipe()
 	names, err := months(dir)
 	if err != nil {
 		return s.state, fmt.Errorf("reading the audit log: %w", err)
@@ -106,7 +147,7 @@ func scan(ctx context.Context, dir string, at *Checkpoint, visit func(Entry) err
 			return s.state, err
 		}
 	}
-	return s.state, nil
+	return s.state, s.macs.complete(&s.state)
 }
 
 // file goes through one file.
@@ -191,6 +232,9 @@ func (s *scanner) line(path string, n int, line []byte) error {
 		return &BrokenError{path, n, errFirst}
 	case r.Prev != s.state.Hash:
 		return &BrokenError{path, n, errChain}
+	}
+	if err := s.macs.check(&s.state, path, n, line, &r); err != nil {
+		return brokenAt(path, n, err)
 	}
 	if r.Outcome == Mended {
 		s.state.Mended++

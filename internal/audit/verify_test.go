@@ -12,18 +12,9 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
-func testKey(t testing.TB, first byte) *kek.Key {
-	t.Helper()
-	key, err := kek.New(append([]byte{first}, make([]byte, kek.Size-1)...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
+func testKey(first byte) []byte { return append([]byte{first}, make([]byte, 31)...) }
 
 // sealedLog makes a log of n records over three months, its lines, and a checkpoint.
 func sealedLog(t testing.TB, n int) (*Log, [][]byte, *Checkpoint) {
@@ -39,7 +30,7 @@ func sealedLog(t testing.TB, n int) (*Log, [][]byte, *Checkpoint) {
 		}
 		l.mustAppend(t, records...)
 	}
-	at, err := Sign(t.Context(), l.dir, nil, testKey(t, 1))
+	at, err := Sign(t.Context(), l.dir, nil, testKey(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +92,7 @@ func TestEveryChange(t *testing.T) {
 	dir := t.TempDir()
 	verify := func(lines [][]byte, at *Checkpoint) error {
 		writeFile(t, filepath.Join(dir, fileOf(november)), bytes.Join(lines, nil))
-		_, err := Verify(t.Context(), dir, at)
+		_, err := Verify(t.Context(), dir, Proof{Checkpoint: at})
 		return err
 	}
 	if err := verify(lines, at); err != nil {
@@ -173,7 +164,7 @@ func TestRewritten(t *testing.T) {
 	l := testLog(t, november)
 	l.mustAppend(t, make([]Record, len(lines)+3)...)
 	l.holds(t, len(lines)+3)
-	_, err := Verify(t.Context(), l.dir, at)
+	_, err := Verify(t.Context(), l.dir, Proof{Checkpoint: at})
 	if fault := (*BrokenError)(nil); !errors.As(err, &fault) || fault.Line != len(lines) {
 		t.Error(err)
 	}
@@ -192,11 +183,11 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := PublicOf(testKey(t, 1))
+	key, err := PublicOf(testKey(1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := PublicOf(testKey(t, 2))
+	other, err := PublicOf(testKey(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,16 +208,16 @@ func TestCheckpoint(t *testing.T) {
 		}
 	}
 	l.mustAppend(t, Record{Operation: "open"})
-	if _, err := Verify(t.Context(), l.dir, read); err != nil {
+	if _, err := Verify(t.Context(), l.dir, Proof{Checkpoint: read}); err != nil {
 		t.Error(err)
 	}
 	path := filepath.Join(l.dir, l.holds(t, len(lines)+1).File)
 	tail := slices.Collect(bytes.Lines(readFile(t, path)))
 	writeFile(t, path, bytes.Join(tail[:len(tail)-2], nil))
-	if _, err := Verify(t.Context(), l.dir, read); !errors.Is(err, ErrCut) {
+	if _, err := Verify(t.Context(), l.dir, Proof{Checkpoint: read}); !errors.Is(err, ErrCut) {
 		t.Errorf("cut: %v", err)
 	}
-	if _, err := Sign(t.Context(), l.dir, read, testKey(t, 1)); !errors.Is(err, ErrCut) {
+	if _, err := Sign(t.Context(), l.dir, read, testKey(1)); !errors.Is(err, ErrCut) {
 		t.Errorf("signed although cut: %v", err)
 	}
 	for _, text := range []string{"", "ed25519:", string(key) + "A", string(key)[8:], "8f1c5a0e9d2f4f1c"} {
@@ -254,7 +245,7 @@ func TestGrowing(t *testing.T) {
 			running = false
 		default:
 		}
-		if _, err := Verify(t.Context(), l.dir, nil); err != nil {
+		if _, err := Verify(t.Context(), l.dir, Proof{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,32 +7,73 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// systemDir serves services that have no home. A variable for the tests.
-var systemDir = "/var/lib/takumi-backup"
+// systemDir is the system's own. Variables for the tests.
+var (
+	systemDir = "/var/lib/takumi-backup"
+	rootHome  = func() string {
+		if u, err := user.LookupId("0"); err == nil {
+			return u.HomeDir
+		}
+		return ""
+	}
+	uid = os.Geteuid
+)
 
 // homeDir is where a user's history is, below the home.
 const homeDir = ".local/state/takumi-backup"
 
-// Dir returns the usual folder of the history: takumi-backup in $XDG_STATE_HOME,
-// else in ~/.local/state, as the XDG Base Directory Specification has it, and
-// without a home /var/lib/takumi-backup. A variable that is no absolute path is
+// Dir returns the state folder of who runs the program: takumi-backup in
+// $XDG_STATE_HOME where that is set; /var/lib/takumi-backup for root, for the user
+// whom that folder belongs to, and without a home; for people ~/.local/state, as
+// the XDG Base Directory Specification has it. Earlier versions took the home of
+// root and of that user as well: what they left there stays the place. No folder
+// that comes into being later changes it. A variable that is no absolute path is
 // an error.
 func Dir() (string, error) {
-	for _, place := range []struct{ name, below string }{{"XDG_STATE_HOME", "takumi-backup"}, {"HOME", homeDir}} {
-		dir := os.Getenv(place.name)
-		if dir == "" {
-			continue
+	xdg, home := os.Getenv("XDG_STATE_HOME"), os.Getenv("HOME")
+	switch {
+	case xdg != "" && !filepath.IsAbs(xdg):
+		return "", fmt.Errorf("XDG_STATE_HOME is %q, not an absolute path", xdg)
+	case xdg != "":
+		return filepath.Join(xdg, "takumi-backup"), nil
+	case uid() == 0:
+		// Not $HOME first: with sudo it may be that of somebody else.
+		for _, home := range []string{rootHome(), home} {
+			if dir := filepath.Join(home, homeDir); filepath.IsAbs(home) && holdsMine(dir) {
+				return dir, nil
+			}
 		}
-		if !filepath.IsAbs(dir) {
-			return "", fmt.Errorf("%s is %q, not an absolute path", place.name, dir)
-		}
-		return filepath.Join(dir, place.below), nil
+		return systemDir, nil
+	case home != "" && !filepath.IsAbs(home):
+		return "", fmt.Errorf("HOME is %q, not an absolute path", home)
+	case home == "":
+		return systemDir, nil
+	}
+	if dir := filepath.Join(home, homeDir); holdsMine(dir) || !isMine(systemDir) {
+		return dir, nil
 	}
 	return systemDir, nil
+}
+
+// isMine tells whether a folder is there and belongs to who runs the program.
+func isMine(dir string) bool {
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(s.Uid) == uid()
+}
+
+// holdsMine tells whether there is something in it, too.
+func holdsMine(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) > 0 && isMine(dir)
 }
 
 // Others returns the other folders that Dir might have returned for this user,

@@ -127,27 +127,69 @@ func TestOneAtATime(t *testing.T) {
 	open(t, dir)
 }
 
+// as runs a test as a user, whose system folder and root's home are in a folder of
+// its own, which it returns.
+func as(t *testing.T, id int) string {
+	t.Helper()
+	system, home, euid := systemDir, rootHome, uid
+	t.Cleanup(func() { systemDir, rootHome, uid = system, home, euid })
+	dir := t.TempDir()
+	systemDir = filepath.Join(dir, "var")
+	rootHome = func() string { return filepath.Join(dir, "root") }
+	uid = func() int { return id }
+	return dir
+}
+
 func TestDir(t *testing.T) {
-	for _, tc := range []struct{ xdg, home, want string }{
-		{"/var/state", "/home/me", "/var/state/takumi-backup"},
-		{"", "/home/me", "/home/me/.local/state/takumi-backup"},
-		{"", "", "/var/lib/takumi-backup"},
-		{"state", "/home/me", ""},
-		{"", "home", ""},
+	me := os.Geteuid()
+	for _, tc := range []struct {
+		uid             int
+		xdg, home, want string
+	}{
+		{1234, "/var/state", "/home/me", "/var/state/takumi-backup"},
+		{0, "/var/state", "/home/me", "/var/state/takumi-backup"},
+		{1234, "", "/home/me", "/home/me/.local/state/takumi-backup"},
+		{0, "", "/home/me", "SYSTEM"},
+		{1234, "", "", "SYSTEM"},
+		{1234, "state", "/home/me", ""},
+		{1234, "", "home", ""},
 	} {
+		as(t, tc.uid)
 		t.Setenv("XDG_STATE_HOME", tc.xdg)
 		t.Setenv("HOME", tc.home)
+		if tc.want == "SYSTEM" {
+			tc.want = systemDir
+		}
 		if got, err := Dir(); got != tc.want || (err == nil) != (tc.want != "") {
 			t.Errorf("%+v: got %q, %v", tc, got, err)
+		}
+	}
+	// Who owns the system's folder has the state there, but for what an earlier
+	// version left in the home, which stays. So it is for root.
+	for _, id := range []int{me, 0} {
+		home := filepath.Join(as(t, id), "root")
+		former := filepath.Join(home, homeDir)
+		t.Setenv("XDG_STATE_HOME", "")
+		t.Setenv("HOME", home)
+		for _, dir := range []string{systemDir, former} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Dir(); got != systemDir || err != nil {
+				t.Errorf("user %d, with %s: %q, %v", id, dir, got, err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(former, FileName), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Dir(); me == id && got != former || err != nil {
+			t.Errorf("user %d, with a former one: %q, %v", id, got, err)
 		}
 	}
 }
 
 func TestOthers(t *testing.T) {
-	system := systemDir
-	t.Cleanup(func() { systemDir = system })
-	home := t.TempDir()
-	systemDir = filepath.Join(home, "var")
+	home := as(t, 1234)
 	t.Setenv("XDG_STATE_HOME", "")
 	t.Setenv("HOME", home)
 	dir, err := Dir()
