@@ -22,6 +22,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 const (
@@ -155,7 +156,7 @@ func (e *Envelope) encode() []byte {
 }
 
 // ErrTooLarge is returned when the slots do not fit an envelope.
-var ErrTooLarge = errors.New("the key slots do not fit an envelope: at most 32 slots and 64 KiB")
+var ErrTooLarge = fail.New(fail.Usage, "give every key once, and no more than 32", "the key slots do not fit an envelope: at most 32 slots and 64 KiB")
 
 // fit chooses the padding: at least minPad dots, and a multiple of Unit in all.
 func (e *Envelope) fit(minPad int) error {

@@ -9,18 +9,19 @@ import (
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
 var (
 	// ErrAltered is returned when the envelope is not the one that was written
 	// for this payload, although a key opens it.
-	ErrAltered = errors.New("the envelope was altered; the payload is not affected")
+	ErrAltered = fail.New(fail.Damaged, "find out who changed it; --rescue opens it, and the payload is authenticated all the same", "the envelope was altered; the payload is not affected")
 	// ErrDamagedSlot is returned when the slot of an offered key does not open.
 	ErrDamagedSlot = slot.ErrDamaged
 	// ErrDamagedHead is returned when a slot opens but its data key does not
 	// fit the payload.
-	ErrDamagedHead = errors.New("the data key does not fit the payload: the preamble, a slot or the head of the payload is damaged")
+	ErrDamagedHead = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the data key does not fit the payload: the preamble, a slot or the head of the payload is damaged")
 	// ErrPreamble is returned when a detached envelope is another backup's.
 	ErrPreamble = errors.New("the detached envelope belongs to another backup")
 )
@@ -54,6 +55,11 @@ func list(holders []slot.Holder) string {
 		}
 	}
 	return b.String()
+}
+
+// Fail is the class and the hint of the error.
+func (*WrongKeyError) Fail() (fail.Class, string) {
+	return fail.Key, "find the key with one of the ids that the backup wants (takumi-backup key id --key URI), and give it with --key"
 }
 
 // Options say how to open.

@@ -11,14 +11,15 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 var (
 	// ErrNotSealed is returned for what does not begin as a sealed backup.
-	ErrNotSealed = errors.New("not a sealed backup")
+	ErrNotSealed = fail.New(fail.Damaged, `takumi-backup seal makes files that begin with "takumi-backup/v1"`, "not a sealed backup")
 	// ErrTruncated is returned for an envelope that breaks off.
-	ErrTruncated = errors.New("the sealed backup ends inside its envelope")
+	ErrTruncated = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the sealed backup ends inside its envelope")
 )
 
 // VersionError says that another, newer version of the format made the file.
@@ -27,6 +28,11 @@ type VersionError struct{ Version string }
 // Error names the version.
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("made by a newer version: the format is version %s, this program reads version 1", e.Version)
+}
+
+// Fail is the class and the hint of the error.
+func (*VersionError) Fail() (fail.Class, string) {
+	return fail.Failed, "upgrade takumi-backup"
 }
 
 // SyntaxError says where an envelope departs from the format.
@@ -41,6 +47,11 @@ func (e *SyntaxError) Error() string {
 		return "malformed envelope: " + e.Reason
 	}
 	return fmt.Sprintf("malformed envelope, line %d: %s", e.Line, e.Reason)
+}
+
+// Fail is the class and the hint of the error.
+func (*SyntaxError) Fail() (fail.Class, string) {
+	return fail.Damaged, "use another copy of this backup, or an older one"
 }
 
 // Parse reads an envelope from src, up to its last byte and no further, and

@@ -11,11 +11,12 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
 // ErrNoRoom is returned when new slots do not fit in the place of the old ones.
-var ErrNoRoom = errors.New("the new key slots do not fit in the place of the old ones")
+var ErrNoRoom = fail.New(fail.Failed, "give --detached, or fewer keys", "the new key slots do not fit in the place of the old ones")
 
 // RewrapOptions say what becomes of the slots that a backup has.
 type RewrapOptions struct {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
@@ -16,7 +17,7 @@ var (
 	// ErrNoKey is returned when a backup is to be sealed for nobody.
 	ErrNoKey = errors.New("no key to seal for")
 	// ErrSameKey is returned when a backup is to be sealed for a holder twice.
-	ErrSameKey = errors.New("the same key is given twice")
+	ErrSameKey = fail.New(fail.Usage, "give every key once, and no more than 32", "the same key is given twice")
 )
 
 // Writer seals one backup. What is written to it is the packed stream. As with

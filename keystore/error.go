@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // The kinds of Error, for errors.Is.
@@ -30,7 +32,7 @@ var (
 	ErrConflict = errors.New("the key was changed by somebody else")
 
 	// ErrNone is returned by a Ring without sources.
-	ErrNone = errors.New("no key is named")
+	ErrNone = fail.New(fail.Key, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE or SECRETS_BACKEND; `takumi-backup key generate -o PATH` makes a key", "no key is named")
 )
 
 // Error says why one key cannot be had. It never contains key material. It
@@ -50,6 +52,11 @@ func (e *Error) Error() string {
 		s += "; to fix: " + e.Fix
 	}
 	return s
+}
+
+// Fail is the class and the hint of the error.
+func (*Error) Fail() (fail.Class, string) {
+	return fail.Key, ""
 }
 
 // Unwrap returns the kind and the cause.

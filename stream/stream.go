@@ -36,6 +36,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 const (
@@ -70,9 +72,9 @@ var (
 	ErrCommitment = errors.New("the key, the context or the header does not fit")
 	// ErrTruncated is returned when a message ends where a chunk, or the rest
 	// of the header, must follow.
-	ErrTruncated = errors.New("the sealed data ends too early")
+	ErrTruncated = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the sealed data ends too early")
 	// ErrTooLong is returned for a message of more than MaxChunks chunks.
-	ErrTooLong = errors.New("the message is longer than 2^38 chunks")
+	ErrTooLong = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the message is longer than 2^38 chunks")
 	// ErrClosed is returned when a Writer is used after Close.
 	ErrClosed = errors.New("write to a closed stream")
 )
@@ -95,6 +97,11 @@ func (e *ChunkError) Error() string {
 	return fmt.Sprintf("chunk %d (at byte %d) does not verify: it is damaged", e.Index, e.Offset)
 }
 
+// Fail is the class and the hint of the error.
+func (*ChunkError) Fail() (fail.Class, string) {
+	return fail.Damaged, "use another copy of this backup, or an older one"
+}
+
 // TrailingError says that a whole and authentic message is followed by other
 // bytes.
 type TrailingError struct {
@@ -104,6 +111,11 @@ type TrailingError struct {
 // Error names where the foreign bytes begin.
 func (e *TrailingError) Error() string {
 	return fmt.Sprintf("foreign bytes follow the end of the sealed data (at byte %d)", e.Offset)
+}
+
+// Fail is the class and the hint of the error.
+func (*TrailingError) Fail() (fail.Class, string) {
+	return fail.Damaged, "the backup itself is whole: cut the file at that byte, and find out who appended to it"
 }
 
 // SealedSize returns the length of a sealed message of n plaintext bytes. It

@@ -15,6 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -298,6 +299,18 @@ func (f *Fault) Error() string { return fmt.Sprintf("%s: %s", f.Path, f.Finding.
 
 // Unwrap returns the cause of the finding.
 func (f *Fault) Unwrap() error { return f.Finding.cause }
+
+// Fail is that of the cause, and else of the kind of finding.
+func (f *Fault) Fail() (fail.Class, string) {
+	class := fail.Damaged
+	switch f.Finding.Code {
+	case NoKey:
+		class = fail.Key
+	case Unreadable, Newer, NotRehearsed: // these say nothing against the backup
+		class = fail.Failed
+	}
+	return fail.Inner(f.Finding.cause, class, f.Finding.Advice)
+}
 
 // workers is how many backups are read at once.
 func workers() int { return runtime.GOMAXPROCS(0) }

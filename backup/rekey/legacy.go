@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -27,7 +28,7 @@ var (
 	// ErrNoPassphrase is returned for a file of openssl when there is no passphrase.
 	ErrNoPassphrase = errors.New("it is encrypted by openssl, and there is no passphrase")
 	// ErrNotLegacy is returned for a file that is not one to import.
-	ErrNotLegacy = errors.New("neither a file of openssl enc nor a dump or an archive")
+	ErrNotLegacy = fail.New(fail.Failed, "takumi-backup inspect FILE says whether it is a sealed backup", "neither a file of openssl enc nor a dump or an archive")
 )
 
 // LegacyDamageError says that a file to import is not whole.
@@ -36,6 +37,11 @@ type LegacyDamageError struct{ Reason error }
 // Error tells what is wrong with it.
 func (e *LegacyDamageError) Error() string {
 	return fmt.Sprintf("it is cut short or damaged: %v", e.Reason)
+}
+
+// Fail is the class and the hint of the error.
+func (*LegacyDamageError) Fail() (fail.Class, string) {
+	return fail.Damaged, "use another copy of this file, or an older one"
 }
 
 // ImportOptions say how to import. They serve many files at once.

@@ -9,12 +9,13 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // ErrHeld is returned while somebody else holds the lock of a backup.
-var ErrHeld = errors.New("another run is changing this backup")
+var ErrHeld = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another run is changing this backup")
 
 // A child that another part of this process starts holds, until it becomes another
 // program, what its parent held at that moment: a lock that was just released may

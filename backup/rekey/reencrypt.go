@@ -10,7 +10,6 @@ package rekey
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -26,7 +26,7 @@ import (
 
 // ErrOtherSlots is returned for a backup that has holders for which this program
 // cannot seal.
-var ErrOtherSlots = errors.New("the backup is also sealed for holders that this program cannot seal for")
+var ErrOtherSlots = fail.New(fail.Failed, "--drop-other gives up the slots that this program cannot make anew", "the backup is also sealed for holders that this program cannot seal for")
 
 // ReadBackError says that what was written did not come back from the disk. The
 // old backup stands as it was.
@@ -35,6 +35,11 @@ type ReadBackError struct{ Reason error }
 // Error tells what was read instead.
 func (e *ReadBackError) Error() string {
 	return fmt.Sprintf("what was written does not come back, and the old backup stays: %v", e.Reason)
+}
+
+// Fail is the class and the hint of the error.
+func (*ReadBackError) Fail() (fail.Class, string) {
+	return fail.Store, "the old backup stands as it was; check the disk"
 }
 
 // ReencryptOptions say how to re-encrypt. They serve many backups at once.

@@ -31,20 +31,21 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 var (
 	// ErrRot is returned for a backup whose sidecar is another file's.
-	ErrRot = errors.New("it does not match its sidecar: it was damaged, or replaced, since it was written")
+	ErrRot = fail.New(fail.Damaged, "use another copy of this backup; if a reencrypt of it was interrupted, run that again", "it does not match its sidecar: it was damaged, or replaced, since it was written")
 	// ErrBeside is returned when what stands beside a backup as its envelope
 	// cannot be taken into account.
 	ErrBeside = errors.New("the envelope beside it does not open with these keys, and would be lost")
 	// ErrForeign is returned when what stands beside a backup as its envelope is none of it.
-	ErrForeign = errors.New("it is not this backup's envelope, and is not written over: when you know whose it is, delete it")
+	ErrForeign = fail.New(fail.Failed, "", "it is not this backup's envelope, and is not written over: when you know whose it is, delete it")
 	// ErrLinked is returned for a file that has several names, in place.
-	ErrLinked = errors.New("the file has further names (hard links), whose sidecars would be wrong then: use --detached, or copy it first")
+	ErrLinked = fail.New(fail.Failed, "", "the file has further names (hard links), whose sidecars would be wrong then: use --detached, or copy it first")
 )
 
 // RewrapOptions say for which keys, and how.
@@ -182,7 +183,8 @@ func (j *job) wrap(ctx context.Context) (err error) {
 	case errors.Is(passed, envelope.ErrPreamble): // and the backup's own is authentic
 		return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrForeign, passed)
 	case passed != nil:
-		return fmt.Errorf("%s%s: %w: %w", j.path, envelope.DetachedSuffix, ErrBeside, passed)
+		class, hint := fail.Inner(passed, fail.Failed, "name with --from the key that opens it")
+		return fail.As(class, hint, fmt.Errorf("%s%s: %w: %w", j.path, envelope.DetachedSuffix, ErrBeside, passed))
 	}
 	j.Old, j.New = j.w.Envelope, j.w.New
 	return nil

@@ -22,17 +22,18 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 var (
 	// ErrRotten is returned when a backup is not what its sidecar says.
-	ErrRotten = errors.New("the backup is not what its sidecar says, and is not copied")
+	ErrRotten = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the backup is not what its sidecar says, and is not copied")
 	// ErrIncomplete is returned for a backup without a sidecar, which is written
 	// last.
-	ErrIncomplete = errors.New("it has no sidecar, as a backup that was never finished, and is not copied")
+	ErrIncomplete = fail.New(fail.Failed, "takumi-backup verify says whether it is whole; --without-sidecar copies it as it is", "it has no sidecar, as a backup that was never finished, and is not copied")
 	// ErrOther is returned when another backup stands at the destination.
-	ErrOther = errors.New("another backup stands there, and is left alone")
+	ErrOther = fail.New(fail.Failed, "find out why two backups have one name; --replace-others lets this one take its place", "another backup stands there, and is left alone")
 	// ErrNotTheSame is returned when what the destination holds after copying is
 	// not what was sent.
 	ErrNotTheSame = errors.New("the copy is not what was sent")

@@ -122,7 +122,7 @@ func (b *backupAll) lock() (*fsutil.Lock, error) {
 	if dir == "" {
 		var err error
 		if dir, err = history.Dir(); err != nil {
-			return nil, usageError{err}
+			return nil, usage(err)
 		}
 	}
 	err := os.MkdirAll(dir, 0o700)

@@ -157,7 +157,7 @@ func (b *backupContracts) state(cmd *cobra.Command, node *contracts.Node, dir st
 	}
 	state, err := contracts.Fetch(cmd.Context(), node, contracts.Query{Network: b.network, Subjects: subjects, Block: b.rpc.block})
 	if err != nil {
-		return nil, sourceError{fmt.Errorf("asking %s what %s holds: %w", node, b.network, err)}
+		return nil, sourceError(fmt.Errorf("asking %s what %s holds: %w", node, b.network, err))
 	}
 	for _, a := range state.Accounts {
 		if len(a.Code) == 0 {
@@ -181,12 +181,12 @@ func (b *backupContracts) chain(dir string) (contracts.Chain, error) {
 		return none, nil
 	}
 	if err != nil {
-		return none, sourceError{fmt.Errorf("reading what was deployed: %w", err)}
+		return none, sourceError(fmt.Errorf("reading what was deployed: %w", err))
 	}
 	defer f.Close()
 	chains, err := contracts.ParseMetadata(f)
 	if err != nil {
-		return none, sourceError{fmt.Errorf("reading %s: %w", path, err)}
+		return none, sourceError(fmt.Errorf("reading %s: %w", path, err))
 	}
 	var names []string
 	for _, c := range chains {

@@ -114,11 +114,11 @@ func (b *backupDatabase) run(cmd *cobra.Command) error {
 	}
 	conn, err := b.settings.Connect(cmd.Context())
 	if err != nil {
-		return sourceError{err}
+		return sourceError(err)
 	}
 	defer conn.Close(context.WithoutCancel(cmd.Context()))
 	if b.server, err = postgres.Version(cmd.Context(), conn); err != nil {
-		return sourceError{err}
+		return sourceError(err)
 	}
 	if !b.globals {
 		return b.sealDump(cmd, conn)
@@ -146,7 +146,7 @@ func (b *backupDatabase) sealDump(cmd *cobra.Command, conn *pgx.Conn) error {
 	// A connection that sits there for the hours of a dump is in the way of
 	// whoever administers the server.
 	if err := conn.Close(cmd.Context()); err != nil {
-		return sourceError{fmt.Errorf("leaving the server: %w", err)}
+		return sourceError(fmt.Errorf("leaving the server: %w", err))
 	}
 	return b.dump(cmd, "pg_dump", b.dumpArgs("")...)
 }
@@ -166,7 +166,7 @@ func (b *backupDatabase) dumpArgs(snapshot string) []string {
 func (b *backupDatabase) dump(cmd *cobra.Command, name string, args ...string) error {
 	program, err := postgres.Program(cmd.Context(), name, b.server)
 	if err != nil {
-		return sourceError{err}
+		return sourceError(err)
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
@@ -187,7 +187,7 @@ func (b *backupDatabase) sealGlobals(cmd *cobra.Command, conn *pgx.Conn) error {
 	args := []string{"--globals-only", "--no-password", strings.Replace(b.settings.Target(), "--dbname=", "--database=", 1)}
 	var secrets bool
 	if err := conn.QueryRow(cmd.Context(), "SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')").Scan(&secrets); err != nil {
-		return sourceError{fmt.Errorf("asking what this role may read: %w", err)}
+		return sourceError(fmt.Errorf("asking what this role may read: %w", err))
 	}
 	if !secrets {
 		warn(cmd, "%q may not read the passwords of roles: they are backed up without", b.settings.User())
@@ -204,7 +204,7 @@ func (b *backupDatabase) sealGlobals(cmd *cobra.Command, conn *pgx.Conn) error {
 func (b *backupDatabase) sealBoth(cmd *cobra.Command, conn *pgx.Conn) error {
 	tx, snapshot, err := postgres.Snapshot(cmd.Context(), conn)
 	if err != nil {
-		return sourceError{err}
+		return sourceError(err)
 	}
 	defer tx.Rollback(context.WithoutCancel(cmd.Context()))
 	dumped := b.dump(cmd, "pg_dump", b.dumpArgs(snapshot)...)
@@ -224,7 +224,7 @@ func (b *backupDatabase) sealManifest(cmd *cobra.Command, tx pgx.Tx) error {
 		if cmd.Context().Err() != nil {
 			return context.Cause(cmd.Context())
 		}
-		return sourceError{err}
+		return sourceError(err)
 	}
 	text, err := json.MarshalIndent(postgres.Manifest{
 		Version: postgres.ManifestVersion, Backup: b.sealed.ID.String(), Database: b.settings.Database(), Server: b.server,

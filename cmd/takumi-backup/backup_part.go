@@ -162,13 +162,13 @@ func (e *partError) Error() string { return "backup " + e.Name + " failed: " + e
 func (e *partError) Unwrap() error {
 	switch e.ExitCode {
 	case exitSource:
-		return sourceError{errSome}
+		return sourceError(errSome)
 	case exitKey:
 		return &keystore.Error{Kind: keystore.ErrNotFound, Err: errSome}
 	case exitStore:
 		return &store.Error{Op: "write", Path: storeFolder(), Err: errSome}
 	case exitUsage:
-		return usageError{errSome}
+		return usage(errSome)
 	case exitSome:
 		return errSome
 	}

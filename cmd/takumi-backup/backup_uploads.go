@@ -85,7 +85,7 @@ func (b *backupUploads) run(cmd *cobra.Command, args []string) error {
 		err = fmt.Errorf("%w; is a volume not mounted? --allow-empty backs it up all the same", err)
 	}
 	if err != nil {
-		return sourceError{err}
+		return sourceError(err)
 	}
 	defer src.Close()
 	if err := b.seal(cmd, stop, src, keys); err != nil {

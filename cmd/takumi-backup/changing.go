@@ -84,7 +84,7 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 	}
 	if c.stateDir == "" {
 		if c.stateDir, err = history.Dir(); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 	}
 	targets, err := c.keys.targets()
@@ -184,7 +184,7 @@ func shardOf(text string) (backup.Shard, error) {
 	}
 	s, err := backup.ShardFromJob(index, os.Getenv("JOB_COMPLETIONS"))
 	if err != nil {
-		return s, usageError{err}
+		return s, usage(err)
 	}
 	return s, nil
 }

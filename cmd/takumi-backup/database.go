@@ -27,7 +27,7 @@ func (d *databaseFlags) settings(cmd *cobra.Command) (*postgres.Settings, error)
 	}
 	s, err := postgres.FromEnv()
 	if errors.Is(err, postgres.ErrSettings) {
-		return nil, usageError{err}
+		return nil, usage(err)
 	}
 	return s, err
 }
@@ -39,7 +39,7 @@ func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, 
 	}
 	s, err := postgres.FromURI(uri)
 	if errors.Is(err, postgres.ErrSettings) {
-		return nil, usageError{err}
+		return nil, usage(err)
 	}
 	return s, err
 }

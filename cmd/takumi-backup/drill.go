@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -105,7 +106,7 @@ func (d *drillCommand) check(cmd *cobra.Command) error {
 	}
 	dir, err := history.Dir()
 	if err != nil {
-		return usageError{err}
+		return usage(err)
 	}
 	d.page = filepath.Join(dir, "DRILLS.md")
 	return nil
@@ -155,7 +156,7 @@ func (d *drillCommand) notBegun(cmd *cobra.Command, r *drill.Report, fault error
 	switch {
 	case cmd.Context().Err() != nil:
 		return context.Cause(cmd.Context())
-	case errors.As(fault, new(usageError)) && !errors.Is(fault, rehearse.ErrNoPlace):
+	case is(fault, fail.Usage) && !errors.Is(fault, rehearse.ErrNoPlace):
 		return fault
 	}
 	r.Passed, r.Error = false, redact.Keys(fault.Error()) // a page is read by many
@@ -202,7 +203,7 @@ func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *key
 	}
 	for _, p := range picked {
 		if err := stage.Check(p.Kind); err != nil {
-			return nil, usageError{fmt.Errorf("%w: give --scratch-dir, or leave the kind out with --kind", err)}
+			return nil, usage(fmt.Errorf("%w: give --scratch-dir, or leave the kind out with --kind", err))
 		}
 	}
 	return picked, nil

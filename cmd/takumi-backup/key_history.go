@@ -40,7 +40,7 @@ func (s *stateFlags) resolve(cmd *cobra.Command) error {
 	if s.dir == "" {
 		dir, err := history.Dir()
 		if err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 		s.dir = dir
 		for _, other := range history.Others(dir) {

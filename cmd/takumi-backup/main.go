@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
 )
 
@@ -41,6 +42,9 @@ func ending(ctx context.Context, err error) error {
 type signalError struct{ sig os.Signal }
 
 func (e *signalError) Error() string { return fmt.Sprintf("stopped by %v", e.sig) }
+
+// Fail is the class and the hint of the error.
+func (e *signalError) Fail() (fail.Class, string) { return fail.Stopped, "nothing unfinished was kept" }
 
 // patience is how long a stopped program may take to clean up: a child gets
 // five seconds to end, and the rest is a few system calls. What then still

@@ -2,13 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
+
+// errStdout marks the failure of standard output, which is not a store.
+var errStdout = errors.New("writing standard output")
 
 // stdoutError marks an error of standard output, so that a full disk behind it
 // still counts as full and a closed pipe as closed.
@@ -16,7 +22,11 @@ func stdoutError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", errStdout, err)
+	class, hint := fail.Of(err)
+	if class == fail.Store {
+		hint = "look at where standard output goes"
+	}
+	return fail.As(class, hint, fmt.Errorf("%w: %w", errStdout, err))
 }
 
 // allTheSame is stdoutError for what was already done, and stays.

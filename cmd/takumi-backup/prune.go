@@ -72,7 +72,7 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 		return err
 	}
 	if err := store.Check(root); err != nil {
-		return usageError{err}
+		return usage(err)
 	}
 	ring, err := p.keys.ring()
 	if err != nil {

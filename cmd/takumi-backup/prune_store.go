@@ -20,7 +20,7 @@ func lockStore(root string) (*fsutil.Lock, error) {
 	if store.IsRemote(root) {
 		dir, err := history.Dir()
 		if err != nil {
-			return nil, usageError{err}
+			return nil, usage(err)
 		}
 		return rekey.Take(dir, store.Clean(root))
 	}

@@ -173,7 +173,7 @@ func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
 	}
 	state, err := history.Dir()
 	if err != nil {
-		return "", nil, usageError{err}
+		return "", nil, usage(err)
 	}
 	dir, others = audit.Find(state, cmp.Or(os.Getenv("BACKUP_ROOT"), defaultRoot))
 	return dir, others, nil

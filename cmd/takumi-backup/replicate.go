@@ -84,7 +84,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	}
 	for _, path := range []string{from, to} {
 		if err := store.Check(path); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 	}
 	if stands(to, from) || stands(from, to) {

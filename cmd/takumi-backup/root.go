@@ -35,7 +35,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	}
 	root.Version = buildInfo() // --version, for who looks for it there
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	addAuditFlags(root)
 	var config string
 	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file of NAME=VALUE lines, as if they were in the environment")
@@ -54,10 +54,10 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 		if err := cmd.ValidateFlagGroups(); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 		return nil
 	}

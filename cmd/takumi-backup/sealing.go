@@ -108,7 +108,7 @@ func (s *sealing) check(cmd *cobra.Command) error {
 	}
 	for _, path := range append([]string{s.out}, s.roots()...) {
 		if err := store.Check(path); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 	}
 	s.place = s.stored.place()
@@ -192,7 +192,7 @@ type markedSource struct{ io.Reader }
 func (m markedSource) Read(p []byte) (int, error) {
 	n, err := m.Reader.Read(p)
 	if err != nil && err != io.EOF {
-		err = sourceError{err}
+		err = sourceError(err)
 	}
 	return n, err
 }
@@ -212,7 +212,7 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	}
 	format := guard.Sniff(head)
 	if s.wants != guard.Unknown && format != s.wants {
-		return sourceError{fmt.Errorf("the source gave no %v: it begins as %v", s.wants, format)}
+		return sourceError(fmt.Errorf("the source gave no %v: it begins as %v", s.wants, format))
 	}
 	if s.kind == "" {
 		s.kind = backup.KindOf(format)

@@ -143,7 +143,7 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	j.NewerOnly, j.RecheckAfter, j.MaxDuration = v.newerOnly, time.Duration(v.recheckAfter), v.maxDuration
 	if v.stateDir == "" {
 		if v.stateDir, err = history.Dir(); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 	}
 	return nil

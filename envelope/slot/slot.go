@@ -17,6 +17,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 const (
@@ -132,7 +134,7 @@ var (
 	// ErrNotMine is what Unwrap returns for a slot of another holder.
 	ErrNotMine = errors.New("the slot is another holder's")
 	// ErrDamaged is what Unwrap returns when a slot of its holder does not open.
-	ErrDamaged = errors.New("the slot of the offered key does not open: the slot or the id line is damaged, or the slot is another backup's")
+	ErrDamaged = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the slot of the offered key does not open: the slot or the id line is damaged, or the slot is another backup's")
 )
 
 // Recipients returns all as recipients, for keys that are in a slice.

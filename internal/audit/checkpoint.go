@@ -8,16 +8,17 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // ErrSignature is returned for a checkpoint that was changed, or that another
 // key signed.
-var ErrSignature = errors.New("the signature of the checkpoint does not hold")
+var ErrSignature = fail.New(fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved", "the signature of the checkpoint does not hold")
 
 // CheckpointName is the usual name of a checkpoint, beside the log.
 const CheckpointName = "checkpoint.json"

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // Records carry MACs under keys that go one way (Schneier and Kelsey, "Secure
@@ -123,7 +125,7 @@ type Epoch struct {
 
 // ErrFirstKey is returned when records carry MACs of a first key that was not
 // given.
-var ErrFirstKey = errors.New("their first key is missing")
+var ErrFirstKey = fail.New(fail.Key, "give the first key of each part with --first-key", "their first key is missing")
 
 var (
 	errMAC     = errors.New("its MAC does not hold: it was changed or added by somebody who had no key for it")

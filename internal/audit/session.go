@@ -12,10 +12,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // ErrUnrecorded is why something did not begin, or was stopped.
-var ErrUnrecorded = errors.New("what cannot be recorded is not done, unless with --audit=off")
+var ErrUnrecorded = fail.New(fail.Store, "look at the folder of the audit log, its owner and its disk; nothing further was done", "what cannot be recorded is not done, unless with --audit=off")
 
 // Session is what one run of a program leaves in a log: with [Session.Begin] a
 // record before it changes something, with [Session.Note] one of each backup that

@@ -12,10 +12,12 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // ErrCut is returned when a log ends before its checkpoint.
-var ErrCut = errors.New("records were cut off the end of the audit log")
+var ErrCut = fail.New(fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved", "records were cut off the end of the audit log")
 
 // BrokenError is the first record at which a log is not what was written.
 type BrokenError struct {
@@ -26,6 +28,11 @@ type BrokenError struct {
 
 func (e *BrokenError) Error() string {
 	return fmt.Sprintf("the audit log is broken at %s, line %d: %v", e.File, e.Line, e.Err)
+}
+
+// Fail is the class and the hint of the error.
+func (*BrokenError) Fail() (fail.Class, string) {
+	return fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
 }
 
 func brokenAt(path string, n int, err error) error {

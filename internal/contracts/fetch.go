@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // Subject is an account to ask for.
@@ -27,7 +29,7 @@ type Query struct {
 }
 
 // ErrReorg is returned when the chain exchanged the pinned block meanwhile.
-var ErrReorg = errors.New("the chain was reorganised while it was read")
+var ErrReorg = fail.New(fail.Failed, "run it again", "the chain was reorganised while it was read")
 
 // ErrNetwork is returned when a node serves another chain than NETWORK names.
 var ErrNetwork = errors.New("the node serves another chain")

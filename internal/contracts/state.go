@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // ErrLie is what is returned when a node's answers do not agree with the
 // cryptography that ties them to the block it named, or a stored state with
 // itself.
-var ErrLie = errors.New("the answers do not fit together")
+var ErrLie = fail.New(fail.Failed, "ask another node", "the answers do not fit together")
 
 // StateVersion is the version of contract_state.json that this package writes.
 const StateVersion = 1

@@ -11,10 +11,12 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // ErrHeld is returned while somebody else holds the lock.
-var ErrHeld = errors.New("another run holds the lock")
+var ErrHeld = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another run holds the lock")
 
 // Lock is a lock that is held. Children of the process do not inherit it.
 type Lock struct{ file *os.File }

@@ -26,18 +26,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 var (
 	// ErrEmpty is returned for an input without a single byte. For a
 	// compressed input that decompresses to nothing, it is wrapped in an
 	// [IncompleteError].
-	ErrEmpty = errors.New("the input is empty")
+	ErrEmpty = fail.New(fail.Source, "look why the source gave nothing; nothing was kept. (seal --allow-empty seals it all the same)", "the input is empty")
 
 	// ErrUnsupported is wrapped in the [IncompleteError] of an input that may
 	// well be whole, but that this package cannot follow: a custom-format
 	// version it does not know, a zstd stream that needs a dictionary.
-	ErrUnsupported = errors.New("this variant of the format cannot be checked")
+	ErrUnsupported = fail.New(fail.Source, "if the input is known to be whole, seal --guard=off seals it unchecked", "this variant of the format cannot be checked")
 
 	errClosed = errors.New("guard: read after close")
 )
@@ -60,6 +62,11 @@ func (e *IncompleteError) Error() string {
 		s += ": " + e.Err.Error()
 	}
 	return s
+}
+
+// Fail is the class and the hint of the error.
+func (e *IncompleteError) Fail() (fail.Class, string) {
+	return fail.Inner(e.Err, fail.Source, "look why the source stopped early; nothing was kept, and nothing was changed. (seal --guard=off seals it as it is)")
 }
 
 func (e *IncompleteError) Unwrap() error { return e.Err }

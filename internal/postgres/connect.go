@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // SQLSTATEs that callers tell apart.
@@ -30,6 +32,11 @@ func (e *ConnectError) Error() string {
 		return what + ": the server says: " + refused.Message
 	}
 	return what + ": " + e.Err.Error()
+}
+
+// Fail is the class and the hint of the error.
+func (*ConnectError) Fail() (fail.Class, string) {
+	return fail.Failed, "check DB_HOST, DB_PORT, DB_USER and DB_PASSWORD, and that the server runs"
 }
 
 func (e *ConnectError) Unwrap() error { return e.Err }

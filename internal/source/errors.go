@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os/exec"
 	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // StartError means that a command could not be started: not found, not
@@ -27,11 +29,21 @@ type ExitError struct {
 	Signal syscall.Signal // what killed the command, or 0
 }
 
+// Fail is the class and the hint of the error.
+func (*StartError) Fail() (fail.Class, string) {
+	return fail.Source, "check the name, the path and the permissions of the command; nothing was kept"
+}
+
 func (e *ExitError) Error() string {
 	if e.Signal != 0 {
 		return fmt.Sprintf("%s was killed by signal %d (%v)", e.Name, int(e.Signal), e.Signal)
 	}
 	return fmt.Sprintf("%s exited with status %d", e.Name, e.Status)
+}
+
+// Fail is the class and the hint of the error.
+func (*ExitError) Fail() (fail.Class, string) {
+	return fail.Source, "nothing was kept; what the command says of it stands above"
 }
 
 // startError makes a *StartError of what package exec returned, whose own text

@@ -1,17 +1,21 @@
 package store
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+)
 
 var (
 	// ErrExists is returned when the final name is taken, by whatever it is.
-	ErrExists = errors.New("the file exists already and is not overwritten")
+	ErrExists = fail.New(fail.Failed, "choose another name, or move the old file away", "the file exists already and is not overwritten")
 
 	// ErrBusy is returned when another live process writes the same name.
 	ErrBusy = errors.New("another process is writing this file")
 
 	// ErrName is returned for a file name that cannot be stored, or that a
 	// sidecar could not name.
-	ErrName = errors.New("unfit file name")
+	ErrName = fail.New(fail.Usage, "", "unfit file name")
 )
 
 // Error is a failure of the store itself: full, read-only, denied, missing,
@@ -34,9 +38,14 @@ func IsStoreFault(err error) bool {
 	return ok
 }
 
+// Fail is the class and the hint of the error.
+func (e *Error) Fail() (fail.Class, string) {
+	return fail.Inner(e.Err, fail.Store, fail.StoreHint)
+}
+
 // ErrChanged is returned by Remove when another file stands where the backup
 // stood.
-var ErrChanged = errors.New("it has changed since it was looked at, and is left alone")
+var ErrChanged = fail.New(fail.Failed, "run it again", "it has changed since it was looked at, and is left alone")
 
 // ErrLink is what Walk says of a symbolic link that it does not follow although
 // backups may stand behind it.

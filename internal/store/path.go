@@ -1,17 +1,18 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // ErrScheme is returned for a path that looks like one of a remote place and is
 // none: taken for a folder's name, it would keep backups here that were to leave.
-var ErrScheme = errors.New("it names no place that there is: want s3://BUCKET/KEY, or ./ before a folder's name")
+var ErrScheme = fail.New(fail.Usage, "", "it names no place that there is: want s3://BUCKET/KEY, or ./ before a folder's name")
 
 var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
 

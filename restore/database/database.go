@@ -23,24 +23,25 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
 var (
 	// ErrExists means that the database to restore beside is there already.
-	ErrExists = errors.New("the database exists already")
+	ErrExists = fail.New(fail.Failed, "choose another name, or move the old one away", "the database exists already")
 	// ErrBusy means that another restore of the same database is at work.
-	ErrBusy = errors.New("another restore of this database is at work")
+	ErrBusy = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another restore of this database is at work")
 	// ErrNotADump is returned for content that no dump of one database is.
-	ErrNotADump = errors.New("the backup does not hold a dump of one database")
+	ErrNotADump = fail.New(fail.Failed, "the live database is as it was; use another backup", "the backup does not hold a dump of one database")
 	// ErrIncomplete is returned for a dump that is not whole, though all of the
 	// backup is authentic.
-	ErrIncomplete = errors.New("the backup holds a dump that is not whole")
+	ErrIncomplete = fail.New(fail.Failed, "the live database is as it was; use another backup", "the backup holds a dump that is not whole")
 	// ErrDiffers means that what was restored is not what was backed up.
-	ErrDiffers = errors.New("the restored database is not what it should be")
+	ErrDiffers = fail.New(fail.Failed, "the live database is as it was; use another backup", "the restored database is not what it should be")
 	// ErrUnsettled means that the exchange may have been done and may not.
-	ErrUnsettled = errors.New("the server was lost during the exchange: look which databases there are")
+	ErrUnsettled = fail.New(fail.Failed, "the exchange may be done: look with psql -l before anything else", "the server was lost during the exchange: look which databases there are")
 	// ErrProtected is returned for a database that must not be exchanged.
 	ErrProtected = errors.New("a database that the server itself needs is not exchanged")
 )

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"syscall"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
@@ -35,6 +36,11 @@ func (e *FeedError) Error() string {
 		text += fmt.Sprintf("; the dump gives things to role %q, which this server lacks: make it, or restore the roles from a backup made with --globals", e.Role)
 	}
 	return text
+}
+
+// Fail is the class and the hint of the error.
+func (*FeedError) Fail() (fail.Class, string) {
+	return fail.Failed, "the live database is as it was; what the program says of it stands above"
 }
 
 func (e *FeedError) Unwrap() error { return e.Err }

@@ -33,16 +33,17 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
 var (
 	// ErrArchive is wrapped when the content is not a tar archive, or one whose
 	// headers contradict themselves.
-	ErrArchive = errors.New("not a tar archive that can be read")
+	ErrArchive = fail.New(fail.Failed, "what was sealed is authentic, but it is no tar archive: takumi-backup inspect says what it is", "not a tar archive that can be read")
 
 	// ErrNoMatch is returned when Options.Include selects nothing.
-	ErrNoMatch = errors.New("the archive holds nothing by that name")
+	ErrNoMatch = fail.New(fail.Failed, "--dry-run lists what the archive holds", "the archive holds nothing by that name")
 )
 
 // UnsafeError is an entry that must not be extracted, or cannot be without harm
@@ -54,6 +55,11 @@ type UnsafeError struct {
 
 func (e *UnsafeError) Error() string {
 	return fmt.Sprintf("the archive's entry %q is refused: %s", e.Name, e.Reason)
+}
+
+// Fail is the class and the hint of the error.
+func (*UnsafeError) Fail() (fail.Class, string) {
+	return fail.Failed, "nothing was restored; find out who made this archive: takumi-backup open FILE | tar -tv lists it"
 }
 
 func unsafef(h *tar.Header, format string, args ...any) error {

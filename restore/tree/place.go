@@ -11,21 +11,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 var (
 	// ErrTarget is wrapped when a folder cannot be restored to the path it was
 	// to have: the path is a file, a symbolic link, a mount point, or the like.
-	ErrTarget = errors.New("cannot be restored to")
+	ErrTarget = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "cannot be restored to")
 
 	// ErrNotEmpty is returned for a folder that holds something and may not be
 	// replaced.
-	ErrNotEmpty = errors.New("the folder is there already, and is not empty")
+	ErrNotEmpty = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "the folder is there already, and is not empty")
 
 	// ErrReplaced is wrapped when somebody who may write to the folder around it
 	// puts something else in the place of the fresh folder.
-	ErrReplaced = errors.New("somebody put something else in the place of")
+	ErrReplaced = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "somebody put something else in the place of")
 )
 
 // Variables for the tests.

@@ -25,6 +25,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 const (
@@ -137,6 +139,11 @@ type Error struct {
 
 // Error names the codec and says what the decoder said.
 func (e *Error) Error() string { return fmt.Sprintf("unpacking %s: %v", e.Codec, e.Err) }
+
+// Fail is the class and the hint of the error.
+func (*Error) Fail() (fail.Class, string) {
+	return fail.Damaged, "use another copy of this backup, or an older one"
+}
 
 // Unwrap returns the decoder's error.
 func (e *Error) Unwrap() error { return e.Err }

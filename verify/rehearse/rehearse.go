@@ -19,6 +19,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -33,9 +34,9 @@ var (
 	// ErrNotRestorable is wrapped when a backup is authentic to its end, and what
 	// it holds cannot be brought back: an incomplete dump, an unsafe archive, a
 	// dump that the server refuses.
-	ErrNotRestorable = errors.New("the backup is authentic, and cannot be restored")
+	ErrNotRestorable = fail.New(fail.Failed, "rehearse the backup before this one, to find out since when it is so, and make a new one now", "the backup is authentic, and cannot be restored")
 	// ErrDiffers is wrapped when what was restored is not what was backed up.
-	ErrDiffers = errors.New("what was restored is not what was backed up")
+	ErrDiffers = fail.New(fail.Failed, "rehearse the backup before this one, to find out since when it is so, and make a new one now", "what was restored is not what was backed up")
 	// ErrForeign is wrapped when the server that was set aside has a database of
 	// the name that rehearsals use, and no rehearsal has made it.
 	ErrForeign = errors.New("no rehearsal has made it")

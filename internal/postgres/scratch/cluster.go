@@ -24,6 +24,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 const (
@@ -43,10 +45,10 @@ const (
 )
 
 // ErrNoServer is wrapped when PostgreSQL's server is not installed.
-var ErrNoServer = errors.New("there is no PostgreSQL server")
+var ErrNoServer = fail.New(fail.Failed, "install PostgreSQL's server, or set one aside and give --database-url", "there is no PostgreSQL server")
 
 // ErrPath is wrapped when a socket cannot stand in the folder.
-var ErrPath = errors.New("the scratch folder cannot hold the socket of a server")
+var ErrPath = fail.New(fail.Usage, "name a shorter folder with --scratch-dir", "the scratch folder cannot hold the socket of a server")
 
 // settings of the server: what is thrown away need not be safe, and its memory
 // is bounded whatever the machine has.

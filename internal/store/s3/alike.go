@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
@@ -29,6 +30,11 @@ type OtherBackupError struct {
 func (e *OtherBackupError) Error() string {
 	return fmt.Sprintf("delete %s: version %s of it %s, so that none was deleted; look whether it is the good one (docs/OFFSITE.md, \"Against ransomware\")",
 		e.Path, redact.Line(e.Version, 80), e.Why)
+}
+
+// Fail is the class and the hint of the error.
+func (*OtherBackupError) Fail() (fail.Class, string) {
+	return fail.Failed, "look at the versions of this object: docs/OFFSITE.md, against ransomware"
 }
 
 // alike fails unless the envelopes of all versions say the same of what retention

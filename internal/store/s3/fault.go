@@ -1,6 +1,7 @@
 package s3store
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -47,7 +49,7 @@ func (f *Fault) Unwrap() error { return f.Kind }
 
 // ErrTooLarge is returned for a stream that is longer than the server, or
 // Options.MaxObject, allows. Nothing of it is kept.
-var ErrTooLarge = errors.New("larger than an object of this store may be")
+var ErrTooLarge = fail.New(fail.Store, "use another store, or a codec that packs better; nothing was kept", "larger than an object of this store may be")
 
 // LockedError says that S3 keeps what was to be deleted.
 type LockedError struct {
@@ -55,6 +57,11 @@ type LockedError struct {
 	Version string    // the version's id; "" when it is the only one
 	Mode    string    // GOVERNANCE, COMPLIANCE, LEGAL HOLD, or "" when S3 did not say
 	Until   time.Time // zero when S3 did not say, and for a legal hold
+}
+
+// Fail is the class and the hint of the error.
+func (e *Fault) Fail() (fail.Class, string) {
+	return fail.Store, cmp.Or(e.Fix, fail.StoreHint)
 }
 
 func (e *LockedError) Error() string {
@@ -71,6 +78,11 @@ func (e *LockedError) Error() string {
 		text += " (version " + redact.Line(e.Version, 80) + ")"
 	}
 	return text
+}
+
+// Fail is the class and the hint of the error.
+func (*LockedError) Fail() (fail.Class, string) {
+	return fail.Store, "it can be deleted when its lock has ended"
 }
 
 // fault makes of an error what callers branch on: the context's cause, a
