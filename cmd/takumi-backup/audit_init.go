@@ -72,7 +72,7 @@ func (a *auditInit) run(cmd *cobra.Command) error {
 	}
 	if a.stateDir == "" {
 		if a.stateDir, err = history.Dir(); err != nil {
-			return usageError{err}
+			return usage(err)
 		}
 	}
 	if err := a.check(cmd, log); err != nil {
