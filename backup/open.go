@@ -69,7 +69,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 		return nil, keystore.ErrNone
 	}
 	var f *Handle
-	err := settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		var src io.Reader = obj
 		if o.Meter != nil {
 			src = o.Meter.Metered(obj)
@@ -106,7 +106,7 @@ type Seen struct {
 // is nothing to see: the place's, or that of [envelope.Parse].
 func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen, error) {
 	var s *Seen
-	err := settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		defer obj.Close()
 		own, err := envelope.Parse(io.NewSectionReader(obj, 0, obj.Size()))
 		if err != nil && beside == nil {
@@ -140,9 +140,21 @@ func passedOver(path string, err, beside error) error {
 	return fmt.Errorf("%w; and %s%s was passed over: %w", err, path, envelope.DetachedSuffix, beside)
 }
 
+// parse reads a detached envelope; in a rescue, what is good of it.
+func (o Options) parse(src *bytes.Reader) (*envelope.Envelope, error) {
+	e, err := envelope.Parse(src)
+	if err != nil && o.Rescue {
+		src.Seek(0, io.SeekStart) // never fails on this reader
+		if salvaged, serr := envelope.Salvage(src); serr == nil {
+			return salvaged, nil
+		}
+	}
+	return e, err
+}
+
 // settle opens the file at path and calls try with it, again when that fails and
 // the envelopes have changed meanwhile. The file is closed when try fails.
-func settle(ctx context.Context, place store.Store, path string, try func(store.Object, *envelope.Envelope, error) error) error {
+func (o Options) settle(ctx context.Context, place store.Store, path string, try func(store.Object, *envelope.Envelope, error) error) error {
 	for n := 1; ; n++ {
 		obj, err := place.Open(ctx, path)
 		if err != nil {
@@ -151,7 +163,7 @@ func settle(ctx context.Context, place store.Store, path string, try func(store.
 		text, besideErr := Beside(ctx, place, path)
 		var beside *envelope.Envelope
 		if text != nil {
-			beside, besideErr = envelope.Parse(bytes.NewReader(text))
+			beside, besideErr = o.parse(bytes.NewReader(text))
 		}
 		before := headOf(obj)
 		if err = try(obj, beside, besideErr); err == nil {

@@ -236,14 +236,19 @@ def find_data_key(envelope, keys, heads, rescue):
     raise fault or Refused("wrong-key", f"offered {b', '.join(ids).decode()}, and it is sealed for {wanted.decode()}")
 
 
-def recover(src, keys, detached=None, rescue=False):
-    """Yield the packed stream, a verified chunk at a time."""
+def recover(src, keys, beside=b"", rescue=False):
+    """Yield the packed stream, a verified chunk at a time. beside is the text of a detached envelope."""
+    detached = None
+    try:
+        detached = read_envelope(io.BytesIO(beside)) if beside else None
+    except Refused as fault:
+        warn(f"the envelope beside it is passed over: {fault}")
     front, own, torn = src.read(MAX_ENVELOPE + HEAD), None, None
-    saved = salvage(front[:MAX_ENVELOPE]) if rescue else None
+    saved, other = (salvage(text[:MAX_ENVELOPE]) if rescue else None for text in (front, beside))
     try:
         own = read_envelope(io.BytesIO(front))
     except Refused as fault:
-        if not detached and not saved:
+        if not (detached or saved or other):
             raise
         torn = fault  # perhaps by a rewrap that was interrupted: then the one beside it is as long
     starts = [e.end() for e in (own or detached,) if e] + [*range(UNIT, MAX_ENVELOPE + 1, UNIT)] * rescue
@@ -251,15 +256,16 @@ def recover(src, keys, detached=None, rescue=False):
     if starts[0] not in heads:
         raise torn or Refused("truncated", "it ends inside the head of its payload")
     # A detached envelope of another preamble is another backup's; in a rescue the payload is asked.
-    beside = [detached] if detached and (not own or own["preamble"] == detached["preamble"]) else []
-    ways = [(e, False) for e in [*beside, own] if e] + [(e, True) for e in [detached, saved] if e and rescue]
+    fits = detached and (not own or own["preamble"] == detached["preamble"])
+    ways = [(e, False) for e in (detached if fits else None, own) if e]
+    ways += [(e, True) for e in (other, saved) if e]
     data_key = why = None
     for envelope, rescuing in ways:  # what needs no rescue comes first
         try:
             data_key, offset = find_data_key(envelope, keys, heads, rescuing)
             break
         except Refused as fault:
-            if envelope is detached:
+            if envelope not in (own, saved):
                 warn(f"the envelope beside it is passed over: {fault}")
             else:
                 why = why or fault
@@ -297,16 +303,13 @@ def main(args):
         print(__doc__, "\nrecover.py: give KEYFILE and BACKUP, and send the output to a pipe or a file", file=sys.stderr)
         return 64
     try:
-        keys, detached = [read(file) for file in key_files], None
+        keys, beside = [read(file) for file in key_files], b""
         if path != "-" and os.path.exists(path + ".envelope"):
-            try:
-                with open(path + ".envelope", "rb") as src:
-                    detached = read_envelope(src)
-            except Refused as fault:
-                warn(f"{path}.envelope is passed over: {fault}")
+            with open(path + ".envelope", "rb") as src:
+                beside = src.read(MAX_ENVELOPE + 1)
         with sys.stdin.buffer if path == "-" else open(path, "rb") as src:
             try:
-                for plain in recover(src, keys, detached, rescue):
+                for plain in recover(src, keys, beside, rescue):
                     sys.stdout.buffer.write(plain)
             finally:
                 sys.stdout.buffer.flush()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 func sequence() []byte {
@@ -95,6 +96,61 @@ func TestNeverPrints(t *testing.T) {
 	} {
 		if strings.Contains(out.String(), leak) {
 			t.Errorf("output holds key material as %q:\n%s", leak, out.String())
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	k, other := kek.Generate(), kek.Generate()
+	id, dataKey := slot.ID{1}, bytes.Repeat([]byte{7}, slot.DataKeySize)
+	s, err := k.Wrap(t.Context(), id, dataKey)
+	if err != nil || s.Check() != nil || s.Holder() != k.Holder() || len(s.Args) != 2 {
+		t.Fatalf("%v, %v", s, err)
+	}
+	if got, err := k.Unwrap(t.Context(), id, s); err != nil || !bytes.Equal(got, dataKey) {
+		t.Errorf("%x, %v", got, err)
+	}
+	renamed := slot.Slot{Type: s.Type, Args: []string{string(other.ID()), s.Args[1]}}
+	if got, err := k.Unwrap(t.Context(), id, renamed); err != nil || !bytes.Equal(got, dataKey) {
+		t.Errorf("under another name: %x, %v", got, err)
+	}
+	for name, tc := range map[string]struct {
+		id   slot.ID
+		slot slot.Slot
+		key  *kek.Key
+		want error
+	}{
+		"another's slot":        {id, s, other, slot.ErrNotMine},
+		"its name, another key": {id, renamed, other, slot.ErrDamaged},
+		"of another backup":     {slot.ID{2}, s, k, slot.ErrDamaged},
+		"another type":          {id, slot.Slot{Type: "age", Args: s.Args}, k, slot.ErrNotMine},
+		"one argument":          {id, slot.Slot{Type: "key", Args: s.Args[:1]}, k, slot.ErrNotMine},
+		"no base64":             {id, slot.Slot{Type: "key", Args: []string{s.Args[0], "x"}}, k, slot.ErrDamaged},
+	} {
+		if got, err := tc.key.Unwrap(t.Context(), tc.id, tc.slot); !errors.Is(err, tc.want) || got != nil {
+			t.Errorf("%s: %x, %v", name, got, err)
+		}
+	}
+	if _, err := k.Wrap(t.Context(), id, dataKey[:31]); err == nil {
+		t.Error("a data key of 31 bytes is wrapped")
+	}
+}
+
+func TestWipedKeyRefuses(t *testing.T) {
+	k := kek.Generate()
+	id, dataKey := slot.ID{1}, make([]byte, slot.DataKeySize)
+	s, err := k.Wrap(t.Context(), id, dataKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aliased := *k
+	k.Wipe()
+	for name, k := range map[string]*kek.Key{"wiped": k, "a copy of it": &aliased, "zero": new(kek.Key)} {
+		if s, err := k.Wrap(t.Context(), id, dataKey); !errors.Is(err, kek.ErrWiped) || s.Args != nil {
+			t.Errorf("%s: wraps: %v", name, err)
+		}
+		if _, err := k.Unwrap(t.Context(), id, s); !errors.Is(err, kek.ErrWiped) {
+			t.Errorf("%s: unwraps: %v", name, err)
 		}
 	}
 }

@@ -137,7 +137,7 @@ func outcomeOf(file []byte, o envelope.Options, keys []*kek.Key) outcome {
 }
 
 // agree fails unless both implementations make the same of the file and of
-// every variant, and refuse every variant.
+// every variant, and refuse every variant that is not rescued.
 func (r *recoverer) agree(t *testing.T, c *trial) {
 	t.Helper()
 	theirs, faults := r.try(t, c), 0
@@ -146,7 +146,7 @@ func (r *recoverer) agree(t *testing.T, c *trial) {
 		if i > 0 {
 			what = strings.TrimSpace(string(must(json.Marshal(c.Changes[i-1]))))
 		}
-		if ours != theirs[i] || i > 0 && ours.Class == opens {
+		if ours != theirs[i] || i > 0 && ours.Class == opens && !c.Rescue {
 			if faults++; faults < 10 {
 				t.Errorf("%d bytes, %s:\nthis program: %+v\nrecover.py:   %+v", len(c.File), what, ours, theirs[i])
 			}

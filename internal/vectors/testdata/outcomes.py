@@ -15,8 +15,7 @@ recover.warn = lambda what: None
 def outcome(file, keys, detached, rescue):
     kind, chunk, offset, size, digest = "opens", -1, -1, 0, hashlib.sha256()
     try:
-        beside = recover.read_envelope(io.BytesIO(detached)) if detached else None
-        for plain in recover.recover(io.BytesIO(file), keys, beside, rescue):
+        for plain in recover.recover(io.BytesIO(file), keys, detached, rescue):
             size += len(plain)
             digest.update(plain)
     except recover.Refused as fault:
