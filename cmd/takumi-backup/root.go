@@ -28,13 +28,19 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
   export BACKUP_ENCRYPTION_KEY_FILE=/etc/takumi-backup/backup.key
   pg_dump takumi | takumi-backup seal
   takumi-backup open /var/backups/takumi/database/takumi_db_20261123_020000.sql.zst.enc | psql takumi_test`,
-		Args:          usageArgs(noCommand),
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: usageArgs(noCommand),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asked, _ := cmd.Flags().GetBool("version"); asked {
+				return printVersion(cmd)
+			}
+			return cmd.Help()
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.Version = buildInfo() // --version, for who looks for it there
-	root.SetVersionTemplate("{{.Version}}\n")
+	// Not by cobra's own --version, whose template would keep every method of the
+	// program in the binary.
+	root.Flags().BoolP("version", "v", false, "version for takumi-backup")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	addAuditFlags(root)
 	var config string
@@ -69,11 +75,13 @@ func newVersion() *cobra.Command {
 		Short:   "Print the version and how the program was built",
 		Example: "  takumi-backup version",
 		Args:    usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), buildInfo())
-			return stdoutError(err)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return printVersion(cmd) },
 	}
+}
+
+func printVersion(cmd *cobra.Command) error {
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), buildInfo())
+	return stdoutError(err)
 }
 
 // buildInfo says what is needed to build this program again.

@@ -3,12 +3,8 @@ package report
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	_ "embed"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"io"
 	"slices"
 	"strconv"
@@ -27,27 +23,6 @@ const (
 	maxItems  = 200 // of one kind of finding
 	openItems = 10  // of those, without a click
 )
-
-//go:embed page.html
-var pageText string
-
-//go:embed page.css
-var styleText string
-
-// page is the page, with its style in it. The style's hash goes into the policy,
-// so that nothing else, from wherever, is taken for a style or a script.
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"show": show, "time": timeText, "bytes": bytesText, "words": words, "count": countText,
-	"short":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
-	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"style":  func() template.CSS { return template.CSS(styleText) },
-	"policy": func() string { return policy },
-}).Parse(pageText))
-
-var policy = func() string {
-	sum := sha256.Sum256([]byte(styleText))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
-}()
 
 // view is what the page shows.
 type view struct {
@@ -102,7 +77,7 @@ func WriteHTML(w io.Writer, r *verify.Report) error {
 		}
 		v.Checkpoint = indented.String()
 	}
-	return page.Execute(w, v)
+	return v.page().Render(w)
 }
 
 // verdict is a report in one line.

@@ -78,7 +78,7 @@ func nasty() *verify.Report {
 func TestWrite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for name, want := range map[string]string{"a.html": "<!DOCTYPE html>", "a.HTML": "<!DOCTYPE html>", "a.json": "{\n  \"schema\": 1,"} {
+	for name, want := range map[string]string{"a.html": "<!doctype html>", "a.HTML": "<!doctype html>", "a.json": "{\n  \"schema\": 1,"} {
 		path := filepath.Join(dir, name)
 		for range 2 { // the second takes the place of the first
 			if err := errors.Join(Check(path), Write(path, sample())); err != nil {

@@ -93,9 +93,3 @@ var closing = []string{"Custodian", "Signature", "Date"}
 
 // lines of the text form.
 func (p *page) lines() []string { return strings.Split(strings.TrimSuffix(p.Text, "\n"), "\n") }
-
-// Path and Size draw the code in the HTML template.
-func (p page) Path() string { return p.code.path() }
-
-// Size is the width and height of the code in modules.
-func (p page) Size() int { return len(p.code) }
