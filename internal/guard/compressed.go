@@ -2,6 +2,7 @@ package guard
 
 import (
 	"bufio"
+	"compress/bzip2"
 	"errors"
 	"fmt"
 	"io"
@@ -23,29 +24,28 @@ var errStopped = errors.New("guard: stopped")
 
 // compressed decompresses its input in a goroutine and gives what comes out
 // to a checker of its own. Nothing less shows that the input is whole: gzip
-// has no lengths that could be followed, and neither format shows whether
+// has no lengths that could be followed, and no format of them shows whether
 // what was compressed was whole.
 type compressed struct {
 	format Format
 	pos    int64
 	in     *io.PipeWriter
 	done   chan struct{}
-	err    error // what the goroutine found, once done is closed
+	// Both belong to the goroutine until done is closed.
+	content *checker
+	err     error
 }
 
 func newCompressed(f Format, allowEmpty bool) *compressed {
-	decode := gunzip
-	if f == Zstd {
-		decode = unzstd
-	}
+	decode := map[Format]func(io.Writer, *bufio.Reader) error{Gzip: gunzip, Zstd: unzstd, Bzip2: unbzip2}[f]
 	pr, pw := io.Pipe()
 	c := &compressed{format: f, in: pw, done: make(chan struct{})}
+	c.content = &checker{allowEmpty: allowEmpty, nested: true}
 	go func() {
 		defer close(c.done)
-		content := &checker{allowEmpty: allowEmpty, nested: true}
-		c.err = decode(content, bufio.NewReaderSize(pr, compressedBuffer))
+		c.err = decode(c.content, bufio.NewReaderSize(pr, compressedBuffer))
 		if c.err == nil {
-			c.err = content.finish()
+			c.err = c.content.finish()
 		}
 		pr.CloseWithError(errStopped)
 	}()
@@ -109,6 +109,11 @@ func gunzip(dst io.Writer, src *bufio.Reader) error {
 			return err
 		}
 	}
+}
+
+// unbzip2 unpacks all streams of a file: the reader goes on by itself.
+func unbzip2(dst io.Writer, src *bufio.Reader) error {
+	return copyAll(dst, bzip2.NewReader(src), make([]byte, compressedBuffer))
 }
 
 func unzstd(dst io.Writer, src *bufio.Reader) error {

@@ -86,10 +86,12 @@ type custom struct {
 	dumpID  int64 // of the entry or block at hand
 	pending idSet // entries whose block has not ended yet
 	blobs   bool  // the block at hand is a series of large objects
+
+	toc contentsTable
 }
 
 func newCustom() *custom {
-	return &custom{units: units{want: customHeaderLen}, pending: make(idSet)}
+	return &custom{units: units{want: customHeaderLen}, pending: make(idSet), toc: newContentsTable()}
 }
 
 func (c *custom) write(p []byte) error {
@@ -145,10 +147,15 @@ func (c *custom) expectFields(fields string, then customState) {
 }
 
 func (c *custom) step(unit []byte) error {
+	if c.passed != nil && c.state != inChunks {
+		c.passed = nil
+		c.toc.endText()
+	}
 	switch c.state {
 	case inHeader:
 		return c.header(unit)
 	case inAlgorithm:
+		c.toc.packed = unit[0] != 0
 		c.expectFields("iiiiiiisss", inCount)
 		return nil
 	case inOffset:
@@ -173,6 +180,7 @@ func (c *custom) step(unit []byte) error {
 		if v < 0 || v > maxEntries {
 			return c.bad("a table of contents of %d entries", v)
 		}
+		c.toc.header()
 		c.entries = v
 		c.nextEntry()
 	case inDumpID:
@@ -180,9 +188,11 @@ func (c *custom) step(unit []byte) error {
 			return c.bad("an entry with the id %d", v)
 		}
 		c.dumpID = v
+		c.toc.begin(c.minor)
 		c.expectFields(c.entryFields(), inDependencies)
 	case inDependencies:
 		if v == -1 {
+			c.toc.end(c.dumpID)
 			c.expect(inOffset)
 			return nil
 		}
@@ -193,8 +203,10 @@ func (c *custom) step(unit []byte) error {
 			return c.bad("a data block for entry %d, which has none to come", v)
 		}
 		if c.blobs {
+			c.toc.found.c.Rows = true
 			c.expect(inOID)
 		} else {
+			c.passed = c.toc.rowsOf(v)
 			c.expect(inChunks)
 		}
 	case inOID:
@@ -213,6 +225,8 @@ func (c *custom) step(unit []byte) error {
 		case c.blobs:
 			c.expect(inOID)
 		default:
+			c.passed = nil
+			c.toc.endRows()
 			c.expect(inBlockType)
 		}
 	}
@@ -253,10 +267,16 @@ func (c *custom) entryFields() string {
 
 func (c *custom) field(v int64) error {
 	isString := c.fields[0] == 's'
-	if c.fields = c.fields[1:]; c.fields == "" {
+	if c.state, c.fields = inFields, c.fields[1:]; c.fields == "" {
 		c.expect(c.then)
 	}
-	if isString && v != -1 {
+	switch {
+	case !isString:
+		c.toc.integer(c.minor, v)
+	case v == -1:
+		c.toc.endText()
+	default:
+		c.passed = c.toc.text
 		return c.skipString(v)
 	}
 	return nil

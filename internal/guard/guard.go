@@ -8,18 +8,24 @@
 //
 // What is followed:
 //
-//   - plain SQL dumps of pg_dump and pg_dumpall, by their last line;
+//   - plain SQL dumps of pg_dump and pg_dumpall, statement by statement as psql
+//     reads them, to the line that closes them;
 //   - custom-format dumps (pg_dump -Fc), block by block, archive versions
 //     1.12 to 1.16, which PostgreSQL 9.0 and later have written;
 //   - tar archives, header by header, to their two zero blocks;
-//   - gzip and zstd streams, by decompressing them; what comes out is guarded
-//     in turn, but not decompressed a second time.
+//   - gzip, zstd and bzip2 streams, by decompressing them; what comes out is
+//     guarded in turn, but not decompressed a second time;
+//   - xz and lz4 streams, by the frame alone;
+//   - dumps of MySQL, MariaDB and SQLite, by their last line;
+//   - dumps of Redis (RDB), by their end opcode and CRC-64;
+//   - archives of mongodump, document by document.
 //
-// Anything else passes, unless it is empty.
+// Anything else passes, unless it is empty; [Reader.Unjudged] says so then.
+// Of a dump of PostgreSQL the guard also learns what it holds and needs:
+// [Reader.Contents].
 //
-// A guard against accidents is not a proof. A plain dump carries no lengths
-// and no checksums, so only its end can be judged, and damage in the middle
-// of any format but gzip and zstd is not looked for.
+// A guard against accidents is not a proof. Damage in the middle of any format
+// that carries no checksums is not looked for.
 package guard
 
 import (
@@ -116,6 +122,24 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Contents returns what a dump of PostgreSQL holds, also one that is compressed,
+// once Read has returned io.EOF; nil before, and for anything else.
+func (r *Reader) Contents() *Contents {
+	if r.err != io.EOF {
+		return nil
+	}
+	return r.check.contents()
+}
+
+// Unjudged says, in words, why nobody knows whether the input is whole, once Read
+// has returned io.EOF: its format is not known. It returns "" when it was judged.
+func (r *Reader) Unjudged() string {
+	if r.err != io.EOF {
+		return ""
+	}
+	return r.check.unjudged()
+}
+
 // Close ends the goroutine that decompresses a gzip or zstd input, and waits
 // for it. Reading on is an error. Close returns nil and may be called twice.
 func (r *Reader) Close() error {
@@ -143,6 +167,7 @@ type checker struct {
 	head   [SniffLen]byte
 	n      int // bytes of head that are filled
 	chosen bool
+	format Format
 	walk   walker // nil for an unknown format
 }
 
@@ -169,18 +194,31 @@ func (c *checker) Write(p []byte) (int, error) {
 func (c *checker) choose() error {
 	c.chosen = true
 	head := c.head[:c.n]
-	switch f := Sniff(head); f {
+	c.format = Sniff(head)
+	switch f := c.format; f {
 	case PlainDump:
-		c.walk = newPlain(head)
+		c.walk = newPlain()
 	case CustomDump:
 		c.walk = newCustom()
 	case Tar:
 		c.walk = newTar()
-	case Gzip, Zstd:
+	case Gzip, Zstd, Bzip2:
 		if c.nested {
 			return nil
 		}
 		c.walk = newCompressed(f, c.allowEmpty)
+	case XZ:
+		c.walk = &tail{format: f, judge: endOfXZ}
+	case LZ4:
+		c.walk = newLZ4()
+	case MySQLDump:
+		c.walk = &tail{format: f, judge: endOfMySQL}
+	case SQLiteDump:
+		c.walk = &tail{format: f, judge: endOfSQLite}
+	case RedisDump:
+		c.walk = new(redis)
+	case MongoArchive:
+		c.walk = newMongo()
 	default:
 		return nil
 	}
@@ -203,6 +241,42 @@ func (c *checker) finish() error {
 		return nil
 	}
 	return c.walk.finish()
+}
+
+func (c *checker) contents() *Contents {
+	switch w := c.walk.(type) {
+	case *plain:
+		return w.found.contents()
+	case *custom:
+		return w.toc.found.contents()
+	case *compressed:
+		return w.content.contents()
+	}
+	return nil
+}
+
+func (c *checker) unjudged() string {
+	switch w := c.walk.(type) {
+	case nil:
+		if c.n == 0 {
+			return ""
+		}
+		if c.format != Unknown {
+			return "it is compressed more than once"
+		}
+		return "its format is not known"
+	case *compressed:
+		if why := w.content.unjudged(); why != "" {
+			return fmt.Sprintf("the %v is whole, and what it holds was not judged: %s", c.format, why)
+		}
+	case *lz4:
+		return "the lz4 stream is whole, and what it holds was not judged"
+	case *tail:
+		if c.format == XZ {
+			return "the xz stream is whole, and what it holds was not judged"
+		}
+	}
+	return ""
 }
 
 func (c *checker) close() {

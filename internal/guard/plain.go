@@ -13,29 +13,25 @@ const (
 
 	restrict   = `\restrict `
 	unrestrict = `\unrestrict `
-
-	// tailLen is how much of the end of a plain dump is looked at.
-	tailLen = 16 << 10
 )
 
-// plain judges a plain SQL dump by its last lines. The bulk is not scanned:
-// the walk remembers the tail and nothing else.
-//
-// pg_dump writes its closing line between two "--" lines when all else is
-// written, so a dump that was cut cannot end with it, unless the same lines
-// stand in the data. COPY text escapes line breaks, so there a row must be
-// equal to the closing line and the row before it to "--", and the cut must
-// fall right behind. Such a dump is told by the COPY command in the
-// remembered tail that no "\." has ended; if that table is larger than the
-// tail it is not told. Neither is a cut inside a string that holds these
-// lines: a value with --inserts, a comment, a function body.
+// plain judges a plain SQL dump. The closing line counts only where a comment
+// can stand, between statements: what looks like it in a string, a function or a
+// row does not, and nor does a COPY there begin rows.
 type plain struct {
+	lex    lexer
 	ending []byte // the closing line that the opening line calls for
 	pos    int64
-	ring   [tailLen]byte // input byte i stands at i%tailLen
+	dashes bool // the line before was a comment, and empty
+	ended  bool
+	found  *gathering
 }
 
-func newPlain(head []byte) *plain { return &plain{ending: plainEnding(head)} }
+func newPlain() *plain {
+	d := &plain{found: newGathering(PlainDump)}
+	d.lex.to = d
+	return d
+}
 
 // plainEnding returns the closing line of the plain dump that begins with
 // head, or nil if head is no plain dump's beginning.
@@ -58,37 +54,65 @@ func plainEnding(head []byte) []byte {
 
 func (d *plain) write(p []byte) error {
 	d.pos += int64(len(p))
-	if len(p) > tailLen {
-		p = p[len(p)-tailLen:]
+	return d.lex.write(p)
+}
+
+func (d *plain) span(spanKind, []byte) error { return nil }
+
+func (d *plain) comment(line []byte) error {
+	switch {
+	case d.dashes && string(line) == string(d.ending):
+		d.ended = true
+	case (d.ending == nil || d.ended) && string(line) == dumpBegins:
+		d.ending, d.ended = []byte(dumpEnds), false
+	case (d.ending == nil || d.ended) && string(line) == clusterBegins:
+		d.ending, d.ended, d.found.c.Cluster = []byte(clusterEnds), false, true
 	}
-	at := int((d.pos - int64(len(p))) % tailLen)
-	k := copy(d.ring[at:], p)
-	copy(d.ring[:], p[k:])
+	d.dashes = string(line) == "--"
+	d.found.comment(line)
+	return nil
+}
+
+func (d *plain) query(s statement, cut bool) error {
+	d.ended, d.dashes = false, false
+	d.found.query(s)
+	if aboutDatabase(s) && !d.found.c.Cluster && !cut && len(d.found.c.Properties) < maxProperties {
+		if s.begin("create", "database") {
+			d.found.c.Database = s.name(2)
+		}
+		d.found.c.Properties = append(d.found.c.Properties, string(d.lex.kept))
+	}
+	return nil
+}
+
+// maxProperties is more than a database has of rights and settings.
+const maxProperties = 10000
+
+func (d *plain) order(line []byte) error {
+	if d.dashes = false; !bytes.HasPrefix(line, []byte(restrict)) && !bytes.HasPrefix(line, []byte(unrestrict)) {
+		d.ended = false
+	}
+	return nil
+}
+
+func (d *plain) copied(s statement, n int64) error {
+	schema, table := s.path(1)
+	d.found.table(schema, table, n)
 	return nil
 }
 
 func (d *plain) finish() error {
-	lines := d.tail()
-	// What stands behind the closing line may be cut, even inside a line: the
-	// dump itself is all there.
-	if rest, _ := lines.prev(); !beginsTrailer(rest) {
-		return d.incomplete("it ends in the middle of a line")
+	line := d.lex.kept
+	switch open := d.lex.open(); {
+	case open != "":
+		return d.incomplete("it ends inside " + open)
+	case !d.ended:
+		return d.incomplete(fmt.Sprintf("it does not end with the line %q", d.ending))
+	case d.lex.state == inCommand && !bytes.HasPrefix(line, []byte(unrestrict)) && !bytes.HasPrefix([]byte(unrestrict), line):
+		return d.incomplete("it ends inside a command of psql")
 	}
-	for {
-		line, whole := lines.prev()
-		if whole && bytes.Equal(line, d.ending) {
-			break
-		}
-		if !whole || !isTrailer(line) {
-			return d.incomplete(fmt.Sprintf("it does not end with the line %q", d.ending))
-		}
-	}
-	if line, _ := lines.prev(); string(line) != "--" {
-		return d.incomplete("its last line stands where the dump program does not write it")
-	}
-	if lines.insideCopy() {
-		return d.incomplete("it ends inside the rows of a table")
-	}
+	// Behind the closing line a comment or \unrestrict may be cut: the dump itself is
+	// all there.
 	return nil
 }
 
@@ -96,73 +120,19 @@ func (d *plain) incomplete(reason string) error {
 	return &IncompleteError{Format: PlainDump, Offset: d.pos, Reason: reason}
 }
 
-// isTrailer says whether a line may stand behind the closing line: a comment,
-// an empty line, the end of restricted mode. Another dump's opening line is a
-// comment too, but says that more had to come.
-func isTrailer(line []byte) bool {
-	switch string(line) {
-	case dumpBegins, clusterBegins:
-		return false
-	}
-	return len(line) == 0 || bytes.HasPrefix(line, []byte("--")) || bytes.HasPrefix(line, []byte(unrestrict))
-}
-
-// beginsTrailer says whether an unfinished line can be the beginning of one
-// that isTrailer accepts.
-func beginsTrailer(line []byte) bool {
-	return isTrailer(line) || bytes.HasPrefix([]byte("--"), line) || bytes.HasPrefix([]byte(unrestrict), line)
-}
-
-// tail returns the last lines of the input, at most tailLen bytes of them.
-func (d *plain) tail() *backward {
-	if d.pos <= tailLen {
-		return &backward{text: d.ring[:d.pos], first: true}
-	}
-	at := d.pos % tailLen
-	return &backward{text: append(append(make([]byte, 0, tailLen), d.ring[at:]...), d.ring[:at]...)}
-}
-
-// backward hands out the lines of a text from its end, without their LF or
-// CR LF.
-type backward struct {
-	text  []byte
-	first bool // the text begins where a line begins
-}
-
-// prev returns the line before the ones already returned. The first call
-// returns what follows the last LF, mostly nothing. whole is false for a line
-// whose beginning was not remembered, and when there are no more lines.
-func (b *backward) prev() (line []byte, whole bool) {
-	if b.text == nil {
-		return nil, false
-	}
-	i := bytes.LastIndexByte(b.text, '\n')
-	line = b.text[i+1:]
-	if i < 0 {
-		whole = b.first
-		b.text = nil
-		return trimCR(line), whole
-	}
-	b.text = b.text[:i]
-	return trimCR(line), true
-}
-
-// insideCopy says whether the lines not yet returned leave a COPY open.
-func (b *backward) insideCopy() bool {
-	line, whole := b.prev()
-	for whole {
-		if string(line) == `\.` {
-			return false
-		}
-		// pg_dump puts an empty line before each COPY. The same words in a
-		// function body or a comment mostly lack it.
-		isCopy := bytes.HasPrefix(line, []byte("COPY ")) && bytes.HasSuffix(line, []byte(" FROM stdin;"))
-		line, whole = b.prev()
-		if isCopy && whole && len(line) == 0 {
-			return true
-		}
+// aboutDatabase tells whether a statement is one of pg_dump -C about the database
+// itself and not about what is in it.
+func aboutDatabase(s statement) bool {
+	switch {
+	case s.begin("create", "database"), s.begin("alter", "database"), s.begin("drop", "database"), s.begin("comment", "on", "database"):
+		return true
+	case s.begin("grant"), s.begin("revoke"), s.begin("security", "label"):
+		return s.find("on", "database") > 0
+	case s.begin("alter", "role"):
+		return s.find("in", "database") > 0
+	case s.begin("update"):
+		_, table := s.path(1)
+		return table == "pg_database"
 	}
 	return false
 }
-
-func trimCR(line []byte) []byte { return bytes.TrimSuffix(line, []byte("\r")) }

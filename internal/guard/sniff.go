@@ -15,6 +15,13 @@ const (
 	Tar               // with a ustar header; pg_dump -Ft is one of these
 	Gzip
 	Zstd
+	Bzip2
+	XZ
+	LZ4
+	MySQLDump    // SQL text of mysqldump or mariadb-dump
+	SQLiteDump   // SQL text of sqlite3's .dump
+	RedisDump    // an RDB file
+	MongoArchive // mongodump --archive
 )
 
 func (f Format) String() string {
@@ -29,6 +36,20 @@ func (f Format) String() string {
 		return "gzip stream"
 	case Zstd:
 		return "zstd stream"
+	case Bzip2:
+		return "bzip2 stream"
+	case XZ:
+		return "xz stream"
+	case LZ4:
+		return "lz4 stream"
+	case MySQLDump:
+		return "dump of MySQL or MariaDB"
+	case SQLiteDump:
+		return "dump of SQLite"
+	case RedisDump:
+		return "dump of Redis"
+	case MongoArchive:
+		return "archive of mongodump"
 	}
 	return "unknown format"
 }
@@ -43,6 +64,7 @@ const SniffLen = 512
 const (
 	customMagic  = "PGDMP"
 	gzipMagic    = "\x1f\x8b\x08"
+	bzip2Magic   = "BZh"
 	zstdMagic    = "\x28\xb5\x2f\xfd"
 	tarMagic     = "ustar"
 	tarMagicAt   = 257
@@ -64,6 +86,20 @@ func Sniff(head []byte) Format {
 		return Tar
 	case plainEnding(head) != nil:
 		return PlainDump
+	case len(head) > 3 && bytes.HasPrefix(head, []byte(bzip2Magic)) && head[3] >= '1' && head[3] <= '9':
+		return Bzip2
+	case bytes.HasPrefix(head, []byte(xzMagic)):
+		return XZ
+	case bytes.HasPrefix(head, []byte(lz4Magic)):
+		return LZ4
+	case isMySQL(head):
+		return MySQLDump
+	case bytes.HasPrefix(head, []byte(sqliteBegins)):
+		return SQLiteDump
+	case isRedis(head):
+		return RedisDump
+	case bytes.HasPrefix(head, []byte(mongoMagic)):
+		return MongoArchive
 	}
 	return Unknown
 }

@@ -8,6 +8,8 @@ type units struct {
 	skip int64 // bytes to pass over before the next unit; set by the user
 	want int   // size of the next unit, at most len(buf); set by the user
 
+	passed func([]byte) // is given what is passed over, if not nil; set by the user
+
 	have int
 	buf  [512]byte
 }
@@ -20,6 +22,9 @@ func (u *units) next(p []byte) (unit, rest []byte) {
 		n := min(u.skip, int64(len(p)))
 		u.skip -= n
 		u.pos += n
+		if u.passed != nil {
+			u.passed(p[:n])
+		}
 		p = p[n:]
 	}
 	if u.have == 0 && len(p) >= u.want {

@@ -1,0 +1,241 @@
+package guard
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Contents is what a dump of PostgreSQL holds and needs, as far as its own words
+// say. Names are as they are, not quoted.
+type Contents struct {
+	Format   Format  // PlainDump or CustomDump
+	Cluster  bool    // it is one of pg_dumpall
+	Database string  // the name of the database, where the dump has it, or ""
+	Server   string  // the version of the server that was dumped, as "15.8", or ""
+	Encoding string  // what the dump is written in, or ""
+	Tables   []Table // the tables with rows in it, in the order of the dump
+	// Counted says that the rows of every table were counted. They are not where
+	// rows come as INSERT, or packed.
+	Counted bool
+	// Rows says that there is data: of tables, even of empty ones, or large objects.
+	Rows bool
+
+	Roles       []string // that it gives things to, sorted
+	Tablespaces []string // sorted; pg_default is none
+	Extensions  []string // sorted
+	// Superuser are statements that only a superuser may run, in words.
+	Superuser []string
+	// Properties are the statements of pg_dump -C that are about the database.
+	Properties []string
+}
+
+// Table is a table and the number of its rows.
+type Table struct {
+	Schema, Name string
+	Rows         int64
+}
+
+// maxListed bounds what is remembered of each kind, which a dump of a hundred
+// thousand tables stays below.
+const maxListed = 1 << 20
+
+// gathering is where contents come together.
+type gathering struct {
+	c           Contents
+	tables      map[[2]string]int // index of c.Tables
+	roles       map[string]bool
+	tablespaces map[string]bool
+	extensions  map[string]bool
+	superuser   map[string]bool
+	packed      bool // rows that could not be counted
+	created     bool // a table
+}
+
+func newGathering(f Format) *gathering {
+	return &gathering{
+		c: Contents{Format: f}, tables: make(map[[2]string]int), roles: make(map[string]bool),
+		tablespaces: make(map[string]bool), extensions: make(map[string]bool), superuser: make(map[string]bool),
+	}
+}
+
+// contents returns what was found.
+func (g *gathering) contents() *Contents {
+	c := g.c
+	c.Counted = !g.packed
+	sorted := func(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
+	c.Roles, c.Tablespaces, c.Extensions, c.Superuser = sorted(g.roles), sorted(g.tablespaces), sorted(g.extensions), sorted(g.superuser)
+	return &c
+}
+
+func note(set map[string]bool, name string) {
+	if name != "" && len(set) < maxListed {
+		set[name] = true
+	}
+}
+
+// table adds rows of a table.
+func (g *gathering) table(schema, name string, n int64) {
+	g.c.Rows = true
+	key := [2]string{schema, name}
+	i, there := g.tables[key]
+	if !there {
+		if len(g.c.Tables) >= maxListed {
+			g.packed = true
+			return
+		}
+		i = len(g.c.Tables)
+		g.tables[key] = i
+		g.c.Tables = append(g.c.Tables, Table{Schema: schema, Name: name})
+	}
+	g.c.Tables[i].Rows += n
+}
+
+// version is how pg_dump says where a dump is from.
+var version = regexp.MustCompile(`^-- Dumped from database version (\d+(?:\.\d+)?)`)
+
+func (g *gathering) comment(line []byte) {
+	if match := version.FindSubmatch(line); match != nil && g.c.Server == "" {
+		g.c.Server = string(match[1])
+	}
+}
+
+// superuserOnly are statements that PostgreSQL lets no one else run.
+var superuserOnly = []struct {
+	words []string
+	says  string
+}{
+	{[]string{"create", "event", "trigger"}, "an event trigger"},
+	{[]string{"create", "foreign", "data", "wrapper"}, "a foreign-data wrapper"},
+	{[]string{"create", "subscription"}, "a subscription"},
+	{[]string{"create", "access", "method"}, "an access method"},
+	{[]string{"create", "text", "search", "template"}, "a text search template"},
+	{[]string{"create", "text", "search", "parser"}, "a text search parser"},
+	{[]string{"create", "operator", "class"}, "an operator class"},
+	{[]string{"create", "operator", "family"}, "an operator family"},
+}
+
+// query takes what a statement needs.
+func (g *gathering) query(s statement) {
+	switch {
+	case s.begin("insert"):
+		g.packed, g.c.Rows = true, true
+	case s.begin("create", "table"), s.begin("create", "unlogged", "table"):
+		g.created = true
+	case s.begin("create", "extension"):
+		i := 2
+		if s[i:].begin("if", "not", "exists") {
+			i += 3
+		}
+		note(g.extensions, s.name(i))
+	case s.begin("set", "default_tablespace"):
+		note(g.tablespaces, s.value(3))
+	case s.begin("set", "client_encoding"):
+		g.c.Encoding = s.value(3)
+	case s.begin("select") && g.largeObject(s):
+		g.c.Rows = true
+	}
+	g.needsRoles(s)
+	for _, only := range superuserOnly {
+		if s.begin(only.words...) {
+			note(g.superuser, only.says)
+		}
+	}
+	if s.begin("create") && (s.begin("create", "function") || s.begin("create", "or", "replace", "function")) {
+		if i := s.find("language"); i > 0 && (s.name(i+1) == "c" || s.name(i+1) == "internal") {
+			note(g.superuser, "a function in C")
+		}
+	}
+	if s.begin("create", "publication") && s.find("for", "all", "tables") > 0 {
+		note(g.superuser, "a publication of all tables")
+	}
+}
+
+func (g *gathering) largeObject(s statement) bool {
+	for _, t := range s[:min(len(s), 6)] {
+		if t.value == "lo_create" || t.value == "lo_open" || t.value == "lowrite" {
+			return true
+		}
+	}
+	return false
+}
+
+// needsRoles finds the roles that a statement names.
+func (g *gathering) needsRoles(s statement) {
+	role := func(i int) {
+		if name := s.name(i); name != "" && !(s[i].kind == word && pseudoRole(name)) {
+			note(g.roles, name)
+		}
+	}
+	after := func(words ...string) {
+		if i := s.find(words...); i >= 0 {
+			role(i + len(words))
+		}
+	}
+	switch {
+	case s.begin("alter", "default", "privileges"):
+		after("for", "role")
+		after("to")
+		after("from")
+	case s.begin("alter"):
+		after("owner", "to")
+		if s.begin("alter", "role") {
+			role(2)
+		}
+	case s.begin("grant"):
+		role(s.rfind("to") + 1)
+		after("granted", "by")
+	case s.begin("revoke"):
+		role(s.rfind("from") + 1)
+	case s.begin("set", "session", "authorization"):
+		if len(s) > 3 && s[3].value != "default" {
+			note(g.roles, s[3].value)
+		}
+	case s.begin("create", "schema"):
+		after("authorization")
+	case s.begin("create", "user", "mapping"):
+		after("for")
+	case s.begin("create", "policy"):
+		for i := s.find("to") + 1; i > 0 && i < len(s); i += 2 {
+			role(i)
+			if i+1 >= len(s) || s[i+1] != (token{symbol, ","}) {
+				break
+			}
+		}
+	}
+}
+
+func pseudoRole(name string) bool {
+	switch name {
+	case "public", "current_user", "session_user", "current_role":
+		return true
+	}
+	return false
+}
+
+// value returns the name or text at i, as SET has them.
+func (s statement) value(i int) string {
+	if i < len(s) && s[i].kind == symbol || i >= len(s) {
+		return ""
+	}
+	return s[i].value
+}
+
+// rfind returns where a word stands last outside of parentheses, or -2.
+func (s statement) rfind(w string) int {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i] == (token{word, w}) {
+			return i
+		}
+	}
+	return -2
+}
+
+// Major returns the major version of the server that was dumped, or 0.
+func (c *Contents) Major() int {
+	first, _, _ := strings.Cut(c.Server, ".")
+	n, _ := strconv.Atoi(first) // 0
+	return n
+}

@@ -1,0 +1,7 @@
+PRAGMA foreign_keys=OFF;
+BEGIN TRANSACTION;
+CREATE TABLE t(a,b);
+INSERT INTO t VALUES(1,replace('x\nCOMMIT;\ny','\n',char(10)));
+INSERT INTO t VALUES(2,NULL);
+CREATE INDEX i on t(a);
+COMMIT;
