@@ -2,6 +2,8 @@ package backup
 
 import (
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/guard"
@@ -63,14 +65,27 @@ func (m Naming) FileName(n int) string {
 	return name + Suffix
 }
 
+// unjudged is the extension of what the guard does not know.
+const unjudged = "bin"
+
+// Unjudged tells whether the name that seal gave a backup says that nobody knows
+// whether what was sealed is complete: its format is not known.
+func (b *Backup) Unjudged() bool {
+	return strings.HasSuffix(SeriesOf(path.Base(b.Path)), "."+unjudged)
+}
+
 func extension(f guard.Format) string {
 	switch f {
-	case guard.PlainDump:
+	case guard.PlainDump, guard.MySQLDump, guard.SQLiteDump:
 		return "sql"
+	case guard.RedisDump:
+		return "rdb"
+	case guard.MongoArchive:
+		return "archive"
 	case guard.CustomDump:
 		return "dump"
 	case guard.Tar:
 		return "tar"
 	}
-	return "bin"
+	return unjudged
 }

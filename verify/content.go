@@ -126,6 +126,8 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	case errors.As(err, new(*guard.IncompleteError)), errors.Is(err, guard.ErrEmpty):
 		broken(Incomplete, Warning, fmt.Errorf("it is as it was sealed, but what was sealed is not whole: %w", err),
 			"if it was not sealed so on purpose (--guard=off), use an older backup and look why the source stopped early")
+	case err == nil:
+		b.Unjudged = whole.Unjudged()
 	}
 }
 

@@ -133,6 +133,9 @@ type Backup struct {
 	ProvenAt time.Time `json:"proven_at,omitzero"`
 	Seconds  float64   `json:"seconds,omitempty"`
 	Content  int64     `json:"content_bytes,omitempty"` // unpacked
+	// Unjudged says why the content, which unpacks, was not judged: whether it is
+	// complete is not known.
+	Unjudged string    `json:"unjudged,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
 
 	// unread says that the store did not give its envelope, so that its id is

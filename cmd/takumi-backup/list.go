@@ -34,7 +34,8 @@ which AUTHENTIC shows; the content is not read. No key is needed: then all of it
 is what the files claim. A file that cannot be read, is no backup or was altered
 is listed with the reason, and the exit code is 6. VERIFIED is up to which level
 verify has last proved the backup, and when. A path with (incomplete) has no sidecar,
-which is written last: the backup may never have been finished.`,
+which is written last: the backup may never have been finished. VERIFIED says
+unjudged where seal did not know the format: whether the content is complete is not known.`,
 		Example: `  takumi-backup list
   takumi-backup list --json /mnt/usb | jq -r 'select(.kind == "database") | .path'`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
@@ -129,6 +130,7 @@ type listing struct {
 	Codec     string      `json:"codec,omitempty"`
 	KeyIDs    []kek.ID    `json:"key_ids,omitempty"`
 	OtherSlot []string    `json:"other_slots,omitempty"`
+	Unjudged  bool        `json:"unjudged,omitempty"` // nobody knows whether the content is complete
 	Verified  *shownProof `json:"verified,omitempty"` // of list alone
 }
 
@@ -145,7 +147,7 @@ func listed(e *backup.Backup) listing {
 	}
 	if v := e; v.Readable() {
 		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
-		l.Series, l.KeyIDs, l.OtherSlot = e.Series(), v.Keys, v.OtherSlots
+		l.Series, l.KeyIDs, l.OtherSlot, l.Unjudged = e.Series(), v.Keys, v.OtherSlots, e.Unjudged()
 	}
 	return l
 }
@@ -175,6 +177,9 @@ func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memor
 		}
 		if p, ok := proofOf(proved, e); ok {
 			verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
+		}
+		if e.Unjudged() {
+			verified = strings.TrimSuffix("unjudged "+verified, " -")
 		}
 		path := printable(e.Path)
 		if !e.Sidecar && e.State != backup.Bad {

@@ -58,6 +58,10 @@ type sealing struct {
 	path   string // where it was to be, before all further stores
 	result store.Result
 	sealed *envelope.Envelope
+	// unjudged says why nobody knows whether what was sealed is whole, or "".
+	unjudged string
+	// contents is what a dump of PostgreSQL holds, or nil.
+	contents *guard.Contents
 }
 
 func (s *sealing) add(cmd *cobra.Command) {
@@ -218,8 +222,9 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 		s.kind = backup.KindOf(format)
 	}
 	var checked io.Reader = input
+	var g *guard.Reader
 	if s.guard == "on" {
-		g := guard.NewReader(input, guard.Options{AllowEmpty: s.allowEmpty})
+		g = guard.NewReader(input, guard.Options{AllowEmpty: s.allowEmpty})
 		defer g.Close()
 		checked = g
 	}
@@ -245,6 +250,7 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 	if err != nil {
 		return fmt.Errorf("sealing: %w", err)
 	}
+	s.judged(cmd, g)
 	if s.out == "" || s.json && s.out != "-" {
 		if err := checkStdout(); err != nil {
 			return err
@@ -264,6 +270,21 @@ func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.
 		return err
 	}
 	return copiesOutcome(cmd, dst)
+}
+
+// judged takes what the guard has found, and warns of what it did not judge.
+func (s *sealing) judged(cmd *cobra.Command, g *guard.Reader) {
+	s.contents, s.unjudged = nil, "the guard was off"
+	if g == nil {
+		return
+	}
+	s.contents, s.unjudged = g.Contents(), ""
+	if s.kind == backup.Manifest { // this program's own
+		return
+	}
+	if s.unjudged = g.Unjudged(); s.unjudged != "" && !s.progress.quiet && !s.json {
+		warn(cmd, "content not judged: whether it is complete is not known, %s", s.unjudged)
+	}
 }
 
 // target opens the destinations and says what the envelope calls the backup.
@@ -321,13 +342,15 @@ type summary struct {
 	Out     int64    `json:"bytes_out"`
 	Seconds float64  `json:"seconds"`
 	SHA256  string   `json:"sha256,omitempty"`
+	// Unjudged says why it is not known whether the content is complete.
+	Unjudged string `json:"unjudged,omitempty"`
 }
 
 // summarize tells about a backup. Its envelope is nil when it has none.
 func (s *sealing) summarize(cmd *cobra.Command, name string, e *envelope.Envelope, r store.Result) error {
 	sum := summary{
 		Path: r.Path, Kind: s.kind, Name: name, Codec: string(s.pack.Codec),
-		In: s.meter.In(), Out: s.meter.Out(), Seconds: time.Since(s.started).Seconds(), SHA256: r.SHA256,
+		In: s.meter.In(), Out: s.meter.Out(), Seconds: time.Since(s.started).Seconds(), SHA256: r.SHA256, Unjudged: s.unjudged,
 	}
 	verb, forWhom := "packed", "unencrypted"
 	if e != nil {

@@ -143,7 +143,11 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 		default:
 			good++
 		}
-		fmt.Fprintf(&lines, "%-4s  %-8v  %s\n", word, b.Proven, printable(b.Path))
+		proven := b.Proven.String()
+		if b.Unjudged != "" {
+			proven = "content not judged"
+		}
+		fmt.Fprintf(&lines, "%-4s  %-8s  %s\n", word, proven, printable(b.Path))
 	}
 	say("", r.Findings)
 	counts := fmt.Sprintf("%d good, %d bad, ", good, bad)
