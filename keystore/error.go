@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // The kinds of Error, for errors.Is.
@@ -106,21 +107,7 @@ func display(path string) string {
 
 // shellWord makes a path one word of a shell command that can be pasted.
 func shellWord(path string) string {
-	path = hexRun.ReplaceAllString(path, redacted)
-	if strings.HasPrefix(path, "-") {
-		path = "./" + path
-	}
-	if !printable(path) {
-		quoted := strconv.QuoteToASCII(path)
-		return "$'" + strings.ReplaceAll(quoted[1:len(quoted)-1], "'", `\'`) + "'"
-	}
-	plain := func(r rune) bool {
-		return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._-+:@%,", r))
-	}
-	if strings.ContainsFunc(path, func(r rune) bool { return !plain(r) }) {
-		return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-	}
-	return path
+	return fsutil.ShellWord(hexRun.ReplaceAllString(path, redacted))
 }
 
 func printable(s string) bool {

@@ -30,13 +30,18 @@
 //
 // # Key files
 //
-// A key file holds exactly 64 hex digits of either case and at most one final
-// newline. Symbolic links are followed and the file they lead to is judged: it
-// is a regular file, it belongs to the caller or to root, and its mode is 0600
-// or 0400. Mode 0440 passes when root owns the file and it stands under
-// $CREDENTIALS_DIRECTORY or in memory (tmpfs or ramfs), which is how systemd
-// and Kubernetes hand secrets to a service. On systems without Unix owners and
-// modes every key file is refused.
+// A key file holds 64 hex digits of either case; blanks and line ends around them
+// and a byte order mark before them do not matter, and [Import] takes what other
+// tools write. Symbolic links are followed and the file they lead to is judged: it
+// is a regular file or a pipe, it belongs to the caller or to root (root takes it
+// from anybody), and its mode is 0600 or 0400. Root may hand it to a service with a
+// wider mode: 0440 under $CREDENTIALS_DIRECTORY or in memory (tmpfs or ramfs), 0444
+// in memory, and any mode that lets nobody else write in memory that is mounted
+// read-only, which is how systemd, Docker and Kubernetes do it. On systems without
+// Unix owners and modes every key file is refused.
+//
+// A key that no random generator made, because it is published or follows a
+// pattern, is refused wherever it is kept ([FromBytes]).
 //
 // # Secrets
 //

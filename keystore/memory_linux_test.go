@@ -37,10 +37,13 @@ func delivery(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	good := put(t, dir, "good", canaryHex+"\n", 0o440)
-	if _, err := (keystore.File{Path: good}).Load(t.Context()); err != nil {
-		t.Error(err)
+	docker := put(t, dir, "docker", canaryHex, 0o444)
+	for _, path := range []string{good, docker} {
+		if _, err := (keystore.File{Path: path}).Load(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
-	for _, mode := range []uint32{0o444, 0o460, 0o640, 0o644, 0o550, 0o2440} {
+	for _, mode := range []uint32{0o446, 0o460, 0o640, 0o644, 0o550, 0o2440} {
 		refused(t, put(t, dir, "bad", canaryHex, mode), keystore.ErrRefused, "mode is", "chmod 0440", "defaultMode")
 		os.Remove(dir + "/bad")
 	}
@@ -53,8 +56,8 @@ func delivery(t *testing.T, dir string) {
 	if err := os.Chown(owned, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	lines := loadAs(t, nobody, grouped, good, owned)
-	for i, want := range []string{"ok", "do not let uid 65534 read it", "mode is 0440"} {
+	lines := loadAs(t, nobody, grouped, good, owned, docker)
+	for i, want := range []string{"ok", "do not let uid 65534 read it", "mode is 0440", "ok"} {
 		if !strings.Contains(lines[i], want) {
 			t.Errorf("as nobody: got %q, want %q", lines[i], want)
 		}
@@ -93,6 +96,16 @@ func TestDeliveredByMount(t *testing.T) {
 				}
 			})
 			delivery(t, dir)
+			kubernetes := put(t, dir, "kubernetes", canaryHex, 0o644)
+			refused(t, kubernetes, keystore.ErrRefused, "mode is 0644")
+			writable := put(t, dir, "writable", canaryHex, 0o664)
+			if err := unix.Mount(fs, dir, fs, unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := (keystore.File{Path: kubernetes}).Load(t.Context()); err != nil {
+				t.Error(err)
+			}
+			refused(t, writable, keystore.ErrRefused, "mode is 0664")
 		})
 	}
 }

@@ -161,12 +161,12 @@ func TestOwner(t *testing.T) {
 		return path
 	}
 	t.Run("root reads another's file", func(t *testing.T) {
-		path := give("others", nobody, 0o600)
-		refused(t, path, keystore.ErrRefused, "belongs to uid 65534", "chown 0 "+path)
-		mended(t, path)
+		if _, err := (keystore.File{Path: give("others", nobody, 0o600)}).Load(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 	t.Run("root reads 0440 of another", func(t *testing.T) {
-		refused(t, give("others440", nobody, 0o440), keystore.ErrRefused, "belongs to uid 65534")
+		refused(t, give("others440", nobody, 0o440), keystore.ErrRefused, "mode is 0440")
 	})
 
 	cases := []struct{ path, want string }{
@@ -223,7 +223,7 @@ func TestCredentialsDirectory(t *testing.T) {
 	if err := os.Chown(alien, nobody, 0); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, alien, keystore.ErrRefused, "belongs to uid 65534")
+	refused(t, alien, keystore.ErrRefused, "mode is 0440")
 
 	t.Setenv("CREDENTIALS_DIRECTORY", filepath.Base(dir))
 	t.Chdir(filepath.Dir(dir))

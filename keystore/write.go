@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -21,7 +22,7 @@ import (
 //
 // Nothing is ever overwritten: when path exists, even as a broken symbolic
 // link, the error wraps fs.ErrExist. Before the file gets its name it is
-// loaded back, so that a file system which keeps no modes or owners is
+// read back, so that a file system which keeps no modes or owners is
 // refused, with an error that wraps ErrRefused. Others wrap the system's own.
 func WriteFile(path string, key *kek.Key) (err error) {
 	defer func() {
@@ -75,11 +76,9 @@ func writeTemp(dir string, key *kek.Key) (_ string, err error) {
 	if err := file.Chmod(0o600); err != nil {
 		return "", err
 	}
-	var text [maxText]byte
-	defer clear(text[:])
-	hex.Encode(text[:], key.Bytes())
-	text[digits] = '\n'
-	if _, err := file.Write(text[:]); err != nil {
+	text := append(hex.AppendEncode(make([]byte, 0, digits+1), key.Bytes()), '\n')
+	defer clear(text)
+	if _, err := file.Write(text); err != nil {
 		return "", err
 	}
 	if err := file.Sync(); err != nil {
@@ -88,14 +87,14 @@ func writeTemp(dir string, key *kek.Key) (_ string, err error) {
 	if err := file.Close(); err != nil {
 		return "", err
 	}
-	back, err := File{Path: name}.Load(context.Background())
+	back, err := File{Path: name}.ReadSecret(context.Background(), maxText)
+	defer clear(back)
 	if refusal := (*Error)(nil); errors.As(err, &refusal) {
 		return "", fmt.Errorf("the folder cannot hold a key file, for the one just written is refused: %s: %w", refusal.Reason, refusal.Kind)
 	} else if err != nil {
 		return "", err
 	}
-	defer back.Wipe()
-	if back.ID() != key.ID() {
+	if !bytes.Equal(back, text) {
 		return "", errors.New("another key was read back than was written")
 	}
 	return name, nil

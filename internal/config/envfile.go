@@ -14,16 +14,17 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"syscall"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // MaxSize bounds a file in bytes.
 const MaxSize = 64 << 10
 
 // ErrOpen is returned for a file that others may read or change.
-var ErrOpen = errors.New("others may read or change it, and it can hold secrets: chown it to this user or root, and chmod 600")
+var ErrOpen = errors.New("it can hold secrets, and is not private")
 
 // Variable is one line.
 type Variable struct{ Name, Value string }
@@ -37,8 +38,8 @@ type SyntaxError struct {
 // Error names the line.
 func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
 
-// Read reads the file at path, which must be private to the caller or to
-// root. known tells
+// Read reads the file at path, which must be as private as a key file
+// (fsutil.Private). known tells
 // whether a variable of that name is one: a misspelt name must not pass for a
 // setting that was left out. The errors are ErrOpen, *SyntaxError and those of
 // package os, with the path.
@@ -54,20 +55,15 @@ func Read(path string, known func(name string) bool) ([]Variable, error) {
 		return nil, err
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: not a regular file", path)
-	case info.Mode().Perm()&0o077 != 0 || !ours(info):
-		return nil, fmt.Errorf("%s: %w", path, ErrOpen)
+	}
+	if reason, fix := fsutil.Private(path, fsutil.ShellWord(path), info, f); reason != "" {
+		return nil, fmt.Errorf("%s: %w: %s; to fix: %s", path, ErrOpen, reason, fix)
 	}
 	variables, err := Parse(f, known)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return variables, nil
-}
-
-// ours tells whether a file belongs to the caller, or to root.
-func ours(info os.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
 // Parse is Read without the file.

@@ -103,3 +103,30 @@ func TestRead(t *testing.T) {
 		t.Errorf("missing: %v", err)
 	}
 }
+
+// TestDelivered: settings in memory that root hands to a group, as Kubernetes
+// mounts them, and root reads a service's own.
+func TestDelivered(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to give files to other users")
+	}
+	memory, err := os.MkdirTemp("/dev/shm", "config")
+	if err != nil {
+		t.Skip("there is no /dev/shm")
+	}
+	t.Cleanup(func() { os.RemoveAll(memory) })
+	for _, tc := range []struct {
+		dir  string
+		mode os.FileMode
+		uid  int
+		good bool
+	}{{memory, 0o440, 0, true}, {t.TempDir(), 0o440, 0, false}, {t.TempDir(), 0o600, 12345, true}, {t.TempDir(), 0o640, 12345, false}} {
+		path := filepath.Join(tc.dir, "conf")
+		if err := errors.Join(os.WriteFile(path, []byte("A=1\n"), 0o600), os.Chown(path, tc.uid, 0), os.Chmod(path, tc.mode)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Read(path, known); (err == nil) != tc.good || err != nil && !errors.Is(err, config.ErrOpen) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}

@@ -84,7 +84,7 @@ func (v value) key(field string) (*kek.Key, error) {
 	case len(v.text) > maxValue:
 		return nil, fmt.Errorf("the secret's value has more than %d bytes", maxValue)
 	case field == "" && v.binary && len(v.text) == kek.Size:
-		return kek.New(v.text)
+		return keystore.FromBytes(v.text)
 	case field == "":
 		key, err := keystore.ParseText(v.text)
 		if err != nil && bytes.HasPrefix(bytes.TrimSpace(v.text), []byte("{")) {

@@ -34,8 +34,8 @@ const (
 	// maxFile bounds what is read of a file. A good one has some 400 bytes.
 	maxFile = 16 << 10
 
-	// maxText is one more than a key's text, to see that there is more.
-	maxText = 2*kek.Size + 2
+	// maxText is more than a key's text has.
+	maxText = 512
 
 	// maxWork is the base-2 logarithm of the largest scrypt N that a file may
 	// ask for (RFC 7914, section 2): four times writeWork's, so that opening one

@@ -1,0 +1,97 @@
+// Package secretenv knows the environment variables that hold secrets: which they
+// are, what a child process gets without them, and when a value is no secret but
+// what stood in an example.
+package secretenv
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// names are the variables with secrets that this program and the libraries in it
+// read: the AWS SDK's credentials and what leads to them without a file, Vault's
+// tokens, web hooks, and RPC nodes, whose URLs have a key in them.
+var names = []string{
+	"BACKUP_ENCRYPTION_KEY", "DB_PASSWORD", "TAKUMI_PASSPHRASE",
+	"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_BEARER_TOKEN_BEDROCK",
+	"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_MFA", "VAULT_HEADERS", "BAO_TOKEN",
+	"SLACK_WEBHOOK_URL", "HEALTHCHECK_URL", "ALERT_SMTP_USER", "ALERT_SMTP_PASSWORD", "ALERT_SMTP_PASS", "ALERT_WEBHOOK_URL",
+}
+
+const rpcPrefix = "RPC_URL_"
+
+// Holds reports whether a variable of that name holds a secret that this program
+// uses. PGPASSWORD is not among them: PostgreSQL's programs, which are what runs
+// as a child, have it from there alone.
+func Holds(name string) bool {
+	return slices.Contains(names, name) || strings.HasPrefix(name, rpcPrefix)
+}
+
+// Environ is os.Environ for a child, without the variables that hold secrets and
+// those of further names, but with those of keep.
+func Environ(further, keep []string) []string {
+	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return (Holds(name) || slices.Contains(further, name)) && !slices.Contains(keep, name)
+	})
+}
+
+// Placeholders returns the names of the variables whose secret [Placeholder] finds
+// to be none, in order.
+func Placeholders() []string {
+	var found []string
+	for _, pair := range os.Environ() {
+		name, value, _ := strings.Cut(pair, "=")
+		if (Holds(name) || name == "PGPASSWORD") && Placeholder(value) {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// Words are what people write where a password belongs.
+var Words = []string{
+	"password", "passwd", "pass", "secret", "mysecret", "supersecret", "topsecret", "notasecret", "changeme", "changeit", "letmein", "qwerty", "welcome",
+	"admin", "administrator", "root", "myroot", "user", "guest", "default", "none", "null", "undefined", "test", "testing", "demo", "sample", "dev", "development",
+	"devonlytoken", "postgres", "postgresql", "pgpassword", "dbpassword", "database", "takumi", "takumidb", "backup", "vault", "token", "key", "apikey", "todo", "tbd", "fixme", "foobar", "foo",
+	"hunter2", "correcthorsebatterystaple",
+}
+
+var (
+	// Long enough not to be met in a random password.
+	inside = regexp.MustCompile(`change_?(me|this|it)|replace_?(me|this|with)|placeholder|example|insert_?(your|here)|your_?(db_?|database_?|secure_?|strong_?)?(password|secret|token|key|api)|(password|secret|token|key)_?here|dont_?use|do_?not_?use|x{8}|0{8}|\*{6}`)
+	frames = regexp.MustCompile(`^(<.*>|\$\{.*\}|\{\{.*\}\}|\[.*\]|%.*%)$`)
+	tail   = regexp.MustCompile(`[0-9!]{0,4}$`)
+)
+
+// Placeholder reports whether a secret is none: a word of Words, perhaps with a
+// few digits behind it, a stand-in such as <password>, what vendors print in their
+// examples, one letter again and again, or letters in the order of the alphabet or
+// of the keyboard. An empty value is not set, and so no placeholder.
+func Placeholder(value string) bool {
+	if value == "" {
+		return false
+	}
+	plain := strings.NewReplacer("-", "_", " ", "_", ".", "_").Replace(strings.ToLower(strings.TrimSpace(value)))
+	word := strings.ReplaceAll(plain, "_", "")
+	return frames.MatchString(plain) || inside.MatchString(plain) || slices.Contains(Words, word) || slices.Contains(Words, tail.ReplaceAllString(word, "")) ||
+		isRun(word)
+}
+
+// isRun finds one letter that is repeated, and parts of the rows that everybody
+// knows.
+func isRun(word string) bool {
+	if strings.Trim(word, word[:min(1, len(word))]) == "" {
+		return true
+	}
+	for _, row := range []string{"01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "0123456789abcdef0123456789abcdef"} {
+		if len(word) > 2 && strings.Contains(row, word) {
+			return true
+		}
+	}
+	return false
+}
