@@ -86,7 +86,7 @@ func TestForeignForms(t *testing.T) {
 		"ssss, token":      {"Generating shares\ntakumi-2-" + share + share + "\n", "ssss-combine -q -t 3 2>&1 | "},
 		"ssss -x":          {"1-" + share + "\n2-" + share + "\n", "ssss-combine -x -q -t 3 2>&1 | "},
 		"other text":       {"hello\n", "not a hex digit"},
-		"a short password": {strings.Repeat("correct ", 4), "blanks"},
+		"a short password": {strings.Repeat("correct ", 4), "32 bytes of text"},
 	} {
 		key, err := keystore.Import("k", []byte(tc.text))
 		var e *keystore.Error

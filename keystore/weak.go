@@ -55,10 +55,10 @@ func weakness(m []byte) string {
 	switch {
 	case isPublished(m, digits):
 		return "it is published, as an example or a test vector"
-	case counts(m):
-		return "it counts up or down"
 	case repeats(m):
 		return "it repeats itself"
+	case counts(m):
+		return "it counts up or down"
 	case bytes.Equal(m, reversed):
 		return "its second half mirrors the first"
 	case isText(bytes.Trim(m, "\x00")):

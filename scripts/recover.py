@@ -83,9 +83,9 @@ def open_small(key, context, sealed):
 
 def read_key(path):
     with open(path, "rb") as file:
-        text = file.read(66)
-    if not re.fullmatch(rb"[0-9A-Fa-f]{64}\n?", text):
-        raise Refused("bad-key-file", f"{path} is not 64 hex digits and at most one line feed")
+        text = file.read(512).removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
+    if not re.fullmatch(rb"[0-9A-Fa-f]{64}", text):
+        raise Refused("bad-key-file", f"{path} does not hold 64 hex digits and nothing else")
     return bytes.fromhex(text.decode())
 
 

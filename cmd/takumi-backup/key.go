@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 func newKey() *cobra.Command {
@@ -35,27 +34,24 @@ func newKeyGenerate() *cobra.Command {
 		Long: `Make a new key from the system's random generator and write it to PATH: 64 hex
 digits, mode 0600, in a folder that is made with mode 0700 if it is not there. A
 file that exists is never overwritten. The key's id is
-printed. Keep a copy in a safe, far from the backups: without it they are lost.`,
-		Example: "  takumi-backup key generate -o /etc/takumi-backup/backup.key",
-		Args:    usageArgs(cobra.NoArgs),
+printed. Keep a copy in a safe, far from the backups: without it they are lost.
+
+With -o - the key itself goes to standard output, for another program and not for a
+terminal, and its id to standard error.`,
+		Example: `  takumi-backup key generate -o /etc/takumi-backup/backup.key
+  takumi-backup key generate -o - | vault kv put -mount=secret takumi/production/backup-encryption key=-`,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkNewFile("-o PATH", out); err != nil {
+			if err := checkKeyFile("-o PATH", out); err != nil {
 				return err
 			}
 			if err := os.MkdirAll(filepath.Dir(out), 0o700); err != nil {
 				return fmt.Errorf("making the key's folder: %w", err)
 			}
-			key := kek.Generate()
-			defer key.Wipe()
-			if err := keystore.WriteFile(out, key); err != nil {
-				return err
-			}
-			recordKey(cmd, out, key.ID())
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
-			return allTheSame(err, "the key is written")
+			return writeKey(cmd, out, kek.Generate())
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	return audited(cmd, "key generate", changes)
 }
 

@@ -128,7 +128,10 @@ func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block
 		if err != nil {
 			return nil, err
 		}
-		blocks, err := gatherShares(cmd, paths)
+		blocks, unread, err := gatherShares(cmd, paths)
+		if err == nil && len(unread) > 0 {
+			err = unread[0]
+		}
 		// In a folder share 10 comes before share 2.
 		slices.SortStableFunc(blocks, func(a, b *paper.Block) int { return cmp.Or(cmp.Compare(a.Set, b.Set), a.Number-b.Number) })
 		return blocks, err

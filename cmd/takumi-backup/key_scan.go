@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
 	"github.com/takumi-backup/takumi-backup/keystore/passfile"
@@ -22,13 +23,15 @@ func newKeyScan() *cobra.Command {
 the key to KEYFILE as key generate does. Its id proves that it is the right key,
 and is printed.
 
+A code that holds a key alone, as qrencode makes it of a key file, is read too.
+
 An IMAGE is PNG or JPEG, with one code in it; of a PDF, pdftoppm -r 150 -png makes
 images. Scan on a machine that keeps no copies, and delete the images.`,
 		Example: `  takumi-backup key scan -o /etc/takumi-backup/backup.key page.png
   takumi-backup key scan -o restored.key share-1.png share-4.png share-5.png`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkNewFile("-o KEYFILE", out); err != nil {
+			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
 			blocks, err := scanAll(args)
@@ -36,14 +39,14 @@ images. Scan on a machine that keeps no copies, and delete the images.`,
 			if err != nil {
 				return err
 			}
-			key, err := restoreKey(blocks)
+			key, err := restoreKey(cmd, "from paper", blocks)
 			if err != nil {
 				return err
 			}
 			return writeKey(cmd, out, key)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	return audited(cmd, "key scan", changes)
 }
 
@@ -60,6 +63,10 @@ func scanAll(paths []string) (blocks []*paper.Block, err error) {
 		if errors.Is(err, kit.ErrNoCode) {
 			fix = "scan the page straight and at 150 dots for an inch or more, or type its text: key import, key combine"
 		}
+		if fault := (*keystore.Error)(nil); errors.As(err, &fault) {
+			fault.URI = pathName(path)
+			return blocks, fault
+		}
 		if err != nil {
 			return blocks, refused(pathName(path), err, fix)
 		}
@@ -73,10 +80,15 @@ func newKeyImport() *cobra.Command {
 	var passphrase passphraseFlags
 	cmd := &cobra.Command{
 		Use:   "import -o KEYFILE [FILE|-]",
-		Short: "Restore a key from its written form, or from a locked file",
+		Short: "Restore a key from its written form, a locked file, or what other tools write",
 		Long: `Restore a key from the text of a page that key paper made, or from the locked
 file that key export made, and write it to KEYFILE as key generate does. Its id
 proves that it is the right key, and is printed.
+
+64 hex digits are taken too, in groups, with a name before them or as base64, and so
+is a file of 32 raw bytes. They have no checksum: compare the id. Of a file that gpg
+or openssl has encrypted, and of shares that ssss-split has made, the message names
+the command that opens them, whose output is piped into key import -o KEYFILE -.
 
 FILE holds what was typed, or is the locked file; - is standard input. Without it the lines are asked
 for on the terminal, and each is checked as it is typed. Otherwise the error
@@ -85,7 +97,7 @@ says which line is mistyped.`,
   takumi-backup key import -o /etc/takumi-backup/backup.key /media/stick/backup.key.age`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkNewFile("-o KEYFILE", out); err != nil {
+			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
 			key, err := importKey(cmd, args, passphrase.ask)
@@ -95,7 +107,7 @@ says which line is mistyped.`,
 			return writeKey(cmd, out, key)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	passphrase.add(cmd)
 	return audited(cmd, "key import", changes)
 }
@@ -108,7 +120,7 @@ func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (*kek.Key, e
 		if err != nil {
 			return nil, err
 		}
-		return restoreKey(blocks)
+		return restoreKey(cmd, "from paper", blocks)
 	}
 	path := "-"
 	if len(args) == 1 {
@@ -122,18 +134,32 @@ func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (*kek.Key, e
 	if passfile.IsLocked(text) {
 		return passfile.File{Path: path, Ask: ask}.Unlock(cmd.Context(), text)
 	}
-	return keyOf(path, text)
+	return keyOf(cmd, path, text)
+}
+
+// importForeign makes the key of digits without a checksum, or of what another
+// tool has written.
+func importForeign(cmd *cobra.Command, path string, text []byte) (*kek.Key, error) {
+	key, err := keystore.Import(path, text)
+	if err != nil {
+		return nil, err
+	}
+	warn(cmd, "digits without a checksum were read: compare the key's id")
+	return key, nil
 }
 
 // keyOf finds out what a text is, and makes the key of it.
-func keyOf(path string, text []byte) (*kek.Key, error) {
-	blocks, err := parseWritten(path, text)
+func keyOf(cmd *cobra.Command, path string, text []byte) (*kek.Key, error) {
+	blocks, err := paper.Parse(text)
+	if errors.Is(err, paper.ErrNone) {
+		return importForeign(cmd, path, text)
+	}
 	if err != nil {
-		return nil, err
+		return nil, unreadable(path, err)
 	}
 	defer paper.Wipe(blocks)
 	if len(blocks) > 1 && blocks[0].Kind == paper.KindKey {
 		return nil, refused(inputName(path), fmt.Errorf("it holds %d keys or shares, and one is wanted", len(blocks)), "")
 	}
-	return restoreKey(blocks)
+	return restoreKey(cmd, "from paper", blocks)
 }

@@ -107,8 +107,8 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 		return usagef("give --shares N and --threshold K, as --shares 5 --threshold 3")
 	case s.threshold < 2 || s.threshold > s.shares || s.shares > paper.MaxShares:
 		return usagef("--shares %d --threshold %d: %w", s.shares, s.threshold, shares.ErrLimits)
-	case f.Changed("output") && s.out == "":
-		return usagef("--output is empty")
+	case f.Changed("output") && (s.out == "" || s.out == "-"):
+		return usagef("--output is no folder")
 	case redact.HasKey(s.out):
 		return usagef("--output is %q, which looks like a key itself", s.out)
 	case s.out == "" && s.json:
@@ -230,46 +230,58 @@ generate does. Its id proves that it is the right key, and is printed.
 
 SHARE is a file with one share or several; - is standard input. Without SHARE
 the lines are asked for on the terminal, and each is checked as it is typed.
-Otherwise the error says which line of which share is mistyped.`,
+Otherwise the error says which line of which share is mistyped.
+
+With enough good shares a further one that is given twice, of another set or false
+is named and ignored.`,
 		Example: `  takumi-backup key combine -o /etc/takumi-backup/backup.key
   takumi-backup key combine -o restored.key share-1.txt share-4.txt share-5.txt`,
 		Args: usageArgs(cobra.ArbitraryArgs),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkNewFile("-o KEYFILE", out); err != nil {
+			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
-			blocks, err := gatherShares(cmd, args)
-			if err != nil {
-				return err
-			}
+			blocks, unread, err := gatherShares(cmd, args)
 			defer paper.Wipe(blocks)
-			key, err := shares.Combine(blocks)
 			if err != nil {
-				return refused("from shares", err, "")
+				return err
+			}
+			key, err := restoreKey(cmd, "from shares", blocks)
+			if err != nil && len(unread) > 0 {
+				return unread[0]
+			}
+			if err != nil {
+				return err
+			}
+			for _, fault := range unread {
+				warn(cmd, "%v", fault)
 			}
 			return writeKey(cmd, out, key)
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "the new key file")
+	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	return audited(cmd, "key combine", changes)
 }
 
-// gatherShares reads the shares of all paths, or those that are typed.
-func gatherShares(cmd *cobra.Command, paths []string) ([]*paper.Block, error) {
+// gatherShares reads the shares of all paths, or those that are typed. The rest may
+// be enough where one cannot be read.
+func gatherShares(cmd *cobra.Command, paths []string) (blocks []*paper.Block, unread []error, err error) {
 	if len(paths) == 0 && isTerminal(os.Stdin) {
-		return typedBlocks(cmd, paper.KindShare)
+		blocks, err = typedBlocks(cmd, paper.KindShare)
+		return blocks, nil, err
 	}
 	if len(paths) == 0 {
 		paths = []string{"-"}
 	}
-	var blocks []*paper.Block
 	for _, path := range paths {
 		more, err := readWritten(cmd, path)
-		if err != nil {
-			paper.Wipe(blocks)
-			return nil, err
+		switch {
+		case cmd.Context().Err() != nil:
+			return blocks, nil, context.Cause(cmd.Context())
+		case err != nil:
+			unread = append(unread, err)
 		}
 		blocks = append(blocks, more...)
 	}
-	return blocks, nil
+	return blocks, unread, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ import (
 // checkNewFile finds out before any work whether a secret may be written to
 // path, so that nobody types a key for nothing.
 func checkNewFile(flag, path string) error {
-	if path == "" {
+	if path == "" || path == "-" {
 		return usagef("%s is missing: a key is not printed", flag)
 	}
 	if redact.HasKey(path) {
@@ -37,9 +38,34 @@ func checkNewFile(flag, path string) error {
 	return nil
 }
 
-// writeKey ends a command that restored a key, and wipes it.
+// newKeyFileHelp is the help of a flag that checkKeyFile looks at.
+const newKeyFileHelp = "the new key file, or - for standard output"
+
+// checkKeyFile is checkNewFile for a key file, in whose place standard output will
+// do when it is no terminal.
+func checkKeyFile(flag, path string) error {
+	switch {
+	case path != "-":
+		return checkNewFile(flag, path)
+	case isTerminal(os.Stdout):
+		return usagef("standard output is a terminal, and a key is not shown there: give %s, or pipe it into the program that keeps it", flag)
+	}
+	return nil
+}
+
+// writeKey ends a command that made or restored a key, and wipes it.
 func writeKey(cmd *cobra.Command, path string, key *kek.Key) error {
 	defer key.Wipe()
+	if path == "-" {
+		recordKey(cmd, path, key.ID())
+		text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
+		defer clear(text)
+		if _, err := cmd.OutOrStdout().Write(text); err != nil {
+			return stdoutError(err)
+		}
+		fmt.Fprintln(cmd.ErrOrStderr(), key.ID())
+		return nil
+	}
 	if err := keystore.WriteFile(path, key); err != nil {
 		return err
 	}
@@ -50,13 +76,16 @@ func writeKey(cmd *cobra.Command, path string, key *kek.Key) error {
 
 // restoreKey makes the key of what was typed or scanned: the key itself, or
 // shares of it.
-func restoreKey(blocks []*paper.Block) (*kek.Key, error) {
+func restoreKey(cmd *cobra.Command, from string, blocks []*paper.Block) (*kek.Key, error) {
 	if len(blocks) == 1 && blocks[0].Kind == paper.KindKey {
 		return blocks[0].Key() // proved when it was read
 	}
 	key, err := shares.Combine(blocks)
 	if err != nil {
-		return nil, refused("from paper", err, "")
+		return nil, refused(from, err, "")
+	}
+	for _, share := range shares.Odd(blocks) {
+		warn(cmd, "%s; the others give the key without it", share)
 	}
 	return key, nil
 }
@@ -141,13 +170,26 @@ func inputName(path string) string {
 
 func parseWritten(path string, text []byte) ([]*paper.Block, error) {
 	blocks, err := paper.Parse(text)
-	switch {
-	case errors.Is(err, paper.ErrNone), errors.Is(err, paper.ErrTooLong):
-		return nil, refused(inputName(path), err, "")
-	case err != nil:
-		return nil, refused(inputName(path), err, "mend the line and run the command again; on a terminal, without a file, each line is checked as it is typed")
+	if errors.Is(err, paper.ErrNone) {
+		// A share of ssss, perhaps, whose command is then named.
+		if key, foreign := keystore.Import(path, text); foreign == nil {
+			key.Wipe()
+		} else if fault := (*keystore.Error)(nil); errors.As(foreign, &fault) && fault.Fix != "" {
+			return nil, foreign
+		}
+	}
+	if err != nil {
+		return nil, unreadable(path, err)
 	}
 	return blocks, nil
+}
+
+// unreadable says what is wrong with a written key.
+func unreadable(path string, err error) error {
+	if errors.Is(err, paper.ErrNone) || errors.Is(err, paper.ErrTooLong) {
+		return refused(inputName(path), err, "")
+	}
+	return refused(inputName(path), err, "mend the line and run the command again; on a terminal, without a file, each line is checked as it is typed")
 }
 
 // typedBlocks asks on the terminal for the lines of one key, or of as many
@@ -164,7 +206,14 @@ func typedBlocks(cmd *cobra.Command, kind paper.Kind) (blocks []*paper.Block, er
 		}
 	}()
 	lines := bufio.NewReaderSize(in, 4096)
+	defer func() {
+		rest, _ := lines.Peek(lines.Buffered()) // typed ahead
+		clear(rest)
+	}()
 	fmt.Fprintln(cmd.ErrOrStderr(), "Type the lines as they stand on the paper. Letter case and blanks do not matter, and the number in front may be left out.")
+	if kind == paper.KindKey {
+		fmt.Fprintln(cmd.ErrOrStderr(), "Of a key that stands there as 64 digits alone, type those.")
+	}
 	for {
 		if kind == paper.KindShare {
 			of := ""
@@ -191,6 +240,20 @@ func typedBlocks(cmd *cobra.Command, kind paper.Kind) (blocks []*paper.Block, er
 	}
 }
 
+// typedDigits makes the block of a key whose 64 digits are typed in place of the
+// first line.
+func typedDigits(cmd *cobra.Command, kind paper.Kind, number int, line []byte) *paper.Block {
+	if kind != paper.KindKey || number != 1 {
+		return nil
+	}
+	key, err := importForeign(cmd, "-", line)
+	if err != nil {
+		return nil
+	}
+	defer key.Wipe()
+	return paper.NewKey(key)
+}
+
 // typedBlock asks for the lines of one block.
 func typedBlock(cmd *cobra.Command, lines *bufio.Reader, kind paper.Kind) (*paper.Block, error) {
 	t := paper.NewTypist(kind)
@@ -198,12 +261,19 @@ func typedBlock(cmd *cobra.Command, lines *bufio.Reader, kind paper.Kind) (*pape
 		number, _ := t.Next()
 		fmt.Fprintf(cmd.ErrOrStderr(), "  line %d: ", number)
 		line, err := lines.ReadSlice('\n')
+		if err == io.EOF && len(line) > 0 {
+			err = nil // Ctrl-D ended it
+		}
 		if err == io.EOF {
 			fmt.Fprintln(cmd.ErrOrStderr())
 			err = refused("from paper", fmt.Errorf("the input ended at line %d: %w", number, io.ErrUnexpectedEOF), "")
 		}
 		if err != nil {
 			return nil, err
+		}
+		if b := typedDigits(cmd, kind, number, line); b != nil {
+			clear(line)
+			return b, nil
 		}
 		block, err := t.Line(line)
 		clear(line)

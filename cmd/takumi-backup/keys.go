@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/awssm"
 	"github.com/takumi-backup/takumi-backup/keystore/passfile"
@@ -31,7 +33,8 @@ const keyFormsHelp = `Keys are named by URI:
   vault:MOUNT/PATH[#field][@version]      HashiCorp Vault or OpenBao, KV version 2
   env:NAME                                an environment variable; not in production
 Without --key, BACKUP_ENCRYPTION_KEY_FILE names a key file, and else
-SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key.`
+SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in Vault
+$VAULT_PATH/backup-encryption, next to the application's secrets, field key.`
 
 func (k *keyFlags) add(cmd *cobra.Command, use string) {
 	cmd.Flags().StringArrayVar(&k.uris, "key", nil, use+", as file:PATH, awssm:ID, vault:PATH, …; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
@@ -134,41 +137,55 @@ func (k *keyFlags) one(ctx context.Context) (*keystore.Ring, *kek.Key, error) {
 // inProduction tells whether either of TAKUMI_ENV and NODE_ENV says so.
 func inProduction() bool { return environment() == "production" }
 
+// environments are what TAKUMI_ENV and NODE_ENV can be.
+var environments = []string{"development", "test", "staging", "production"}
+
 // environment is the name of where we are, as Takumi's secrets have it in their
 // names.
 func environment() string {
 	first := ""
 	for _, name := range []string{"TAKUMI_ENV", "NODE_ENV"} {
-		value := strings.ToLower(strings.TrimSpace(os.Getenv(name)))
+		value := environmentOf(name)
 		if value == "production" {
 			return value
 		}
-		if first == "" {
-			first = value
+		first = cmp.Or(first, value)
+	}
+	return cmp.Or(first, "development")
+}
+
+func environmentOf(name string) string { return strings.ToLower(strings.TrimSpace(os.Getenv(name))) }
+
+// checkEnvironment refuses a misspelt name of an environment, which would count as
+// none that is protected, and in production secrets that are examples.
+func checkEnvironment() error {
+	for _, name := range []string{"TAKUMI_ENV", "NODE_ENV"} {
+		if value := environmentOf(name); value != "" && !slices.Contains(environments, value) {
+			return usagef("%s is %q: it can be %s", name, os.Getenv(name), strings.Join(environments, ", "))
 		}
 	}
-	if first == "" {
-		return "development"
+	if found := secretenv.Placeholders(); inProduction() && len(found) > 0 {
+		return usagef("in production %s holds an example or a word in place of a secret: set one that is random, as openssl rand -base64 24 makes it", strings.Join(found, ", "))
 	}
-	return first
+	return nil
 }
+
+// keyName is the last part of the path of the key in Vault, next to the
+// application's secrets and apart from them.
+const keyName = "backup-encryption"
 
 // backendURI turns SECRETS_BACKEND into the key URI that it stands for, or "".
 func backendURI() (string, error) {
-	backend := os.Getenv("SECRETS_BACKEND")
-	env := environment()
-	if backend != "" && strings.ContainsFunc(env, notInName) {
-		return "", usagef("TAKUMI_ENV or NODE_ENV is %q, which cannot be part of a secret's name", env)
-	}
+	backend, env := os.Getenv("SECRETS_BACKEND"), environment()
 	switch backend {
 	case "":
 		return "", nil
 	case "aws-secrets-manager":
 		return "awssm:takumi/" + env + "/BACKUP_ENCRYPTION_KEY", nil
 	case "vault":
-		path := os.Getenv("VAULT_PATH")
-		if path == "" {
-			path = "secret/takumi/" + env + "/backup-encryption"
+		path := strings.TrimRight(cmp.Or(os.Getenv("VAULT_PATH"), "secret/takumi/"+env), "/")
+		if !strings.HasSuffix(path, "/"+keyName) {
+			path += "/" + keyName
 		}
 		return "vault:" + path + "#key", nil
 	case "env":

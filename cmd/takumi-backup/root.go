@@ -46,10 +46,12 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	var config string
 	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file of NAME=VALUE lines, as if they were in the environment")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if config == "" {
-			return nil
+		if config != "" {
+			if err := loadConfig(config); err != nil {
+				return err
+			}
 		}
-		return loadConfig(config)
+		return checkEnvironment()
 	}
 	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newReplicate(), newVerify(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newVersion(), newMan())
 	return root

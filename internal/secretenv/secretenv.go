@@ -40,12 +40,12 @@ func Environ(further, keep []string) []string {
 }
 
 // Placeholders returns the names of the variables whose secret [Placeholder] finds
-// to be none, in order.
+// to be none, in order. Vault's are not looked at: Vault makes them.
 func Placeholders() []string {
 	var found []string
 	for _, pair := range os.Environ() {
 		name, value, _ := strings.Cut(pair, "=")
-		if (Holds(name) || name == "PGPASSWORD") && Placeholder(value) {
+		if (Holds(name) && !strings.HasPrefix(name, "VAULT_") || name == "PGPASSWORD") && Placeholder(value) {
 			found = append(found, name)
 		}
 	}
@@ -56,8 +56,8 @@ func Placeholders() []string {
 // Words are what people write where a password belongs.
 var Words = []string{
 	"password", "passwd", "pass", "secret", "mysecret", "supersecret", "topsecret", "notasecret", "changeme", "changeit", "letmein", "qwerty", "welcome",
-	"admin", "administrator", "root", "myroot", "user", "guest", "default", "none", "null", "undefined", "test", "testing", "demo", "sample", "dev", "development",
-	"devonlytoken", "postgres", "postgresql", "pgpassword", "dbpassword", "database", "takumi", "takumidb", "backup", "vault", "token", "key", "apikey", "todo", "tbd", "fixme", "foobar", "foo",
+	"admin", "administrator", "root", "user", "guest", "default", "none", "null", "undefined", "test", "testing", "demo", "sample", "dev", "development",
+	"postgres", "postgresql", "pgpassword", "dbpassword", "database", "takumi", "takumidb", "backup", "vault", "token", "key", "apikey", "todo", "tbd", "fixme", "foobar", "foo",
 	"hunter2", "correcthorsebatterystaple",
 }
 
@@ -85,7 +85,7 @@ func Placeholder(value string) bool {
 // isRun finds one letter that is repeated, and parts of the rows that everybody
 // knows.
 func isRun(word string) bool {
-	if strings.Trim(word, word[:min(1, len(word))]) == "" {
+	if len(word) > 2 && strings.Trim(word, word[:1]) == "" {
 		return true
 	}
 	for _, row := range []string{"01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "0123456789abcdef0123456789abcdef"} {

@@ -22,8 +22,8 @@
 // # Where the rest comes from
 //
 // Credentials come from the SDK's default chain (environment, profile, web
-// identity, container, instance), the region from AWS_REGION,
-// AWS_DEFAULT_REGION, the profile or the secret's ARN. AWS_ENDPOINT_URL,
+// identity, container, instance), the region from the secret's ARN, and where a
+// name says none from AWS_REGION, AWS_DEFAULT_REGION or the profile. AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_CA_BUNDLE mean what they mean to
 // every AWS tool; AWS_MAX_ATTEMPTS is not heeded. Redirects are not followed.
 //

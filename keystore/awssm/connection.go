@@ -3,7 +3,6 @@ package awssm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -60,11 +59,11 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, s.refuse("the AWS configuration cannot be used: "+clean(err.Error()), awsclient.FixConfig)
 	}
-	switch {
-	case cfg.Region == "":
+	if cfg.Region == "" {
 		return nil, s.refuse("no AWS region is set", "export AWS_REGION=… (the region that the secret is in), or name the secret by its ARN")
-	case conn.arnRegion != "" && cfg.Region != conn.arnRegion:
-		return nil, s.refuse(fmt.Sprintf("its ARN is one of region %s, but the configured region is %s", conn.arnRegion, clean(cfg.Region)), "export AWS_REGION="+conn.arnRegion)
+	}
+	if conn.arnRegion != "" { // wherever this host is
+		cfg.Region = conn.arnRegion
 	}
 	conn.session = &session{credentials: cfg.Credentials, region: cfg.Region}
 	conn.session.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {

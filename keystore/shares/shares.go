@@ -8,11 +8,12 @@
 // The shares are those of Adi Shamir's "How to share a secret" (Communications
 // of the ACM 22, 1979), over GF(2^8), made by github.com/hashicorp/vault/shamir.
 // Who holds fewer than the threshold learns nothing. Who holds a share can put a
-// false one in its place: then Combine fails, because what comes out does not
-// have the id of the key, and nothing tells whose share was false.
+// false one in its place: what comes out then does not have the id of the key. With
+// shares to spare Combine finds which is false; without, nothing shows whose it is.
 package shares
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base32"
 	"errors"
@@ -80,26 +81,144 @@ func newSet() string {
 	return base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(random[:])
 }
 
-// Combine restores the key of the shares, proved by its id. More shares than
-// are needed have to agree too. The error says what is wrong with which share,
-// and wraps one of the errors above. The caller wipes the key; the shares stay
-// its own.
+// Combine restores the key of the shares, proved by its id. Shares beyond those that
+// are needed may be of another set, given twice, or false; [Odd] names them. When the
+// rest is not enough the error says what is wrong with which share, and wraps one of
+// the errors above. The caller wipes the key; the shares stay its own.
 func Combine(blocks []*paper.Block) (*kek.Key, error) {
+	key, _, err := combine(blocks)
+	return key, err
+}
+
+// Odd says of each share that Combine passed over which it is and why. It returns
+// nothing for shares that give no key.
+func Odd(blocks []*paper.Block) (odd []string) {
+	key, chosen, err := combine(blocks)
+	if err != nil {
+		return nil
+	}
+	key.Wipe()
+	for i, b := range blocks {
+		if why := whyOdd(b, blocks[:i], chosen); why != "" {
+			odd = append(odd, fmt.Sprintf("%v: %s", b.Label, why))
+		}
+	}
+	return odd
+}
+
+// combine returns the key, and shares that give it.
+func combine(blocks []*paper.Block) (key *kek.Key, chosen []*paper.Block, err error) {
+	for i, b := range blocks {
+		if b.Kind != paper.KindShare {
+			return nil, nil, fmt.Errorf("%w: %v", ErrNotShare, b.Label)
+		}
+		set := setOf(b.Label, blocks[i:])
+		if setOf(b.Label, blocks[:i]) != nil || distinct(set) < b.Threshold {
+			continue
+		}
+		other, good := search(set)
+		if other == nil || key == nil {
+			if other != nil {
+				key, chosen = other, good
+			}
+			continue
+		}
+		same := other.ID() == key.ID()
+		other.Wipe()
+		if !same {
+			key.Wipe()
+			return nil, nil, fmt.Errorf("%w: there are enough of key %s and of key %s; give those of one", ErrMixed, key.ID(), other.ID())
+		}
+	}
+	if key == nil {
+		return nil, nil, whyNot(blocks)
+	}
+	return key, chosen, nil
+}
+
+// setOf returns the shares that go with one of that label, itself among them.
+func setOf(l paper.Label, blocks []*paper.Block) (set []*paper.Block) {
+	for _, b := range blocks {
+		if other := b.Label; other.Set == l.Set && other.KeyID == l.KeyID && other.Total == l.Total && other.Threshold == l.Threshold {
+			set = append(set, b)
+		}
+	}
+	return set
+}
+
+func distinct(set []*paper.Block) int {
+	numbers := make(map[int]bool)
+	for _, b := range set {
+		numbers[b.Number] = true
+	}
+	return len(numbers)
+}
+
+// search tries combinations of a set until one gives the key that they name.
+func search(set []*paper.Block) (*kek.Key, []*paper.Block) {
+	k := set[0].Threshold
+	chosen := make([]*paper.Block, k)
+	tried := 0
+	for indices := range every(len(set), k) {
+		for i, at := range indices {
+			chosen[i] = set[at]
+		}
+		if distinct(chosen) < k {
+			continue
+		}
+		if key, err := restore(chosen); err == nil {
+			return key, chosen
+		}
+		if tried++; tried >= limit(k) {
+			break
+		}
+	}
+	return nil, nil
+}
+
+// whyNot explains why no set of the shares gives a key.
+func whyNot(blocks []*paper.Block) error {
 	if err := Check(blocks); err != nil {
-		return nil, err
+		return err
 	}
 	if len(blocks) == 0 {
-		return nil, fmt.Errorf("%w: there is none", ErrTooFew)
+		return fmt.Errorf("%w: there is none", ErrTooFew)
 	}
 	l := blocks[0].Label
-	if missing := l.Threshold - len(blocks); missing > 0 {
-		more := fmt.Sprintf("%d more shares are needed", missing)
-		if missing == 1 {
-			more = "1 more share is needed"
-		}
-		return nil, fmt.Errorf("%w: of set %s there are %d of %d, and %s", ErrTooFew, l.Set, len(blocks), l.Threshold, more)
+	missing := l.Threshold - len(blocks)
+	switch {
+	case missing <= 0:
+		return fmt.Errorf("%w: key %s", ErrWrong, l.KeyID)
+	case missing == 1:
+		return fmt.Errorf("%w: of set %s there are %d of %d, and 1 more share is needed", ErrTooFew, l.Set, len(blocks), l.Threshold)
 	}
-	return restore(blocks)
+	return fmt.Errorf("%w: of set %s there are %d of %d, and %d more shares are needed", ErrTooFew, l.Set, len(blocks), l.Threshold, missing)
+}
+
+// whyOdd says why a share counted for nothing, or "". Before are those that came
+// earlier, and chosen are some that gave the key.
+func whyOdd(b *paper.Block, before, chosen []*paper.Block) string {
+	if setOf(b.Label, chosen) == nil {
+		return "it is of another set"
+	}
+	for _, twin := range before {
+		if setOf(b.Label, []*paper.Block{twin}) != nil && twin.Number == b.Number && bytes.Equal(twin.Payload(), b.Payload()) {
+			return "it is given twice"
+		}
+	}
+	// In the place of one that is good it must give the key as well.
+	others := []*paper.Block{b}
+	for _, c := range chosen {
+		if c.Number != b.Number && len(others) < len(chosen) {
+			others = append(others, c)
+		}
+	}
+	key, err := restore(others)
+	if err != nil {
+		return "it is false: it does not fit the others"
+	}
+	key.Wipe()
+	return ""
 }
 
 // Check looks whether shares go together, however many there are: of one set,

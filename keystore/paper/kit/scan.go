@@ -12,6 +12,7 @@ import (
 	"github.com/makiuchi-d/gozxing"
 	"github.com/makiuchi-d/gozxing/multi/qrcode"
 
+	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
@@ -33,9 +34,10 @@ var (
 )
 
 // Scan reads the QR codes of one image, PNG or JPEG, of at most 64 MiB and 40
-// million pixels, and returns the keys and shares in them. The error wraps
-// ErrImage or ErrNoCode, or is one of paper.Parse's: then there was a code, of
-// something else. Of several codes in an image all are found as a rule, and that
+// million pixels, and returns the keys and shares in them. A code of a key alone, as
+// qrencode makes it of a key file, is a key too. The error wraps ErrImage or
+// ErrNoCode, or is one of paper.Parse's, or the *keystore.Error of what the code
+// holds in their place. Of several codes in an image all are found as a rule, and that
 // is not promised.
 func Scan(r io.Reader) ([]*paper.Block, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxImage+1))
@@ -63,7 +65,17 @@ func Scan(r io.Reader) ([]*paper.Block, error) {
 	if text == nil {
 		return nil, ErrNoCode
 	}
-	return paper.Parse(text)
+	blocks, err := paper.Parse(text)
+	if !errors.Is(err, paper.ErrNone) {
+		return blocks, err
+	}
+	key, err := keystore.Import("-", text)
+	if err != nil {
+		err.(*keystore.Error).URI = "in the QR code"
+		return nil, err
+	}
+	defer key.Wipe()
+	return []*paper.Block{paper.NewKey(key)}, nil
 }
 
 // decode returns the text of the codes in the image, a line for each, or nil. It
