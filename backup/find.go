@@ -52,7 +52,7 @@ func Find(ctx context.Context, st store.Store, paths []string) (found []Backup, 
 // Bad. Its error, the last it yields, is that of the context.
 func walk(ctx context.Context, st store.Store, root string) iter.Seq2[Backup, error] {
 	return func(yield func(Backup, error) bool) {
-		for file, err := range st.Walk(ctx, root) {
+		for file, err := range st.Walk(ctx, root, false) {
 			if ctx.Err() != nil {
 				yield(Backup{}, context.Cause(ctx))
 				return

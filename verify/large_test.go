@@ -25,7 +25,7 @@ type crowd struct {
 	heap uint64 // when the backups are known, and nothing else is yet
 }
 
-func (p *crowd) Walk(context.Context, string) iter.Seq2[store.Backup, error] {
+func (p *crowd) Walk(context.Context, string, bool) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		for i := range p.n {
 			path := filepath.Join(filepath.Dir(p.one), fmt.Sprintf("database/takumi_db_20261123_%06d.sql.zst.enc", i))

@@ -182,9 +182,9 @@ func TestRewrapped(t *testing.T) {
 		n := 0
 		for ; ctx.Err() == nil; n++ {
 			to := [][]*kek.Key{{other}, {key, other}, {key}}[n%3]
-			_, err := rekey.Rewrap(context.Background(), path, rekey.RewrapOptions{
-				Place: local.Folder{}, State: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
-			})
+			_, err := rekey.Rewrap(context.Background(), path, rekey.RewrapOptions{Options: rekey.Options{
+				Store: local.Folder{}, StateDir: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
+			}})
 			if err != nil {
 				t.Error(err)
 			}

@@ -268,7 +268,7 @@ func (j *Job) look(ctx context.Context, r *Report) error {
 		j.roots = append(j.roots, root)
 		there := make(map[string]bool)
 		var others []store.Backup
-		for f, err := range j.Place.Files(ctx, root) {
+		for f, err := range j.Place.Walk(ctx, root, true) {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

@@ -1,36 +1,43 @@
 package rekey_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
-	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// TestHardLinks: a rewrap in place would make the sidecars of the other names wrong.
+// TestHardLinks: the other names of a file keep what it was, and its sidecar right.
 func TestHardLinks(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.enc")
 	write(t, path, 50_000, keyA)
+	was, _ := os.ReadFile(path)
 	if err := os.Link(path, path+"2"); err != nil {
 		t.Fatal(err)
 	}
-	o := options(t, always(keyA))
-	if _, err := rekey.Rewrap(t.Context(), path, o); !errors.Is(err, rekey.ErrLinked) {
-		t.Errorf("in place: %v", err)
+	r, err := rekey.Rewrap(t.Context(), path, options(t, always(keyA)))
+	if err != nil || len(r.Warnings) != 1 {
+		t.Errorf("%+v, %v", r, err)
 	}
-	o.Detached = true
-	if _, err := rekey.Rewrap(t.Context(), path, o); err != nil {
-		t.Errorf("detached: %v", err)
+	checked(t, path)
+	if other, _ := os.ReadFile(path + "2"); !bytes.Equal(other, was) {
+		t.Error("the other name has changed")
 	}
 }
 
@@ -49,10 +56,6 @@ func TestCurrentWithSidecars(t *testing.T) {
 		"none, dry":     {func(path string) error { return os.Remove(path + store.SidecarSuffix) }, true, false, false},
 		"nonsense":      {func(path string) error { return os.WriteFile(path+store.SidecarSuffix, []byte("hello\n"), 0o600) }, false, false, true},
 		"nonsense, dry": {func(path string) error { return os.WriteFile(path+store.SidecarSuffix, []byte("hello\n"), 0o600) }, true, false, true},
-		"old": {func(path string) error {
-			before := time.Now().Add(-time.Hour)
-			return errors.Join(os.WriteFile(path+store.SidecarSuffix, []byte(other), 0o600), os.Chtimes(path+store.SidecarSuffix, before, before))
-		}, false, false, true},
 		"killed between two renames": {func(path string) error {
 			return errors.Join(os.Rename(path+store.SidecarSuffix, local.Partial(path+store.SidecarSuffix)), os.WriteFile(path+store.SidecarSuffix, []byte(other), 0o600))
 		}, false, true, false},
@@ -114,7 +117,7 @@ func TestForeignEnvelope(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.enc")
 	write(t, path, 50_000, keyA)
 	write(t, path+"2", 50_000, keyA)
-	if err := errors.Join(journal(path+"2"), os.Rename(path+"2"+envelope.DetachedSuffix, path+envelope.DetachedSuffix)); err != nil {
+	if err := errors.Join(detach(path+"2"), os.Rename(path+"2"+envelope.DetachedSuffix, path+envelope.DetachedSuffix)); err != nil {
 		t.Fatal(err)
 	}
 	_, err := rekey.Rewrap(t.Context(), path, options(t, always(keyA)))
@@ -127,38 +130,147 @@ func TestForeignEnvelope(t *testing.T) {
 // the worst time is neither undone nor hidden.
 func TestTwoHomes(t *testing.T) {
 	t.Parallel()
-	for _, detached := range []bool{false, true} {
+	run := func(path string, to *kek.Key, detached bool, s hooked) error {
+		o := options(t, always(keyA), always(keyB))
+		o.Detached, o.To = detached, []*kek.Key{to}
+		s.Store, s.once = o.Store, new(sync.Once)
+		o.Store = s
+		_, err := rekey.Rewrap(t.Context(), path, o)
+		return err
+	}
+	var second error
+	other := func(path string, detached bool) func() error {
+		return func() error { second = run(path, keyB, detached, hooked{}); return nil }
+	}
+	foreign := func(path string) func() error { // by a host that shares no locks
+		return func() error { second = nil; return detach(path) }
+	}
+	for name, tc := range map[string]struct {
+		detached      bool
+		during        func(path string) hooked
+		first, second error
+		opens         *kek.Key // afterwards
+	}{
+		"while the other copies":       {false, func(path string) hooked { return hooked{copying: other(path, false)} }, nil, store.ErrBusy, keyC},
+		"a detached one meanwhile":     {false, func(path string) hooked { return hooked{copying: other(path, true)} }, nil, store.ErrBusy, keyC},
+		"a foreign envelope meanwhile": {false, func(path string) hooked { return hooked{copying: foreign(path)} }, store.ErrChanged, nil, keyA},
+		"both detached":                {true, func(path string) hooked { return hooked{putting: other(path, true)} }, store.ErrChanged, nil, keyB},
+		"detached, the other is not":   {true, func(path string) hooked { return hooked{putting: other(path, false)} }, store.ErrChanged, nil, keyB},
+		"detached, and pruned meanwhile": {true, func(path string) hooked {
+			return hooked{putting: func() error { second = nil; return os.Remove(path) }}
+		}, store.ErrChanged, nil, nil},
+		"detached, and a full disk": {true, func(string) hooked { return hooked{putting: func() error { second = nil; return syscall.ENOSPC }} }, syscall.ENOSPC, nil, keyA},
+		"detached, and another backup": {true, func(path string) hooked {
+			return hooked{putting: func() error {
+				second = nil
+				os.Remove(path)
+				os.Remove(path + store.SidecarSuffix)
+				write(t, path, 10, keyB)
+				return nil
+			}}
+		}, store.ErrChanged, nil, keyB},
+	} {
 		path := filepath.Join(t.TempDir(), "x.enc")
 		write(t, path, 50_000, keyA)
-		other := options(t, always(keyA), always(keyC))
-		other.To = []*kek.Key{keyB}
-		other.Detached = true
+		if err := run(path, keyC, tc.detached, tc.during(path)); !errors.Is(err, tc.first) {
+			t.Errorf("%s: %v, want %v", name, err, tc.first)
+		}
+		if !errors.Is(second, tc.second) {
+			t.Errorf("%s: the second run: %v, want %v", name, second, tc.second)
+		}
+		if tc.opens == nil {
+			if _, err := os.Lstat(path + envelope.DetachedSuffix); err == nil {
+				t.Errorf("%s: a stray envelope was left", name)
+			}
+			continue
+		}
+		ring := keystore.NewRing(always(tc.opens))
+		defer ring.Close()
+		f, err := backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ring})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := io.Copy(io.Discard, f); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.Close()
+	}
+}
+
+// TestDetachedIsReadBack: what reports success and wrote nothing is found out.
+func TestDetachedIsReadBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.enc")
+	write(t, path, 50_000, keyA)
+	o := options(t, always(keyA))
+	o.Detached, o.Store = true, idle{o.Store}
+	if r, err := rekey.Rewrap(t.Context(), path, o); err == nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+type idle struct{ store.Store }
+
+func (idle) Put(context.Context, string, string, []byte, []byte) error { return nil }
+
+// TestHoldersElsewhere: a slot of another kind in the envelope that did not open the
+// backup is not dropped unsaid.
+func TestHoldersElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, drop := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "x.enc")
+		writeFor(t, path, 50_000, keyA, stranger{})
 		o := options(t, always(keyA))
-		o.Detached = detached
-		var second error
-		o.Place = &stopping{Store: o.Place, stop: func() { _, second = rekey.Rewrap(t.Context(), path, other) }}
+		o.Detached, o.DropOther = true, true // so that the one next to it has no such slot
 		if _, err := rekey.Rewrap(t.Context(), path, o); err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
-		if !errors.Is(second, store.ErrBusy) {
-			t.Errorf("detached %v: the second run: %v", detached, second)
+		o = options(t, always(keyC))
+		o.DropOther, o.To = drop, []*kek.Key{keyB}
+		r, err := rekey.Rewrap(t.Context(), path, o)
+		if errors.Is(err, rekey.ErrOtherSlots) == drop {
+			t.Errorf("drop %v: %+v, %v", drop, r, err)
 		}
-		// And one that comes after the first has looked.
-		write(t, path+"2", 50_000, keyA)
-		o.Place = &reserving{Store: local.Folder{}, before: func() { _, second = rekey.Rewrap(t.Context(), path+"2", other) }}
-		if _, err := rekey.Rewrap(t.Context(), path+"2", o); second != nil || !errors.Is(err, store.ErrChanged) {
-			t.Errorf("detached %v: after the other run: %v, %v", detached, err, second)
+		if drop && (len(r.Warnings) != 2 || !strings.Contains(strings.Join(r.Warnings, "\n"), "stranger")) {
+			t.Errorf("warnings %q", r.Warnings) // the stranger, and the key of the backup's own envelope
 		}
 	}
 }
 
-// reserving lets somebody else go first.
-type reserving struct {
-	store.Store
-	before func()
+// stranger is a holder of a kind that this program does not know.
+type stranger struct{}
+
+func (stranger) Wrap(context.Context, slot.ID, []byte) (slot.Slot, error) {
+	return slot.Slot{Type: "stranger", Args: []string{"somebody"}}, nil
 }
 
-func (r *reserving) Reserve(ctx context.Context, path string) (func() error, error) {
-	r.before()
-	return r.Store.Reserve(ctx, path)
+// TestLeftoversGo: what a run left that was killed in the middle of its writing goes
+// with the next run that succeeds.
+func TestLeftoversGo(t *testing.T) {
+	t.Parallel()
+	for _, detached := range []bool{false, true} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "x.enc")
+		write(t, path, 50_000, keyA)
+		for _, left := range []string{path, path + envelope.DetachedSuffix, path + store.SidecarSuffix} {
+			if detached && left == path+store.SidecarSuffix {
+				continue
+			}
+			if err := os.WriteFile(local.Partial(left), []byte("half"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := options(t, always(keyA))
+		o.Detached = detached
+		if _, err := rekey.Rewrap(t.Context(), path, o); err != nil {
+			t.Fatal(err)
+		}
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") {
+				t.Errorf("detached %v: %s is still there", detached, e.Name())
+			}
+		}
+	}
 }

@@ -46,7 +46,7 @@ func (*LegacyDamageError) Fail() (fail.Class, string) {
 
 // ImportOptions say how to import. They serve many files at once.
 type ImportOptions struct {
-	Place      store.Store
+	Store      store.Store
 	To         []*kek.Key     // the backups are sealed for these
 	ReadBack   *keystore.Ring // the same keys from where they are kept
 	Pack       pack.Options
@@ -91,7 +91,7 @@ func IsLegacy(name string, head []byte) bool {
 // The errors are ErrPassphrase, ErrNoPassphrase, ErrNotLegacy, *LegacyDamageError,
 // *ReadBackError, and those of the place and the keys.
 func Import(ctx context.Context, path string, o ImportOptions) (Imported, error) {
-	file, err := o.Place.Open(ctx, path)
+	file, err := o.Store.Open(ctx, path)
 	if err != nil {
 		return Imported{}, err
 	}
@@ -123,7 +123,7 @@ func Import(ctx context.Context, path string, o ImportOptions) (Imported, error)
 		_, err := io.Copy(io.Discard, src)
 		return made, old.judge(ctx, err)
 	}
-	dst, err := o.Place.Create(ctx, made.Path, store.Options{Sidecar: true, Parents: o.Root != ""})
+	dst, err := o.Store.Create(ctx, made.Path, store.Options{Sidecar: true, Parents: o.Root != ""})
 	if errors.Is(err, store.ErrExists) {
 		made.There = true
 		return made, compare(ctx, &made, old, src, d, o, err)
@@ -160,9 +160,9 @@ func proveImport(ctx context.Context, made *Imported, want sum, o ImportOptions)
 	if ctx.Err() == nil {
 		err = &ReadBackError{err}
 	}
-	b, _, statErr := o.Place.Stat(context.WithoutCancel(ctx), made.Path)
+	b, _, statErr := o.Store.Stat(context.WithoutCancel(ctx), made.Path)
 	if statErr == nil {
-		statErr = o.Place.Remove(context.WithoutCancel(ctx), b)
+		statErr = o.Store.Remove(context.WithoutCancel(ctx), b)
 	}
 	if statErr != nil {
 		err = fmt.Errorf("%w (and %s could not be removed: %w)", err, made.Path, statErr)
@@ -190,7 +190,7 @@ func compare(ctx context.Context, made *Imported, old *legacy, src io.Reader, d 
 
 // contentOf reads a backup to its end, with keys that were fetched again.
 func contentOf(ctx context.Context, path string, o ImportOptions) (sum, error) {
-	f, err := backup.Open(ctx, o.Place, path, backup.Options{Keys: o.ReadBack})
+	f, err := backup.Open(ctx, o.Store, path, backup.Options{Keys: o.ReadBack})
 	if err != nil {
 		return sum{}, err
 	}

@@ -132,7 +132,7 @@ func zipped(t testing.TB, plain []byte) []byte {
 
 func importing(t testing.TB) ImportOptions {
 	return ImportOptions{
-		Place: local.Folder{}, To: []*kek.Key{key(t, "new")}, ReadBack: ring(t, keySource{seed: "new"}),
+		Store: local.Folder{}, To: []*kek.Key{key(t, "new")}, ReadBack: ring(t, keySource{seed: "new"}),
 		Pack: pack.Options{Codec: pack.Zstd}, Passphrase: []byte(passphrase), Iterations: iterations, Meter: new(backup.Meter),
 	}
 }

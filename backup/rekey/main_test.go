@@ -67,10 +67,10 @@ func newBench(t testing.TB, codec pack.Codec) *bench {
 	t.Helper()
 	b := &bench{TB: t, dir: t.TempDir(), content: bytes.Repeat([]byte("INSERT INTO t VALUES (1);\n"), 40_000)}
 	b.path = filepath.Join(b.dir, "x.enc")
-	b.o = ReencryptOptions{
-		Place: local.Folder{}, Keys: ring(t, keySource{seed: "old"}), To: []*kek.Key{key(t, "new")},
-		ReadBack: ring(t, keySource{seed: "new"}), StateDir: t.TempDir(), Meter: new(backup.Meter),
-	}
+	b.o = ReencryptOptions{ReadBack: ring(t, keySource{seed: "new"}), Options: Options{
+		Store: local.Folder{}, From: ring(t, keySource{seed: "old"}), To: []*kek.Key{key(t, "new")},
+		StateDir: t.TempDir(), Meter: new(backup.Meter),
+	}}
 	b.seal(codec, "old")
 	return b
 }

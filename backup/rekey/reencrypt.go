@@ -1,11 +1,3 @@
-// Package reencrypt gives backups a new data key, a new id and so a new payload,
-// and brings files of former tools into the format.
-//
-// [One] does it to one backup: what was packed goes from the old payload into
-// the new one through memory, the new file is read back with keys that were
-// fetched again, and only then it takes the place of the old one. [Begin] keeps
-// account of what is done, so that a run over a big store that was stopped goes
-// on where it was. [Import] reads a file that no sealed backup is.
 package rekey
 
 import (
@@ -39,76 +31,70 @@ func (e *ReadBackError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*ReadBackError) Fail() (fail.Class, string) {
-	return fail.Store, "the old backup stands as it was; check the disk"
+	return fail.Store, "the old backup is as it was; check the disk"
 }
 
-// ReencryptOptions say how to re-encrypt. They serve many backups at once.
+// ReencryptOptions say how to re-encrypt.
 type ReencryptOptions struct {
-	Place store.Store
-	Keys  *keystore.Ring // open the old backups
-	To    []*kek.Key     // the new ones are sealed for these
-	// ReadBack has the same keys from where they are kept.
-	ReadBack  *keystore.Ring
-	Pack      *pack.Options // how to pack anew; nil leaves what is packed as it is
-	DropOther bool          // passes over ErrOtherSlots: those holders lose the backup
-	StateDir  string        // where the locks are
-	State     *State        // what is done
-	Meter     *backup.Meter // required; it counts what is read of the old file and of the new one
-	DryRun    bool          // opens and authenticates, and changes nothing
+	Options
+	// ReadBack has the keys of To from where they are kept.
+	ReadBack *keystore.Ring
+	Pack     *pack.Options // how to pack anew; nil leaves what is packed as it is
+	State    *State        // what is done
 }
 
-// ReencryptResult is what One did.
-type ReencryptResult struct {
-	Old, New *envelope.Envelope // New is nil after a dry run, and when Done
-	Done     bool               // an earlier run had done it
-	Size     int64              // of the new file
-	SHA256   string
-	Warnings []string
-}
-
-// One re-encrypts the backup at path, unless o.State has it. Created, kind and
-// name stay, and the codec when nothing is packed anew.
+// Reencrypt re-encrypts the backup at path, unless o.State has it. Created, kind
+// and name stay, and the codec when nothing is packed anew.
 //
 // Every byte of the old payload is authenticated before it goes into the new
 // one, and every byte of the new one before it takes the place of the old, with
 // a key that ReadBack fetched; that each of the others opens it is proved too.
-// With an error the old backup stands as it was, but when the very last steps
-// fail, after the exchange: then the new one stands there whole. A kill leaves
-// the one or the other; see [store.Replacement].
+// With an error the old backup is as it was, but when the very last steps
+// fail, after the exchange: then the new one is there whole.
 //
 // The errors are those of [backup.Open] and of reading what it opens, of the
-// place and of the keys, [ErrHeld], ErrOtherSlots and *ReadBackError.
-func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (ReencryptResult, error) {
+// store and of the keys, ErrHeld, ErrOtherSlots and *ReadBackError.
+func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, error) {
 	if o.DryRun {
 		return look(ctx, path, o)
 	}
 	lock, err := Take(o.StateDir, path)
 	if err != nil {
-		return ReencryptResult{}, err
+		return Result{}, err
 	}
 	defer lock.Release()
 	// It comes first also for what is done: a killed run is finished by it.
-	dst, err := o.Place.Replace(ctx, path)
+	dst, err := o.Store.Replace(ctx, path)
 	if err != nil {
-		return ReencryptResult{}, err
+		return Result{}, err
 	}
 	defer dst.Abort()
-	if r, err := done(ctx, path, o); err != nil || r.Done {
-		return r, err
-	}
-	beside, besideErr := backup.Beside(ctx, o.Place, path)
-	src, err := backup.Open(ctx, o.Place, path, backup.Options{Keys: o.Keys, Meter: o.Meter})
-	if err != nil {
-		return ReencryptResult{}, fmt.Errorf("opening it: %w", err)
-	}
-	defer src.Close()
-	r := ReencryptResult{Old: src.Envelope}
-	for _, passed := range []error{src.Beside, src.Detached} {
-		if passed != nil {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("the envelope beside it was passed over: %v", passed))
+	seen, r, err := done(ctx, path, o)
+	if err == nil && r.Skipped != "" {
+		err = dst.Abort() // nothing else keeps others off what belongs to the backup
+		if beside := seen.Beside; err == nil && beside != nil && beside.ID != r.Old.ID {
+			err = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside.Bytes(), nil)
 		}
 	}
-	if err := o.checkSlots(src.Envelope); err != nil {
+	if err != nil || r.Skipped != "" {
+		return r, err
+	}
+	beside, besideErr := backup.Beside(ctx, o.Store, path)
+	src, err := backup.Open(ctx, o.Store, path, backup.Options{Keys: o.From, Rescue: o.Rescue, Meter: o.Meter})
+	if err != nil {
+		return Result{}, fmt.Errorf("opening it: %w", err)
+	}
+	defer src.Close()
+	r.Old = src.Envelope
+	for _, passed := range []error{src.Beside, src.Detached} {
+		if passed != nil {
+			r.warn(fmt.Sprintf("the envelope next to it was passed over: %v", passed))
+		}
+	}
+	if src.Altered != nil {
+		r.warn(fmt.Sprintf("%v, and was written anew", src.Altered))
+	}
+	if err := o.checkSlots(src.Envelope, seen); err != nil {
 		return r, err
 	}
 	label := src.Envelope.Label
@@ -138,56 +124,72 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (ReencryptR
 	}
 	r.New, r.Size, r.SHA256 = sealing.Envelope(), written.Size, written.SHA256
 	if beside != nil { // it is the old backup's, and nobody's now
-		besideErr = o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix, beside)
+		besideErr = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside, nil)
 	}
 	if besideErr != nil {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the old envelope beside it is still there: %v", besideErr))
+		r.warn(fmt.Sprintf("the old envelope next to it is still there: %v", besideErr))
 	}
 	return r, nil
 }
 
-func (o ReencryptOptions) checkSlots(e *envelope.Envelope) error {
-	if others := e.OtherSlots(); len(others) > 0 && !o.DropOther {
-		return fmt.Errorf("%w: slots of type %v", ErrOtherSlots, others)
+// checkSlots fails when a holder that this program cannot seal for would lose the
+// backup: one of the envelope that opened it, or of the other one.
+func (o ReencryptOptions) checkSlots(opened *envelope.Envelope, seen *backup.Seen) error {
+	if o.DropOther {
+		return nil
+	}
+	envelopes := []*envelope.Envelope{opened}
+	if seen != nil {
+		envelopes = append(envelopes, seen.Own, seen.Beside)
+	}
+	for _, e := range envelopes {
+		if e == nil || e.ID != opened.ID {
+			continue
+		}
+		if others := e.OtherSlots(); len(others) > 0 {
+			return fmt.Errorf("%w: slots of type %v", ErrOtherSlots, others)
+		}
 	}
 	return nil
 }
 
-// look is One that changes nothing.
-func look(ctx context.Context, path string, o ReencryptOptions) (ReencryptResult, error) {
-	if r, err := done(ctx, path, o); err != nil || r.Done {
+// look is Reencrypt that changes nothing.
+func look(ctx context.Context, path string, o ReencryptOptions) (Result, error) {
+	if _, r, err := done(ctx, path, o); err != nil || r.Skipped != "" {
 		return r, err
 	}
-	seen, err := backup.Look(ctx, o.Place, path, backup.Options{Keys: o.Keys})
+	seen, err := backup.Look(ctx, o.Store, path, backup.Options{Keys: o.From, Rescue: o.Rescue})
 	if err != nil {
-		return ReencryptResult{}, err
+		return Result{}, err
 	}
 	if seen.Opened == nil {
-		return ReencryptResult{}, fmt.Errorf("opening it: %w", seen.Err)
+		return Result{}, fmt.Errorf("opening it: %w", seen.Err)
 	}
-	return ReencryptResult{Old: seen.Opened.Envelope, Size: seen.Size}, o.checkSlots(seen.Opened.Envelope)
+	return Result{Old: seen.Opened.Envelope, Size: seen.Size}, o.checkSlots(seen.Opened.Envelope, seen)
 }
 
-// done tells whether an earlier run put the backup at path there. That it opens
-// with the new keys is authenticated: what its id says is a claim until then.
-func done(ctx context.Context, path string, o ReencryptOptions) (r ReencryptResult, err error) {
-	seen, err := backup.Look(ctx, o.Place, path, backup.Options{})
+// done tells whether an earlier run put the backup at path there, and else what is
+// seen of it without keys. That it opens with the new keys is authenticated: what
+// its id says is a claim until then.
+func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, Result, error) {
+	seen, err := backup.Look(ctx, o.Store, path, backup.Options{})
+	if o.Rescue && seen == nil && ctx.Err() == nil {
+		return nil, Result{}, nil
+	}
 	if err != nil {
-		return r, fmt.Errorf("opening it: %w", err)
+		return nil, Result{}, fmt.Errorf("opening it: %w", err)
 	}
 	if seen.Own == nil || !o.State.has(seen.Own.ID) {
-		return r, nil
+		return seen, Result{}, nil
 	}
-	if seen, err = backup.Look(ctx, o.Place, path, backup.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil {
+	own := seen.Own
+	if seen, err = backup.Look(ctx, o.Store, path, backup.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil {
 		err = seen.Err
 	}
 	if err != nil {
-		return r, fmt.Errorf("opening what an earlier run made: %w", err)
+		return nil, Result{}, fmt.Errorf("opening what an earlier run made: %w", err)
 	}
-	if beside := seen.Beside; !o.DryRun && beside != nil && beside.ID != seen.Own.ID {
-		err = o.Place.RemoveBeside(ctx, path, envelope.DetachedSuffix, beside.Bytes())
-	}
-	return ReencryptResult{Old: seen.Own, Done: true, Size: seen.Size}, err
+	return seen, Result{Old: own, Skipped: "done by an earlier run", Size: seen.Size}, nil
 }
 
 // digest tells one content from another. It finds this program's own mistakes,

@@ -38,7 +38,7 @@ func TestOne(t *testing.T) {
 			if !bytes.Equal(b.packed("new"), packed) {
 				t.Error("the packed bytes are others")
 			}
-			if _, err := backup.Open(t.Context(), b.o.Place, b.path, backup.Options{Keys: b.o.Keys}); !backup.NoKey(err) {
+			if _, err := backup.Open(t.Context(), b.o.Store, b.path, backup.Options{Keys: b.o.From}); !backup.NoKey(err) {
 				t.Errorf("with the old key: %v", err)
 			}
 			sidecarHolds(t, b.path)
@@ -87,7 +87,7 @@ func TestRefused(t *testing.T) {
 		do   func(b *bench)
 		want func(err error) bool
 	}{
-		{"wrong key", func(b *bench) { b.o.Keys = ring(b, keySource{seed: "third"}) }, backup.NoKey},
+		{"wrong key", func(b *bench) { b.o.From = ring(b, keySource{seed: "third"}) }, backup.NoKey},
 		{"flipped byte", func(b *bench) { b.change(func(f []byte) []byte { f[len(f)/2] ^= 1; return f }) }, isChunk},
 		{"cut at a chunk", func(b *bench) { b.change(func(f []byte) []byte { return f[:4096+56+16400] }) }, is(stream.ErrTruncated)},
 		{"cut to nothing", func(b *bench) { b.change(func(f []byte) []byte { return nil }) }, is(envelope.ErrNotSealed)},
@@ -114,8 +114,8 @@ func TestRefused(t *testing.T) {
 			b.o.To = append(b.o.To, key(b, "second"))
 			b.o.ReadBack = ring(b, keySource{seed: "new"}, keySource{seed: "third"})
 		}, isReadBack},
-		{"the disk lies", func(b *bench) { b.o.Place = lyingPlace{} }, isReadBack},
-		{"replaced meanwhile", func(b *bench) { b.o.Place = busyPlace{path: b.path} }, is(store.ErrChanged)},
+		{"the disk lies", func(b *bench) { b.o.Store = lyingPlace{} }, isReadBack},
+		{"replaced meanwhile", func(b *bench) { b.o.Store = busyPlace{path: b.path} }, is(store.ErrChanged)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -185,7 +185,7 @@ func TestStopped(t *testing.T) {
 	b := newBench(t, pack.None)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
-	b.o.Place = stoppingPlace{cancel: func() { cancel(enough) }}
+	b.o.Store = stoppingPlace{cancel: func() { cancel(enough) }}
 	if _, err := Reencrypt(ctx, b.path, b.o); !errors.Is(err, enough) {
 		t.Errorf("error %v", err)
 	}
@@ -232,8 +232,12 @@ func TestOtherSlots(t *testing.T) {
 		b := newBench(t, pack.Zstd)
 		e := &envelope.Envelope{Slots: []envelope.Slot{{Type: "key", Args: []string{"0011223344556677", "x"}}, {Type: "age", Args: []string{"x"}}}}
 		b.o.DropOther = drop
-		if err := b.o.checkSlots(e); errors.Is(err, ErrOtherSlots) == drop {
+		if err := b.o.checkSlots(e, nil); errors.Is(err, ErrOtherSlots) == drop {
 			t.Errorf("drop %v: %v", drop, err)
+		}
+		// Also one of the envelope that did not open it.
+		if err := b.o.checkSlots(new(envelope.Envelope), &backup.Seen{Own: e}); errors.Is(err, ErrOtherSlots) == drop {
+			t.Errorf("drop %v, of the other envelope: %v", drop, err)
 		}
 	}
 }
@@ -252,7 +256,7 @@ func TestDryRun(t *testing.T) {
 	}
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
 	wantFiles(t, b.o.StateDir)
-	b.o.Keys = ring(t, keySource{seed: "third"})
+	b.o.From = ring(t, keySource{seed: "third"})
 	if _, err := Reencrypt(t.Context(), b.path, b.o); !backup.NoKey(err) {
 		t.Errorf("with a wrong key: %v", err)
 	}
@@ -289,7 +293,7 @@ func TestState(t *testing.T) {
 		t.Errorf("%d are done", n)
 	}
 	again, err := Reencrypt(t.Context(), b.path, b.o)
-	if err != nil || !again.Done || again.Old.ID != first.New.ID {
+	if err != nil || again.Skipped == "" || again.Old.ID != first.New.ID {
 		t.Errorf("the next run: %+v, %v", again, err)
 	}
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")

@@ -1,16 +1,3 @@
-// Rewrapping changes the keys that open a backup, and leaves its payload as it is.
-//
-// # What a kill leaves
-//
-// The new envelope is first written beside the backup, then over the old one,
-// then the sidecar is renewed, and last what stands beside it is removed. Killed
-// at any moment, this leaves a backup that opens with the keys that it had, or
-// with the new ones: a reader tries the envelope beside it, and then its own. The
-// sidecar may be the old one; the same call finishes all of it.
-//
-// A sidecar is renewed only for what has proved good: by the old sidecar, or where
-// there is none, or an interrupted rewrap has left one that cannot fit, by the tag
-// of every chunk.
 package rekey
 
 import (
@@ -20,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -33,129 +21,116 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 var (
 	// ErrRot is returned for a backup whose sidecar is another file's.
-	ErrRot = fail.New(fail.Damaged, "use another copy of this backup; if a reencrypt of it was interrupted, run that again", "it does not match its sidecar: it was damaged, or replaced, since it was written")
-	// ErrBeside is returned when what stands beside a backup as its envelope
-	// cannot be taken into account.
-	ErrBeside = errors.New("the envelope beside it does not open with these keys, and would be lost")
-	// ErrForeign is returned when what stands beside a backup as its envelope is none of it.
+	ErrRot = fail.New(fail.Damaged, "use another copy of this backup, or --rescue, which authenticates every byte of it and renews the sidecar", "it does not match its sidecar: it was damaged, or replaced, since it was written")
+	// ErrBeside is returned for a detached envelope that cannot be taken into
+	// account.
+	ErrBeside = errors.New("the envelope next to it does not open with these keys, and would be lost")
+	// ErrForeign is returned for a detached envelope of another backup.
 	ErrForeign = fail.New(fail.Failed, "", "it is not this backup's envelope, and is not written over: when you know whose it is, delete it")
-	// ErrLinked is returned for a file that has several names, in place.
-	ErrLinked = fail.New(fail.Failed, "", "the file has further names (hard links), whose sidecars would be wrong then: use --detached, or copy it first")
 )
 
-// RewrapOptions say for which keys, and how.
+// RewrapOptions say for which keys, and how. To is tried too when a backup is
+// opened.
 type RewrapOptions struct {
-	Place store.Store
-	State string         // the folder of locks
-	From  *keystore.Ring // opens; To is tried too
-	To    []*kek.Key
-
-	KeepOld   bool // see [envelope.RewrapOptions]
-	DropOther bool
+	Options
+	KeepOld bool // see [envelope.RewrapOptions]
 	// Detached leaves the backup itself and its sidecar untouched for good: the
-	// new envelope stays beside it.
+	// new envelope goes next to it.
 	Detached bool
-	// DryRun finds out whether the keys fit and the sidecar has a good form, and
-	// does not read the payload.
-	DryRun bool
-
-	Meter *backup.Meter // counts what is read of the payload; not nil
 }
 
-// RewrapResult says what was done.
-type RewrapResult struct {
-	Old      *envelope.Envelope // what the backup opened with; authentic
-	New      *envelope.Envelope // nil when it was skipped
-	Skipped  string             // why nothing was to be done
-	Warnings []string
-	Size     int64
-	SHA256   string // of the file, when it was read
-}
-
-// Rewrap rewraps the backup at path. One that is for the very keys already is
-// skipped, unless a crash has left something beside it, or its sidecar cannot be
-// that of the file as it is. Besides those of the place and of [envelope.Rewrap],
-// the errors are ErrRot, ErrBeside, ErrForeign, ErrLinked, [ErrHeld] and
+// Rewrap gives the backup at path slots for the new keys. One that is for the very
+// keys already is skipped, unless it has a detached envelope that is to go, or no
+// good sidecar.
+//
+// Every byte is proved before the new file takes the place of the old: by the
+// sidecar or, where there is none, by the tag of every chunk. Slots of other kinds
+// than this program's are kept, and where that cannot be, in an envelope that is not
+// the one that opened, the error is ErrOtherSlots.
+//
+// Besides those of the store and of [envelope.Rewrap], the errors are ErrRot,
+// ErrBeside, ErrForeign, ErrOtherSlots, ErrHeld, *ReadBackError and
 // [store.ErrChanged]; after any of them the backup opens as before, or with the new
 // keys.
-func Rewrap(ctx context.Context, path string, o RewrapOptions) (*RewrapResult, error) {
-	lock, err := Take(o.State, path)
+func Rewrap(ctx context.Context, path string, o RewrapOptions) (Result, error) {
+	lock, err := Take(o.StateDir, path)
 	if err != nil {
-		return nil, err
+		return Result{}, err
 	}
 	defer lock.Release()
-	if !store.IsRemote(path) { // what belongs to it stands beside the file, not beside a link to it
-		if path, err = filepath.EvalSymlinks(path); err != nil {
-			return nil, fmt.Errorf("looking for the backup: %w", err)
-		}
-		if err = onlyName(path); err != nil && !o.Detached {
-			return nil, err
+	j := &job{RewrapOptions: o, path: path}
+	if !store.IsRemote(path) { // what belongs to a backup is next to the file, not next to a link to it
+		if j.path, err = filepath.EvalSymlinks(path); err != nil {
+			return Result{}, fmt.Errorf("looking for the backup: %w", err)
 		}
 	}
-	j := &job{RewrapOptions: o, path: path}
-	if j.file, err = o.Place.Open(ctx, path); err != nil {
-		return nil, err
+	if !o.Detached && !o.DryRun {
+		// It comes first also for what is done: a killed run is finished by it.
+		if j.dst, err = o.Store.Replace(ctx, j.path); err != nil {
+			return Result{}, err
+		}
+		defer j.dst.Abort()
+	}
+	if j.file, err = o.Store.Open(ctx, j.path); err != nil {
+		return Result{}, err
 	}
 	defer j.file.Close()
-	if err := j.wrap(ctx); err != nil {
-		return nil, err
+	if err := j.run(ctx); err != nil {
+		return Result{}, err
 	}
-	j.Size = j.file.Size()
-	done := j.w.Current && (o.Detached || j.text == nil)
-	if !o.Detached && (done || o.DryRun) {
-		if done, err = j.glance(ctx, done); err != nil {
-			return nil, err
-		}
-	}
-	switch {
-	case done:
-		j.Skipped, j.New = "it is for these keys already", nil
-		err = j.settle(ctx)
-	case o.DryRun:
-	case o.Detached:
-		err = j.detach(ctx)
-	default:
-		err = j.inPlace(ctx)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if o.Detached && j.w.Own == nil {
-		j.Warnings = append(j.Warnings, "its own envelope is torn; only the one beside it opens it, and rewrapping without --detached mends it")
-	}
-	return &j.RewrapResult, nil
-}
-
-// onlyName fails with ErrLinked when the file at path has another name.
-func onlyName(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("looking for the backup: %w", err)
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Nlink > 1 {
-		return ErrLinked
-	}
-	return nil
+	return j.Result, nil
 }
 
 // job is the work on one backup.
 type job struct {
 	RewrapOptions
-	RewrapResult
+	Result
 	path   string
+	dst    store.Replacement // what takes the place of the file, nil when nothing does
 	file   store.Object
-	text   []byte             // what stands beside it as an envelope, nil when nothing does
+	text   []byte             // the detached envelope, nil when there is none
 	beside *envelope.Envelope // the same
 	w      *envelope.Rewrapped
 }
 
-func (j *job) openOptions() envelope.Options {
-	return envelope.Options{Detached: j.beside, Find: func(ctx context.Context, wanted []slot.Holder) ([]envelope.Identity, error) {
+func (j *job) run(ctx context.Context) error {
+	if err := j.wrap(ctx); err != nil {
+		return err
+	}
+	j.Old, j.New, j.Size = j.w.Envelope, j.w.New, j.file.Size()
+	if j.Detached && j.w.Own == nil {
+		j.warn("its own envelope is damaged; rewrap it without --detached, which heals it")
+	}
+	side, err := j.sidecar(ctx)
+	if err != nil {
+		return err
+	}
+	current := j.w.Current && (j.Detached || j.text == nil && side.names(j.path))
+	switch {
+	case !j.Detached && side != nil && side.sum == "" && !j.Rescue:
+		return ErrRot
+	case current:
+		j.Skipped, j.New = "it is for these keys already", nil
+		return j.settle(ctx)
+	case j.DryRun:
+		if side == nil && !j.Detached {
+			j.warn("it has no sidecar; every byte of it will be authenticated")
+		}
+		return nil
+	case j.Detached:
+		return j.detach(ctx)
+	}
+	return j.replace(ctx, side)
+}
+
+// open is how the backup is opened.
+func (j *job) open() envelope.Options {
+	return envelope.Options{Detached: j.beside, Rescue: j.Rescue, Find: func(ctx context.Context, wanted []slot.Holder) ([]envelope.Identity, error) {
 		var found []envelope.Identity
 		if j.beside != nil { // a key for its own slots would do for the ring, and not here
 			found, _ = j.From.Identities(ctx, j.beside.Holders())
@@ -167,103 +142,248 @@ func (j *job) openOptions() envelope.Options {
 
 // wrap opens the backup and makes the new envelope.
 func (j *job) wrap(ctx context.Context) (err error) {
-	if j.text, err = backup.Beside(ctx, j.Place, j.path); err != nil {
+	if j.text, err = backup.Beside(ctx, j.Store, j.path); err != nil {
 		return err
 	}
+	foreign := func(why error) error {
+		return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrForeign, why)
+	}
 	if j.text != nil {
-		if j.beside, err = envelope.Parse(bytes.NewReader(j.text)); err != nil {
-			return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrForeign, err)
+		read := envelope.Parse
+		if j.Rescue {
+			read = envelope.Salvage
+		}
+		if j.beside, err = read(bytes.NewReader(j.text)); err != nil {
+			return foreign(err)
 		}
 	}
-	how := envelope.RewrapOptions{KeepOld: j.KeepOld, DropOther: j.DropOther, Grow: j.Detached}
-	if j.w, err = envelope.Rewrap(ctx, j.file, j.file.Size(), j.openOptions(), how, slot.Recipients(j.To...)...); err != nil {
+	how := envelope.RewrapOptions{KeepOld: j.KeepOld, DropOther: j.DropOther, Grow: true}
+	if j.w, err = envelope.Rewrap(ctx, j.file, j.file.Size(), j.open(), how, slot.Recipients(j.To...)...); err != nil {
 		return err
 	}
 	switch passed := j.w.Opened.Detached; {
 	case errors.Is(passed, envelope.ErrPreamble): // and the backup's own is authentic
-		return fmt.Errorf("%s%s: %w: %v", j.path, envelope.DetachedSuffix, ErrForeign, passed)
-	case passed != nil:
+		return foreign(passed)
+	case passed != nil && (!j.Rescue || errors.As(passed, new(*envelope.WrongKeyError))):
 		class, hint := fail.Inner(passed, fail.Failed, "name with --from the key that opens it")
 		return fail.As(class, hint, fmt.Errorf("%s%s: %w: %w", j.path, envelope.DetachedSuffix, ErrBeside, passed))
 	}
-	j.Old, j.New = j.w.Envelope, j.w.New
+	return j.holders()
+}
+
+// holders sees to it that nobody loses the backup unsaid.
+func (j *job) holders() error {
+	for _, h := range j.w.Dropped {
+		known := slices.Contains(j.w.Envelope.Holders(), h)
+		switch {
+		case j.Detached: // which leaves the backup's own slots
+		case h.Type != kek.SlotType && !j.DropOther && !j.Rescue:
+			return fmt.Errorf("%w: its other envelope has a slot for %s; give --drop-other to let that go", ErrOtherSlots, h)
+		case j.Rescue || !known:
+			j.warn(fmt.Sprintf("%s opens it no more", h))
+		}
+	}
+	if j.w.Altered != nil {
+		j.warn(fmt.Sprintf("%v, and was written anew", j.w.Altered))
+	}
 	return nil
 }
 
-// inPlace proves the file, and then writes the new envelope over the old one.
-func (j *job) inPlace(ctx context.Context) error {
-	was, is, err := j.sums()
-	if err != nil {
+// replace writes the file anew with the new envelope, proves it, and swaps it with
+// the old one.
+func (j *job) replace(ctx context.Context, side *sidecar) error {
+	if !store.IsRemote(j.path) && hasOtherNames(j.path) {
+		j.warn("the file has further names (hard links), which stay with the old keys")
+	}
+	was := sha256.New()
+	if _, err := io.Copy(was, io.NewSectionReader(j.file, 0, j.w.Start)); err != nil {
 		return fmt.Errorf("reading it: %w", err)
 	}
-	return j.reserved(ctx, func() error {
-		if err := j.prove(ctx, was); err != nil {
+	if _, err := j.dst.Write(j.New.Bytes()); err != nil {
+		return noRoom(err)
+	}
+	if err := j.dst.CopyFrom(ctx, j.w.Start, io.MultiWriter(was, counter{j.Meter})); err != nil {
+		return noRoom(err)
+	}
+	proved, err := j.compare(side, was)
+	if err != nil {
+		return err
+	}
+	written, err := j.dst.Finish()
+	if err != nil {
+		return noRoom(err)
+	}
+	if err := j.readBack(ctx, proved); err != nil {
+		return err
+	}
+	// Another host may have made a detached envelope since.
+	if now, err := backup.Beside(ctx, j.Store, j.path); err != nil {
+		return err
+	} else if !bytes.Equal(now, j.text) || (now == nil) != (j.text == nil) {
+		return fmt.Errorf("%s%s: %w", j.path, envelope.DetachedSuffix, store.ErrChanged)
+	}
+	if err := j.dst.Swap(ctx); err != nil {
+		return err
+	}
+	j.Size, j.SHA256 = written.Size, written.SHA256
+	if j.text == nil {
+		return nil
+	}
+	if err := j.Store.Put(ctx, j.path, envelope.DetachedSuffix, j.text, nil); err != nil {
+		return fmt.Errorf("it is for the new keys, and the former envelope next to it is still there: %w", err)
+	}
+	return nil
+}
+
+// noRoom adds to the error of a full disk what needs none.
+func noRoom(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fail.As(fail.Store, "make room for a second copy of the backup, or give --detached, which needs none", err)
+	}
+	return err
+}
+
+// hasOtherNames tells whether the file at path has hard links.
+func hasOtherNames(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Nlink > 1
+}
+
+// compare compares what was read with the sidecar. It does not prove it where there
+// is none, nor where a rescue is to heal what does not fit.
+func (j *job) compare(side *sidecar, was hash.Hash) (proved bool, err error) {
+	switch {
+	case side == nil:
+		j.warn("it had no sidecar; every byte of it was authenticated, and it has one now")
+	case side.sum == hex.EncodeToString(was.Sum(nil)):
+		if !side.names(j.path) {
+			j.warn(fmt.Sprintf("its sidecar named it %q, and has its name now", side.name))
+		}
+		return true, nil
+	case !j.Rescue:
+		return false, ErrRot
+	default:
+		j.warn("it did not match its sidecar; every byte of it was authenticated, and the sidecar is new")
+	}
+	return false, nil
+}
+
+// readBack opens the new file with each of the new keys, and reads it to its end
+// unless its content was proved.
+func (j *job) readBack(ctx context.Context, proved bool) error {
+	file, err := j.dst.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	head := make([]byte, len(j.New.Bytes()))
+	if _, err := file.ReadAt(head, 0); err != nil && err != io.EOF {
+		return err
+	}
+	if !bytes.Equal(head, j.New.Bytes()) {
+		return &ReadBackError{errors.New("its envelope differs")}
+	}
+	for _, key := range j.To {
+		if _, err := envelope.OpenAt(ctx, file, file.Size(), envelope.Options{}, key); err != nil {
 			return err
 		}
-		return j.overwrite(ctx, is)
-	})
+	}
+	if proved {
+		return nil
+	}
+	r, err := envelope.Open(ctx, file, envelope.Options{}, j.To[0])
+	if err == nil {
+		_, err = r.WriteTo(io.Discard)
+	}
+	return err
 }
 
-// overwrite writes the new envelope; sum is that of the file afterwards.
-func (j *job) overwrite(ctx context.Context, sum [sha256.Size]byte) error {
-	if err := j.putBeside(ctx); err != nil {
+// detach leaves the new envelope next to the backup.
+func (j *job) detach(ctx context.Context) error {
+	text := j.New.Bytes()
+	if err := j.Store.Put(ctx, j.path, envelope.DetachedSuffix, j.text, text); err != nil {
+		return fmt.Errorf("writing the new envelope: %w", err)
+	}
+	err := j.unchanged(ctx)
+	if err == nil {
+		var there []byte
+		if there, err = backup.Beside(ctx, j.Store, j.path); err == nil && !bytes.Equal(there, text) {
+			err = store.ErrChanged
+		}
 		return err
 	}
-	if err := j.Place.Overwrite(ctx, j.path, j.file, j.New.Bytes(), sum); err != nil {
-		return also(err, j.undo(context.WithoutCancel(ctx), err))
+	// It is that of a backup that is gone.
+	if undo := j.Store.Put(context.WithoutCancel(ctx), j.path, envelope.DetachedSuffix, text, j.text); undo != nil {
+		err = fmt.Errorf("%w (and then: %v)", err, undo)
 	}
-	head, err := j.head(ctx, len(j.New.Bytes()))
-	if err == nil && !bytes.Equal(head, j.New.Bytes()) {
-		err = store.ErrChanged
+	return err
+}
+
+// settle clears away what a run left that was killed when it had written the
+// detached envelope.
+func (j *job) settle(ctx context.Context) error {
+	if j.DryRun || !j.Detached || store.IsRemote(j.path) {
+		return nil
+	}
+	for _, path := range []string{j.path, j.path + envelope.DetachedSuffix} {
+		if _, err := os.Lstat(local.Partial(path)); err == nil {
+			return j.Store.Put(ctx, j.path, envelope.DetachedSuffix, j.text, j.text)
+		}
+	}
+	return nil
+}
+
+// unchanged looks whether the backup is still the one that was opened: it may have
+// been pruned, or re-encrypted by another host.
+func (j *job) unchanged(ctx context.Context) error {
+	changed := fmt.Errorf("%s: %w", j.path, store.ErrChanged)
+	now, err := j.Store.Open(ctx, j.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return changed
 	}
 	if err != nil {
-		return fmt.Errorf("reading the new envelope back; the one beside it stays: %w", err)
-	}
-	j.SHA256 = hex.EncodeToString(sum[:])
-	return j.removeBeside(ctx)
-}
-
-// also adds to err that tidying up after it failed as well.
-func also(err, tidying error) error {
-	if tidying == nil {
 		return err
 	}
-	return fmt.Errorf("%w (and then: %v)", err, tidying)
+	defer now.Close()
+	var heads [2][envelope.Unit]byte
+	for i, file := range []store.Object{j.file, now} {
+		if _, err := file.ReadAt(heads[i][:], 0); err != nil && err != io.EOF {
+			return err
+		}
+	}
+	if heads[0] != heads[1] || now.Size() != j.file.Size() {
+		return changed
+	}
+	return nil
 }
 
-// head returns what stands in the first size bytes of the backup now.
-func (j *job) head(ctx context.Context, size int) ([]byte, error) {
-	now, err := j.Place.Open(ctx, j.path)
+// sidecar is the sidecar of a backup.
+type sidecar struct {
+	sum, name string // of a good form, or sum is ""
+}
+
+// names tells whether it is a sidecar of the file at path; that of nil is none.
+func (s *sidecar) names(path string) bool { return s != nil && s.name == store.Base(path) }
+
+// sidecar reads it; it is nil when there is none.
+func (j *job) sidecar(ctx context.Context) (*sidecar, error) {
+	file, err := j.Store.Open(ctx, j.path+store.SidecarSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer now.Close()
-	head := make([]byte, size)
-	_, err = now.ReadAt(head, 0)
-	if err == io.EOF {
-		err = nil
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, store.MaxSidecar))
+	if err != nil {
+		return nil, fmt.Errorf("reading its sidecar: %w", err)
 	}
-	return head, err
-}
-
-// undo puts back what stood beside the backup, if that is all that has changed.
-// When its head may be torn, or is new, the new envelope has to stay there.
-func (j *job) undo(ctx context.Context, why error) error {
-	head, err := j.head(ctx, len(j.New.Bytes()))
-	switch {
-	case errors.Is(why, store.ErrBusy): // whoever is there may count on what is beside it
-		return nil
-	case errors.Is(err, fs.ErrNotExist):
-		return j.removeBeside(ctx)
-	case err != nil || bytes.Equal(head, j.New.Bytes()):
-		return nil
-	case j.w.Own != nil && bytes.Equal(head, j.w.Own.Bytes()):
-		if j.text == nil {
-			return j.removeBeside(ctx)
-		}
-		return j.Place.PutBeside(ctx, j.path, envelope.DetachedSuffix, j.text)
-	case errors.Is(why, store.ErrChanged): // another backup, or one with other slots
-		return j.removeBeside(ctx)
-	}
-	return nil
+	s := new(sidecar)
+	s.sum, s.name, _ = store.ParseSidecar(string(text))
+	return s, nil
 }

@@ -9,6 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -44,17 +48,24 @@ func always(k *kek.Key) provider { n := 1 << 30; return provider{k, &n} }
 func options(t testing.TB, from ...keystore.Source) rekey.RewrapOptions {
 	ring := keystore.NewRing(from...)
 	t.Cleanup(ring.Close)
-	return rekey.RewrapOptions{Place: local.Folder{}, State: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter)}
+	return rekey.RewrapOptions{Options: rekey.Options{
+		Store: local.Folder{}, StateDir: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter),
+	}}
 }
 
 // write makes a backup of size zeros.
 func write(t testing.TB, path string, size int64, keys ...*kek.Key) {
 	t.Helper()
+	writeFor(t, path, size, slot.Recipients(keys...)...)
+}
+
+func writeFor(t testing.TB, path string, size int64, to ...envelope.Recipient) {
+	t.Helper()
 	f, err := local.Create(path, store.Options{Sidecar: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := envelope.NewWriter(t.Context(), f, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, slot.Recipients(keys...)...)
+	w, err := envelope.NewWriter(t.Context(), f, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, to...)
 	if err == nil {
 		_, err = w.ReadFrom(io.LimitReader(zeros{}, size))
 	}
@@ -100,7 +111,7 @@ func TestOneFailsOthersGoOn(t *testing.T) {
 	}
 	none := 0
 	o := options(t, always(keyA), provider{keyB, &none})
-	lock, err := rekey.Take(o.State, in("held"))
+	lock, err := rekey.Take(o.StateDir, in("held"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,33 +167,55 @@ func flip(t testing.TB, path string, at int64) {
 // TestSidecarIsOnlyRenewedForWhatIsGood: the sidecar never comes to vouch for rot.
 func TestSidecarIsOnlyRenewedForWhatIsGood(t *testing.T) {
 	t.Parallel()
+	nothing := func(string) error { return nil }
+	rot := func(path string) error { flip(t, path, 5000); return nil }
+	torn := func(path string) error { err := detach(path); flip(t, path, 200); return err }
+	auth := func(path string) error { flip(t, path, envelope.Unit-20); return nil }
+	unpaired := func(path string) error { return os.Remove(path + store.SidecarSuffix) }
+	both := func(a, b func(string) error) func(string) error {
+		return func(path string) error { return errors.Join(a(path), b(path)) }
+	}
 	for name, tc := range map[string]struct {
-		spoil func(path string) error
-		rot   bool
-		chunk bool // it is told which chunk is bad
-		good  bool
+		spoil  func(path string) error
+		rescue bool
+		wants  func(error) bool
 	}{
-		"nothing":                     {spoil: func(string) error { return nil }, good: true},
-		"no sidecar":                  {spoil: func(path string) error { return os.Remove(path + store.SidecarSuffix) }, good: true},
-		"rot and no sidecar":          {spoil: func(path string) error { flip(t, path, 5000); return os.Remove(path + store.SidecarSuffix) }, chunk: true},
-		"rot":                         {spoil: func(path string) error { flip(t, path, 5000); return nil }, rot: true},
-		"another's sidecar":           {spoil: func(path string) error { return os.WriteFile(path+store.SidecarSuffix, []byte("hello\n"), 0o600) }, rot: true},
-		"rot beside a journal":        {spoil: func(path string) error { flip(t, path, 5000); return journal(path) }, rot: true, chunk: true},
-		"torn, with a journal":        {spoil: func(path string) error { err := journal(path); flip(t, path, 200); return err }, good: true},
-		"an empty envelope beside it": {spoil: func(path string) error { return os.WriteFile(path+envelope.DetachedSuffix, nil, 0o600) }},
+		"nothing":                               {nothing, false, succeeds},
+		"no sidecar":                            {unpaired, false, succeeds},
+		"rot and no sidecar":                    {both(rot, unpaired), false, isChunk},
+		"rot":                                   {rot, false, isRot},
+		"rot, rescued":                          {rot, true, isChunk},
+		"another's sidecar":                     {func(path string) error { return os.WriteFile(path+store.SidecarSuffix, []byte("hello\n"), 0o600) }, false, isRot},
+		"rot next to an envelope":               {both(rot, detach), false, isRot},
+		"damaged, next to an envelope":          {torn, false, isRot},
+		"damaged, next to an envelope, rescued": {torn, true, succeeds},
+		"altered":                               {auth, false, func(err error) bool { return errors.Is(err, envelope.ErrAltered) }},
+		"altered, rescued":                      {auth, true, succeeds},
+		"altered, no sidecar, rescued":          {both(auth, unpaired), true, succeeds},
+		"altered and rot, rescued":              {both(auth, rot), true, isChunk},
+		"an empty envelope next to it":          {func(path string) error { return os.WriteFile(path+envelope.DetachedSuffix, nil, 0o600) }, false, func(err error) bool { return errors.Is(err, rekey.ErrForeign) }},
 	} {
 		path := filepath.Join(t.TempDir(), "x.enc")
 		write(t, path, 100_000, keyA)
+		was := label(t, path)
 		if err := tc.spoil(path); err != nil {
 			t.Fatal(err)
 		}
 		side, _ := os.ReadFile(path + store.SidecarSuffix)
-		_, err := rekey.Rewrap(t.Context(), path, options(t, always(keyA)))
-		if tc.good != (err == nil) || tc.rot != errors.Is(err, rekey.ErrRot) || tc.chunk != errors.As(err, new(*stream.ChunkError)) {
+		o := options(t, always(keyA))
+		o.Rescue = tc.rescue
+		r, err := rekey.Rewrap(t.Context(), path, o)
+		if !tc.wants(err) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err == nil {
 			checked(t, path)
+			if now := label(t, path); now != was {
+				t.Errorf("%s: the label was %v, and is %v", name, was, now)
+			}
+			if tc.rescue && len(r.Warnings) == 0 {
+				t.Errorf("%s: nothing is said of it", name)
+			}
 			continue
 		}
 		if now, _ := os.ReadFile(path + store.SidecarSuffix); !bytes.Equal(now, side) {
@@ -191,8 +224,28 @@ func TestSidecarIsOnlyRenewedForWhatIsGood(t *testing.T) {
 	}
 }
 
-// journal puts the envelope of a backup beside it.
-func journal(path string) error {
+func succeeds(err error) bool { return err == nil }
+func isRot(err error) bool    { return errors.Is(err, rekey.ErrRot) && !isChunk(err) }
+func isChunk(err error) bool {
+	return errors.As(err, new(*stream.ChunkError)) && !errors.Is(err, rekey.ErrRot)
+}
+
+// label returns what the preamble of a backup says.
+func label(t testing.TB, path string) envelope.Label {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := envelope.Parse(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e.Label
+}
+
+// detach puts the envelope of a backup next to it.
+func detach(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -200,36 +253,79 @@ func journal(path string) error {
 	return os.WriteFile(path+envelope.DetachedSuffix, text[:envelope.Unit], 0o600)
 }
 
-// TestStopped: the end of the context leaves everything as it was.
-func TestStopped(t *testing.T) {
+// TestRewrapStopped: the end of the context, and a disk that is full, leave
+// everything as it was.
+func TestRewrapStopped(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.enc")
 	write(t, path, 4<<20, keyA)
 	before, _ := os.ReadFile(path)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
-	o := options(t, always(keyA))
-	place := &stopping{Store: o.Place, stop: func() { cancel(why) }}
-	o.Place = place
-	if _, err := rekey.Rewrap(ctx, path, o); !errors.Is(err, why) {
-		t.Errorf("error %v", err)
-	}
-	after, _ := os.ReadFile(path)
-	entries, _ := os.ReadDir(filepath.Dir(path))
-	if !bytes.Equal(before, after) || len(entries) != 2 {
-		t.Errorf("changed: %v, files %v", !bytes.Equal(before, after), entries)
+	for name, tc := range map[string]struct {
+		copying func() error
+		wants   func(error) bool
+	}{
+		"stopped": {func() error { cancel(why); return nil }, func(err error) bool { return errors.Is(err, why) }},
+		"full": {func() error { return syscall.ENOSPC }, func(err error) bool {
+			_, hint := fail.Of(err)
+			return errors.Is(err, syscall.ENOSPC) && strings.Contains(hint, "--detached")
+		}},
+	} {
+		o := options(t, always(keyA))
+		o.Store = hooked{Store: o.Store, copying: tc.copying}
+		ctx := ctx
+		if name == "full" {
+			ctx = t.Context()
+		}
+		if _, err := rekey.Rewrap(ctx, path, o); !tc.wants(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		after, _ := os.ReadFile(path)
+		entries, _ := os.ReadDir(filepath.Dir(path))
+		if !bytes.Equal(before, after) || len(entries) != 2 {
+			t.Errorf("%s: changed: %v, files %v", name, !bytes.Equal(before, after), entries)
+		}
 	}
 }
 
-// stopping ends the work when the new envelope stands beside the backup.
-type stopping struct {
+// hooked is a store in which something happens meanwhile.
+type hooked struct {
 	store.Store
-	stop func()
+	copying func() error // before a payload is copied
+	putting func() error // before a detached envelope is written, once
+	once    *sync.Once
 }
 
-func (s *stopping) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
-	defer s.stop()
-	return s.Store.PutBeside(ctx, path, suffix, content)
+func (h hooked) Put(ctx context.Context, path, suffix string, was, now []byte) error {
+	var err error
+	if h.putting != nil {
+		h.once.Do(func() { err = h.putting() })
+	}
+	if err != nil {
+		return err
+	}
+	return h.Store.Put(ctx, path, suffix, was, now)
+}
+
+func (h hooked) Replace(ctx context.Context, path string) (store.Replacement, error) {
+	r, err := h.Store.Replace(ctx, path)
+	if err != nil || h.copying == nil {
+		return r, err
+	}
+	return hookedReplacement{r, h.copying}, nil
+}
+
+type hookedReplacement struct {
+	store.Replacement
+	copying func() error
+}
+
+func (r hookedReplacement) CopyFrom(ctx context.Context, off int64, seen io.Writer) error {
+	if err := r.copying(); err != nil {
+		return err
+	}
+	return r.Replacement.CopyFrom(ctx, off, seen)
 }
 
 // TestCost: reading a file once for two sums takes hardly longer than for one. With

@@ -45,9 +45,9 @@ func settle(ctx context.Context, i Item, place store.Store) error {
 	case err != nil || bytes.Equal(mine, their):
 		return err
 	case mine != nil:
-		return place.PutBeside(ctx, i.To, envelope.DetachedSuffix, mine)
+		return place.Put(ctx, i.To, envelope.DetachedSuffix, their, mine)
 	}
-	return place.RemoveBeside(ctx, i.To, envelope.DetachedSuffix, their)
+	return place.Put(ctx, i.To, envelope.DetachedSuffix, their, nil)
 }
 
 // sidecar returns the hash in the sidecar of the backup at path, in hex.
@@ -146,12 +146,6 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 	return sum, nil
 }
 
-// besideWriter is a writer that writes what stands beside the file before the
-// file is complete.
-type besideWriter interface {
-	Beside(suffix string, content []byte)
-}
-
 func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
 	w, err := o.Place.Create(ctx, i.To, store.Options{Sidecar: true, Parents: true})
 	if err != nil {
@@ -168,16 +162,9 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 		return store.Result{}, err
 	}
 	if mine != nil {
-		if bw, ok := w.(besideWriter); ok {
-			bw.Beside(envelope.DetachedSuffix, mine)
-		} else if err := o.Place.PutBeside(ctx, i.To, envelope.DetachedSuffix, mine); err != nil {
-			return store.Result{}, err
-		}
+		w.Beside(envelope.DetachedSuffix, mine)
 	}
 	r, err := w.Commit()
-	if err != nil && mine != nil && !store.IsRemote(i.To) {
-		_ = o.Place.RemoveBeside(context.WithoutCancel(ctx), i.To, envelope.DetachedSuffix, mine) // the copy's error says more
-	}
 	if err != nil || store.IsRemote(i.To) {
 		return r, err
 	}

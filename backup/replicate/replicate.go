@@ -75,7 +75,7 @@ type Options struct {
 // at. The error is the context's, or a root's.
 func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	there := make(map[string]store.Backup)
-	for b, err := range o.Place.Walk(ctx, to) {
+	for b, err := range o.Place.Walk(ctx, to, false) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -138,7 +138,7 @@ func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[stri
 		}
 		return all, nil
 	}
-	for f, err := range o.Place.Files(ctx, from) {
+	for f, err := range o.Place.Walk(ctx, from, true) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

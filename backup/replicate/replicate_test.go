@@ -256,11 +256,22 @@ func (w watched) Open(ctx context.Context, path string) (store.Object, error) {
 	return f, err
 }
 
-func (w watched) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		*w.done = append(*w.done, "envelope")
+func (w watched) Create(ctx context.Context, path string, o store.Options) (store.Writer, error) {
+	f, err := w.Folder.Create(ctx, path, o)
+	if err != nil {
+		return nil, err
 	}
-	return w.Folder.PutBeside(ctx, path, suffix, content)
+	return watchedWriter{f, w.done}, nil
+}
+
+type watchedWriter struct {
+	store.Writer
+	done *[]string
+}
+
+func (w watchedWriter) Beside(suffix string, content []byte) {
+	*w.done = append(*w.done, "envelope")
+	w.Writer.Beside(suffix, content)
 }
 
 // TestCopy: what comes back as something else is no copy, and is taken away; the

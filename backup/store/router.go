@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"iter"
 	"sync"
 
@@ -13,17 +12,17 @@ import (
 // Router is the place of all paths. What is remote is only connected to when a
 // path asks for it. It is safe for concurrent use.
 type Router struct {
-	remote func() (store.Store, error)
+	remote func() (Store, error)
 }
 
-var _ store.Store = (*Router)(nil)
+var _ Store = (*Router)(nil)
 
 // New returns a router that calls remote once, when the first remote path comes.
-func New(remote func() (store.Store, error)) *Router {
+func New(remote func() (Store, error)) *Router {
 	return &Router{remote: sync.OnceValues(remote)}
 }
 
-func (r *Router) at(path string) (store.Store, error) {
+func (r *Router) at(path string) (Store, error) {
 	if store.IsRemote(path) {
 		return r.remote()
 	}
@@ -48,35 +47,13 @@ func (r *Router) Create(ctx context.Context, path string, o Options) (Writer, er
 	return p.Create(ctx, path, o)
 }
 
-// CreateUnique is that of the place of path(1).
-func (r *Router) CreateUnique(ctx context.Context, path func(n int) string, o Options) (Writer, error) {
-	p, err := r.at(path(1))
-	if err != nil {
-		return nil, err
-	}
-	return p.CreateUnique(ctx, path, o)
-}
-
 // Walk is that of root's place.
-func (r *Router) Walk(ctx context.Context, root string) iter.Seq2[Backup, error] {
+func (r *Router) Walk(ctx context.Context, root string, all bool) iter.Seq2[Backup, error] {
 	p, err := r.at(root)
 	if err != nil {
-		return failed(err)
+		return func(yield func(Backup, error) bool) { yield(Backup{}, err) }
 	}
-	return p.Walk(ctx, root)
-}
-
-// Files is that of root's place.
-func (r *Router) Files(ctx context.Context, root string) iter.Seq2[Backup, error] {
-	p, err := r.at(root)
-	if err != nil {
-		return failed(err)
-	}
-	return p.Files(ctx, root)
-}
-
-func failed(err error) iter.Seq2[Backup, error] {
-	return func(yield func(Backup, error) bool) { yield(Backup{}, err) }
+	return p.Walk(ctx, root, all)
 }
 
 // Stat is that of the path's place.
@@ -97,40 +74,13 @@ func (r *Router) Remove(ctx context.Context, b Backup, beside ...string) error {
 	return p.Remove(ctx, b, beside...)
 }
 
-// PutBeside is that of the path's place.
-func (r *Router) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
+// Put is that of the path's place.
+func (r *Router) Put(ctx context.Context, path, suffix string, was, now []byte) error {
 	p, err := r.at(path)
 	if err != nil {
 		return err
 	}
-	return p.PutBeside(ctx, path, suffix, content)
-}
-
-// RemoveBeside is that of the path's place.
-func (r *Router) RemoveBeside(ctx context.Context, path, suffix string, content []byte) error {
-	p, err := r.at(path)
-	if err != nil {
-		return err
-	}
-	return p.RemoveBeside(ctx, path, suffix, content)
-}
-
-// Reserve is that of the path's place.
-func (r *Router) Reserve(ctx context.Context, path string) (release func() error, err error) {
-	p, err := r.at(path)
-	if err != nil {
-		return nil, err
-	}
-	return p.Reserve(ctx, path)
-}
-
-// Overwrite is that of the path's place.
-func (r *Router) Overwrite(ctx context.Context, path string, was Object, head []byte, sum [sha256.Size]byte) error {
-	p, err := r.at(path)
-	if err != nil {
-		return err
-	}
-	return p.Overwrite(ctx, path, was, head, sum)
+	return p.Put(ctx, path, suffix, was, now)
 }
 
 // Replace is that of the path's place.

@@ -20,18 +20,10 @@ func TestRouter(t *testing.T) {
 	calls := map[string]func(path string) error{
 		"Open":   func(p string) error { _, err := r.Open(ctx, p); return err },
 		"Create": func(p string) error { _, err := r.Create(ctx, p, store.Options{}); return err },
-		"CreateUnique": func(p string) error {
-			_, err := r.CreateUnique(ctx, func(int) string { return p }, store.Options{})
-			return err
-		},
-		"Walk":         func(p string) error { return first(r.Walk(ctx, p)) },
-		"Files":        func(p string) error { return first(r.Files(ctx, p)) },
+		"Walk":         func(p string) error { return first(r.Walk(ctx, p, false)) },
 		"Stat":         func(p string) error { _, _, err := r.Stat(ctx, p); return err },
 		"Remove":       func(p string) error { return r.Remove(ctx, store.Backup{Path: p}) },
-		"PutBeside":    func(p string) error { return r.PutBeside(ctx, p, ".x", nil) },
-		"RemoveBeside": func(p string) error { return r.RemoveBeside(ctx, p, ".x", nil) },
-		"Reserve":      func(p string) error { _, err := r.Reserve(ctx, p); return err },
-		"Overwrite":    func(p string) error { return r.Overwrite(ctx, p, nil, nil, [32]byte{}) },
+		"Put": func(p string) error { return r.Put(ctx, p, ".x", nil, nil) },
 		"Replace":      func(p string) error { _, err := r.Replace(ctx, p); return err },
 	}
 	for name, call := range calls {

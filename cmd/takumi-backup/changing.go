@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
@@ -44,16 +45,6 @@ type changing struct {
 	ring  *keystore.Ring // opens
 	to    []*kek.Key     // the keys of --to
 	meter backup.Meter
-}
-
-// changed is what became of one backup.
-type changed struct {
-	Old, New *envelope.Envelope // each nil when there is none
-	Made     string             // the path of New, when it is not that of the backup
-	Skipped  string             // why nothing was to be done
-	Warnings []string
-	Size     int64  // of the file afterwards
-	SHA256   string // of the file afterwards, if it is known
 }
 
 const maxWorkers = 64
@@ -198,7 +189,7 @@ type changeTally struct {
 
 // run calls one for each backup at the paths that is part of the shard, and
 // tells what came of it in order. One backup that fails does not stop the others.
-func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Context, store.Backup) (changed, error)) error {
+func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Context, store.Backup) (rekey.Result, error)) error {
 	find := backup.Find
 	if c.find != nil {
 		find = c.find
@@ -214,7 +205,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 		total += item.Size * c.passes
 	}
 	type outcome struct {
-		changed
+		rekey.Result
 		err error
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())
@@ -223,7 +214,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 	hide := c.progress.start(cmd.ErrOrStderr(), c.verb, total, &c.meter)
 	err = parallel.Each(ctx, int(c.workers), len(items), func(ctx context.Context, i int) outcome {
 		if items[i].Err != nil {
-			c.record(cmd, items[i].Path, changed{}, items[i].Err)
+			c.record(cmd, items[i].Path, rekey.Result{}, items[i].Err)
 			return outcome{err: items[i].Err}
 		}
 		if err := checkStdout(); err != nil { // what is done is to be told
@@ -241,7 +232,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Cont
 			// As for one alone, but the command goes on.
 			report(cmd.ErrOrStderr(), fmt.Errorf("%s: %w", printable(items[i].Path), o.err))
 		}
-		if err := c.tell(cmd, &t, items[i].Path, o.changed, o.err); err != nil {
+		if err := c.tell(cmd, &t, items[i].Path, o.Result, o.err); err != nil {
 			stop(err)
 		}
 	})
@@ -287,7 +278,7 @@ type changedLine struct {
 
 // record records what became of one backup, at once: the program may be killed
 // while others, which are told first, still go on.
-func (c *changing) record(cmd *cobra.Command, path string, r changed, fault error) {
+func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault error) {
 	rec := audit.Record{Path: path, BytesOut: r.Size, Detail: r.Skipped, Fault: fault}
 	if r.Old != nil {
 		describe(&rec, r.Old, r.Old.KeyIDs()...)
@@ -300,7 +291,7 @@ func (c *changing) record(cmd *cobra.Command, path string, r changed, fault erro
 }
 
 // tell prints what became of one backup.
-func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r changed, fault error) error {
+func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r rekey.Result, fault error) error {
 	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings, Made: r.Made}
 	switch {
 	case fault != nil:

@@ -68,7 +68,7 @@ func (s *stateFlags) history(dryRun bool) (*history.History, error) {
 func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 	var all []history.Backup
 	place := newPlace()
-	for b, err := range place.Files(ctx, s.root) {
+	for b, err := range place.Walk(ctx, s.root, true) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

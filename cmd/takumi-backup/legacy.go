@@ -114,12 +114,12 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
 	o := rekey.ImportOptions{
-		Place: r.place, To: r.to, ReadBack: readBack, Pack: *r.pack, Passphrase: passphrase, Iterations: r.legacy.iterations,
+		Store: r.place, To: r.to, ReadBack: readBack, Pack: *r.pack, Passphrase: passphrase, Iterations: r.legacy.iterations,
 		Kind: r.legacy.kind, Root: r.legacy.root, Meter: &r.meter, DryRun: r.dryRun,
 	}
-	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (changed, error) {
+	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (rekey.Result, error) {
 		made, err := rekey.Import(ctx, b.Path, o)
-		c := changed{New: made.Envelope, Made: made.Path, Warnings: made.Warnings, Size: made.Size, SHA256: made.SHA256}
+		c := rekey.Result{New: made.Envelope, Made: made.Path, Warnings: made.Warnings, Size: made.Size, SHA256: made.SHA256}
 		switch {
 		case errors.Is(err, rekey.ErrPassphrase):
 			err = &keystore.Error{URI: keystore.File{Path: r.legacy.passphrase}.String(), Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
@@ -147,7 +147,7 @@ func findLegacy(ctx context.Context, place store.Store, paths []string) (items [
 			continue
 		}
 		several = true
-		for b, err := range place.Files(ctx, path) {
+		for b, err := range place.Walk(ctx, path, true) {
 			if ctx.Err() != nil {
 				return nil, several, context.Cause(ctx)
 			}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -152,7 +153,7 @@ func changeAll(t *testing.T, b *sandbox, workers countFlag, one func(path string
 	t.Setenv("TAKUMI_AUDIT_DIR", b.log)
 	c := &changing{verb: "rewrap", done: "rewrapped", workers: workers, place: newPlace(), progress: progressFlags{quiet: true}}
 	cmd := &cobra.Command{Use: "rewrap", SilenceErrors: true, SilenceUsage: true, RunE: func(cmd *cobra.Command, args []string) error {
-		return c.run(cmd, args, func(_ context.Context, b store.Backup) (changed, error) { return changed{}, one(b.Path) })
+		return c.run(cmd, args, func(_ context.Context, b store.Backup) (rekey.Result, error) { return rekey.Result{}, one(b.Path) })
 	}}
 	cmd.SetOut(io.Discard)
 	cmd.SetErr(io.Discard)

@@ -126,16 +126,13 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
 	o := rekey.ReencryptOptions{
-		Place: r.place, Keys: r.ring, To: r.to, ReadBack: readBack, Pack: r.pack, DropOther: r.dropOther,
-		StateDir: r.stateDir, State: state, Meter: &r.meter, DryRun: r.dryRun,
+		Options: rekey.Options{
+			Store: r.place, StateDir: r.stateDir, From: r.ring, To: r.to, DropOther: r.dropOther, DryRun: r.dryRun, Meter: &r.meter,
+		},
+		ReadBack: readBack, Pack: r.pack, State: state,
 	}
-	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (changed, error) {
-		result, err := rekey.Reencrypt(ctx, b.Path, o)
-		c := changed{Old: result.Old, New: result.New, Warnings: result.Warnings, Size: result.Size, SHA256: result.SHA256}
-		if result.Done {
-			c.Skipped = "done by an earlier run"
-		}
-		return c, err
+	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (rekey.Result, error) {
+		return rekey.Reencrypt(ctx, b.Path, o)
 	})
 }
 

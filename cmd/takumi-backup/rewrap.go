@@ -41,16 +41,12 @@ and what was sealed for it is opened with it.`,
 				return err
 			}
 			defer c.close()
-			o.Place, o.State, o.From, o.To, o.DryRun, o.Meter = c.place, c.stateDir, c.ring, c.to, c.dryRun, &c.meter
+			o.Store, o.StateDir, o.From, o.To, o.DryRun, o.Meter = c.place, c.stateDir, c.ring, c.to, c.dryRun, &c.meter
 			if !o.Detached && !o.DryRun {
 				c.passes = 1
 			}
-			return c.run(cmd, args, func(ctx context.Context, b store.Backup) (changed, error) {
-				r, err := rekey.Rewrap(ctx, b.Path, o)
-				if err != nil {
-					return changed{}, err
-				}
-				return changed{Old: r.Old, New: r.New, Skipped: r.Skipped, Warnings: r.Warnings, Size: r.Size, SHA256: r.SHA256}, nil
+			return c.run(cmd, args, func(ctx context.Context, b store.Backup) (rekey.Result, error) {
+				return rekey.Rewrap(ctx, b.Path, o)
 			})
 		},
 	}

@@ -309,7 +309,7 @@ func (s *sealing) file(ctx context.Context, format guard.Format) (store.Writer, 
 		}
 		opts.Parents = true
 		var path string
-		f, err := s.place.CreateUnique(ctx, func(n int) string {
+		f, err := store.CreateUnique(ctx, s.place, func(n int) string {
 			path = store.Join(s.folder(), naming.FileName(n))
 			return path
 		}, opts)

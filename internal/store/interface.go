@@ -5,7 +5,7 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
+	"errors"
 	"io"
 	"iter"
 	"time"
@@ -19,47 +19,32 @@ type Store interface {
 	// Open opens a file for reading. The caller closes it.
 	Open(ctx context.Context, path string) (Object, error)
 
-	// Create begins a file, and CreateUnique one under the first of path(1),
-	// path(2), … that is free, as [Create] and [CreateUnique] do in a folder.
+	// Create begins a file, and fails with ErrExists when there is one, or with
+	// ErrBusy while another is writing it.
 	Create(ctx context.Context, path string, o Options) (Writer, error)
-	CreateUnique(ctx context.Context, path func(n int) string, o Options) (Writer, error)
 
-	// Walk finds the backups in and under root, and Files every file, as [Walk]
-	// and [Files] do in a folder.
-	Walk(ctx context.Context, root string) iter.Seq2[Backup, error]
-	Files(ctx context.Context, root string) iter.Seq2[Backup, error]
+	// Walk finds the backups in and under root, or with all every file, also
+	// what a writer has not finished yet. What cannot be looked at is an error
+	// between them.
+	Walk(ctx context.Context, root string, all bool) iter.Seq2[Backup, error]
 
 	// Stat finds one file, whatever its name. isRoot says that path is a folder
 	// (or a prefix of a bucket), which Walk looks through.
 	Stat(ctx context.Context, path string) (b Backup, isRoot bool, err error)
 
-	// Remove deletes a backup, its sidecar, and what stands beside it under a
-	// further suffix, as [Remove] does in a folder.
+	// Remove deletes a backup, its sidecar, and what belongs to it under a
+	// further suffix. When another file has its path, the error is ErrChanged.
 	Remove(ctx context.Context, b Backup, beside ...string) error
 
-	// PutBeside writes path+suffix for good, in the place of one that is there.
-	// The backup itself is not touched.
-	PutBeside(ctx context.Context, path, suffix string, content []byte) error
-	// RemoveBeside deletes path+suffix, which may be missing. When it does not
-	// hold content, it stays, and the error is ErrChanged.
-	RemoveBeside(ctx context.Context, path, suffix string, content []byte) error
+	// Put changes the small file at path+suffix, which belongs to the backup at
+	// path, from was to now, for good; nil is no file. When it holds something
+	// else, it stays, and the error is ErrChanged; a file that is to go may be
+	// gone already. The backup itself is not touched.
+	Put(ctx context.Context, path, suffix string, was, now []byte) error
 
-	// Reserve keeps other writers of this host off the file at path and what
-	// stands beside it, until release is called, and settles what one that was
-	// killed has left. The error is ErrBusy when one is at work. In a place that
-	// has no such right it does nothing.
-	Reserve(ctx context.Context, path string) (release func() error, err error)
-
-	// Overwrite puts head over the first len(head) bytes of the file at path,
-	// which stays as long as it is, and gives it the sidecar for sum, that of
-	// the whole file afterwards. was is the file as it was read; when another
-	// stands there, nothing happens and the error is ErrChanged. A kill leaves
-	// the old file, the new one, or one whose head is torn: the caller has put
-	// beside it what mends that, and calls Overwrite again. The caller holds the
-	// reservation of path.
-	Overwrite(ctx context.Context, path string, was Object, head []byte, sum [sha256.Size]byte) error
-
-	// Replace begins a file that is to take the place of the one at path.
+	// Replace begins a file that is to take the place of the one at path, and
+	// finishes what a Swap left that was killed. Where the store has locks,
+	// nobody else writes the file until Swap or Abort: the error is ErrBusy.
 	Replace(ctx context.Context, path string) (Replacement, error)
 }
 
@@ -74,9 +59,15 @@ type Object interface {
 	ModTime() time.Time
 }
 
-// Writer is a file on its way into a place; see [File].
+// Writer is a file on its way into a store. It is not safe for concurrent use.
+// It ends with Commit or Abort; Abort after Commit does nothing, so it can be
+// deferred.
 type Writer interface {
 	io.Writer
+	// Beside has Commit write path+suffix too, so that the file is never a
+	// backup without it. What goes wrong with it fails Commit.
+	Beside(suffix string, content []byte)
+	// Commit makes the file durable and gives it its name, or leaves nothing.
 	Commit() (Result, error)
 	Abort() error
 }
@@ -86,14 +77,37 @@ type Writer interface {
 // does nothing, so it can be deferred.
 type Replacement interface {
 	io.Writer
-	// Finish makes durable what was written, beside the old file, which stands
-	// as it was.
+	// CopyFrom appends what the old file has from its byte off on, as it was
+	// when Replace was called: with shared blocks, in the kernel or within S3
+	// where that can be done. seen gets those bytes, in order, as the new file
+	// has them. Nothing is written after it. A store that has no room for them
+	// says so before it copies.
+	CopyFrom(ctx context.Context, off int64, seen io.Writer) error
+	// Finish makes durable what was written. The old file is as it was.
 	Finish() (Result, error)
 	// Open opens what Finish made durable, so that it can be proved.
 	Open(ctx context.Context) (Object, error)
 	// Swap gives the new file and its sidecar the names of the old ones, which
 	// are gone then. It fails with ErrChanged, and changes nothing, when the
-	// file is no longer the one that stood there when Replace was called.
+	// file is no longer the one that was there when Replace was called. A kill
+	// leaves the old file or the new one.
 	Swap(ctx context.Context) error
 	Abort() error
+}
+
+// CreateUnique is Create for the first of path(1), path(2), … that is neither
+// taken nor being written by another.
+func CreateUnique(ctx context.Context, s Store, path func(n int) string, o Options) (Writer, error) {
+	// A name that carries the second of its making is free after a handful of
+	// tries; far more means that path ignores n.
+	const tries = 1000
+	var w Writer
+	var err error
+	for n := 1; n <= tries; n++ {
+		w, err = s.Create(ctx, path(n), o)
+		if !errors.Is(err, ErrExists) && !errors.Is(err, ErrBusy) {
+			break
+		}
+	}
+	return w, err
 }

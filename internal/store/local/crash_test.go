@@ -95,7 +95,7 @@ func TestSweep(t *testing.T) {
 	files := map[string]string{
 		".a.enc.partial":                            "half",
 		".a.enc.sha256.partial":                     line,
-		".a.enc.envelope.partial":                   "half of what PutBeside writes",
+		".a.enc.envelope.partial":                   "half of what Put writes",
 		"a.enc.sha256":                              line,             // orphan
 		"b.enc.sha256":                              "not a sidecar",  // somebody's own
 		"c.enc.sha256":                              line,             // names another file

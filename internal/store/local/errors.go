@@ -37,5 +37,3 @@ func withCleanup(err, cleanup error) error {
 }
 
 func firstError(errs ...error) error { return cmp.Or(errs...) }
-
-func isTaken(err error) bool { return errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrBusy) }

@@ -48,6 +48,16 @@ func Interpose(t testing.TB, fate func(op string) Fate) {
 		}
 		return n, syscall.EIO
 	}
+	sys.copy = func(to, from *os.File, n int64) (int64, error) {
+		switch fate("copy") {
+		case Proceed:
+			return real.copy(to, from, n)
+		case Tear:
+			n, _ := real.copy(to, from, n/2)
+			return n, syscall.EIO
+		}
+		return 0, syscall.EIO
+	}
 	sys.sync = func(*os.File) error { return refused("sync") }
 	sys.renameNew = func(from, to string) error {
 		return cmpOr(refused("rename"), func() error { return real.renameNew(from, to) })

@@ -40,7 +40,8 @@ type File struct {
 	path    string
 	replace bool
 	data    *reservation
-	sidecar *reservation  // nil without Options.Sidecar
+	sidecar *reservation // nil without Options.Sidecar
+	beside  []*reservation
 	hash    *store.Hasher // nil without Options.Sidecar
 	back    writeBack
 	size    int64
@@ -70,23 +71,6 @@ func Create(path string, opts store.Options) (*File, error) {
 	f, err := begin(path, opts)
 	if err == nil && opts.Sidecar {
 		sweep(filepath.Dir(path))
-	}
-	return f, err
-}
-
-// CreateUnique is Create for the first of path(1), path(2), … that is neither
-// taken nor being written by another process.
-func CreateUnique(path func(n int) string, opts store.Options) (*File, error) {
-	// A name that carries the second of its making is free after a handful of
-	// tries; far more means that path ignores n.
-	const tries = 1000
-	var f *File
-	var err error
-	for n := 1; n <= tries; n++ {
-		f, err = Create(path(n), opts)
-		if !isTaken(err) {
-			break
-		}
 	}
 	return f, err
 }
@@ -146,6 +130,20 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// Beside has Commit give path+suffix this content too, in the place of a file that
+// an earlier backup of that name left.
+func (f *File) Beside(suffix string, content []byte) {
+	if f.ended || f.err != nil {
+		return
+	}
+	r, err := reserve(f.path + suffix)
+	if err == nil {
+		f.beside = append(f.beside, r)
+		err = r.fill(string(content))
+	}
+	f.err = err
+}
+
 // Commit makes the file durable and gives it its name: after it returned
 // without an error, the file and its sidecar survive a power cut. With an
 // error nothing is left, neither file nor sidecar nor temporary; only a
@@ -169,6 +167,11 @@ func (f *File) commit() (sum string, err error) {
 	}
 	if err := sys.sync(f.data.file); err != nil {
 		return "", fault("sync", f.path, err)
+	}
+	for _, r := range f.beside {
+		if err := r.place(true); err != nil {
+			return "", err
+		}
 	}
 	if f.sidecar != nil {
 		digest := f.hash.Finish()
@@ -214,17 +217,25 @@ func (f *File) Abort() error {
 			return nil // the old file is gone; the new one is better than none
 		}
 		// Backup first, so that it never stands without its sidecar.
-		return firstError(f.data.remove(), f.removeSidecar())
+		return firstError(f.data.remove(), f.removeCompanions())
 	}
 	// Temporary file last: it is what keeps others away from the sidecar.
-	return firstError(f.removeSidecar(), f.data.remove())
+	return firstError(f.removeCompanions(), f.data.remove())
 }
 
-func (f *File) removeSidecar() error {
-	if f.sidecar == nil {
-		return nil
+func (f *File) removeCompanions() (err error) {
+	for _, r := range f.companions() {
+		err = firstError(err, r.remove())
 	}
-	return f.sidecar.remove()
+	return err
+}
+
+// companions are the files beside this one that are made with it.
+func (f *File) companions() []*reservation {
+	if f.sidecar == nil {
+		return f.beside
+	}
+	return append([]*reservation{f.sidecar}, f.beside...)
 }
 
 // end releases what the File holds in this process.
@@ -233,8 +244,8 @@ func (f *File) end() {
 	if f.hash != nil {
 		f.hash.Finish()
 	}
-	if f.sidecar != nil {
-		f.sidecar.release()
+	for _, r := range f.companions() {
+		r.release()
 	}
 	f.data.release()
 }

@@ -264,7 +264,7 @@ func TestCreateUnique(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Abort()
-	f, err := CreateUnique(path, store.Options{Sidecar: true})
+	f, err := store.CreateUnique(t.Context(), Folder{}, path, store.Options{Sidecar: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestCreateUnique(t *testing.T) {
 	if err != nil || res.Path != path(3) {
 		t.Errorf("committed %q, error %v; want %q", res.Path, err, path(3))
 	}
-	_, err = CreateUnique(func(int) string { return filepath.Join(dir, "missing", "x") }, store.Options{})
+	_, err = store.CreateUnique(t.Context(), Folder{}, func(int) string { return filepath.Join(dir, "missing", "x") }, store.Options{})
 	if !store.IsStoreFault(err) {
 		t.Errorf("error %v, want a store fault", err)
 	}
@@ -312,7 +312,7 @@ func TestRace(t *testing.T) {
 				t.Fatalf("writers %d and %d both won", winner, i)
 			case err == nil:
 				winner = i
-			case !isTaken(err) || store.IsStoreFault(err):
+			case !(errors.Is(err, store.ErrExists) || errors.Is(err, store.ErrBusy)) || store.IsStoreFault(err):
 				t.Errorf("writer %d: %v, want ErrBusy or ErrExists", i, err)
 			}
 		}

@@ -1,9 +1,11 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
@@ -60,30 +62,16 @@ func (o *opened) ModTime() time.Time { return o.info.ModTime() }
 
 // Create is [Create].
 func (Folder) Create(_ context.Context, path string, o store.Options) (store.Writer, error) {
-	return asWriter(Create(path, o))
-}
-
-// CreateUnique is [CreateUnique].
-func (Folder) CreateUnique(_ context.Context, path func(n int) string, o store.Options) (store.Writer, error) {
-	return asWriter(CreateUnique(path, o))
-}
-
-// asWriter keeps a nil *File from becoming a Writer that is not nil.
-func asWriter(f *File, err error) (store.Writer, error) {
+	f, err := Create(path, o)
 	if err != nil {
-		return nil, err
+		return nil, err // a nil *File would be a Writer that is not nil
 	}
 	return f, nil
 }
 
 // Walk is [Walk].
-func (Folder) Walk(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
-	return Walk(ctx, root)
-}
-
-// Files is [Files].
-func (Folder) Files(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
-	return Files(ctx, root)
+func (Folder) Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
+	return Walk(ctx, root, all)
 }
 
 // Stat follows links.
@@ -108,20 +96,77 @@ func (Folder) Remove(_ context.Context, b store.Backup, beside ...string) error 
 	return Remove(b, beside...)
 }
 
-// PutBeside writes path+suffix whole or not at all. It gets the owner of the
-// backup.
-func (Folder) PutBeside(_ context.Context, path, suffix string, content []byte) error {
-	f, err := Create(path+suffix, store.Options{Replace: true})
-	if err != nil {
+// Put writes path+suffix whole or not at all, with the owner of the backup. Nobody
+// replaces the backup meanwhile.
+func (Folder) Put(ctx context.Context, path, suffix string, was, now []byte) (err error) {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	path = filepath.Clean(path)
+	if err := checkName(path, true); err != nil {
 		return err
 	}
-	defer f.Abort()
-	if backup, err := os.Lstat(filepath.Clean(path)); err == nil {
-		giveTo(backup, f.data.file)
+	for _, name := range []string{path, path + suffix} {
+		r, reserveErr := reserve(name)
+		if reserveErr != nil {
+			return reserveErr
+		}
+		defer func() {
+			if !r.placed {
+				err = cleanedUp(err, r.remove())
+			}
+			r.release()
+		}()
+		if name == path+suffix {
+			err = put(r, path, was, now)
+		}
 	}
-	if _, err := f.Write(content); err != nil {
-		return err
-	}
-	_, err = f.Commit()
 	return err
+}
+
+// cleanedUp is err, or what went wrong when cleaning up.
+func cleanedUp(err, cleanup error) error {
+	if err == nil {
+		return cleanup
+	}
+	return withCleanup(err, cleanup)
+}
+
+// put changes the file of a reservation, which belongs to the backup at path.
+func put(r *reservation, path string, was, now []byte) error {
+	there, err := readSmall(r.path, len(was))
+	gone := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err != nil && !gone:
+		return fault("read", r.path, err)
+	case gone && now == nil:
+		return syncDir(filepath.Dir(path)) // who removed it may have been killed before this
+	case gone != (was == nil), !bytes.Equal(there, was):
+		return fmt.Errorf("write %s: %w", r.path, store.ErrChanged)
+	case now == nil:
+		if err := sys.remove(r.path); err != nil {
+			return fault("remove", r.path, err)
+		}
+		return syncDir(filepath.Dir(path))
+	}
+	if backup, err := os.Lstat(path); err == nil {
+		giveTo(backup, r.file)
+	}
+	if err := r.fill(string(now)); err != nil {
+		return err
+	}
+	if err := r.place(true); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// readSmall reads a file, and not many more than size bytes of it.
+func readSmall(path string, size int) ([]byte, error) {
+	f, err := fsutil.OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, int64(size)+1))
 }

@@ -170,6 +170,13 @@ func (s *system) everyCall(before func(op string) error) {
 	s.rename = func(from, to string) error {
 		return cmpOr(before("replace"), func() error { return real.rename(from, to) })
 	}
+	s.copy = func(to, from *os.File, n int64) (int64, error) {
+		if err := before("copy"); err != nil {
+			n, _ := real.copy(to, from, n/2)
+			return n, &fs.PathError{Op: "copy_file_range", Path: to.Name(), Err: err}
+		}
+		return real.copy(to, from, n)
+	}
 	s.syncDir = func(dir string) error { return cmpOr(before("sync folder"), func() error { return real.syncDir(dir) }) }
 }
 

@@ -29,7 +29,7 @@ func stored(t *testing.T) store.Backup {
 	if err := os.WriteFile(path+".envelope", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for b, err := range Walk(t.Context(), dir) {
+	for b, err := range Walk(t.Context(), dir, false) {
 		if err == nil && b.Path == path {
 			return b
 		}

@@ -21,8 +21,9 @@ import (
 // its sidecar, as a writer of that name does, so that no two meet.
 //
 // Swap renames twice, the backup before its sidecar. What dies in between leaves
-// the new backup and its sidecar under the temporary name; the next Replace or
-// Reserve of that name finds it, and puts it in its place when it is that of the file.
+// the new backup and its sidecar under the temporary name; the next Replace of that
+// name finds it, and puts it in its place when it is that of the file. What else a
+// crash left of the backup it clears away.
 func (Folder) Replace(ctx context.Context, path string) (store.Replacement, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -63,12 +64,20 @@ func (r *replacement) begin(ctx context.Context) (err error) {
 	if err := mend(ctx, f.path); err != nil {
 		return err
 	}
+	if left := partialPath(f.path + envelopeSuffix); exists(left) {
+		_ = reclaim(left) // unless somebody is writing it
+	}
 	if f.sidecar, err = reserve(f.path + store.SidecarSuffix); err != nil {
 		return err
 	}
 	f.hash = store.NewHasher()
 	giveTo(r.was, f.data.file, f.sidecar.file)
 	return checkTarget(f.sidecar.path, true)
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // giveTo gives files the owner of the backup that they replace or belong to, where
@@ -79,6 +88,11 @@ func giveTo(backup fs.FileInfo, files ...*os.File) {
 			_ = file.Chown(int(owner.Uid), int(owner.Gid))
 		}
 	}
+}
+
+// isOld tells whether a file is the one that was there when this began.
+func (r *replacement) isOld(file fs.FileInfo) bool {
+	return os.SameFile(r.was, file) && r.was.Size() == file.Size() && r.was.ModTime().Equal(file.ModTime())
 }
 
 func (r *replacement) Write(p []byte) (int, error) { return r.file.Write(p) }
@@ -136,7 +150,7 @@ func (r *replacement) Swap(ctx context.Context) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fault("look for", f.path, err)
 	}
-	if err != nil || !(os.SameFile(r.was, now) && r.was.Size() == now.Size() && r.was.ModTime().Equal(now.ModTime())) {
+	if err != nil || !r.isOld(now) {
 		return fmt.Errorf("replace %s: %w", f.path, store.ErrChanged)
 	}
 	if err := f.data.place(true); err != nil {

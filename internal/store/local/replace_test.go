@@ -17,7 +17,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-var newContent = bytes.Repeat([]byte("sealed again "), 20000)
+// newContent is the old one behind another head.
+var newContent = append(bytes.Repeat([]byte("sealed again "), 1000), content[4096:]...)
 
 // replace puts newContent in the place of the backup at path.
 func replace(ctx context.Context, path string) error {
@@ -26,11 +27,15 @@ func replace(ctx context.Context, path string) error {
 		return err
 	}
 	defer r.Abort()
-	half := len(newContent) / 3
-	for _, p := range [][]byte{newContent[:half], newContent[half:]} {
-		if _, err := r.Write(p); err != nil {
-			return err
-		}
+	if _, err := r.Write(newContent[:13000]); err != nil {
+		return err
+	}
+	var seen bytes.Buffer
+	if err := r.CopyFrom(ctx, 4096, &seen); err != nil {
+		return err
+	}
+	if !bytes.Equal(seen.Bytes(), content[4096:]) {
+		return fmt.Errorf("%d bytes were seen", seen.Len())
 	}
 	if _, err := r.Finish(); err != nil {
 		return err

@@ -158,6 +158,10 @@ func (r *reservation) fill(text string) error {
 
 // place renames the file to its final name.
 func (r *reservation) place(replace bool) error {
+	// Where hosts do not share locks, another may have taken the name since.
+	if same, err := isSameFile(r.file, r.temp); err == nil && !same {
+		return fmt.Errorf("create %s: %w", r.path, store.ErrBusy)
+	}
 	rename := sys.renameNew
 	if replace {
 		if err := checkTarget(r.path, true); err != nil {

@@ -2,6 +2,7 @@ package local
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 
@@ -22,6 +23,9 @@ var sys = system{
 	rename:    os.Rename,
 	remove:    remove,
 	syncDir:   fsutil.SyncDir,
+	share:     share,
+	copy:      func(to, from *os.File, n int64) (int64, error) { return io.CopyN(to, from, n) },
+	free:      free,
 }
 
 type system struct {
@@ -34,6 +38,12 @@ type system struct {
 	rename    func(from, to string) error
 	remove    func(path string) error // a missing file is no error
 	syncDir   func(dir string) error
+
+	// share lets a part of one file have the blocks of another's, and copy has
+	// the kernel copy from where from stands to where to stands.
+	share func(to *os.File, at int64, from *os.File, off, size int64) error
+	copy  func(to, from *os.File, n int64) (int64, error)
+	free  func(*os.File) (bytes int64, known bool) // of the file system that a file is on
 }
 
 // lock takes the exclusive lock of file, or fails with EWOULDBLOCK.

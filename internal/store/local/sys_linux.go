@@ -25,3 +25,20 @@ func (b *writeBack) advance(size int64) {
 		b.done = size
 	}
 }
+
+// share fails where the file system cannot do it, and when the offsets are not
+// multiples of its blocks.
+func share(to *os.File, at int64, from *os.File, off, size int64) error {
+	return unix.IoctlFileCloneRange(int(to.Fd()), &unix.FileCloneRange{
+		Src_fd: int64(from.Fd()), Src_offset: uint64(off), Src_length: uint64(size), Dest_offset: uint64(at),
+	})
+}
+
+// free returns what this user may still write to the file system.
+func free(file *os.File) (int64, bool) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil || st.Blocks == 0 {
+		return 0, false
+	}
+	return int64(st.Bavail) * st.Bsize, true
+}

@@ -22,18 +22,11 @@ import (
 // walk does not meet anyway. Links inside root are passed over, as are files
 // that vanish meanwhile and the lost+found of a file system that is mounted at
 // root. The end of ctx ends the walk with its cause.
-func Walk(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
-	return walk(ctx, root, false)
-}
-
-// Files is Walk for who must miss no backup, whatever its name: it finds every
-// regular file in and under root, also what a writer has not finished yet. Links
-// to files elsewhere are followed.
-func Files(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
-	return walk(ctx, root, true)
-}
-
-func walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
+//
+// With all it is for who must miss no backup, whatever its name: every regular file
+// is found, also what a writer has not finished yet, and links to files elsewhere
+// are followed.
+func Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		w := walker{ctx: ctx, root: filepath.Clean(root), all: all, yield: yield}
 		// The root may be a link, and is followed: "/." says so to Lstat.

@@ -42,7 +42,7 @@ func TestWalkUnreadable(t *testing.T) {
 	go func() {
 		defer close(done)
 		withoutPrivilege(t, root)
-		found, faults = walked(t, root)
+		found, faults = walked(t, root, false)
 	}()
 	<-done
 	if err := os.Chmod(filepath.Join(root, "b"), 0o755); err != nil {

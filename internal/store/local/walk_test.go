@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,10 +14,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// walked returns what Walk, or another, finds below root, and of what it complains.
-func walked(t *testing.T, root string, how ...func(context.Context, string) iter.Seq2[store.Backup, error]) (found, faults []string) {
+// walked returns what Walk finds below root, and of what it complains.
+func walked(t *testing.T, root string, all bool) (found, faults []string) {
 	t.Helper()
-	for b, err := range append(how, Walk)[0](t.Context(), root) {
+	for b, err := range Walk(t.Context(), root, all) {
 		if err == nil {
 			found = append(found, strings.TrimPrefix(b.Path, root+"/"))
 			continue
@@ -81,7 +80,7 @@ func TestWalk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
 			tree(t, root, tc.tree...)
-			found, faults := walked(t, root)
+			found, faults := walked(t, root, false)
 			if !slices.Equal(found, tc.found) || !slices.Equal(faults, tc.faults) {
 				t.Errorf("found %q and complained of %q; want %q and %q", found, faults, tc.found, tc.faults)
 			}
@@ -98,7 +97,7 @@ func TestFiles(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(root, "pipe.enc"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	found, faults := walked(t, root, Files)
+	found, faults := walked(t, root, true)
 	if want := []string{".c.enc.partial", "a.enc", "a.enc.1", "b.old/x", "far.enc", "words"}; !slices.Equal(found, want) {
 		t.Errorf("found %q, want %q", found, want)
 	}
@@ -114,7 +113,7 @@ func TestWalkTells(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all []store.Backup
-	for b, err := range Walk(t.Context(), root+"//") {
+	for b, err := range Walk(t.Context(), root+"//", false) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,16 +134,16 @@ func TestWalkTells(t *testing.T) {
 func TestWalkRoot(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "real/x.enc", "link -> real", "plain")
-	if found, faults := walked(t, filepath.Join(dir, "link")); len(found) != 1 || found[0] != "x.enc" || faults != nil {
+	if found, faults := walked(t, filepath.Join(dir, "link"), false); len(found) != 1 || found[0] != "x.enc" || faults != nil {
 		t.Errorf("through a link: %q, %q", found, faults)
 	}
 	t.Chdir(dir)
-	if found, _ := walked(t, "real"); len(found) != 1 || found[0] != "x.enc" {
+	if found, _ := walked(t, "real", false); len(found) != 1 || found[0] != "x.enc" {
 		t.Errorf("relative: %q", found)
 	}
 	for name, want := range map[string]error{"missing": fs.ErrNotExist, "plain": syscall.ENOTDIR} {
 		n := 0
-		for _, err := range Walk(t.Context(), filepath.Join(dir, name)) {
+		for _, err := range Walk(t.Context(), filepath.Join(dir, name), false) {
 			n++
 			if !store.IsStoreFault(err) || !errors.Is(err, want) {
 				t.Errorf("%s: %v", name, err)
@@ -159,14 +158,14 @@ func TestWalkRoot(t *testing.T) {
 func TestWalkEnds(t *testing.T) {
 	root := t.TempDir()
 	tree(t, root, "a.enc", "b.enc", "c.enc")
-	for range Walk(t.Context(), root) {
+	for range Walk(t.Context(), root, false) {
 		break
 	}
 	why := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	var got []error
-	for _, err := range Walk(ctx, root) {
+	for _, err := range Walk(ctx, root, false) {
 		got = append(got, err)
 		cancel(why)
 	}

@@ -17,8 +17,11 @@ import (
 // Walk implements store.Store: it finds the backups under root, whether they
 // are complete or not, in the order of their keys. What cannot be listed is one
 // error, a *store.Error with root as its path, and the end. Backup.Sidecar is
-// of the same listing.
-func (s *Store) Walk(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
+// of the same listing. With all every object is found, and its Sidecar is false.
+func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
+	if all {
+		return s.list(ctx, root)
+	}
 	return func(yield func(store.Backup, error) bool) {
 		// A sidecar comes behind its backup, but others can come in between.
 		var waiting []store.Backup
@@ -50,11 +53,6 @@ func (s *Store) Walk(ctx context.Context, root string) iter.Seq2[store.Backup, e
 		}
 		flush("")
 	}
-}
-
-// Files implements store.Store. Each object's Sidecar is false.
-func (s *Store) Files(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
-	return s.list(ctx, root)
 }
 
 // list finds the objects under root.

@@ -2,7 +2,6 @@ package s3store_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"strings"
@@ -38,17 +37,12 @@ func TestLocked(t *testing.T) {
 
 		// A new head makes a version; the old one stays, and a detached
 		// envelope goes beside a locked backup.
-		obj, err := f.Open(t.Context(), path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer obj.Close()
 		now := append([]byte("head"), content[4:]...)
-		if err := f.Overwrite(t.Context(), path, obj, now[:4], sha256.Sum256(now)); err != nil {
+		if err := newHead(t.Context(), f, path, now[:4]); err != nil {
 			t.Fatal(err)
 		}
 		wantBackup(t, f, path, now)
-		if err := f.PutBeside(t.Context(), path, ".envelope", []byte("slots")); err != nil {
+		if err := f.Put(t.Context(), path, ".envelope", nil, []byte("slots")); err != nil {
 			t.Fatal(err)
 		}
 		if n := versions(t, f, name); n != 2 {
@@ -78,15 +72,9 @@ func TestVersionsGo(t *testing.T) {
 	path := f.root + "/x.enc"
 	mustSave(t, f, path, sealed(t, "x", time.Hour))
 	for range 2 {
-		obj, err := f.Open(t.Context(), path)
-		if err != nil {
+		if err := newHead(t.Context(), f, path, sealed(t, "x", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		now := sealed(t, "x", time.Hour) // as after a reencryption
-		if err := f.Overwrite(t.Context(), path, obj, now, sha256.Sum256(now)); err != nil {
-			t.Fatal(err)
-		}
-		obj.Close()
 	}
 	if n := versions(t, f, "x.enc"); n != 3 {
 		t.Errorf("%d versions, want 3", n)
@@ -178,7 +166,7 @@ func TestLockedBeside(t *testing.T) {
 	path := f.root + "/x.enc"
 	mustSave(t, f, path, random(10))
 	locking := open(t, server.Endpoint(), s3store.Quick(s3store.Options{LockMode: types.ObjectLockModeGovernance, Retain: time.Hour}))
-	if err := locking.PutBeside(t.Context(), path, ".envelope", nil); err != nil {
+	if err := locking.Put(t.Context(), path, ".envelope", nil, []byte{}); err != nil {
 		t.Fatal(err)
 	}
 	err := f.Remove(t.Context(), stat(t, f, path), ".envelope")
@@ -233,7 +221,7 @@ func TestSweep(t *testing.T) {
 	}
 	for _, suffix := range []string{"/z.enc.reencrypt-partial", "/z.enc.segment-00012", "/z.enc", "/z.txt.segment-00012", "/z.enc.segment-",
 		"/z.enc.sha256", "/gone.enc.sha256", "/gone.enc.envelope", "/gone.txt.sha256"} {
-		if err := f.PutBeside(t.Context(), f.root+"/daily", suffix, nil); err != nil {
+		if err := f.Put(t.Context(), f.root+"/daily", suffix, nil, []byte{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -42,7 +42,10 @@ type object struct {
 func (o object) metadata(nonce string) map[string]string {
 	m := map[string]string{nonceKey: nonce}
 	if o.sum != "" {
-		m[fromKey], m[sumKey] = o.from, o.sum
+		m[sumKey] = o.sum
+	}
+	if o.from != "" {
+		m[fromKey] = o.from
 	}
 	return m
 }

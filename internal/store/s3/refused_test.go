@@ -34,7 +34,7 @@ func everything(t *testing.T, s *s3store.Store, root string, check func(what str
 	check("Create", err)
 	_, err = s.Open(t.Context(), root+"/x.enc")
 	check("Open", err)
-	for _, err := range s.Walk(t.Context(), root) {
+	for _, err := range s.Walk(t.Context(), root, false) {
 		check("Walk", err)
 	}
 	_, _, err = s.Stat(t.Context(), root+"/x.enc")
@@ -42,7 +42,7 @@ func everything(t *testing.T, s *s3store.Store, root string, check func(what str
 	_, _, err = s.Stat(t.Context(), root)
 	check("Stat of a root", err)
 	check("Remove", s.Remove(t.Context(), store.Backup{Path: root + "/x.enc"}))
-	check("PutBeside", s.PutBeside(t.Context(), root+"/x.enc", ".envelope", nil))
+	check("Put", s.Put(t.Context(), root+"/x.enc", ".envelope", nil, []byte{}))
 	_, err = s.Sweep(t.Context(), root, time.Hour, false)
 	check("Sweep", err)
 }

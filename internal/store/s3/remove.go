@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"path"
 	"slices"
@@ -187,9 +186,56 @@ func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, ve
 	return e
 }
 
-// PutBeside implements store.Store.
-func (s *Store) PutBeside(ctx context.Context, path, suffix string, content []byte) error {
-	return s.putBeside(ctx, path, suffix, content, time.Time{})
+// Put implements store.Store. What is there is compared by its content, and once
+// more by its ETag when S3 writes. In a bucket with versions all of them go.
+func (s *Store) Put(ctx context.Context, path, suffix string, was, now []byte) error {
+	if now == nil {
+		return s.removeBeside(ctx, path, suffix, func() error {
+			_, err := s.holds(ctx, path+suffix, was)
+			if isMissing(err) {
+				return nil
+			}
+			return err
+		})
+	}
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return err
+	}
+	c, err := s.session(ctx, "write", path+suffix)
+	if err != nil {
+		return err
+	}
+	o := object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true}
+	o.match, err = s.holds(ctx, o.path, was)
+	if isMissing(err) && was == nil {
+		o.absent, err = true, nil
+	}
+	if isMissing(err) {
+		err = fmt.Errorf("write %s: %w", o.path, store.ErrChanged)
+	}
+	if err == nil {
+		_, err = s.put(ctx, c, o, now)
+	}
+	if isAny(err, store.ErrExists, store.ErrBusy) {
+		err = fmt.Errorf("write %s: %w", o.path, store.ErrChanged)
+	}
+	return s.fault(ctx, "write", o.path, err)
+}
+
+// holds returns the ETag of a small object, and fails with store.ErrChanged when
+// it has another content.
+func (s *Store) holds(ctx context.Context, path string, content []byte) (etag string, err error) {
+	there, err := s.open(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	defer there.Close()
+	text, err := io.ReadAll(io.LimitReader(there, int64(len(content))+1))
+	if err == nil && (content == nil || !bytes.Equal(text, content)) {
+		err = fmt.Errorf("write %s: %w", path, store.ErrChanged)
+	}
+	return there.src.etag, err
 }
 
 // putBeside locks until that time, so that what was written together goes
@@ -205,25 +251,6 @@ func (s *Store) putBeside(ctx context.Context, path, suffix string, content []by
 	}
 	_, err = s.put(ctx, c, object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true, until: until}, content)
 	return s.fault(ctx, "write", path+suffix, err)
-}
-
-// RemoveBeside implements store.Store. In a bucket with versions all of them go.
-func (s *Store) RemoveBeside(ctx context.Context, path, suffix string, content []byte) error {
-	return s.removeBeside(ctx, path, suffix, func() error {
-		there, err := s.Open(ctx, path+suffix)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer there.Close()
-		text, err := io.ReadAll(io.LimitReader(there, int64(len(content))+1))
-		if err == nil && !bytes.Equal(text, content) {
-			err = fmt.Errorf("remove %s: %w", path+suffix, store.ErrChanged)
-		}
-		return err
-	})
 }
 
 // removeBeside deletes what it finds at path+suffix, and nothing that comes there

@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -16,8 +18,9 @@ const replaceSuffix = ".reencrypt-partial"
 
 // Replace implements store.Store. What is written becomes the object
 // NAME.reencrypt-partial, in the place of one that a crash left; Swap has S3
-// copy it over the old object, if that is still the same, and deletes it. A Swap
-// that was killed in between is finished first.
+// copy it over the old object, if that is still the same, and deletes it. What
+// CopyFrom copies needs no such object: Swap makes the new one of the old one. A
+// Swap that was killed in between is finished first.
 func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, error) {
 	bucket, key, err := splitNew(path, true)
 	if err != nil {
@@ -84,10 +87,71 @@ type replacement struct {
 	sum     [sha256.Size]byte
 	stands  bool // the temporary object
 	settled bool
+	swap    *composed // what Swap is to make, when there is no temporary object
+}
+
+// CopyFrom implements store.Replacement. What is copied is read for the sum, and
+// travels no other way but where it fits into one part.
+func (r *replacement) CopyFrom(ctx context.Context, off int64, seen io.Writer) error {
+	if r.ended || r.stands || r.swap != nil {
+		return os.ErrClosed
+	}
+	if err := context.Cause(r.ctx); err != nil {
+		return err
+	}
+	if err := r.copyFrom(ctx, off, seen); err != nil {
+		return r.fail(err)
+	}
+	return nil
+}
+
+func (r *replacement) copyFrom(ctx context.Context, off int64, seen io.Writer) error {
+	old, err := r.s.open(ctx, r.old.path)
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	if old.src.etag != r.old.src.etag {
+		return fmt.Errorf("copy %s: %w", r.old.path, store.ErrChanged)
+	}
+	old.off = off
+	old.asked = max(old.asked, off)
+	if r.up != nil || r.size > smallest || r.old.size-off <= smallest {
+		_, err := io.CopyBuffer(io.MultiWriter(struct{ io.Writer }{r.Writer}, seen), struct{ io.Reader }{old}, make([]byte, 1<<20))
+		return err
+	}
+	hash := store.NewHasher()
+	hash.Begin(r.buf)
+	hash.Wait()
+	pieces := [2][]byte{make([]byte, 1<<20), make([]byte, 1<<20)}
+	for i := 0; err == nil; i = 1 - i { // the sum may still be at the other one
+		var n int
+		n, err = io.ReadFull(old, pieces[i])
+		hash.Wait()
+		hash.Begin(pieces[i][:n])
+		if _, err := seen.Write(pieces[i][:n]); err != nil {
+			hash.Wait()
+			hash.Finish()
+			return err
+		}
+	}
+	hash.Wait()
+	r.sum = hash.Finish()
+	if err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	r.swap = &composed{head: bytes.Clone(r.buf), from: off, old: r.old}
+	return nil
 }
 
 // Finish implements store.Replacement.
 func (r *replacement) Finish() (store.Result, error) {
+	if r.swap != nil && !r.ended {
+		if err := r.Writer.Abort(); err != nil { // it has sent nothing
+			return store.Result{}, err
+		}
+		return store.Result{Path: r.old.path, Size: r.swap.Size(), SHA256: hex.EncodeToString(r.sum[:])}, nil
+	}
 	made, err := r.finish()
 	if err != nil {
 		return store.Result{}, r.fail(err)
@@ -98,25 +162,69 @@ func (r *replacement) Finish() (store.Result, error) {
 
 // Open implements store.Replacement.
 func (r *replacement) Open(ctx context.Context) (store.Object, error) {
+	if r.swap != nil {
+		o, err := r.s.open(ctx, r.old.path)
+		if err != nil {
+			return nil, r.s.fault(ctx, "open", r.old.path, err)
+		}
+		if o.src.etag != r.old.src.etag {
+			o.Close()
+			return nil, fmt.Errorf("read %s back: %w", r.old.path, store.ErrChanged)
+		}
+		o.off, o.asked = r.swap.from, max(o.asked, r.swap.from)
+		return &composedObject{Object: o, composed: r.swap}, nil
+	}
 	return r.s.Open(ctx, r.o.path)
+}
+
+// composed is an object of a head and what another has from a byte on.
+type composed struct {
+	head []byte
+	from int64
+	old  standingObject
+}
+
+// Size is that of the whole.
+func (c *composed) Size() int64 { return int64(len(c.head)) + c.old.size - c.from }
+
+// composedObject reads one that has not been made yet.
+type composedObject struct {
+	*Object // reads from the byte from on
+	*composed
+	read int // of head
+}
+
+func (o *composedObject) Size() int64 { return o.composed.Size() }
+
+func (o *composedObject) Read(p []byte) (int, error) {
+	if o.read < len(o.composed.head) && o.ctx.Err() == nil {
+		n := copy(p, o.composed.head[o.read:])
+		o.read += n
+		return n, nil
+	}
+	return o.Object.Read(p)
+}
+
+func (o *composedObject) ReadAt(p []byte, off int64) (n int, err error) {
+	if head := int64(len(o.composed.head)); off >= 0 && off < head && o.ctx.Err() == nil {
+		n = copy(p, o.composed.head[off:])
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	m, err := o.Object.ReadAt(p[n:], off+int64(n)-int64(len(o.composed.head))+o.from)
+	return n + m, err
 }
 
 // Swap implements store.Replacement.
 func (r *replacement) Swap(ctx context.Context) error {
-	if !r.stands || r.settled {
+	if !r.stands && (r.swap == nil || !r.ended) || r.settled {
 		return errors.New("s3: Swap comes after Finish, once")
 	}
 	path := r.old.path
-	made, err := r.s.stat(ctx, r.c, r.o.path, r.o.bucket, r.o.key)
-	if err == nil && made.src.etag != r.made.etag {
-		err = store.ErrChanged
-	}
 	dst := object{path: path, bucket: r.o.bucket, key: r.old.src.key, backup: true, match: r.old.src.etag, class: r.old.class, until: r.s.lockEnd()}
 	dst.from, dst.sum = r.made.etag, hex.EncodeToString(r.sum[:])
-	var swapped stamp
-	if err == nil {
-		swapped, err = r.s.compose(ctx, r.c, dst, nil, made)
-	}
+	swapped, err := r.exchange(ctx, dst)
 	if err != nil {
 		return r.s.fault(ctx, "replace", path, err)
 	}
@@ -127,10 +235,35 @@ func (r *replacement) Swap(ctx context.Context) error {
 	}
 	// The exchange is done. A temporary object that may not be deleted does
 	// not undo it; Sweep reports it.
+	if !r.stands {
+		return nil
+	}
 	if err := r.drop(); err != nil && !isNotDeleted(err) {
 		return r.s.fault(ctx, "delete", r.o.path, err)
 	}
 	return nil
+}
+
+// exchange makes the new object in the place of the old one, if that is the same.
+func (r *replacement) exchange(ctx context.Context, dst object) (stamp, error) {
+	if r.swap != nil {
+		now, err := r.s.stat(ctx, r.c, r.old.path, r.o.bucket, r.old.src.key)
+		if isMissing(err) || err == nil && now.src.etag != r.old.src.etag {
+			err = fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged)
+		}
+		if err != nil {
+			return stamp{}, err
+		}
+		return r.s.compose(ctx, r.c, dst, r.swap.head, r.old, r.swap.from)
+	}
+	made, err := r.s.stat(ctx, r.c, r.o.path, r.o.bucket, r.o.key)
+	if isMissing(err) || err == nil && made.src.etag != r.made.etag {
+		err = fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged) // by another host
+	}
+	if err != nil {
+		return stamp{}, err
+	}
+	return r.s.compose(ctx, r.c, dst, nil, made, 0)
 }
 
 // drop deletes the temporary object, also when the context has ended.

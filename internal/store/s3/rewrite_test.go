@@ -2,9 +2,9 @@ package s3store_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -19,13 +19,8 @@ import (
 
 // changes are the two ways to change a backup of more than one part.
 var changes = map[string]func(ctx context.Context, f *fixture, path string, now []byte) error{
-	"Overwrite": func(ctx context.Context, f *fixture, path string, now []byte) error {
-		o, err := f.Open(ctx, path)
-		if err != nil {
-			return err
-		}
-		defer o.Close()
-		return f.Overwrite(ctx, path, o, now[:1000], sha256.Sum256(now))
+	"Rewrap": func(ctx context.Context, f *fixture, path string, now []byte) error {
+		return newHead(ctx, f, path, now[:1000])
 	},
 	"Replace": func(ctx context.Context, f *fixture, path string, now []byte) error {
 		r, err := f.Replace(ctx, path)
@@ -40,6 +35,24 @@ var changes = map[string]func(ctx context.Context, f *fixture, path string, now 
 		}
 		return errors.Join(err, r.Abort())
 	},
+}
+
+// newHead gives a backup another head of the same length.
+func newHead(ctx context.Context, f *fixture, path string, head []byte) error {
+	r, err := f.Replace(ctx, path)
+	if err != nil {
+		return err
+	}
+	if _, err = r.Write(head); err == nil {
+		err = r.CopyFrom(ctx, int64(len(head)), io.Discard)
+	}
+	if err == nil {
+		_, err = r.Finish()
+	}
+	if err == nil {
+		err = r.Swap(ctx)
+	}
+	return errors.Join(err, r.Abort())
 }
 
 // Any answer to a change can get lost, and the change is made all the same.
@@ -65,27 +78,36 @@ func TestChangeLostAnswers(t *testing.T) {
 	if _, err := f.Sweep(t.Context(), f.root, -time.Hour, false); err != nil {
 		t.Error(err)
 	}
-	f.wantKeys(t, "Overwrite.enc", "Overwrite.enc.sha256", "Replace.enc", "Replace.enc.sha256")
+	f.wantKeys(t, "Replace.enc", "Replace.enc.sha256", "Rewrap.enc", "Rewrap.enc.sha256")
 }
 
 // Of two changes of one backup that were begun alike, one is made.
 func TestChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	f := fresh(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
-	was := random(8*mib + 1)
+	was := random(9*mib)
 	for name, change := range changes {
 		path := f.root + "/" + name + ".enc"
 		mustSave(t, f, path, was)
-		o, err := f.Open(t.Context(), path)
+		r, err := f.Replace(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer o.Close()
+		defer r.Abort()
+		if _, err = r.Write(was[:1000]); err == nil {
+			err = r.CopyFrom(t.Context(), 1000, io.Discard)
+		}
+		if err == nil {
+			_, err = r.Finish()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		now := append(random(1000), was[1000:]...)
 		if err := change(t.Context(), f, path, now); err != nil {
 			t.Fatal(err)
 		}
-		wants(t, f.Overwrite(t.Context(), path, o, was[:1000], sha256.Sum256(was)), store.ErrChanged)
+		wants(t, r.Swap(t.Context()), store.ErrChanged)
 		wantBackup(t, f, path, now)
 	}
 }
@@ -130,7 +152,7 @@ func TestChangedByTwo(t *testing.T) {
 	t.Parallel()
 	f, p := behind(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	other := on(t, f.server, f.server.Endpoint(), f.bucket, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
-	was := random(8*mib + 1)
+	was := random(9*mib)
 	for _, method := range []string{http.MethodHead, http.MethodPut} {
 		for name, change := range changes {
 			path := f.root + "/" + name + method + ".enc"
@@ -140,7 +162,7 @@ func TestChangedByTwo(t *testing.T) {
 			p.Before(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == method && strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
 					once.Do(func() {
-						if err := changes["Overwrite"](t.Context(), other, path, theirs); err != nil {
+						if err := changes["Rewrap"](t.Context(), other, path, theirs); err != nil {
 							t.Error(err)
 						}
 					})

@@ -29,7 +29,7 @@
 // of 8 to 16 MiB, but each holds two if it has to: one is filled and one is sent.
 // A reader holds 32 MiB, four pieces of 8 MiB, and 64
 // KiB before it has read beyond those; whoever only looks at the beginning of a
-// backup needs no more. Overwrite and Swap hold at most 8 MiB.
+// backup needs no more. Swap holds at most 8 MiB.
 //
 // # Large objects
 //
@@ -51,7 +51,7 @@
 //	Walk              1 for 1,000 objects, sidecars included
 //	Remove            1 list of versions, and 1 for each that backup and companions
 //	                  have; where there are versions 2, and 1 more for each old one
-//	Overwrite, Swap   some 6, and 1 for each GiB that S3 copies; at most 8 MiB travel
+//	Swap              some 6, and 1 for each GiB that S3 copies; at most 8 MiB travel
 //
 // The package's Store is safe for concurrent use. Nothing is logged, and errors
 // hold neither credentials nor requests.

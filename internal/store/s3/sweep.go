@@ -62,7 +62,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 		}
 	}
 	standing := map[string]bool{} // companions come behind their backups
-	for found, err := range s.Files(ctx, root) {
+	for found, err := range s.list(ctx, root) {
 		if err != nil {
 			return swept, err
 		}

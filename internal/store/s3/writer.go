@@ -3,7 +3,6 @@ package s3store
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"os"
@@ -79,20 +78,6 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	return w, nil
 }
 
-// CreateUnique implements store.Store. Another writer of the same name can be
-// faster to finish: then Commit fails with store.ErrExists.
-func (s *Store) CreateUnique(ctx context.Context, path func(n int) string, o store.Options) (store.Writer, error) {
-	const tries = 1000 // as in a folder
-	var w store.Writer
-	var err error
-	for n := 1; n <= tries; n++ {
-		if w, err = s.Create(ctx, path(n), o); !errors.Is(err, store.ErrExists) {
-			break
-		}
-	}
-	return w, err
-}
-
 // try finds out whether an object can be made: its name is free, and beginning
 // an upload of it is allowed, with the lock, the class and the tags that it
 // will have. Only such a request tells a wrong secret from a missing bucket.
@@ -132,8 +117,8 @@ func (s *Store) writer(ctx context.Context, c *connection, o object) *Writer {
 	return w
 }
 
-// Beside makes Commit write path+suffix too, after the file and before its
-// sidecar: a detached envelope, of which the backup is not complete without.
+// Beside implements store.Writer: path+suffix comes after the file and before its
+// sidecar, without which no backup is complete.
 func (w *Writer) Beside(suffix string, content []byte) {
 	w.beside = append(w.beside, beside{suffix, content})
 }

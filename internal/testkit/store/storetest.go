@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path"
 	"slices"
 	"sync"
@@ -26,7 +27,7 @@ func Run(t *testing.T, p store.Store, fresh func(t *testing.T) string) {
 	for name, test := range map[string]func(*suite){
 		"Create": (*suite).create, "Exists": (*suite).exists, "Abort": (*suite).abort, "Plain": (*suite).plain,
 		"Race": (*suite).race, "Read": (*suite).read, "Walk": (*suite).walk, "Stat": (*suite).stat, "Remove": (*suite).remove,
-		"Beside": (*suite).beside, "Overwrite": (*suite).overwrite, "Replace": (*suite).replace, "Context": (*suite).context,
+		"Put": (*suite).put, "Beside": (*suite).beside, "CopyFrom": (*suite).copyFrom, "Replace": (*suite).replace, "Context": (*suite).context,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,7 +131,7 @@ func (s *suite) wants(err, target error) {
 func (s *suite) files(want ...string) {
 	s.Helper()
 	var got []string
-	for b, err := range s.p.Files(s.Context(), s.root) {
+	for b, err := range s.p.Walk(s.Context(), s.root, true) {
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -159,7 +160,7 @@ func (s *suite) exists() {
 	s.mustSave(file, content(100))
 	s.wants(s.save(file, content(200), backup), store.ErrExists)
 	s.wants(s.save(file, content(200), store.Options{}), store.ErrExists)
-	w, err := s.p.CreateUnique(s.Context(), func(n int) string { return s.root + []string{"", "/x.enc", "/x-2.enc"}[n] }, backup)
+	w, err := store.CreateUnique(s.Context(), s.p, func(n int) string { return s.root + []string{"", "/x.enc", "/x-2.enc"}[n] }, backup)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -274,7 +275,7 @@ func (s *suite) walk() {
 		}
 	}
 	got := map[string]bool{}
-	for b, err := range s.p.Walk(s.Context(), s.root) {
+	for b, err := range s.p.Walk(s.Context(), s.root, false) {
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -292,7 +293,7 @@ func (s *suite) walk() {
 			s.Errorf("%s: found %v, sidecar %v, want %v", name, ok, has, sidecar)
 		}
 	}
-	for range s.p.Walk(s.Context(), s.root) {
+	for range s.p.Walk(s.Context(), s.root, false) {
 		break // and nothing goes on
 	}
 }
@@ -313,7 +314,7 @@ func (s *suite) stat() {
 // found is what Walk finds at path.
 func (s *suite) found(path string) store.Backup {
 	s.Helper()
-	for b, err := range s.p.Walk(s.Context(), s.root) {
+	for b, err := range s.p.Walk(s.Context(), s.root, false) {
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -330,7 +331,7 @@ func (s *suite) remove() {
 	s.mustSave(file, content(10))
 	s.mustSave(other, content(11))
 	for _, suffix := range []string{".envelope", ".note"} {
-		if err := s.p.PutBeside(s.Context(), file, suffix, []byte("beside")); err != nil {
+		if err := s.p.Put(s.Context(), file, suffix, nil, []byte("beside")); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -346,18 +347,25 @@ func (s *suite) remove() {
 	s.mustSave(file, content(12)) // the name is free
 }
 
-func (s *suite) beside() {
+// What belongs to a backup changes only from what its writer has seen.
+func (s *suite) put() {
 	file := s.root + "/x.enc"
 	s.mustSave(file, content(10))
-	for _, text := range []string{"one", "another"} {
-		if err := s.p.PutBeside(s.Context(), file, ".envelope", []byte(text)); err != nil {
+	put := func(was, now []byte) error { return s.p.Put(s.Context(), file, ".envelope", was, now) }
+	one, two := []byte("one"), []byte("another")
+	s.wants(put(one, two), store.ErrChanged)
+	for _, step := range [][2][]byte{{nil, one}, {one, two}} {
+		if err := put(step[0], step[1]); err != nil {
 			s.Fatal(err)
 		}
-		s.holds(file+".envelope", []byte(text), false)
+		s.holds(file+".envelope", step[1], false)
+		s.wants(put(nil, one), store.ErrChanged)
+		s.wants(put([]byte("on"), one), store.ErrChanged)
+		s.wants(put([]byte("onesie"), nil), store.ErrChanged)
+		s.holds(file+".envelope", step[1], false)
 	}
-	s.wants(s.p.RemoveBeside(s.Context(), file, ".envelope", []byte("one")), store.ErrChanged)
 	for range 2 {
-		if err := s.p.RemoveBeside(s.Context(), file, ".envelope", []byte("another")); err != nil {
+		if err := put(two, nil); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -365,35 +373,122 @@ func (s *suite) beside() {
 	s.holds(file, content(10), true)
 }
 
-func (s *suite) overwrite() {
-	for _, size := range []int{100, large} {
-		file, was := fmt.Sprintf("%s/x%d.enc", s.root, size), content(size)
+// Of many that change the same from the same, one does.
+func (s *suite) beside() {
+	file := s.root + "/x.enc"
+	w, err := s.p.Create(s.Context(), file, backup)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer w.Abort()
+	w.Beside(".envelope", []byte("first"))
+	if _, err := w.Commit(); err != nil {
+		s.Fatal(err)
+	}
+	s.holds(file, nil, true)
+	s.holds(file+".envelope", []byte("first"), false)
+	won := make(chan string, 8)
+	var wg sync.WaitGroup
+	for i := range cap(won) {
+		wg.Go(func() {
+			text := fmt.Sprint("writer ", i)
+			err := s.p.Put(s.Context(), file, ".envelope", []byte("first"), []byte(text))
+			if err == nil {
+				won <- text
+			} else if !errors.Is(err, store.ErrChanged) && !errors.Is(err, store.ErrBusy) {
+				s.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(won) != 1 {
+		s.Fatalf("%d have won", len(won))
+	}
+	s.holds(file+".envelope", []byte(<-won), false)
+	if w, err = s.p.Create(s.Context(), s.root+"/y.enc", backup); err != nil {
+		s.Fatal(err)
+	}
+	w.Beside(".envelope", []byte("first"))
+	if err := w.Abort(); err != nil {
+		s.Error(err)
+	}
+	s.files("x.enc", "x.enc.envelope", "x.enc.sha256")
+}
+
+// A file that is the old one behind another head.
+func (s *suite) copyFrom() {
+	for _, size := range []int{5000, large} {
+		for _, head := range []int{0, 50, 4096, 8192} {
+			file, was := fmt.Sprintf("%s/%d-%d.enc", s.root, size, head), content(size)
+			s.mustSave(file, was)
+			r, err := s.p.Replace(s.Context(), file)
+			if err != nil {
+				s.Fatal(err)
+			}
+			defer r.Abort()
+			now := append(bytes.Repeat([]byte("h"), head), was[4096:]...)
+			var seen bytes.Buffer
+			if _, err = r.Write(now[:head]); err == nil {
+				err = r.CopyFrom(s.Context(), 4096, &seen)
+			}
+			if err != nil {
+				s.Fatal(err)
+			}
+			if !bytes.Equal(seen.Bytes(), was[4096:]) {
+				s.Errorf("%s: %d bytes were seen", file, seen.Len())
+			}
+			if result, err := r.Finish(); err != nil || result.Size != int64(len(now)) || result.SHA256 != sumOf(now) {
+				s.Fatalf("%+v, %v", result, err)
+			}
+			s.holds(file, was, true)
+			s.readsBack(r, now)
+			if err := r.Swap(s.Context()); err != nil {
+				s.Fatal(err)
+			}
+			s.holds(file, now, true)
+		}
+	}
+	// Another file has taken the name, before the copying and after.
+	for _, late := range []bool{false, true} {
+		file, was := fmt.Sprintf("%s/%v.enc", s.root, late), content(large)
 		s.mustSave(file, was)
-		o, err := s.p.Open(s.Context(), file)
+		r, err := s.p.Replace(s.Context(), file)
 		if err != nil {
 			s.Fatal(err)
 		}
-		head := content(50)
-		now := append(bytes.Clone(head), was[50:]...)
-		if err := s.p.Overwrite(s.Context(), file, o, head, sha256.Sum256(now)); err != nil {
-			s.Fatal(err)
+		defer r.Abort()
+		copied := func() error { return r.CopyFrom(s.Context(), 4096, io.Discard) }
+		if late {
+			if err := copied(); err != nil {
+				s.Fatal(err)
+			}
+			if _, err := r.Finish(); err != nil {
+				s.Fatal(err)
+			}
+			copied = func() error { return r.Swap(s.Context()) }
 		}
-		o.Close()
-		s.holds(file, now, true)
+		s.exchange(file, content(large+1))
+		s.wants(copied(), store.ErrChanged)
+		if err := r.Abort(); err != nil {
+			s.Error(err)
+		}
+		s.holds(file, content(large+1), true)
+	}
+}
 
-		// Another file has taken the name of the one that was read.
-		file = fmt.Sprintf("%s/y%d.enc", s.root, size)
-		s.mustSave(file, was)
-		if o, err = s.p.Open(s.Context(), file); err != nil {
-			s.Fatal(err)
-		}
-		if err := s.p.Remove(s.Context(), s.found(file)); err != nil {
-			s.Fatal(err)
-		}
-		s.mustSave(file, content(size+1))
-		s.wants(s.p.Overwrite(s.Context(), file, o, head, sha256.Sum256(now)), store.ErrChanged)
-		o.Close()
-		s.holds(file, content(size+1), true)
+// exchange puts another backup in the place of one, as who does not know of others.
+func (s *suite) exchange(file string, now []byte) {
+	s.Helper()
+	if err := s.p.Remove(s.Context(), s.found(file)); err != nil {
+		s.Fatal(err)
+	}
+	if store.IsRemote(file) {
+		s.mustSave(file, now)
+		return
+	}
+	line := store.FormatSidecar(sha256.Sum256(now), path.Base(file)) // the name is reserved
+	if err := errors.Join(os.WriteFile(file, now, 0o600), os.WriteFile(file+store.SidecarSuffix, []byte(line), 0o600)); err != nil {
+		s.Fatal(err)
 	}
 }
 
@@ -449,15 +544,28 @@ func (s *suite) begin(file string, size int) store.Replacement {
 	if result, err := r.Finish(); err != nil || result.Size != int64(size) || result.SHA256 != sumOf(content(size)) {
 		s.Fatalf("%+v, %v", result, err)
 	}
+	s.readsBack(r, content(size))
+	return r
+}
+
+// readsBack reads what is to take a file's place, in order and from two points.
+func (s *suite) readsBack(r store.Replacement, want []byte) {
+	s.Helper()
 	o, err := r.Open(s.Context())
 	if err != nil {
 		s.Fatal(err)
 	}
 	defer o.Close()
-	if got, err := io.ReadAll(o); err != nil || !bytes.Equal(got, content(size)) {
-		s.Fatalf("%d bytes were read back: %v", len(got), err)
+	if got, err := io.ReadAll(o); err != nil || !bytes.Equal(got, want) || o.Size() != int64(len(want)) {
+		s.Fatalf("%d bytes of %d were read back: %v", len(got), len(want), err)
 	}
-	return r
+	for _, at := range []int{0, len(want) / 2, max(0, len(want)-20)} {
+		got := make([]byte, 10)
+		n, err := o.ReadAt(got, int64(at))
+		if rest := want[at:min(len(want), at+10)]; err != nil && err != io.EOF || !bytes.Equal(got[:n], rest) {
+			s.Errorf("%d bytes at %d: %v", n, at, err)
+		}
+	}
 }
 
 func (s *suite) context() {
@@ -475,7 +583,7 @@ func (s *suite) context() {
 	s.wants(err, over)
 	_, err = o.ReadAt(make([]byte, 1), 1<<20)
 	s.wants(err, over)
-	for _, err = range s.p.Walk(ctx, s.root) {
+	for _, err = range s.p.Walk(ctx, s.root, false) {
 	}
 	s.wants(err, over)
 }
