@@ -63,6 +63,7 @@ func Pack(dst io.Writer, src io.Reader, o SealOptions) error {
 	out := &sink{Writer: dst, n: &o.Meter.out, stop: o.Stop}
 	packed, err := pack.NewWriter(out, o.Pack)
 	if err == nil {
+		defer packed.Abort()
 		if _, err = packed.ReadFrom(meteredReader{src, &o.Meter.in}); err == nil {
 			err = packed.Close()
 		}
@@ -104,10 +105,12 @@ func Seal(ctx context.Context, dst io.Writer, src io.Reader, o SealOptions) (*en
 }
 
 func sealTo(sealed *envelope.Writer, src io.Reader, o pack.Options) error {
+	defer sealed.Abort()
 	packed, err := pack.NewWriter(sealed, o)
 	if err != nil {
 		return err
 	}
+	defer packed.Abort()
 	if _, err := packed.ReadFrom(src); err != nil {
 		return err
 	}

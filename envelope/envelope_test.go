@@ -146,6 +146,16 @@ func TestNamesRoundTrip(t *testing.T) {
 	}
 }
 
+type lossy struct{}
+
+func (lossy) Write(p []byte) (int, error) { return max(len(p)-1, 0), nil }
+
+func TestShortWrite(t *testing.T) {
+	if _, err := envelope.NewWriter(t.Context(), lossy{}, label, keyA); !errors.Is(err, io.ErrShortWrite) {
+		t.Error(err)
+	}
+}
+
 // TestSyntax changes one thing in a good envelope; the bytes after it do not
 // matter, for it must be refused before any key is used.
 func TestSyntax(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/stream"
 )
 
 // FuzzParse holds the one property that matters: what is accepted encodes to
@@ -104,4 +105,52 @@ func WithSlot(sealed []byte, s Slot, key *kek.Key) ([]byte, error) {
 		return nil, err
 	}
 	return append(bytes.Clone(e.text), sealed[r.Start:]...), nil
+}
+
+// TestRandomSource: id and data key of each backup are what the random source
+// gave, and it is this data key that the slots hold and the payload is sealed
+// under.
+func TestRandomSource(t *testing.T) {
+	var drawn [][]byte
+	system := random
+	t.Cleanup(func() { random = system })
+	random = func(p []byte) {
+		system(p)
+		drawn = append(drawn, bytes.Clone(p))
+	}
+	a, b := kek.Generate(), kek.Generate()
+	for i := range 2 {
+		var out bytes.Buffer
+		w, err := NewWriter(t.Context(), &out, Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("message")); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		e := w.Envelope()
+		if len(drawn) != 2*(i+1) || !bytes.Equal(e.ID[:], drawn[2*i]) {
+			t.Fatalf("the id is %v, and %x was drawn", e.ID, drawn)
+		}
+		dataKey := drawn[2*i+1]
+		for j, k := range []*kek.Key{a, b} {
+			if held, err := k.Unwrap(t.Context(), e.ID, e.Slots[j]); err != nil || !bytes.Equal(held, dataKey) {
+				t.Errorf("slot %d holds %x, and %x was drawn: %v", j, held, dataKey, err)
+			}
+		}
+		if got, err := stream.Open(dataKey, e.preamble(), out.Bytes()[len(e.text):]); err != nil || string(got) != "message" {
+			t.Errorf("the payload is sealed under another key: %v", err)
+		}
+		if !e.authentic(dataKey) {
+			t.Error("the envelope is authenticated under another key")
+		}
+	}
+	for i, d := range drawn {
+		if bytes.Equal(d, make([]byte, len(d))) || i >= 2 && bytes.Equal(d, drawn[i-2]) {
+			t.Errorf("not fresh: %x", drawn)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
@@ -57,10 +58,8 @@ func NewWriter(ctx context.Context, dst io.Writer, label Label, recipients ...Re
 	if err != nil {
 		return nil, err
 	}
-	if n, err := dst.Write(e.text); err != nil {
+	if _, err := parallel.WriteFull(dst, e.text); err != nil {
 		return nil, err
-	} else if n < len(e.text) {
-		return nil, io.ErrShortWrite
 	}
 	return &Writer{w, e}, nil
 }

@@ -138,7 +138,7 @@ func (r *Reader) next() {
 func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	var total int64
 	write := func(p []byte) error {
-		n, err := dst.Write(p)
+		n, err := parallel.WriteFull(dst, p)
 		total += int64(n)
 		return err
 	}

@@ -77,6 +77,8 @@ var (
 	ErrTooLong = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the message is longer than 2^38 chunks")
 	// ErrClosed is returned when a Writer is used after Close.
 	ErrClosed = errors.New("write to a closed stream")
+	// ErrAborted is returned when a Writer is used after Abort.
+	ErrAborted = errors.New("write to a stream that was given up")
 )
 
 // ChunkError says that a chunk does not verify: it was changed, moved, or cut

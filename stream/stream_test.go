@@ -263,6 +263,43 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// lossy takes one byte less than it is given, and says nothing.
+type lossy struct{ had int }
+
+func (l *lossy) Write(p []byte) (int, error) {
+	l.had += len(p) - 1
+	return len(p) - 1, nil
+}
+
+func TestShortWrite(t *testing.T) {
+	message := random(4*run + 5)
+	for name, feed := range map[string]func(*stream.Writer) error{
+		"Write":    func(w *stream.Writer) error { _, err := w.Write(message); return err },
+		"ReadFrom": func(w *stream.Writer) error { _, err := w.ReadFrom(plain{bytes.NewReader(message)}); return err },
+		"Close":    (*stream.Writer).Close,
+	} {
+		dst := new(lossy)
+		w, err := stream.NewWriter(dst, testKey, testContext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := feed(w); !errors.Is(err, io.ErrShortWrite) {
+			t.Errorf("%s: %v", name, err)
+		}
+		had := dst.had
+		if err := w.Close(); !errors.Is(err, io.ErrShortWrite) || dst.had != had {
+			t.Errorf("%s: Close returned %v and wrote %d bytes", name, err, dst.had-had)
+		}
+	}
+	r, err := stream.NewReader(bytes.NewReader(seal(t, message)), testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.WriteTo(new(lossy)); !errors.Is(err, io.ErrShortWrite) || n >= int64(len(message)) {
+		t.Errorf("WriteTo: %d, %v", n, err)
+	}
+}
+
 func TestSourceErrorIsNotAnEnd(t *testing.T) {
 	// A decompressor in front reports its truncated input in just this way.
 	src := io.MultiReader(bytes.NewReader(random(run+5)), iotest.ErrReader(io.ErrUnexpectedEOF))

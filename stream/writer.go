@@ -32,7 +32,7 @@ type Writer struct {
 // is ErrKeySize for a key of another size.
 func NewWriter(dst io.Writer, key, context []byte) (*Writer, error) {
 	salt := make([]byte, saltSize)
-	rand.Read(salt) // never fails: crypto/rand stops the program instead
+	random(salt)
 	s, err := derive(key, salt, context)
 	if err != nil {
 		return nil, err
@@ -41,6 +41,10 @@ func NewWriter(dst io.Writer, key, context []byte) (*Writer, error) {
 	w.out = append(append(w.out, salt...), s.commitment[:]...)
 	return w, nil
 }
+
+// random fills p from the system's generator, which never fails: crypto/rand
+// stops the program instead. It is a variable for the tests.
+var random = func(p []byte) { rand.Read(p) }
 
 // Seal returns message sealed under key and context. It is for messages that
 // fit in memory.
@@ -104,7 +108,7 @@ func (w *Writer) room(n int64) error {
 
 func (w *Writer) flush() {
 	if w.err == nil && len(w.out) > 0 {
-		_, w.err = w.dst.Write(w.out)
+		_, w.err = parallel.WriteFull(w.dst, w.out)
 		w.out = w.out[:0]
 	}
 }
@@ -170,13 +174,24 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 		return full > 0, err
 	}
 	w.err = pipe(runs, fill, func(r *run) error {
-		_, err := w.dst.Write(r.out)
+		_, err := parallel.WriteFull(w.dst, r.out)
 		return err
 	})
 	for i := range runs {
 		clear(runs[i].in[:cap(runs[i].in)]) // plaintext
 	}
 	return total, w.err
+}
+
+// Abort gives the stream up: it clears the plaintext that waits for its chunk to
+// be full. Afterwards nothing is written, so what dst has had does not open. After
+// Close it does nothing.
+func (w *Writer) Abort() {
+	clear(w.plain[:cap(w.plain)])
+	w.plain = w.plain[:0]
+	if w.err == nil {
+		w.err = ErrAborted
+	}
 }
 
 // Close seals the final chunk, passes everything on and ends the stream. The

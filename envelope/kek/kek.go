@@ -69,10 +69,14 @@ func newKey() *Key {
 // Generate returns a fresh key from crypto/rand.
 func Generate() *Key {
 	k := newKey()
-	rand.Read(k.material()[:]) // never fails: crypto/rand stops the program instead
+	random(k.material()[:])
 	k.id = deriveID(k.material()[:])
 	return k
 }
+
+// random fills p from the system's generator, which never fails: crypto/rand
+// stops the program instead. It is a variable for the tests.
+var random = func(p []byte) { rand.Read(p) }
 
 // New copies material, which stays the caller's to wipe. The material must be
 // uniformly random, never a passphrase. The errors are ErrSize and ErrUniform.

@@ -101,6 +101,16 @@ func Run[T any](workers int, items []T, s Stages[T]) error {
 	return fillErr
 }
 
+// WriteFull writes all of p to dst. A dst that takes less and reports no error,
+// which io.Writer forbids, is one that lost bytes: io.ErrShortWrite.
+func WriteFull(dst io.Writer, p []byte) (int, error) {
+	n, err := dst.Write(p)
+	if n < len(p) && err == nil {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
 // ReadFull is ReadAtLeast for the whole of buf.
 func ReadFull(src io.Reader, buf []byte) (int, error) { return ReadAtLeast(src, buf, len(buf)) }
 

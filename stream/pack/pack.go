@@ -130,6 +130,9 @@ func windowFor(blockSize int) int { return 1 << bits.Len(uint(blockSize-1)) }
 // ErrClosed is returned when a Writer is used after Close.
 var ErrClosed = errors.New("write to a closed packer")
 
+// ErrAborted is returned when a Writer is used after Abort.
+var ErrAborted = errors.New("write to a packer that was given up")
+
 // Error says that a packed stream does not unpack. It wraps the decoder's
 // words. Errors of the source are returned as they are, and are never an Error.
 type Error struct {

@@ -292,6 +292,38 @@ func TestErrorsOfNeighboursPassUnchanged(t *testing.T) {
 	}
 }
 
+// lossy takes one byte less than it is given, and says nothing.
+type lossy struct{}
+
+func (lossy) Write(p []byte) (int, error) { return max(len(p)-1, 0), nil }
+
+func TestShortWrite(t *testing.T) {
+	for _, codec := range []pack.Codec{pack.None, pack.Gzip, pack.Zstd} {
+		for name, feed := range map[string]func(*pack.Writer) error{
+			"Write": func(w *pack.Writer) error { _, err := w.Write(dump(3 * block)); return err },
+			"ReadFrom": func(w *pack.Writer) error {
+				_, err := w.ReadFrom(onlyReader{bytes.NewReader(dump(3 * block))})
+				return err
+			},
+			"Close": func(w *pack.Writer) error {
+				if codec == pack.None { // it has written nothing
+					return io.ErrShortWrite
+				}
+				return w.Close()
+			},
+		} {
+			w, _ := pack.NewWriter(lossy{}, pack.Options{Codec: codec, BlockSize: block})
+			if err := feed(w); !errors.Is(err, io.ErrShortWrite) {
+				t.Errorf("%s, %s: %v", codec, name, err)
+			}
+		}
+		r, _ := pack.NewReader(bytes.NewReader(packed(t, pack.Options{Codec: codec}, dump(100), false)), codec)
+		if _, err := r.WriteTo(lossy{}); !errors.Is(err, io.ErrShortWrite) {
+			t.Errorf("%s, WriteTo: %v", codec, err)
+		}
+	}
+}
+
 // TestBadFrameBeforeABrokenSource: whichever is noticed first, the frame stands
 // first.
 func TestBadFrameBeforeABrokenSource(t *testing.T) {

@@ -121,7 +121,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	if r.pieces == nil {
 		return io.Copy(dst, r.src.r)
 	}
-	n, err := dst.Write(r.unread)
+	n, err := parallel.WriteFull(dst, r.unread)
 	total := int64(n)
 	r.unread = r.unread[n:]
 	if err != nil {
@@ -136,7 +136,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 				if p.err != nil { // of a whole frame: never the source's
 					return &Error{r.codec, p.err}
 				}
-				n, err := dst.Write(p.plain)
+				n, err := parallel.WriteFull(dst, p.plain)
 				total += int64(n)
 				if err != nil {
 					return &sinkError{err}

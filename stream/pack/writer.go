@@ -60,7 +60,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	if w.enc == nil {
 		var n int
-		n, w.err = w.dst.Write(p)
+		n, w.err = parallel.WriteFull(w.dst, p)
 		return n, w.err
 	}
 	total := len(p)
@@ -86,7 +86,7 @@ func (w *Writer) emit(packed []byte, plainLen int) error {
 	if w.opts.Codec == Zstd {
 		w.table.add(len(packed), plainLen)
 	}
-	_, err := w.dst.Write(packed)
+	_, err := parallel.WriteFull(w.dst, packed)
 	return err
 }
 
@@ -126,7 +126,20 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 		Work:  func(b *block) { b.packed = w.enc.encode(b.packed[:0], b.plain) },
 		Drain: func(b *block) error { return w.emit(b.packed, len(b.plain)) },
 	})
+	for i := range blocks {
+		clear(blocks[i].plain[:cap(blocks[i].plain)]) // plaintext
+	}
 	return total, w.err
+}
+
+// Abort gives the stream up: it clears the plaintext that waits for its block to
+// be full. Afterwards nothing is written. After Close it does nothing.
+func (w *Writer) Abort() {
+	clear(w.block[:cap(w.block)])
+	w.block = w.block[:0]
+	if w.err == nil {
+		w.err = ErrAborted
+	}
 }
 
 // Close packs what is left, an empty frame or member for an empty input, and
@@ -141,8 +154,9 @@ func (w *Writer) Close() error {
 	if w.enc != nil && (len(w.block) > 0 || w.blocks == 0) {
 		w.flush()
 	}
+	clear(w.block[:cap(w.block)]) // plaintext
 	if w.err == nil && w.opts.Codec == Zstd {
-		_, w.err = w.dst.Write(w.table.frame())
+		_, w.err = parallel.WriteFull(w.dst, w.table.frame())
 	}
 	if w.err != nil {
 		return fmt.Errorf("ending the packed stream: %w", w.err)
