@@ -19,10 +19,22 @@ type ReaderAt struct {
 	pool   sync.Pool
 }
 
+// readAtRun is how many chunks ReadAt asks its source for at once: 2 MiB, so that a
+// source in a network is asked seldom.
+const readAtRun = 128
+
 // scratch is what one ReadAt call works with.
 type scratch struct {
 	chunker
-	buf [sealedChunkSize]byte
+	buf []byte // one chunk, or as many as were ever asked for at once
+}
+
+// room returns n bytes.
+func (sc *scratch) room(n int64) []byte {
+	if int64(cap(sc.buf)) < n {
+		sc.buf = make([]byte, n)
+	}
+	return sc.buf[:n]
 }
 
 // NewReaderAt reads the header of the message that fills the first size bytes
@@ -76,16 +88,31 @@ func (r *ReaderAt) Size() int64 { return r.size }
 
 // chunk reads and opens chunk i; the result aliases sc.
 func (r *ReaderAt) chunk(sc *scratch, i int64) ([]byte, error) {
+	sealed, err := r.sealedChunks(sc, i, 1)
+	if err != nil {
+		return nil, err
+	}
+	return r.openChunk(sc, sealed, i)
+}
+
+// sealedChunks reads n chunks from i on, or as many as there are.
+func (r *ReaderAt) sealedChunks(sc *scratch, i, n int64) ([]byte, error) {
 	off := chunkOffset(i)
-	sealed := sc.buf[:min(sealedChunkSize, r.sealed-off)]
+	sealed := sc.room(min(n*sealedChunkSize, r.sealed-off))
 	if err := readAt(r.src, sealed, off); err != nil {
 		return nil, fmt.Errorf("reading chunk %d: %w", i, err)
 	}
+	return sealed, nil
+}
+
+// openChunk opens the first of the sealed chunks, chunk i, in its place.
+func (r *ReaderAt) openChunk(sc *scratch, sealed []byte, i int64) ([]byte, error) {
+	sealed = sealed[:min(sealedChunkSize, len(sealed))]
 	var plain []byte
 	var err error
 	fips140.WithoutEnforcement(func() { plain, err = sc.aead.Open(sealed[:0], sc.nonceOf(i), sealed, nil) })
 	if err != nil {
-		return nil, &ChunkError{Index: i, Offset: off, Last: i == r.size/ChunkSize}
+		return nil, &ChunkError{Index: i, Offset: chunkOffset(i), Last: i == r.size/ChunkSize}
 	}
 	return plain, nil
 }
@@ -99,17 +126,31 @@ func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 	}
 	sc := r.pool.Get().(*scratch)
 	defer r.pool.Put(sc)
+	limit := int64(readAtRun)
 	for n < len(p) {
 		if off >= r.size {
 			return n, io.EOF
 		}
-		plain, err := r.chunk(sc, off/ChunkSize)
+		i := off / ChunkSize
+		last := min(off+int64(len(p)-n), r.size) - 1
+		sealed, err := r.sealedChunks(sc, i, min(last/ChunkSize-i+1, limit))
+		if err != nil && limit > 1 {
+			limit = 1 // what can be read is handed out before the error
+			continue
+		}
 		if err != nil {
 			return n, err
 		}
-		got := copy(p[n:], plain[off%ChunkSize:])
-		n += got
-		off += int64(got)
+		for ; len(sealed) > 0 && n < len(p); i++ {
+			plain, err := r.openChunk(sc, sealed, i)
+			if err != nil {
+				return n, err
+			}
+			sealed = sealed[min(sealedChunkSize, len(sealed)):]
+			got := copy(p[n:], plain[off%ChunkSize:])
+			n += got
+			off += int64(got)
+		}
 	}
 	return n, nil
 }

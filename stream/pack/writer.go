@@ -1,8 +1,10 @@
 package pack
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 
 	"github.com/klauspost/compress/gzip"
@@ -142,6 +144,41 @@ func (w *Writer) Abort() {
 	}
 }
 
+// WriteIndex packs what is left and writes an index of size bytes as a frame that
+// other readers pass over (docs/FORMAT.md, "The index"). Nothing but Close may
+// follow. It is for codec Zstd; a stream with too many frames for a seek table
+// gets no index.
+func (w *Writer) WriteIndex(content io.Reader, size int64) error {
+	if w.err != nil {
+		return w.err
+	}
+	if w.opts.Codec != Zstd || size > math.MaxUint32-8 {
+		return fmt.Errorf("writing the index: %d bytes do not go into a stream of codec %s", size, w.opts.Codec)
+	}
+	w.end()
+	if w.err != nil || w.table.tooMany {
+		return w.err
+	}
+	head := binary.LittleEndian.AppendUint32(nil, IndexMagic)
+	head = binary.LittleEndian.AppendUint32(head, uint32(size))
+	w.table.add(len(head)+int(size), 0)
+	if _, w.err = parallel.WriteFull(w.dst, head); w.err == nil {
+		var n int64
+		if n, w.err = io.Copy(w.dst, io.LimitReader(content, size)); w.err == nil && n < size {
+			w.err = io.ErrUnexpectedEOF
+		}
+	}
+	return w.err
+}
+
+// end packs the last block.
+func (w *Writer) end() {
+	if w.enc != nil && (len(w.block) > 0 || w.blocks == 0) {
+		w.flush()
+	}
+	clear(w.block[:cap(w.block)]) // plaintext
+}
+
 // Close packs what is left, an empty frame or member for an empty input, and
 // writes the seek table. The underlying writer stays open.
 func (w *Writer) Close() error {
@@ -151,10 +188,7 @@ func (w *Writer) Close() error {
 	if w.err != nil {
 		return w.err
 	}
-	if w.enc != nil && (len(w.block) > 0 || w.blocks == 0) {
-		w.flush()
-	}
-	clear(w.block[:cap(w.block)]) // plaintext
+	w.end()
 	if w.err == nil && w.opts.Codec == Zstd {
 		_, w.err = parallel.WriteFull(w.dst, w.table.frame())
 	}

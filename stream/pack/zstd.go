@@ -218,15 +218,22 @@ func (f *frameReader) nextBlock() error {
 	if err != nil {
 		return err
 	}
+	var size int
+	f.last, size, err = blockHeader(b)
+	f.left = 3 + size
+	return err
+}
+
+// blockHeader reads the 3 bytes that a block begins with: whether it is the last,
+// and how many bytes follow.
+func blockHeader(b []byte) (last bool, size int, err error) {
 	head := uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16
-	f.last = head&1 != 0
-	size := int(head >> 3)
+	size = int(head >> 3)
 	switch head >> 1 & 3 {
 	case 1: // run of one byte
 		size = 1
 	case 3:
-		return errors.New("a block of a reserved type")
+		return false, 0, errors.New("a block of a reserved type")
 	}
-	f.left = 3 + size
-	return nil
+	return head&1 != 0, size, nil
 }
