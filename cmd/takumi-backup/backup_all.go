@@ -38,6 +38,9 @@ the same. With --prune, old backups are deleted at the end as prune --apply does
 it, but not when a backup failed. The paths of what was made are printed, one
 line each, and a summary at the end on standard error.
 
+What of the uploads is left out, and whether a file that changed is a failure, is
+said by UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT; see backup uploads.
+
 The exit code is 0 when all went well and 6 when something failed; if only one
 part ran, its own. While one run goes on, another one does not start.
 

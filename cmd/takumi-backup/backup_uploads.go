@@ -6,21 +6,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 type backupUploads struct {
 	sealing
-	exclude []string
-	oneFS   bool
-	strict  bool
-
-	patterns tree.Patterns
+	exclude  []string
+	excludes []string // files of patterns
+	strict   bool
+	tree     tree.Options
 }
 
 func newBackupUploads() *cobra.Command {
@@ -33,19 +34,26 @@ func newBackupUploads() *cobra.Command {
 $BACKUP_ROOT/uploads/uploads_TIME.tar.zst.enc, and print that path.
 
 The content is a tar archive (POSIX format): modes, times, owners, symbolic links,
-hard links, devices, FIFOs and names of any bytes are kept; sparse files are zeros
-in it, and sparse again when they are restored. Extended attributes, ACLs and
-capabilities are not kept, and sockets are left out. No symbolic link is followed.
+hard links, devices, FIFOs, extended attributes with ACLs, and names of any bytes are
+kept; sparse files are zeros in it, and sparse again when they are restored. Sockets
+are left out. No symbolic link is followed.
 
-A file that changes or vanishes meanwhile, or cannot be read, is reported, and the
-backup is made all the same. When something could not be read the exit code is
-then 6, and with --strict also when something changed or vanished. A folder that is
-missing or empty, as that of a volume that is not mounted, is exit code 3.
+A file that changes while it is read is read again, at most twice; if it changed each
+time, it is in the backup as it was read last, and reported. What vanishes or cannot
+be read is reported too, and the backup is made all the same. When something could
+not be read the exit code is then 6, and with --strict also when something changed or
+vanished. A folder that is missing or empty, as that of a volume that is not mounted,
+is exit code 3.
 
---exclude PATTERN leaves out what the pattern names, and what is below it: *, ?
-and [a-z] stand for characters of a name, and ** for any number of folders. A
-pattern with a slash at its beginning or in it counts from DIR on, one without
-for a name at any depth.
+--exclude PATTERN leaves out what the pattern names, and what is below it, as
+gitignore(5) has it: *, ? and [a-z] or [!a-z] stand for characters of a name, and **
+for any number of folders; a pattern with a slash at its beginning or in it counts
+from DIR on, one without for a name at any depth, one with a slash at its end for
+folders alone; !PATTERN takes back what patterns before it left out. --exclude-from
+FILE reads such lines. A pattern that matches nothing is reported.
+
+UPLOADS_EXCLUDE holds patterns, with blanks between them, UPLOADS_EXCLUDE_FROM names
+such a file, and UPLOADS_STRICT=true is --strict, here and in backup all.
 
 DIR may not hold the folder where the backups go: each would hold all before.`,
 		Example: `  takumi-backup backup uploads /srv/takumi/uploads
@@ -56,7 +64,11 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringArrayVar(&b.exclude, "exclude", nil, "leave out what this pattern names (may be given again)")
-	f.BoolVar(&b.oneFS, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
+	f.StringArrayVar(&b.excludes, "exclude-from", nil, "leave out what the patterns in this file name, one a line (may be given again)")
+	f.BoolVar(&b.tree.ExcludeCaches, "exclude-caches", false, "leave out what is in folders with a CACHEDIR.TAG")
+	f.StringArrayVar(&b.tree.ExcludeIfPresent, "exclude-if-present", nil, "leave out what is in folders that hold a file of this name, as .nobackup")
+	f.BoolVar(&b.tree.NoXattrs, "no-xattrs", false, "leave out extended attributes and ACLs")
+	f.BoolVar(&b.tree.OneFileSystem, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
 	f.BoolVar(&b.strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	f.BoolVar(&b.allowEmpty, "allow-empty", false, "accept an empty folder")
@@ -77,10 +89,9 @@ func (b *backupUploads) run(cmd *cobra.Command, args []string) error {
 	b.kind = backup.Uploads
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
-	src, err := tree.Open(ctx, dir, tree.Options{
-		Exclude: b.patterns, OneFileSystem: b.oneFS, AllowEmpty: b.allowEmpty,
-		Report: func(p tree.Problem) { warn(cmd, "%v", p) },
-	})
+	b.tree.AllowEmpty = b.allowEmpty
+	b.tree.Report = func(p tree.Problem) { warn(cmd, "%v", p) }
+	src, err := tree.Open(ctx, dir, b.tree)
 	if errors.Is(err, tree.ErrEmpty) {
 		err = fmt.Errorf("%w; is a volume not mounted? --allow-empty backs it up all the same", err)
 	}
@@ -88,19 +99,29 @@ func (b *backupUploads) run(cmd *cobra.Command, args []string) error {
 		return sourceError(err)
 	}
 	defer src.Close()
+	b.stats = src.Stats
 	if err := b.seal(cmd, stop, src, keys); err != nil {
 		return err
 	}
-	stats := src.Stats()
-	switch n := stats.Problems; {
-	case stats.Unread > 0:
-		warn(cmd, "the backup is made, without what the %d warnings above name: %d could not be read", n, stats.Unread)
+	for _, words := range b.tree.Exclude.Unused() {
+		warn(cmd, "--exclude: %s", words)
+	}
+	return b.judge(cmd, src.Stats())
+}
+
+// judge says what of the folder is not in the backup as it is.
+func (b *backupUploads) judge(cmd *cobra.Command, s tree.Stats) error {
+	if s.Problems == 0 {
+		return nil
+	}
+	words := fmt.Sprintf("the backup is made: %d changed each time they were read and are in it as they were read last, %d vanished and %d could not be read",
+		s.Changed, s.Vanished, s.Unread)
+	switch {
+	case s.Unread > 0 || b.strict:
+		warn(cmd, "%s", words)
 		return errSome
-	case n > 0 && b.strict:
-		warn(cmd, "the backup is made, without what the %d warnings above name", n)
-		return errSome
-	case n > 0 && !b.progress.quiet:
-		warn(cmd, "the backup is made, without what the %d warnings above name; --strict makes that exit code 6", n)
+	case !b.progress.quiet:
+		warn(cmd, "%s; --strict makes that exit code 6", words)
 	}
 	return nil
 }
@@ -109,7 +130,28 @@ func (b *backupUploads) check(cmd *cobra.Command, args []string) (dir string, er
 	if err := b.sealing.check(cmd); err != nil {
 		return "", err
 	}
-	if b.patterns, err = tree.ParsePatterns(b.exclude); err != nil {
+	b.exclude = append(strings.Fields(os.Getenv("UPLOADS_EXCLUDE")), b.exclude...)
+	if path := os.Getenv("UPLOADS_EXCLUDE_FROM"); path != "" {
+		b.excludes = append([]string{path}, b.excludes...)
+	}
+	strict, err := boolSetting("UPLOADS_STRICT", false)
+	if err != nil {
+		return "", err
+	}
+	b.strict = b.strict || strict && !cmd.Flags().Changed("strict")
+	for _, path := range b.excludes {
+		f, err := fsutil.OpenRegular(path)
+		if err != nil {
+			return "", usagef("--exclude-from: %w", err)
+		}
+		more, err := tree.ReadPatterns(f)
+		f.Close()
+		if err != nil {
+			return "", usagef("--exclude-from: %s: %w", path, err)
+		}
+		b.exclude = append(b.exclude, more...)
+	}
+	if b.tree.Exclude, err = tree.ParsePatterns(b.exclude); err != nil {
 		return "", usagef("--exclude: %w", err)
 	}
 	dir = os.Getenv("UPLOADS_DIR")

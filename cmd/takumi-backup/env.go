@@ -41,14 +41,17 @@ func storeFolder() string {
 }
 
 // encryptionEnabled reads BACKUP_ENCRYPTION_ENABLED.
-func encryptionEnabled() (bool, error) {
-	value := os.Getenv("BACKUP_ENCRYPTION_ENABLED")
+func encryptionEnabled() (bool, error) { return boolSetting("BACKUP_ENCRYPTION_ENABLED", true) }
+
+// boolSetting is the value of a variable, or def when it is not set.
+func boolSetting(name string, def bool) (bool, error) {
+	value := os.Getenv(name)
 	if value == "" {
-		return true, nil
+		return def, nil
 	}
 	on, err := strconv.ParseBool(value)
 	if err != nil {
-		return false, usagef("BACKUP_ENCRYPTION_ENABLED is %q, neither true nor false", value)
+		return false, usagef("%s is %q, neither true nor false", name, value)
 	}
 	return on, nil
 }

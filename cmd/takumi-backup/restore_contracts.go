@@ -52,6 +52,7 @@ restored all the same.`,
 	f.SortFlags = false
 	f.StringVar(&r.to, "to", "", "the folder to restore")
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
+	r.addTarget(cmd)
 	r.rpc.add(cmd, "latest")
 	f.BoolVar(&r.strict, "strict", false, "exit code 1 when the chain and the snapshot differ")
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask before a folder is exchanged")
@@ -75,7 +76,7 @@ func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
 		return archive, err
 	}
 	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
-		return r.extract(cmd, cancel, b, to, nil, readState)
+		return r.extract(cmd, cancel, path, b, to, nil, readState)
 	}
 	return r.restore(cmd, path, []string{backup.Database, backup.Uploads}, fill, func(former string, stats tree.Stats) error {
 		return r.finishSnapshot(cmd, path, former, stats, r.compare(cmd, state))
@@ -144,7 +145,7 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path, former strin
 			restoredFolder
 			Comparison  *comparison `json:"comparison,omitempty"`
 			NotCompared string      `json:"not_compared,omitempty"`
-		}{restoredFolder{r.to, former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut}, c, c.skipped}
+		}{r.result(path, former, s), c, c.skipped}
 		if c.fault != nil {
 			told.NotCompared = c.fault.Error()
 		}
@@ -160,6 +161,8 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path, former strin
 	switch {
 	case err != nil:
 		return err
+	case s.Failed > 0:
+		return errSome
 	case c.fault != nil:
 		return fmt.Errorf("%s is restored, and was not compared with the chain: %w", r.to, c.fault)
 	case r.strict && c.skipped != "":

@@ -16,20 +16,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/internal/guard"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 
 type restoreUploads struct {
 	opening
-	to           string
-	include      []string
-	special      bool
-	numericOwner bool
-	yes          bool
-	dryRun       bool
-	json         bool
+	to         string
+	include    []string
+	files      tree.Options // Special and what follows it
+	onConflict string
+	yes        bool
+	dryRun     bool
+	json       bool
 
 	patterns source.Patterns
 }
@@ -46,15 +45,30 @@ backup has proved authentic and is on the disk, the two folders are exchanged in
 one step, and the former is kept as DIR.before-TIME. A failure, a signal or a
 damaged backup before that leaves DIR as it was, and the new folder is removed.
 (Where the file system cannot exchange two names, as on NFS, two renames stand for
-it.) DIR cannot be a mount point. The path of DIR is printed in the end.
+it.) Where DIR is a mount point, the volume of a container or a subvolume, or where
+nothing may be made beside it, the new folder is DIR/.restore-TIME; the entries of
+both are renamed one by one, and the former ones are kept in DIR/.before-TIME. The
+path of DIR is printed in the end.
 
 Nothing is written outside of the new folder, whatever the archive holds; what
-tries to is refused. Devices and FIFOs, and the setuid and setgid bits of files,
-are left out unless --special asks for them. As root, files get the owners that
-they had, by name, or by number where nobody has that name.
+tries to is refused, and a slash at the beginning of names is left out. Devices and
+FIFOs, the setuid and setgid bits of files and attributes that give rights are left
+out unless --special asks for them. As root, files get the owners that they had, by
+name, or by number where nobody has that name; owners that this user cannot give,
+and attributes that the file system does not take, are reported once and counted.
+
+When the target takes two names for one, as file systems do that fold case, or does
+not keep modes, nothing is restored: --on-conflict rename gives the second file
+another name, also one whose name the target forbids, and --no-modes goes without
+modes. --keep-going restores the rest when a file cannot be made or is refused; each
+is named, and the exit code is 6.
+
+An archive that was compressed with gzip, zstd, xz or bzip2 before it was sealed is
+unpacked.
 
 --include PATTERN restores what the pattern names, and what is below it, into a
-DIR that is missing or empty. Patterns are those of backup uploads --exclude.`,
+DIR that is missing or empty. Patterns are those of backup uploads --exclude. A file
+that has another first name in the archive comes too; the backup is read twice then.`,
 		Example: `  takumi-backup restore uploads uploads_20261123_020000.tar.zst.enc --to /srv/takumi/uploads
   takumi-backup restore uploads backup.enc --to /tmp/found --include '/avatars/alice.png'
   takumi-backup restore uploads backup.enc --to /srv/takumi/uploads --dry-run`,
@@ -65,13 +79,24 @@ DIR that is missing or empty. Patterns are those of backup uploads --exclude.`,
 	f.SortFlags = false
 	f.StringVar(&r.to, "to", "", "the folder to restore")
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
-	f.BoolVar(&r.special, "special", false, "restore devices, FIFOs, setuid and setgid files too")
-	f.BoolVar(&r.numericOwner, "numeric-owner", false, "as root: owners by number, not by name")
+	f.BoolVar(&r.files.Special, "special", false, "restore devices, FIFOs, setuid and setgid files, and attributes that give rights too")
+	f.BoolVar(&r.files.NumericOwner, "numeric-owner", false, "as root: owners by number, not by name")
+	r.addTarget(cmd)
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask before a folder is exchanged")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore nothing")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
 	return auditedBy(cmd, "restore uploads", r.effect)
+}
+
+// addTarget adds the flags for targets that cannot hold everything.
+func (r *restoreUploads) addTarget(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&r.files.NoOwner, "no-owner", false, "set no owners")
+	f.BoolVar(&r.files.NoModes, "no-modes", false, "set no modes")
+	f.BoolVar(&r.files.NoXattrs, "no-xattrs", false, "set no extended attributes and no ACLs")
+	f.BoolVar(&r.files.KeepGoing, "keep-going", false, "restore the rest when a file cannot be restored; exit code 6 then")
+	f.StringVar(&r.onConflict, "on-conflict", "refuse", "names that the target cannot tell apart or cannot hold: refuse, or rename")
 }
 
 // check finds the mistakes that can be found before anything starts, and whether
@@ -80,7 +105,10 @@ func (r *restoreUploads) check(path string) (exists bool, err error) {
 	if r.patterns, err = source.ParsePatterns(r.include); err != nil {
 		return false, usagef("--include: %w", err)
 	}
+	r.files.Rename = r.onConflict == "rename"
 	switch {
+	case !r.files.Rename && r.onConflict != "refuse":
+		return false, usagef("--on-conflict is %q: it is refuse or rename", r.onConflict)
 	case r.to == "":
 		return false, usagef("say with --to DIR which folder to restore")
 	case path == "-" && isTerminal(os.Stdin):
@@ -108,7 +136,7 @@ func (r *restoreUploads) replaces() bool { return len(r.include) == 0 }
 
 func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
-		stats, err := r.extract(cmd, cancel, b, to, nil, nil)
+		stats, err := r.extract(cmd, cancel, path, b, to, nil, nil)
 		if err == nil && !stats.Root {
 			err = to.Inherit()
 		}
@@ -149,7 +177,11 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, foreign []stri
 			return err
 		}
 	}
-	to, err := tree.Begin(r.to, r.replaces(), time.Now())
+	// What is compressed takes at least as much when it is unpacked.
+	if err := tree.CheckRoom(r.to, b.size); err != nil && len(r.patterns) == 0 {
+		return fmt.Errorf("restoring %s: %w", path, err)
+	}
+	to, err := tree.Begin(r.to, tree.Target{Replace: r.replaces(), NoModes: r.files.NoModes}, time.Now())
 	if err != nil {
 		return err
 	}
@@ -174,38 +206,79 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, foreign []stri
 
 // extract reads the whole backup and fills the fresh folder. Without one it only
 // looks. Through, if there is one, stands between the backup and the archive.
-func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), b *openedBackup, to *tree.Fresh,
+func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), path string, b *openedBackup, to *tree.Fresh,
 	each func(*tar.Header), through func(io.Reader) (io.Reader, error)) (tree.Stats, error) {
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
 	defer hide()
 	content := backup.NewPlaintext(b.Reader, &r.meter)
 	defer content.Close()
 	defer cancel()
-	// An archive that was cut before it was sealed is authentic and not whole.
-	whole := guard.NewReader(content, guard.Options{})
+	whole, err := tree.Open(content)
+	if err != nil {
+		return tree.Stats{}, err
+	}
 	defer whole.Close()
 	var archive io.Reader = whole
 	if through != nil {
-		var err error
 		if archive, err = through(whole); err != nil {
 			return tree.Stats{}, err
 		}
 	}
-	o := tree.Options{
-		Include: r.patterns, Special: r.special, NumericOwner: r.numericOwner, Each: each,
-		Report: func(path string, why error) { warn(cmd, "%q: %v", path, why) },
+	o := r.files
+	o.Include, o.Each = r.patterns, each
+	o.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
+	if path != "-" {
+		o.Again = func() (io.ReadCloser, error) { return r.again(cmd, path, b) }
 	}
-	if to == nil {
-		return tree.Extract(cmd.Context(), nil, archive, o)
+	var root *os.Root
+	if to != nil {
+		root = to.Root()
 	}
-	return tree.Extract(cmd.Context(), to.Root(), archive, o)
+	stats, err := tree.Extract(cmd.Context(), root, archive, o)
+	if err == nil {
+		for _, words := range r.patterns.Unused() {
+			warn(cmd, "--include: %s", words)
+		}
+	}
+	return stats, err
+}
+
+// again opens the archive a second time.
+func (r *restoreUploads) again(cmd *cobra.Command, path string, first *openedBackup) (io.ReadCloser, error) {
+	b, err := r.open(cmd, path)
+	if err != nil {
+		return nil, err
+	}
+	content := backup.NewPlaintext(b.Reader, new(backup.Meter))
+	closers := closeAll{content, b}
+	if b.Envelope.ID != first.Envelope.ID {
+		return nil, errors.Join(errors.New("another backup is there by now"), closers.Close())
+	}
+	whole, err := tree.Open(content)
+	if err != nil {
+		return nil, errors.Join(err, closers.Close())
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{whole, append(closeAll{whole}, closers...)}, nil
+}
+
+// closeAll closes one after the other.
+type closeAll []io.Closer
+
+func (c closeAll) Close() (err error) {
+	for _, closer := range c {
+		err = errors.Join(err, closer.Close())
+	}
+	return err
 }
 
 // show is the dry run: paths on standard output, words on standard error.
 func (r *restoreUploads) show(cmd *cobra.Command, cancel func(), path string, b *openedBackup, exists bool) error {
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	var written error
-	stats, err := r.extract(cmd, cancel, b, nil, func(h *tar.Header) {
+	stats, err := r.extract(cmd, cancel, path, b, nil, func(h *tar.Header) {
 		if _, err := fmt.Fprintln(out, pathText(h.Name)); err != nil && written == nil {
 			written = err
 		}
@@ -219,7 +292,7 @@ func (r *restoreUploads) show(cmd *cobra.Command, cancel func(), path string, b 
 	if !r.progress.quiet {
 		words := fmt.Sprintf("would restore %s to %s", statsText(stats), r.to)
 		if exists && r.replaces() {
-			words += ", and keep the former as " + r.to + ".before-TIME"
+			words += ", and keep the former as " + tree.Former(r.to)
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
@@ -239,7 +312,16 @@ func statsText(s tree.Stats) string {
 	if s.Others > 0 {
 		words += fmt.Sprintf(", %d devices and FIFOs", s.Others)
 	}
-	return words + ", " + bytesText(s.Bytes)
+	words += ", " + bytesText(s.Bytes)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.Failed, "failed"}, {s.LeftOut, "left out"}, {s.Renamed, "renamed"}, {s.NoOwner, "without their owner"}, {s.NoAttributes, "without all their attributes"}} {
+		if more.n > 0 {
+			words += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return words
 }
 
 // confirm asks a person before a folder is exchanged.
@@ -247,8 +329,8 @@ func (r *restoreUploads) confirm(cmd *cobra.Command, path string, b *openedBacku
 	if r.yes {
 		return nil
 	}
-	answer, err := ask(cmd, fmt.Sprintf("%s exists. Put the backup %s, made %s, in its place, and keep it as %[1]s.before-TIME? [y/N] ",
-		r.to, path, b.Envelope.Created.UTC().Format(time.RFC3339)))
+	answer, err := ask(cmd, fmt.Sprintf("%s exists. Put the backup %s, made %s, in its place, and keep it as %s? [y/N] ",
+		r.to, path, b.Envelope.Created.UTC().Format(time.RFC3339), tree.Former(r.to)))
 	if err != nil {
 		return err
 	}
@@ -270,6 +352,15 @@ type restoredFolder struct {
 	Others  int    `json:"others"`
 	Bytes   int64  `json:"bytes"`
 	LeftOut int    `json:"left_out"`
+	Failed  int    `json:"failed"`
+	Renamed int    `json:"renamed"`
+	// How many did not get their owner, or all of their attributes.
+	NoOwner      int `json:"no_owner"`
+	NoAttributes int `json:"no_attributes"`
+}
+
+func (r *restoreUploads) result(path, former string, s tree.Stats) restoredFolder {
+	return restoredFolder{r.to, former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut, s.Failed, s.Renamed, s.NoOwner, s.NoAttributes}
 }
 
 func (r *restoreUploads) finish(cmd *cobra.Command, path, former string, s tree.Stats) error {
@@ -282,13 +373,17 @@ func (r *restoreUploads) finish(cmd *cobra.Command, path, former string, s tree.
 	}
 	var err error
 	if r.json {
-		err = writeJSON(cmd.OutOrStdout(), restoredFolder{r.to, former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut})
+		err = writeJSON(cmd.OutOrStdout(), r.result(path, former, s))
 	} else {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.to)
 		err = stdoutError(err)
 	}
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("%s is restored all the same", r.to))
+	}
+	if s.Failed > 0 {
+		warn(cmd, "%s is restored without the %d that are named above", r.to, s.Failed)
+		return errSome
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -62,6 +63,7 @@ type sealing struct {
 	unjudged string
 	// contents is what a dump of PostgreSQL holds, or nil.
 	contents *guard.Contents
+	stats    func() tree.Stats // of a folder, if that is what was sealed
 }
 
 func (s *sealing) add(cmd *cobra.Command) {
@@ -344,6 +346,8 @@ type summary struct {
 	SHA256  string   `json:"sha256,omitempty"`
 	// Unjudged says why it is not known whether the content is complete.
 	Unjudged string `json:"unjudged,omitempty"`
+
+	Tree *tree.Stats `json:"tree,omitempty"` // of a folder
 }
 
 // summarize tells about a backup. Its envelope is nil when it has none.
@@ -357,11 +361,18 @@ func (s *sealing) summarize(cmd *cobra.Command, name string, e *envelope.Envelop
 		sum.ID, sum.KeyIDs = e.ID.String(), e.KeyIDs()
 		verb, forWhom = "sealed", "for key "+joinIDs(sum.KeyIDs)
 	}
+	if s.stats != nil {
+		stats := s.stats()
+		sum.Tree = &stats
+	}
 	if !s.progress.quiet && !s.json {
 		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, bytesText(sum.In), bytesText(sum.Out),
 			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
 		if sum.SHA256 != "" {
 			words += ", sha256 " + sum.SHA256
+		}
+		if sum.Tree != nil {
+			words += "; " + sum.Tree.String()
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}

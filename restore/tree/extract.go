@@ -1,25 +1,36 @@
 // Package tree puts the files of a tar archive back into a folder, and that
 // folder in the place of another one.
 //
-// [Begin] makes a fresh folder beside the final one, [Extract] fills it, and
-// [Fresh.Commit] gives it the final name, or [Fresh.Abort] takes it away. Until
-// Commit, nothing has happened to the folder that is to be replaced.
+// [Begin] makes a fresh folder, [Extract] fills it, and [Fresh.Commit] puts it in
+// the place of the final one, or [Fresh.Abort] takes it away. Until Commit, nothing
+// has happened to the folder that is to be replaced. [Unwrap] comes before them for
+// an archive that was compressed before it was sealed.
 //
 // # What an archive cannot do
 //
 // All files are made through an [os.Root] of the fresh folder, by the last part
 // of their name in the folder that holds them, and that folder is reached name
 // by name through folders alone: nothing is ever written or linked through a
-// symbolic link. An absolute name, a name with "..", a hard link to anything but
-// a file that was extracted before, a file in the place of a folder and the like
-// end the extraction with an [UnsafeError]. Symbolic links are made as they were,
-// wherever they lead. Devices and FIFOs, and the setuid and setgid bits of files,
-// are left out and reported unless Options.Special asks for them.
+// symbolic link. A name with "..", a hard link to what was not extracted before, a
+// file in the place of a folder and the like end the extraction with an
+// [UnsafeError]; slashes at the beginning of names are left out. Symbolic links are
+// made as they were, wherever they lead. Devices and FIFOs, the setuid and setgid
+// bits of files, and attributes that give rights are left out and reported unless
+// Options.Special asks for them.
+//
+// # What the target cannot hold
+//
+// Names that the target's file system takes for one are a [ErrConflict], modes that
+// it does not keep an [ErrModes]: no file takes another's place, and nobody gets
+// rights unseen. Owners that cannot be given and attributes that cannot be kept are
+// reported once and counted. Where there are no hard links, copies are made.
 //
 // # Memory
 //
 // Two mebibytes, and the names and metadata of the archive's folders, which are
-// set last: at most about 300 bytes each plus the path.
+// set last: at most about 300 bytes each plus the path. A check without a root
+// keeps eight bytes for each entry; some forty are kept where the target folds case
+// or names may be changed.
 package tree
 
 import (
@@ -28,64 +39,57 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"slices"
+	"path"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/internal/fail"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
-
-var (
-	// ErrArchive is wrapped when the content is not a tar archive, or one whose
-	// headers contradict themselves.
-	ErrArchive = fail.New(fail.Failed, "what was sealed is authentic, but it is no tar archive: takumi-backup inspect says what it is", "not a tar archive that can be read")
-
-	// ErrNoMatch is returned when Options.Include selects nothing.
-	ErrNoMatch = fail.New(fail.Failed, "--dry-run lists what the archive holds", "the archive holds nothing by that name")
-)
-
-// UnsafeError is an entry that must not be extracted, or cannot be without harm
-// to another.
-type UnsafeError struct {
-	Name   string // as the archive has it
-	Reason string
-}
-
-func (e *UnsafeError) Error() string {
-	return fmt.Sprintf("the archive's entry %q is refused: %s", e.Name, e.Reason)
-}
-
-// Fail is the class and the hint of the error.
-func (*UnsafeError) Fail() (fail.Class, string) {
-	return fail.Failed, "nothing was restored; find out who made this archive: takumi-backup open FILE | tar -tv lists it"
-}
-
-func unsafef(h *tar.Header, format string, args ...any) error {
-	return &UnsafeError{h.Name, fmt.Sprintf(format, args...)}
-}
 
 // Stats counts what was extracted.
 type Stats struct {
 	Files, Folders, Links, Others int // Links are symbolic and hard ones
 	Bytes                         int64
-	LeftOut                       int  // what was reported
+	LeftOut                       int // what was left out on purpose, and reported
+	Failed                        int // with Options.KeepGoing: what could not be made, and was reported
+	Renamed                       int
+	NoOwner                       int  // entries that did not get their owner
+	NoAttributes                  int  // entries that did not get all of their attributes
 	Root                          bool // the archive says what mode and owner root has
+
+	// Modes is whether the target keeps modes.
+	Modes bool
+
+	names *names
 }
 
 // Options says what to extract. The zero value extracts everything that is safe.
 type Options struct {
-	Include      source.Patterns // what these select, and what stands below it
-	Special      bool            // devices, FIFOs, setuid and setgid files too
+	Include      source.Patterns // what these select, and what is below it
+	Special      bool            // devices, FIFOs, setuid and setgid files, capabilities too
 	NumericOwner bool            // owners by number, not by name
-	Report       func(path string, why error)
-	Each         func(*tar.Header) // is called for each entry that is extracted
+
+	NoOwner, NoModes, NoXattrs bool // leave these as a new file has them
+
+	// KeepGoing leaves out what the target cannot hold or what is unsafe, reports
+	// and counts it.
+	KeepGoing bool
+	// Rename gives another name to what the target takes for a file that it has
+	// already, or cannot name, and reports it.
+	Rename bool
+
+	// Again opens the archive a second time, for the content of hard links whose
+	// first name Include does not select. Without it these are unsafe.
+	Again func() (io.ReadCloser, error)
+
+	Report func(path string, why error)
+	Each   func(*tar.Header) // is called for each entry that is extracted
 }
 
 // Extract reads the archive src to its end and makes its files in root, which is
-// empty, is nobody else's, and stays open. With a nil root it only checks names,
-// and calls Options.Each. When src authenticates what it gives, everything was
+// empty, is nobody else's, and stays open. With a nil root it checks the entries
+// against each other, and calls Options.Each: what passes can be extracted where
+// the target holds it. When src authenticates what it gives, everything was
 // authentic once Extract returns nil, and not before.
 //
 // Owners are set when the program runs as root. When Extract fails, what it made
@@ -98,16 +102,31 @@ func Extract(ctx context.Context, root *os.Root, src io.Reader, o Options) (Stat
 		o.Each = func(*tar.Header) {}
 	}
 	in := &input{ctx: ctx, src: src}
-	x := &extractor{Options: o, in: in, owners: newOwners(o.NumericOwner), folders: make(map[string]*tar.Header)}
+	x := &extractor{
+		Options: o, in: in, folders: make(map[string]*tar.Header), wanted: make(map[string][]*tar.Header), pending: make(map[string]bool), brought: make(map[string][]string),
+		said: make(map[string]bool), made: make(map[uint64]struct{}), names: newNames(),
+	}
+	x.stats.names = x.names
+	if !o.NoOwner {
+		x.owners = newOwners(o.NumericOwner)
+	}
+	var err error
 	if root != nil {
 		x.buf = make([]byte, 1<<20)
 		x.chain = []*level{{root: root}}
+		x.traits, err = probe(root)
+		if err == nil && !x.traits.modes && !x.NoModes {
+			err = ErrModes
+		}
 	}
-	err := x.run()
+	if err == nil {
+		err = x.run()
+	}
 	x.leave(1)
 	if root != nil {
 		x.chain[0].closeDir()
 	}
+	x.stats.Modes = x.traits.modes
 	// What tar makes of an error of its source does not say it better.
 	if in.err != nil && in.err != io.EOF {
 		err = in.err
@@ -137,13 +156,20 @@ func (in *input) Read(p []byte) (int, error) {
 type extractor struct {
 	Options
 	in     *input
+	traits traits
 	chain  []*level // the open folders from the root to where the last file was made
 	owners *owners
 	stats  Stats
 	buf    []byte
+	names  *names
 
-	folders map[string]*tar.Header // whose metadata is set last
-	above   []*tar.Header          // with Include: folders above the current entry
+	folders map[string]*tar.Header   // whose metadata is set last
+	above   []*tar.Header            // with Include: folders above the current entry
+	wanted  map[string][]*tar.Header // hard links whose content is still to be found, by the file that has it
+	pending map[string]bool          // the names of those
+	brought map[string][]string      // and what came of them, by the name of the file in the archive
+	said    map[string]bool          // what is reported once
+	made    map[uint64]struct{}      // where names may be changed: what was made, by the hash of its path
 	matched bool
 }
 
@@ -157,7 +183,7 @@ func (x *extractor) run() error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if err := x.entry(h, archive); err != nil {
+		if err := x.pass(h, x.entry(h, archive)); err != nil {
 			return err
 		}
 	}
@@ -168,42 +194,86 @@ func (x *extractor) run() error {
 	if _, err := io.Copy(io.Discard, x.in); err != nil {
 		return err
 	}
+	if x.chain == nil {
+		if x.KeepGoing {
+			return nil
+		}
+		return x.names.verdict()
+	}
+	if err := x.fetchWanted(); err != nil {
+		return err
+	}
 	return x.finishFolders()
 }
 
-func (x *extractor) entry(h *tar.Header, body io.Reader) error {
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil // names no file
+// pass lets an entry's failure pass when the rest is wanted all the same.
+func (x *extractor) pass(h *tar.Header, err error) error {
+	if err == nil || !x.KeepGoing || !isOnlyOne(err) {
+		return err
 	}
-	names, err := split(h, h.Name)
+	x.stats.Failed++
+	x.names.leaveOut(strings.TrimPrefix(path.Clean("/"+h.Name), "/"))
+	x.Report(h.Name, err)
+	return nil
+}
+
+func (x *extractor) entry(h *tar.Header, body io.Reader) error {
+	if err := x.normalise(h, body); err != nil || h.Typeflag == tar.TypeXGlobalHeader {
+		return err
+	}
+	names, err := x.split(h, h.Name)
 	if err != nil {
 		return err
 	}
-	if len(x.Include) > 0 && !x.Include.MatchAbove(strings.Join(names, "/")) {
-		x.remember(names, h)
+	whole := strings.Join(names, "/")
+	if len(x.Include) > 0 && !x.Include.MatchAbove(whole, h.Typeflag == tar.TypeDir) {
+		x.remember(whole, h)
 		return nil
 	}
 	x.matched = true
 	var linked []string
 	if h.Typeflag == tar.TypeLink {
-		if linked, err = split(h, h.Linkname); err != nil {
+		if linked, err = x.split(h, h.Linkname); err != nil {
 			return err
+		}
+		switch from := strings.Join(linked, "/"); {
+		case from == "":
+			return unsafef(h, "it is a hard link to the tree itself")
+		case from == whole:
+			return unsafef(h, "it is a hard link to itself")
+		case x.names.gone[from]:
+			x.leaveOut(whole, h, fmt.Errorf("left out, as %q is", from))
+			return nil
 		}
 	}
 	if len(names) == 0 && h.Typeflag != tar.TypeDir {
 		return unsafef(h, "only a folder can stand for the whole tree")
 	}
 	if h.Size > source.MaxSize {
-		return unsafef(h, "it %v", source.ErrTooLarge)
+		return unsafef(h, "%v", source.ErrTooLarge)
 	}
 	if why := x.leftOut(h); why != nil {
-		x.leaveOut(h, why)
+		x.leaveOut(whole, h, why)
 		return nil
+	}
+	if err := x.make(names, linked, h, body); err != nil {
+		return err
 	}
 	x.stats.Root = x.stats.Root || len(names) == 0
 	x.Each(h)
 	x.count(h)
+	return nil
+}
+
+func (x *extractor) make(names, linked []string, h *tar.Header, body io.Reader) error {
+	if h.Typeflag == tar.TypeSymlink && (h.Linkname == "" || strings.IndexByte(h.Linkname, 0) >= 0) {
+		return unsafef(h, "it is a symbolic link to %q", h.Linkname)
+	}
+	if to := strings.Join(linked, "/"); h.Typeflag == tar.TypeLink && len(x.Include) > 0 && (x.pending[to] || !x.Include.MatchAbove(to, false)) {
+		return x.want(linked, h)
+	}
 	if x.chain == nil {
+		x.names.see(names, linked, h)
 		return nil
 	}
 	switch h.Typeflag {
@@ -219,28 +289,33 @@ func (x *extractor) entry(h *tar.Header, body io.Reader) error {
 	return x.file(names, h, body)
 }
 
-func (x *extractor) leaveOut(h *tar.Header, why error) {
+// leaveOut reports what is left out on purpose.
+func (x *extractor) leaveOut(path string, h *tar.Header, why error) {
 	x.stats.LeftOut++
+	x.names.leaveOut(path)
 	x.Report(h.Name, why)
+}
+
+// once reports the first of many things of one kind.
+func (x *extractor) once(kind string, h *tar.Header, format string, args ...any) {
+	if !x.said[kind] {
+		x.said[kind] = true
+		x.Report(h.Name, fmt.Errorf(format, args...))
+	}
 }
 
 // leftOut says why an entry is not extracted, or is nil.
 func (x *extractor) leftOut(h *tar.Header) error {
-	switch h.Typeflag {
-	case tar.TypeDir, tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse, tar.TypeSymlink, tar.TypeLink:
-		return nil
-	case tar.TypeChar, tar.TypeBlock:
-		if !x.Special {
-			return errors.New("left out: it is a device")
-		}
-		return nil
-	case tar.TypeFifo:
-		if !x.Special {
-			return errors.New("left out: it is a FIFO")
-		}
+	if x.Special {
 		return nil
 	}
-	return fmt.Errorf("left out: it is of the unknown type %q", h.Typeflag)
+	switch h.Typeflag {
+	case tar.TypeChar, tar.TypeBlock:
+		return errors.New("left out: it is a device")
+	case tar.TypeFifo:
+		return errors.New("left out: it is a FIFO")
+	}
+	return nil
 }
 
 func (x *extractor) count(h *tar.Header) {
@@ -257,40 +332,13 @@ func (x *extractor) count(h *tar.Header) {
 	}
 }
 
-// split cuts a path of the archive into names, none for the tree itself.
-func split(h *tar.Header, path string) ([]string, error) {
-	if path == "" {
-		return nil, unsafef(h, "a name in it is empty")
-	}
-	if path[0] == '/' {
-		return nil, unsafef(h, "%q is an absolute path", path)
-	}
-	if strings.IndexByte(path, 0) >= 0 {
-		return nil, unsafef(h, "%q holds a zero byte", path)
-	}
-	var names []string
-	for name := range strings.SplitSeq(path, "/") {
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			return nil, unsafef(h, "%q leads upwards", path)
-		}
-		names = append(names, name)
-		if len(names) > source.MaxDepth {
-			return nil, unsafef(h, "it %v", source.ErrTooDeep)
-		}
-	}
-	return names, nil
-}
-
 // remember keeps the header of a folder that is not included for as long as what
 // follows may stand in it.
-func (x *extractor) remember(names []string, h *tar.Header) {
+func (x *extractor) remember(path string, h *tar.Header) {
 	if h.Typeflag != tar.TypeDir {
 		return
 	}
-	h.Name = strings.Join(names, "/")
+	h.Name = path
 	for len(x.above) > 0 && !isAbove(x.above[len(x.above)-1].Name, h.Name) {
 		x.above = x.above[:len(x.above)-1]
 	}
@@ -299,63 +347,4 @@ func (x *extractor) remember(names []string, h *tar.Header) {
 
 func isAbove(folder, path string) bool {
 	return folder == "" || strings.HasPrefix(path, folder+"/")
-}
-
-// finishFolders sets the metadata of the folders, those inside others first:
-// making a file in a folder changes its time, and may need more rights than it
-// gives.
-func (x *extractor) finishFolders() error {
-	paths := make([]string, 0, len(x.folders))
-	for path := range x.folders {
-		paths = append(paths, path)
-	}
-	slices.Sort(paths)
-	slices.Reverse(paths)
-	for _, path := range paths {
-		if x.in.ctx.Err() != nil {
-			return context.Cause(x.in.ctx)
-		}
-		h := x.folders[path]
-		at, name := x.chain[0], "."
-		if path != "" {
-			var err error
-			if at, name, err = x.parent(strings.Split(path, "/"), h); err != nil {
-				return err
-			}
-			// A folder is never replaced, so that this cannot be a link.
-			if info, err := at.root.Lstat(name); err != nil || !info.IsDir() {
-				return unsafef(h, "it is no folder any more")
-			}
-		}
-		if err := x.finish(at, name, h, x.mode(h)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// finish sets owner, mode and time of what stands in a folder and is no link.
-func (x *extractor) finish(at *level, name string, h *tar.Header, mode fs.FileMode) error {
-	if x.owners != nil {
-		if err := at.root.Lchown(name, x.owners.uid(h), x.owners.gid(h)); err != nil {
-			return failed("setting the owner of", h, err)
-		}
-	}
-	if err := at.root.Chmod(name, mode); err != nil {
-		return failed("setting the mode of", h, err)
-	}
-	return x.setTime(at, name, h)
-}
-
-// failed makes a short error of one of package os.
-func failed(doing string, h *tar.Header, err error) error {
-	var atPath *fs.PathError
-	var atLink *os.LinkError
-	switch {
-	case errors.As(err, &atPath):
-		err = atPath.Err
-	case errors.As(err, &atLink):
-		err = atLink.Err
-	}
-	return fmt.Errorf("%s %q: %w", doing, h.Name, err)
 }

@@ -9,14 +9,12 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
 // level is an open folder of the tree.
 type level struct {
-	name string
+	name string // as the archive has it
 	root *os.Root
 	dir  *os.File // for the calls that os.Root does not have; opened when needed
 }
@@ -48,10 +46,16 @@ func (x *extractor) leave(keep int) {
 	}
 }
 
+// spot is where something is to be made: a name in an open folder.
+type spot struct {
+	at   *level
+	name string // on the disk
+	path string // in the archive
+}
+
 // parent opens the folder that names stands in, and makes what is missing of it.
-// It returns the last name as well.
-func (x *extractor) parent(names []string, h *tar.Header) (*level, string, error) {
-	above, last := names[:len(names)-1], names[len(names)-1]
+func (x *extractor) parent(names []string, h *tar.Header) (spot, error) {
+	above := names[:len(names)-1]
 	same := 0
 	for same < len(above) && same+1 < len(x.chain) && x.chain[same+1].name == above[same] {
 		same++
@@ -59,36 +63,48 @@ func (x *extractor) parent(names []string, h *tar.Header) (*level, string, error
 	x.leave(same + 1)
 	for i := same; i < len(above); i++ {
 		if err := x.descend(above[:i+1], h); err != nil {
-			return nil, "", err
+			return spot{}, err
 		}
 	}
-	return x.chain[len(x.chain)-1], last, nil
+	return x.spot(names), nil
+}
+
+// spot returns where names are, in the last folder of the chain.
+func (x *extractor) spot(names []string) spot {
+	s := spot{x.chain[len(x.chain)-1], names[len(names)-1], strings.Join(names, "/")}
+	if local, ok := x.names.local[s.path]; ok {
+		s.name = local
+	}
+	return s
 }
 
 // descend opens the folder names, whose parent is the last of the chain.
 func (x *extractor) descend(names []string, h *tar.Header) error {
-	at, name := x.chain[len(x.chain)-1], names[len(names)-1]
-	info, err := at.root.Lstat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := at.root.Mkdir(name, 0o755); err != nil {
-			return failed("making a folder for", h, err)
+	s := x.spot(names)
+	info, err := s.at.root.Lstat(s.name)
+	if err == nil && info.IsDir() && x.isOther(s) {
+		err = fs.ErrNotExist // another name of it is there
+	}
+	if errors.Is(err, fs.ErrNotExist) || isAny(err, nameErrors) {
+		if s, err = x.put(s, h, func(s spot) error { return s.at.root.Mkdir(s.name, 0o755) }); err != nil {
+			return err
 		}
-		x.adopt(strings.Join(names, "/"))
-		info, err = at.root.Lstat(name)
+		x.adopt(s.path)
+		info, err = s.at.root.Lstat(s.name)
 	}
 	switch {
 	case err != nil:
 		return failed("looking for the folder of", h, err)
 	case info.Mode()&fs.ModeSymlink != 0:
-		return unsafef(h, "it stands behind the symbolic link %q", strings.Join(names, "/"))
+		return unsafef(h, "it stands behind the symbolic link %q", s.path)
 	case !info.IsDir():
-		return unsafef(h, "it stands in %q, which is no folder", strings.Join(names, "/"))
+		return unsafef(h, "it stands in %q, which is no folder", s.path)
 	}
-	root, err := at.root.OpenRoot(name)
+	root, err := s.at.root.OpenRoot(s.name)
 	if err != nil {
 		return failed("opening the folder of", h, err)
 	}
-	x.chain = append(x.chain, &level{name: name, root: root})
+	x.chain = append(x.chain, &level{name: names[len(names)-1], root: root})
 	return nil
 }
 
@@ -102,73 +118,86 @@ func (x *extractor) adopt(path string) {
 	}
 }
 
-// put makes something under a name. What stands there from an earlier entry of
-// that name goes, unless it is a folder.
-func (x *extractor) put(at *level, name string, h *tar.Header, make func() error) error {
-	err := make()
-	if errors.Is(err, fs.ErrExist) {
-		info, statErr := at.root.Lstat(name)
+// put makes something under a name, and returns under which. What an earlier entry
+// of that name has made goes, unless it is a folder.
+func (x *extractor) put(s spot, h *tar.Header, make func(spot) error) (spot, error) {
+	err := make(s)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		if x.isOther(s) {
+			return x.elsewhere(s, h, fmt.Errorf("%w: another spelling of %q is there already", ErrConflict, s.name), make)
+		}
+		info, statErr := s.at.root.Lstat(s.name)
 		if statErr != nil {
-			return failed("looking at", h, statErr)
+			return s, failed("looking at", h, statErr)
 		}
 		if info.IsDir() {
-			return unsafef(h, "it would take the place of a folder")
+			if h.Typeflag == tar.TypeDir {
+				return s, nil
+			}
+			return s, unsafef(h, "it would take the place of a folder")
 		}
-		if err := at.root.Remove(name); err != nil {
-			return failed("replacing the earlier", h, err)
+		if h.Typeflag == tar.TypeDir {
+			return s, unsafef(h, "it is a folder in the place of something else")
 		}
-		err = make()
+		if err := s.at.root.Remove(s.name); err != nil {
+			return s, failed("replacing the earlier", h, err)
+		}
+		err = make(s)
+	case err != nil && isAny(err, nameErrors):
+		return x.elsewhere(s, h, bare(err), make)
 	}
 	if err != nil {
-		return failed("making", h, err)
+		return s, failed("making", h, err)
 	}
-	return nil
+	x.madeAs(s)
+	return s, nil
 }
 
 func (x *extractor) folder(names []string, h *tar.Header) error {
 	path := strings.Join(names, "/")
-	x.folders[path] = h
-	if path == "" {
-		return nil
-	}
-	at, name, err := x.parent(names, h)
-	if err != nil {
-		return err
-	}
-	err = at.root.Mkdir(name, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		info, statErr := at.root.Lstat(name)
-		if statErr == nil && !info.IsDir() {
-			return unsafef(h, "it is a folder in the place of something else")
+	if path != "" {
+		s, err := x.parent(names, h)
+		if err != nil {
+			return err
 		}
-		err = statErr
+		if _, err = x.put(s, h, func(s spot) error { return s.at.root.Mkdir(s.name, 0o700) }); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return failed("making the folder", h, err)
-	}
+	x.folders[path] = h
 	return nil
 }
 
 func (x *extractor) file(names []string, h *tar.Header, body io.Reader) error {
-	at, name, err := x.parent(names, h)
+	s, err := x.parent(names, h)
 	if err != nil {
 		return err
 	}
+	return x.fileAt(s, h, func(f *os.File) error { return x.write(f, h, body) })
+}
+
+// fileAt makes a file, which fill fills. What cannot be filled goes.
+func (x *extractor) fileAt(s spot, h *tar.Header, fill func(*os.File) error) error {
 	var f *os.File
-	if err := x.put(at, name, h, func() (err error) {
-		f, err = at.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	s, err := x.put(s, h, func(s spot) (err error) {
+		f, err = s.at.root.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
-	}); err != nil {
+	})
+	if err != nil {
 		return err
 	}
-	err = x.write(f, h, body)
+	err = fill(f)
 	if closeErr := f.Close(); err == nil && closeErr != nil {
 		err = failed("writing", h, closeErr)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = x.finish(s, h)
 	}
-	return x.finish(at, name, h, x.mode(h))
+	if err != nil {
+		return errors.Join(err, s.at.root.Remove(s.name))
+	}
+	return nil
 }
 
 const holeSize = 4096
@@ -226,107 +255,43 @@ func runs(p []byte) (hole int, data []byte) {
 func isHole(p []byte) bool { return [holeSize]byte(p[:holeSize]) == zeros }
 
 func (x *extractor) symlink(names []string, h *tar.Header) error {
-	at, name, err := x.parent(names, h)
+	s, err := x.parent(names, h)
 	if err != nil {
 		return err
 	}
-	if h.Linkname == "" || strings.IndexByte(h.Linkname, 0) >= 0 {
-		return unsafef(h, "it is a symbolic link to %q", h.Linkname)
-	}
-	if err := x.put(at, name, h, func() error { return at.root.Symlink(h.Linkname, name) }); err != nil {
-		return err
-	}
-	if x.owners != nil {
-		if err := at.root.Lchown(name, x.owners.uid(h), x.owners.gid(h)); err != nil {
-			return failed("setting the owner of", h, err)
-		}
-	}
-	return x.setTime(at, name, h)
+	return x.symlinkAt(s, h, h.Linkname)
 }
 
-// setTime sets the modification time of a file or of a link. Package os cannot
-// express all of them.
-func (x *extractor) setTime(at *level, name string, h *tar.Header) error {
-	fd, err := at.fd()
+func (x *extractor) symlinkAt(s spot, h *tar.Header, target string) error {
+	s, err := x.put(s, h, func(s spot) error { return s.at.root.Symlink(target, s.name) })
 	if err != nil {
-		return failed("opening the folder of", h, err)
+		return err
 	}
-	when, err := unix.TimeToTimespec(h.ModTime)
-	if err == nil {
-		err = unix.UtimesNanoAt(fd, name, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
+	if _, err := x.setOwner(s, h); err != nil {
+		return err
 	}
-	if err != nil {
-		return failed("setting the time of", h, err)
+	attrs := x.attributes(h)
+	x.setAttributes(s, h, attrs, true)
+	x.setAttributes(s, h, attrs, false)
+	if err := x.setTime(s, h); err != nil && !isAny(err, unsupported) {
+		return err
 	}
 	return nil
 }
 
-// hardLink gives a file that was extracted before another name.
-func (x *extractor) hardLink(names, linked []string, h *tar.Header) error {
-	if len(linked) == 0 {
-		return unsafef(h, "it is a hard link to the tree itself")
-	}
-	from, to := strings.Join(linked, "/"), strings.Join(names, "/")
-	if from == to {
-		return unsafef(h, "it is a hard link to itself")
-	}
-	if len(x.Include) > 0 && !x.Include.MatchAbove(from) {
-		return unsafef(h, "it is a further name of %q: include that as well", from)
-	}
-	at, name, err := x.parent(linked, h)
-	if err != nil {
-		return err
-	}
-	info, err := at.root.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return unsafef(h, "it is a hard link to %q, which was not extracted before it", from)
-	case err != nil:
-		return failed("looking at the target of", h, err)
-	case !info.Mode().IsRegular():
-		return unsafef(h, "it is a hard link to %q, which is not a regular file", from)
-	}
-	if at, name, err = x.parent(names, h); err != nil {
-		return err
-	}
-	return x.put(at, name, h, func() error { return x.chain[0].root.Link(from, to) })
-}
-
 func (x *extractor) special(names []string, h *tar.Header) error {
-	at, name, err := x.parent(names, h)
+	s, err := x.parent(names, h)
 	if err != nil {
 		return err
 	}
-	fd, err := at.fd()
-	if err != nil {
-		return failed("opening the folder of", h, err)
-	}
-	if err := x.put(at, name, h, func() error { return mknod(fd, name, h) }); err != nil {
+	if s, err = x.put(s, h, func(s spot) error {
+		fd, err := s.at.fd()
+		if err != nil {
+			return err
+		}
+		return mknod(fd, s.name, h)
+	}); err != nil {
 		return err
 	}
-	return x.finish(at, name, h, x.mode(h))
-}
-
-// mode returns the mode of an entry. What setgid and the sticky bit do to a
-// folder gives nobody any rights, so that they stay.
-func (x *extractor) mode(h *tar.Header) fs.FileMode {
-	mode := fs.FileMode(h.Mode & 0o777)
-	if h.Mode&0o1000 != 0 {
-		mode |= fs.ModeSticky
-	}
-	setuid := h.Mode&0o4000 != 0
-	setgid := h.Mode&0o2000 != 0
-	if h.Typeflag == tar.TypeDir || x.Special {
-		if setgid {
-			mode |= fs.ModeSetgid
-		}
-		if setuid && x.Special {
-			mode |= fs.ModeSetuid
-		}
-		return mode
-	}
-	if setuid || setgid {
-		x.leaveOut(h, errors.New("its setuid and setgid bits are left out"))
-	}
-	return mode
+	return x.finish(s, h)
 }

@@ -36,27 +36,34 @@ var (
 	mkdir = os.Mkdir
 )
 
-// Fresh is a new folder that will get its final name, or will go. It is for one
-// goroutine at a time.
+// Fresh is a new folder that will get its final name, or whose content will get
+// the place of another's, or that will go. It is for one goroutine at a time.
 type Fresh struct {
 	// Strays are folders that an earlier restore to the same name left behind
 	// when it was killed, or that one still works on.
 	Strays []string
 
+	o       Target
 	final   string // absolute
 	path    string // where the folder is now
 	stamp   string
 	exists  bool // final does
-	replace bool
+	within  bool // the fresh folder is in the final one, and contents are exchanged
+	inherit bool
 	root    *os.Root
 	made    fs.FileInfo // what root is
 	ended   bool
 }
 
-// Check returns the absolute path of dir, and whether a folder stands there. It
-// fails with an error that wraps [ErrTarget] when dir cannot be replaced by a
-// rename, and with [ErrNotEmpty] when it holds something although replace is
-// false.
+// Target says what may become of the folder to restore.
+type Target struct {
+	Replace bool // it may hold something
+	NoModes bool // its file system need not keep modes
+}
+
+// Check returns the absolute path of dir, and whether a folder is there. It
+// fails with an error that wraps [ErrTarget] when dir cannot be replaced, and with
+// [ErrNotEmpty] when it holds something although replace is false.
 func Check(dir string, replace bool) (path string, exists bool, err error) {
 	path, err = filepath.Abs(dir)
 	if err != nil {
@@ -87,36 +94,91 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 		return refuse("it is a symbolic link; name the folder that it leads to")
 	case !info.IsDir():
 		return refuse("it is not a folder")
-	case isMount(path) || device(info) != device(above):
-		return refuse("a file system is mounted there, which cannot be exchanged for a folder; name a folder below it, or unmount it")
 	}
-	if !replace {
-		entries, err := os.ReadDir(path)
-		if err != nil {
-			return "", false, err
-		}
-		if len(entries) > 0 {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return "", false, err
+	}
+	inside := isPlaceOfItsOwn(path, info)
+	for _, e := range entries {
+		switch name := filepath.Join(path, e.Name()); {
+		case inside && e.IsDir() && isMount(name):
+			return refuse("another file system is mounted in it, at " + name + "; unmount that first")
+		case !replace && !(inside && e.Name() == lostAndFound):
 			return "", false, fmt.Errorf("%s: %w", path, ErrNotEmpty)
 		}
 	}
 	return path, true, nil
 }
 
+// lostAndFound is in every new file system of some kinds.
+const lostAndFound = "lost+found"
+
+// isPlaceOfItsOwn reports whether a folder cannot change its name, or would be
+// another thing afterwards: a mount point, the volume of a container, a subvolume.
+func isPlaceOfItsOwn(path string, info fs.FileInfo) bool {
+	above, err := os.Stat(filepath.Dir(path))
+	return isMount(path) || err == nil && device(info) != device(above)
+}
+
+// Former is what the path will look like where the former content of dir is kept.
+func Former(dir string) string {
+	if path, err := filepath.Abs(dir); err == nil {
+		if info, err := os.Lstat(path); err == nil && isPlaceOfItsOwn(path, info) {
+			return filepath.Join(dir, ".before-TIME")
+		}
+	}
+	return dir + ".before-TIME"
+}
+
 // Begin makes a fresh folder beside dir, DIR.restore-TIME, which only its owner
-// may enter. dir may exist; if it holds something, replace has to be true. Begin
-// fails as [Check] does. The Fresh has to be ended by Commit or Abort.
-func Begin(dir string, replace bool, now time.Time) (*Fresh, error) {
-	final, exists, err := Check(dir, replace)
+// may enter. Where dir has a file system or subvolume of its own, or where nothing
+// may be made beside it, that is DIR/.restore-TIME. dir may exist; if it holds
+// something, Target.Replace has to be true. Begin fails as [Check] does, and with
+// [ErrModes]. The Fresh has to be ended by Commit or Abort.
+func Begin(dir string, o Target, now time.Time) (*Fresh, error) {
+	final, exists, err := Check(dir, o.Replace)
 	if err != nil {
 		return nil, err
 	}
-	f := &Fresh{final: final, exists: exists, replace: replace}
+	f := &Fresh{final: final, exists: exists, o: o}
+	if exists {
+		if info, err := os.Lstat(final); err == nil {
+			f.within = isPlaceOfItsOwn(final, info)
+		}
+	}
+	err = f.make(now)
+	if exists && !f.within && isAny(err, []error{syscall.EACCES, syscall.EPERM, syscall.EROFS}) {
+		f.within = true
+		err = f.make(now)
+	}
+	if err == nil {
+		if err = f.open(); err != nil {
+			_ = unix.Rmdir(f.path) // a link that is there is not ours
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a folder to restore into: %w", err)
+	}
+	return f, nil
+}
+
+// prefix is what the names of fresh and former folders begin with.
+func (f *Fresh) prefix() string {
+	if f.within {
+		return f.final + "/"
+	}
+	return f.final
+}
+
+// make makes the fresh folder under a name that is free.
+func (f *Fresh) make(now time.Time) error {
 	// What is strange in a name is no pattern.
-	if entries, err := os.ReadDir(filepath.Dir(final)); err == nil {
-		prefix := filepath.Base(final) + ".restore-"
+	if entries, err := os.ReadDir(filepath.Dir(f.prefix() + ".")); err == nil {
+		prefix := f.prefix() + ".restore-"
 		for _, e := range entries {
-			if len(e.Name()) > len(prefix) && e.Name()[:len(prefix)] == prefix {
-				f.Strays = append(f.Strays, filepath.Join(filepath.Dir(final), e.Name()))
+			if name := filepath.Join(filepath.Dir(prefix), e.Name()); len(name) > len(prefix) && name[:len(prefix)] == prefix {
+				f.Strays = append(f.Strays, name)
 			}
 		}
 	}
@@ -126,23 +188,19 @@ func Begin(dir string, replace bool, now time.Time) (*Fresh, error) {
 		if n > 1 {
 			f.stamp = fmt.Sprintf("%s-%d", stamp, n)
 		}
-		f.path = final + ".restore-" + f.stamp
+		f.path = f.prefix() + ".restore-" + f.stamp
 		if _, err := os.Lstat(f.before()); err == nil {
 			continue
 		}
 		err := mkdir(f.path, 0o700)
 		if err == nil {
-			break
+			dropACL(f.path)
+			return nil
 		}
 		if !errors.Is(err, fs.ErrExist) || n == 1000 {
-			return nil, fmt.Errorf("making a folder to restore into: %w", err)
+			return err
 		}
 	}
-	if err = f.open(); err != nil {
-		_ = unix.Rmdir(f.path) // a link that is there is not ours
-		return nil, fmt.Errorf("making a folder to restore into: %w", err)
-	}
-	return f, nil
 }
 
 // open opens the folder that was just made. Where others may write to the folder
@@ -154,14 +212,41 @@ func (f *Fresh) open() (err error) {
 	if f.made, err = f.root.Stat("."); err == nil {
 		err = f.inPlace()
 	}
-	if err == nil && (f.made.Mode().Perm()&0o077 != 0 || int(f.made.Sys().(*syscall.Stat_t).Uid) != os.Geteuid()) {
+	if err == nil && !f.isOurs() {
 		err = fmt.Errorf("%w %s: it is not ours alone", ErrReplaced, f.path)
+		if t, probeErr := probe(f.root); probeErr == nil && !t.modes {
+			if err = nil; !f.o.NoModes {
+				err = ErrModes
+			}
+		} else if probeErr == nil && f.isMapped() {
+			err = nil
+		}
 	}
 	if err != nil {
 		f.root.Close()
 	}
 	return err
 }
+
+func (f *Fresh) isOurs() bool {
+	return f.made.Mode().Perm()&0o077 == 0 && owner(f.made) == os.Geteuid()
+}
+
+// isMapped reports whether the file system gives what we make to another user, as
+// NFS does with root_squash, and nobody else may enter the folder.
+func (f *Fresh) isMapped() bool {
+	const name = ".takumi-probe"
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false
+	}
+	defer f.root.Remove(name)
+	defer file.Close()
+	info, err := file.Stat()
+	return err == nil && owner(info) != os.Geteuid() && owner(info) == owner(f.made) && f.made.Mode().Perm()&0o077 == 0
+}
+
+func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // inPlace fails when the fresh folder is not what its path leads to.
 func (f *Fresh) inPlace() error {
@@ -172,7 +257,7 @@ func (f *Fresh) inPlace() error {
 	return err
 }
 
-func (f *Fresh) before() string { return f.final + ".before-" + f.stamp }
+func (f *Fresh) before() string { return f.prefix() + ".before-" + f.stamp }
 
 // Root is where to extract to. It is closed by Commit and Abort.
 func (f *Fresh) Root() *os.Root { return f.root }
@@ -181,15 +266,21 @@ func (f *Fresh) Root() *os.Root { return f.root }
 // to replace: for an archive that says nothing of the folder itself. Where there
 // is none, only the owner of the fresh folder may enter it.
 func (f *Fresh) Inherit() error {
+	if f.within {
+		f.inherit = true
+		return nil
+	}
 	info, err := os.Lstat(f.final)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil && os.Geteuid() == 0 {
 		st := info.Sys().(*syscall.Stat_t)
-		err = f.root.Lchown(".", int(st.Uid), int(st.Gid))
+		if err = f.root.Lchown(".", int(st.Uid), int(st.Gid)); isAny(err, ungiven) {
+			err = nil
+		}
 	}
-	if err == nil {
+	if err == nil && !f.o.NoModes {
 		err = f.root.Chmod(".", info.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky))
 	}
 	if err != nil {
@@ -206,7 +297,10 @@ func (f *Fresh) Inherit() error {
 // both are where they would be after success.
 //
 // Where the file system cannot exchange names, two renames stand for it, and for
-// the moment between them nothing has the final name.
+// the moment between them nothing has the final name. Where the fresh folder is in
+// the final one, each of the entries is renamed, first the former ones into
+// DIR/.before-TIME, then the new ones into DIR: whoever looks meanwhile sees a part,
+// and after a crash both are in DIR, complete together.
 func (f *Fresh) Commit() (former string, err error) {
 	if f.ended {
 		return "", os.ErrClosed
@@ -217,9 +311,11 @@ func (f *Fresh) Commit() (former string, err error) {
 	err = f.inPlace()
 	switch {
 	case err != nil:
+	case f.within:
+		former, err = f.exchangeContents()
 	case !f.exists:
 		err = renameNew(f.path, f.final)
-	case !f.replace:
+	case !f.o.Replace:
 		// Fails if it is no longer empty. (os.Rename replaces no folder.)
 		err = unix.Rename(f.path, f.final)
 	default:

@@ -50,7 +50,7 @@ func stands(t *testing.T, around string, want ...string) {
 
 func begin(t *testing.T, dir string, replace bool) *Fresh {
 	t.Helper()
-	f, err := Begin(dir, replace, now)
+	f, err := Begin(dir, Target{Replace: replace}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestCommit(t *testing.T) {
 			holds(t, dir, "new")
 			holds(t, dir+".before-"+stamp, "old")
 			// Only an empty folder may be replaced.
-			if _, err := Begin(dir, false, now); !errors.Is(err, ErrNotEmpty) {
+			if _, err := Begin(dir, Target{}, now); !errors.Is(err, ErrNotEmpty) {
 				t.Errorf("not empty: %v", err)
 			}
 			empty := filepath.Join(around, "empty")
@@ -170,13 +170,13 @@ func TestTargets(t *testing.T) {
 	if err := os.Symlink("folder", filepath.Join(around, "link")); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/", "/proc", around + "/link", around + "/link/", around + "/folder/file"} {
-		if _, err := Begin(path, true, now); !errors.Is(err, ErrTarget) {
+	for _, path := range []string{"/", around + "/link", around + "/link/", around + "/folder/file"} {
+		if _, err := Begin(path, Target{Replace: true}, now); !errors.Is(err, ErrTarget) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	for _, path := range []string{around + "/missing/x", around + "/folder/file/x"} {
-		if _, err := Begin(path, true, now); err == nil {
+	for _, path := range []string{"/proc", around + "/missing/x", around + "/folder/file/x"} {
+		if _, err := Begin(path, Target{Replace: true}, now); err == nil {
 			t.Errorf("%s: no error", path)
 		}
 	}
@@ -232,7 +232,7 @@ func TestReplaced(t *testing.T) {
 		"a folder": func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
 		mkdir = func(path string, _ fs.FileMode) error { return replace(path) }
-		if _, err := Begin(dir, false, now); !errors.Is(err, ErrReplaced) {
+		if _, err := Begin(dir, Target{}, now); !errors.Is(err, ErrReplaced) {
 			t.Errorf("%s, at once: %v", name, err)
 		}
 		path := dir + ".restore-" + stamp

@@ -34,6 +34,9 @@ func (f *bigFile) close() { closeFD(f.fd) }
 
 // read returns the next bytes.
 func (f *bigFile) read(p []byte) int {
+	if f.done() {
+		return 0 // it became empty
+	}
 	if f.off == f.end {
 		f.nextExtent()
 	}
@@ -70,6 +73,15 @@ func (f *bigFile) nextExtent() {
 			f.end = min(hole, f.stat.Size)
 		}
 	}
+}
+
+// again makes the file begin anew, as it is now, and returns whether it can.
+func (f *bigFile) again(st *unix.Stat_t) bool {
+	if unix.Fstat(f.fd, st) != nil || st.Size > MaxSize {
+		return false
+	}
+	*f = bigFile{fd: f.fd, path: f.path, stat: *st, sparse: f.sparse}
+	return true
 }
 
 // verdict says, after the last byte, whether the file is in the archive as it

@@ -3,7 +3,9 @@ package tree
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +22,7 @@ func (l *loader) encode(b *batch, e *entry) {
 		e.extra = new(headerExtra)
 	}
 	h := e.header()
+	h.attrs = e.attrs
 	h.uname, h.gname = l.owners.user(int(e.stat.Uid)), l.owners.group(int(e.stat.Gid))
 	e.extra.start = len(b.heads)
 	b.heads = h.append(b.heads)
@@ -45,6 +48,7 @@ type header struct {
 	size         int64
 	mtime        time.Time
 	major, minor uint32
+	attrs        []attribute
 }
 
 func (e *entry) header() header {
@@ -77,6 +81,13 @@ func (e *entry) header() header {
 func (h *header) append(dst []byte) []byte {
 	var room [512]byte
 	records := room[:0]
+	// Readers take names for UTF-8 unless they are told otherwise (POSIX, pax).
+	for _, text := range []string{h.path, h.target, h.uname, h.gname} {
+		if !utf8.ValidString(text) {
+			records = appendRecord(records, "hdrcharset", "BINARY")
+			break
+		}
+	}
 	text := func(key, value string, width int) string {
 		if len(value) > width || !isASCII(value) {
 			records = appendRecord(records, key, value)
@@ -103,6 +114,9 @@ func (h *header) append(dst []byte) []byte {
 	if b.mtime != h.mtime.Unix() || h.mtime.Nanosecond() != 0 {
 		records = appendRecord(records, "mtime", timeText(h.mtime))
 	}
+	for _, a := range h.attrs {
+		records = appendRecord(records, xattrPrefix+escapeKey.Replace(a.name), a.value)
+	}
 	if len(records) > 0 {
 		dst = (&block{kind: 'x', path: "PaxHeader", mode: 0o644, size: int64(len(records))}).append(dst)
 		dst = append(dst, records...)
@@ -113,6 +127,16 @@ func (h *header) append(dst []byte) []byte {
 	}
 	return b.append(dst)
 }
+
+// attribute is an extended attribute; its value may be any bytes.
+type attribute struct{ name, value string }
+
+// xattrPrefix is the keyword of extended attributes, which star invented and GNU
+// tar, bsdtar and others write.
+const xattrPrefix = "SCHILY.xattr."
+
+// escapeKey keeps a name from ending early, as GNU tar does.
+var escapeKey = strings.NewReplacer("%", "%25", "=", "%3D")
 
 func isASCII(s string) bool {
 	for i := range len(s) {

@@ -26,10 +26,12 @@ type entry struct {
 	ready bool // stat is filled in, and there is nothing else to load
 
 	problem error
+	again   bool   // it changed, and was read again
 	head    []byte // nil: it does not go into the archive
 	body    []byte
 	file    *bigFile
 	extra   *headerExtra
+	attrs   []attribute
 }
 
 func (e *entry) regular() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFREG }
@@ -65,12 +67,15 @@ func (b *batch) reset() {
 
 // loader opens and reads the entries of batches, on many goroutines.
 type loader struct {
-	oneDev bool
-	dev    uint64
-	owners owners
+	oneDev   bool
+	dev      uint64
+	noXattrs bool
+	owners   owners
 }
 
-func newLoader(w *walker) *loader { return &loader{oneDev: w.opts.OneFileSystem, dev: w.dev} }
+func newLoader(w *walker) *loader {
+	return &loader{oneDev: w.opts.OneFileSystem, dev: w.dev, noXattrs: w.opts.NoXattrs}
+}
 
 func (l *loader) load(b *batch) {
 	used := 0
@@ -93,6 +98,9 @@ func (l *loader) load(b *batch) {
 	}
 }
 
+// maxTries is how often a file is read that changes meanwhile.
+const maxTries = 3
+
 // open reads the metadata of e, and its content if that is small. It returns
 // how much of the batch's buffer it took.
 func (l *loader) open(b *batch, e *entry, used int) int {
@@ -101,14 +109,30 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 		return 0
 	}
 	fd, err := openat(e.dir.fd, e.name, 0)
-	if err == nil {
-		err = unix.Fstat(fd, &e.stat)
-	}
 	if err != nil {
-		closeFD(fd)
 		e.problem = vanished(err)
 		return 0
 	}
+	for try := 1; ; try++ {
+		if err := unix.Fstat(fd, &e.stat); err != nil {
+			e.problem = err
+			break
+		}
+		e.again = try > 1
+		if l.read(b, e, fd, used); e.file != nil {
+			return 0
+		}
+		if e.problem != ErrChanged || e.body == nil || try == maxTries {
+			break
+		}
+	}
+	closeFD(fd)
+	return len(e.body)
+}
+
+// read makes e ready, whose metadata is known. A large file takes fd over.
+func (l *loader) read(b *batch, e *entry, fd, used int) {
+	e.problem, e.ready, e.body = nil, false, nil
 	switch {
 	case !e.regular():
 		e.problem = ErrChanged
@@ -120,7 +144,6 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 		if !e.file.sparse {
 			advise(fd, e.stat.Size)
 		}
-		return 0
 	default:
 		if b.content == nil {
 			b.content = make([]byte, batchEntries*(smallSize+1))
@@ -128,8 +151,12 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 		e.body, e.problem = readSmall(fd, &e.stat, b.content[used:used+int(e.stat.Size)+1])
 		e.ready = e.body != nil
 	}
-	closeFD(fd)
-	return len(e.body)
+	if e.ready && !l.noXattrs {
+		var err error
+		if e.attrs, err = attributesOf(fd, ""); err != nil && e.problem == nil {
+			e.problem = err
+		}
+	}
 }
 
 func closeFD(fd int) {
@@ -162,6 +189,9 @@ func (l *loader) lookAt(e *entry) {
 		e.ready = true
 	default:
 		e.ready = true
+	}
+	if e.ready && !l.noXattrs {
+		e.attrs, e.problem = attributesOf(e.dir.fd, e.name)
 	}
 }
 
@@ -224,8 +254,13 @@ func pread(fd int, p []byte, off int64) (int, error) {
 	}
 }
 
-// hasChanged compares a file that was read with what was known before.
+// hasChanged compares a file that was read with what was known before. The ctime
+// shows what was written by somebody who sets the mtime back; names that come or go
+// change it too.
 func hasChanged(fd int, before *unix.Stat_t) bool {
 	var now unix.Stat_t
-	return unix.Fstat(fd, &now) != nil || now.Size != before.Size || now.Mtim != before.Mtim
+	if unix.Fstat(fd, &now) != nil || now.Size != before.Size || now.Mtim != before.Mtim {
+		return true
+	}
+	return now.Ctim != before.Ctim && now.Nlink == before.Nlink
 }

@@ -1,87 +1,254 @@
 package tree
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
-	"path"
+	"io"
+	"regexp"
 	"strings"
+	"sync/atomic"
+	"unicode/utf8"
 )
 
-// Patterns selects paths in a tree. Each pattern is a path in which *, ? and
-// [a-z] stand for characters of one name, as in [path.Match], and ** as a whole
-// name stands for any number of folders. A pattern with a slash in the middle or
-// at its beginning is meant from the root of the tree on, any other for names at
-// any depth. A slash at the end is ignored, and ** at the end is whatever a folder
-// holds, but not the folder.
-type Patterns [][]string
+// Patterns selects paths in a tree, with the meaning of gitignore(5): *, ? and
+// [a-z] or [!a-z] stand for characters of one name, ** as a whole name for any
+// number of folders, a backslash takes the meaning of what follows it. A pattern
+// with a slash in the middle or at its beginning is meant from the root of the
+// tree on, any other for names at any depth; with a slash at its end it names
+// folders alone. ! before a pattern takes back what patterns before it named. The
+// last pattern that matches decides. There are no braces.
+//
+// Patterns remember which of them ever matched, and are safe for concurrent use.
+type Patterns []*pattern
+
+type pattern struct {
+	text    string
+	names   []segment
+	not     bool // takes back
+	folders bool // matches folders alone
+	used    atomic.Bool
+}
+
+// segment matches one name, or any number of folders.
+type segment struct {
+	any  bool
+	text string // without wildcards; or
+	wild *regexp.Regexp
+}
+
+func (s *segment) match(name string) bool {
+	if s.wild != nil {
+		return s.wild.MatchString(name)
+	}
+	return s.text == name
+}
 
 // ParsePatterns checks patterns that a user wrote.
 func ParsePatterns(texts []string) (Patterns, error) {
 	var all Patterns
 	for _, text := range texts {
-		clean := strings.TrimRight(text, "/")
-		anchored := strings.Contains(clean, "/")
-		clean = strings.TrimLeft(clean, "/")
-		if clean == "" {
-			return nil, fmt.Errorf("the pattern %q names nothing", text)
+		p, err := parsePattern(text)
+		if err != nil {
+			return nil, fmt.Errorf("the pattern %q is not one: %w", text, err)
 		}
-		names := strings.Split(clean, "/")
-		for _, n := range names {
-			if _, err := path.Match(n, ""); err != nil || n == "" || n == "." || n == ".." {
-				return nil, fmt.Errorf("the pattern %q is not one: %q cannot be the name of a file", text, n)
-			}
-		}
-		if !anchored {
-			names = append([]string{"**"}, names...)
-		}
-		all = append(all, names)
+		all = append(all, p)
 	}
 	return all, nil
 }
 
-// Match reports whether a pattern matches the path, which has no slash at either
-// end.
-func (p Patterns) Match(path string) bool {
+// ReadPatterns returns the patterns of a file, one a line, as git reads it: empty
+// lines and those that begin with # are passed over, and so are blanks at the end
+// of a line, unless a backslash is before them.
+func ReadPatterns(r io.Reader) ([]string, error) {
+	var texts []string
+	for lines := bufio.NewScanner(r); ; {
+		if !lines.Scan() {
+			return texts, lines.Err()
+		}
+		line := strings.TrimSuffix(lines.Text(), "\r")
+		if len(texts) == 0 {
+			line = strings.TrimPrefix(line, "\ufeff")
+		}
+		for strings.HasSuffix(line, " ") && !strings.HasSuffix(line, `\ `) {
+			line = line[:len(line)-1]
+		}
+		if line != "" && line[0] != '#' {
+			texts = append(texts, line)
+		}
+	}
+}
+
+func parsePattern(text string) (*pattern, error) {
+	p := &pattern{text: text}
+	rest, not := strings.CutPrefix(text, "!")
+	p.not = not
+	clean := strings.TrimRight(rest, "/")
+	p.folders = clean != rest
+	anchored := strings.Contains(clean, "/")
+	clean = strings.TrimPrefix(clean, "/")
+	if clean == "" {
+		return nil, errors.New("it names nothing")
+	}
+	if !anchored {
+		p.names = append(p.names, segment{any: true})
+	}
+	for name := range strings.SplitSeq(clean, "/") {
+		s, err := parseSegment(name)
+		if err != nil {
+			return nil, err
+		}
+		p.names = append(p.names, s)
+	}
+	return p, nil
+}
+
+func parseSegment(name string) (segment, error) {
+	switch {
+	case name == "**":
+		return segment{any: true}, nil
+	case name == "" || name == "." || name == "..":
+		return segment{}, fmt.Errorf("%q cannot be the name of a file", name)
+	case !strings.ContainsAny(name, `*?[\`):
+		return segment{text: name}, nil
+	case !utf8.ValidString(name):
+		return segment{}, errors.New("beside wildcards it has to be UTF-8")
+	}
+	// s: a name may hold a line end.
+	expr := `(?s)\A`
+	for rest := name; rest != ""; {
+		part, left, err := translate(rest)
+		if err != nil {
+			return segment{}, err
+		}
+		expr, rest = expr+part, left
+	}
+	wild, err := regexp.Compile(expr + `\z`)
+	if err != nil {
+		return segment{}, fmt.Errorf("in %q, a range is the wrong way round or no class", name)
+	}
+	return segment{wild: wild}, nil
+}
+
+// translate makes a regular expression of the first part of a name.
+func translate(name string) (expr, rest string, err error) {
+	switch name[0] {
+	case '*':
+		return ".*", strings.TrimLeft(name, "*"), nil
+	case '?':
+		return ".", name[1:], nil
+	case '[':
+		return translateClass(name)
+	case '\\':
+		if name = name[1:]; name == "" {
+			return "", "", errors.New("it ends with a backslash")
+		}
+	}
+	_, size := utf8.DecodeRuneInString(name)
+	return regexp.QuoteMeta(name[:size]), name[size:], nil
+}
+
+func translateClass(name string) (expr, rest string, err error) {
+	expr, rest = "[", name[1:]
+	if rest != "" && (rest[0] == '!' || rest[0] == '^') {
+		expr, rest = "[^", rest[1:]
+	}
+	for first := true; ; first = false {
+		switch {
+		case rest == "" || rest == `\`:
+			return "", "", fmt.Errorf("%q has no end", name)
+		case rest[0] == ']' && !first:
+			return expr + "]", rest[1:], nil
+		case strings.HasPrefix(rest, "[:"):
+			end := strings.Index(rest, ":]")
+			if end < 0 {
+				return "", "", fmt.Errorf("%q has no end", name)
+			}
+			expr, rest = expr+rest[:end+2], rest[end+2:]
+			continue
+		case rest[0] == '-' && !first && len(rest) > 1 && rest[1] != ']':
+			expr, rest = expr+"-", rest[1:]
+			if rest[0] == '[' || rest[0] == '-' {
+				expr, rest = expr+`\`+rest[:1], rest[1:]
+			}
+			continue
+		case rest[0] == '\\':
+			rest = rest[1:]
+		}
+		char, size := utf8.DecodeRuneInString(rest)
+		expr, rest = expr+fmt.Sprintf(`\x{%x}`, char), rest[size:]
+	}
+}
+
+// Match reports whether the patterns name the path, which has no slash at either
+// end. It does not look at the folders above: whoever walks a tree leaves them out
+// with all that they hold.
+func (p Patterns) Match(path string, isDir bool) bool {
 	if len(p) == 0 {
 		return false
 	}
-	names := strings.Split(path, "/")
-	for _, pattern := range p {
-		if matches(pattern, names) {
-			return true
-		}
-	}
-	return false
+	last := p.last(strings.Split(path, "/"), isDir)
+	return last != nil && !last.not
 }
 
-// MatchAbove reports whether a pattern matches the path or a folder above it.
-func (p Patterns) MatchAbove(path string) bool {
-	names := strings.Split(path, "/")
+// MatchAbove reports whether the patterns name the path or a folder above it; the
+// nearest one that they mention decides.
+func (p Patterns) MatchAbove(path string, isDir bool) bool {
+	names, found := strings.Split(path, "/"), false
 	for i := range names {
-		for _, pattern := range p {
-			if matches(pattern, names[:i+1]) {
-				return true
+		if last := p.last(names[:i+1], isDir || i+1 < len(names)); last != nil {
+			found = !last.not
+		}
+	}
+	return found
+}
+
+// last returns the last pattern that matches.
+func (p Patterns) last(names []string, isDir bool) (last *pattern) {
+	for i := len(p) - 1; i >= 0; i-- {
+		if last != nil && p[i].used.Load() {
+			continue // only whether it ever matches is still of interest
+		}
+		if (isDir || !p[i].folders) && matches(p[i].names, names) {
+			p[i].used.Store(true)
+			if last == nil {
+				last = p[i]
 			}
 		}
 	}
-	return false
+	return last
+}
+
+// Unused says of each pattern that has matched nothing so far that this is so, and
+// why that may be.
+func (p Patterns) Unused() (words []string) {
+	for _, q := range p {
+		if q.used.Load() {
+			continue
+		}
+		why := ""
+		if open := strings.Index(q.text, "{"); open >= 0 && strings.Contains(q.text[open:], ",") {
+			why = ": braces stand for themselves; give a pattern for each"
+		}
+		words = append(words, fmt.Sprintf("the pattern %q matches nothing%s", q.text, why))
+	}
+	return words
 }
 
 // matches goes back only to the last ** that it met: what an earlier one could
 // take in addition, the last one can as well.
-func matches(pattern, names []string) bool {
+func matches(pattern []segment, names []string) bool {
 	p, n := 0, 0
 	lastStar, resume := -1, 0
 	for n < len(names) {
 		switch {
-		case p < len(pattern) && pattern[p] == "**":
+		case p < len(pattern) && pattern[p].any:
 			lastStar, resume = p, n
 			p++
 			continue
-		case p < len(pattern):
-			if ok, _ := path.Match(pattern[p], names[n]); ok {
-				p, n = p+1, n+1
-				continue
-			}
+		case p < len(pattern) && pattern[p].match(names[n]):
+			p, n = p+1, n+1
+			continue
 		}
 		if lastStar < 0 {
 			return false

@@ -13,8 +13,14 @@
 // symbolic links as they are, devices and FIFOs, and the further names of a
 // file as hard links. Names are bytes, in whatever encoding. Holes of sparse
 // files are zeros in the archive, and cost no reading. Sockets are reported and
-// left out. Extended attributes, and with them ACLs and capabilities, are not
-// kept.
+// left out. Extended attributes, and with them ACLs and capabilities, are records
+// SCHILY.xattr.NAME, as GNU tar and bsdtar read and write them.
+//
+// A file that changes while it is read is read again, at most twice. What is large
+// is on its way into the archive by then: it comes once more under the same name,
+// and the last one counts, as for every reader of tar. A further name is stored as
+// a hard link only while size, mtime and ctime are those of the first: the inode
+// of a file that was deleted meanwhile may be another's by now.
 //
 // No symbolic link is followed. Every file is opened from the folder that it
 // was found in, so that nobody who renames folders meanwhile can lead the
@@ -52,11 +58,12 @@ var (
 	ErrGone = errors.New("the folder was removed while it was read")
 
 	// The reasons of a Problem that no system call gives.
-	ErrChanged  = errors.New("changed while it was read")
-	ErrVanished = errors.New("vanished before it was read")
-	ErrTooDeep  = fmt.Errorf("stands deeper than %d folders", MaxDepth)
-	ErrTooLarge = fmt.Errorf("is larger than %d TiB", MaxSize>>40)
-	ErrSocket   = errors.New("is a socket, which no archive can hold")
+	ErrChanged    = errors.New("it changed each time it was read")
+	ErrVanished   = errors.New("it vanished before it was read")
+	ErrTooDeep    = fmt.Errorf("it is deeper than %d folders", MaxDepth)
+	ErrTooLarge   = fmt.Errorf("it is larger than %d TiB", MaxSize>>40)
+	ErrSocket     = errors.New("it is a socket, which no archive can hold")
+	ErrAttributes = errors.New("its extended attributes are larger than a header of an archive may be, and not all are kept")
 )
 
 // MaxDepth is how many folders deep a tree may be. Each takes a file descriptor
@@ -79,19 +86,48 @@ func (p Problem) Unwrap() error { return p.Err }
 
 // Stats counts what went into the archive.
 type Stats struct {
-	Files, Folders, Links, Others int   // Links are symbolic and hard ones
-	Bytes                         int64 // of the files, holes included
-	Problems                      int   // without sockets
-	Unread                        int   // those of the Problems that no change of the files explains
-	Sockets                       int
+	Files    int   `json:"files"`
+	Folders  int   `json:"folders"`
+	Links    int   `json:"links"` // symbolic and hard ones
+	Others   int   `json:"others"`
+	Bytes    int64 `json:"bytes"`    // of the files, holes included
+	Problems int   `json:"problems"` // the sum of the following three
+	Unread   int   `json:"unread"`   // could not be read, or not all of it
+	Changed  int   `json:"changed"`  // are in the archive as they were at some moment, or as a mixture
+	Vanished int   `json:"vanished"` // were gone before they were read
+	Again    int   `json:"again"`    // changed, and are in the archive as they were a moment later
+	Sockets  int   `json:"sockets"`
+	Excluded int   `json:"excluded"` // what below a folder is left out with it is not counted
+}
+
+// String names what there is, and what is not as it should be.
+func (s Stats) String() string {
+	words := fmt.Sprintf("%d files, %d folders, %d links", s.Files, s.Folders, s.Links)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{
+		{s.Others, "devices and FIFOs"}, {s.Excluded, "excluded"}, {s.Again, "read again"}, {s.Changed, "changed each time"},
+		{s.Vanished, "vanished"}, {s.Unread, "unread"}, {s.Sockets, "sockets left out"},
+	} {
+		if more.n > 0 {
+			words += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return words
 }
 
 // Options says what to read. The zero value reads everything.
 type Options struct {
-	Exclude       Patterns
-	OneFileSystem bool // other file systems are left out, and their mount points are empty folders
-	AllowEmpty    bool
-	Report        func(Problem) // is called by Read; may be nil
+	Exclude Patterns
+	// Folders below the root that hold something of one of these names, or a
+	// CACHEDIR.TAG, are left out but for that.
+	ExcludeIfPresent []string
+	ExcludeCaches    bool
+	OneFileSystem    bool // other file systems are left out, and their mount points are empty folders
+	NoXattrs         bool // extended attributes are left out
+	AllowEmpty       bool
+	Report           func(Problem) // is called by Read; may be nil
 }
 
 // Reader is the archive of a folder. It is for one goroutine at a time.
@@ -105,6 +141,7 @@ type Reader struct {
 	// The reading ahead: parallel.Run hands batches over, one at a time.
 	root    *folder
 	walk    *walker
+	loader  *loader
 	batches []batch
 	out     chan *batch
 	back    chan struct{}
@@ -114,9 +151,11 @@ type Reader struct {
 	// Where the archive is: in the parts of an entry, which go out in this order.
 	cur   *batch
 	next  int // entry of cur
+	tries int // that the last entry was read
 	head  []byte
 	body  []byte
 	file  *bigFile
+	held  *bigFile // has changed, and comes again
 	zeros int64
 	last  bool // the zeros are the end
 
@@ -128,7 +167,13 @@ type inode struct{ dev, ino uint64 }
 
 type link struct {
 	path string
-	left uint64 // names still to be met
+	stat unix.Stat_t // of the file when it was read
+	left uint64      // names still to be met
+}
+
+// is reports whether the file is what st is of, and not another that got its inode.
+func (l *link) is(st *unix.Stat_t) bool {
+	return l.stat.Size == st.Size && l.stat.Mtim == st.Mtim && l.stat.Ctim == st.Ctim
 }
 
 // Open starts to read the folder dir, which may not be a symbolic link. It
@@ -152,6 +197,7 @@ func Open(ctx context.Context, dir string, o Options) (*Reader, error) {
 		out:     make(chan *batch), back: make(chan struct{}, 1), gone: make(chan struct{}),
 		links: make(map[inode]*link),
 	}
+	r.loader = newLoader(r.walk)
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	go r.readAhead()
 	return r, nil
@@ -195,7 +241,6 @@ func bare(err error) error {
 func (r *Reader) readAhead() {
 	defer close(r.gone)
 	defer close(r.out)
-	l := newLoader(r.walk)
 	// Opening small files is waiting, for a disk or for the kernel.
 	workers := min(max(4, 2*runtime.GOMAXPROCS(0)), 16)
 	r.runErr = parallel.Run(workers, r.batches, parallel.Stages[batch]{
@@ -205,7 +250,7 @@ func (r *Reader) readAhead() {
 			}
 			return r.walk.fill(b)
 		},
-		Work:  l.load,
+		Work:  r.loader.load,
 		Drain: r.handOver,
 	})
 }
@@ -247,7 +292,11 @@ func (r *Reader) Close() error {
 }
 
 // Stats returns what Read has met so far.
-func (r *Reader) Stats() Stats { return r.stats }
+func (r *Reader) Stats() Stats {
+	s := r.stats
+	s.Excluded = int(r.walk.excluded.Load())
+	return s
+}
 
 // Read returns the next bytes of the archive. Errors stay.
 func (r *Reader) Read(p []byte) (n int, err error) {
@@ -266,8 +315,7 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 			r.body = r.body[got:]
 		case r.file != nil:
 			if got = r.file.read(rest); r.file.done() {
-				r.report(r.file.path, r.file.verdict())
-				r.closeFile()
+				r.endFile()
 			}
 		case r.zeros > 0:
 			got = int(min(int64(len(rest)), r.zeros))
@@ -289,6 +337,10 @@ func (r *Reader) advance() error {
 	if r.last {
 		return io.EOF
 	}
+	if r.held != nil {
+		r.sendAgain()
+		return nil
+	}
 	for r.cur == nil || r.next == len(r.cur.entries) {
 		if r.cur != nil {
 			r.cur = nil
@@ -302,9 +354,13 @@ func (r *Reader) advance() error {
 	}
 	e := &r.cur.entries[r.next]
 	r.next++
+	r.tries = 1
 	r.report(e.path, e.problem)
 	if e.head == nil {
 		return nil
+	}
+	if e.again && e.problem == nil {
+		r.stats.Again++
 	}
 	if e.regular() && e.stat.Nlink > 1 && r.isKnown(e) {
 		return nil
@@ -323,8 +379,8 @@ func (r *Reader) advance() error {
 func (r *Reader) isKnown(e *entry) bool {
 	id := inode{uint64(e.stat.Dev), e.stat.Ino}
 	first, known := r.links[id]
-	if !known {
-		r.links[id] = &link{e.path, uint64(e.stat.Nlink) - 1}
+	if !known || !first.is(&e.stat) {
+		r.links[id] = &link{e.path, e.stat, uint64(e.stat.Nlink) - 1}
 		return false
 	}
 	if first.left--; first.left == 0 {
@@ -334,6 +390,40 @@ func (r *Reader) isKnown(e *entry) bool {
 	r.stats.Links++
 	e.close()
 	return true
+}
+
+// endFile ends a large file, which comes again if it changed.
+func (r *Reader) endFile() {
+	err := r.file.verdict()
+	if err == ErrChanged && r.tries < maxTries {
+		r.file, r.held = nil, r.file
+		return
+	}
+	if err == nil && r.tries > 1 {
+		r.stats.Again++
+	}
+	r.report(r.file.path, err)
+	r.closeFile()
+}
+
+// sendAgain sends the entry of a large file that has changed once more.
+func (r *Reader) sendAgain() {
+	f, e := r.held, &r.cur.entries[r.next-1]
+	before := e.stat
+	if !f.again(&e.stat) {
+		r.report(f.path, ErrChanged)
+		r.closeFile()
+		return
+	}
+	r.tries++
+	r.stats.Bytes += e.stat.Size - before.Size
+	if first := r.links[inode{uint64(before.Dev), before.Ino}]; first != nil && first.path == e.path {
+		first.stat = e.stat
+	}
+	var b batch
+	r.loader.encode(&b, e)
+	r.head, r.file, r.held = b.heads[e.extra.start:e.extra.end], f, nil
+	r.zeros = -e.stat.Size & (blockSize - 1)
 }
 
 func (r *Reader) count(e *entry) {
@@ -358,7 +448,12 @@ func (r *Reader) report(path string, err error) {
 		r.stats.Sockets++
 	default:
 		r.stats.Problems++
-		if !errors.Is(err, ErrChanged) && !errors.Is(err, ErrVanished) {
+		switch {
+		case errors.Is(err, ErrChanged):
+			r.stats.Changed++
+		case errors.Is(err, ErrVanished):
+			r.stats.Vanished++
+		default:
 			r.stats.Unread++
 		}
 	}
@@ -366,9 +461,11 @@ func (r *Reader) report(path string, err error) {
 }
 
 func (r *Reader) closeFile() {
-	if r.file != nil {
-		r.file.close()
-		r.file = nil
+	for _, f := range []**bigFile{&r.file, &r.held} {
+		if *f != nil {
+			(*f).close()
+			*f = nil
+		}
 	}
 }
 

@@ -187,20 +187,26 @@ func TestRefusedRoots(t *testing.T) {
 	}
 }
 
-// TestChangesMeanwhile: the archive stays valid, and each of the changes is
-// reported under its name.
+// TestChangesMeanwhile: the archive stays valid, a large file that changed comes
+// again, and one that changes each time is reported.
 func TestChangesMeanwhile(t *testing.T) {
 	t.Parallel()
 	const size = 3 << 20
+	touch := func(p string) error { return os.Chtimes(p, time.Now(), time.Unix(1, 0)) }
 	for name, tc := range map[string]struct {
 		change func(path string) error
-		want   error
+		times  int
 		length int64
+		again  int
 	}{
-		"shrinks":  {func(p string) error { return os.Truncate(p, size/2) }, tree.ErrChanged, size},
-		"grows":    {func(p string) error { return os.Truncate(p, size*2) }, tree.ErrChanged, size},
-		"touched":  {func(p string) error { return os.Chtimes(p, time.Now(), time.Unix(1, 0)) }, tree.ErrChanged, size},
-		"unlinked": {os.Remove, nil, size}, // the open file is whole
+		"shrinks":        {func(p string) error { return os.Truncate(p, size/2) }, 1, size / 2, 1},
+		"to nothing":     {func(p string) error { return os.Truncate(p, 0) }, 1, 0, 1},
+		"grows":          {func(p string) error { return os.Truncate(p, size*2) }, 1, size * 2, 1},
+		"touched":        {touch, 1, size, 1},
+		"mtime set back": {keepTime, 1, size, 1},
+		"touched twice":  {touch, 2, size, 1},
+		"each time":      {touch, 3, size, 0},
+		"unlinked":       {os.Remove, 1, size, 0}, // the open file is whole
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -210,34 +216,58 @@ func TestChangesMeanwhile(t *testing.T) {
 			write(t, filepath.Join(dir, "c"), "last")
 			var reported []tree.Problem
 			r := open(t, dir, tree.Options{Report: func(p tree.Problem) { reported = append(reported, p) }})
-			head := make([]byte, 1<<20)
-			if _, err := io.ReadFull(r, head); err != nil {
-				t.Fatal(err)
-			}
-			if err := tc.change(path); err != nil {
-				t.Fatal(err)
+			var data []byte
+			for range tc.times {
+				head := make([]byte, 2<<20) // inside of the first, second, third time
+				if len(data) > 0 {
+					head = make([]byte, size)
+				}
+				if _, err := io.ReadFull(r, head); err != nil {
+					t.Fatal(err)
+				}
+				data = append(data, head...)
+				time.Sleep(20 * time.Millisecond) // the kernel's clock goes in steps
+				if err := tc.change(path); err != nil {
+					t.Fatal(err)
+				}
 			}
 			rest, err := io.ReadAll(r)
 			if err != nil {
 				t.Fatal(err)
 			}
 			out := t.TempDir()
-			gnuTar(t, append(head, rest...), "-x", "-C", out)
-			if info, err := os.Stat(filepath.Join(out, "big")); err != nil || info.Size() != tc.length {
-				t.Errorf("extracted: %v, %v", info, err)
+			gnuTar(t, append(data, rest...), "-x", "-C", out)
+			got, _ := os.ReadFile(filepath.Join(out, "big"))
+			if now, err := os.ReadFile(path); int64(len(got)) != tc.length || err == nil && !bytes.Equal(got, now) {
+				t.Errorf("extracted: %d bytes, want %d as the file has them now", len(got), tc.length)
 			}
 			if last, _ := os.ReadFile(filepath.Join(out, "c")); string(last) != "last" {
 				t.Errorf("what follows is %q", last)
 			}
-			switch {
-			case tc.want == nil && len(reported) > 0, tc.want != nil && (len(reported) != 1 || !errors.Is(reported[0], tc.want) || reported[0].Path != "big"):
-				t.Errorf("reported %v, want %v", reported, tc.want)
+			want := tree.Stats{Files: 2, Folders: 1, Bytes: tc.length + 4, Again: tc.again}
+			if name == "each time" {
+				want.Problems, want.Changed = 1, 1
 			}
-			if s := r.Stats(); s.Problems != len(reported) || s.Unread != 0 {
-				t.Errorf("counted: %+v", s)
+			if s := r.Stats(); s != want || len(reported) != want.Problems || want.Problems > 0 && !errors.Is(reported[0], tree.ErrChanged) {
+				t.Errorf("counted %+v, want %+v; reported %v", s, want, reported)
 			}
 		})
 	}
+}
+
+// keepTime writes to a file and sets its time back.
+func keepTime(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt([]byte("changed"), 0)
+	return errors.Join(err, os.Chtimes(path, time.Now(), info.ModTime()))
 }
 
 // TestVanished: files go, and come again as something else, between the listing

@@ -93,10 +93,11 @@ func (f *folder) list() ([]name, error) {
 
 // walker goes through the tree and says what is to be loaded.
 type walker struct {
-	opts  Options
-	dev   uint64 // of the root
-	stack []frame
-	root  *folder // until it has been sent
+	opts     Options
+	dev      uint64 // of the root
+	stack    []frame
+	root     *folder // until it has been sent
+	excluded atomic.Int64
 }
 
 type frame struct {
@@ -119,7 +120,9 @@ func (w *walker) close() {
 func (w *walker) fill(b *batch) (bool, error) {
 	b.reset()
 	if w.root != nil {
-		b.entries = append(b.entries, entry{path: "./", stat: w.root.stat, ready: true})
+		e := entry{path: "./", stat: w.root.stat, ready: true}
+		w.attributes(w.root, &e)
+		b.entries = append(b.entries, e)
 		w.root = nil
 	}
 	for len(b.entries) < cap(b.entries) && len(w.stack) > 0 {
@@ -146,7 +149,8 @@ func (w *walker) step(b *batch) {
 	if top.path != "" {
 		path = top.path + "/" + n.text
 	}
-	if w.opts.Exclude.Match(path) {
+	if w.opts.Exclude.Match(path, n.isDir) {
+		w.excluded.Add(1)
 		return
 	}
 	e := entry{path: path, name: n.text, isReg: n.isReg}
@@ -172,6 +176,7 @@ func (w *walker) enter(parent *folder, e *entry) {
 	}
 	e.stat, e.ready = f.stat, true
 	e.path += "/"
+	w.attributes(f, e)
 	switch {
 	case w.opts.OneFileSystem && uint64(f.stat.Dev) != w.dev:
 		f.release()
@@ -185,7 +190,44 @@ func (w *walker) enter(parent *folder, e *entry) {
 	if names, err = f.list(); err != nil {
 		e.problem = vanished(err)
 	}
-	w.stack = append(w.stack, frame{f, names})
+	w.stack = append(w.stack, frame{f, w.unmarked(f, names)})
+}
+
+// attributes reads the extended attributes of a folder.
+func (w *walker) attributes(f *folder, e *entry) {
+	if w.opts.NoXattrs {
+		return
+	}
+	var err error
+	if e.attrs, err = attributesOf(f.fd, ""); err != nil {
+		e.problem = err
+	}
+}
+
+// cacheTag is how a CACHEDIR.TAG begins (bford.info/cachedir).
+const cacheTag = "Signature: 8a477f597d28d172789f06886806bc55"
+
+// unmarked returns the names of a folder, or only that of what marks the folder as
+// one whose content is left out.
+func (w *walker) unmarked(f *folder, names []name) []name {
+	for _, n := range names {
+		if slices.Contains(w.opts.ExcludeIfPresent, n.text) || w.opts.ExcludeCaches && n.text == "CACHEDIR.TAG" && n.isReg && hasCacheTag(f.fd) {
+			w.excluded.Add(int64(len(names) - 1))
+			return []name{n}
+		}
+	}
+	return names
+}
+
+func hasCacheTag(dir int) bool {
+	fd, err := openat(dir, "CACHEDIR.TAG", 0)
+	if err != nil {
+		return false
+	}
+	defer closeFD(fd)
+	head := make([]byte, len(cacheTag))
+	n, _ := pread(fd, head, 0)
+	return string(head[:n]) == cacheTag
 }
 
 // vanished tells what is no longer there, or something else by now, from what

@@ -1,0 +1,61 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+)
+
+// Archive is a tar archive out of a backup. Reading it is for one goroutine.
+type Archive struct {
+	wrapped *Unwrapped
+	whole   *guard.Reader
+}
+
+// Open gives the archive that content is: unwrapped, and guarded, since one that was
+// cut before it was sealed is authentic and not whole. The caller closes it; content
+// is not closed.
+func Open(content io.Reader) (*Archive, error) {
+	u, err := Unwrap(content)
+	if err != nil {
+		return nil, err
+	}
+	return &Archive{u, guard.NewReader(u, guard.Options{})}, nil
+}
+
+// Read returns the next bytes of the archive.
+func (a *Archive) Read(p []byte) (int, error) { return a.whole.Read(p) }
+
+// Close ends what works on it. It returns nil.
+func (a *Archive) Close() error {
+	return errors.Join(a.whole.Close(), a.wrapped.Close())
+}
+
+// ErrRoom is wrapped when the file system of the target has less room than what is
+// to be restored takes.
+var ErrRoom = fail.New(fail.Store, "make room there, or name another folder with --to; nothing was changed", "there is not enough room")
+
+// CheckRoom fails with [ErrRoom] when less than need bytes are free where dir is or
+// would be. What cannot be found out is no error.
+func CheckRoom(dir string, need int64) error {
+	for {
+		var st unix.Statfs_t
+		switch err := unix.Statfs(dir, &st); {
+		case err == nil:
+			if free := int64(st.Bavail) * int64(st.Bsize); free < need {
+				return fmt.Errorf("%w at %s: the content takes at least %d bytes, and %d are free", ErrRoom, dir, need, free)
+			}
+			return nil
+		case !errors.Is(err, os.ErrNotExist) || filepath.Dir(dir) == dir:
+			return nil
+		}
+		dir = filepath.Dir(dir)
+	}
+}

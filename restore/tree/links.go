@@ -1,0 +1,179 @@
+package tree
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// unlinked is what a file system answers that has no hard links, or has too many of
+// one file.
+var unlinked = append([]error{unix.EPERM, unix.EACCES, unix.EMLINK, unix.EXDEV}, unsupported...)
+
+// hardLink gives what was extracted before another name.
+func (x *extractor) hardLink(names, linked []string, h *tar.Header) error {
+	to := strings.Join(linked, "/")
+	from, err := x.parent(linked, h)
+	if err != nil {
+		return err
+	}
+	info, err := from.at.root.Lstat(from.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return unsafef(h, "it is a hard link to %q, which was not extracted before it", to)
+	case err != nil:
+		return failed("looking at the target of", h, err)
+	case info.IsDir():
+		return unsafef(h, "it is a hard link to %q, which is a folder", to)
+	}
+	s, err := x.parent(names, h)
+	if err != nil {
+		return err
+	}
+	oldPath := strings.Join(x.names.locals(linked), "/")
+	_, err = x.put(s, h, func(s spot) error {
+		above := x.names.locals(names[:len(names)-1])
+		return x.chain[0].root.Link(oldPath, strings.Join(append(above, s.name), "/"))
+	})
+	if err == nil || !isAny(err, unlinked) {
+		return err
+	}
+	x.once("links", h, "it is a copy of %q: hard links are not possible here (%w)", to, bare(err))
+	return x.copyOf(oldPath, info, s, h)
+}
+
+// copyOf makes a copy where no hard link can be.
+func (x *extractor) copyOf(oldPath string, info fs.FileInfo, s spot, h *tar.Header) error {
+	root := x.chain[0].root
+	switch info.Mode().Type() {
+	case 0:
+	case fs.ModeSymlink:
+		target, err := root.Readlink(oldPath)
+		if err != nil {
+			return failed("reading the target of", h, err)
+		}
+		return x.symlinkAt(s, h, target)
+	default:
+		return failed("making", h, unix.EPERM)
+	}
+	from, err := root.Open(oldPath)
+	if err != nil {
+		return failed("reading the target of", h, err)
+	}
+	defer from.Close()
+	return x.fileAt(s, h, func(to *os.File) error {
+		sized := *h
+		sized.Size = info.Size()
+		return x.write(to, &sized, from)
+	})
+}
+
+// want takes note of a hard link to what Include does not select: its content has
+// passed.
+func (x *extractor) want(linked []string, h *tar.Header) error {
+	to := strings.Join(linked, "/")
+	if x.Again == nil {
+		return unsafef(h, "it is a further name of %q, which has passed: include that as well, or name a file that can be read twice", to)
+	}
+	x.wanted[to] = append(x.wanted[to], h)
+	x.pending[strings.TrimPrefix(path.Clean("/"+h.Name), "/")] = true
+	return nil
+}
+
+// fetchWanted reads the archive again for the content of hard links. What is read
+// then is not proved to its end a second time.
+func (x *extractor) fetchWanted() error {
+	for len(x.wanted) > 0 {
+		before := len(x.wanted)
+		if err := x.readAgain(); err != nil {
+			return err
+		}
+		if len(x.wanted) == before {
+			for to, headers := range x.wanted {
+				return unsafef(headers[0], "it is a hard link to %q, which the archive does not hold before it", to)
+			}
+		}
+	}
+	return nil
+}
+
+func (x *extractor) readAgain() error {
+	src, err := x.Again()
+	if err != nil {
+		return fmt.Errorf("reading the archive again: %w", err)
+	}
+	defer src.Close()
+	x.in.src, x.in.err = src, nil
+	archive := tar.NewReader(x.in)
+	for len(x.wanted) > 0 {
+		h, err := archive.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
+		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		names, err := x.split(h, h.Name)
+		if err != nil {
+			continue // is nobody's target
+		}
+		name := strings.Join(names, "/")
+		headers := x.wanted[name]
+		if len(headers) == 0 {
+			continue
+		}
+		delete(x.wanted, name)
+		if err := x.bring(h, headers, archive); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bring makes the first of several names of one file, and links the others to it.
+func (x *extractor) bring(h *tar.Header, headers []*tar.Header, body io.Reader) error {
+	if h.Typeflag == tar.TypeLink { // to an even earlier one
+		linked, err := x.split(h, h.Linkname)
+		if err != nil {
+			return err
+		}
+		to := strings.Join(linked, "/")
+		x.wanted[to] = append(x.wanted[to], headers...)
+		return nil
+	}
+	clear(x.pending)
+	first := x.brought[h.Name]
+	for _, link := range headers {
+		names, err := x.split(link, link.Name)
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			as := *h
+			as.Name = link.Name
+			if err = x.normalise(&as, body); err == nil {
+				err = x.make(names, nil, &as, body)
+				x.stats.Links--
+				x.count(&as)
+			}
+			first = names
+			x.brought[h.Name] = names
+		} else {
+			err = x.make(names, first, link, body)
+		}
+		if err := x.pass(link, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}

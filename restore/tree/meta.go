@@ -1,0 +1,177 @@
+package tree
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// unsupported is what a file system answers that has no such thing.
+var unsupported = []error{unix.ENOTSUP, unix.ENOSYS, unix.EOPNOTSUPP}
+
+// ungiven is what is answered to a user who cannot give a file to another: no
+// CAP_CHOWN, an owner that the user namespace does not have, NFS with root_squash,
+// a file system without owners.
+var ungiven = append([]error{unix.EPERM, unix.EACCES, unix.EINVAL}, unsupported...)
+
+// finishFolders sets the metadata of the folders, those inside others first:
+// making a file in a folder changes its time, and may need more rights than it
+// gives.
+func (x *extractor) finishFolders() error {
+	paths := make([]string, 0, len(x.folders))
+	for path := range x.folders {
+		paths = append(paths, path)
+	}
+	slices.Sort(paths)
+	slices.Reverse(paths)
+	for _, path := range paths {
+		if x.in.ctx.Err() != nil {
+			return context.Cause(x.in.ctx)
+		}
+		h := x.folders[path]
+		if err := x.pass(h, x.finishFolder(path, h)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *extractor) finishFolder(path string, h *tar.Header) error {
+	s := spot{at: x.chain[0], name: "."}
+	if path != "" {
+		var err error
+		if s, err = x.parent(strings.Split(path, "/"), h); err != nil {
+			return err
+		}
+		// A folder is never replaced, so that this cannot be a link.
+		if info, err := s.at.root.Lstat(s.name); err != nil || !info.IsDir() {
+			return unsafef(h, "it is no folder any more")
+		}
+	}
+	return x.finish(s, h)
+}
+
+// finish sets owner, mode, attributes and time of what is no link.
+func (x *extractor) finish(s spot, h *tar.Header) error {
+	given, err := x.setOwner(s, h)
+	if err != nil {
+		return err
+	}
+	// Before the mode, which may forbid it; the others depend on owner and mode.
+	attrs := x.attributes(h)
+	x.setAttributes(s, h, attrs, true)
+	if !x.NoModes {
+		if err := s.at.root.Chmod(s.name, x.mode(h, given)); err != nil {
+			err = bare(err)
+			if isAny(err, append(unsupported, unix.EPERM)) {
+				err = fmt.Errorf("%w: %w", ErrModes, err)
+			}
+			return failed("setting the mode of", h, err)
+		}
+	}
+	x.setAttributes(s, h, attrs, false)
+	return x.setTime(s, h)
+}
+
+// setOwner reports whether the owner is what the archive says. That it cannot be
+// given is reported once, and no failure.
+func (x *extractor) setOwner(s spot, h *tar.Header) (bool, error) {
+	if x.owners == nil {
+		return os.Geteuid() != 0, nil // as root, it is not the owner that the bits are meant for
+	}
+	uid, gid := x.owners.uid(h), x.owners.gid(h)
+	err := s.at.root.Lchown(s.name, uid, gid)
+	switch {
+	case err == nil:
+		return true, nil
+	case isAny(err, ungiven):
+		x.stats.NoOwner++
+		x.once("owner", h, "its owner %d:%d cannot be set here (%w); it belongs to this user, and so do others that meet this", uid, gid, bare(err))
+		return false, nil
+	}
+	return false, failed("setting the owner of", h, err)
+}
+
+// mode returns the mode of an entry. What setgid and the sticky bit do to a
+// folder gives nobody any rights, so that they stay; what they do to a file would
+// give the rights of another if the owner is another.
+func (x *extractor) mode(h *tar.Header, given bool) fs.FileMode {
+	mode := fs.FileMode(h.Mode & 0o777)
+	if h.Mode&0o1000 != 0 {
+		mode |= fs.ModeSticky
+	}
+	setuid := h.Mode&0o4000 != 0
+	setgid := h.Mode&0o2000 != 0
+	isDir := h.Typeflag == tar.TypeDir
+	if !isDir && (setuid || setgid) && (!x.Special || !given) {
+		x.stats.LeftOut++
+		x.Report(h.Name, errors.New("its setuid and setgid bits are left out"))
+		return mode
+	}
+	if setgid {
+		mode |= fs.ModeSetgid
+	}
+	if setuid && x.Special {
+		mode |= fs.ModeSetuid
+	}
+	return mode
+}
+
+// setTime sets the modification time of a file or of a link. Package os cannot
+// express all of them.
+func (x *extractor) setTime(s spot, h *tar.Header) error {
+	fd, err := s.at.fd()
+	if err != nil {
+		return failed("opening the folder of", h, err)
+	}
+	when, err := unix.TimeToTimespec(h.ModTime)
+	if err == nil {
+		err = unix.UtimesNanoAt(fd, s.name, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return failed("setting the time of", h, err)
+	}
+	return nil
+}
+
+// rights are attributes that give more than their file's owner could.
+func rights(name string) bool {
+	return !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_")
+}
+
+// setAttributes sets those of users or all others. What cannot be set is reported
+// once for each name, and no failure.
+func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, users bool) {
+	missed := false
+	for _, a := range attrs {
+		if strings.HasPrefix(a.name, "user.") != users {
+			continue
+		}
+		if rights(a.name) && !x.Special {
+			// Labels of SELinux are what the policy of the target makes them.
+			if a.name != "security.selinux" {
+				x.stats.LeftOut++
+				x.once(a.name, h, "its attribute %s is left out, as that of others is", a.name)
+			}
+			continue
+		}
+		fd, err := s.at.fd()
+		if err == nil {
+			err = setAttribute(fd, s.name, a)
+		}
+		if err != nil {
+			missed = true
+			x.once(a.name, h, "its attribute %s cannot be set here: %w; the same may be so for others", a.name, err)
+		}
+	}
+	if missed {
+		x.stats.NoAttributes++
+	}
+}

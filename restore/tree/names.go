@@ -1,0 +1,189 @@
+package tree
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strings"
+
+	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
+)
+
+// The types of GNU tar that package archive/tar does not know.
+const (
+	gnuDumpDir   = 'D' // a folder, whose body lists what it held
+	gnuContinued = 'M' // the rest of a file of the volume before
+	gnuOldNames  = 'N'
+	gnuLabel     = 'V' // of the archive
+)
+
+// normalise makes the type of an entry one of those that extraction knows. What
+// names no file becomes a global header.
+func (x *extractor) normalise(h *tar.Header, body io.Reader) error {
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+	case tar.TypeCont, tar.TypeGNUSparse:
+		h.Typeflag = tar.TypeReg
+	case tar.TypeXGlobalHeader, gnuLabel:
+		h.Typeflag = tar.TypeXGlobalHeader
+	case gnuOldNames:
+		x.once("old names", h, "left out: it holds long names of a GNU tar before 1990, which this program does not read")
+		h.Typeflag = tar.TypeXGlobalHeader
+	case gnuContinued:
+		return fmt.Errorf("%w: it is one volume of several, and begins inside of %q", ErrArchive, h.Name)
+	case gnuDumpDir:
+		list, err := io.ReadAll(io.LimitReader(body, 64<<20))
+		if err != nil {
+			return fmt.Errorf("%w: %q: %w", ErrArchive, h.Name, err)
+		}
+		h.Typeflag, h.Size = tar.TypeDir, 0
+		x.sayIncrement(h, list)
+	default:
+		// POSIX wants it so.
+		x.once(string(h.Typeflag), h, "it is of the unknown type %q, and restored as a file", h.Typeflag)
+		h.Typeflag = tar.TypeReg
+	}
+	if list := h.PAXRecords["GNU.dumpdir"]; list != "" {
+		x.sayIncrement(h, []byte(list))
+	}
+	return nil
+}
+
+// sayIncrement warns of what an incremental archive of GNU tar leaves to the one
+// before: the names that its list of a folder marks with N.
+func (x *extractor) sayIncrement(h *tar.Header, list []byte) {
+	n := 0
+	for name := range bytes.SplitSeq(list, []byte{0}) {
+		if len(name) > 0 && name[0] == 'N' {
+			n++
+		}
+	}
+	if n > 0 {
+		x.once("increment", h, "the archive is an increment of GNU tar: %d files of this folder, and maybe of others, are in an earlier one", n)
+	}
+}
+
+// split cuts a path of the archive into names, none for the tree itself.
+func (x *extractor) split(h *tar.Header, path string) ([]string, error) {
+	if path == "" {
+		return nil, unsafef(h, "a name in it is empty")
+	}
+	if path[0] == '/' {
+		x.once("absolute", h, "the slashes at the beginning of names are left out")
+	}
+	if strings.IndexByte(path, 0) >= 0 {
+		return nil, unsafef(h, "%q holds a zero byte", path)
+	}
+	var names []string
+	for name := range strings.SplitSeq(path, "/") {
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			return nil, unsafef(h, "%q leads upwards", path)
+		}
+		names = append(names, name)
+		if len(names) > source.MaxDepth {
+			return nil, unsafef(h, "%v", source.ErrTooDeep)
+		}
+	}
+	return names, nil
+}
+
+// names knows what became of the names of the archive.
+type names struct {
+	local map[string]string // the name, in its folder, of what was renamed
+	gone  map[string]bool   // what was left out
+
+	// Without a root the entries are held against each other, by the hashes of
+	// their paths.
+	seed    maphash.Seed
+	files   []uint64 // in the order of the archive: what is no folder
+	folders []uint64
+	parent  string         // the last one in folders
+	links   map[uint64]int // how many files were before the first hard link to this one
+	linked  map[uint64]*tar.Header
+}
+
+func newNames() *names {
+	return &names{
+		local: make(map[string]string), gone: make(map[string]bool), seed: maphash.MakeSeed(),
+		links: make(map[uint64]int), linked: make(map[uint64]*tar.Header),
+	}
+}
+
+func (n *names) leaveOut(path string) { n.gone[path] = true }
+
+// Local returns the path below the root of what the archive calls path, cleaned,
+// or false when it was left out.
+func (s *Stats) Local(path string) (string, bool) {
+	if s.names == nil || s.names.gone[path] {
+		return "", false
+	}
+	if len(s.names.local) == 0 {
+		return path, true
+	}
+	return strings.Join(s.names.locals(strings.Split(path, "/")), "/"), true
+}
+
+func (n *names) locals(parts []string) []string {
+	if len(n.local) == 0 {
+		return parts
+	}
+	local := slices.Clone(parts)
+	for i := range parts {
+		if name, ok := n.local[strings.Join(parts[:i+1], "/")]; ok {
+			local[i] = name
+		}
+	}
+	return local
+}
+
+func (n *names) hash(path string) uint64 { return maphash.String(n.seed, path) }
+
+// see takes note of an entry.
+func (n *names) see(parts, linked []string, h *tar.Header) {
+	path := strings.Join(parts, "/")
+	for i := range parts[:max(len(parts)-1, 0)] {
+		if parent := strings.Join(parts[:i+1], "/"); !isAbove(parent, n.parent+"/") {
+			n.folders = append(n.folders, n.hash(parent))
+		}
+	}
+	if len(parts) > 0 {
+		n.parent = strings.Join(parts[:len(parts)-1], "/")
+	}
+	if h.Typeflag == tar.TypeDir {
+		n.folders = append(n.folders, n.hash(path))
+		return
+	}
+	if h.Typeflag == tar.TypeLink {
+		target := n.hash(strings.Join(linked, "/"))
+		if _, known := n.links[target]; !known {
+			n.links[target], n.linked[target] = len(n.files), h
+		}
+	}
+	n.files = append(n.files, n.hash(path))
+}
+
+// verdict is an UnsafeError when extraction would meet one.
+func (n *names) verdict() error {
+	for i, file := range n.files {
+		if before, ok := n.links[file]; ok && i < before {
+			delete(n.links, file)
+		}
+	}
+	for target := range n.links {
+		h := n.linked[target]
+		return unsafef(h, "it is a hard link to %q, which is not before it in the archive", h.Linkname)
+	}
+	slices.Sort(n.files)
+	for _, folder := range n.folders {
+		if _, found := slices.BinarySearch(n.files, folder); found {
+			return fmt.Errorf("%w: a folder and a file in it have one name", ErrArchive)
+		}
+	}
+	return nil
+}

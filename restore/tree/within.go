@@ -1,0 +1,116 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+)
+
+// exchangeContents moves what the final folder holds into DIR/.before-TIME, and
+// what the fresh one holds into the final one. When it fails, everything is back.
+func (f *Fresh) exchangeContents() (former string, err error) {
+	var moved [][2]string // from, to
+	defer func() {
+		for i := len(moved) - 1; err != nil && i >= 0; i-- {
+			if back := renameNew(moved[i][1], moved[i][0]); back != nil {
+				err = errors.Join(err, fmt.Errorf("moving it back: %w", back))
+			}
+		}
+		if err != nil && former != "" {
+			_ = unix.Rmdir(former) // unless something could not be moved back
+			former = ""
+		}
+	}()
+	move := func(from, to string, except ...string) error {
+		entries, err := os.ReadDir(from)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			step := [2]string{filepath.Join(from, e.Name()), filepath.Join(to, e.Name())}
+			if slices.Contains(except, step[0]) {
+				continue
+			}
+			if err := renameNew(step[0], step[1]); err != nil {
+				return err
+			}
+			moved = append(moved, step)
+		}
+		return nil
+	}
+	if err := os.Mkdir(f.before(), 0o700); err != nil {
+		return "", err
+	}
+	former = f.before()
+	stays := []string{f.path, former}
+	if lost := filepath.Join(f.final, lostAndFound); !exists(filepath.Join(f.path, lostAndFound)) {
+		stays = append(stays, lost) // fsck wants it there
+	}
+	if err := move(f.final, former, stays...); err != nil {
+		return former, err
+	}
+	if !f.o.Replace && len(moved) > 0 && (len(moved) > 1 || filepath.Base(moved[0][0]) != lostAndFound) {
+		return former, ErrNotEmpty // somebody filled it meanwhile
+	}
+	// What was in it is safe before anything new is.
+	if err := fsutil.SyncDir(former); err != nil {
+		return former, err
+	}
+	if err := move(f.path, f.final); err != nil {
+		return former, err
+	}
+	when, err := f.dressFinal()
+	if err != nil {
+		return former, err
+	}
+	kept := len(moved) > 0 && filepath.Dir(moved[0][1]) == former
+	if err := unix.Rmdir(f.path); err != nil {
+		return former, err
+	}
+	if !kept {
+		_ = unix.Rmdir(former)
+		former = ""
+	}
+	if !when.IsZero() {
+		_ = os.Chtimes(f.final, when, when) // all is done; a time is no reason to undo it
+	}
+	return former, nil
+}
+
+// dressFinal gives the final folder what the fresh one has: owner, mode, ACL and
+// attributes. It returns the time that is to be set last.
+func (f *Fresh) dressFinal() (when time.Time, err error) {
+	if f.inherit {
+		return when, nil
+	}
+	info, err := f.root.Stat(".")
+	if err != nil {
+		return when, err
+	}
+	if os.Geteuid() == 0 {
+		st := info.Sys().(*syscall.Stat_t)
+		if err := os.Chown(f.final, int(st.Uid), int(st.Gid)); err != nil && !isAny(err, ungiven) {
+			return when, err
+		}
+	}
+	if !f.o.NoModes {
+		if err := os.Chmod(f.final, info.Mode()); err != nil {
+			return when, err
+		}
+	}
+	copyAttributes(f.path, f.final)
+	return info.ModTime(), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
