@@ -13,6 +13,9 @@ type Version struct {
 	Name    string // what the place calls it: a number, a stage, a file name
 	Current bool
 	Created time.Time // zero where the place does not say
+	// Gone says of a key that was deleted and can be brought back how that is done;
+	// nil for one that can be had.
+	Gone error
 }
 
 // Keeper is a Source that keeps former keys beside the current one.
@@ -20,7 +23,8 @@ type Keeper interface {
 	Source
 
 	// Versions lists the keys that can still be had, the current one first and
-	// then from the newest to the oldest. Its errors are those of Load.
+	// then from the newest to the oldest, and behind them those that are Gone. Its
+	// errors are those of Load.
 	Versions(ctx context.Context) ([]Version, error)
 }
 

@@ -152,6 +152,10 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 			if v.Current {
 				continue
 			}
+			if v.Gone != nil {
+				faults = append(faults, v.Gone)
+				continue
+			}
 			uri := v.Source.String()
 			if r.former[uri] == nil {
 				r.former[uri] = &held{src: v.Source}

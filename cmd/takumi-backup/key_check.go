@@ -216,7 +216,7 @@ func isThere(ctx context.Context, src keystore.Source, id kek.ID) bool {
 		return true
 	}
 	for _, v := range versions {
-		if v.Current {
+		if v.Current || v.Gone != nil {
 			continue
 		}
 		key, err := v.Source.Load(ctx)

@@ -233,6 +233,9 @@ func unused(ctx context.Context, src keystore.Storer, doc document, o Options) (
 		if v.Current {
 			created = v.Created
 		}
+		if v.Gone != nil {
+			continue
+		}
 		id, err := currentID(ctx, v.Source)
 		if ctx.Err() != nil {
 			return nil, time.Time{}, context.Cause(ctx)

@@ -126,19 +126,22 @@ func testGone(t *testing.T, v *site) {
 	behind := source(t, v.mount+"/gone")
 	behind.conn.now = func() time.Time { return time.Now().Add(-time.Hour) }
 	loadRefused(t, behind, keystore.ErrNotFound, "version 2 was deleted;")
-	if got := names(t, s); got != "1" {
+	if got := names(t, s); got != "1 2 gone" {
 		t.Errorf("versions %q, of which none is current", got)
 	}
 	refused(t, s.Store(t.Context(), kek.Generate(), second.ID()), keystore.ErrConflict)
 	third := stores(t, s, "")
 	loads(t, s, third)
+	// Who looks for the key that is gone learns how to bring it back.
+	_, err := keystore.NewRing(s).Find(t.Context(), []kek.ID{second.ID()})
+	refused(t, err, keystore.ErrNotFound, "version 2 was deleted at 20", "vault kv undelete -mount="+v.mount+" -versions=2 gone")
 	v.write(t, v.mount+"/undelete/gone", `{"versions":[2]}`)
 	loads(t, s.at(2), second)
 
 	v.write(t, v.mount+"/destroy/gone", `{"versions":[1,2,3]}`)
 	loadRefused(t, s, keystore.ErrNotFound, "version 3 was destroyed")
 	loadRefused(t, s.at(1), keystore.ErrNotFound, "version 1 was destroyed")
-	_, err := s.Versions(t.Context())
+	_, err = s.Versions(t.Context())
 	refused(t, err, keystore.ErrNotFound, "version 3 was destroyed")
 	loads(t, s, stores(t, s, ""))
 }

@@ -236,6 +236,10 @@ func names(t *testing.T, s Secret) string {
 		if v.Current {
 			v.Name += "*"
 		}
+		if v.Gone != nil {
+			v.Name += " gone"
+			refused(t, v.Gone, keystore.ErrNotFound, "was deleted", "vault kv undelete -mount="+s.mount+" -versions=")
+		}
 		if age := time.Since(v.Created); age < -time.Minute || age > time.Hour {
 			t.Errorf("version %s was created at %v", v.Name, v.Created)
 		}

@@ -14,8 +14,9 @@ import (
 // history is what Vault keeps of a secret.
 type history struct {
 	current int
-	limit   int    // of versions; 0 when the mount decides
-	live    []live // neither deleted nor destroyed, from newest to oldest
+	limit   int       // of versions; 0 when the mount decides
+	live    []live    // neither deleted nor destroyed, from newest to oldest
+	deleted []content // and not destroyed, likewise
 }
 
 type live struct {
@@ -23,8 +24,8 @@ type live struct {
 	created time.Time
 }
 
-// Versions implements keystore.Keeper: the versions that were neither deleted
-// nor destroyed, each pinned. When the current one was, none is marked as
+// Versions implements keystore.Keeper: the versions that were not destroyed, each
+// pinned, those that were deleted marked as gone. When the current one was, none is marked as
 // current. A pinned Secret has one version, itself. The errors are those of
 // Load; the token needs the right to read MOUNT/metadata/PATH.
 func (s Secret) Versions(ctx context.Context) ([]keystore.Version, error) {
@@ -44,6 +45,9 @@ func (s Secret) Versions(ctx context.Context) ([]keystore.Version, error) {
 			})
 		}
 		if len(all) > 0 {
+			for _, c := range h.deleted {
+				all = append(all, keystore.Version{Source: s.at(c.number), Name: strconv.Itoa(c.number), Created: c.created, Gone: s.goneError(c)})
+			}
 			return nil
 		}
 		// Say what became of it, as Load does.
@@ -101,10 +105,14 @@ func (s Secret) history(ctx context.Context) (history, error) {
 	}
 	h := history{current: answer.Data.Current, limit: answer.Data.Limit}
 	for number, m := range answer.Data.Versions {
-		if gone, _ := m.state(s.conn.now()); gone == "" {
+		switch gone, _ := m.state(s.conn.now()); {
+		case gone == "":
 			h.live = append(h.live, live{number, m.Created})
+		case !m.Destroyed:
+			h.deleted = append(h.deleted, content{number: number, created: m.Created, gone: gone})
 		}
 	}
 	slices.SortFunc(h.live, func(a, b live) int { return b.number - a.number })
+	slices.SortFunc(h.deleted, func(a, b content) int { return b.number - a.number })
 	return h, nil
 }
