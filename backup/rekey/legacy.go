@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -46,26 +46,13 @@ func (*LegacyDamageError) Fail() (fail.Class, string) {
 
 // ImportOptions say how to import. They serve many files at once.
 type ImportOptions struct {
-	Store      store.Store
-	To         []*kek.Key     // the backups are sealed for these
-	ReadBack   *keystore.Ring // the same keys from where they are kept
+	Options                   // From, StateDir, DropOther and Rescue do not matter
+	ReadBack   *keystore.Ring // the keys of To from where they are kept
 	Pack       pack.Options
 	Passphrase []byte // of openssl's files; nil when there is none
 	Iterations int
-	Kind       string        // "" is the kind that the file looks like
-	Root       string        // the new backup's folder is that of its kind under it; "" is that of the file
-	Meter      *backup.Meter // required; it counts what is read of the file
-	DryRun     bool          // reads the file to its end, and makes nothing
-}
-
-// Imported is what Import made.
-type Imported struct {
-	Path     string             // of the new backup
-	Envelope *envelope.Envelope // nil after a dry run
-	There    bool               // it stood there already, with the same content
-	Size     int64
-	SHA256   string
-	Warnings []string
+	Kind       string // "" is the kind that the file looks like
+	Root       string // the new backup's folder is that of its kind under it; "" is that of the file
 }
 
 // IsLegacy tells whether a file of that name and beginning is one to import:
@@ -90,15 +77,15 @@ func IsLegacy(name string, head []byte) bool {
 //
 // The errors are ErrPassphrase, ErrNoPassphrase, ErrNotLegacy, *LegacyDamageError,
 // *ReadBackError, and those of the place and the keys.
-func Import(ctx context.Context, path string, o ImportOptions) (Imported, error) {
+func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 	file, err := o.Store.Open(ctx, path)
 	if err != nil {
-		return Imported{}, err
+		return Result{}, err
 	}
 	defer file.Close()
 	old, err := openLegacy(ctx, file, o)
 	if err != nil {
-		return Imported{}, err
+		return Result{}, err
 	}
 	checked := guard.NewReader(old.content, guard.Options{})
 	defer checked.Close()
@@ -115,24 +102,24 @@ func Import(ctx context.Context, path string, o ImportOptions) (Imported, error)
 	if o.Root != "" {
 		folder = store.Join(o.Root, kind)
 	}
-	made := Imported{Path: store.Join(folder, name)}
+	made := Result{Made: store.Join(folder, name)}
 	if !old.proved {
-		made.Warnings = append(made.Warnings, "it was not packed, so that damage in its middle cannot be found")
+		made.warn("it was not packed, so that damage in its middle cannot be found")
 	}
 	if o.DryRun {
 		_, err := io.Copy(io.Discard, src)
 		return made, old.judge(ctx, err)
 	}
-	dst, err := o.Store.Create(ctx, made.Path, store.Options{Sidecar: true, Parents: o.Root != ""})
+	dst, err := o.Store.Create(ctx, made.Made, store.Options{Sidecar: true, Parents: o.Root != ""})
 	if errors.Is(err, store.ErrExists) {
-		made.There = true
+		made.Skipped = "its content is there already"
 		return made, compare(ctx, &made, old, src, d, o, err)
 	}
 	if err != nil {
 		return made, err
 	}
 	defer dst.Abort()
-	made.Envelope, err = backup.Seal(ctx, dst, src, backup.SealOptions{
+	made.New, err = backup.Seal(ctx, dst, src, backup.SealOptions{
 		Label: envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)},
 		Keys:  o.To, Pack: o.Pack, Meter: new(backup.Meter), Stop: func(error) {},
 	})
@@ -149,8 +136,8 @@ func Import(ctx context.Context, path string, o ImportOptions) (Imported, error)
 
 // proveImport reads the new backup back. One that differs is not kept: the old
 // file is still there.
-func proveImport(ctx context.Context, made *Imported, want sum, o ImportOptions) error {
-	got, err := contentOf(ctx, made.Path, o)
+func proveImport(ctx context.Context, made *Result, want sum, o ImportOptions) error {
+	got, err := contentOf(ctx, made.Made, o)
 	if err == nil && got != want {
 		err = errors.New("its content differs")
 	}
@@ -160,22 +147,22 @@ func proveImport(ctx context.Context, made *Imported, want sum, o ImportOptions)
 	if ctx.Err() == nil {
 		err = &ReadBackError{err}
 	}
-	b, _, statErr := o.Store.Stat(context.WithoutCancel(ctx), made.Path)
+	b, _, statErr := o.Store.Stat(context.WithoutCancel(ctx), made.Made)
 	if statErr == nil {
 		statErr = o.Store.Remove(context.WithoutCancel(ctx), b)
 	}
 	if statErr != nil {
-		err = fmt.Errorf("%w (and %s could not be removed: %w)", err, made.Path, statErr)
+		err = fmt.Errorf("%w (and %s could not be removed: %w)", err, made.Made, statErr)
 	}
 	return err
 }
 
 // compare is Import when something stands in the place of the new backup.
-func compare(ctx context.Context, made *Imported, old *legacy, src io.Reader, d *digest, o ImportOptions, exists error) error {
+func compare(ctx context.Context, made *Result, old *legacy, src io.Reader, d *digest, o ImportOptions, exists error) error {
 	if _, err := io.Copy(io.Discard, src); err != nil {
 		return old.judge(ctx, err)
 	}
-	got, err := contentOf(ctx, made.Path, o)
+	got, err := contentOf(ctx, made.Made, o)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -299,6 +286,56 @@ func (l *legacy) judge(ctx context.Context, err error) error {
 		return &LegacyDamageError{err}
 	}
 	return err
+}
+
+// FindLegacy is [backup.Find] for the files that can be imported: in a folder, those
+// that look like one.
+func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []backup.Backup, several bool, err error) {
+	several = len(paths) > 1
+	for _, path := range paths {
+		b, isRoot, err := st.Stat(ctx, path)
+		if err != nil && len(paths) == 1 {
+			return nil, several, err
+		}
+		if err != nil || !isRoot {
+			b.Path = path
+			items = append(items, backup.Backup{Backup: b, Err: err})
+			continue
+		}
+		several = true
+		for b, err := range st.Walk(ctx, path, true) {
+			if ctx.Err() != nil {
+				return nil, several, context.Cause(ctx)
+			}
+			var legacy bool
+			if err == nil {
+				legacy, err = looksLegacy(ctx, st, b.Path)
+			} else if fault, ok := errors.AsType[*store.Error](err); ok && b.Path == "" {
+				b.Path = fault.Path
+			}
+			if legacy || err != nil {
+				items = append(items, backup.Backup{Backup: b, Err: err})
+			}
+		}
+	}
+	return items, several, nil
+}
+
+func looksLegacy(ctx context.Context, st store.Store, path string) (bool, error) {
+	file, err := st.Open(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	head := make([]byte, guard.SniffLen)
+	n, err := file.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return false, err
+	}
+	return IsLegacy(path, head[:n]), nil
 }
 
 // endings are taken off the name of an old file, again and again.

@@ -132,8 +132,8 @@ func zipped(t testing.TB, plain []byte) []byte {
 
 func importing(t testing.TB) ImportOptions {
 	return ImportOptions{
-		Store: local.Folder{}, To: []*kek.Key{key(t, "new")}, ReadBack: ring(t, keySource{seed: "new"}),
-		Pack: pack.Options{Codec: pack.Zstd}, Passphrase: []byte(passphrase), Iterations: iterations, Meter: new(backup.Meter),
+		Options: Options{Store: local.Folder{}, To: []*kek.Key{key(t, "new")}, Meter: new(backup.Meter)}, ReadBack: ring(t, keySource{seed: "new"}),
+		Pack: pack.Options{Codec: pack.Zstd}, Passphrase: []byte(passphrase), Iterations: iterations,
 	}
 }
 
@@ -165,23 +165,23 @@ func TestImport(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if made.Path != filepath.Join(dir, tc.made) || made.There {
-				t.Errorf("made %s", made.Path)
+			if made.Made != filepath.Join(dir, tc.made) || made.Skipped != "" {
+				t.Errorf("made %s", made.Made)
 			}
 			b := &bench{TB: t, content: dump}
-			e := b.opens(made.Path, "new")
+			e := b.opens(made.Made, "new")
 			if e.Kind != tc.kind || e.Created.Format(time.RFC3339) != tc.created || e.Name+".enc" != tc.made {
 				t.Errorf("label %v", e.Label)
 			}
 			if (len(made.Warnings) > 0) != tc.warned {
 				t.Errorf("warnings %q", made.Warnings)
 			}
-			sidecarHolds(t, made.Path)
+			sidecarHolds(t, made.Made)
 			if !bytes.Equal(readFile(t, path), tc.content) {
 				t.Error("the old file changed")
 			}
 			// Again, and nothing is to be done.
-			if again, err := Import(t.Context(), path, importing(t)); err != nil || !again.There {
+			if again, err := Import(t.Context(), path, importing(t)); err != nil || again.Skipped == "" {
 				t.Errorf("again: %+v, %v", again, err)
 			}
 			wantFiles(t, dir, tc.name, tc.made, tc.made+".sha256")
@@ -200,11 +200,11 @@ func TestImportBesideAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := readFile(t, made.Path)
+	before := readFile(t, made.Made)
 	if _, err := Import(t.Context(), second, importing(t)); !errors.Is(err, store.ErrExists) {
 		t.Errorf("error %v, want ErrExists", err)
 	}
-	if !bytes.Equal(readFile(t, made.Path), before) {
+	if !bytes.Equal(readFile(t, made.Made), before) {
 		t.Error("it was written over")
 	}
 }

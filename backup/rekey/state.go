@@ -2,6 +2,7 @@ package rekey
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -98,6 +100,29 @@ func Begin(path string, keys []kek.ID) (_ *State, err error) {
 		return nil, fmt.Errorf("mending the state: %w", err)
 	}
 	return s, nil
+}
+
+// StateFile is where in dir the state is of a run over the paths that seals for the
+// keys: the same for runs that are to do the same. how says what else makes them
+// differ.
+func StateFile(dir string, paths []string, keys []kek.ID, how ...string) (string, error) {
+	var parts []string
+	for _, path := range paths {
+		if !store.IsRemote(path) {
+			abs, err := filepath.Abs(path)
+			if err != nil {
+				return "", err
+			}
+			path = abs
+		}
+		parts = append(parts, path)
+	}
+	for _, id := range keys {
+		parts = append(parts, string(id))
+	}
+	slices.Sort(parts)
+	sum := sha256.Sum256([]byte(strings.Join(append(parts, how...), "\x00")))
+	return filepath.Join(dir, "reencrypt-"+hex.EncodeToString(sum[:8])+".jsonl"), nil
 }
 
 // create makes a state that lists nothing, whole or not at all. One that another

@@ -18,13 +18,13 @@ func TestRouter(t *testing.T) {
 	}
 	ctx := context.Background()
 	calls := map[string]func(path string) error{
-		"Open":   func(p string) error { _, err := r.Open(ctx, p); return err },
-		"Create": func(p string) error { _, err := r.Create(ctx, p, store.Options{}); return err },
-		"Walk":         func(p string) error { return first(r.Walk(ctx, p, false)) },
-		"Stat":         func(p string) error { _, _, err := r.Stat(ctx, p); return err },
-		"Remove":       func(p string) error { return r.Remove(ctx, store.Backup{Path: p}) },
-		"Put": func(p string) error { return r.Put(ctx, p, ".x", nil, nil) },
-		"Replace":      func(p string) error { _, err := r.Replace(ctx, p); return err },
+		"Open":    func(p string) error { _, err := r.Open(ctx, p); return err },
+		"Create":  func(p string) error { _, err := r.Create(ctx, p, store.Options{}); return err },
+		"Walk":    func(p string) error { return first(r.Walk(ctx, p, false)) },
+		"Stat":    func(p string) error { _, _, err := r.Stat(ctx, p); return err },
+		"Remove":  func(p string) error { return r.Remove(ctx, store.Backup{Path: p}) },
+		"Put":     func(p string) error { return r.Put(ctx, p, ".x", nil, nil) },
+		"Replace": func(p string) error { _, err := r.Replace(ctx, p); return err },
 	}
 	for name, call := range calls {
 		if err := call("s3://bucket/x.enc"); !errors.Is(err, down) {

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,7 +13,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -120,32 +116,12 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 	return nil
 }
 
-// apart refuses a new key, and a state folder, that would stand with the backups
-// at path, and warns of an old key that does.
+// apart refuses a new key, and a state folder, that would be with the backups at
+// path, and warns of an old key that is.
 func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path string) error {
-	if store.IsRemote(path) {
-		return nil
-	}
-	folder := path
-	info, err := os.Stat(path)
-	isFolder := err == nil && info.IsDir()
-	if !isFolder {
-		folder = filepath.Dir(path)
-	}
-	for _, src := range targets {
-		if err := keystore.CheckApart(src, folder); err != nil {
-			return fmt.Errorf("checking where the new key stands: %w", err)
-		}
-	}
-	// The default may well be below the folder of a file, such as that of the user.
-	if err := history.CheckApart(c.stateDir, folder); err != nil && (isFolder || cmd.Flags().Changed("state-dir")) {
-		return usagef("locks and state do not belong beside backups: give --state-dir a folder elsewhere: %w", err)
-	}
-	if c.stateFile != "" && history.CheckApart(filepath.Dir(c.stateFile), folder) != nil {
-		return usagef("--state: %s would stand with the backups in %s: name a file elsewhere", c.stateFile, folder)
-	}
-	if c.keyless {
-		return nil
+	folder, err := rekey.Apart(path, targets, c.stateDir, cmd.Flags().Changed("state-dir"), c.stateFile)
+	if err != nil || folder == "" || c.keyless {
+		return err
 	}
 	sources, err := c.keys.from.sources()
 	if err == nil {
@@ -180,80 +156,55 @@ func shardOf(text string) (backup.Shard, error) {
 	return s, nil
 }
 
-// changeTally is what came of all backups.
-type changeTally struct {
-	changed, skipped int
-	failed           []string
-	err              error // the last failure
-}
-
-// run calls one for each backup at the paths that is part of the shard, and
-// tells what came of it in order. One backup that fails does not stop the others.
-func (c *changing) run(cmd *cobra.Command, paths []string, one func(context.Context, store.Backup) (rekey.Result, error)) error {
-	find := backup.Find
-	if c.find != nil {
-		find = c.find
+// run calls one for each backup at the paths that is part of the shard, and tells
+// what came of it in order.
+func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.Context, path string) (rekey.Result, error)) error {
+	several, hide := len(paths) > 1, func() {}
+	course := rekey.Course{Store: c.place, Paths: paths, Shard: c.shard, Workers: int(c.workers), One: one}
+	course.Find = func(ctx context.Context, place store.Store, paths []string) (found []backup.Backup, _ bool, err error) {
+		find := backup.Find
+		if c.find != nil {
+			find = c.find
+		}
+		found, several, err = find(ctx, place, paths)
+		return found, several, err
 	}
-	items, several, err := find(cmd.Context(), c.place, paths)
-	if err != nil {
-		return fmt.Errorf("looking for the backups: %w", err)
-	}
-	// By path and not by id: reencrypt gives new ids.
-	items = slices.DeleteFunc(items, func(i backup.Backup) bool { return !c.shard.Has(i.Path) })
-	var total int64
-	for _, item := range items {
-		total += item.Size * c.passes
-	}
-	type outcome struct {
-		rekey.Result
-		err error
-	}
-	ctx, stop := context.WithCancelCause(cmd.Context())
-	defer stop(nil)
-	var t changeTally
-	hide := c.progress.start(cmd.ErrOrStderr(), c.verb, total, &c.meter)
-	err = parallel.Each(ctx, int(c.workers), len(items), func(ctx context.Context, i int) outcome {
-		if items[i].Err != nil {
-			c.record(cmd, items[i].Path, rekey.Result{}, items[i].Err)
-			return outcome{err: items[i].Err}
-		}
-		if err := checkStdout(); err != nil { // what is done is to be told
-			stop(err)
-			return outcome{err: err}
-		}
-		result, err := one(ctx, items[i].Backup)
-		c.record(cmd, items[i].Path, result, ending(ctx, err))
-		return outcome{result, err}
-	}, func(i int, o outcome) {
-		if o.err != nil && ctx.Err() != nil {
-			return // it was told to stop
-		}
-		if several && o.err != nil {
-			// As for one alone, but the command goes on.
-			report(cmd.ErrOrStderr(), fmt.Errorf("%s: %w", printable(items[i].Path), o.err))
-		}
-		if err := c.tell(cmd, &t, items[i].Path, o.Result, o.err); err != nil {
-			stop(err)
-		}
+	t, err := course.Run(cmd.Context(), rekey.Observer{
+		Found: func(found []backup.Backup) {
+			var total int64
+			for _, b := range found {
+				total += b.Size * c.passes
+			}
+			hide = c.progress.start(cmd.ErrOrStderr(), c.verb, total, &c.meter)
+		},
+		Ready: checkStdout, // what is done is to be told
+		Done: func(ctx context.Context, path string, r rekey.Result, err error) {
+			c.record(cmd, path, r, ending(ctx, err))
+		},
+		Told: func(path string, r rekey.Result, err error) error {
+			if several && err != nil {
+				// As for one alone, but the command goes on.
+				report(cmd.ErrOrStderr(), fmt.Errorf("%s: %w", printable(path), err))
+			}
+			return c.tell(cmd, path, r, err)
+		},
 	})
 	hide()
 	rec := recordOf(cmd)
-	rec.Backups, rec.Failures = len(items), len(t.failed)
-	if len(items) == 0 && err == nil {
+	rec.Backups, rec.Failures = t.Found, len(t.Failed)
+	if t.Found == 0 && err == nil {
 		warn(cmd, "there are no backups to %s", c.verb)
 	}
-	if several || t.err == nil {
-		c.sum(cmd, &t)
+	if t.Found > 0 && (several || t.Last == nil) || err == nil && t.Last == nil {
+		c.sum(cmd, t)
 	}
 	switch {
-	case err != nil || ctx.Err() != nil:
-		return cmp.Or(context.Cause(ctx), err)
-	case t.err == nil:
-		return nil
+	case err != nil || t.Last == nil:
+		return err
 	case several:
 		return errSome
 	}
-	return fmt.Errorf("%s: %w", printable(t.failed[0]), t.err)
+	return fmt.Errorf("%s: %w", printable(t.Failed[0]), t.Last)
 }
 
 // changedLine is what is told of one backup with --json.
@@ -291,21 +242,16 @@ func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault
 }
 
 // tell prints what became of one backup.
-func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r rekey.Result, fault error) error {
+func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault error) error {
 	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings, Made: r.Made}
 	switch {
 	case fault != nil:
-		t.failed, t.err = append(t.failed, path), fault
 		line.Outcome, line.Error = "failed", fault.Error()
 		line.Code, _ = verdict(fault)
 	case r.Skipped != "":
-		t.skipped++
 		line.Outcome = "skipped"
 	case c.dryRun:
-		t.changed++
 		line.Outcome = "planned"
-	default:
-		t.changed++
 	}
 	if e := r.Old; e != nil {
 		line.OldID, line.OldKeys = e.ID.String(), e.KeyIDs()
@@ -341,7 +287,7 @@ func (c *changing) tell(cmd *cobra.Command, t *changeTally, path string, r rekey
 }
 
 // sum says how it went as a whole, and names again what failed.
-func (c *changing) sum(cmd *cobra.Command, t *changeTally) {
+func (c *changing) sum(cmd *cobra.Command, t rekey.Tally) {
 	if c.progress.quiet {
 		return
 	}
@@ -349,8 +295,72 @@ func (c *changing) sum(cmd *cobra.Command, t *changeTally) {
 	if c.dryRun {
 		done = "to " + c.verb
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%d %s, %d skipped, %d failed\n", t.changed, done, t.skipped, len(t.failed))
-	for _, path := range t.failed {
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d %s, %d skipped, %d failed\n", t.Changed, done, t.Skipped, len(t.Failed))
+	for _, path := range t.Failed {
 		fmt.Fprintf(cmd.ErrOrStderr(), "  failed: %s\n", printable(path))
 	}
+}
+
+func newRewrap() *cobra.Command {
+	c := &changing{verb: "rewrap", done: "rewrapped"}
+	var o rekey.RewrapOptions
+	cmd := &cobra.Command{
+		Use:   "rewrap [flags] PATH...",
+		Short: "Change the keys that open backups, and leave the payload as it is",
+		Long: `Give each backup at PATH a slot for every key of --to, in the place of those that
+it has. A PATH is a backup, or a folder with backups in and under it.
+
+This is for keys that are changed on schedule. It takes nothing back: whoever has
+an old key and a copy of the backup from before, or has held its data key, can open
+that backup for ever. When a key may be in other hands, reencrypt.
+
+Each file is written anew, next to the old one, with the new slots and the same
+payload: with shared blocks where the file system can do that, and else the backup
+needs room for two of it until the new file is proved and takes the place of the old
+one. Killed at any moment, this leaves the one or the other, and the same command
+finishes. On S3 the server copies.
+
+A file must match its .sha256 sidecar: what has rotted is left as it is, and told.
+One without a sidecar is authenticated to its end, and gets one. --rescue does that
+to any file, and makes a damaged envelope whole again: time, kind and name stay, and
+of the other slots those that open.
+
+With --detached, for storage that is written once or full, the file stays untouched,
+its old slots with it, and the new envelope next to it, as FILE.envelope, is part of
+the backup from then on.
+
+Before anything is touched, every key of --to is read twice from where it is kept,
+and what was sealed for it is opened with it.`,
+		Example: `  takumi-backup key rotate --key file:/etc/takumi-backup/backup.key
+  takumi-backup rewrap /var/backups/takumi --from file:/etc/takumi-backup/backup.key --to file:/etc/takumi-backup/backup.key
+  takumi-backup rewrap --dry-run --json s3://backups/takumi --to vault:secret/takumi/production/backup-encryption`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.begin(cmd, args); err != nil {
+				return err
+			}
+			defer c.close()
+			o.Store, o.StateDir, o.From, o.To, o.DryRun, o.Meter = c.place, c.stateDir, c.ring, c.to, c.dryRun, &c.meter
+			if !o.Detached && !o.DryRun {
+				c.passes = 1
+			}
+			return c.run(cmd, args, func(ctx context.Context, path string) (rekey.Result, error) { return rekey.Rewrap(ctx, path, o) })
+		},
+	}
+	c.add(cmd)
+	f := cmd.Flags()
+	f.Lookup("dry-run").Usage = "open and authenticate, look that the sidecar has a good form, say what would be done, and change nothing; the file is not compared with its sidecar"
+	f.BoolVar(&o.KeepOld, "keep-old", false, "keep the slots of the keys that open the backups now")
+	f.BoolVar(&o.DropOther, "drop-other", false, "drop the slots that are not for a key of this program's kind")
+	f.BoolVar(&o.Detached, "detached", false, "leave the file untouched for good, and the new envelope next to it: for storage that is written once")
+	f.BoolVar(&o.Rescue, "rescue", false, "heal a damaged envelope, with what of it still opens")
+	return audited(cmd, "rewrap", changes)
+}
+
+// noCommand is what the program says to words that are none of its commands.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && args[0] == "rotate" {
+		return usagef("there is no command rotate, for it could be two: takumi-backup rewrap changes the keys of backups on schedule, and takumi-backup reencrypt after a compromise, when rewrapping is not enough; takumi-backup key rotate makes the new key")
+	}
+	return cobra.NoArgs(cmd, args)
 }

@@ -21,7 +21,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // records returns the audit log of a sandbox, whose chain it proves.
@@ -153,7 +152,7 @@ func changeAll(t *testing.T, b *sandbox, workers countFlag, one func(path string
 	t.Setenv("TAKUMI_AUDIT_DIR", b.log)
 	c := &changing{verb: "rewrap", done: "rewrapped", workers: workers, place: newPlace(), progress: progressFlags{quiet: true}}
 	cmd := &cobra.Command{Use: "rewrap", SilenceErrors: true, SilenceUsage: true, RunE: func(cmd *cobra.Command, args []string) error {
-		return c.run(cmd, args, func(_ context.Context, b store.Backup) (rekey.Result, error) { return rekey.Result{}, one(b.Path) })
+		return c.run(cmd, args, func(_ context.Context, path string) (rekey.Result, error) { return rekey.Result{}, one(path) })
 	}}
 	cmd.SetOut(io.Discard)
 	cmd.SetErr(io.Discard)

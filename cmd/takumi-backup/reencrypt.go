@@ -1,21 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -25,6 +21,7 @@ type reencryptCommand struct {
 	repack       bool
 	codec, level string
 	dropOther    bool
+	rescue       bool
 	legacy       legacyFlags
 
 	pack *pack.Options
@@ -73,6 +70,7 @@ stays; delete it when the new one is verified.`,
 	f.StringVar(&r.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&r.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
 	f.BoolVar(&r.dropOther, "drop-other", false, "go on with backups that have other holders than keys, who lose them")
+	f.BoolVar(&r.rescue, "rescue", false, "go on with backups whose envelope is damaged, with what of it still opens")
 	f.StringVar(&r.stateFile, "state", "", "file that lists what this run has done, while it is not through (default: one in --state-dir for the same paths and keys)")
 	r.legacy.add(cmd)
 	return audited(cmd, "reencrypt", changes)
@@ -90,7 +88,7 @@ func (r *reencryptCommand) check(cmd *cobra.Command) error {
 			return usagef("--%s goes with --repack: what is packed stays as it is otherwise", name)
 		}
 	}
-	for _, name := range []string{"repack", "drop-other", "state", "from"} {
+	for _, name := range []string{"repack", "drop-other", "rescue", "state", "from"} {
 		if f.Changed(name) && isLegacy {
 			return usagef("--%s does not go with --from-legacy", name)
 		}
@@ -127,13 +125,11 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 	defer readBack.Close()
 	o := rekey.ReencryptOptions{
 		Options: rekey.Options{
-			Store: r.place, StateDir: r.stateDir, From: r.ring, To: r.to, DropOther: r.dropOther, DryRun: r.dryRun, Meter: &r.meter,
+			Store: r.place, StateDir: r.stateDir, From: r.ring, To: r.to, DropOther: r.dropOther, Rescue: r.rescue, DryRun: r.dryRun, Meter: &r.meter,
 		},
 		ReadBack: readBack, Pack: r.pack, State: state,
 	}
-	return r.run(cmd, paths, func(ctx context.Context, b store.Backup) (rekey.Result, error) {
-		return rekey.Reencrypt(ctx, b.Path, o)
-	})
+	return r.run(cmd, paths, func(ctx context.Context, path string) (rekey.Result, error) { return rekey.Reencrypt(ctx, path, o) })
 }
 
 // openState opens the account of the run, and says what it goes on from.
@@ -144,11 +140,14 @@ func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*rekey
 	}
 	path := r.stateFile
 	if path == "" {
-		name, err := r.runName(paths, ids)
-		if err != nil {
+		how := []string{r.shard.String()}
+		if r.pack != nil {
+			how = append(how, fmt.Sprint(*r.pack))
+		}
+		var err error
+		if path, err = rekey.StateFile(r.stateDir, paths, ids, how...); err != nil {
 			return nil, err
 		}
-		path = filepath.Join(r.stateDir, "reencrypt-"+name+".jsonl")
 	}
 	open := rekey.Begin
 	if r.dryRun {
@@ -167,26 +166,116 @@ func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*rekey
 	return state, nil
 }
 
-// runName is the same for runs that are to do the same.
-func (r *reencryptCommand) runName(paths []string, ids []kek.ID) (string, error) {
-	var parts []string
-	for _, path := range paths {
-		if !store.IsRemote(path) {
-			abs, err := filepath.Abs(path)
-			if err != nil {
-				return "", err
+// legacyFlags say how files of former tools are read.
+type legacyFlags struct {
+	from       string
+	passphrase string // a file
+	iterations int
+	kind       string
+	root       string
+}
+
+// legacyForm is the one that there is.
+const legacyForm = "openssl-cbc"
+
+func (l *legacyFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&l.from, "from-legacy", "", "import files of a former tool: openssl-cbc")
+	f.StringVar(&l.passphrase, "legacy-passphrase-file", "", "file whose first line is the passphrase of those files, as openssl -pass file: takes it")
+	f.IntVar(&l.iterations, "legacy-iterations", rekey.DefaultIterations, "what openssl was given with -iter")
+	f.StringVar(&l.kind, "kind", "", "with --from-legacy: database, contracts, uploads or stream (default: what each file looks like)")
+	f.StringVar(&l.root, "output-root", "", "with --from-legacy: put the backups into a folder for each kind in this one (default: beside the old files)")
+}
+
+func (l *legacyFlags) check(cmd *cobra.Command) error {
+	f := cmd.Flags()
+	if !f.Changed("from-legacy") {
+		for _, name := range []string{"legacy-passphrase-file", "legacy-iterations", "kind", "output-root"} {
+			if f.Changed(name) {
+				return usagef("--%s goes with --from-legacy", name)
 			}
-			path = abs
 		}
-		parts = append(parts, path)
+		return nil
 	}
-	for _, id := range ids {
-		parts = append(parts, string(id))
+	if l.from != legacyForm {
+		return usagef("--from-legacy is %q: there is only %s", l.from, legacyForm)
 	}
-	slices.Sort(parts)
-	if parts = append(parts, r.shard.String()); r.pack != nil {
-		parts = append(parts, fmt.Sprint(*r.pack))
+	if l.iterations < 1 {
+		return usagef("--legacy-iterations is %d, not a number from 1", l.iterations)
 	}
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return hex.EncodeToString(sum[:8]), nil
+	if f.Changed("output-root") && l.root == "" {
+		return usagef("--output-root is empty")
+	}
+	if f.Changed("kind") {
+		if err := envelope.CheckKind(l.kind); err != nil {
+			return usagef("--kind: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxLegacyPassphrase is how much of a line openssl takes, in bytes.
+const maxLegacyPassphrase = 1023
+
+// read returns the passphrase, nil when there is none. The caller clears it.
+func (l *legacyFlags) read(ctx context.Context) ([]byte, error) {
+	if l.passphrase == "" {
+		return nil, nil
+	}
+	file := keystore.File{Path: l.passphrase}
+	text, err := file.ReadSecret(ctx, maxLegacyPassphrase+2)
+	if err != nil {
+		return nil, fmt.Errorf("--legacy-passphrase-file: %w", err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	if len(line) == 0 || len(line) > maxLegacyPassphrase {
+		clear(text)
+		return nil, &keystore.Error{
+			URI: file.String(), Kind: keystore.ErrRefused,
+			Reason: fmt.Sprintf("its first line has %d bytes, and openssl takes 1 to %d", len(line), maxLegacyPassphrase),
+		}
+	}
+	return line, nil
+}
+
+func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
+	r.keyless, r.find, r.passes = true, rekey.FindLegacy, 1
+	r.verb, r.done = "import", "imported"
+	folders := paths
+	if r.legacy.root != "" {
+		// With "/.", because it need not exist yet.
+		folders = append(folders[:len(folders):len(folders)], r.legacy.root+"/.")
+	}
+	if err := r.begin(cmd, folders); err != nil {
+		return err
+	}
+	defer r.close()
+	passphrase, err := r.legacy.read(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer clear(passphrase)
+	targets, err := r.keys.targets()
+	if err != nil {
+		return err
+	}
+	readBack := keystore.NewRing(targets...)
+	defer readBack.Close()
+	o := rekey.ImportOptions{
+		Options:  rekey.Options{Store: r.place, To: r.to, Meter: &r.meter, DryRun: r.dryRun},
+		ReadBack: readBack, Pack: *r.pack, Passphrase: passphrase, Iterations: r.legacy.iterations,
+		Kind: r.legacy.kind, Root: r.legacy.root,
+	}
+	return r.run(cmd, paths, func(ctx context.Context, path string) (rekey.Result, error) {
+		made, err := rekey.Import(ctx, path, o)
+		switch {
+		case errors.Is(err, rekey.ErrPassphrase):
+			err = &keystore.Error{URI: keystore.File{Path: r.legacy.passphrase}.String(), Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
+		case errors.Is(err, rekey.ErrNoPassphrase):
+			err = fmt.Errorf("%w: give --legacy-passphrase-file: %w", err, keystore.ErrNone)
+		case err == nil && made.Skipped != "":
+			made.Skipped += ": " + printable(made.Made)
+		}
+		return made, err
+	})
 }

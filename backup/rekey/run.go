@@ -1,0 +1,140 @@
+package rekey
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+// Course is a change of many backups.
+type Course struct {
+	Store store.Store
+	Paths []string // of backups, and of folders with backups in and under them
+	// Shard is the part of the backups to work on. It goes by path and not by id:
+	// Reencrypt gives new ids.
+	Shard   backup.Shard
+	Workers int
+	// Find lists the backups at the paths; nil is [backup.Find].
+	Find func(ctx context.Context, st store.Store, paths []string) ([]backup.Backup, bool, error)
+	// One changes the backup at path.
+	One func(ctx context.Context, path string) (Result, error)
+}
+
+// Observer is told how a course goes.
+type Observer struct {
+	// Found comes first: what there is to do.
+	Found func(found []backup.Backup)
+	// Ready is asked before each backup; its error ends the course.
+	Ready func() error
+	// Done comes as soon as a backup is through, on any goroutine.
+	Done func(ctx context.Context, path string, r Result, err error)
+	// Told comes for each in the order of Found, one after the other; its error
+	// ends the course.
+	Told func(path string, r Result, err error) error
+}
+
+// Tally is what came of a course.
+type Tally struct {
+	Found, Changed, Skipped int
+	Failed                  []string // the paths
+	Last                    error    // of the last that failed
+	// Several says that more than one path, or a folder, was asked for: some can
+	// fail then and others not.
+	Several bool
+}
+
+// Run goes through the backups of a course. One that fails does not stop the
+// others. The error says that nothing was found out, or that the course was ended:
+// by the context, by Ready or by Told. What became of each backup is in the Tally.
+func (c Course) Run(ctx context.Context, o Observer) (Tally, error) {
+	find := c.Find
+	if find == nil {
+		find = backup.Find
+	}
+	found, several, err := find(ctx, c.Store, c.Paths)
+	if err != nil {
+		return Tally{}, fmt.Errorf("looking for the backups: %w", err)
+	}
+	found = slices.DeleteFunc(found, func(b backup.Backup) bool { return !c.Shard.Has(b.Path) })
+	t := Tally{Found: len(found), Several: several}
+	o.Found(found)
+	type outcome struct {
+		Result
+		err error
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err = parallel.Each(ctx, c.Workers, len(found), func(ctx context.Context, i int) outcome {
+		out := outcome{err: found[i].Err}
+		if out.err == nil {
+			if err := o.Ready(); err != nil {
+				stop(err)
+				return outcome{err: err}
+			}
+			out.Result, out.err = c.One(ctx, found[i].Path)
+		}
+		o.Done(ctx, found[i].Path, out.Result, out.err)
+		return out
+	}, func(i int, out outcome) {
+		if out.err != nil && ctx.Err() != nil {
+			return // it was told to stop
+		}
+		t.count(found[i].Path, out.Result, out.err)
+		if err := o.Told(found[i].Path, out.Result, out.err); err != nil {
+			stop(err)
+		}
+	})
+	if err != nil || ctx.Err() != nil {
+		return t, cmp.Or(context.Cause(ctx), err)
+	}
+	return t, nil
+}
+
+func (t *Tally) count(path string, r Result, err error) {
+	switch {
+	case err != nil:
+		t.Failed, t.Last = append(t.Failed, path), err
+	case r.Skipped != "":
+		t.Skipped++
+	default:
+		t.Changed++
+	}
+}
+
+// Apart refuses new keys, a folder of locks, and a state file ("" for none) that
+// would be in or under the folder of the backups at path, or of the one at path. It
+// returns that folder, "" for a bucket. given says that the folder of locks is not the
+// usual one, which may be below the folder of one file: that of a user, say.
+func Apart(path string, keys []keystore.Source, stateDir string, given bool, stateFile string) (folder string, err error) {
+	if store.IsRemote(path) {
+		return "", nil
+	}
+	folder = path
+	info, err := os.Stat(path)
+	isFolder := err == nil && info.IsDir()
+	if !isFolder {
+		folder = filepath.Dir(path)
+	}
+	for _, src := range keys {
+		if err := keystore.CheckApart(src, folder); err != nil {
+			return folder, fmt.Errorf("checking where the new key is kept: %w", err)
+		}
+	}
+	if err := history.CheckApart(stateDir, folder); err != nil && (isFolder || given) {
+		return folder, fail.Usagef("locks and state do not belong with backups: give --state-dir a folder elsewhere: %w", err)
+	}
+	if stateFile != "" && history.CheckApart(filepath.Dir(stateFile), folder) != nil {
+		return folder, fail.Usagef("--state: %s would be with the backups in %s: name a file elsewhere", stateFile, folder)
+	}
+	return folder, nil
+}
