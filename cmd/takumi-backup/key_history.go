@@ -180,8 +180,56 @@ func (a *ageFlag) String() string {
 // Type is what the help calls the value.
 func (*ageFlag) Type() string { return "time" }
 
+// historyAdd makes keys known to the history.
+type historyAdd struct {
+	keys    keyFlags
+	add     bool
+	retired bool
+	grace   ageFlag
+}
+
+func (a *historyAdd) flags(cmd *cobra.Command) {
+	a.grace = ageFlag(history.DefaultGrace)
+	f := cmd.Flags()
+	f.BoolVar(&a.add, "add", false, "make the keys of --key known, current and former")
+	a.keys.add(cmd, "with --add: where the keys are")
+	f.BoolVar(&a.retired, "retired", false, "with --add: the key there is a former one, kept on its own")
+	f.Var(&a.grace, "grace", "with --add: how long a former key is kept at the least after it was replaced")
+}
+
+// run adds the keys of every place that is named, and then the history is shown.
+func (a *historyAdd) run(cmd *cobra.Command, state *stateFlags) error {
+	if err := state.resolve(cmd); err != nil {
+		return err
+	}
+	sources, err := a.keys.sources()
+	if err == nil && len(sources) == 0 {
+		err = keystore.ErrNone
+	}
+	if err != nil {
+		return err
+	}
+	h, err := state.history(false)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	for _, src := range sources {
+		ids, err := history.Add(cmd.Context(), h, anchored(src), a.retired, history.Options{Grace: time.Duration(a.grace)})
+		if err != nil {
+			return fmt.Errorf("adding the keys of %s to the history: %w", src, err)
+		}
+		for _, id := range ids {
+			recordOf(cmd).KeyIDs = append(recordOf(cmd).KeyIDs, string(id))
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d keys are new to the history\n", src, len(ids))
+	}
+	return nil
+}
+
 func newKeyHistory() *cobra.Command {
 	var state stateFlags
+	var add historyAdd
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "history",
@@ -201,39 +249,64 @@ nobody can tell. Backups in other places are up to you.
 
 With --json, may_be_destroyed is such a claim as well, opens counts the backups that still have a slot for a key, whether they
 need it or not, and only_beside those that a current key opens by the envelope beside
-them alone. Neither knows of copies that were made before a backup was rewrapped.`,
+them alone. Neither knows of copies that were made before a backup was rewrapped.
+
+--add makes the keys of --key known when the history was lost: the current one, and
+the former ones that the place keeps, as replaced when the current one came there.
+With --retired the key there is itself a former one, such as a copy in a file.`,
 		Example: `  takumi-backup key history
+  takumi-backup key history --add --key file:/etc/takumi-backup/backup.key
   takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'  # for key retire`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := state.resolve(cmd); err != nil {
+			if err := add.run(cmd, &state); err != nil {
 				return err
 			}
-			h, err := history.Read(state.dir)
-			if err != nil {
-				return err
-			}
-			backups, err := state.backups(cmd.Context())
-			if err != nil {
-				return fmt.Errorf("looking through the backups: %w", err)
-			}
-			for _, i := range h.Unfinished() {
-				warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), finishing(i))
-			}
-			judged := append(h.Judge(backups, time.Now()), h.Unknown(backups)...)
-			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), judged)
-			}
-			if len(judged) == 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "no key was rotated or stored yet: %s does not exist\n", h.Path())
-				return nil
-			}
-			return printHistory(cmd.OutOrStdout(), judged)
+			return showHistory(cmd, &state, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	add.flags(cmd)
 	state.add(cmd)
+	adding := audited(cmd, "key history", changes).RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if add.add {
+			return adding(cmd, args)
+		}
+		for _, name := range []string{"key", "retired", "grace"} {
+			if cmd.Flags().Changed(name) {
+				return usagef("--%s goes with --add", name)
+			}
+		}
+		return showHistory(cmd, &state, asJSON)
+	}
 	return cmd
+}
+
+func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
+	if err := state.resolve(cmd); err != nil {
+		return err
+	}
+	h, err := history.Read(state.dir)
+	if err != nil {
+		return err
+	}
+	backups, err := state.backups(cmd.Context())
+	if err != nil {
+		return fmt.Errorf("looking through the backups: %w", err)
+	}
+	for _, i := range h.Unfinished() {
+		warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), finishing(i))
+	}
+	judged := append(h.Judge(backups, time.Now()), h.Unknown(backups)...)
+	if asJSON {
+		return writeJSON(cmd.OutOrStdout(), judged)
+	}
+	if len(judged) == 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "no key was rotated or stored yet: %s does not exist\n", h.Path())
+		return nil
+	}
+	return printHistory(cmd.OutOrStdout(), judged)
 }
 
 // finishing is the command that finishes a change. Another one would leave a key

@@ -42,8 +42,7 @@ none of them opens, is a refusal. Then that is recorded, and the command is prin
 that destroys the key where it is kept. This program destroys no key. Otherwise it
 says who needs it, and the exit code is 1.
 
-A key that the history does not know is refused too: key store --replace, which puts
-the key that came after it where it is kept, makes both known.
+A key that the history does not know is refused too: key history --add makes it known.
 
 Destroying a key takes nothing back. Whoever has another copy of it, and a copy of a
 backup from before it was rewrapped, can read that backup; and a backup that was
@@ -148,7 +147,7 @@ func judgeKey(h *history.History, id kek.ID, backups []history.Backup) (*retired
 	}
 	if r == nil {
 		return nil, fmt.Errorf("key %s: %w: the key history does not know it, so nobody can tell whether it is in use; "+
-			"key store --replace --key NEW --to URI makes it known: URI is where it is kept, and NEW the key that came after it", id, errNeeded)
+			"takumi-backup key history --add --key URI makes it known, where URI is the place that keeps it beside the key that came after it, or with --retired it alone", id, errNeeded)
 	}
 	return r, nil
 }
@@ -236,6 +235,9 @@ func (k *keyFlags) whereToDestroy(ctx context.Context, provider string, id kek.I
 		if destroyable, ok := v.Source.(keystore.Destroyable); same && ok && !v.Current {
 			d.Provider, d.Command, d.Reason = v.Source.String(), destroyable.DestroyCommand(id), ""
 			return d
+		}
+		if same && v.Current {
+			d.Reason = "it is the current key there"
 		}
 	}
 	if d.Reason == "" {
