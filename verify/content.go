@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/restore/tree"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -104,8 +105,8 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	}
 	head := bufio.NewReaderSize(content, guard.SniffLen)
 	content = head
+	first, _ := head.Peek(guard.SniffLen) // an error comes again
 	if b.Kind == backup.Database {
-		first, _ := head.Peek(guard.SniffLen) // an error comes again
 		if guard.Sniff(first) == guard.CustomDump && c.pgRestore() != "" {
 			if l := newLister(ctx, c.pgRestore()); l != nil {
 				content = io.TeeReader(head, l)
@@ -117,18 +118,37 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 			}
 		}
 	}
-	whole := guard.NewReader(content, guard.Options{})
-	defer whole.Close()
-	err := drain(whole)
+	unjudged, err := c.follow(ctx, b.Kind, guard.Sniff(first), content)
 	switch {
+	case errors.Is(err, tree.ErrArchive), errors.As(err, new(*tree.UnsafeError)):
+		broken(NotRestorable, Warning, fmt.Errorf("restore refuses it: %w", err), "takumi-backup open FILE | tar -tv lists it; restore uploads --keep-going restores the rest of an archive")
 	case errors.Is(err, guard.ErrUnsupported):
 		broken(Incomplete, Warning, fmt.Errorf("whether what was sealed is whole cannot be told: %w", err), "upgrade takumi-backup, or restore it to see")
 	case errors.As(err, new(*guard.IncompleteError)), errors.Is(err, guard.ErrEmpty):
 		broken(Incomplete, Warning, fmt.Errorf("it is as it was sealed, but what was sealed is not whole: %w", err),
 			"if it was not sealed so on purpose (--guard=off), use an older backup and look why the source stopped early")
 	case err == nil:
-		b.Unjudged = whole.Unjudged()
+		b.Unjudged = unjudged
 	}
+}
+
+// follow reads content to its end by what it is, and says why it could not be
+// judged, if that is so. An archive is read by the code that restores it: what passes
+// here is restored.
+func (c *Checker) follow(ctx context.Context, kind string, is guard.Format, content io.Reader) (unjudged string, err error) {
+	if kind != backup.Uploads && kind != backup.Contracts && (is != guard.Tar || kind == backup.Database) {
+		whole := guard.NewReader(content, guard.Options{})
+		defer whole.Close()
+		err := drain(whole)
+		return whole.Unjudged(), err
+	}
+	archive, err := tree.Open(content)
+	if err != nil {
+		return "", err
+	}
+	defer archive.Close()
+	_, err = tree.Extract(ctx, nil, archive, tree.Options{})
+	return "", err
 }
 
 // lister gives a dump to pg_restore --list, which reads as much as it wants.

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -37,6 +38,19 @@ func put(t testing.TB, content []byte, kind, name string, codec pack.Codec, keys
 }
 
 // TestContent: what was sealed is judged as what it is.
+func gzipped(t testing.TB, data []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
 func TestContent(t *testing.T) {
 	t.Parallel()
 	key := kek.Generate()
@@ -57,6 +71,11 @@ func TestContent(t *testing.T) {
 		"a dump of the custom format":  {backup.Database, custom, nil},
 		"half of one":                  {backup.Database, custom[:len(custom)/2], []Code{Incomplete}},
 		"a large one that breaks off":  {backup.Database, plainDump(t, rng, 3<<20)[:2<<20], []Code{Incomplete}},
+		"no archive":                   {backup.Uploads, []byte(strings.Repeat("x", 2000)), []Code{NotRestorable}},
+		"a compressed archive":         {backup.Uploads, gzipped(t, archive(t, rng, map[string]int{"a": 5000})), nil},
+		"half a compressed archive":    {backup.Uploads, gzipped(t, archive(t, rng, map[string]int{"a": 5000}))[:3000], []Code{Incomplete}},
+		"names that lead upwards":      {backup.Uploads, archive(t, rng, map[string]int{"../a": 10}), []Code{NotRestorable}},
+		"the same, of another kind":    {backup.Stream, archive(t, rng, map[string]int{"../a": 10}), []Code{NotRestorable}},
 		"half an archive":              {backup.Uploads, archive(t, rng, map[string]int{"a": 5000})[:4000], []Code{Incomplete}},
 		"half a gzip":                  {backup.Stream, sample(t, "dump.sql.gz")[:200], []Code{Incomplete}},
 		"nothing":                      {backup.Stream, nil, []Code{Incomplete}},

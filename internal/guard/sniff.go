@@ -12,7 +12,7 @@ const (
 	Unknown    Format = iota
 	PlainDump         // SQL text of pg_dump or pg_dumpall
 	CustomDump        // pg_dump -Fc
-	Tar               // with a ustar header; pg_dump -Ft is one of these
+	Tar               // of any age; pg_dump -Ft is one of these
 	Gzip
 	Zstd
 	Bzip2
@@ -100,6 +100,8 @@ func Sniff(head []byte) Format {
 		return RedisDump
 	case bytes.HasPrefix(head, []byte(mongoMagic)):
 		return MongoArchive
+	case isOldTar(head):
+		return Tar
 	}
 	return Unknown
 }

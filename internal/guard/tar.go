@@ -196,7 +196,8 @@ func tarNumber(field []byte) (int64, bool) {
 		}
 		return n, n <= maxTarSize
 	}
-	digits := bytes.Trim(field, " \x00")
+	digits, _, _ := bytes.Cut(bytes.TrimLeft(field, " \x00"), []byte{0}) // some leave a rest behind the end
+	digits = bytes.TrimRight(digits, " ")
 	if len(digits) == 0 {
 		return 0, true
 	}
@@ -217,6 +218,16 @@ func checksumRight(h []byte) bool {
 		signed += int64(int8(b))
 	}
 	return ok && (want == unsigned || want == signed)
+}
+
+// isOldTar knows the header of 1979, which has no magic, by its checksum.
+func isOldTar(head []byte) bool {
+	if len(head) < tarBlock || head[0] == 0 || isZero(head[148:156]) {
+		return false
+	}
+	_, sized := tarNumber(head[124:136])
+	_, timed := tarNumber(head[136:148])
+	return sized && timed && checksumRight(head[:tarBlock])
 }
 
 var zeroBlock [tarBlock]byte

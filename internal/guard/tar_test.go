@@ -47,6 +47,11 @@ func TestTar(t *testing.T) {
 			strings.Repeat("m", 512) + strings.Repeat("\x00", 512) + body + end, true},
 		{"padding that is no whole block", header('0', "0", nil) + end + "\x00\x00", true},
 
+		{"a header of 1979", header('0', "4", func(h []byte) { clear(h[257:265]) }) + body + end, true},
+		{"a header of 1979, cut", header('0', "4", func(h []byte) { clear(h[257:265]) }) + body, false},
+		{"something behind a number's end", header('0', "4\x00 9", nil) + body + end, true},
+		{"folder of an incremental archive", header('D', "4", nil) + body + end, true},
+
 		{"wrong checksum", strings.Replace(header('0', "0", nil), "name", "nome", 1) + end, false},
 		{"size that is no number", header('0', "00000000009 ", nil) + body + end, false},
 		{"negative binary size", header('0', "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", nil) + end, false},

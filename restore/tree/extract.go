@@ -40,7 +40,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strings"
 
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
@@ -212,7 +211,7 @@ func (x *extractor) pass(h *tar.Header, err error) error {
 		return err
 	}
 	x.stats.Failed++
-	x.names.leaveOut(strings.TrimPrefix(path.Clean("/"+h.Name), "/"))
+	x.names.leaveOut(clean(h.Name))
 	x.Report(h.Name, err)
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +44,7 @@ func (x *extractor) hardLink(names, linked []string, h *tar.Header) error {
 	if err == nil || !isAny(err, unlinked) {
 		return err
 	}
+	x.names.copies[strings.Join(names, "/")] = true
 	x.once("links", h, "it is a copy of %q: hard links are not possible here (%w)", to, bare(err))
 	return x.copyOf(oldPath, info, s, h)
 }
@@ -83,7 +83,7 @@ func (x *extractor) want(linked []string, h *tar.Header) error {
 		return unsafef(h, "it is a further name of %q, which has passed: include that as well, or name a file that can be read twice", to)
 	}
 	x.wanted[to] = append(x.wanted[to], h)
-	x.pending[strings.TrimPrefix(path.Clean("/"+h.Name), "/")] = true
+	x.pending[clean(h.Name)] = true
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -97,6 +98,8 @@ func (x *extractor) split(h *tar.Header, path string) ([]string, error) {
 type names struct {
 	local map[string]string // the name, in its folder, of what was renamed
 	gone  map[string]bool   // what was left out
+	// copies are what could not be made a hard link.
+	copies map[string]bool
 
 	// Without a root the entries are held against each other, by the hashes of
 	// their paths.
@@ -110,16 +113,17 @@ type names struct {
 
 func newNames() *names {
 	return &names{
-		local: make(map[string]string), gone: make(map[string]bool), seed: maphash.MakeSeed(),
+		local: make(map[string]string), gone: make(map[string]bool), copies: make(map[string]bool), seed: maphash.MakeSeed(),
 		links: make(map[uint64]int), linked: make(map[uint64]*tar.Header),
 	}
 }
 
 func (n *names) leaveOut(path string) { n.gone[path] = true }
 
-// Local returns the path below the root of what the archive calls path, cleaned,
-// or false when it was left out.
-func (s *Stats) Local(path string) (string, bool) {
+// Local returns the path below the root of what the archive calls name, empty for
+// the root itself, or false when it was left out.
+func (s *Stats) Local(name string) (string, bool) {
+	path := clean(name)
 	if s.names == nil || s.names.gone[path] {
 		return "", false
 	}
@@ -128,6 +132,12 @@ func (s *Stats) Local(path string) (string, bool) {
 	}
 	return strings.Join(s.names.locals(strings.Split(path, "/")), "/"), true
 }
+
+// Copied reports whether a hard link of the archive was made a copy.
+func (s *Stats) Copied(name string) bool { return s.names != nil && s.names.copies[clean(name)] }
+
+// clean is the path of what the archive names, empty for the tree itself.
+func clean(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
 func (n *names) locals(parts []string) []string {
 	if len(n.local) == 0 {

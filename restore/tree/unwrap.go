@@ -2,7 +2,6 @@ package tree
 
 import (
 	"bufio"
-	"bytes"
 	"compress/bzip2"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 )
 
 // maxWindow is the memory that a zstd stream may ask for, as of zstd itself.
@@ -18,7 +19,7 @@ const maxWindow = 128 << 20
 
 // Unwrapped is an archive, without the compression that it had before it was sealed.
 type Unwrapped struct {
-	Format string // gzip, zstd, xz or bzip2, or empty
+	Format guard.Format // Gzip, Zstd, XZ or Bzip2, or Unknown
 	src    *sealedSource
 	in     *bufio.Reader // of src
 	from   io.Reader
@@ -29,6 +30,7 @@ type Unwrapped struct {
 // decompressor makes of it.
 type sealedSource struct {
 	io.Reader
+	n   int64
 	err error
 }
 
@@ -37,44 +39,38 @@ func (s *sealedSource) Read(p []byte) (int, error) {
 		return 0, s.err
 	}
 	n, err := s.Reader.Read(p)
+	s.n += int64(n)
 	s.err = err
 	return n, err
 }
 
-var magics = []struct {
-	format, magic string
-}{{"gzip", "\x1f\x8b"}, {"zstd", "\x28\xb5\x2f\xfd"}, {"xz", "\xfd7zXZ\x00"}, {"bzip2", "BZh"}}
-
 // Unwrap reads src through a decompressor if its first bytes are those of gzip,
 // zstd, xz or bzip2, and unchanged otherwise. An error of src stays what it is; a
-// stream that does not decompress to its end wraps [ErrArchive]. The caller closes
+// stream that does not decompress to its end is a [*guard.IncompleteError]. The caller closes
 // it; src is not closed. Memory is what the stream asks for, of zstd at most 128 MiB.
 func Unwrap(src io.Reader) (*Unwrapped, error) {
 	u := &Unwrapped{src: &sealedSource{Reader: src}, stop: func() {}}
 	in := bufio.NewReaderSize(u.src, 64<<10)
 	u.in, u.from = in, in
-	head, err := in.Peek(8)
+	head, err := in.Peek(guard.SniffLen)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	for _, m := range magics {
-		if bytes.HasPrefix(head, []byte(m.magic)) {
-			u.Format = m.format
-		}
-	}
+	u.Format, err = guard.Sniff(head), nil
 	switch u.Format {
-	case "gzip":
+	case guard.Gzip:
 		u.from, err = gzip.NewReader(in)
-	case "zstd":
+	case guard.Zstd:
 		var z *zstd.Decoder
 		if z, err = zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderLowmem(true), zstd.WithDecoderConcurrency(1)); err == nil {
 			u.from, u.stop = z, z.Close
 		}
-	case "xz":
+	case guard.XZ:
 		u.from, err = xz.NewReader(in)
-	case "bzip2":
-		u.from, err = bzip2.NewReader(in), nil
+	case guard.Bzip2:
+		u.from = bzip2.NewReader(in)
 	default:
+		u.Format = guard.Unknown
 		return u, nil
 	}
 	if err == io.EOF {
@@ -87,21 +83,26 @@ func Unwrap(src io.Reader) (*Unwrapped, error) {
 }
 
 func (u *Unwrapped) fault(err error) error {
+	e := &guard.IncompleteError{Format: u.Format, Offset: u.src.n}
 	switch {
 	case u.src.err != nil && u.src.err != io.EOF:
 		return u.src.err
-	case u.Format == "", err == nil, err == io.EOF:
+	case u.Format == guard.Unknown, err == nil, err == io.EOF:
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = errors.New("it ends early")
+		e.Reason = "it ends before its end"
+	case errors.Is(err, zstd.ErrWindowSizeExceeded):
+		e.Reason, e.Err = fmt.Sprintf("it needs a window above %d MiB", maxWindow>>20), guard.ErrUnsupported
+	default:
+		e.Reason = "it does not decompress: " + err.Error()
 	}
-	return fmt.Errorf("%w: what was sealed is a %s stream that does not decompress: %w", ErrArchive, u.Format, err)
+	return e
 }
 
 // Read returns the next bytes of the archive.
 func (u *Unwrapped) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
-	if err == io.EOF && u.Format != "" {
+	if err == io.EOF && u.Format != guard.Unknown {
 		// The end of what was sealed may be behind that of the stream.
 		rest, drained := io.Copy(io.Discard, u.in)
 		if drained == nil && rest > 0 {

@@ -3,6 +3,7 @@ package rehearse
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -40,6 +40,21 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 	}
 	defer root.Close()
 
+	// What the scratch folder cannot hold says nothing of the backup.
+	modes, err := tree.KeepsModes(root)
+	if err != nil {
+		return err
+	}
+	if !modes {
+		out.note("the file system of the scratch folder keeps no modes, and none were compared")
+	}
+	var refused error
+	o := tree.Options{KeepGoing: true, Rename: true, NoModes: !modes, Report: func(path string, why error) {
+		if errors.As(why, new(*tree.UnsafeError)) && refused == nil {
+			refused = why
+		}
+		out.leftOut(path, why)
+	}}
 	out.begin()
 	var state *contracts.State
 	var stats tree.Stats
@@ -53,9 +68,12 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 				return err
 			}
 		}
-		stats, err = tree.Extract(ctx, root, archive, tree.Options{Report: func(path string, why error) { out.leftOut(path, why) }})
+		stats, err = tree.Extract(ctx, root, archive, o)
 		return err
 	})
+	if err == nil {
+		err = refused
+	}
 	if err != nil {
 		return judgeTree(err)
 	}
@@ -65,7 +83,7 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 		return err
 	}
 	// Once more, against what is now on the disk.
-	c := &comparison{ctx: ctx, root: root, wrong: make(map[string]string)}
+	c := &comparison{ctx: ctx, root: root, stats: &stats, wrong: make(map[string]string)}
 	if err := s.read(ctx, file, new(backup.Meter), c.archive); err != nil {
 		return err
 	}
@@ -115,10 +133,12 @@ func (s *Stage) read(ctx context.Context, file string, m *backup.Meter, use func
 	content := backup.NewPlaintext(f.Reader, m)
 	defer content.Close()
 	defer cancel()
-	// An archive that was cut before it was sealed is authentic and not whole.
-	whole := guard.NewReader(content, guard.Options{})
-	defer whole.Close()
-	return use(whole)
+	archive, err := tree.Open(content)
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	return use(archive)
 }
 
 // judgeTree tells what speaks against a backup from what speaks against the disk.
@@ -138,6 +158,7 @@ func judgeTree(err error) error {
 type comparison struct {
 	ctx        context.Context
 	root       *os.Root
+	stats      *tree.Stats // of making the tree
 	same       int
 	unreadable int
 	// wrong is why a name differs. A later entry of the same name takes the place
@@ -163,7 +184,10 @@ func (c *comparison) archive(src io.Reader) error {
 		if err != nil {
 			return err
 		}
-		name := path.Clean(h.Name)
+		name, kept := c.local(h.Name)
+		if !kept {
+			continue // and said so
+		}
 		why, err := c.entry(name, h, entries)
 		switch {
 		case errors.Is(err, fs.ErrPermission):
@@ -178,6 +202,12 @@ func (c *comparison) archive(src io.Reader) error {
 		}
 	}
 	return nil
+}
+
+// local is where what the archive names has to be, or false when it was left out.
+func (c *comparison) local(name string) (string, bool) {
+	name, kept := c.stats.Local(name)
+	return cmp.Or(name, "."), kept
 }
 
 // entry says in what a name of the tree is not what the archive has, or nothing.
@@ -204,7 +234,10 @@ func (c *comparison) entry(name string, h *tar.Header, body io.Reader) (why stri
 			return fmt.Sprintf("it leads to %q, want %q", to, h.Linkname), nil
 		}
 	case tar.TypeLink:
-		if to, err := c.root.Lstat(path.Clean(h.Linkname)); err != nil || !os.SameFile(to, info) {
+		target, _ := c.local(h.Linkname)
+		to, err := c.root.Lstat(target)
+		isCopy := err == nil && c.stats.Copied(h.Name) && to.Mode() == info.Mode() && to.Size() == info.Size()
+		if err != nil || !os.SameFile(to, info) && !isCopy {
 			return fmt.Sprintf("it is not the same file as %q", h.Linkname), nil
 		}
 	default:
@@ -219,7 +252,7 @@ func (c *comparison) file(name string, info fs.FileInfo, h *tar.Header, body io.
 		return "it is no file", nil
 	case info.Size() != h.Size:
 		return fmt.Sprintf("it has %d bytes, want %d", info.Size(), h.Size), nil
-	case info.Mode().Perm() != fs.FileMode(h.Mode).Perm():
+	case c.stats.Modes && info.Mode().Perm() != fs.FileMode(h.Mode).Perm():
 		return fmt.Sprintf("its mode is %v, want %v", info.Mode().Perm(), fs.FileMode(h.Mode).Perm()), nil
 	}
 	f, err := c.root.Open(name)

@@ -79,7 +79,8 @@ func TestComparison(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer root.Close()
-			if _, err := tree.Extract(t.Context(), root, bytes.NewReader(packed), tree.Options{}); err != nil {
+			stats, err := tree.Extract(t.Context(), root, bytes.NewReader(packed), tree.Options{})
+			if err != nil {
 				t.Fatal(err)
 			}
 			if c.change != nil {
@@ -87,7 +88,7 @@ func TestComparison(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			compare := &comparison{ctx: t.Context(), root: root, wrong: make(map[string]string)}
+			compare := &comparison{ctx: t.Context(), root: root, stats: &stats, wrong: make(map[string]string)}
 			if err := compare.archive(bytes.NewReader(packed)); err != nil {
 				t.Fatal(err)
 			}
