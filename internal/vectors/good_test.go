@@ -108,6 +108,7 @@ func goodPacked() []recipe {
 	const text = "CREATE TABLE badge (id int);\n"
 	one := rawFrame(sized(len(text)), text)
 	long := dump(150_000)
+	indexed := indexFrame([2]string{"", indexHeader + "\n" + indexLineA + "\n"}, [2]string{"b", indexLineB + "\n"})
 	return []recipe{
 		{name: "zstd-empty", expect: opens, comment: "an empty input: one empty frame, and its seek table", make: packs("zstd", emptyFrame+table(len(emptyFrame), 0), "")},
 		{name: "zstd-frames", expect: opens, comment: "three frames and a seek table, as this program packs", make: packs("zstd", string(sample("frames.zst")), long)},
@@ -116,6 +117,8 @@ func goodPacked() []recipe {
 		{name: "zstd-window-8-MiB", expect: opens, comment: "the largest window", make: packs("zstd", rawFrame(windowed(13, 0), text), text)},
 		{name: "zstd-table-lies", expect: opens, comment: "the seek table's lengths are wrong; it is a hint, and in order nobody asks it", make: packs("zstd", one+one+table(len(one), len(text)+7, len(one)-3, 0), text+text)},
 		{name: "zstd-table-counts", expect: opens, comment: "the seek table has one entry for two frames", make: packs("zstd", one+one+table(len(one), len(text)), text+text)},
+		{name: "zstd-index", expect: opens, comment: "an index before the seek table; a reader in order passes over it", make: packs("zstd", one+one+indexed+table(len(one), len(text), len(one), len(text), len(indexed), 0), text+text)},
+		{name: "zstd-index-garbage", expect: opens, comment: "a frame that should be an index, and is noise", make: packs("zstd", one+indexMagic+le32(4)+"TKBI"+table(len(one), len(text), 12, 0), text)},
 		{name: "gzip-empty", expect: opens, comment: "an empty input: one empty member", make: packs("gzip", member(""), "")},
 		{name: "gzip-stored", expect: opens, comment: "two members that are stored, not compressed", make: packs("gzip", member(text)+member(text), text+text)},
 		{name: "gzip-members", expect: opens, comment: "three members, as this program packs", make: packs("gzip", string(sample("multi.gz")), long)},

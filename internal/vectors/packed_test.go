@@ -35,6 +35,7 @@ const (
 	skippableMagic = "\x50\x2a\x4d\x18"
 	tableMagic     = "\x5e\x2a\x4d\x18"
 	footerMagic    = "\xb1\xea\x92\x8f"
+	indexMagic     = "\x5b\x2a\x4d\x18"
 
 	// emptyFrame has a content size of 0, an empty raw block and a checksum.
 	emptyFrame = frameMagic + "\x24\x00\x01\x00\x00\x99\xe9\xd8\x51"
@@ -72,6 +73,25 @@ func table(lengths ...int) string {
 		entries += le32(n)
 	}
 	return tableMagic + le32(len(entries)+9) + entries + le32(len(lengths)/2) + "\x00" + footerMagic
+}
+
+const (
+	indexHeader = `{"v":1,"format":"tar","size":58}`
+	indexLineA  = `{"p":"a","t":"f","o":0,"n":29}`
+	indexLineB  = `{"p":"b","t":"f","o":29,"n":29}`
+)
+
+// indexFrame is an index of frames: each the key of its first line, and its lines.
+func indexFrame(frames ...[2]string) string {
+	content, directory := "TKBI\x01", ""
+	for _, f := range frames {
+		packed := rawFrame(sized(len(f[1])), f[1])
+		content += packed
+		directory += le32(len(packed)) + le32(len(f[0])) + f[0]
+	}
+	size := len(content) + len(directory) + 20
+	content += directory + le32(len(directory)) + le32(len(frames)) + le32(size) + le32(0) + "TKBI"
+	return indexMagic + le32(len(content)) + content
 }
 
 // member is a gzip member of one stored block.

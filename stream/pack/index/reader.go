@@ -1,0 +1,176 @@
+package index
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"sort"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+const (
+	// tail is what a Reader reads of the end at first: mostly all of the directory.
+	tail = 64 << 10
+	// maxDirectory bounds a directory in bytes.
+	maxDirectory = 64 << 20
+)
+
+// Reader reads an index. It is safe for concurrent use when its source is, and
+// needs no closing.
+type Reader struct {
+	src    io.ReaderAt
+	frames []frame
+	dec    *zstd.Decoder
+}
+
+// NewReader reads the directory of the index that fills the first size bytes of
+// src. The errors are ErrMalformed and those of src. Memory is the directory, at
+// most 64 MiB, and for each range a frame of 1 MiB.
+func NewReader(src io.ReaderAt, size int64) (*Reader, error) {
+	if size < int64(len(intro)+footerSize) {
+		return nil, malformed("it has %d bytes", size)
+	}
+	end, err := section(src, max(0, size-tail), size)
+	if err != nil {
+		return nil, err
+	}
+	footer := end[len(end)-footerSize:]
+	length := int64(binary.LittleEndian.Uint32(footer))
+	count := int64(binary.LittleEndian.Uint32(footer[4:]))
+	begin := size - int64(footerSize) - length
+	switch {
+	case string(footer[16:]) != magic:
+		return nil, malformed("its end is not one")
+	case binary.LittleEndian.Uint64(footer[8:]) != uint64(size):
+		return nil, malformed("it says that it has %d bytes, of %d", binary.LittleEndian.Uint64(footer[8:]), size)
+	case begin < int64(len(intro)) || length > maxDirectory || count > length/entrySize:
+		return nil, malformed("its directory has %d bytes and %d frames", length, count)
+	}
+	directory := end[:len(end)-footerSize]
+	if length > int64(len(directory)) {
+		if directory, err = section(src, begin, begin+length); err != nil {
+			return nil, err
+		}
+	}
+	r := &Reader{src: src}
+	if err := r.parse(directory[int64(len(directory))-length:], count, begin); err != nil {
+		return nil, err
+	}
+	intros, err := section(src, 0, int64(len(intro)))
+	if err != nil {
+		return nil, err
+	}
+	if string(intros) != intro {
+		return nil, malformed("it begins with %q", intros)
+	}
+	r.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(MaxFrame), zstd.WithDecoderMaxWindow(MaxFrame))
+	if err != nil {
+		return nil, fmt.Errorf("setting up zstd: %w", err)
+	}
+	return r, nil
+}
+
+// section reads the bytes from begin to end.
+func section(src io.ReaderAt, begin, end int64) ([]byte, error) {
+	b := make([]byte, end-begin)
+	if n, err := src.ReadAt(b, begin); n < len(b) {
+		if err == io.EOF {
+			err = malformed("it is cut short")
+		}
+		return nil, fmt.Errorf("reading the index: %w", err)
+	}
+	return b, nil
+}
+
+// parse reads the directory, which begins where the frames end.
+func (r *Reader) parse(directory []byte, count, end int64) error {
+	offset := int64(len(intro))
+	for i := range count {
+		if len(directory) < entrySize {
+			return malformed("its directory ends too early")
+		}
+		length := int64(binary.LittleEndian.Uint32(directory))
+		key := int64(binary.LittleEndian.Uint32(directory[4:]))
+		directory = directory[entrySize:]
+		if key > MaxKey || key > int64(len(directory)) {
+			return malformed("frame %d has a key of %d bytes", i, key)
+		}
+		f := frame{offset, length, directory[:key]}
+		directory = directory[key:]
+		if length > 2*MaxFrame || i > 0 && bytes.Compare(f.first, r.frames[i-1].first) < 0 {
+			return malformed("frame %d is too long, or out of order", i)
+		}
+		offset += length
+		r.frames = append(r.frames, f)
+	}
+	if len(directory) > 0 || offset != end || len(r.frames) == 0 || len(r.frames[0].first) > 0 {
+		return malformed("its directory does not fit its frames")
+	}
+	return nil
+}
+
+// Header returns the first line, which is about the whole.
+func (r *Reader) Header() ([]byte, error) {
+	for line, err := range r.lines(0, 1) {
+		return line, err
+	}
+	return nil, malformed("it has no first line")
+}
+
+// Range returns the lines, without their LFs and in order of their keys, of the
+// frames in which a key from first to last can be: so lines before and after are
+// among them, and the header may be. Without last, it goes to the end. A line is
+// the caller's to use until the next. An error, ErrMalformed or the source's, ends
+// the range.
+func (r *Reader) Range(first, last []byte) iter.Seq2[[]byte, error] {
+	// The frame before the first that begins at the key may end with it.
+	from := sort.Search(len(r.frames), func(i int) bool { return bytes.Compare(r.frames[i].first, first) >= 0 })
+	to := len(r.frames)
+	if last != nil {
+		to = sort.Search(len(r.frames), func(i int) bool { return bytes.Compare(r.frames[i].first, last) > 0 })
+	}
+	return r.lines(max(0, from-1), to)
+}
+
+// All returns all lines but the header.
+func (r *Reader) All() iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		header := true
+		for line, err := range r.lines(0, len(r.frames)) {
+			if (!header || err != nil) && !yield(line, err) {
+				return
+			}
+			header = false
+		}
+	}
+}
+
+// lines returns those of some frames.
+func (r *Reader) lines(from, to int) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		var plain []byte
+		for i := from; i < to; i++ {
+			f := r.frames[i]
+			packed, err := section(r.src, f.offset, f.offset+f.length)
+			if err == nil {
+				plain, err = r.dec.DecodeAll(packed, slices.Grow(plain[:0], MaxFrame))
+				if err != nil || len(plain) == 0 || plain[len(plain)-1] != '\n' {
+					err = malformed("frame %d does not unpack to lines: %v", i, err)
+				}
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for line := range bytes.Lines(plain) {
+				if !yield(line[:len(line)-1], nil) {
+					return
+				}
+			}
+		}
+	}
+}
