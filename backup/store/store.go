@@ -7,6 +7,9 @@
 package store
 
 import (
+	"bytes"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 )
@@ -28,6 +31,8 @@ type (
 	Backup = store.Backup
 	// Error is a failure of the store itself.
 	Error = store.Error
+	// Identity is which backup a file is.
+	Identity = s3store.Identity
 	// S3Options say where a bucket is, and how it is written.
 	S3Options = s3store.Options
 )
@@ -49,6 +54,9 @@ var (
 // Nothing is asked of a server yet. o is for buckets; its zero value is AWS, with
 // what the environment says.
 func Open(path string, o S3Options) (Store, error) {
+	if o.Identify == nil {
+		o.Identify = Identify
+	}
 	return New(func() (Store, error) {
 		s, err := s3store.New(o)
 		if err != nil {
@@ -56,4 +64,14 @@ func Open(path string, o S3Options) (Store, error) {
 		}
 		return s, nil
 	}).at(path)
+}
+
+// Identify reads from the first bytes of a file which backup it is, for
+// S3Options. What it returns is not authenticated.
+func Identify(head []byte) (Identity, bool) {
+	e, err := envelope.Parse(bytes.NewReader(head))
+	if err != nil {
+		return Identity{}, false
+	}
+	return Identity{Kind: e.Kind, Name: e.Name, Created: e.Created}, true
 }

@@ -47,6 +47,7 @@ func (p placeFlags) options() (s3store.Options, error) {
 		LockMode:     types.ObjectLockMode(strings.ToUpper(cmp.Or(p.lock, os.Getenv("TAKUMI_S3_OBJECT_LOCK")))),
 		Retain:       p.retain,
 		Tags:         tagsOf,
+		Identify:     store.Identify,
 	}
 	if !slices.Contains([]types.ObjectLockMode{"", types.ObjectLockModeGovernance, types.ObjectLockModeCompliance}, o.LockMode) {
 		return o, usagef("--object-lock or TAKUMI_S3_OBJECT_LOCK is %q, neither governance nor compliance", o.LockMode)

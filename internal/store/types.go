@@ -33,6 +33,9 @@ type Result struct {
 // BackupSuffix ends the names that Walk finds.
 const BackupSuffix = ".enc"
 
+// EnvelopeSuffix ends the name of an envelope that is a file of its own.
+const EnvelopeSuffix = ".envelope"
+
 // Backup is a file that Walk found. Nothing of its content has been read.
 type Backup struct {
 	Path    string // begins with the root that Walk was given

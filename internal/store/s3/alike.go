@@ -1,9 +1,7 @@
 package s3store
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +11,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -45,36 +42,38 @@ func (s *Store) alike(ctx context.Context, c *connection, path, bucket, key stri
 	if !slices.ContainsFunc(versions, func(v version) bool { return !v.latest && !v.marker }) {
 		return nil
 	}
-	var latest *envelope.Envelope
+	var latest Identity
 	for _, old := range []bool{false, true} {
 		for _, v := range versions {
 			if v.marker || v.latest == old {
 				continue
 			}
-			e, err := s.envelopeOf(ctx, c, bucket, key, v.version)
-			switch {
-			case err != nil && !isEnvelopeError(err):
+			head, err := s.headOf(ctx, c, bucket, key, v.version)
+			if err != nil {
 				return err
-			case err != nil:
+			}
+			found, ok := s.opts.Identify(head)
+			switch {
+			case !ok:
 				return &OtherBackupError{path, v.version, "is no backup"}
 			case !old:
-				latest = e
-			case e.Kind != latest.Kind || e.Name != latest.Name || !e.Created.Equal(latest.Created):
+				latest = found
+			case found.Kind != latest.Kind || found.Name != latest.Name || !found.Created.Equal(latest.Created):
 				return &OtherBackupError{path, v.version, fmt.Sprintf("is another backup, %s of %s",
-					redact.Line(e.Name, 120), e.Created.UTC().Format(time.RFC3339))}
+					redact.Line(found.Name, 120), found.Created.UTC().Format(time.RFC3339))}
 			}
 		}
 	}
 	return nil
 }
 
-// envelopeOf parses the envelope of one version.
-func (s *Store) envelopeOf(ctx context.Context, c *connection, bucket, key, version string) (*envelope.Envelope, error) {
+// headOf reads the first bytes of one version.
+func (s *Store) headOf(ctx context.Context, c *connection, bucket, key, version string) ([]byte, error) {
 	out, err := c.probe.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &bucket, Key: &key, VersionId: optional(version), Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),
 	})
 	if awsclient.Status(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
-		return nil, envelope.ErrNotSealed
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -84,11 +83,5 @@ func (s *Store) envelopeOf(ctx context.Context, c *connection, bucket, key, vers
 	if err != nil {
 		return nil, cutOff(err)
 	}
-	return envelope.Parse(bytes.NewReader(head))
-}
-
-// isEnvelopeError: what was read is no envelope.
-func isEnvelopeError(err error) bool {
-	return isAny(err, envelope.ErrNotSealed, envelope.ErrTruncated) ||
-		errors.As(err, new(*envelope.SyntaxError)) || errors.As(err, new(*envelope.VersionError))
+	return head, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	places "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
@@ -53,7 +54,7 @@ func TestMain(m *testing.M) {
 // open returns a store at endpoint.
 func open(t testing.TB, endpoint string, o s3store.Options) *s3store.Store {
 	t.Helper()
-	o.Endpoint = endpoint
+	o.Endpoint, o.Identify = endpoint, places.Identify
 	s, err := s3store.New(o)
 	if err != nil {
 		t.Fatal(err)

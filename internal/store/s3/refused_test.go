@@ -182,7 +182,11 @@ func TestOptions(t *testing.T) {
 	for name, o := range map[string]s3store.Options{
 		"small parts": {PartSize: mib}, "large parts": {PartSize: 1 << 30}, "one part": {MaxParts: 1},
 		"a lock without time": {LockMode: "GOVERNANCE"}, "a time without lock": {Retain: time.Hour},
+		"nobody who knows backups": {},
 	} {
+		if name != "nobody who knows backups" {
+			o.Identify = func([]byte) (id s3store.Identity, ok bool) { return }
+		}
 		if _, err := s3store.New(o); err == nil {
 			t.Errorf("%s: no error", name)
 		}

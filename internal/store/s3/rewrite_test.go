@@ -85,7 +85,7 @@ func TestChangeLostAnswers(t *testing.T) {
 func TestChangedMeanwhile(t *testing.T) {
 	t.Parallel()
 	f := fresh(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
-	was := random(9*mib)
+	was := random(9 * mib)
 	for name, change := range changes {
 		path := f.root + "/" + name + ".enc"
 		mustSave(t, f, path, was)
@@ -152,7 +152,7 @@ func TestChangedByTwo(t *testing.T) {
 	t.Parallel()
 	f, p := behind(t, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
 	other := on(t, f.server, f.server.Endpoint(), f.bucket, s3store.Quick(s3store.Options{PartSize: 5 * mib}))
-	was := random(9*mib)
+	was := random(9 * mib)
 	for _, method := range []string{http.MethodHead, http.MethodPut} {
 		for name, change := range changes {
 			path := f.root + "/" + name + method + ".enc"

@@ -60,6 +60,7 @@ package s3store
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -118,10 +119,20 @@ type Options struct {
 	// Tags, if it is set, says which tags a backup at path gets, from the
 	// first bytes of it: all of a small one, and at least 5 MiB of others.
 	Tags func(path string, head []byte) map[string]string
+	// Identify says which backup begins with these bytes, and whether any does. It
+	// has to be set: by it, Remove knows the versions of one backup from those
+	// of another that somebody put over it.
+	Identify func(head []byte) (Identity, bool)
 
 	limits limits            // the usual ones when zero
 	tune   func(*s3.Options) // for tests
 	loosen func(*planLimits) // for tests
+}
+
+// Identity is what retention goes by.
+type Identity struct {
+	Kind, Name string
+	Created    time.Time
 }
 
 // limits bound how long things take.
@@ -164,6 +175,8 @@ func New(o Options) (*Store, error) {
 		o.limits = usual
 	}
 	switch {
+	case o.Identify == nil:
+		return nil, errors.New("s3: nothing says which backup an object is")
 	case o.PartSize < minPart || o.PartSize > budget/2:
 		return nil, fmt.Errorf("s3: parts of %d bytes: at least 5 MiB are needed, and 32 MiB are allowed", o.PartSize)
 	case o.MaxParts < 2 || o.MaxObject < 1:

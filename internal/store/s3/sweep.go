@@ -10,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -97,7 +96,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 
 // companionOf returns the backup that a sidecar or a detached envelope belongs to.
 func companionOf(path string) string {
-	for _, suffix := range []string{store.SidecarSuffix, envelope.DetachedSuffix} {
+	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix} {
 		if of, ok := strings.CutSuffix(path, suffix); ok && (store.Backup{Path: of}).Named() {
 			return of
 		}

@@ -17,6 +17,7 @@ import (
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
+	places "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
@@ -32,7 +33,7 @@ const partsEnv = "TAKUMI_S3_CHILD_PARTS"
 // child copies standard input to path, or path to standard output.
 func child(what, path string) error {
 	parts, _ := strconv.Atoi(os.Getenv(partsEnv))
-	s, err := s3store.New(s3store.Options{MaxParts: parts})
+	s, err := s3store.New(s3store.Options{MaxParts: parts, Identify: places.Identify})
 	if err != nil {
 		return err
 	}
