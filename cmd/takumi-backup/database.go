@@ -11,8 +11,12 @@ import (
 
 const databaseHelp = `The database is named by DB_HOST (a host, or the folder of a socket), DB_PORT,
 DB_NAME, DB_USER and DB_PASSWORD, and what they leave open by libpq's own PGHOST,
-PGDATABASE and so on, ~/.pgpass, and its defaults; or by --db URI, and then not by
-DB_*.`
+PGDATABASE and so on, ~/.pgpass, and its defaults; or by --db URI, with libpq's
+parameters, and then not by DB_*.
+
+DB_SSL=true asks for TLS, and verifies the server's certificate unless
+DB_SSL_REJECT_UNAUTHORIZED=false; both count for a URI without sslmode as well. In
+production TLS with verification is required, but for a socket of this machine.`
 
 // databaseFlags name a database.
 type databaseFlags struct{ uri string }
@@ -25,7 +29,14 @@ func (d *databaseFlags) settings(cmd *cobra.Command) (*postgres.Settings, error)
 	if cmd.Flags().Changed("db") {
 		return settingsFromURI(cmd, "--db", d.uri)
 	}
-	s, err := postgres.FromEnv()
+	return checkedSettings(postgres.FromEnv())
+}
+
+// checkedSettings holds settings to what production demands.
+func checkedSettings(s *postgres.Settings, err error) (*postgres.Settings, error) {
+	if err == nil && inProduction() {
+		err = s.CheckProduction()
+	}
 	if errors.Is(err, postgres.ErrSettings) {
 		return nil, usage(err)
 	}
@@ -37,11 +48,7 @@ func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, 
 	if postgres.HasPassword(uri) {
 		warn(cmd, "whoever lists the processes of this machine can read the password in %s: leave it out, and set PGPASSWORD or PGPASSFILE", flag)
 	}
-	s, err := postgres.FromURI(uri)
-	if errors.Is(err, postgres.ErrSettings) {
-		return nil, usage(err)
-	}
-	return s, err
+	return checkedSettings(postgres.FromURI(uri))
 }
 
 // databaseFileName returns a database's name as it can stand in a file's.

@@ -8,9 +8,11 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -44,8 +46,8 @@ var takumi = [][2]string{
 }
 
 // FromEnv reads DB_HOST, which may be the folder of a socket, DB_PORT, DB_NAME,
-// DB_USER and DB_PASSWORD, and for what they leave open libpq's variables and
-// files. What cannot be right is ErrSettings.
+// DB_USER, DB_PASSWORD, DB_SSL and DB_SSL_REJECT_UNAUTHORIZED, and for what they
+// leave open libpq's variables and files. What cannot be right is ErrSettings.
 func FromEnv() (*Settings, error) {
 	vars := make(map[string]string)
 	for _, pair := range takumi {
@@ -64,8 +66,8 @@ func FromEnv() (*Settings, error) {
 func newSettings(vars map[string]string) (*Settings, error) {
 	// Both lead elsewhere behind the back of this program: libpq puts a service
 	// before the variables, and connects to PGHOSTADDR in place of PGHOST.
-	if os.Getenv("PGHOSTADDR") != "" {
-		return nil, settingsf("PGHOSTADDR is set, which this program does not follow: use PGHOST")
+	if os.Getenv(hostaddr) != "" && vars[hostaddr] == "" {
+		return nil, settingsf("PGHOSTADDR is set, which this program does not follow: use PGHOST, or hostaddr in a connection URI")
 	}
 	if os.Getenv("PGSERVICE") != "" && len(vars) > 0 {
 		return nil, settingsf("PGSERVICE is set beside DB_* variables or a connection URI: give one of them")
@@ -75,11 +77,20 @@ func newSettings(vars map[string]string) (*Settings, error) {
 			return nil, settingsf("the value for %s has a NUL byte", name)
 		}
 	}
+	if vars["PGGSSENCMODE"] == "require" {
+		return nil, settingsf("gssencmode is require, and this program cannot encrypt by GSSAPI: use TLS")
+	}
+	if err := addTLS(vars); err != nil {
+		return nil, err
+	}
 	var words []string
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		if name != "PGPASSWORD" { // an error would show what was parsed
-			words = append(words, keywords[name]+"="+quoteWord(vars[name]))
+	for _, p := range parameters {
+		if value, ok := vars[p.name()]; ok && p.ours && p.keyword != "password" { // an error would show what was parsed
+			words = append(words, p.keyword+"="+quoteWord(value))
 		}
+	}
+	if vars["PGHOST"] == "" && vars[hostaddr] != "" {
+		words = append(words, "host="+quoteWord(vars[hostaddr]))
 	}
 	config, err := pgx.ParseConfig(strings.Join(words, " "))
 	if err != nil {
@@ -94,7 +105,37 @@ func newSettings(vars map[string]string) (*Settings, error) {
 	if config.Database == "" {
 		config.Database = config.User
 	}
+	if err := firstError(followAddresses(config, vars), limitTLS(config, vars)); err != nil {
+		return nil, err
+	}
 	return &Settings{vars, config}, nil
+}
+
+// followAddresses lets connections go to the addresses of hostaddr, one for each
+// host, whose names then count for certificates and password files alone.
+func followAddresses(config *pgx.ConnConfig, vars map[string]string) error {
+	if vars[hostaddr] == "" {
+		return nil
+	}
+	addresses := strings.Split(vars[hostaddr], ",")
+	for _, address := range addresses {
+		if _, err := netip.ParseAddr(address); err != nil {
+			return settingsf("hostaddr has %q, which is no IP address", address)
+		}
+	}
+	hosts := addresses
+	if vars["PGHOST"] != "" {
+		hosts = strings.Split(vars["PGHOST"], ",")
+	}
+	if len(hosts) != len(addresses) {
+		return settingsf("there are %d hosts and %d addresses in hostaddr", len(hosts), len(addresses))
+	}
+	of := make(map[string][]string)
+	for i, host := range hosts {
+		of[host] = append(of[host], addresses[i])
+	}
+	config.LookupFunc = func(_ context.Context, host string) ([]string, error) { return of[host], nil }
+	return nil
 }
 
 // quoteWord quotes a value of a connection string.
@@ -134,13 +175,25 @@ func (s *Settings) Environ() []string {
 		vars["PGPASSWORD"] = s.config.Password
 	}
 	var env []string
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		env = append(env, name+"="+vars[name])
+	for _, p := range parameters {
+		if value, ok := vars[p.variable]; ok && p.variable != "" {
+			env = append(env, p.variable+"="+value)
+		}
 	}
+	slices.Sort(env)
 	return env
 }
 
 // Target returns the argument that names the database to a program of
 // PostgreSQL. A bare name would be read as a connection string when it looks
-// like one, and PGDATABASE loses against a service file.
-func (s *Settings) Target() string { return "--dbname=dbname=" + quoteWord(s.config.Database) }
+// like one, and PGDATABASE loses against a service file. Parameters that libpq has no
+// variable for stand there too; none of them is secret.
+func (s *Settings) Target() string {
+	target := "--dbname=dbname=" + quoteWord(s.config.Database)
+	for _, p := range parameters {
+		if value, ok := s.vars[p.keyword]; ok && p.variable == "" {
+			target += " " + p.keyword + "=" + quoteWord(value)
+		}
+	}
+	return target
+}

@@ -1,18 +1,65 @@
 package postgres
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 )
 
-// keywords are the parameters of a connection that libpq and this program both
-// know, by the variable that hands each on.
-var keywords = map[string]string{
-	"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password",
-	"PGPASSFILE": "passfile", "PGSSLMODE": "sslmode", "PGSSLCERT": "sslcert", "PGSSLKEY": "sslkey",
-	"PGSSLROOTCERT": "sslrootcert", "PGCONNECT_TIMEOUT": "connect_timeout", "PGAPPNAME": "application_name",
-	"PGOPTIONS": "options", "PGTARGETSESSIONATTRS": "target_session_attrs",
+// parameter is one of a connection, as libpq knows it (PostgreSQL's documentation,
+// "Parameter Key Words").
+type parameter struct {
+	keyword string
+	// variable hands it on to PostgreSQL's programs; "" where libpq has none, and the
+	// connection string does.
+	variable string
+	// ours is set where this program's own connections follow it as well; for the
+	// others that is of no consequence, or done in newSettings.
+	ours bool
+	// refused says why it is not taken.
+	refused string
 }
+
+var parameters = []parameter{
+	{"host", "PGHOST", true, ""}, {"port", "PGPORT", true, ""}, {"dbname", "PGDATABASE", true, ""}, {"user", "PGUSER", true, ""},
+	{"password", "PGPASSWORD", true, ""}, {"passfile", "PGPASSFILE", true, ""}, {"hostaddr", hostaddr, false, ""},
+	{"connect_timeout", "PGCONNECT_TIMEOUT", true, ""}, {"application_name", "PGAPPNAME", true, ""}, {"options", "PGOPTIONS", true, ""},
+	{"target_session_attrs", "PGTARGETSESSIONATTRS", true, ""}, {"load_balance_hosts", "PGLOADBALANCEHOSTS", false, ""},
+	{"sslmode", "PGSSLMODE", true, ""}, {"sslcert", "PGSSLCERT", true, ""}, {"sslkey", "PGSSLKEY", true, ""}, {"sslrootcert", "PGSSLROOTCERT", true, ""},
+	{"sslcertmode", "PGSSLCERTMODE", true, ""}, {"sslsni", "PGSSLSNI", true, ""}, {"sslnegotiation", "PGSSLNEGOTIATION", true, ""},
+	{"sslcompression", "PGSSLCOMPRESSION", false, ""},
+	{"ssl_min_protocol_version", sslMin, false, ""}, {"ssl_max_protocol_version", sslMax, false, ""},
+	{"channel_binding", "PGCHANNELBINDING", true, ""}, {"require_auth", "PGREQUIREAUTH", true, ""},
+	{"min_protocol_version", "PGMINPROTOCOLVERSION", true, ""}, {"max_protocol_version", "PGMAXPROTOCOLVERSION", true, ""},
+	{"krbsrvname", "PGKRBSRVNAME", true, ""}, {"gsslib", "PGGSSLIB", false, ""}, {"gssencmode", "PGGSSENCMODE", false, ""}, {"gssdelegation", "PGGSSDELEGATION", false, ""},
+	{"client_encoding", "PGCLIENTENCODING", false, ""}, // ours is always UTF-8
+	{"keepalives", "", false, ""}, {"keepalives_idle", "", false, ""}, {"keepalives_interval", "", false, ""}, {"keepalives_count", "", false, ""},
+	{"tcp_user_timeout", "", false, ""}, {"fallback_application_name", "", false, ""},
+	{keyword: "sslpassword", refused: "a key without a password, or sslmode without a client's certificate, works"},
+	{keyword: "sslcrl", refused: "this program reads no revocation lists"}, {keyword: "sslcrldir", refused: "this program reads no revocation lists"},
+	{keyword: "requirepeer", refused: "this program does not look whose process listens"},
+	{keyword: "service", refused: "set PGSERVICE in place of the URI"}, {keyword: "servicefile", refused: "set PGSERVICEFILE and PGSERVICE in place of the URI"},
+	{keyword: "requiressl", refused: "write sslmode=require"}, {keyword: "replication", refused: "backups do not use it"},
+}
+
+const (
+	hostaddr = "PGHOSTADDR"
+	sslMin   = "PGSSLMINPROTOCOLVERSION"
+	sslMax   = "PGSSLMAXPROTOCOLVERSION"
+)
+
+// byKeyword returns the parameter of that name.
+func byKeyword(keyword string) (parameter, bool) {
+	for _, p := range parameters {
+		if p.keyword == keyword {
+			return p, true
+		}
+	}
+	return parameter{}, false
+}
+
+// name is what a parameter is kept under.
+func (p parameter) name() string { return cmp.Or(p.variable, p.keyword) }
 
 // FromURI reads a connection URI, postgresql://USER:PASSWORD@HOST:PORT/NAME?KEY=VALUE,
 // of which any part but the scheme may be missing. What is missing comes from
@@ -30,13 +77,14 @@ func FromURI(uri string) (*Settings, error) {
 		return nil, settingsf("the connection URI has a # that is not written as %%23")
 	}
 	vars := make(map[string]string)
-	set := func(name, text string) error {
+	set := func(keyword, text string) error {
+		p, _ := byKeyword(keyword)
 		value, err := url.PathUnescape(text)
 		if err != nil {
-			return settingsf("the connection URI has a %% in its %s that is not written as %%25", keywords[name])
+			return settingsf("the connection URI has a %% in its %s that is not written as %%25", keyword)
 		}
 		if value != "" {
-			vars[name] = value
+			vars[p.name()] = value
 		}
 		return nil
 	}
@@ -50,7 +98,7 @@ func FromURI(uri string) (*Settings, error) {
 	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
 		hosts = authority[at+1:]
 		user, password, _ := strings.Cut(authority[:at], ":")
-		if err := firstError(set("PGUSER", user), set("PGPASSWORD", password)); err != nil {
+		if err := firstError(set("user", user), set("password", password)); err != nil {
 			return nil, err
 		}
 	}
@@ -58,7 +106,7 @@ func FromURI(uri string) (*Settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(set("PGHOST", host), set("PGPORT", port), set("PGDATABASE", database)); err != nil {
+	if err := firstError(set("host", host), set("port", port), set("dbname", database)); err != nil {
 		return nil, err
 	}
 	for pair := range strings.SplitSeq(query, "&") {
@@ -66,14 +114,16 @@ func FromURI(uri string) (*Settings, error) {
 			continue
 		}
 		key, value, _ := strings.Cut(pair, "=")
-		name := variable(key)
+		p, known := byKeyword(key)
 		switch {
-		case name == "" && strings.Contains(query, "@"):
+		case !known && strings.Contains(query, "@"):
 			return nil, misplacedAt()
-		case name == "":
-			return nil, settingsf("the connection URI has the parameter %q, which this program does not know", key)
+		case !known:
+			return nil, settingsf("the connection URI has the parameter %q, which libpq does not know", key)
+		case p.refused != "":
+			return nil, settingsf("the connection URI has the parameter %s, which is not followed: %s", key, p.refused)
 		}
-		if err := set(name, value); err != nil {
+		if err := set(key, value); err != nil {
 			return nil, err
 		}
 	}
@@ -91,16 +141,6 @@ func firstError(errs ...error) error {
 		}
 	}
 	return nil
-}
-
-// variable returns the variable of a parameter, or "".
-func variable(keyword string) string {
-	for name, known := range keywords {
-		if known == keyword {
-			return name
-		}
-	}
-	return ""
 }
 
 // splitHosts turns host:port,host:port into the two lists that libpq takes.
