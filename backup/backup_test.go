@@ -5,34 +5,47 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 var key = kek.Generate()
 
-func options(codec pack.Codec) backup.SealOptions {
-	return backup.SealOptions{
-		Label: envelope.Label{Created: time.Now(), Kind: backup.Stream, Name: "stdin"},
-		Keys:  []*kek.Key{key}, Pack: pack.Options{Codec: codec}, Meter: new(backup.Meter), Stop: func(error) {},
+// kept is a place in memory for one backup.
+type kept struct{ bytes.Buffer }
+
+func (k *kept) Commit() (store.Result, error) {
+	return store.Result{Path: "-", Size: int64(k.Len())}, nil
+}
+func (k *kept) Abort() error { return nil }
+
+func job(codec pack.Codec, dst backup.Sink, src io.Reader) backup.Job {
+	return backup.Job{
+		Source: backup.From(src), Unguarded: true, Created: time.Now(), Pack: pack.Options{Codec: codec},
+		Recipients: slot.Recipients(key), To: backup.Dest{Writer: dst},
 	}
 }
 
-func TestSealAndUnseal(t *testing.T) {
+func TestJobAndUnseal(t *testing.T) {
 	message := bytes.Repeat([]byte("line of a dump\n"), 200_000)
 	for _, codec := range []pack.Codec{pack.None, pack.Gzip, pack.Zstd} {
 		for _, want := range [][]byte{nil, message} {
-			var sealed bytes.Buffer
-			o := options(codec)
-			e, err := backup.Seal(t.Context(), &sealed, bytes.NewReader(want), o)
-			if err != nil || o.Meter.In() != int64(len(want)) || o.Meter.Out() != int64(sealed.Len()) || e.Codec != string(codec) {
-				t.Fatalf("%s: %v, %d in, %d out", codec, err, o.Meter.In(), o.Meter.Out())
+			var sealed kept
+			made, err := job(codec, &sealed, bytes.NewReader(want)).Run(t.Context(), backup.Observer{})
+			if err != nil || made.In != int64(len(want)) || made.Out != int64(sealed.Len()) || made.Codec != string(codec) ||
+				made.Kind != backup.KindStream || made.Name != "stdin" || made.State != backup.Authentic {
+				t.Fatalf("%s: %v, %+v", codec, err, made)
 			}
 			r, err := envelope.Open(t.Context(), &sealed, envelope.Options{}, key)
 			if err != nil {
@@ -46,40 +59,72 @@ func TestSealAndUnseal(t *testing.T) {
 	}
 }
 
-func TestPack(t *testing.T) {
+func TestPlainJob(t *testing.T) {
 	want := bytes.Repeat([]byte("line of a dump\n"), 200_000)
-	var packed, got bytes.Buffer
-	o := options(pack.Zstd)
-	if err := backup.Pack(&packed, bytes.NewReader(want), o); err != nil || o.Meter.In() != int64(len(want)) || o.Meter.Out() != int64(packed.Len()) {
-		t.Fatalf("%v, %d in, %d out", err, o.Meter.In(), o.Meter.Out())
+	var packed kept
+	j := job(pack.Zstd, &packed, bytes.NewReader(want))
+	j.Plain, j.Recipients = true, nil
+	made, err := j.Run(t.Context(), backup.Observer{})
+	if err != nil || made.In != int64(len(want)) || made.Out != int64(packed.Len()) || made.Envelope != nil || made.State != backup.Claimed {
+		t.Fatalf("%v, %+v", err, made)
 	}
 	r, err := pack.NewReader(&packed, pack.Zstd)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var got bytes.Buffer
 	if _, err := got.ReadFrom(r); err != nil || !bytes.Equal(got.Bytes(), want) {
 		t.Errorf("%d bytes, %v", got.Len(), err)
 	}
+}
+
+func TestFullSinkStopsASilentSource(t *testing.T) {
 	full := errors.New("disk full")
-	if err := backup.Pack(failAfter{new(int), full}, bytes.NewReader(make([]byte, 40<<20)), options(pack.None)); !errors.Is(err, full) {
-		t.Errorf("got %v", err)
+	for _, plain := range []bool{false, true} {
+		j := job(pack.None, &failing{failAfter: failAfter{new(int), full}}, nil)
+		j.Plain = plain
+		j.Source = func(ctx context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 40<<20)), readerFunc(func([]byte) (int, error) {
+				<-ctx.Done()
+				return 0, context.Cause(ctx)
+			}))), nil
+		}
+		if _, err := j.Run(t.Context(), backup.Observer{}); !errors.Is(err, full) {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
-// TestFullSinkStopsASilentSource: the source says nothing, and would for ever.
-func TestFullSinkStopsASilentSource(t *testing.T) {
-	full := errors.New("disk full")
-	ctx, stop := context.WithCancelCause(t.Context())
-	src := io.MultiReader(bytes.NewReader(make([]byte, 40<<20)), readerFunc(func([]byte) (int, error) {
-		<-ctx.Done()
-		return 0, context.Cause(ctx)
-	}))
-	o := options(pack.None)
-	o.Stop = stop
-	if _, err := backup.Seal(t.Context(), failAfter{new(int), full}, src, o); !errors.Is(err, full) {
-		t.Errorf("got %v", err)
+// TestJobKeepsNothing: what fails before the backup has its name leaves no file.
+func TestJobKeepsNothing(t *testing.T) {
+	broken := errors.New("broken")
+	for name, change := range map[string]func(*backup.Job, *backup.Observer){
+		"the source": func(j *backup.Job, _ *backup.Observer) { j.Source = backup.From(iotest.ErrReader(broken)) },
+		"its end": func(j *backup.Job, _ *backup.Observer) {
+			j.Source = backup.From(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(broken)))
+		},
+		"the last check": func(_ *backup.Job, o *backup.Observer) { o.Ready = func() error { return broken } },
+	} {
+		root := t.TempDir()
+		var o backup.Observer
+		j := job(pack.Zstd, nil, strings.NewReader("content"))
+		j.Store, j.To = local.Folder{}, backup.Dest{Root: root}
+		change(&j, &o)
+		if _, err := j.Run(t.Context(), o); !errors.Is(err, broken) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for file := range j.Store.Walk(t.Context(), root, false) {
+			t.Errorf("%s: %s is there", name, file.Path)
+		}
 	}
 }
+
+type failing struct {
+	failAfter
+	kept
+}
+
+func (f *failing) Write(p []byte) (int, error) { return f.failAfter.Write(p) }
 
 type readerFunc func([]byte) (int, error)
 

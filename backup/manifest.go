@@ -15,8 +15,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// Manifest is the kind of a sealed manifest.
-const Manifest = "manifest"
+// KindManifest is the kind of a sealed manifest.
+const KindManifest = "manifest"
 
 // ManifestTries is how many names a manifest may have: a plain and a custom dump of one
 // second would share the first.
@@ -63,7 +63,7 @@ func read(ctx context.Context, place store.Store, path string, o Options) (*post
 		return nil, err
 	}
 	defer f.Close()
-	if f.Envelope.Kind != Manifest {
+	if f.Envelope.Kind != KindManifest {
 		return nil, fmt.Errorf("it is a backup of kind %s", f.Envelope.Kind)
 	}
 	var text bytes.Buffer

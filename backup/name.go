@@ -15,18 +15,18 @@ const Suffix = ".enc"
 
 // The kinds of format version 1.
 const (
-	Database  = "database"
-	Contracts = "contracts"
-	Uploads   = "uploads"
-	Stream    = "stream"
+	KindDatabase  = "database"
+	KindContracts = "contracts"
+	KindUploads   = "uploads"
+	KindStream    = "stream"
 )
 
 // KindOf returns the kind that a format speaks for.
 func KindOf(f guard.Format) string {
 	if f.IsDump() {
-		return Database
+		return KindDatabase
 	}
-	return Stream
+	return KindStream
 }
 
 // Naming is what the name of a generated backup is made of.
@@ -47,9 +47,9 @@ func (m Naming) FileName(n int) string {
 	base := m.Base
 	switch {
 	case base != "":
-	case m.Kind == Database && m.DBName != "":
+	case m.Kind == KindDatabase && m.DBName != "":
 		base = m.DBName + "_db"
-	case m.Kind == Database:
+	case m.Kind == KindDatabase:
 		base = "takumi_db"
 	default:
 		base = m.Kind

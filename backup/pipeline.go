@@ -1,6 +1,3 @@
-// Package backup joins the stages of a backup to one whole: source, codec,
-// sealed stream and sink, in both directions. Each stage knows nothing of its
-// neighbours; this is where they meet.
 package backup
 
 import (
@@ -10,8 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -57,56 +52,48 @@ func (s *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Pack is Seal without the sealing: it writes src to dst packed, and for
-// everybody to read. The label and the keys are not used.
-func Pack(dst io.Writer, src io.Reader, o SealOptions) error {
-	out := &sink{Writer: dst, n: &o.Meter.out, stop: o.Stop}
-	packed, err := pack.NewWriter(out, o.Pack)
-	if err == nil {
-		defer packed.Abort()
-		if _, err = packed.ReadFrom(meteredReader{src, &o.Meter.in}); err == nil {
-			err = packed.Close()
-		}
-	}
-	if out.err != nil {
-		return out.err
-	}
-	return err
-}
-
-// SealOptions say how a backup is made.
-type SealOptions struct {
-	Label envelope.Label // its Codec is taken from Pack
-	Keys  []*kek.Key
-	Pack  pack.Options
-	Meter *Meter
-	// Stop makes src fail with the error it is given, even in the middle of a
-	// Read that waits. It is called when dst fails.
-	Stop context.CancelCauseFunc
-}
-
-// Seal reads src to its end and writes the sealed backup to dst, which stays
-// open. With an error, what dst has had is not a backup and does not open. An
-// error of dst comes before one that Stop made of it.
-func Seal(ctx context.Context, dst io.Writer, src io.Reader, o SealOptions) (*envelope.Envelope, error) {
-	out := &sink{Writer: dst, n: &o.Meter.out, stop: o.Stop}
-	o.Label.Codec = string(o.Pack.Codec)
-	sealed, err := envelope.NewWriter(ctx, out, o.Label, slot.Recipients(o.Keys...)...)
-	if err == nil {
-		err = sealTo(sealed, meteredReader{src, &o.Meter.in}, o.Pack)
-	}
-	if out.err != nil {
-		return nil, out.err
-	}
+// Seal reads src to its end, packs it and writes the sealed backup to dst, which
+// stays open; the label's Codec is taken from o. With an error, what dst has had is
+// not a backup and does not open.
+func Seal(ctx context.Context, dst io.Writer, src io.Reader, label envelope.Label, o pack.Options, to ...envelope.Recipient) (*envelope.Envelope, error) {
+	label.Codec = string(o.Codec)
+	sealed, err := envelope.NewWriter(ctx, dst, label, to...)
 	if err != nil {
+		return nil, err
+	}
+	if err := packTo(sealed, src, o); err != nil {
+		return nil, err
+	}
+	if err := sealed.Close(); err != nil {
 		return nil, err
 	}
 	return sealed.Envelope(), nil
 }
 
-func sealTo(sealed *envelope.Writer, src io.Reader, o pack.Options) error {
-	defer sealed.Abort()
-	packed, err := pack.NewWriter(sealed, o)
+// seal is Seal for a job. When dst fails, stop makes src fail with that error, even
+// in the middle of a Read that waits, and the error of dst is the one that is
+// returned.
+func (j Job) seal(ctx context.Context, dst *target, src io.Reader, m *Meter, stop context.CancelCauseFunc) (*envelope.Envelope, error) {
+	out := &sink{Writer: dst, n: &m.out, stop: stop}
+	label := envelope.Label{Created: j.Created, Kind: j.Kind, Name: dst.name}
+	e, err := Seal(ctx, out, meteredReader{src, &m.in}, label, j.Pack, j.Recipients...)
+	if out.err != nil {
+		return nil, out.err
+	}
+	return e, err
+}
+
+// pack is seal without the sealing.
+func (j Job) pack(dst io.Writer, src io.Reader, m *Meter, stop context.CancelCauseFunc) error {
+	out := &sink{Writer: dst, n: &m.out, stop: stop}
+	if err := packTo(out, meteredReader{src, &m.in}, j.Pack); out.err == nil {
+		return err
+	}
+	return out.err
+}
+
+func packTo(dst io.Writer, src io.Reader, o pack.Options) error {
+	packed, err := pack.NewWriter(dst, o)
 	if err != nil {
 		return err
 	}
@@ -114,10 +101,7 @@ func sealTo(sealed *envelope.Writer, src io.Reader, o pack.Options) error {
 	if _, err := packed.ReadFrom(src); err != nil {
 		return err
 	}
-	if err := packed.Close(); err != nil {
-		return err
-	}
-	return sealed.Close()
+	return packed.Close()
 }
 
 // Unseal writes the content of an opened backup to dst: its original bytes, or

@@ -19,6 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -191,18 +192,14 @@ func (t *task) seal(c *clock) error {
 	if t.Hash {
 		dst = newBesideHash()
 	}
-	var meter backup.Meter
+	counted := &countingWriter{w: dst}
 	c.start()
 	// Not an *os.File, which would take ways of its own through io.Copy.
-	_, err = backup.Seal(context.Background(), dst, struct{ io.Reader }{src}, backup.SealOptions{
-		Label: envelope.Label{Created: time.Now(), Kind: "database", Name: "bench"},
-		Keys:  []*kek.Key{key},
-		Pack:  pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)},
-		Meter: &meter,
-		Stop:  func(error) {},
-	})
+	_, err = backup.Seal(context.Background(), counted, struct{ io.Reader }{src},
+		envelope.Label{Created: time.Now(), Kind: "database", Name: "bench"},
+		pack.Options{Codec: pack.Codec(t.Codec), Level: pack.Level(t.Level)}, slot.Recipients(key)...)
 	c.stop()
-	c.set("size", float64(meter.Out()))
+	c.set("size", float64(counted.n))
 	return err
 }
 

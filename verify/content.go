@@ -86,14 +86,14 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 		}
 	}
 	const older = "use an older backup, and make a new one now"
-	if b.Kind == backup.Manifest {
+	if b.Kind == backup.KindManifest {
 		if _, err := postgres.ReadManifest(src); err != nil {
 			broken(NotRestorable, Error, err, "the backup that it belongs to can be restored with --ignore-manifest")
 		}
 		return
 	}
 	var content io.Reader = src
-	if b.Kind == backup.Contracts {
+	if b.Kind == backup.KindContracts {
 		state, whole, err := contracts.ReadState(src)
 		content = whole
 		if err == nil && state != nil {
@@ -106,7 +106,7 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	head := bufio.NewReaderSize(content, guard.SniffLen)
 	content = head
 	first, _ := head.Peek(guard.SniffLen) // an error comes again
-	if b.Kind == backup.Database {
+	if b.Kind == backup.KindDatabase {
 		if guard.Sniff(first) == guard.CustomDump && c.pgRestore() != "" {
 			if l := newLister(ctx, c.pgRestore()); l != nil {
 				content = io.TeeReader(head, l)
@@ -136,7 +136,7 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 // judged, if that is so. An archive is read by the code that restores it: what passes
 // here is restored.
 func (c *Checker) follow(ctx context.Context, kind string, is guard.Format, content io.Reader) (unjudged string, err error) {
-	if kind != backup.Uploads && kind != backup.Contracts && (is != guard.Tar || kind == backup.Database) {
+	if kind != backup.KindUploads && kind != backup.KindContracts && (is != guard.Tar || kind == backup.KindDatabase) {
 		whole := guard.NewReader(content, guard.Options{})
 		defer whole.Close()
 		err := drain(whole)

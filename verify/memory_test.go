@@ -95,13 +95,13 @@ func TestVanished(t *testing.T) {
 	s := newTestStore(t)
 	job := remembering(t, s)
 	run(t, job(Content))
-	if err := os.RemoveAll(filepath.Join(s.dir, backup.Contracts)); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.dir, backup.KindContracts)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, job(Content)) // without --max-age nothing is too old, and nothing is lost
 	var newest string
 	for _, b := range s.backups {
-		if b.label.Kind == backup.Contracts {
+		if b.label.Kind == backup.KindContracts {
 			newest = b.path
 			break
 		}
@@ -118,11 +118,11 @@ func TestVanished(t *testing.T) {
 	}
 	const long = 1000 * time.Hour
 	for range 2 {
-		if got := tooOld(map[string]time.Duration{"": long, backup.Contracts: long}); !slices.Equal(got, []string{newest}) {
+		if got := tooOld(map[string]time.Duration{"": long, backup.KindContracts: long}); !slices.Equal(got, []string{newest}) {
 			t.Errorf("%q, want %q", got, newest)
 		}
 	}
-	if got := tooOld(map[string]time.Duration{backup.Database: long}); got != nil {
+	if got := tooOld(map[string]time.Duration{backup.KindDatabase: long}); got != nil {
 		t.Errorf("%q", got)
 	}
 	if known, err := job(Content).Memory.Accept(newest); !known || err != nil {
@@ -131,7 +131,7 @@ func TestVanished(t *testing.T) {
 	if got := tooOld(map[string]time.Duration{"": long}); got != nil {
 		t.Errorf("%q", got)
 	}
-	if got := tooOld(map[string]time.Duration{"": long, backup.Contracts: long}); !slices.Equal(got, []string{""}) {
+	if got := tooOld(map[string]time.Duration{"": long, backup.KindContracts: long}); !slices.Equal(got, []string{""}) {
 		t.Errorf("%q", got)
 	}
 }

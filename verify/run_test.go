@@ -197,7 +197,7 @@ func TestStoreFindings(t *testing.T) {
 	const day = 24 * time.Hour
 	want := make(map[string][]Code)
 	for i, size := range []int{9000, 30_000, 31_000, 32_000, 1000} {
-		path := put(backup.Uploads, time.Duration(10*i)*day, size)
+		path := put(backup.KindUploads, time.Duration(10*i)*day, size)
 		switch i {
 		case 0:
 			want[path] = []Code{Small}
@@ -205,10 +205,10 @@ func TestStoreFindings(t *testing.T) {
 			want[path] = []Code{PastRetention}
 		}
 	}
-	want[put(backup.Stream, 3*day, 10)] = []Code{TooOld}
-	put(backup.Stream, 5*day, 10) // not the newest
-	put(backup.Contracts, 3*day, 10)
-	want[put(backup.Stream, -time.Hour, 10)] = []Code{Future}
+	want[put(backup.KindStream, 3*day, 10)] = []Code{TooOld}
+	put(backup.KindStream, 5*day, 10) // not the newest
+	put(backup.KindContracts, 3*day, 10)
+	want[put(backup.KindStream, -time.Hour, 10)] = []Code{Future}
 	open := put("other", 0, 10)
 	os.Chmod(open, 0o640)
 	want[open] = []Code{Permissions}
@@ -228,7 +228,7 @@ func TestStoreFindings(t *testing.T) {
 
 	j := &Job{
 		Options: Options{Place: local.Folder{}, Keys: ringOf(key), Level: Content, pause: time.Millisecond}, Paths: []string{dir},
-		MaxAge: map[string]time.Duration{"": 2 * day, backup.Contracts: 5 * day}, Retention: 30 * day,
+		MaxAge: map[string]time.Duration{"": 2 * day, backup.KindContracts: 5 * day}, Retention: 30 * day,
 		KnownKeys: []Key{{ID: "a", Overdue: true, NextRotation: old}, {ID: "b"}},
 	}
 	r := run(t, j)

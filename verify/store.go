@@ -115,7 +115,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 // mostAge is how old the newest backup of a kind may be; 0 says that it may have
 // any age.
 func (j *Job) mostAge(kind string) time.Duration {
-	if kind == backup.Manifest {
+	if kind == backup.KindManifest {
 		return 0
 	}
 	if most, ok := j.MaxAge[kind]; ok {
@@ -125,7 +125,7 @@ func (j *Job) mostAge(kind string) time.Duration {
 }
 
 // pruned are the kinds that become too old.
-var pruned = []string{backup.Database, backup.Uploads, backup.Manifest}
+var pruned = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
 
 func (j *Job) age(b *Backup, newest bool) {
 	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -86,10 +87,8 @@ func sidecarOf(data []byte, path string) []byte {
 func seal(t testing.TB, content []byte, label envelope.Label, codec pack.Codec, keys ...*kek.Key) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	_, err := backup.Seal(t.Context(), &out, bytes.NewReader(content), backup.SealOptions{
-		Label: label, Keys: keys, Pack: pack.Options{Codec: codec, BlockSize: pack.MinBlockSize},
-		Meter: new(backup.Meter), Stop: func(error) {},
-	})
+	_, err := backup.Seal(t.Context(), &out, bytes.NewReader(content), label,
+		pack.Options{Codec: codec, BlockSize: pack.MinBlockSize}, slot.Recipients(keys...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,16 +161,16 @@ func newTestStore(t testing.TB) *testStore {
 		named      bool // the envelope has a name of its own
 		content    func(size int) []byte
 	}{
-		{backup.Database, "takumi_db", guard.PlainDump, pack.Zstd, false, func(size int) []byte { return plainDump(t, rng, size) }},
-		{backup.Database, "skills_db", guard.PlainDump, pack.Gzip, false, func(size int) []byte { return plainDump(t, rng, size) }},
-		{backup.Database, "custom", guard.CustomDump, pack.None, true, func(int) []byte { return sample(t, "file.dump") }},
-		{backup.Uploads, "uploads", guard.Tar, pack.Zstd, false, func(size int) []byte { return archive(t, rng, map[string]int{"a/1.png": size, "b": 17}) }},
-		{backup.Uploads, "avatars", guard.Tar, pack.None, true, func(size int) []byte { return archive(t, rng, map[string]int{"x": size}) }},
-		{backup.Contracts, "contracts", guard.Tar, pack.Gzip, false, func(size int) []byte {
+		{backup.KindDatabase, "takumi_db", guard.PlainDump, pack.Zstd, false, func(size int) []byte { return plainDump(t, rng, size) }},
+		{backup.KindDatabase, "skills_db", guard.PlainDump, pack.Gzip, false, func(size int) []byte { return plainDump(t, rng, size) }},
+		{backup.KindDatabase, "custom", guard.CustomDump, pack.None, true, func(int) []byte { return sample(t, "file.dump") }},
+		{backup.KindUploads, "uploads", guard.Tar, pack.Zstd, false, func(size int) []byte { return archive(t, rng, map[string]int{"a/1.png": size, "b": 17}) }},
+		{backup.KindUploads, "avatars", guard.Tar, pack.None, true, func(size int) []byte { return archive(t, rng, map[string]int{"x": size}) }},
+		{backup.KindContracts, "contracts", guard.Tar, pack.Gzip, false, func(size int) []byte {
 			return archive(t, rng, map[string]int{"snapshot_20261123_020000/artifacts/A.json": size})
 		}},
-		{backup.Stream, "etc", guard.Unknown, pack.Zstd, true, func(size int) []byte { return archive(t, rng, map[string]int{"raw": size})[512:][:size] }},
-		{backup.Stream, "stream", guard.Unknown, pack.None, false, func(int) []byte { return []byte("a short one") }},
+		{backup.KindStream, "etc", guard.Unknown, pack.Zstd, true, func(size int) []byte { return archive(t, rng, map[string]int{"raw": size})[512:][:size] }},
+		{backup.KindStream, "stream", guard.Unknown, pack.None, false, func(int) []byte { return []byte("a short one") }},
 	} {
 		for i := range perSeries {
 			at := now.Add(-time.Duration(i)*24*time.Hour - time.Duration(n)*time.Minute)

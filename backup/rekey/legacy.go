@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -119,10 +120,8 @@ func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 		return made, err
 	}
 	defer dst.Abort()
-	made.New, err = backup.Seal(ctx, dst, src, backup.SealOptions{
-		Label: envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)},
-		Keys:  o.To, Pack: o.Pack, Meter: new(backup.Meter), Stop: func(error) {},
-	})
+	made.New, err = backup.Seal(ctx, dst, src,
+		envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)}, o.Pack, slot.Recipients(o.To...)...)
 	if err != nil {
 		return made, old.judge(ctx, err)
 	}
@@ -376,12 +375,12 @@ func timeOf(name string, modified time.Time) time.Time {
 // kindOf is what the content says, or else the path.
 func kindOf(path string, format guard.Format) string {
 	kind := backup.KindOf(format)
-	if kind != backup.Stream {
+	if kind != backup.KindStream {
 		return kind
 	}
 	// The name itself first, then the folder next to it.
 	for _, part := range []string{store.Base(path), store.Base(store.Dir(path))} {
-		for _, word := range []string{backup.Contracts, backup.Uploads} {
+		for _, word := range []string{backup.KindContracts, backup.KindUploads} {
 			if strings.Contains(strings.ToLower(part), word) {
 				return word
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -85,10 +86,8 @@ func (b *bench) seal(codec pack.Codec, seeds ...string) {
 	for _, s := range seeds {
 		keys = append(keys, key(b, s))
 	}
-	_, err = backup.Seal(b.Context(), f, bytes.NewReader(b.content), backup.SealOptions{
-		Label: envelope.Label{Created: created, Kind: "database", Name: "x.sql"}, Keys: keys,
-		Pack: pack.Options{Codec: codec}, Meter: new(backup.Meter), Stop: func(error) {},
-	})
+	_, err = backup.Seal(b.Context(), f, bytes.NewReader(b.content),
+		envelope.Label{Created: created, Kind: "database", Name: "x.sql"}, pack.Options{Codec: codec}, slot.Recipients(keys...)...)
 	if err == nil {
 		_, err = f.Commit()
 	}

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -33,8 +38,7 @@ func newBackupAll() *cobra.Command {
   contracts   when CONTRACTS_DIR is set
   uploads     when UPLOADS_DIR is set
 
-Each runs as a process of its own: when one fails, or crashes, the others run all
-the same. With --prune, old backups are deleted at the end as prune --apply does
+When one fails, the others run all the same. With --prune, old backups are deleted at the end as prune --apply does
 it, but not when a backup failed. The paths of what was made are printed, one
 line each, and a summary at the end on standard error.
 
@@ -63,6 +67,25 @@ it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
 	return cmd
 }
 
+// part is one thing to back up, and how that went.
+type part struct {
+	Name     string   `json:"name"`
+	State    string   `json:"state"` // done, failed or left out
+	Why      string   `json:"why,omitempty"`
+	ExitCode int      `json:"exit_code"`
+	Seconds  float64  `json:"seconds"`
+	Paths    []string `json:"paths,omitempty"`
+
+	run func(context.Context, *cobra.Command) error
+	err error
+}
+
+const (
+	partDone    = "done"
+	partFailed  = "failed"
+	partLeftOut = "left out"
+)
+
 func (b *backupAll) run(cmd *cobra.Command) error {
 	started := time.Now()
 	sealed, err := encryptionEnabled()
@@ -87,7 +110,7 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 			continue
 		}
 		ran++
-		if err := b.runPart(cmd, p, cmd.OutOrStdout()); err != nil {
+		if err := b.runPart(cmd, p, "backup "+p.Name); err != nil {
 			return err
 		}
 		if p.State == partFailed {
@@ -98,7 +121,7 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 		return usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, here or in the file of --config")
 	}
 	if b.prune {
-		p := &part{Name: "prune", State: partLeftOut, args: []string{"prune", "--apply"}}
+		p := &part{Name: "prune", State: partLeftOut, run: b.runPrune}
 		switch {
 		case failed > 0:
 			p.Why = "a backup failed, so that nothing old is deleted"
@@ -106,8 +129,7 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 			p.Why = "BACKUP_ENCRYPTION_ENABLED is false, and only what is authenticated is deleted"
 		default:
 			ran++
-			// What is made goes to standard output, not what is deleted.
-			if err := b.runPart(cmd, p, cmd.ErrOrStderr()); err != nil {
+			if err := b.runPart(cmd, p, ""); err != nil {
 				return err
 			}
 		}
@@ -117,6 +139,110 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 		return err
 	}
 	return outcome(parts, ran)
+}
+
+// parts lists what is configured, and what is not with the reason.
+func (b *backupAll) parts() []*part {
+	var parts []*part
+	add := func(name string, run func(context.Context, *cobra.Command, sealing) error, variables ...string) {
+		p := &part{Name: name, State: partLeftOut, Why: strings.Join(variables, ", ") + ": not set"}
+		for _, variable := range variables {
+			if os.Getenv(variable) != "" {
+				p.State, p.Why = "", ""
+			}
+		}
+		p.run = func(ctx context.Context, cmd *cobra.Command) error { return run(ctx, cmd, b.sealing(p)) }
+		parts = append(parts, p)
+	}
+	add("database", func(ctx context.Context, cmd *cobra.Command, s sealing) error {
+		return (&backupDatabase{sealing: s, format: "plain", globals: b.globals, manifest: b.manifest}).run(ctx, cmd)
+	}, "DB_NAME", "PGDATABASE", "PGSERVICE")
+	add("contracts", func(ctx context.Context, cmd *cobra.Command, s sealing) error {
+		return (&backupContracts{sealing: s, rpc: rpcFlags{block: finalized}}).run(ctx, cmd, nil)
+	}, "CONTRACTS_DIR")
+	add("uploads", func(ctx context.Context, cmd *cobra.Command, s sealing) error {
+		return (&backupUploads{sealing: s}).run(ctx, cmd, nil)
+	}, "UPLOADS_DIR")
+	return parts
+}
+
+// sealing is how each part seals.
+func (b *backupAll) sealing(p *part) sealing {
+	return sealing{
+		keys: keyFlags{uris: b.keys}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", mayBePlain: true,
+		made: func(cmd *cobra.Command, m *backup.Made) error {
+			p.Paths = append(p.Paths, m.Path)
+			if b.json {
+				return nil
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), m.Path)
+			return stdoutError(err)
+		},
+	}
+}
+
+// runPart runs one part, with an audit record of its own. An error means that all is
+// to end; a part that fails is none.
+func (b *backupAll) runPart(cmd *cobra.Command, p *part, operation string) error {
+	if cmd.Context().Err() != nil {
+		return context.Cause(cmd.Context())
+	}
+	if err := checkStdout(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if operation == "" { // it records itself
+		p.err = p.run(cmd.Context(), cmd)
+	} else {
+		p.err = session(cmd, operation, changes, nil, func(ctx context.Context, _ *audit.Session) error { return p.run(ctx, cmd) })
+	}
+	p.Seconds = time.Since(began).Seconds()
+	if cmd.Context().Err() != nil {
+		return context.Cause(cmd.Context())
+	}
+	p.State = partDone
+	if p.err != nil {
+		p.State, p.Why = partFailed, "why is said above"
+		p.ExitCode = report(cmd.ErrOrStderr(), p.err)
+	}
+	return nil
+}
+
+// runPrune deletes old backups. What is deleted is words here: standard output is for
+// what is made.
+func (b *backupAll) runPrune(ctx context.Context, cmd *cobra.Command) error {
+	prune, _, err := cmd.Root().Find([]string{"prune"})
+	if err != nil {
+		return err
+	}
+	args := []string{"--apply"}
+	for _, uri := range b.keys {
+		args = append(args, "--key", uri)
+	}
+	if b.quiet {
+		args = append(args, "--quiet")
+	}
+	if err := prune.ParseFlags(args); err != nil {
+		return err
+	}
+	prune.SetContext(ctx)
+	prune.SetOut(cmd.ErrOrStderr())
+	return prune.RunE(prune, nil)
+}
+
+// outcome is errSome, or with a single part its own failure, which was reported.
+func outcome(parts []*part, ran int) error {
+	for _, p := range parts {
+		if p.State != partFailed {
+			continue
+		}
+		if ran > 1 {
+			return errSome
+		}
+		class, _ := fail.Of(p.err)
+		return fail.As(class, "", fmt.Errorf("backup %s failed", p.Name))
+	}
+	return nil
 }
 
 // lock keeps a second run out.
@@ -149,7 +275,7 @@ func (b *backupAll) summarize(cmd *cobra.Command, parts []*part, started time.Ti
 		case partDone:
 			words += fmt.Sprintf(" in %.1f s", p.Seconds)
 		case partFailed:
-			words = fmt.Sprintf("%s: FAILED after %.1f s: %s; why stands above", p.Name, p.Seconds, p.Why)
+			words = fmt.Sprintf("%s: FAILED after %.1f s: %s", p.Name, p.Seconds, p.Why)
 		default:
 			words += " (" + p.Why + ")"
 		}

@@ -5,16 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
@@ -51,22 +49,32 @@ processes; the variables do not.`,
   takumi-backup backup contracts ./contracts --network mainnet --slot SkillProfile:0,SkillProfile:0x5
   takumi-backup backup contracts ./contracts --network local --rpc-url http://127.0.0.1:8545 --block latest`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return b.run(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return session(cmd, "backup contracts", changes, nil, func(ctx context.Context, _ *audit.Session) error { return b.run(ctx, cmd, args) })
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&b.network, "network", "", "the chain, as metadata.json names it (default $NETWORK, or sepolia)")
-	b.rpc.add(cmd, "finalized")
+	b.rpc.add(cmd, finalized)
 	f.StringSliceVar(&b.slots, "slot", nil, "read this storage slot too: ADDRESS:SLOT or NAME:SLOT (may be given again, or as a list)")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	b.sealing.add(cmd)
-	return audited(cmd, "backup contracts", changes)
+	return cmd
 }
 
-func (b *backupContracts) run(cmd *cobra.Command, args []string) error {
-	dir, err := b.check(cmd, args)
+func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []string) error {
+	job, err := b.job(cmd)
 	if err != nil {
 		return err
+	}
+	dir, err := dirOf(args, "CONTRACTS_DIR")
+	if err != nil {
+		return err
+	}
+	b.network = cmp.Or(b.network, os.Getenv("NETWORK"), "sepolia")
+	if strings.ContainsFunc(b.network, notInName) {
+		return usagef("--network or NETWORK is %q: a network's name is made of a-z, 0-9, - and _", b.network)
 	}
 	if err := b.rpc.check(); err != nil {
 		return err
@@ -77,129 +85,27 @@ func (b *backupContracts) run(cmd *cobra.Command, args []string) error {
 	}
 	if node != nil {
 		defer node.Close()
+	} else if len(b.slots) > 0 {
+		return usagef("--slot needs a chain to ask: set %s, or give --rpc-url", rpcVariable(b.network))
 	}
-	ring, keys, err := b.begin(cmd)
+	ring, err := b.start(ctx, &job)
 	if err != nil {
 		return err
 	}
 	defer ring.Close()
-	state, err := b.state(cmd, node, dir)
-	if err != nil {
-		return err
-	}
-	revision, err := contracts.ReadRevision(dir)
-	if err != nil {
-		warn(cmd, "the snapshot goes without a git revision: %v", err)
-	}
-	b.kind = backup.Contracts
-	if b.name == "" {
-		b.base = "contract_snapshot"
-	}
-	ctx, stop := context.WithCancelCause(cmd.Context())
-	defer stop(nil)
-	src := contracts.Open(ctx, contracts.Snapshot{
-		Dir: dir, State: state,
-		Metadata: contracts.Metadata{Network: b.network, Time: b.started, Revision: revision},
-		Report:   func(path, why string) { warn(cmd, "%q was left out: %s", path, why) },
+	return backup.Contracts(ctx, job, b.runner(cmd), backup.ContractsOptions{
+		Dir: dir, Network: b.network, Node: node, Block: b.rpc.block, Slots: b.slots, Warn: warner(cmd),
+		Asked: func(s *contracts.State) {
+			if !b.progress.quiet {
+				fmt.Fprintf(cmd.ErrOrStderr(), "verified %d accounts of %s at block %d (%s), %s\n",
+					len(s.Accounts), b.network, s.Block.Number, s.Block.Chosen, s.Block.Hash)
+			}
+		},
 	})
-	defer src.Close()
-	return b.seal(cmd, stop, src, keys)
 }
 
-func (b *backupContracts) check(cmd *cobra.Command, args []string) (dir string, err error) {
-	if err := b.sealing.check(cmd); err != nil {
-		return "", err
-	}
-	dir = os.Getenv("CONTRACTS_DIR")
-	if len(args) > 0 {
-		dir = args[0]
-	}
-	b.network = cmp.Or(b.network, os.Getenv("NETWORK"), "sepolia")
-	switch {
-	case dir == "":
-		return "", usagef("name the folder, or set CONTRACTS_DIR")
-	case cmd.Flags().Changed("name") && b.name == "":
-		return "", usagef("--name is empty")
-	case strings.ContainsFunc(b.network, notInName):
-		return "", usagef("--network or NETWORK is %q: a network's name is made of a-z, 0-9, - and _", b.network)
-	}
-	return dir, nil
-}
-
-// state asks the chain, if there is one to ask.
-func (b *backupContracts) state(cmd *cobra.Command, node *contracts.Node, dir string) (*contracts.State, error) {
-	unasked := func(why string) *contracts.State {
-		return &contracts.State{Version: contracts.StateVersion, Network: b.network, Note: why, Accounts: []contracts.Account{}}
-	}
-	if node == nil {
-		if len(b.slots) > 0 {
-			return nil, usagef("--slot needs a chain to ask: set %s, or give --rpc-url", rpcVariable(b.network))
-		}
-		return unasked("no chain was asked: there was no RPC URL"), nil
-	}
-	chain, err := b.chain(dir)
-	if err != nil {
-		return nil, err
-	}
-	var chosen []contracts.ChosenSlot
-	for _, text := range b.slots {
-		slot, err := chain.ParseSlot(text)
-		if err != nil {
-			return nil, usagef("--slot: %w", err)
-		}
-		chosen = append(chosen, slot)
-	}
-	subjects := chain.Subjects(chosen)
-	if len(subjects) == 0 {
-		const why = "no chain was asked: interfaces/metadata.json lists no contract of this network"
-		warn(cmd, "%s", why)
-		return unasked(why), nil
-	}
-	state, err := contracts.Fetch(cmd.Context(), node, contracts.Query{Network: b.network, Subjects: subjects, Block: b.rpc.block})
-	if err != nil {
-		return nil, sourceError(fmt.Errorf("asking %s what %s holds: %w", node, b.network, err))
-	}
-	for _, a := range state.Accounts {
-		if len(a.Code) == 0 {
-			warn(cmd, "%s holds no code on %s at block %d: %s", a.Address, b.network, state.Block.Number, strings.Join(a.Names, ", "))
-		}
-	}
-	if !b.progress.quiet {
-		fmt.Fprintf(cmd.ErrOrStderr(), "verified %d accounts of %s at block %d (%s), %s\n",
-			len(state.Accounts), b.network, state.Block.Number, state.Block.Chosen, state.Block.Hash)
-	}
-	return state, nil
-}
-
-// chain returns the network's part of metadata.json. Without that file it is
-// empty.
-func (b *backupContracts) chain(dir string) (contracts.Chain, error) {
-	none := contracts.Chain{Name: b.network}
-	path := filepath.Join(dir, "interfaces", "metadata.json")
-	f, err := fsutil.OpenRegular(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return none, nil
-	}
-	if err != nil {
-		return none, sourceError(fmt.Errorf("reading what was deployed: %w", err))
-	}
-	defer f.Close()
-	chains, err := contracts.ParseMetadata(f)
-	if err != nil {
-		return none, sourceError(fmt.Errorf("reading %s: %w", path, err))
-	}
-	var names []string
-	for _, c := range chains {
-		if c.Name == b.network {
-			return c, nil
-		}
-		names = append(names, c.Name)
-	}
-	if len(names) > 0 {
-		return none, usagef("%s lists %s, and not the network %q: say which with --network or NETWORK", path, strings.Join(names, ", "), b.network)
-	}
-	return none, nil
-}
+// finalized is the block that a backup reads at by default.
+const finalized = "finalized"
 
 // rpcFlags say which node to ask, and at which block.
 type rpcFlags struct {

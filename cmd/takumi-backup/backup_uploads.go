@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -59,7 +58,9 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 		Example: `  takumi-backup backup uploads /srv/takumi/uploads
   UPLOADS_DIR=/srv/takumi/uploads takumi-backup backup uploads --exclude '*.tmp' --exclude /cache --strict`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return b.run(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return session(cmd, "backup uploads", changes, nil, func(ctx context.Context, _ *audit.Session) error { return b.run(ctx, cmd, args) })
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -71,42 +72,38 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	f.BoolVar(&b.tree.OneFileSystem, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
 	f.BoolVar(&b.strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
-	f.BoolVar(&b.allowEmpty, "allow-empty", false, "accept an empty folder")
+	f.BoolVar(&b.tree.AllowEmpty, "allow-empty", false, "accept an empty folder")
 	b.sealing.add(cmd)
-	return audited(cmd, "backup uploads", changes)
+	return cmd
 }
 
-func (b *backupUploads) run(cmd *cobra.Command, args []string) error {
-	dir, err := b.check(cmd, args)
+func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []string) error {
+	job, err := b.job(cmd)
 	if err != nil {
 		return err
 	}
-	ring, keys, err := b.begin(cmd)
+	job.Guard.AllowEmpty = b.tree.AllowEmpty
+	if err := b.patterns(cmd); err != nil {
+		return err
+	}
+	dir, err := b.dir(args)
+	if err != nil {
+		return err
+	}
+	ring, err := b.start(ctx, &job)
 	if err != nil {
 		return err
 	}
 	defer ring.Close()
-	b.kind = backup.Uploads
-	ctx, stop := context.WithCancelCause(cmd.Context())
-	defer stop(nil)
-	b.tree.AllowEmpty = b.allowEmpty
 	b.tree.Report = func(p tree.Problem) { warn(cmd, "%v", p) }
-	src, err := tree.Open(ctx, dir, b.tree)
-	if errors.Is(err, tree.ErrEmpty) {
-		err = fmt.Errorf("%w; is a volume not mounted? --allow-empty backs it up all the same", err)
-	}
+	stats, err := backup.Uploads(ctx, job, b.runner(cmd), dir, b.tree)
 	if err != nil {
-		return sourceError(err)
-	}
-	defer src.Close()
-	b.stats = src.Stats
-	if err := b.seal(cmd, stop, src, keys); err != nil {
 		return err
 	}
 	for _, words := range b.tree.Exclude.Unused() {
 		warn(cmd, "--exclude: %s", words)
 	}
-	return b.judge(cmd, src.Stats())
+	return b.judge(cmd, *stats)
 }
 
 // judge says what of the folder is not in the backup as it is.
@@ -126,76 +123,50 @@ func (b *backupUploads) judge(cmd *cobra.Command, s tree.Stats) error {
 	return nil
 }
 
-func (b *backupUploads) check(cmd *cobra.Command, args []string) (dir string, err error) {
-	if err := b.sealing.check(cmd); err != nil {
-		return "", err
-	}
-	b.exclude = append(strings.Fields(os.Getenv("UPLOADS_EXCLUDE")), b.exclude...)
+// patterns reads what is to be left out, from flags, files and the environment.
+func (b *backupUploads) patterns(cmd *cobra.Command) error {
+	exclude := append(strings.Fields(os.Getenv("UPLOADS_EXCLUDE")), b.exclude...)
+	files := b.excludes
 	if path := os.Getenv("UPLOADS_EXCLUDE_FROM"); path != "" {
-		b.excludes = append([]string{path}, b.excludes...)
+		files = append([]string{path}, files...)
 	}
 	strict, err := boolSetting("UPLOADS_STRICT", false)
 	if err != nil {
-		return "", err
+		return err
 	}
 	b.strict = b.strict || strict && !cmd.Flags().Changed("strict")
-	for _, path := range b.excludes {
+	for _, path := range files {
 		f, err := fsutil.OpenRegular(path)
 		if err != nil {
-			return "", usagef("--exclude-from: %w", err)
+			return usagef("--exclude-from: %w", err)
 		}
 		more, err := tree.ReadPatterns(f)
 		f.Close()
 		if err != nil {
-			return "", usagef("--exclude-from: %s: %w", path, err)
+			return usagef("--exclude-from: %s: %w", path, err)
 		}
-		b.exclude = append(b.exclude, more...)
+		exclude = append(exclude, more...)
 	}
-	if b.tree.Exclude, err = tree.ParsePatterns(b.exclude); err != nil {
-		return "", usagef("--exclude: %w", err)
+	if b.tree.Exclude, err = tree.ParsePatterns(exclude); err != nil {
+		return usagef("--exclude: %w", err)
 	}
-	dir = os.Getenv("UPLOADS_DIR")
-	if len(args) > 0 {
-		dir = args[0]
-	}
-	switch {
-	case dir == "":
-		return "", usagef("name the folder, or set UPLOADS_DIR")
-	case cmd.Flags().Changed("name") && b.name == "":
-		return "", usagef("--name is empty")
+	return nil
+}
+
+// dir is the folder to back up, which may not hold the backups.
+func (b *backupUploads) dir(args []string) (string, error) {
+	dir, err := dirOf(args, "UPLOADS_DIR")
+	if err != nil {
+		return "", err
 	}
 	to := b.roots()
 	if to != nil {
-		to = append(to, storeFolder(), backupFolder(backup.Uploads))
+		to = append(to, storeFolder(), backupFolder(backup.KindUploads))
 	}
 	for _, folder := range to {
-		if !store.IsRemote(folder) && holds(dir, folder) {
-			return "", usagef("the backups in %s would stand in the folder that is backed up, %s: each would hold all before", folder, dir)
+		if !store.IsRemote(folder) && backup.Holds(dir, folder) {
+			return "", usagef("the backups in %s would be in the folder that is backed up, %s: each would hold all before", folder, dir)
 		}
 	}
 	return dir, nil
-}
-
-// holds reports whether folder, which need not exist, is dir or stands below it.
-func holds(dir, folder string) bool {
-	outer, err := os.Stat(dir)
-	if err != nil {
-		return false
-	}
-	if folder, err = filepath.Abs(folder); err != nil {
-		return false
-	}
-	for {
-		if real, err := filepath.EvalSymlinks(folder); err == nil {
-			folder = real
-		}
-		if inner, err := os.Stat(folder); err == nil && os.SameFile(inner, outer) {
-			return true
-		}
-		parent := filepath.Dir(folder)
-		if parent == folder {
-			return false
-		}
-		folder = parent
-	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,18 +48,4 @@ func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, 
 		warn(cmd, "whoever lists the processes of this machine can read the password in %s: leave it out, and set PGPASSWORD or PGPASSFILE", flag)
 	}
 	return checkedSettings(postgres.FromURI(uri))
-}
-
-// databaseFileName returns a database's name as it can stand in a file's.
-func databaseFileName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune(`/\`, r) || r == 0x7f {
-			return '_'
-		}
-		return r
-	}, name)
-	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
-		name = "_" + name[1:]
-	}
-	return name
 }

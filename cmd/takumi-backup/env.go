@@ -27,6 +27,13 @@ func backupFolder(kind string) string {
 	return filepath.Join(defaultRoot, kind)
 }
 
+// backupRoot returns the root of the store, and whether it is BACKUP_DIR, which is
+// the folder of one kind itself.
+func backupRoot() (root string, flat bool) {
+	root = storeFolder()
+	return root, os.Getenv("BACKUP_ROOT") == "" && os.Getenv("BACKUP_DIR") != ""
+}
+
 // alsoFolders returns the further stores that a backup goes to.
 func alsoFolders() []string { return strings.Fields(os.Getenv("BACKUP_ALSO")) }
 
@@ -59,4 +66,9 @@ func boolSetting(name string, def bool) (bool, error) {
 // warn prints words that do not stop the work.
 func warn(cmd *cobra.Command, format string, args ...any) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: warning: %s\n", redact.Keys(fmt.Sprintf(format, args...)))
+}
+
+// warner is warn for the packages below.
+func warner(cmd *cobra.Command) func(string, ...any) {
+	return func(format string, args ...any) { warn(cmd, format, args...) }
 }

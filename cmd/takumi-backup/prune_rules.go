@@ -20,7 +20,7 @@ import (
 // prunedKinds are those of which a newer backup takes the place of an older
 // one. Contract snapshots are a history, and what other kinds are only their
 // maker knows.
-var prunedKinds = []string{backup.Database, backup.Uploads, backup.Manifest}
+var prunedKinds = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
 
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	rules := &p.policy
@@ -77,7 +77,7 @@ func (p *pruneCommand) check(cmd *cobra.Command) error {
 		}
 	}
 	if p.contracts {
-		p.policy.Kinds = append(slices.Clone(p.policy.Kinds), backup.Contracts)
+		p.policy.Kinds = append(slices.Clone(p.policy.Kinds), backup.KindContracts)
 	}
 	if rules := p.policy; rules.Within == 0 && rules.Last+rules.Daily+rules.Weekly+rules.Monthly+rules.Yearly == 0 {
 		return usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
@@ -95,14 +95,14 @@ func withManifests(items []prune.Item, decisions []prune.Decision) {
 	}
 	backups := make(map[moment][]int)
 	for i, it := range items {
-		if it.Kind == backup.Database {
+		if it.Kind == backup.KindDatabase {
 			at := moment{it.Folder, it.Created.Unix()}
 			backups[at] = append(backups[at], i)
 		}
 	}
 	for i, it := range items {
 		end := strings.LastIndex(it.Path, ".manifest")
-		if it.Kind != backup.Manifest || it.State != prune.Good || end < 0 {
+		if it.Kind != backup.KindManifest || it.State != prune.Good || end < 0 {
 			continue
 		}
 		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {

@@ -52,23 +52,35 @@ func auditedBy(cmd *cobra.Command, operation string, what func(args []string) ef
 	cmd.Annotations[auditedAs] = operation
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := newSession(cmd, operation, what(args))
-		if err != nil {
-			return err
-		}
-		detail := ""
-		if flagText(cmd, "latest") == "true" {
-			detail = "the latest backup"
-		}
-		ctx, err := s.Begin(cmd.Context(), aboutToTouch(cmd, operation, args), detail)
-		if err != nil {
-			return err
-		}
-		ctx = context.WithValue(ctx, sessionKey{}, s)
-		cmd.SetContext(ctx)
-		return s.End(ctx, ending(ctx, run(cmd, args)))
+		return session(cmd, operation, what(args), aboutToTouch(cmd, operation, args), func(ctx context.Context, _ *audit.Session) error {
+			cmd.SetContext(ctx)
+			return run(cmd, args)
+		})
 	}
 	return cmd
+}
+
+// session does work, and records it under the name of an operation: when it ends,
+// and when it changes something or opens a backup also before it begins. paths are
+// those of backups that it opens or changes, or of the file that it is to write.
+func session(cmd *cobra.Command, operation string, e effect, paths []string, work func(context.Context, *audit.Session) error) error {
+	s, err := newSession(cmd, operation, e)
+	if err != nil {
+		return err
+	}
+	if out := flagText(cmd, "output"); len(paths) == 0 && out != "" {
+		paths = []string{out}
+	}
+	detail := ""
+	if flagText(cmd, "latest") == "true" {
+		detail = "the latest backup"
+	}
+	ctx, err := s.Begin(cmd.Context(), paths, detail)
+	if err != nil {
+		return err
+	}
+	ctx = context.WithValue(ctx, sessionKey{}, s)
+	return s.End(ctx, ending(ctx, work(ctx, s)))
 }
 
 // auditedAs is the annotation of commands that leave records.
@@ -115,8 +127,11 @@ func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session,
 // recordOf returns the record that the command leaves at its end, for the
 // command to fill in. That of a command that leaves none is written nowhere. It
 // is not safe for concurrent use.
-func recordOf(cmd *cobra.Command) *audit.Record {
-	if s, ok := cmd.Context().Value(sessionKey{}).(*audit.Session); ok {
+func recordOf(cmd *cobra.Command) *audit.Record { return recordIn(cmd.Context()) }
+
+// recordIn is recordOf for the context of a session.
+func recordIn(ctx context.Context) *audit.Record {
+	if s, ok := ctx.Value(sessionKey{}).(*audit.Session); ok {
 		return s.Last()
 	}
 	return new(audit.Record)

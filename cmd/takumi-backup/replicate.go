@@ -175,7 +175,7 @@ func stands(path, in string) bool {
 	if store.IsRemote(path) || store.IsRemote(in) {
 		return strings.HasPrefix(store.Clean(path)+"/", store.Clean(in)+"/")
 	}
-	return holds(in, path)
+	return backup.Holds(in, path)
 }
 
 func (r *replicateCommand) print(cmd *cobra.Command, line replicated) error {

@@ -78,7 +78,7 @@ func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
 	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
 		return r.extract(cmd, cancel, path, b, to, nil, readState)
 	}
-	return r.restore(cmd, path, []string{backup.Database, backup.Uploads}, fill, func(former string, stats tree.Stats) error {
+	return r.restore(cmd, path, []string{backup.KindDatabase, backup.KindUploads}, fill, func(former string, stats tree.Stats) error {
 		return r.finishSnapshot(cmd, path, former, stats, r.compare(cmd, state))
 	})
 }

@@ -163,7 +163,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 		return "", err
 	}
 	defer ring.Close()
-	folder, name := backupFolder(backup.Database), databaseFileName(r.settings.Database())+"_db"
+	folder, name := backupFolder(backup.KindDatabase), backup.FileNameOf(r.settings.Database())+"_db"
 	place, opts := newPlace(), backup.Options{Keys: ring}
 	entries, err := backup.List(cmd.Context(), place, folder, opts)
 	if err != nil {
@@ -175,7 +175,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 		if !dump {
 			series, dump = strings.CutSuffix(series, ".dump")
 		}
-		return dump && series == name && e.Kind == backup.Database && e.Created.Before(future)
+		return dump && series == name && e.Kind == backup.KindDatabase && e.Created.Before(future)
 	}, opts)
 	if err != nil {
 		return "", fmt.Errorf("looking for the newest backup: %w", err)

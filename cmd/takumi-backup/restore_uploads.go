@@ -142,7 +142,7 @@ func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 		}
 		return stats, err
 	}
-	return r.restore(cmd, path, []string{backup.Database, backup.Contracts}, fill, func(former string, stats tree.Stats) error {
+	return r.restore(cmd, path, []string{backup.KindDatabase, backup.KindContracts}, fill, func(former string, stats tree.Stats) error {
 		return r.finish(cmd, path, former, stats)
 	})
 }

@@ -9,11 +9,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 )
 
+type sealOptions struct {
+	sealing
+	kind       string
+	guard      string // on or off
+	allowEmpty bool
+}
+
 func newSeal() *cobra.Command {
-	s := new(sealing)
+	s := new(sealOptions)
 	cmd := &cobra.Command{
 		Use:   "seal [flags] [-- COMMAND ARG...]",
 		Short: "Seal standard input, or the output of a command, as a backup",
@@ -31,7 +39,9 @@ not whole is refused with exit code 3, and nothing is left behind.`,
   tar -c /srv/uploads | takumi-backup seal --kind uploads --name uploads -o /mnt/usb/uploads.tar.enc
   pg_dump takumi | takumi-backup seal -o - | ssh vault 'cat > takumi.enc'`,
 		Args: usageArgs(cobra.ArbitraryArgs),
-		RunE: func(cmd *cobra.Command, args []string) error { return runSeal(cmd, s, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return session(cmd, "seal", changes, nil, func(ctx context.Context, _ *audit.Session) error { return s.run(ctx, cmd, args) })
+		},
 	}
 	s.add(cmd)
 	f := cmd.Flags()
@@ -40,53 +50,47 @@ not whole is refused with exit code 3, and nothing is left behind.`,
 	f.BoolVar(&s.allowEmpty, "allow-empty", false, "accept an empty input")
 	f.StringVar(&s.guard, "guard", "on", "check that the input is whole: on or off")
 	f.StringVar(&s.sidecar, "sidecar", "", "with -o -: write the SHA-256 sidecar to this file")
-	return audited(cmd, "seal", changes)
+	return cmd
 }
 
-func runSeal(cmd *cobra.Command, s *sealing, args []string) error {
-	if err := checkSeal(cmd, s, args); err != nil {
+func (s *sealOptions) run(ctx context.Context, cmd *cobra.Command, args []string) error {
+	if err := s.check(cmd, args); err != nil {
 		return err
 	}
-	ring, keys, err := s.begin(cmd)
+	job, err := s.job(cmd)
+	if err != nil {
+		return err
+	}
+	job.Kind, job.Guard.AllowEmpty, job.Unguarded = s.kind, s.allowEmpty, s.guard == "off"
+	s.guardOff = job.Unguarded
+	job.Source = func(ctx context.Context) (io.ReadCloser, error) { return open(ctx, args) }
+	ring, err := s.start(ctx, &job)
 	if err != nil {
 		return err
 	}
 	defer ring.Close()
-	ctx, stop := context.WithCancelCause(cmd.Context())
-	defer stop(nil)
-	src, err := open(ctx, args)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	return s.seal(cmd, stop, src, keys)
+	_, err = s.make(ctx, cmd, job)
+	return err
 }
 
-func checkSeal(cmd *cobra.Command, s *sealing, args []string) error {
-	if dash := cmd.ArgsLenAtDash(); len(args) > 0 && dash != 0 {
+func (s *sealOptions) check(cmd *cobra.Command, args []string) error {
+	dash := cmd.ArgsLenAtDash()
+	switch {
+	case len(args) > 0 && dash != 0:
 		return usagef("unexpected argument %q: a command stands behind --", args[0])
-	} else if len(args) == 0 && dash == 0 {
+	case len(args) == 0 && dash == 0:
 		return usagef("no command stands behind --")
-	}
-	if err := s.check(cmd); err != nil {
-		return err
-	}
-	if s.guard != "on" && s.guard != "off" {
+	case s.guard != "on" && s.guard != "off":
 		return usagef("--guard is %q, neither on nor off", s.guard)
-	}
-	if s.sidecar != "" && s.out != "-" {
+	case s.sidecar != "" && s.out != "-":
 		return usagef("--sidecar goes with -o -; a file gets its sidecar without being asked")
-	}
-	if strings.ContainsAny(s.sidecar, "\\\r\n") {
+	case strings.ContainsAny(s.sidecar, "\\\r\n"):
 		return usagef("--sidecar is %q: a sidecar cannot name a file with a backslash or a line break", s.sidecar)
 	}
 	if cmd.Flags().Changed("kind") {
 		if err := envelope.CheckKind(s.kind); err != nil {
 			return usagef("--kind: %w", err)
 		}
-	}
-	if cmd.Flags().Changed("name") && s.name == "" {
-		return usagef("--name is empty")
 	}
 	if len(args) == 0 && isTerminal(os.Stdin) {
 		return usagef("standard input is a terminal: pipe something in, or name a command behind --")

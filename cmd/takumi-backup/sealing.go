@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -16,15 +13,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// sealing turns a source into a backup in the store: what every command that
-// makes a backup has in common.
+// sealing holds the flags that every command that makes a backup has.
 type sealing struct {
 	keys     keyFlags
 	progress progressFlags
@@ -32,44 +28,21 @@ type sealing struct {
 	root     string // of the store (default: that of the environment)
 	also     []string
 	stored   placeFlags
-	beside   string // the folder in those (default: that of the kind)
-	kind     string
 	name     string // in the envelope, and base of a generated file name
-	base     string // base of a generated file name alone
-	dbName   string // of the database that is backed up (default $DB_NAME)
 	codec    string
 	level    string
 	json     bool
-
-	guard      string // on or off
-	sidecar    string // with -o -
-	allowEmpty bool
-	// wants is what the source has to be; guard.Unknown is anything.
-	wants guard.Format
+	sidecar  string // with -o -
+	guardOff bool   // asked for: then it needs no warning
 	// mayBePlain lets BACKUP_ENCRYPTION_ENABLED=false make plain, packed files.
 	mayBePlain bool
-	plain      bool // it does
-
-	place   store.Store
-	pack    pack.Options
-	started time.Time
-	meter   backup.Meter
-
-	// What seal made, for what is said of it afterwards.
-	path   string // where it was to be, before all further stores
-	result store.Result
-	sealed *envelope.Envelope
-	// unjudged says why nobody knows whether what was sealed is whole, or "".
-	unjudged string
-	// contents is what a dump of PostgreSQL holds, or nil.
-	contents *guard.Contents
-	stats    func() tree.Stats // of a folder, if that is what was sealed
+	// made, if it is set, gets what was made in place of standard output.
+	made func(*cobra.Command, *backup.Made) error
 }
 
 func (s *sealing) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
-	s.guard = "on"
 	s.keys.add(cmd, "seal for this key")
 	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
 	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
@@ -81,82 +54,96 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f.BoolVar(&s.json, "json", false, "print the summary as JSON, in place of the path (with -o -: on standard error)")
 }
 
-// check finds the mistakes that can be found before anything starts.
-func (s *sealing) check(cmd *cobra.Command) error {
+// job is what the flags ask for, without its source. It finds the mistakes that can
+// be found before anything starts.
+func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	on, err := encryptionEnabled()
 	if err != nil {
-		return err
+		return j, err
 	}
 	if !on {
 		if inProduction() {
-			return usagef("BACKUP_ENCRYPTION_ENABLED is false, which production forbids: backups are always sealed there")
+			return j, usagef("BACKUP_ENCRYPTION_ENABLED is false, which production forbids: backups are always sealed there")
 		}
 		if !s.mayBePlain {
-			return usagef("BACKUP_ENCRYPTION_ENABLED is false, and sealing without encryption is not sealing")
+			return j, usagef("BACKUP_ENCRYPTION_ENABLED is false, and sealing without encryption is not sealing")
 		}
-		s.plain = true
+		j.Plain = true
 		warn(cmd, "BACKUP_ENCRYPTION_ENABLED is false: the backup is written unencrypted, for everybody who can read the file")
 	}
-	if s.pack.Codec, err = pack.ParseCodec(s.codec); err != nil {
-		return usagef("--codec: %w", err)
+	if j.Pack.Codec, err = pack.ParseCodec(s.codec); err != nil {
+		return j, usagef("--codec: %w", err)
 	}
-	if s.pack.Level, err = pack.ParseLevel(s.level); err != nil {
-		return usagef("--level: %w", err)
+	if j.Pack.Level, err = pack.ParseLevel(s.level); err != nil {
+		return j, usagef("--level: %w", err)
 	}
-	if cmd.Flags().Changed("output") && s.out == "" {
-		return usagef("--output is empty")
-	}
-	if !cmd.Flags().Changed("also") {
+	f := cmd.Flags()
+	if !f.Changed("also") {
 		s.also = alsoFolders()
 	}
-	if s.out == "-" && cmd.Flags().Changed("also") {
-		return usagef("--also does not go with -o -: tee does that")
+	switch {
+	case f.Changed("output") && s.out == "":
+		return j, usagef("--output is empty")
+	case s.out == "-" && f.Changed("also"):
+		return j, usagef("--also does not go with -o -: tee does that")
+	case s.root != "" && s.out != "":
+		return j, usagef("--store and --output exclude each other")
+	case f.Changed("name") && s.name == "":
+		return j, usagef("--name is empty")
+	case s.out == "-" && isTerminal(os.Stdout):
+		return j, usagef("standard output is a terminal: sealed bytes are not for reading")
+	case s.out == "-" && isNowhere(os.Stdout):
+		return j, stdoutError(errors.New("it is closed"))
 	}
 	for _, path := range append([]string{s.out}, s.roots()...) {
 		if err := store.Check(path); err != nil {
-			return usage(err)
+			return j, usage(err)
 		}
 	}
-	s.place = s.stored.place()
-	if s.root != "" && s.out != "" {
-		return usagef("--store and --output exclude each other")
-	}
-	for _, name := range []string{s.name, cmp.Or(s.dbName, os.Getenv("DB_NAME"))} {
+	j.Name, j.To.DBName = s.name, os.Getenv("DB_NAME")
+	for _, name := range []string{j.Name, j.To.DBName} {
 		if name != "" {
 			if err := envelope.CheckName(name); err != nil {
-				return usagef("--name or DB_NAME: %w", err)
+				return j, usagef("--name or DB_NAME: %w", err)
 			}
 		}
 	}
-	if s.out == "-" && isTerminal(os.Stdout) {
-		return usagef("standard output is a terminal: sealed bytes are not for reading")
+	j.Store = s.stored.place()
+	switch {
+	case s.out == "-":
+		j.To.Writer, err = newStdoutTarget(s.sidecar)
+		return j, err
+	case s.out != "":
+		j.To.Path = s.out
+	case s.root != "":
+		j.To.Root = s.root
+	default:
+		j.To.Root, j.To.Flat = backupRoot()
 	}
-	if s.out == "-" && isNowhere(os.Stdout) {
-		return stdoutError(errors.New("it is closed"))
-	}
-	return nil
+	j.Also = s.also
+	return j, nil
 }
 
-// begin fetches the keys and starts the clock. It comes before any source:
-// without a key nothing else may start. A backup that is not encrypted has no
-// key. The caller closes the ring.
-func (s *sealing) begin(cmd *cobra.Command) (*keystore.Ring, []*kek.Key, error) {
-	s.started = time.Now()
-	if s.plain {
-		return keystore.NewRing(), nil, nil
+// start fetches the keys and starts the clock. It comes before any source: without
+// a key nothing else may start. The caller closes the ring.
+func (s *sealing) start(ctx context.Context, j *backup.Job) (*keystore.Ring, error) {
+	j.Created = time.Now()
+	if j.Plain {
+		return keystore.NewRing(), nil
 	}
-	ring, keys, err := s.keys.required(cmd.Context())
+	ring, keys, err := s.keys.required(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := s.checkPlacement(ring.Sources()); err != nil {
 		ring.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	return ring, keys, nil
+	j.Recipients = slot.Recipients(keys...)
+	return ring, nil
 }
 
-// checkPlacement refuses a key that stands with the backups.
+// checkPlacement refuses a key that is with the backups.
 func (s *sealing) checkPlacement(sources []keystore.Source) error {
 	for _, folder := range s.roots() {
 		if store.IsRemote(folder) {
@@ -164,14 +151,14 @@ func (s *sealing) checkPlacement(sources []keystore.Source) error {
 		}
 		for _, src := range sources {
 			if err := keystore.CheckApart(src, folder); err != nil {
-				return fmt.Errorf("checking where the key stands: %w", err)
+				return fmt.Errorf("checking where the key is: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// roots are the folders below which the backup and its copies will stand.
+// roots are the folders below which the backup and its copies will be.
 func (s *sealing) roots() []string {
 	switch {
 	case s.out == "-":
@@ -184,155 +171,59 @@ func (s *sealing) roots() []string {
 	return append([]string{storeFolder()}, s.also...)
 }
 
-// folder is where backups of the kind go.
-func (s *sealing) folder() string {
-	if s.root != "" {
-		return store.Join(s.root, s.kind)
-	}
-	return backupFolder(s.kind)
+// runner is make for the functions of package backup.
+func (s *sealing) runner(cmd *cobra.Command) backup.Runner {
+	return func(ctx context.Context, j backup.Job) (*backup.Made, error) { return s.make(ctx, cmd, j) }
 }
 
-// markedSource tells the errors of the source from all others.
-type markedSource struct{ io.Reader }
-
-func (m markedSource) Read(p []byte) (int, error) {
-	n, err := m.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		err = sourceError(err)
-	}
-	return n, err
-}
-
-// target is where the sealed bytes go. Exactly one of Commit and Abort counts.
-type target interface {
-	io.Writer
-	Commit() (store.Result, error)
-	Abort() error
-}
-
-func (s *sealing) seal(cmd *cobra.Command, stop context.CancelCauseFunc, src io.Reader, keys []*kek.Key) error {
-	input := bufio.NewReaderSize(markedSource{src}, guard.SniffLen)
-	head, err := input.Peek(guard.SniffLen)
-	if err != nil && err != io.EOF {
-		return fmt.Errorf("reading the source: %w", err)
-	}
-	format := guard.Sniff(head)
-	if s.wants != guard.Unknown && format != s.wants {
-		return sourceError(fmt.Errorf("the source gave no %v: it begins as %v", s.wants, format))
-	}
-	if s.kind == "" {
-		s.kind = backup.KindOf(format)
-	}
-	var checked io.Reader = input
-	var g *guard.Reader
-	if s.guard == "on" {
-		g = guard.NewReader(input, guard.Options{AllowEmpty: s.allowEmpty})
-		defer g.Close()
-		checked = g
-	}
-	dst, name, err := s.target(cmd.Context(), format)
-	if err != nil {
-		return err
-	}
-	defer dst.Abort()
-
-	recordOf(cmd).Meter = &s.meter
-	hide := s.progress.start(cmd.ErrOrStderr(), "sealing", -1, &s.meter)
-	opts := backup.SealOptions{
-		Label: envelope.Label{Created: s.started, Kind: s.kind, Name: name},
-		Keys:  keys, Pack: s.pack, Meter: &s.meter, Stop: stop,
-	}
-	var sealed *envelope.Envelope // nil when it is plain
-	if s.plain {
-		err = backup.Pack(dst, checked, opts)
-	} else {
-		sealed, err = backup.Seal(cmd.Context(), dst, checked, opts)
-	}
+// make runs a job, records and reports what it made.
+func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*backup.Made, error) {
+	var meter backup.Meter
+	rec := recordIn(ctx)
+	rec.Meter = &meter
+	hide := s.progress.start(cmd.ErrOrStderr(), "sealing", -1, &meter)
+	made, err := j.Run(ctx, backup.Observer{Meter: &meter, Ready: s.ready})
 	hide()
 	if err != nil {
-		return fmt.Errorf("sealing: %w", err)
+		return nil, err
 	}
-	s.judged(cmd, g)
+	rec.Path, rec.Name, rec.Kind = made.Path, made.Name, made.Kind
+	if made.Envelope != nil {
+		describe(rec, made.Envelope, made.Keys...)
+	}
+	if err := s.summarize(cmd, made, time.Since(j.Created)); err != nil {
+		return made, err
+	}
+	return made, s.copied(cmd, made.Copies)
+}
+
+// ready fails when nobody reads the path of the backup any more.
+func (s *sealing) ready() error {
 	if s.out == "" || s.json && s.out != "-" {
-		if err := checkStdout(); err != nil {
-			return err
+		return checkStdout()
+	}
+	return nil
+}
+
+// copied says which stores have the backup when some do not: then some of several
+// failed.
+func (s *sealing) copied(cmd *cobra.Command, copies []*store.Copy) error {
+	var failed error
+	for _, c := range copies {
+		if c.Err != nil {
+			failed = errSome
+			report(cmd.ErrOrStderr(), fmt.Errorf("the backup is not at %s: %w", c.Path, c.Err))
 		}
 	}
-	result, err := dst.Commit()
-	if err != nil {
-		return err
-	}
-	s.result, s.sealed = result, sealed
-	rec := recordOf(cmd)
-	rec.Path, rec.Name, rec.Kind = result.Path, name, s.kind
-	if sealed != nil {
-		describe(rec, sealed, sealed.KeyIDs()...)
-	}
-	if err := s.summarize(cmd, name, sealed, result); err != nil {
-		return err
-	}
-	return copiesOutcome(cmd, dst)
-}
-
-// judged takes what the guard has found, and warns of what it did not judge.
-func (s *sealing) judged(cmd *cobra.Command, g *guard.Reader) {
-	s.contents, s.unjudged = nil, "the guard was off"
-	if g == nil {
-		return
-	}
-	s.contents, s.unjudged = g.Contents(), ""
-	if s.kind == backup.Manifest { // this program's own
-		return
-	}
-	if s.unjudged = g.Unjudged(); s.unjudged != "" && !s.progress.quiet && !s.json {
-		warn(cmd, "content not judged: whether it is complete is not known, %s", s.unjudged)
-	}
-}
-
-// target opens the destinations and says what the envelope calls the backup.
-func (s *sealing) target(ctx context.Context, format guard.Format) (target, string, error) {
-	if s.out == "-" {
-		t, err := newStdoutTarget(s.sidecar)
-		return t, cmp.Or(s.name, "stdin"), err
-	}
-	first, path, err := s.file(ctx, format)
-	s.path = path
-	t, err := withCopies(ctx, s.place, first, err, path, s.also, cmp.Or(s.beside, s.kind))
-	return t, s.label(path), err
-}
-
-// file begins the backup under the name that it was given, or one of its own.
-func (s *sealing) file(ctx context.Context, format guard.Format) (store.Writer, string, error) {
-	opts := store.Options{Sidecar: true}
-	if s.out == "" {
-		naming := backup.Naming{
-			Base: cmp.Or(s.base, s.name), DBName: cmp.Or(s.dbName, os.Getenv("DB_NAME")), Kind: s.kind,
-			Format: format, Codec: s.pack.Codec, Time: s.started, Plain: s.plain,
+	for _, c := range copies {
+		if failed != nil && c.Err == nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: the backup is complete at %s\n", c.Path)
 		}
-		opts.Parents = true
-		var path string
-		f, err := store.CreateUnique(ctx, s.place, func(n int) string {
-			path = store.Join(s.folder(), naming.FileName(n))
-			return path
-		}, opts)
-		return f, path, err
 	}
-	if err := envelope.CheckName(s.label(s.out)); err != nil {
-		return nil, "", usagef("--output: %w", err)
-	}
-	f, err := s.place.Create(ctx, s.out, opts)
-	return f, s.out, err
+	return failed
 }
 
-// label is the envelope's name of a backup at path.
-func (s *sealing) label(path string) string {
-	if s.name != "" {
-		return s.name
-	}
-	return strings.TrimSuffix(store.Base(path), backup.Suffix)
-}
-
-// summary is what seal tells about a finished backup.
+// summary is what seal reports about a finished backup.
 type summary struct {
 	Path    string   `json:"path,omitempty"`
 	ID      string   `json:"id,omitempty"`
@@ -345,49 +236,51 @@ type summary struct {
 	Seconds float64  `json:"seconds"`
 	SHA256  string   `json:"sha256,omitempty"`
 	// Unjudged says why it is not known whether the content is complete.
-	Unjudged string `json:"unjudged,omitempty"`
-
-	Tree *tree.Stats `json:"tree,omitempty"` // of a folder
+	Unjudged string      `json:"unjudged,omitempty"`
+	Tree     *tree.Stats `json:"tree,omitempty"` // of a folder
 }
 
-// summarize tells about a backup. Its envelope is nil when it has none.
-func (s *sealing) summarize(cmd *cobra.Command, name string, e *envelope.Envelope, r store.Result) error {
+// summarize reports a backup.
+func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Duration) error {
 	sum := summary{
-		Path: r.Path, Kind: s.kind, Name: name, Codec: string(s.pack.Codec),
-		In: s.meter.In(), Out: s.meter.Out(), Seconds: time.Since(s.started).Seconds(), SHA256: r.SHA256, Unjudged: s.unjudged,
+		Path: m.Path, Kind: m.Kind, Name: m.Name, Codec: m.Codec,
+		In: m.In, Out: m.Out, Seconds: took.Seconds(), SHA256: m.SHA256, Unjudged: m.Unjudged, Tree: m.Tree,
 	}
 	verb, forWhom := "packed", "unencrypted"
-	if e != nil {
-		sum.ID, sum.KeyIDs = e.ID.String(), e.KeyIDs()
+	if m.Envelope != nil {
+		sum.ID, sum.KeyIDs = m.ID.String(), m.Keys
 		verb, forWhom = "sealed", "for key "+joinIDs(sum.KeyIDs)
 	}
-	if s.stats != nil {
-		stats := s.stats()
-		sum.Tree = &stats
+	own := m.Kind == backup.KindManifest
+	if m.Unjudged != "" && !own && !s.guardOff && !s.progress.quiet && !s.json {
+		warn(cmd, "content not judged: whether it is complete is not known, %s", m.Unjudged)
 	}
 	if !s.progress.quiet && !s.json {
 		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, bytesText(sum.In), bytesText(sum.Out),
 			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
-		if sum.SHA256 != "" {
-			words += ", sha256 " + sum.SHA256
-		}
 		if sum.Tree != nil {
 			words += "; " + sum.Tree.String()
+		}
+		if sum.SHA256 != "" {
+			words += ", sha256 " + sum.SHA256
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
 	var err error
 	switch {
+	case own: // it belongs to a backup whose path was printed
+	case s.made != nil:
+		err = s.made(cmd, m)
 	case s.json && s.out == "-":
 		err = writeJSON(cmd.ErrOrStderr(), sum)
 	case s.json:
 		err = writeJSON(cmd.OutOrStdout(), sum)
-	case s.out == "", s.mayBePlain && s.out != "-": // backup always tells the path
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.Path)
+	case s.out == "", s.mayBePlain && s.out != "-": // backup always prints the path
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Path)
 		err = stdoutError(err)
 	}
 	if err != nil {
-		return errors.Join(err, fmt.Errorf("the backup is complete all the same: %s", r.Path))
+		return errors.Join(err, fmt.Errorf("the backup is complete all the same: %s", m.Path))
 	}
 	return nil
 }
@@ -398,4 +291,16 @@ func joinIDs(ids []kek.ID) string {
 		words[i] = string(id)
 	}
 	return strings.Join(words, ", ")
+}
+
+// dirOf returns the folder that a command was given, or the one that a variable names.
+func dirOf(args []string, variable string) (string, error) {
+	dir := os.Getenv(variable)
+	if len(args) > 0 {
+		dir = args[0]
+	}
+	if dir == "" {
+		return "", usagef("name the folder, or set %s", variable)
+	}
+	return dir, nil
 }

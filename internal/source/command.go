@@ -45,6 +45,12 @@ type Cmd struct {
 // Whatever happens, Close has to be called: it stops the child, if it still
 // runs, and waits for it.
 func Command(ctx context.Context, argv []string, stderr *os.File) (*Cmd, error) {
+	return CommandEnv(ctx, argv, nil, stderr)
+}
+
+// CommandEnv is Command with further variables, as NAME=VALUE, in the environment of
+// the child.
+func CommandEnv(ctx context.Context, argv, env []string, stderr *os.File) (*Cmd, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -57,6 +63,7 @@ func Command(ctx context.Context, argv []string, stderr *os.File) (*Cmd, error) 
 
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, in, stderr
+	cmd.Env = append(os.Environ(), env...)
 	c := &Cmd{ctx: ctx, cmd: cmd, out: out, exited: make(chan struct{})}
 	// Without a terminal the child gets a group of its own, so that what it
 	// starts can be stopped with it. With one it stays in ours: a group in the

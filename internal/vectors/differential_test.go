@@ -10,6 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -21,12 +22,13 @@ func sealHere(t *testing.T, r *rand.ChaCha8, label envelope.Label, codec pack.Co
 	for i := range content {
 		content[i] &= 0x0f // so that there is something to pack
 	}
-	options := backup.SealOptions{Label: label, Pack: pack.Options{Codec: codec, BlockSize: pack.MinBlockSize}, Meter: new(backup.Meter), Stop: func(error) {}}
+	var to []envelope.Recipient
 	for _, material := range keys {
-		options.Keys = append(options.Keys, must(kek.New(material)))
+		to = append(to, slot.Recipients(must(kek.New(material)))...)
 	}
 	var out bytes.Buffer
-	if _, err := backup.Seal(t.Context(), &out, bytes.NewReader(content), options); err != nil {
+	options := pack.Options{Codec: codec, BlockSize: pack.MinBlockSize}
+	if _, err := backup.Seal(t.Context(), &out, bytes.NewReader(content), label, options, to...); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

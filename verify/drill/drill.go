@@ -24,7 +24,7 @@ import (
 var ErrNone = errors.New("there is no authentic backup to rehearse")
 
 // Kinds are those that a drill knows, in the order of their rehearsal.
-var Kinds = []string{backup.Database, backup.Contracts, backup.Uploads}
+var Kinds = []string{backup.KindDatabase, backup.KindContracts, backup.KindUploads}
 
 // Picked is a backup that was drawn.
 type Picked struct {

@@ -114,9 +114,9 @@ var globals = regexp.MustCompile(`_globals_\d{8}_\d{6}(-\d+)?\.sql`)
 // database, but not the roles of a server, contracts or uploads.
 func Can(kind, name string) bool {
 	switch kind {
-	case backup.Database:
+	case backup.KindDatabase:
 		return !globals.MatchString(name)
-	case backup.Contracts, backup.Uploads:
+	case backup.KindContracts, backup.KindUploads:
 		return true
 	}
 	return false
@@ -125,9 +125,9 @@ func Can(kind, name string) bool {
 // Check returns ErrNoPlace when a backup of this kind has nowhere to go.
 func (s *Stage) Check(kind string) error {
 	switch {
-	case s.o.ScratchDir != "", kind == backup.Database && s.o.Database != nil:
+	case s.o.ScratchDir != "", kind == backup.KindDatabase && s.o.Database != nil:
 		return nil
-	case kind == backup.Database:
+	case kind == backup.KindDatabase:
 		return fmt.Errorf("restoring a database: %w: neither a scratch folder nor a server that is set aside", ErrNoPlace)
 	}
 	return fmt.Errorf("restoring %s: %w: no scratch folder", kind, ErrNoPlace)
@@ -159,7 +159,7 @@ func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome
 	if err := s.Check(out.Kind); err != nil {
 		return out, err
 	}
-	if out.Kind == backup.Database {
+	if out.Kind == backup.KindDatabase {
 		err = s.database(ctx, path, f, out, m)
 	} else {
 		err = s.tree(ctx, path, out, m)

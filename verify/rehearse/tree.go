@@ -59,7 +59,7 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 	var state *contracts.State
 	var stats tree.Stats
 	err = s.read(ctx, file, m, func(archive io.Reader) (err error) {
-		if out.Kind == backup.Contracts {
+		if out.Kind == backup.KindContracts {
 			if state, archive, err = contracts.ReadState(archive); errors.Is(err, contracts.ErrState) {
 				out.note("%v", err)
 				err = nil
@@ -106,7 +106,7 @@ func (o *Outcome) leftOut(path string, why error) {
 // prove checks the state of a chain against itself.
 func (o *Outcome) prove(state *contracts.State) error {
 	switch {
-	case o.Kind != backup.Contracts:
+	case o.Kind != backup.KindContracts:
 	case state == nil:
 		o.note("the snapshot has no %s that can be checked", contracts.StateName)
 	case !state.Asked:

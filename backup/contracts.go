@@ -1,0 +1,121 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+)
+
+// ContractsOptions say how contracts are backed up.
+type ContractsOptions struct {
+	Dir     string
+	Network string
+	Node    *contracts.Node // of the network; nil asks no chain
+	Block   string          // to read at
+	Slots   []string        // further storage slots, as ADDRESS:SLOT or NAME:SLOT
+	Warn    func(format string, args ...any)
+	Asked   func(*contracts.State) // sees what the chain said
+}
+
+// Contracts backs up a snapshot of a contracts' project and of what the chain says
+// of it, by the given job with its Source and Kind filled in.
+func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) error {
+	state, err := o.state(ctx)
+	if err != nil {
+		return err
+	}
+	revision, err := contracts.ReadRevision(o.Dir)
+	if err != nil {
+		o.Warn("the snapshot goes without a git revision: %v", err)
+	}
+	job.Kind = KindContracts
+	if job.Name == "" {
+		job.To.Base = "contract_snapshot"
+	}
+	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
+		return contracts.Open(ctx, contracts.Snapshot{
+			Dir: o.Dir, State: state,
+			Metadata: contracts.Metadata{Network: o.Network, Time: job.Created, Revision: revision},
+			Report:   func(path, why string) { o.Warn("%q was left out: %s", path, why) },
+		}), nil
+	}
+	_, err = run(ctx, job)
+	return err
+}
+
+// state asks the chain, if there is one to ask.
+func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
+	unasked := func(why string) *contracts.State {
+		return &contracts.State{Version: contracts.StateVersion, Network: o.Network, Note: why, Accounts: []contracts.Account{}}
+	}
+	if o.Node == nil {
+		return unasked("no chain was asked: there was no RPC URL"), nil
+	}
+	chain, err := o.chain()
+	if err != nil {
+		return nil, err
+	}
+	var chosen []contracts.ChosenSlot
+	for _, text := range o.Slots {
+		slot, err := chain.ParseSlot(text)
+		if err != nil {
+			return nil, fail.Usagef("--slot: %w", err)
+		}
+		chosen = append(chosen, slot)
+	}
+	subjects := chain.Subjects(chosen)
+	if len(subjects) == 0 {
+		const why = "no chain was asked: interfaces/metadata.json lists no contract of this network"
+		o.Warn("%s", why)
+		return unasked(why), nil
+	}
+	state, err := contracts.Fetch(ctx, o.Node, contracts.Query{Network: o.Network, Subjects: subjects, Block: o.Block})
+	if err != nil {
+		return nil, SourceError(fmt.Errorf("asking %s what %s holds: %w", o.Node, o.Network, err))
+	}
+	for _, a := range state.Accounts {
+		if len(a.Code) == 0 {
+			o.Warn("%s holds no code on %s at block %d: %s", a.Address, o.Network, state.Block.Number, strings.Join(a.Names, ", "))
+		}
+	}
+	o.Asked(state)
+	return state, nil
+}
+
+// chain returns the network's part of metadata.json. Without that file it is
+// empty.
+func (o ContractsOptions) chain() (contracts.Chain, error) {
+	none := contracts.Chain{Name: o.Network}
+	path := filepath.Join(o.Dir, "interfaces", "metadata.json")
+	f, err := fsutil.OpenRegular(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return none, nil
+	}
+	if err != nil {
+		return none, SourceError(fmt.Errorf("reading what was deployed: %w", err))
+	}
+	defer f.Close()
+	chains, err := contracts.ParseMetadata(f)
+	if err != nil {
+		return none, SourceError(fmt.Errorf("reading %s: %w", path, err))
+	}
+	var names []string
+	for _, c := range chains {
+		if c.Name == o.Network {
+			return c, nil
+		}
+		names = append(names, c.Name)
+	}
+	if len(names) > 0 {
+		return none, fail.Usagef("%s lists %s, and not the network %q: say which with --network or NETWORK", path, strings.Join(names, ", "), o.Network)
+	}
+	return none, nil
+}

@@ -1,0 +1,196 @@
+package backup
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/source"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Runner runs one job: [Job.Run], and what a program does with what that made.
+type Runner func(context.Context, Job) (*Made, error)
+
+// DatabaseOptions say how a PostgreSQL database is backed up.
+type DatabaseOptions struct {
+	Settings *postgres.Settings
+	Custom   bool // pg_dump writes its custom format
+	Globals  bool // the roles and tablespaces too, as a backup of their own
+	Manifest bool // the rows of every table too, counted and summed up
+	Warn     func(format string, args ...any)
+}
+
+// database is one run of Database.
+type database struct {
+	DatabaseOptions
+	job    Job
+	run    Runner
+	conn   *pgx.Conn
+	server int // its major version
+}
+
+// Database dumps a database with its own pg_dump and seals the dump, by jobs made
+// of the given one: its Source, Kind and names are filled in. The dump matters more
+// than the roles, which are backed up first: it is made also when they fail, with
+// their error.
+func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error {
+	conn, err := o.Settings.Connect(ctx)
+	if err != nil {
+		return SourceError(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	job.Kind, job.To.DBName = KindDatabase, FileNameOf(o.Settings.Database())
+	d := &database{DatabaseOptions: o, job: job, run: run, conn: conn}
+	if d.server, err = postgres.Version(ctx, conn); err != nil {
+		return SourceError(err)
+	}
+	if !o.Globals {
+		return d.dump(ctx)
+	}
+	if err = d.globals(ctx); err == nil {
+		return d.dump(ctx)
+	}
+	err = fmt.Errorf("backing up the roles: %w", err)
+	if ctx.Err() != nil {
+		return err
+	}
+	if dumpErr := d.dump(ctx); dumpErr != nil {
+		return errors.Join(err, dumpErr)
+	}
+	return errors.Join(err, errors.New("the backup of the database is complete all the same"))
+}
+
+// dump seals the dump, and the manifest if there is to be one.
+func (d *database) dump(ctx context.Context) error {
+	if d.Manifest {
+		return d.both(ctx)
+	}
+	// A connection that sits there for the hours of a dump is in the way of
+	// whoever administers the server.
+	if err := d.conn.Close(ctx); err != nil {
+		return SourceError(fmt.Errorf("leaving the server: %w", err))
+	}
+	_, err := d.pgDump(ctx, "")
+	return err
+}
+
+func (d *database) pgDump(ctx context.Context, snapshot string) (*Made, error) {
+	job := d.job
+	job.Want = guard.PlainDump
+	args := []string{d.Settings.Target(), "--no-password", "--format=plain"}
+	if d.Custom {
+		job.Want = guard.CustomDump
+		args = append(args[:2], "--format=custom", "--compress=0") // the codec packs better, and on all cores
+	}
+	if snapshot != "" {
+		args = append(args, "--snapshot="+snapshot)
+	}
+	return d.program(ctx, job, "pg_dump", args)
+}
+
+// program seals the output of one of PostgreSQL's programs.
+func (d *database) program(ctx context.Context, job Job, name string, args []string) (*Made, error) {
+	path, err := postgres.Program(ctx, name, d.server)
+	if err != nil {
+		return nil, SourceError(err)
+	}
+	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
+		return source.CommandEnv(ctx, append([]string{path}, args...), d.Settings.Environ(), os.Stderr)
+	}
+	return d.run(ctx, job)
+}
+
+func (d *database) globals(ctx context.Context) error {
+	args := []string{"--globals-only", "--no-password", strings.Replace(d.Settings.Target(), "--dbname=", "--database=", 1)}
+	var secrets bool
+	if err := d.conn.QueryRow(ctx, "SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')").Scan(&secrets); err != nil {
+		return SourceError(fmt.Errorf("asking what this role may read: %w", err))
+	}
+	if !secrets {
+		d.Warn("%q may not read the passwords of roles: they are backed up without", d.Settings.User())
+		args = append(args, "--no-role-passwords")
+	}
+	job := d.job
+	job.To.Base = cmp.Or(job.Name, job.To.DBName) + "_globals"
+	job.Name, job.Want = "", guard.PlainDump
+	_, err := d.program(ctx, job, "pg_dumpall", args)
+	return err
+}
+
+// both seals the dump and the manifest, both of one snapshot.
+func (d *database) both(ctx context.Context) error {
+	tx, snapshot, err := postgres.Snapshot(ctx, d.conn)
+	if err != nil {
+		return SourceError(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	made, dumped := d.pgDump(ctx, snapshot)
+	if made == nil { // with an error, one of several stores can do without
+		return dumped
+	}
+	if err := d.manifest(ctx, tx, made); err != nil {
+		return errors.Join(fmt.Errorf("making the manifest: %w", err), fmt.Errorf("the backup is complete all the same: %s", made.Path))
+	}
+	return dumped
+}
+
+func (d *database) manifest(ctx context.Context, tx pgx.Tx, of *Made) error {
+	contents, err := postgres.Survey(ctx, tx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return SourceError(err)
+	}
+	text, err := json.MarshalIndent(postgres.Manifest{
+		Version: postgres.ManifestVersion, Backup: of.ID.String(), Database: d.Settings.Database(), Server: d.server,
+		Created: d.job.Created.UTC(), Contents: contents,
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	job := d.job
+	job.Kind, job.Name, job.Source = KindManifest, "", From(bytes.NewReader(append(text, '\n')))
+	job.To.Folder = KindDatabase
+	for n := range ManifestTries {
+		job.To.Path = ManifestPath(of.first(), n+1, job.Pack.Codec)
+		_, err = d.run(ctx, job)
+		if !errors.Is(err, store.ErrExists) {
+			break
+		}
+	}
+	return err
+}
+
+// first is the path of the file in the first of its stores, complete or not.
+func (m *Made) first() string {
+	if len(m.Copies) > 0 {
+		return m.Copies[0].Path
+	}
+	return m.Path
+}
+
+// FileNameOf returns a database's name as it can be part of a file's.
+func FileNameOf(database string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune(`/\`, r) || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, database)
+	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
+		name = "_" + name[1:]
+	}
+	return name
+}

@@ -1,0 +1,250 @@
+package backup
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// Source opens what is to be backed up. A Read that waits must end when ctx does,
+// with its cause. The job closes what it returns.
+type Source func(ctx context.Context) (io.ReadCloser, error)
+
+// From is the Source of what can only be read once, and which the job leaves open.
+func From(r io.Reader) Source {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(r), nil }
+}
+
+// Job makes one backup. It is a value: to run it again makes another backup.
+type Job struct {
+	Source Source
+	// Want is what the source has to begin as; guard.Unknown is anything.
+	Want  guard.Format
+	Guard guard.Options
+	// Unguarded seals the source without checking that it is whole.
+	Unguarded bool
+
+	Kind    string // "" is the kind that the source speaks for
+	Name    string // in the label; "" is the name of the file
+	Created time.Time
+	Pack    pack.Options
+	// Recipients may open the backup. A Plain job has none: its file is packed,
+	// and everybody who can read it can open it.
+	Recipients []envelope.Recipient
+	Plain      bool
+
+	Store store.Store
+	To    Dest
+	Also  []string // roots of further stores that get the same file
+
+	stats func() *tree.Stats // of a folder that is the source, when it was read
+}
+
+// Dest says where a backup goes: to Writer, to the file at Path, or under a
+// generated name below Root.
+type Dest struct {
+	Writer Sink
+	Path   string
+	Root   string
+	Flat   bool   // below Root there is no folder for the kind
+	Base   string // what a generated name begins with, in place of Name and of a name made of DBName
+	DBName string // the database's
+	Folder string // below the roots of Also (default: the kind)
+}
+
+// Sink takes one backup. Exactly one of Commit and Abort counts.
+type Sink interface {
+	io.Writer
+	Commit() (store.Result, error)
+	Abort() error
+}
+
+// Observer sees a job at work. All its fields may be nil.
+type Observer struct {
+	Meter *Meter       // counts what is read and written
+	Ready func() error // runs before the backup gets its name; an error keeps it from that
+}
+
+// Made is a finished backup.
+type Made struct {
+	Backup
+	Envelope *envelope.Envelope // nil for a plain file
+	SHA256   string             // of the file, lower-case hex; empty for a writer without one
+	Format   guard.Format       // what the source begins as
+	In, Out  int64              // bytes of the source and of the file
+	// Unjudged says why nobody knows whether the content is complete; it is empty
+	// when the guard has judged it.
+	Unjudged string
+	Contents *guard.Contents // what a dump of PostgreSQL holds, or nil
+	Tree     *tree.Stats     // of a folder, or nil
+	Copies   []*store.Copy   // with further stores: each with its error, nil where the backup is complete
+}
+
+// Run makes the backup. Without an error it is whole and durable under its name in
+// at least one store; with one there is none, and what was begun is gone. It is
+// State Authentic then: this run has sealed it, and nobody has read it back.
+func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
+	if o.Meter == nil {
+		o.Meter = new(Meter)
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	src, err := j.Source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	input := bufio.NewReaderSize(markedSource{src}, guard.SniffLen)
+	head, err := input.Peek(guard.SniffLen)
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("reading the source: %w", err)
+	}
+	format := guard.Sniff(head)
+	if j.Want != guard.Unknown && format != j.Want {
+		return nil, SourceError(fmt.Errorf("the source gave no %v: it begins as %v", j.Want, format))
+	}
+	if j.Kind == "" {
+		j.Kind = KindOf(format)
+	}
+	var checked io.Reader = input
+	var g *guard.Reader
+	if !j.Unguarded {
+		g = guard.NewReader(input, j.Guard)
+		defer g.Close()
+		checked = g
+	}
+	dst, err := j.begin(ctx, format)
+	if err != nil {
+		return nil, err
+	}
+	defer dst.Abort()
+	made := &Made{Format: format, Unjudged: "the guard was off"}
+	if j.Plain {
+		err = j.pack(dst, checked, o.Meter, stop)
+	} else {
+		made.Envelope, err = j.seal(ctx, dst, checked, o.Meter, stop)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	if g != nil {
+		made.Contents, made.Unjudged = g.Contents(), g.Unjudged()
+	}
+	if j.stats != nil {
+		made.Tree = j.stats()
+	}
+	if o.Ready != nil {
+		if err := o.Ready(); err != nil {
+			return nil, err
+		}
+	}
+	written, err := dst.Commit()
+	if err != nil {
+		return nil, err
+	}
+	made.Path, made.Size, made.SHA256 = written.Path, written.Size, written.SHA256
+	made.In, made.Out = o.Meter.In(), o.Meter.Out()
+	made.Kind, made.Name, made.Created, made.Codec = j.Kind, dst.name, j.Created.UTC(), string(j.Pack.Codec)
+	if e := made.Envelope; e != nil {
+		made.ID, made.Label, made.Keys, made.State = e.ID, e.Label, e.KeyIDs(), Authentic
+	}
+	if t, ok := dst.Sink.(store.Tee); ok {
+		made.Copies = t
+	}
+	return made, nil
+}
+
+// target is where the bytes of a job go, and what its label is called.
+type target struct {
+	Sink
+	name string
+}
+
+// begin opens the destinations.
+func (j Job) begin(ctx context.Context, format guard.Format) (*target, error) {
+	name := func(path string) string {
+		if j.Name != "" {
+			return j.Name
+		}
+		return strings.TrimSuffix(store.Base(path), Suffix)
+	}
+	opts := store.Options{Sidecar: true}
+	var w store.Writer
+	var err error
+	path := j.To.Path
+	switch {
+	case j.To.Writer != nil:
+		return &target{j.To.Writer, name("stdin")}, nil
+	case path != "":
+		if err := envelope.CheckName(name(path)); err != nil {
+			return nil, fail.Usagef("%s: %w", path, err)
+		}
+		w, err = j.Store.Create(ctx, path, opts)
+	default:
+		opts.Parents = true
+		w, err = store.CreateUnique(ctx, j.Store, func(n int) string {
+			path = j.generated(format, n)
+			return path
+		}, opts)
+	}
+	if len(j.Also) > 0 && (err == nil || store.IsStoreFault(err)) {
+		folder := j.To.Folder
+		if folder == "" {
+			folder = j.Kind
+		}
+		var also []string
+		for _, root := range j.Also {
+			also = append(also, store.Join(root, folder, store.Base(path)))
+		}
+		w, err = store.NewTee(ctx, j.Store, w, err, path, also)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &target{w, name(path)}, nil
+}
+
+// generated is the n-th path that this backup may have.
+func (j Job) generated(format guard.Format, n int) string {
+	base := j.To.Base
+	if base == "" {
+		base = j.Name
+	}
+	file := Naming{
+		Base: base, DBName: j.To.DBName, Kind: j.Kind, Format: format, Codec: j.Pack.Codec, Time: j.Created, Plain: j.Plain,
+	}.FileName(n)
+	if j.To.Flat {
+		return store.Join(j.To.Root, file)
+	}
+	return store.Join(j.To.Root, j.Kind, file)
+}
+
+// SourceError makes err a failure to read what is to be backed up, which sets it
+// apart from the store's, which may have the same errno.
+func SourceError(err error) error {
+	if class, _ := fail.Of(err); err == nil || class == fail.Source {
+		return err
+	}
+	return fail.As(fail.Source, "nothing was kept", err)
+}
+
+// markedSource marks the errors of the source.
+type markedSource struct{ io.Reader }
+
+func (m markedSource) Read(p []byte) (int, error) {
+	n, err := m.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = SourceError(err)
+	}
+	return n, err
+}
