@@ -33,7 +33,7 @@ func (k *kept) Abort() error { return nil }
 func job(codec pack.Codec, dst backup.Sink, src io.Reader) backup.Job {
 	return backup.Job{
 		Source: backup.From(src), Unguarded: true, Created: time.Now(), Pack: pack.Options{Codec: codec},
-		Recipients: slot.Recipients(key), To: backup.Dest{Writer: dst},
+		Recipients: slot.Recipients(key), To: backup.Dest{Sink: func() (backup.Sink, error) { return dst, nil }},
 	}
 }
 

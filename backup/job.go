@@ -50,10 +50,10 @@ type Job struct {
 	stats func() *tree.Stats // of a folder that is the source, when it was read
 }
 
-// Dest says where a backup goes: to Writer, to the file at Path, or under a
-// generated name below Root.
+// Dest says where a backup goes: to what Sink opens, to the file at Path, or under
+// a generated name below Root.
 type Dest struct {
-	Writer Sink
+	Sink   func() (Sink, error)
 	Path   string
 	Root   string
 	Flat   bool   // below Root there is no folder for the kind
@@ -183,8 +183,9 @@ func (j Job) begin(ctx context.Context, format guard.Format) (*target, error) {
 	var err error
 	path := j.To.Path
 	switch {
-	case j.To.Writer != nil:
-		return &target{j.To.Writer, name("stdin")}, nil
+	case j.To.Sink != nil:
+		sink, err := j.To.Sink()
+		return &target{sink, name("stdin")}, err
 	case path != "":
 		if err := envelope.CheckName(name(path)); err != nil {
 			return nil, fail.Usagef("%s: %w", path, err)

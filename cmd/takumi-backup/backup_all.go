@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
@@ -202,7 +203,7 @@ func (b *backupAll) runPart(cmd *cobra.Command, p *part, operation string) error
 	}
 	p.State = partDone
 	if p.err != nil {
-		p.State, p.Why = partFailed, "why is said above"
+		p.State, p.Why = partFailed, redact.Keys(p.err.Error())
 		p.ExitCode = report(cmd.ErrOrStderr(), p.err)
 	}
 	return nil
@@ -275,7 +276,7 @@ func (b *backupAll) summarize(cmd *cobra.Command, parts []*part, started time.Ti
 		case partDone:
 			words += fmt.Sprintf(" in %.1f s", p.Seconds)
 		case partFailed:
-			words = fmt.Sprintf("%s: FAILED after %.1f s: %s", p.Name, p.Seconds, p.Why)
+			words = fmt.Sprintf("%s: FAILED after %.1f s: why is said above", p.Name, p.Seconds)
 		default:
 			words += " (" + p.Why + ")"
 		}

@@ -61,6 +61,11 @@ func (s *sealOptions) run(ctx context.Context, cmd *cobra.Command, args []string
 	if err != nil {
 		return err
 	}
+	if job.To.DBName = os.Getenv("DB_NAME"); job.To.DBName != "" {
+		if err := envelope.CheckName(job.To.DBName); err != nil {
+			return usagef("DB_NAME: %w", err)
+		}
+	}
 	job.Kind, job.Guard.AllowEmpty, job.Unguarded = s.kind, s.allowEmpty, s.guard == "off"
 	s.guardOff = job.Unguarded
 	job.Source = func(ctx context.Context) (io.ReadCloser, error) { return open(ctx, args) }

@@ -100,19 +100,15 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 			return j, usage(err)
 		}
 	}
-	j.Name, j.To.DBName = s.name, os.Getenv("DB_NAME")
-	for _, name := range []string{j.Name, j.To.DBName} {
-		if name != "" {
-			if err := envelope.CheckName(name); err != nil {
-				return j, usagef("--name or DB_NAME: %w", err)
-			}
+	if j.Name = s.name; j.Name != "" {
+		if err := envelope.CheckName(j.Name); err != nil {
+			return j, usagef("--name: %w", err)
 		}
 	}
 	j.Store = s.stored.place()
 	switch {
 	case s.out == "-":
-		j.To.Writer, err = newStdoutTarget(s.sidecar)
-		return j, err
+		j.To.Sink = func() (backup.Sink, error) { return newStdoutTarget(s.sidecar) }
 	case s.out != "":
 		j.To.Path = s.out
 	case s.root != "":
