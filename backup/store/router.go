@@ -12,21 +12,38 @@ import (
 // Router is the place of all paths. What is remote is only connected to when a
 // path asks for it. It is safe for concurrent use.
 type Router struct {
-	remote func() (Store, error)
+	remote func(Server) (Store, error)
+	mu     sync.Mutex
+	made   map[Server]Store
 }
 
 var _ Store = (*Router)(nil)
 
-// New returns a router that calls remote once, when the first remote path comes.
-func New(remote func() (Store, error)) *Router {
-	return &Router{remote: sync.OnceValues(remote)}
+// New returns a router that calls remote once for each server, when the first path
+// that names it comes. Paths that name none are of the zero Server, the one that the
+// environment says.
+func New(remote func(Server) (Store, error)) *Router {
+	return &Router{remote: remote, made: map[Server]Store{}}
 }
 
 func (r *Router) at(path string) (Store, error) {
-	if store.IsRemote(path) {
-		return r.remote()
+	if !store.IsRemote(path) {
+		return local.Folder{}, store.Check(path)
 	}
-	return local.Folder{}, store.Check(path)
+	_, server, err := store.SplitURL(path)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, ok := r.made[server]
+	if !ok {
+		if s, err = r.remote(server); err != nil {
+			return nil, err
+		}
+		r.made[server] = s
+	}
+	return s, nil
 }
 
 // Open is that of the path's place, as all methods are.

@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // TestRouter: what is remote is asked for once, and only when a path needs it.
 func TestRouter(t *testing.T) {
 	down, asked := errors.New("no network"), 0
-	r := store.New(func() (store.Store, error) { asked++; return nil, down })
+	r := store.New(func(store.Server) (store.Store, error) { asked++; return nil, down })
 	if _, _, err := r.Stat(t.Context(), t.TempDir()+"/none"); !errors.Is(err, fs.ErrNotExist) || asked != 0 {
 		t.Errorf("a local path: %v, asked %d times", err, asked)
 	}
@@ -31,8 +33,30 @@ func TestRouter(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if asked != 1 {
+	if asked != len(calls) { // it failed each time
 		t.Errorf("asked %d times", asked)
+	}
+}
+
+// TestRouterServers: each server is set up once, whatever the order of its query.
+func TestRouterServers(t *testing.T) {
+	var asked []store.Server
+	r := store.New(func(s store.Server) (store.Store, error) { asked = append(asked, s); return local.Folder{}, nil })
+	for _, path := range []string{
+		"s3://a/x?profile=p&endpoint=https://h", "s3://b/y?endpoint=https://h&profile=p.sha256", "s3://a/x", "s3://a/what?else=1", "s3://a/x?path_style=1&region=eu",
+	} {
+		if _, _, err := r.Stat(t.Context(), path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	want := []store.Server{{Profile: "p", Endpoint: "https://h"}, {}, {Region: "eu", PathStyle: "true"}}
+	if !slices.Equal(asked, want) {
+		t.Errorf("%+v", asked)
+	}
+	for _, path := range []string{"s3://a/x?endpoint=host", "s3://a/x?path_style=maybe", "s3://a/x?profile=%zz"} {
+		if _, _, err := r.Stat(t.Context(), path); !errors.Is(err, store.ErrName) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 

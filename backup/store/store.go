@@ -33,6 +33,8 @@ type (
 	Error = store.Error
 	// Identity is which backup a file is.
 	Identity = s3store.Identity
+	// Server says which S3 server a path is meant for.
+	Server = store.Server
 	// S3Options say where a bucket is, and how it is written.
 	S3Options = s3store.Options
 )
@@ -46,6 +48,8 @@ var (
 	ErrName = store.ErrName
 	// ErrChanged: another file is where the backup was.
 	ErrChanged = store.ErrChanged
+	// ErrArchived: the file has to be fetched back from an archive first.
+	ErrArchived = store.ErrArchived
 	// ErrScheme: the path looks like one of a remote store, and is none.
 	ErrScheme = store.ErrScheme
 )
@@ -57,8 +61,8 @@ func Open(path string, o S3Options) (Store, error) {
 	if o.Identify == nil {
 		o.Identify = Identify
 	}
-	return New(func() (Store, error) {
-		s, err := s3store.New(o)
+	return New(func(server Server) (Store, error) {
+		s, err := s3store.New(o.At(server))
 		if err != nil {
 			return nil, err
 		}

@@ -38,7 +38,11 @@ var crashAge = 7 * day
 // sweep ends the uploads that a crash left in a bucket, which are paid for and
 // shown nowhere.
 func (p *pruneCommand) sweep(cmd *cobra.Command, root string) error {
-	s3, err := placeFlags{}.s3()
+	_, server, err := store.SplitURL(root)
+	if err != nil {
+		return err
+	}
+	s3, err := placeFlags{}.s3(server)
 	if err != nil {
 		return err
 	}

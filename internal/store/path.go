@@ -25,7 +25,7 @@ func Check(path string) error {
 }
 
 // IsRemote tells whether a path names something on no file system of this host.
-func IsRemote(path string) bool { return strings.HasPrefix(path, "s3://") }
+func IsRemote(path string) bool { return strings.HasPrefix(path, URLScheme) }
 
 // Clean is [filepath.Clean] for paths of any place: how Walk begins the paths of
 // what it finds below root.
@@ -33,7 +33,7 @@ func Clean(root string) string {
 	if !IsRemote(root) {
 		return filepath.Clean(root)
 	}
-	return strings.TrimRight(root, "/")
+	return MapBase(root, func(base string) string { return strings.TrimRight(base, "/") })
 }
 
 // Join is [filepath.Join] for paths of any place.
@@ -41,7 +41,7 @@ func Join(root string, elements ...string) string {
 	if !IsRemote(root) {
 		return filepath.Join(append([]string{root}, elements...)...)
 	}
-	return Clean(root) + "/" + path.Join(elements...)
+	return MapBase(Clean(root), func(base string) string { return base + "/" + EscapeKey(path.Join(elements...)) })
 }
 
 // Dir is [filepath.Dir] for paths of any place.
@@ -49,10 +49,12 @@ func Dir(name string) string {
 	if !IsRemote(name) {
 		return filepath.Dir(name)
 	}
-	if i := strings.LastIndexByte(name, '/'); i > len("s3://") {
-		return name[:i]
-	}
-	return name
+	return MapBase(name, func(base string) string {
+		if i := strings.LastIndexByte(base, '/'); i > len(URLScheme) {
+			return base[:i]
+		}
+		return base
+	})
 }
 
 // Base is [filepath.Base] for paths of any place.
@@ -60,5 +62,30 @@ func Base(name string) string {
 	if !IsRemote(name) {
 		return filepath.Base(name)
 	}
-	return path.Base(name)
+	base, _ := cutQuery(name)
+	return UnescapeKey(path.Base(base))
+}
+
+// Beside returns the path of what has the name of path and a suffix.
+func Beside(path, suffix string) string {
+	return MapBase(path, func(base string) string { return base + suffix })
+}
+
+// CutSuffix returns the path that Beside made path of with suffix, if it did.
+func CutSuffix(path, suffix string) (of string, ok bool) {
+	base, query := cutQuery(path)
+	base, ok = strings.CutSuffix(base, suffix)
+	return base + query, ok
+}
+
+// CutRoot returns what is behind root in the path of something in or under it, if
+// it is: "" for root itself. [Join] puts it under another root.
+func CutRoot(path, root string) (inside string, ok bool) {
+	base, query := cutQuery(Clean(path))
+	top, at := cutQuery(Clean(root))
+	inside, ok = strings.CutPrefix(base+"/", strings.TrimRight(top, "/")+"/")
+	if inside = strings.TrimSuffix(inside, "/"); IsRemote(root) {
+		inside = UnescapeKey(inside)
+	}
+	return inside, ok && query == at
 }

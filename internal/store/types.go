@@ -45,4 +45,7 @@ type Backup struct {
 }
 
 // Named reports whether the name is one that Walk finds.
-func (b Backup) Named() bool { return strings.HasSuffix(b.Path, BackupSuffix) }
+func (b Backup) Named() bool {
+	name, _ := cutQuery(b.Path)
+	return strings.HasSuffix(name, BackupSuffix)
+}

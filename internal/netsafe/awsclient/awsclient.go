@@ -38,6 +38,7 @@ type Options struct {
 	// credentials too; to the metadata services they may go.
 	RequireTLS bool
 	Region     string        // when neither environment nor profile names one
+	Profile    string        // whose credentials are used, and none of the environment; "" is AWS_PROFILE
 	Timeout    time.Duration // of one request with its answer; 0 is none
 	Attempts   int           // for one request
 	Pause      time.Duration // the longest between two attempts
@@ -60,6 +61,7 @@ func (o Options) Load(ctx context.Context) (aws.Config, error) {
 		}
 	})
 	return config.LoadDefaultConfig(ctx,
+		config.WithSharedConfigProfile(o.Profile),
 		config.WithHTTPClient(client),
 		config.WithRetryer(func() aws.Retryer { return o.Retryer(o.Attempts) }),
 		config.WithDefaultRegion(o.Region),

@@ -128,7 +128,7 @@ func TestThrottled(t *testing.T) {
 		return true
 	})
 	_, err := save(t.Context(), f, f.root+"/y.enc", content, store.Options{Sidecar: true})
-	wants(t, err, s3store.ErrThrottled, "SlowDown")
+	wants(t, err, s3store.ErrThrottled)
 	_, err = load(t.Context(), f, path)
 	wants(t, err, s3store.ErrThrottled)
 

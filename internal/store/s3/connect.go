@@ -1,6 +1,7 @@
 package s3store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,20 +10,28 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 )
 
 // connection is clients that are ready for requests.
 type connection struct {
-	api   *s3.Client // patient, for what is under way
-	probe *s3.Client // for what a user waits for
+	api      *s3.Client // patient, for what is under way
+	probe    *s3.Client // for what a user waits for
+	endpoint string     // "" is AWS
 }
 
 func (s *Store) connect(ctx context.Context) (*connection, error) {
@@ -33,30 +42,39 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 		return nil, &Fault{Kind: ErrCredentials, Reason: "the AWS configuration cannot be used: " + clean(err.Error()), Fix: awsclient.FixConfig}
 	}
 	endpoint := o.Endpoint
-	for _, name := range []string{"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"} {
-		if endpoint == "" {
-			endpoint = os.Getenv(name)
-		}
+	if o.Profile != "" {
+		// What the profile of a path says of the server holds for this path, whatever
+		// the environment says for others.
+		profile := profileOf(cfg)
+		endpoint = cmp.Or(endpoint, profile.BaseEndpoint)
+		cfg.Region = cmp.Or(profile.Region, cfg.Region)
 	}
-	if o.Region != "" {
-		cfg.Region = o.Region
-	}
+	endpoint = cmp.Or(endpoint, os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
+	cfg.Region = cmp.Or(o.Region, cfg.Region)
 	if cfg.Region == "" && endpoint != "" {
 		cfg.Region = "us-east-1" // what servers elsewhere expect when nobody says
 	}
 	if cfg.Region == "" {
 		return nil, &Fault{Kind: ErrRegion, Reason: "no AWS region is set", Fix: "export AWS_REGION=… (the region that the bucket is in)"}
 	}
+	if o.named && o.Profile == "" {
+		return nil, &Fault{Kind: ErrCredentials, Reason: "the path names an endpoint and no profile, and an endpoint in a path gets no credentials that are meant for another",
+			Fix: "add &profile=NAME to the path, a profile of ~/.aws/credentials with the keys of that server; or set AWS_ENDPOINT_URL in the place of endpoint="}
+	}
 	bounded, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if _, err := cfg.Credentials.Retrieve(bounded); err != nil {
+	got, err := cfg.Credentials.Retrieve(bounded)
+	if err == nil && o.Profile != "" && o.named && oneOf(got.Source, ec2rolecreds.ProviderName, endpointcreds.ProviderName) && profileOf(cfg).CredentialSource == "" {
+		err = fmt.Errorf("the profile %s has none of its own", o.Profile)
+	}
+	if err != nil {
 		return nil, &Fault{Kind: ErrCredentials, Reason: "no AWS credentials can be had: " + clean(err.Error()), Fix: awsclient.FixCredentials}
 	}
 	client := way.Client(cfg, func(base http.RoundTripper) http.RoundTripper { return &watched{base, o.limits} })
 	with := func(attempts int) *s3.Client {
 		return s3.NewFromConfig(cfg, func(so *s3.Options) {
-			if o.Endpoint != "" {
-				so.BaseEndpoint = aws.String(o.Endpoint)
+			if endpoint != "" {
+				so.BaseEndpoint = &endpoint
 			}
 			so.UsePathStyle = o.PathStyle || isAddress(endpoint)
 			so.HTTPClient = client
@@ -64,6 +82,7 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 			so.RetryMaxAttempts = attempts
 			so.Logger = logging.Nop{}
 			so.ClientLogMode = 0
+			so.APIOptions = append(so.APIOptions, withoutEncoding)
 			// What is sent carries a SHA-256 of ours. What is read in pieces has
 			// no checksum; the envelope and the sidecar are what proves it.
 			so.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
@@ -73,7 +92,28 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 			}
 		})
 	}
-	return &connection{api: with(o.limits.attempts), probe: with(o.limits.probes)}, nil
+	return &connection{api: with(o.limits.attempts), probe: with(o.limits.probes), endpoint: endpoint}, nil
+}
+
+// profileOf is what the shared configuration says for the profile in force.
+func profileOf(cfg aws.Config) (profile config.SharedConfig) {
+	for _, source := range cfg.ConfigSources {
+		if shared, ok := source.(config.SharedConfig); ok {
+			profile = shared
+		}
+	}
+	return profile
+}
+
+// fits fails for an endpoint that names the bucket already, as the consoles of some
+// vendors show it: objects would get keys that begin with the bucket's name.
+func (c *connection) fits(bucket string) error {
+	u, err := url.Parse(c.endpoint)
+	if err != nil || bucket == "" || !slices.Contains(append(strings.Split(u.Path, "/"), strings.Split(u.Host, ".")[0]), bucket) {
+		return nil
+	}
+	return &Fault{Kind: ErrNoBucket, Reason: fmt.Sprintf("the endpoint %s names the bucket %s, which the path does already", clean(u.Redacted()), bucket),
+		Fix: "leave the bucket out of AWS_ENDPOINT_URL, or of endpoint= in the path"}
 }
 
 // isAddress reports whether an endpoint is an IP address or this machine, where
@@ -93,10 +133,20 @@ func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
+// withoutEncoding takes Accept-Encoding out of what is signed: watched sets it.
+func withoutEncoding(stack *middleware.Stack) error {
+	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("WithoutEncoding", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		if r, ok := in.Request.(*smithyhttp.Request); ok {
+			r.Header.Del("Accept-Encoding")
+		}
+		return next.HandleFinalize(ctx, in)
+	}), "Signing", middleware.Before)
+}
+
 // way is how a request reaches S3.
 func (o Options) way() awsclient.Options {
 	return awsclient.Options{
-		RequireTLS: o.RequireTLS, Attempts: o.limits.probes, Pause: o.limits.pause, Passing: passing,
+		RequireTLS: o.RequireTLS, Profile: o.Profile, Attempts: o.limits.probes, Pause: o.limits.pause, Passing: passing,
 		Tune: func(t *http.Transport) {
 			t.MaxIdleConnsPerHost = 2 * maxSlots
 			t.WriteBufferSize, t.ReadBufferSize = 256<<10, 256<<10
@@ -109,7 +159,7 @@ func passing(err error) aws.Ternary {
 	switch {
 	case errors.Is(err, errTooLarge):
 		return aws.FalseTernary
-	case errors.Is(err, errStalled), errors.Is(err, io.EOF),
+	case errors.Is(err, errStalled), errors.Is(err, errForeign), errors.Is(err, io.EOF),
 		// What a broken connection makes of a body that arrived cut.
 		codeOf(err) == "IncompleteBody", codeOf(err) == "BadDigest", codeOf(err) == "XAmzContentChecksumMismatch":
 		return aws.TrueTernary

@@ -24,8 +24,8 @@ func Hasty(o Options, stall time.Duration, attempts int) Options {
 }
 
 // Small makes parts, segments and what S3 copies at once small.
-func Small(o Options, first, top, segment, copied int64) Options {
-	o.loosen = func(l *planLimits) { l.first, l.top, l.segment, l.copied = first, top, segment, copied }
+func Small(o Options, part, segment, copied int64) Options {
+	o.loosen = func(p *plan) { p.part, p.least, p.segment, p.copied = part, min(part, minPart), segment, copied }
 	return o
 }
 
@@ -46,10 +46,11 @@ type Plan = plan
 // PlanOf returns a store's.
 func PlanOf(s *Store) Plan { return s.plan }
 
-// Size, Direct and Limit are a plan's.
-func (p plan) Size(n int) int64 { return p.size(n) }
-func (p plan) Direct() int      { return p.direct }
-func (p plan) Limit() int64     { return p.limit() }
+// Part, Direct and Limit are a plan's.
+func (p plan) Part() int64  { return p.part }
+func (p plan) Direct() int  { return p.direct }
+func (p plan) Limit() int64 { return p.limit() }
+func (p plan) Equal() plan  { return p.equal() }
 
 // Memory is what parts of this size take at most together.
 func Memory(size int64, writers int32) int64 {

@@ -33,6 +33,8 @@ var (
 	ErrNoBucket    = errors.New("no such bucket")
 	ErrRegion      = errors.New("the bucket is in another region")
 	ErrUnsupported = errors.New("the S3 server cannot do this")
+	ErrForeign     = errors.New("what answers is no S3 server")
+	ErrAltered     = errors.New("what was sent arrived altered")
 	ErrUncertain   = errors.New("whether the S3 server did it is not known")
 )
 
@@ -47,9 +49,11 @@ func (f *Fault) Error() string { return f.Reason }
 
 func (f *Fault) Unwrap() error { return f.Kind }
 
+const foreignFix = "check AWS_ENDPOINT_URL, and whether a proxy answers in the place of the server"
+
 // ErrTooLarge is returned for a stream that is longer than the server, or
 // Options.MaxObject, allows. Nothing of it is kept.
-var ErrTooLarge = fail.New(fail.Store, "use another store, or a codec that packs better; nothing was kept", "larger than an object of this store may be")
+var ErrTooLarge = fail.New(fail.Store, "give --part-size, as 64M: 10,000 parts are one backup, and two are kept in memory; or use another store", "larger than an object of this store may be")
 
 // LockedError says that S3 keeps what was to be deleted.
 type LockedError struct {
@@ -98,13 +102,17 @@ func (s *Store) fault(ctx context.Context, op, path string, err error) error {
 		return err
 	case isMissing(err):
 		return fmt.Errorf("%s %s: %w", op, path, fs.ErrNotExist)
+	case codeOf(err) == "InvalidObjectState" || errors.Is(err, store.ErrArchived):
+		return fmt.Errorf("%s %s: %w", op, path, store.ErrArchived)
 	}
 	return &store.Error{Op: op, Path: path, Err: reason(err)}
 }
 
 func reason(err error) error {
-	var own *Fault
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*Fault](err); ok {
+		if own.Error() != err.Error() {
+			return err // which says more
+		}
 		return own
 	}
 	code, status := codeOf(err), awsclient.Status(err)
@@ -121,6 +129,8 @@ func reason(err error) error {
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		f.Kind, f.Reason = ErrUnreachable, "the certificate of the endpoint was not accepted: "+clean(awsclient.SendText(err))
 		f.Fix = "for an endpoint with a certificate of your own, export AWS_CA_BUNDLE=FILE with its authority"
+	case errors.Is(err, errForeign):
+		f.Kind, f.Reason, f.Fix = ErrForeign, "the answer is not one of an S3 server", foreignFix
 	case code == "NoSuchBucket":
 		f.Kind, f.Reason = ErrNoBucket, "there is no such bucket"
 		f.Fix = "check the bucket's name, and AWS_ENDPOINT_URL and AWS_REGION; a bucket is not made by this program"
@@ -134,8 +144,8 @@ func reason(err error) error {
 	case oneOf(code, "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "MovedPermanently"), 300 <= status && status < 400 && status != http.StatusNotModified:
 		f.Kind = ErrRegion
 		f.Fix = "export AWS_REGION=… (the region that the bucket is in)"
-	case throttle, code == "SlowDown", status == http.StatusTooManyRequests:
-		f.Kind, f.Reason = ErrThrottled, fmt.Sprintf("S3 still asks for fewer requests (%s) after many attempts", clean(code))
+	case throttle, code == "SlowDown", status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		f.Kind, f.Reason = ErrThrottled, fmt.Sprintf("S3 is still busy, or asks for fewer requests (%s), after many attempts", clean(code))
 		f.Fix = "try again later, with fewer programs at once"
 	case status >= 500:
 		f.Kind = ErrUnreachable

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"net/url"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,9 +16,9 @@ import (
 )
 
 // Walk implements store.Store: it finds the backups under root, whether they
-// are complete or not, in the order of their keys. What cannot be listed is one
-// error, a *store.Error with root as its path, and the end. Backup.Sidecar is
-// of the same listing. With all every object is found, and its Sidecar is false.
+// are complete or not, in the order in which S3 lists them. What cannot be listed
+// is one error, a *store.Error with root as its path, and the end. With all every
+// object is found, and its Sidecar is false.
 func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
 	if all {
 		return s.list(ctx, root)
@@ -25,9 +26,15 @@ func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store
 	return func(yield func(store.Backup, error) bool) {
 		// A sidecar comes behind its backup, but others can come in between.
 		var waiting []store.Backup
-		flush := func(key string) bool { // those whose sidecar would have come before key
-			for len(waiting) > 0 && (waiting[0].Sidecar || key == "" || waiting[0].Path+store.SidecarSuffix < key) {
-				if !yield(waiting[0], nil) {
+		flush := func(path string) bool { // those whose sidecar would have come before path
+			for len(waiting) > 0 && (waiting[0].Sidecar || path == "" || store.Beside(waiting[0].Path, store.SidecarSuffix) < path) {
+				next := waiting[0]
+				// Some servers list in no order (S3 Express), and a sidecar can be
+				// newer than the list.
+				if !next.Sidecar {
+					next.Sidecar = s.hasSidecar(ctx, next.Path)
+				}
+				if !yield(next, nil) {
 					return false
 				}
 				waiting = waiting[1:]
@@ -42,10 +49,8 @@ func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store
 			if !flush(found.Path) {
 				return
 			}
-			if backup, ok := strings.CutSuffix(found.Path, store.SidecarSuffix); ok {
-				for i := range waiting {
-					waiting[i].Sidecar = waiting[i].Sidecar || waiting[i].Path == backup
-				}
+			for i := range waiting {
+				waiting[i].Sidecar = waiting[i].Sidecar || store.Beside(waiting[i].Path, store.SidecarSuffix) == found.Path
 			}
 			if found.Named() {
 				waiting = append(waiting, found)
@@ -55,12 +60,25 @@ func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store
 	}
 }
 
-// list finds the objects under root.
+func (s *Store) hasSidecar(ctx context.Context, path string) bool {
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return false
+	}
+	c, err := s.session(ctx, "look for", path)
+	if err != nil {
+		return false
+	}
+	_, err = c.head(ctx, bucket, key+store.SidecarSuffix, "")
+	return err == nil
+}
+
+// list finds the objects under root. A key that no path can name is somebody else's
+// and passed over.
 func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		fail := func(err error) {
-			err = s.fault(ctx, "list", strings.TrimRight(root, "/"), err)
-			yield(store.Backup{}, err)
+			yield(store.Backup{}, s.fault(ctx, "list", strings.TrimRight(root, "/"), err))
 		}
 		bucket, prefix, err := splitRoot(root)
 		if err != nil {
@@ -72,24 +90,29 @@ func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, e
 			fail(err)
 			return
 		}
-		pages := s3.NewListObjectsV2Paginator(c.probe, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: optional(prefix)})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
+		in := &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: optional(prefix), EncodingType: types.EncodingTypeUrl}
+		for more := true; more; {
+			page, err := c.probe.ListObjectsV2(ctx, in)
 			if err == nil {
 				err = ctx.Err()
+			}
+			if err == nil {
+				more, err = goesOn(page.IsTruncated, &in.ContinuationToken, page.NextContinuationToken)
+			}
+			if err == nil && int(aws.ToInt32(page.KeyCount)) > len(page.Contents)+len(page.CommonPrefixes) {
+				err = errCutList
 			}
 			if err != nil {
 				fail(err)
 				return
 			}
 			for _, found := range page.Contents {
-				key := aws.ToString(found.Key)
-				if strings.HasSuffix(key, "/") {
-					continue // what some tools make to have a folder
+				key, ok := keyOf(found.Key, page.EncodingType)
+				// A key with a slash at its end is what some tools make to have a folder.
+				if !ok || strings.HasSuffix(key, "/") || !strings.HasPrefix(key, prefix) {
+					continue
 				}
-				// As the user wrote root, with a slash or without.
-				path := strings.TrimSuffix(root, "/") + "/" + strings.TrimPrefix(key, prefix)
-				if !yield(store.Backup{Path: path, Size: aws.ToInt64(found.Size), ModTime: aws.ToTime(found.LastModified)}, nil) {
+				if !yield(store.Backup{Path: under(root, prefix, key), Size: aws.ToInt64(found.Size), ModTime: aws.ToTime(found.LastModified)}, nil) {
 					return
 				}
 			}
@@ -97,13 +120,44 @@ func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, e
 	}
 }
 
-// splitRoot takes a root apart, into a bucket and what keys under it begin with.
-func splitRoot(root string) (bucket, prefix string, err error) {
-	bucket, prefix, err = split(root)
-	if prefix != "" && !strings.HasSuffix(prefix, "/") {
-		prefix += "/"
+// errCutList is a list that says that it goes on, and not where.
+var errCutList = &Fault{Kind: ErrForeign, Reason: "S3 sent a part of a list, and not what leads to the rest of it",
+	Fix: "try again; if it stays so, the server, or a proxy before it, cannot be used"}
+
+// goesOn sets where the next page begins, and reports whether there is one.
+func goesOn(truncated *bool, at **string, next *string) (bool, error) {
+	if !aws.ToBool(truncated) {
+		return false, nil
 	}
-	return bucket, prefix, err
+	if aws.ToString(next) == "" || *at != nil && **at == *next {
+		return false, errCutList
+	}
+	*at = next
+	return true, nil
+}
+
+// decoded undoes what S3 was asked to do to the keys in a list, which XML could not
+// carry otherwise.
+func decoded(key *string, encoding types.EncodingType) *string {
+	if key == nil || encoding != types.EncodingTypeUrl {
+		return key
+	}
+	plain, err := url.QueryUnescape(*key)
+	if err != nil {
+		return key
+	}
+	return &plain
+}
+
+// keyOf is the key in a list, and whether a path can name it.
+func keyOf(listed *string, encoding types.EncodingType) (key string, ok bool) {
+	key = aws.ToString(decoded(listed, encoding))
+	return key, key != "" && unfitKey(key) == ""
+}
+
+// head looks at one version of an object, or the current one.
+func (c *connection) head(ctx context.Context, bucket, key, version string) (*s3.HeadObjectOutput, error) {
+	return c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(version)})
 }
 
 // Stat implements store.Store. A prefix is a root when something stands under
@@ -119,11 +173,11 @@ func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot b
 	}
 	var missing error
 	if key != "" && !strings.HasSuffix(key, "/") {
-		head, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+		head, err := c.head(ctx, bucket, key, "")
 		if err == nil {
-			_, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(key + store.SidecarSuffix)})
+			_, err := c.head(ctx, bucket, key+store.SidecarSuffix, "")
 			if err != nil && !isMissing(err) {
-				return b, false, s.fault(ctx, "look for", path+store.SidecarSuffix, err)
+				return b, false, s.fault(ctx, "look for", store.Beside(path, store.SidecarSuffix), err)
 			}
 			return store.Backup{Path: path, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified), Sidecar: err == nil}, false, nil
 		}
@@ -134,7 +188,7 @@ func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot b
 	if err != nil {
 		return b, false, err
 	}
-	page, err := c.probe.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: optional(prefix), MaxKeys: aws.Int32(1)})
+	page, err := c.probe.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: optional(prefix), MaxKeys: aws.Int32(1), EncodingType: types.EncodingTypeUrl})
 	switch {
 	case err != nil:
 		return b, false, s.fault(ctx, "look for", path, err)
@@ -149,41 +203,48 @@ func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot b
 // version is one of an object's, or the only one.
 type version struct {
 	stamp
-	backup store.Backup
+	backup store.Backup // without a path
 	latest bool
 	marker bool // it says that the object was deleted
+	alone  bool // others may be there that S3 does not list
 }
 
-// versions lists those of every key that begins with a path's, newest first.
-func (s *Store) versions(ctx context.Context, c *connection, bucket, prefix string) (map[string][]version, error) {
+// versions lists those of every key that begins with prefix, by key, newest first.
+func (c *connection) versions(ctx context.Context, bucket, prefix string) (map[string][]version, error) {
 	found := map[string][]version{}
-	pages := s3.NewListObjectVersionsPaginator(c.probe, &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	in := &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl}
+	var at *string
+	for more := true; more; {
+		page, err := c.probe.ListObjectVersions(ctx, in)
 		if err != nil {
 			return nil, err
 		}
+		add := func(listed *string, v version) {
+			if key, ok := keyOf(listed, page.EncodingType); ok {
+				found[key] = append(found[key], v)
+			}
+		}
 		for _, v := range page.Versions {
-			add(found, v.Key, version{
+			add(v.Key, version{
 				stamp:  stamp{aws.ToString(v.ETag), aws.ToString(v.VersionId)},
-				backup: store.Backup{Path: Scheme + bucket + "/" + aws.ToString(v.Key), Size: aws.ToInt64(v.Size), ModTime: aws.ToTime(v.LastModified)},
+				backup: store.Backup{Size: aws.ToInt64(v.Size), ModTime: aws.ToTime(v.LastModified)},
 				latest: aws.ToBool(v.IsLatest),
 			})
 		}
 		for _, v := range page.DeleteMarkers {
-			add(found, v.Key, markerOf(v))
+			add(v.Key, version{
+				stamp: stamp{version: aws.ToString(v.VersionId)}, backup: store.Backup{ModTime: aws.ToTime(v.LastModified)},
+				latest: aws.ToBool(v.IsLatest), marker: true,
+			})
 		}
+		var next *string // one key can fill several pages
+		if key := aws.ToString(page.NextKeyMarker); key != "" {
+			next = aws.String(key + "\x00" + aws.ToString(page.NextVersionIdMarker))
+		}
+		if more, err = goesOn(page.IsTruncated, &at, next); err != nil {
+			return nil, err
+		}
+		in.KeyMarker, in.VersionIdMarker = decoded(page.NextKeyMarker, page.EncodingType), page.NextVersionIdMarker
 	}
 	return found, nil
-}
-
-func add(to map[string][]version, key *string, v version) {
-	to[aws.ToString(key)] = append(to[aws.ToString(key)], v)
-}
-
-func markerOf(v types.DeleteMarkerEntry) version {
-	return version{
-		stamp: stamp{version: aws.ToString(v.VersionId)}, backup: store.Backup{ModTime: aws.ToTime(v.LastModified)},
-		latest: aws.ToBool(v.IsLatest), marker: true,
-	}
 }

@@ -38,7 +38,7 @@ func TestLocked(t *testing.T) {
 		// A new head makes a version; the old one stays, and a detached
 		// envelope goes beside a locked backup.
 		now := append([]byte("head"), content[4:]...)
-		if err := newHead(t.Context(), f, path, now[:4]); err != nil {
+		if err := newHead(t.Context(), f.Store, path, now[:4]); err != nil {
 			t.Fatal(err)
 		}
 		wantBackup(t, f, path, now)
@@ -72,7 +72,7 @@ func TestVersionsGo(t *testing.T) {
 	path := f.root + "/x.enc"
 	mustSave(t, f, path, sealed(t, "x", time.Hour))
 	for range 2 {
-		if err := newHead(t.Context(), f, path, sealed(t, "x", time.Hour)); err != nil {
+		if err := newHead(t.Context(), f.Store, path, sealed(t, "x", time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -212,7 +212,7 @@ func TestAttributes(t *testing.T) {
 // Sweep ends what a crash left, and nothing that is young or somebody else's.
 func TestSweep(t *testing.T) {
 	server := s3test.Shared(t)
-	f := on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{PartSize: 5 * mib}))
+	f := on(t, server, server.Endpoint(), server.Bucket(t), s3store.Quick(s3store.Options{}))
 	client := server.Client()
 	for _, key := range []string{"daily/x.enc", "daily/film.mp4", "daily2/y.enc"} {
 		if _, err := client.CreateMultipartUpload(t.Context(), &awss3.CreateMultipartUploadInput{Bucket: &f.bucket, Key: &key}); err != nil {

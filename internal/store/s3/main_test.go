@@ -10,7 +10,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -54,7 +53,10 @@ func TestMain(m *testing.M) {
 // open returns a store at endpoint.
 func open(t testing.TB, endpoint string, o s3store.Options) *s3store.Store {
 	t.Helper()
-	o.Endpoint, o.Identify = endpoint, places.Identify
+	o.Endpoint = endpoint
+	if o.Identify == nil {
+		o.Identify = places.Identify
+	}
 	s, err := s3store.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +155,7 @@ func wantBackup(t testing.TB, s store.Store, file string, want []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := sumOf(want) + "  " + path.Base(file) + "\n"; string(line) != want {
+	if want := sumOf(want) + "  " + store.Base(file) + "\n"; string(line) != want {
 		t.Errorf("sidecar %q, want %q", line, want)
 	}
 }

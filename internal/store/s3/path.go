@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,36 +10,59 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Scheme begins every path of this package.
-const Scheme = "s3://"
-
 // maxKey is the longest key that S3 takes, in bytes.
 const maxKey = 1024
+
+var (
+	// Buckets that are older than the rule of lower case have capital letters and underscores.
+	bucketName = regexp.MustCompile(`^[A-Za-z0-9._-]{3,255}$`)
+	// Access points stand for buckets (Amazon S3 User Guide, access point ARNs),
+	// with a colon or a slash before their name.
+	accessPoint = regexp.MustCompile(`^arn:[a-z-]+:s3(?:-[a-z-]+)?:[a-z0-9-]*:[0-9]*:accesspoint[:/][A-Za-z0-9._-]+`)
+)
 
 // split takes a path apart. The key may be empty, and may end in a slash.
 func split(path string) (bucket, key string, err error) {
 	refuse := func(why string) (string, string, error) {
 		return "", "", fmt.Errorf("%q: %w: %s", path, store.ErrName, why)
 	}
-	rest, ok := strings.CutPrefix(path, Scheme)
+	base, _, err := store.SplitURL(path)
+	if err != nil {
+		return "", "", err
+	}
+	rest, ok := strings.CutPrefix(base, store.URLScheme)
 	if !ok {
 		return refuse("a path in S3 is s3://bucket/key")
 	}
-	bucket, key, _ = strings.Cut(rest, "/")
+	if bucket = accessPoint.FindString(rest); bucket != "" {
+		key = strings.TrimPrefix(rest[len(bucket):], "/")
+	} else {
+		bucket, key, _ = strings.Cut(rest, "/")
+	}
+	key = store.UnescapeKey(key)
 	switch {
 	case bucket == "":
 		return refuse("it names no bucket: a path in S3 is s3://bucket/key")
-	case strings.ContainsFunc(bucket, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789.-", r) }):
-		return refuse("a bucket's name is lower-case letters, digits, dots and hyphens")
-	case !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl):
-		return refuse("control characters and broken UTF-8 have no place in a key")
+	case !bucketName.MatchString(bucket) && !accessPoint.MatchString(bucket):
+		return refuse("a bucket's name is letters, digits, dots, hyphens and underscores, or the ARN of an access point")
+	}
+	if why := unfitKey(key); why != "" {
+		return refuse(why)
+	}
+	return bucket, key, nil
+}
+
+// unfitKey says why no path can name a key, or "".
+func unfitKey(key string) string {
+	if !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
+		return "control characters and broken UTF-8 have no place in a key"
 	}
 	for element := range strings.SplitSeq(strings.TrimSuffix(key, "/"), "/") {
 		if key != "" && (element == "" || element == "." || element == "..") {
-			return refuse("empty elements, . and .. have no place in a key")
+			return "empty elements, . and .. have no place in a key"
 		}
 	}
-	return bucket, key, nil
+	return ""
 }
 
 // splitFile is split for a path that names an object.
@@ -66,3 +90,20 @@ func splitNew(path string, sidecar bool) (bucket, key string, err error) {
 
 // longestSuffix is of the names that this package adds to a backup's.
 const longestSuffix = replaceSuffix + store.SidecarSuffix
+
+// splitRoot takes a root apart, into a bucket and what keys under it begin with.
+func splitRoot(root string) (bucket, prefix string, err error) {
+	bucket, prefix, err = split(root)
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		prefix += "/"
+	}
+	return bucket, prefix, err
+}
+
+// under returns the path of a key below root, as the user wrote root, with a
+// slash or without. The key begins with the root's prefix.
+func under(root, prefix, key string) string {
+	return store.MapBase(root, func(base string) string {
+		return strings.TrimSuffix(base, "/") + "/" + store.EscapeKey(strings.TrimPrefix(key, prefix))
+	})
+}

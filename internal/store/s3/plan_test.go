@@ -24,21 +24,29 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := s3store.PlanOf(open(t, "", c.o))
-			var sum, last int64
-			for n := 1; n <= p.Direct(); n++ {
-				size := p.Size(n)
-				if size < last || size < 5*mib || s3store.Memory(size, 1) > 64*mib || c.o.PartSize == 0 && s3store.Memory(size, 3) > 96*mib {
-					t.Fatalf("part %d: %d bytes behind %d, memory %d, of three %d", n, size, last, s3store.Memory(size, 1), s3store.Memory(size, 3))
-				}
-				sum, last = sum+size, size
+			if one, three := s3store.Memory(p.Part(), 1), s3store.Memory(p.Part(), 3); one > 64*mib || c.o.PartSize == 0 && three > 96*mib {
+				t.Errorf("memory %d, of three %d", one, three)
 			}
-			if sum < c.direct {
-				t.Errorf("%d bytes fit into %d parts that are sent, want %d", sum, p.Direct(), c.direct)
+			if direct := int64(p.Direct()) * p.Part(); direct < c.direct {
+				t.Errorf("%d bytes fit into %d parts that are sent, want %d", direct, p.Direct(), c.direct)
 			}
 			if p.Limit() != c.limit {
 				t.Errorf("%d bytes fit, want %d", p.Limit(), c.limit)
 			}
 		})
+	}
+}
+
+// What fits where all parts have to be of one size, and the memory that it costs.
+func TestPlanEqual(t *testing.T) {
+	const gib = 1 << 30
+	for _, c := range []struct{ part, fits, memory int64 }{
+		{0, 20 * gib, 64 * mib}, {0, 156 * gib, 64 * mib}, {64 * mib, 625 * gib, 128 * mib}, {525 * mib, 5 << 40, 1050 * mib},
+	} {
+		p := s3store.PlanOf(open(t, "", s3store.Options{PartSize: c.part})).Equal()
+		if p.Limit() < c.fits || s3store.Memory(p.Part(), 1) > c.memory {
+			t.Errorf("%d: %d bytes fit, want %d; %d bytes of memory", c.part, p.Limit(), c.fits, s3store.Memory(p.Part(), 1))
+		}
 	}
 }
 
@@ -48,7 +56,7 @@ func TestFewParts(t *testing.T) {
 	t.Parallel()
 	const part = 5 * mib
 	// Two parts that are sent, and two segments of two parts each.
-	o := s3store.Small(s3store.Quick(s3store.Options{PartSize: part, MaxParts: 4, MaxObject: 6 * part}), part, part, 2*part, part)
+	o := s3store.Small(s3store.Quick(s3store.Options{PartSize: part, MaxParts: 4, MaxObject: 6 * part}), part, 2*part, part)
 	f := fresh(t, o)
 	if p := s3store.PlanOf(f.Store); p.Direct() != 1 && p.Direct() != 2 || p.Limit() < 6*part {
 		t.Fatalf("%d parts are sent, %d bytes fit", p.Direct(), p.Limit())

@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -37,7 +38,8 @@ type Object struct {
 	src     source
 	size    int64
 	modTime time.Time
-	head    []byte // the first bytes
+	head    []byte            // the first bytes
+	noted   map[string]string // its metadata
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -103,7 +105,7 @@ func (o *Object) begin(ctx context.Context) error {
 		Bucket: &o.src.bucket, Key: &o.src.key, Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),
 	})
 	if awsclient.Status(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
-		head, err := o.c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.src.bucket, Key: &o.src.key})
+		head, err := o.c.head(ctx, o.src.bucket, o.src.key, "")
 		if err != nil {
 			return err
 		}
@@ -114,7 +116,7 @@ func (o *Object) begin(ctx context.Context) error {
 		return err
 	}
 	defer out.Body.Close()
-	o.src.etag, o.modTime = aws.ToString(out.ETag), aws.ToTime(out.LastModified)
+	o.src.etag, o.modTime, o.noted = aws.ToString(out.ETag), aws.ToTime(out.LastModified), out.Metadata
 	o.size = -1
 	if out.ContentRange == nil && out.ContentLength != nil {
 		o.size = *out.ContentLength // all of it, from a server that passes ranges over
@@ -140,6 +142,11 @@ func (o *Object) Size() int64 { return o.size }
 
 // ModTime is when it was written, to the second.
 func (o *Object) ModTime() time.Time { return o.modTime }
+
+// Noted is the SHA-256 that a Swap noted in the object that it made, and whether
+// it did. A sidecar that differs is of the object before: the Swap was cut off
+// before it wrote the new one, which the next Replace does.
+func (o *Object) Noted() (sum [sha256.Size]byte, ok bool) { return notedSum(o.noted) }
 
 // ReadAt implements io.ReaderAt, by one request where the first 64 KiB do not
 // hold what is asked for.
@@ -254,3 +261,64 @@ func (o *Object) Close() error {
 	o.ahead, o.now, o.buf, o.spare = nil, nil, nil, nil
 	return nil
 }
+
+// fetch fills p from off. What breaks off goes on from the byte where it broke,
+// as long as each try, or one of the next few, brings some.
+func (o *Object) fetch(ctx context.Context, p []byte, off int64) (got int, err error) {
+	for try := 1; got < len(p); try++ {
+		n, err := o.fetchOnce(ctx, p[got:], off+int64(got))
+		got += n
+		if n > 0 {
+			try = 0
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return got, context.Cause(ctx)
+		case isLost(err), isMissing(err):
+			return got, fmt.Errorf("read %s: %w", o.path, store.ErrChanged)
+		case !isCut(err), try == o.s.opts.limits.attempts:
+			return got, err
+		default:
+			if err := o.s.opts.sleep(ctx, try); err != nil {
+				return got, err
+			}
+		}
+	}
+	return got, nil
+}
+
+func (o *Object) fetchOnce(ctx context.Context, p []byte, off int64) (int, error) {
+	out, err := o.c.api.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &o.src.bucket, Key: &o.src.key, IfMatch: optional(o.src.etag),
+		Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, off+int64(len(p))-1)),
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer out.Body.Close()
+	// A server that passes ranges over would give the beginning.
+	want := fmt.Sprintf("bytes %d-%d/%d", off, off+int64(len(p))-1, o.size)
+	if got := aws.ToString(out.ContentRange); got != want {
+		return 0, &Fault{Kind: ErrUnsupported, Reason: fmt.Sprintf("S3 was asked for %q and answered with %q", want, clean(got))}
+	}
+	n, err := io.ReadFull(out.Body, p)
+	return n, cutOff(err)
+}
+
+// cutError is an answer that broke off.
+type cutError struct{ error }
+
+func (c cutError) Unwrap() error { return c.error }
+
+func cutOff(err error) error {
+	switch err {
+	case nil:
+		return nil
+	case io.EOF, io.ErrUnexpectedEOF:
+		err = errShort
+	}
+	return cutError{err}
+}
+
+func isCut(err error) bool { return errors.As(err, new(cutError)) }

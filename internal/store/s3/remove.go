@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path"
 	"slices"
 	"time"
 
@@ -17,7 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -55,14 +56,14 @@ func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) er
 			if v.marker || v.version == "" || v.version == "null" {
 				continue
 			}
-			if err := s.locked(ctx, c, b.Path+suffix, bucket, key+suffix, v.version); err != nil {
+			if err := s.locked(ctx, c, store.Beside(b.Path, suffix), bucket, key+suffix, v.version); err != nil {
 				return err
 			}
 		}
 	}
 	for _, suffix := range append([]string{"", store.SidecarSuffix}, beside...) {
-		if err := s.deleteAll(ctx, c, b.Path+suffix, bucket, key+suffix, found[suffix]); err != nil {
-			return s.fault(ctx, "delete", b.Path+suffix, err)
+		if err := s.deleteAll(ctx, c, store.Beside(b.Path, suffix), bucket, key+suffix, found[suffix]); err != nil {
+			return s.fault(ctx, "delete", store.Beside(b.Path, suffix), err)
 		}
 	}
 	return nil
@@ -76,7 +77,7 @@ func same(a, b store.Backup) bool {
 // standing finds the versions of key and of key with each suffix, by suffix.
 func (s *Store) standing(ctx context.Context, c *connection, bucket, key string, suffixes []string) (map[string][]version, error) {
 	found := map[string][]version{}
-	all, err := s.versions(ctx, c, bucket, key)
+	all, err := c.versions(ctx, bucket, key)
 	for _, suffix := range append([]string{""}, suffixes...) {
 		switch {
 		case err == nil:
@@ -86,7 +87,7 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 		default:
 			// A bucket that has no versions may be without the right to list them:
 			// this looks at what stands there.
-			head, headErr := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String(key + suffix)})
+			head, headErr := c.head(ctx, bucket, key+suffix, "")
 			if isMissing(headErr) {
 				continue
 			}
@@ -96,16 +97,23 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 			if headErr != nil {
 				return nil, headErr
 			}
-			if head.VersionId != nil {
+			if head.VersionId != nil && !isUnsupported(err) {
 				return nil, needsVersions(err)
 			}
-			found[suffix] = []version{{
-				stamp:  stamp{etag: aws.ToString(head.ETag)},
-				backup: store.Backup{Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)}, latest: true,
-			}}
+			found[suffix] = []version{unlisted(head)}
 		}
 	}
 	return found, nil
+}
+
+// unlisted is the version that was looked at, of those that S3 does not list. There
+// may be others.
+func unlisted(head *s3.HeadObjectOutput) version {
+	return version{
+		stamp:  stamp{aws.ToString(head.ETag), aws.ToString(head.VersionId)},
+		backup: store.Backup{Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified)},
+		latest: true, alone: head.VersionId != nil,
+	}
 }
 
 // needsVersions is the error of who may not list the versions of a bucket that
@@ -125,11 +133,51 @@ func (s *Store) deleteAll(ctx context.Context, c *connection, path, bucket, key 
 		if len(versions) == 1 && v.version == "null" {
 			v.version = "" // a bucket without versions, and without a right of its own to delete one
 		}
-		if err := s.delete(ctx, c, path, bucket, key, v.stamp); err != nil {
+		var err error
+		if v.alone {
+			err = s.deleteEach(ctx, c, path, bucket, key, v)
+		} else {
+			err = s.delete(ctx, c, path, bucket, key, v.stamp)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// deleteEach deletes the versions of one key where S3 does not list them: each that
+// is deleted shows the one before it.
+func (s *Store) deleteEach(ctx context.Context, c *connection, path, bucket, key string, v version) error {
+	var first Identity
+	for n := 0; ; n++ {
+		if (store.Backup{Path: path}).Named() {
+			head, err := s.headOf(ctx, c, bucket, key, v.version)
+			if err != nil {
+				return err
+			}
+			found, _ := s.opts.Identify(head)
+			if n == 0 {
+				first = found
+			} else if !found.is(first) {
+				return &OtherBackupError{path, v.version, "is no version of what was deleted"}
+			}
+		}
+		if err := s.delete(ctx, c, path, bucket, key, v.stamp); err != nil {
+			return err
+		}
+		next, err := c.head(ctx, bucket, key, "")
+		if isMissing(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if aws.ToString(next.VersionId) == v.version {
+			return fmt.Errorf("delete %s: S3 answered that it deleted version %s, and shows it", path, redact.Line(v.version, 80))
+		}
+		v = unlisted(next)
+	}
 }
 
 func compareBool(a, b bool) int {
@@ -150,8 +198,12 @@ func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key str
 		in.IfMatch = optional(v.etag)
 	}
 	_, err := c.api.DeleteObject(ctx, in)
-	if in.IfMatch != nil && isUnsupported(err) {
+	if in.IfMatch != nil && isRefused(err) {
 		in.IfMatch = nil
+		there, lookErr := c.head(ctx, bucket, key, "")
+		if lookErr == nil && aws.ToString(there.ETag) != v.etag {
+			return fmt.Errorf("delete %s: %w", path, store.ErrChanged)
+		}
 		_, err = c.api.DeleteObject(ctx, in)
 	}
 	switch {
@@ -170,7 +222,7 @@ func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key str
 // locked says why object lock keeps a version, or nil when it does not, or S3
 // does not tell.
 func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, version string) error {
-	head, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(version)})
+	head, err := c.head(ctx, bucket, key, version)
 	if err != nil {
 		return nil
 	}
@@ -191,7 +243,7 @@ func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, ve
 func (s *Store) Put(ctx context.Context, path, suffix string, was, now []byte) error {
 	if now == nil {
 		return s.removeBeside(ctx, path, suffix, func() error {
-			_, err := s.holds(ctx, path+suffix, was)
+			_, err := s.holds(ctx, store.Beside(path, suffix), was)
 			if isMissing(err) {
 				return nil
 			}
@@ -202,11 +254,11 @@ func (s *Store) Put(ctx context.Context, path, suffix string, was, now []byte) e
 	if err != nil {
 		return err
 	}
-	c, err := s.session(ctx, "write", path+suffix)
+	c, err := s.session(ctx, "write", store.Beside(path, suffix))
 	if err != nil {
 		return err
 	}
-	o := object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true}
+	o := object{path: store.Beside(path, suffix), bucket: bucket, key: key + suffix, companion: true}
 	o.match, err = s.holds(ctx, o.path, was)
 	if isMissing(err) && was == nil {
 		o.absent, err = true, nil
@@ -245,22 +297,22 @@ func (s *Store) putBeside(ctx context.Context, path, suffix string, content []by
 	if err != nil {
 		return err
 	}
-	c, err := s.session(ctx, "write", path+suffix)
+	c, err := s.session(ctx, "write", store.Beside(path, suffix))
 	if err != nil {
 		return err
 	}
-	_, err = s.put(ctx, c, object{path: path + suffix, bucket: bucket, key: key + suffix, companion: true, until: until}, content)
-	return s.fault(ctx, "write", path+suffix, err)
+	_, err = s.put(ctx, c, object{path: store.Beside(path, suffix), bucket: bucket, key: key + suffix, companion: true, until: until}, content)
+	return s.fault(ctx, "write", store.Beside(path, suffix), err)
 }
 
-// removeBeside deletes what it finds at path+suffix, and nothing that comes there
+// removeBeside deletes what it finds at store.Beside(path, suffix), and nothing that comes there
 // later. It calls check, if it is set, in between.
 func (s *Store) removeBeside(ctx context.Context, path, suffix string, check func() error) error {
 	bucket, key, err := splitFile(path)
 	if err != nil {
 		return err
 	}
-	c, err := s.session(ctx, "delete", path+suffix)
+	c, err := s.session(ctx, "delete", store.Beside(path, suffix))
 	if err != nil {
 		return err
 	}
@@ -269,13 +321,13 @@ func (s *Store) removeBeside(ctx context.Context, path, suffix string, check fun
 		err = check()
 	}
 	if err == nil {
-		err = s.deleteAll(ctx, c, path+suffix, bucket, key+suffix, found[""])
+		err = s.deleteAll(ctx, c, store.Beside(path, suffix), bucket, key+suffix, found[""])
 	}
-	return s.fault(ctx, "delete", path+suffix, err)
+	return s.fault(ctx, "delete", store.Beside(path, suffix), err)
 }
 
 func sidecarOf(file string, sum [sha256.Size]byte) []byte {
-	return []byte(store.FormatSidecar(sum, path.Base(file)))
+	return []byte(store.FormatSidecar(sum, store.Base(file)))
 }
 
 // putSidecar writes the sidecar of what was made at path. Others may be at it:
@@ -283,10 +335,10 @@ func sidecarOf(file string, sum [sha256.Size]byte) []byte {
 // whoever made the last object writes the last sidecar. When another object
 // stands there, nothing is written and the error is store.ErrChanged.
 func (s *Store) putSidecar(ctx context.Context, c *connection, file object, made stamp, sum [sha256.Size]byte) error {
-	o := object{path: file.path + store.SidecarSuffix, bucket: file.bucket, key: file.key + store.SidecarSuffix, companion: true, until: file.until}
+	o := object{path: store.Beside(file.path, store.SidecarSuffix), bucket: file.bucket, key: file.key + store.SidecarSuffix, companion: true, until: file.until}
 	for try := 1; ; try++ {
 		o.match, o.absent = "", false
-		switch was, err := c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.bucket, Key: &o.key}); {
+		switch was, err := c.head(ctx, o.bucket, o.key, ""); {
 		case isMissing(err):
 			o.absent = true
 		case err != nil:
@@ -315,4 +367,71 @@ func (s *Store) cleanup(ctx context.Context) (context.Context, context.CancelFun
 // isNotDeleted reports whether err is of an object that S3 does not let go of.
 func isNotDeleted(err error) bool {
 	return errors.As(err, new(*LockedError)) || isDenied(err) || errors.Is(err, ErrDenied)
+}
+
+// OtherBackupError says that under the backup that was to be deleted lie versions
+// of another one: somebody wrote over that.
+type OtherBackupError struct {
+	Path    string
+	Version string // the id of such a version
+	Why     string
+}
+
+func (e *OtherBackupError) Error() string {
+	return fmt.Sprintf("delete %s: version %s of it %s, so that none was deleted; look whether it is the good one (docs/OFFSITE.md, \"Against ransomware\")",
+		e.Path, redact.Line(e.Version, 80), e.Why)
+}
+
+// Fail is the class and the hint of the error.
+func (*OtherBackupError) Fail() (fail.Class, string) {
+	return fail.Failed, "look at the versions of this object: docs/OFFSITE.md, against ransomware"
+}
+
+// alike fails unless the envelopes of all versions say the same of what retention
+// goes by: kind, name and time. What decided that a backup is deleted was read
+// in the newest version, and whoever may write can put one over any backup. A
+// rewrap and a reencryption keep all three.
+func (s *Store) alike(ctx context.Context, c *connection, path, bucket, key string, versions []version) error {
+	if !slices.ContainsFunc(versions, func(v version) bool { return !v.latest && !v.marker }) {
+		return nil
+	}
+	var latest Identity
+	for _, old := range []bool{false, true} {
+		for _, v := range versions {
+			if v.marker || v.latest == old {
+				continue
+			}
+			head, err := s.headOf(ctx, c, bucket, key, v.version)
+			if err != nil {
+				return err
+			}
+			found, ok := s.opts.Identify(head)
+			switch {
+			case !ok:
+				return &OtherBackupError{path, v.version, "is no backup"}
+			case !old:
+				latest = found
+			case !found.is(latest):
+				return &OtherBackupError{path, v.version, fmt.Sprintf("is another backup, %s of %s",
+					redact.Line(found.Name, 120), found.Created.UTC().Format(time.RFC3339))}
+			}
+		}
+	}
+	return nil
+}
+
+// headOf reads the beginning of one version.
+func (s *Store) headOf(ctx context.Context, c *connection, bucket, key, version string) ([]byte, error) {
+	out, err := c.probe.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &bucket, Key: &key, VersionId: optional(version), Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),
+	})
+	if awsclient.Status(err) == http.StatusRequestedRangeNotSatisfiable { // it is empty
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer out.Body.Close()
+	head, err := io.ReadAll(io.LimitReader(out.Body, headLen))
+	return head, cutOff(err)
 }

@@ -2,13 +2,21 @@ package s3store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -18,9 +26,9 @@ const replaceSuffix = ".reencrypt-partial"
 
 // Replace implements store.Store. What is written becomes the object
 // NAME.reencrypt-partial, in the place of one that a crash left; Swap has S3
-// copy it over the old object, if that is still the same, and deletes it. What
-// CopyFrom copies needs no such object: Swap makes the new one of the old one. A
-// Swap that was killed in between is finished first.
+// copy it over the old object, if that is still the same, and deletes it. After
+// CopyFrom there is no such object: Swap makes the new one of what was written and
+// of the old. A Swap that was killed before it wrote the sidecar is finished first.
 func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, error) {
 	bucket, key, err := splitNew(path, true)
 	if err != nil {
@@ -34,23 +42,23 @@ func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, er
 	if err == nil {
 		err = s.mend(ctx, c, old)
 	}
+	if err == nil {
+		err = s.try(ctx, c, object{path: path, bucket: bucket, key: key, backup: true})
+	}
 	if err != nil {
 		return nil, s.fault(ctx, "replace", path, err)
 	}
-	w := s.writer(ctx, c, object{path: path + replaceSuffix, bucket: bucket, key: key + replaceSuffix})
-	w.sha = sha256.New()
-	return &replacement{Writer: w, old: old}, nil
+	return &replacement{Writer: s.writer(ctx, c, object{path: store.Beside(path, replaceSuffix), bucket: bucket, key: key + replaceSuffix}), old: old}, nil
 }
 
 // mend finishes a Swap that was killed behind its first step: it writes the
 // sidecar, and deletes the temporary object.
 func (s *Store) mend(ctx context.Context, c *connection, old standingObject) error {
-	noted, err := hex.DecodeString(old.noted[sumKey])
-	if err != nil || len(noted) != sha256.Size {
+	sum, ok := notedSum(old.noted)
+	if !ok {
 		return nil // it was not made by Swap, or something was made of it
 	}
-	sum := [sha256.Size]byte(noted)
-	sidecar, err := s.open(ctx, old.path+store.SidecarSuffix)
+	sidecar, err := s.open(ctx, store.Beside(old.path, store.SidecarSuffix))
 	if err != nil && !isMissing(err) {
 		return err
 	}
@@ -70,7 +78,7 @@ func (s *Store) mend(ctx context.Context, c *connection, old standingObject) err
 			return err
 		}
 	}
-	temporary, err := s.stat(ctx, c, old.path+replaceSuffix, old.src.bucket, old.src.key+replaceSuffix)
+	temporary, err := s.stat(ctx, c, old.path, old.src.bucket, old.src.key+replaceSuffix)
 	if err == nil && temporary.src.etag == old.noted[fromKey] {
 		err = s.removeBeside(ctx, old.path, replaceSuffix, nil)
 	}
@@ -80,20 +88,52 @@ func (s *Store) mend(ctx context.Context, c *connection, old standingObject) err
 	return err
 }
 
+// notedSum is the SHA-256 that Swap noted in the object that it made.
+func notedSum(metadata map[string]string) (sum [sha256.Size]byte, ok bool) {
+	noted, err := hex.DecodeString(metadata[sumKey])
+	if err != nil || len(noted) != len(sum) {
+		return sum, false
+	}
+	return [sha256.Size]byte(noted), true
+}
+
+// standingObject is what a key holds.
+type standingObject struct {
+	*Object
+	class string
+	kept  retention
+}
+
+func (s *Store) stat(ctx context.Context, c *connection, path, bucket, key string) (standingObject, error) {
+	head, err := c.head(ctx, bucket, key, "")
+	if err != nil {
+		return standingObject{}, err
+	}
+	o := &Object{
+		s: s, c: c, path: path, src: source{bucket, key, aws.ToString(head.ETag)}, noted: head.Metadata,
+		size: aws.ToInt64(head.ContentLength), modTime: aws.ToTime(head.LastModified),
+	}
+	o.ctx, o.cancel = context.WithCancelCause(ctx)
+	return standingObject{o, string(head.StorageClass), retention{types.ObjectLockMode(head.ObjectLockMode), aws.ToTime(head.ObjectLockRetainUntilDate), head.ObjectLockLegalHoldStatus}}, nil
+}
+
 type replacement struct {
 	*Writer
 	old     standingObject
+	copies  bool // CopyFrom was called, and S3 copies the old one from off on, behind head
+	off     int64
+	head    []byte
 	made    stamp
 	sum     [sha256.Size]byte
 	stands  bool // the temporary object
+	ready   bool
 	settled bool
-	swap    *composed // what Swap is to make, when there is no temporary object
 }
 
 // CopyFrom implements store.Replacement. What is copied is read for the sum, and
-// travels no other way but where it fits into one part.
+// sent only behind a head that is longer than S3 takes in one part.
 func (r *replacement) CopyFrom(ctx context.Context, off int64, seen io.Writer) error {
-	if r.ended || r.stands || r.swap != nil {
+	if r.ended || r.ready || r.copies {
 		return os.ErrClosed
 	}
 	if err := context.Cause(r.ctx); err != nil {
@@ -106,125 +146,92 @@ func (r *replacement) CopyFrom(ctx context.Context, off int64, seen io.Writer) e
 }
 
 func (r *replacement) copyFrom(ctx context.Context, off int64, seen io.Writer) error {
-	old, err := r.s.open(ctx, r.old.path)
+	old, err := r.opened(ctx, off)
 	if err != nil {
 		return err
 	}
 	defer old.Close()
-	if old.src.etag != r.old.src.etag {
-		return fmt.Errorf("copy %s: %w", r.old.path, store.ErrChanged)
-	}
-	old.off = off
-	old.asked = max(old.asked, off)
-	if r.up != nil || r.size > smallest || r.old.size-off <= smallest {
-		_, err := io.CopyBuffer(io.MultiWriter(struct{ io.Writer }{r.Writer}, seen), struct{ io.Reader }{old}, make([]byte, 1<<20))
+	if r.up != nil || r.size > r.s.plan.whole() {
+		_, err := io.CopyBuffer(io.MultiWriter(struct{ io.Writer }{r.Writer}, seen), struct{ io.Reader }{old}, make([]byte, mib))
 		return err
 	}
 	hash := store.NewHasher()
+	defer hash.Finish()
 	hash.Begin(r.buf)
 	hash.Wait()
-	pieces := [2][]byte{make([]byte, 1<<20), make([]byte, 1<<20)}
+	pieces := [2][]byte{make([]byte, mib), make([]byte, mib)}
 	for i := 0; err == nil; i = 1 - i { // the sum may still be at the other one
 		var n int
 		n, err = io.ReadFull(old, pieces[i])
 		hash.Wait()
 		hash.Begin(pieces[i][:n])
-		if _, err := seen.Write(pieces[i][:n]); err != nil {
-			hash.Wait()
-			hash.Finish()
-			return err
+		if _, seenErr := seen.Write(pieces[i][:n]); seenErr != nil {
+			err = seenErr
 		}
 	}
 	hash.Wait()
-	r.sum = hash.Finish()
 	if err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
 	}
-	r.swap = &composed{head: bytes.Clone(r.buf), from: off, old: r.old}
+	r.sum, r.head, r.off, r.copies = hash.Finish(), bytes.Clone(r.buf), off, true
+	r.size += r.old.size - off
 	return nil
+}
+
+// opened is the old object, to be read from off on.
+func (r *replacement) opened(ctx context.Context, off int64) (*Object, error) {
+	old, err := r.s.open(ctx, r.old.path)
+	if err != nil {
+		return nil, err
+	}
+	if old.src.etag != r.old.src.etag {
+		old.Close()
+		return nil, fmt.Errorf("read %s: %w", r.old.path, store.ErrChanged)
+	}
+	old.off, old.asked = off, max(old.asked, off)
+	return old, nil
 }
 
 // Finish implements store.Replacement.
 func (r *replacement) Finish() (store.Result, error) {
-	if r.swap != nil && !r.ended {
-		if err := r.Writer.Abort(); err != nil { // it has sent nothing
+	switch {
+	case r.ready || r.ended:
+		return store.Result{}, os.ErrClosed
+	case r.copies:
+		if err := context.Cause(r.ctx); err != nil {
 			return store.Result{}, err
 		}
-		return store.Result{Path: r.old.path, Size: r.swap.Size(), SHA256: hex.EncodeToString(r.sum[:])}, nil
+	default:
+		made, err := r.finish()
+		if err != nil {
+			return store.Result{}, r.fail(err)
+		}
+		r.made, r.sum, r.stands = made, r.Writer.sum(), true
 	}
-	made, err := r.finish()
-	if err != nil {
-		return store.Result{}, r.fail(err)
-	}
-	r.made, r.sum, r.stands = made, r.Writer.sum(), true
+	r.ready = true
 	return store.Result{Path: r.old.path, Size: r.size, SHA256: hex.EncodeToString(r.sum[:])}, nil
 }
 
 // Open implements store.Replacement.
 func (r *replacement) Open(ctx context.Context) (store.Object, error) {
-	if r.swap != nil {
-		o, err := r.s.open(ctx, r.old.path)
-		if err != nil {
-			return nil, r.s.fault(ctx, "open", r.old.path, err)
-		}
-		if o.src.etag != r.old.src.etag {
-			o.Close()
-			return nil, fmt.Errorf("read %s back: %w", r.old.path, store.ErrChanged)
-		}
-		o.off, o.asked = r.swap.from, max(o.asked, r.swap.from)
-		return &composedObject{Object: o, composed: r.swap}, nil
+	if !r.copies {
+		return r.s.Open(ctx, r.o.path)
 	}
-	return r.s.Open(ctx, r.o.path)
-}
-
-// composed is an object of a head and what another has from a byte on.
-type composed struct {
-	head []byte
-	from int64
-	old  standingObject
-}
-
-// Size is that of the whole.
-func (c *composed) Size() int64 { return int64(len(c.head)) + c.old.size - c.from }
-
-// composedObject reads one that has not been made yet.
-type composedObject struct {
-	*Object // reads from the byte from on
-	*composed
-	read int // of head
-}
-
-func (o *composedObject) Size() int64 { return o.composed.Size() }
-
-func (o *composedObject) Read(p []byte) (int, error) {
-	if o.read < len(o.composed.head) && o.ctx.Err() == nil {
-		n := copy(p, o.composed.head[o.read:])
-		o.read += n
-		return n, nil
+	old, err := r.opened(ctx, r.off)
+	if err != nil {
+		return nil, r.s.fault(ctx, "open", r.old.path, err)
 	}
-	return o.Object.Read(p)
-}
-
-func (o *composedObject) ReadAt(p []byte, off int64) (n int, err error) {
-	if head := int64(len(o.composed.head)); off >= 0 && off < head && o.ctx.Err() == nil {
-		n = copy(p, o.composed.head[off:])
-	}
-	if n == len(p) {
-		return n, nil
-	}
-	m, err := o.Object.ReadAt(p[n:], off+int64(n)-int64(len(o.composed.head))+o.from)
-	return n + m, err
+	return &joined{head: r.head, old: old, off: r.off, size: r.size}, nil
 }
 
 // Swap implements store.Replacement.
 func (r *replacement) Swap(ctx context.Context) error {
-	if !r.stands && (r.swap == nil || !r.ended) || r.settled {
+	if !r.ready || r.settled {
 		return errors.New("s3: Swap comes after Finish, once")
 	}
 	path := r.old.path
-	dst := object{path: path, bucket: r.o.bucket, key: r.old.src.key, backup: true, match: r.old.src.etag, class: r.old.class, until: r.s.lockEnd()}
-	dst.from, dst.sum = r.made.etag, hex.EncodeToString(r.sum[:])
-	swapped, err := r.exchange(ctx, dst)
+	dst := object{path: path, bucket: r.o.bucket, key: r.old.src.key, backup: true, match: r.old.src.etag, class: r.old.class, kept: r.old.kept, until: r.s.lockEnd(), sum: hex.EncodeToString(r.sum[:])}
+	swapped, err := r.swap(ctx, dst)
 	if err != nil {
 		return r.s.fault(ctx, "replace", path, err)
 	}
@@ -233,37 +240,59 @@ func (r *replacement) Swap(ctx context.Context) error {
 		r.settled = !errors.Is(err, store.ErrChanged) // then nobody needs the temporary object
 		return err
 	}
-	// The exchange is done. A temporary object that may not be deleted does
-	// not undo it; Sweep reports it.
-	if !r.stands {
-		return nil
-	}
-	if err := r.drop(); err != nil && !isNotDeleted(err) {
-		return r.s.fault(ctx, "delete", r.o.path, err)
+	// Whoever may not delete has the new file all the same; Sweep reports it.
+	if r.stands {
+		if err := r.drop(); err != nil && !isNotDeleted(err) {
+			return r.s.fault(ctx, "delete", r.o.path, err)
+		}
 	}
 	return nil
 }
 
-// exchange makes the new object in the place of the old one, if that is the same.
-func (r *replacement) exchange(ctx context.Context, dst object) (stamp, error) {
-	if r.swap != nil {
-		now, err := r.s.stat(ctx, r.c, r.old.path, r.o.bucket, r.old.src.key)
-		if isMissing(err) || err == nil && now.src.etag != r.old.src.etag {
-			err = fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged)
-		}
-		if err != nil {
-			return stamp{}, err
-		}
-		return r.s.compose(ctx, r.c, dst, r.swap.head, r.old, r.swap.from)
-	}
-	made, err := r.s.stat(ctx, r.c, r.o.path, r.o.bucket, r.o.key)
-	if isMissing(err) || err == nil && made.src.etag != r.made.etag {
-		err = fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged) // by another host
-	}
-	if err != nil {
+// swap makes the new object.
+func (r *replacement) swap(ctx context.Context, dst object) (_ stamp, err error) {
+	if dst.tags, err = r.tags(ctx); err != nil {
 		return stamp{}, err
 	}
-	return r.s.compose(ctx, r.c, dst, nil, made, 0)
+	from := r.old
+	if r.stands {
+		if from, err = r.s.stat(ctx, r.c, r.o.path, r.o.bucket, r.o.key); err != nil {
+			if isMissing(err) {
+				err = fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged)
+			}
+			return stamp{}, err
+		}
+		if from.src.etag != r.made.etag { // by another host
+			return stamp{}, fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged)
+		}
+		dst.from = r.made.etag
+	}
+	return r.s.compose(ctx, r.c, dst, r.head, r.off, from)
+}
+
+// tags are those of the old object, where they can be had, and those of the new one.
+func (r *replacement) tags(ctx context.Context) (map[string]string, error) {
+	if r.s.opts.Tags == nil || r.c.of(r.o.bucket).tags.no() {
+		return nil, nil
+	}
+	tags := map[string]string{}
+	was, err := r.c.probe.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &r.old.src.bucket, Key: &r.old.src.key})
+	if err == nil {
+		for _, tag := range was.TagSet {
+			tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+		}
+	}
+	o, err := r.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer o.Close()
+	head := make([]byte, min(o.Size(), mib))
+	if _, err := o.ReadAt(head, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	maps.Copy(tags, r.s.opts.Tags(r.old.path, head))
+	return tags, nil
 }
 
 // drop deletes the temporary object, also when the context has ended.
@@ -281,4 +310,140 @@ func (r *replacement) Abort() error {
 		err = errors.Join(err, r.s.fault(context.WithoutCancel(r.ctx), "delete", r.o.path, r.drop()))
 	}
 	return err
+}
+
+// compose makes dst of head and of what src has from off on. S3 copies that, so
+// that little is sent. All of it is proved before it takes another's place.
+func (s *Store) compose(ctx context.Context, c *connection, dst object, head []byte, off int64, src standingObject) (stamp, error) {
+	dst.signed = true
+	a := c.of(dst.bucket)
+	size := int64(len(head)) + src.size - off
+	for {
+		// The first part is sent when it has a head, and is then as large as it must be.
+		piece, first := s.plan.pieceSize(size), int64(0)
+		if a.unequal.no() {
+			piece = max(s.plan.whole(), (size-1)/int64(s.plan.parts)+1)
+		}
+		if off > 0 || len(head) > 0 || size == 0 {
+			first = max(int64(len(head)), s.plan.least)
+			if a.unequal.no() {
+				first = max(piece, first)
+				piece = first
+			}
+			if size <= max(first, s.plan.whole()) {
+				first = size
+			}
+		}
+		made, err := s.composeOf(ctx, c, dst, head, off, src, first, piece)
+		if err == nil || a.unequal.yes() || a.unequal.no() || !isUnequal(err) {
+			return made, err
+		}
+		a.unequal.is(false)
+	}
+}
+
+func (s *Store) composeOf(ctx context.Context, c *connection, dst object, head []byte, off int64, src standingObject, first, piece int64) (stamp, error) {
+	const atOnce = 4
+	size := int64(len(head)) + src.size - off
+	content := make([]byte, first)
+	n := copy(content, head)
+	if _, err := src.fetch(ctx, content[n:], off); err != nil {
+		return stamp{}, err
+	}
+	u, err := s.begin(ctx, c, dst)
+	if err != nil {
+		return stamp{}, err
+	}
+	copying, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	start := func(send func() error) {
+		slots <- struct{}{}
+		wg.Go(func() {
+			if err := send(); err != nil {
+				cancel(err)
+			}
+			<-slots
+		})
+	}
+	part := 0
+	if first > 0 || size == 0 {
+		part++
+		start(func() error { return s.sendFirst(copying, u, content) })
+	}
+	for at := first; at < size && copying.Err() == nil; at += piece {
+		part++
+		number, from := part, at-int64(len(head))+off
+		start(func() error { return u.copy(copying, number, src.src, from, min(from+piece, src.size), src.size) })
+	}
+	wg.Wait()
+	if err = context.Cause(copying); err == nil {
+		var made stamp
+		if made, err = u.complete(ctx); err == nil {
+			return made, nil
+		}
+	}
+	if isLost(err) {
+		err = fmt.Errorf("replace %s: %w", dst.path, store.ErrChanged)
+	}
+	return stamp{}, withCleanup(err, u.abort(ctx))
+}
+
+// sendFirst sends the first part of what takes another object's place. Where the
+// answer would not prove what arrived, it goes as an object of its own, which is
+// proved, and S3 copies that.
+func (s *Store) sendFirst(ctx context.Context, u *upload, content []byte) error {
+	if u.c.of(u.o.bucket).etags.yes() || len(content) == 0 {
+		return u.send(ctx, 1, content)
+	}
+	part := object{path: store.Beside(u.o.path, replaceSuffix), bucket: u.o.bucket, key: u.o.key + replaceSuffix}
+	made, err := s.put(ctx, u.c, part, content)
+	if err != nil {
+		return errors.Join(err, s.removeBeside(context.WithoutCancel(ctx), u.o.path, replaceSuffix, nil))
+	}
+	err = u.copy(ctx, 1, source{part.bucket, part.key, made.etag}, 0, int64(len(content)), int64(len(content)))
+	cleanup, cancel := s.cleanup(ctx)
+	defer cancel()
+	if deleted := s.delete(cleanup, u.c, part.path, part.bucket, part.key, made); !isNotDeleted(deleted) {
+		err = cmp.Or(err, deleted)
+	}
+	return err
+}
+
+// joined is a file that does not exist yet: head, and an object from off on.
+type joined struct {
+	head []byte
+	old  *Object // its Read begins at off
+	off  int64
+	size int64
+	at   int
+}
+
+func (j *joined) Size() int64        { return j.size }
+func (j *joined) ModTime() time.Time { return j.old.modTime }
+func (j *joined) Close() error       { return j.old.Close() }
+
+func (j *joined) Read(p []byte) (int, error) {
+	if j.at < len(j.head) {
+		n := copy(p, j.head[j.at:])
+		j.at += n
+		return n, nil
+	}
+	return j.old.Read(p)
+}
+
+func (j *joined) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read %s: negative offset", j.old.path)
+	}
+	n := 0
+	if off < int64(len(j.head)) {
+		n = copy(p, j.head[off:])
+	}
+	if n == len(p) {
+		return n, nil
+	}
+	got, err := j.old.ReadAt(p[n:], off+int64(n)-int64(len(j.head))+j.off)
+	return n + got, err
 }

@@ -28,7 +28,7 @@ func TestLockedSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	const part = 5 * mib
-	o := s3store.Small(s3store.Quick(s3store.Options{PartSize: part, MaxParts: 4, MaxObject: 6 * part}), part, part, 2*part, part)
+	o := s3store.Small(s3store.Quick(s3store.Options{PartSize: part, MaxParts: 4, MaxObject: 6 * part}), part, 2*part, part)
 	f := on(t, server, server.Endpoint(), bucket, o)
 	content := random(4 * part)
 	mustSave(t, f, f.root+"/x.enc", content)

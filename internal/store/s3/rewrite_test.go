@@ -18,11 +18,11 @@ import (
 )
 
 // changes are the two ways to change a backup of more than one part.
-var changes = map[string]func(ctx context.Context, f *fixture, path string, now []byte) error{
-	"Rewrap": func(ctx context.Context, f *fixture, path string, now []byte) error {
+var changes = map[string]func(ctx context.Context, f *s3store.Store, path string, now []byte) error{
+	"Rewrap": func(ctx context.Context, f *s3store.Store, path string, now []byte) error {
 		return newHead(ctx, f, path, now[:1000])
 	},
-	"Replace": func(ctx context.Context, f *fixture, path string, now []byte) error {
+	"Replace": func(ctx context.Context, f *s3store.Store, path string, now []byte) error {
 		r, err := f.Replace(ctx, path)
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ var changes = map[string]func(ctx context.Context, f *fixture, path string, now 
 }
 
 // newHead gives a backup another head of the same length.
-func newHead(ctx context.Context, f *fixture, path string, head []byte) error {
+func newHead(ctx context.Context, f *s3store.Store, path string, head []byte) error {
 	r, err := f.Replace(ctx, path)
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func newHead(ctx context.Context, f *fixture, path string, head []byte) error {
 // Any answer to a change can get lost, and the change is made all the same.
 func TestChangeLostAnswers(t *testing.T) {
 	t.Parallel()
-	f, p := behind(t, s3store.Small(s3store.Quick(s3store.Options{PartSize: 5 * mib}), 5*mib, 5*mib, 10*mib, 5*mib))
+	f, p := behind(t, s3store.Small(s3store.Quick(s3store.Options{PartSize: 5 * mib}), 5*mib, 10*mib, 5*mib))
 	was := random(11 * mib)
 	for name, change := range changes {
 		path := f.root + "/" + name + ".enc"
@@ -67,7 +67,7 @@ func TestChangeLostAnswers(t *testing.T) {
 			now := append(random(1000), was[1000:]...)
 			var fired atomic.Bool
 			p.Before(loseAnswer(p, p.Requests()+lost+1, &fired, f.server.Endpoint()))
-			if err := change(t.Context(), f, path, now); err != nil {
+			if err := change(t.Context(), f.Store, path, now); err != nil {
 				t.Fatalf("%s, answer %d: %v", name, lost, err)
 			}
 			p.Before(nil)
@@ -104,7 +104,7 @@ func TestChangedMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := append(random(1000), was[1000:]...)
-		if err := change(t.Context(), f, path, now); err != nil {
+		if err := change(t.Context(), f.Store, path, now); err != nil {
 			t.Fatal(err)
 		}
 		wants(t, r.Swap(t.Context()), store.ErrChanged)
@@ -129,7 +129,7 @@ func TestSwapKilled(t *testing.T) {
 				s3test.Refuse(w, http.StatusForbidden, "AccessDenied")
 				return true
 			})
-			wants(t, changes["Replace"](t.Context(), f, path, now), s3store.ErrDenied, "sha256")
+			wants(t, changes["Replace"](t.Context(), f.Store, path, now), s3store.ErrDenied, "sha256")
 			p.Before(nil)
 			for range 2 {
 				r, err := f.Replace(t.Context(), path)
@@ -162,14 +162,14 @@ func TestChangedByTwo(t *testing.T) {
 			p.Before(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == method && strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
 					once.Do(func() {
-						if err := changes["Rewrap"](t.Context(), other, path, theirs); err != nil {
+						if err := changes["Rewrap"](t.Context(), other.Store, path, theirs); err != nil {
 							t.Error(err)
 						}
 					})
 				}
 				return false
 			})
-			wants(t, change(t.Context(), f, path, mine), store.ErrChanged)
+			wants(t, change(t.Context(), f.Store, path, mine), store.ErrChanged)
 			p.Before(nil)
 			wantBackup(t, f, path, theirs)
 		}

@@ -1,8 +1,11 @@
 package s3store
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // segmentMark is in the names of segments, which no reader takes for backups.
@@ -22,21 +25,26 @@ type segment struct {
 // slot says where the next part goes. The caller calls sent when it is there,
 // or failed.
 func (w *Writer) slot() (up *upload, n int, sent func(), err error) {
-	p := w.s.plan
+	p := w.plan
 	if w.n < p.direct {
 		w.n++
 		return w.up, w.n, func() {}, nil
 	}
-	perSegment := int(p.segment / p.top)
+	perSegment := int(p.segment / p.part)
 	seg := w.segment()
 	if seg == nil || seg.parts == perSegment {
 		w.endSegment()
 		if w.n == p.parts {
-			return nil, 0, nil, p.check(w.o.path, w.size, w.limit-1)
+			return nil, 0, nil, p.tooLarge(w.o.path)
+		}
+		if len(w.segments) == 0 {
+			if able, err := w.s.unequal(w.ctx, w.c, w.o); err != nil || !able {
+				return nil, 0, nil, cmp.Or(err, p.equal().tooLarge(w.o.path))
+			}
 		}
 		w.n++
 		name := fmt.Sprintf("%s%05d", segmentMark, w.n)
-		part := object{path: w.o.path + name, bucket: w.o.bucket, key: w.o.key + name, signed: true}
+		part := object{path: store.Beside(w.o.path, name), bucket: w.o.bucket, key: w.o.key + name, signed: true}
 		begun, err := w.s.begin(w.ctx, w.c, part)
 		if err != nil {
 			return nil, 0, nil, err
@@ -87,7 +95,10 @@ func (w *Writer) adopt(seg *segment) (err error) {
 	}
 	seg.up.id = ""
 	o := seg.up.o
-	if err := w.up.copy(w.ctx, seg.n, source{o.bucket, o.key, seg.made.etag}, 0, seg.up.size); err != nil {
+	if seg.up.unproved {
+		w.up.failedProof()
+	}
+	if err := w.up.copy(w.ctx, seg.n, source{o.bucket, o.key, seg.made.etag}, 0, seg.up.size, seg.up.size); err != nil {
 		return err
 	}
 	// Where the bucket locks everything by default it stays until that ends, and
@@ -116,4 +127,65 @@ func (w *Writer) dropSegments() (err error) {
 		}
 	}
 	return nil
+}
+
+// plan says how large each part of an upload is. All that are sent have one size,
+// which some servers demand (Cloudflare R2). The last ones that S3 takes are kept
+// for segments, which are as large as it allows.
+type plan struct {
+	part    int64 // size of those that are sent
+	least   int64 // that a part has, unless it is the last
+	segment int64 // of the largest that S3 copies
+	copied  int64 // of a piece that S3 copies from one object to another, where that is enough
+	object  int64 // the most that it takes
+	parts   int
+	direct  int // parts that are sent; further ones are copied from segments
+}
+
+// split sets how many parts are sent.
+func (p plan) split() plan {
+	p.direct = p.parts
+	if p.limit() < p.object {
+		segments := int((p.object-1)/p.segment) + 1
+		p.direct = max(p.parts-segments, p.parts/20, 1)
+	}
+	return p
+}
+
+// equal is the plan for a server that wants parts of one size.
+func (p plan) equal() plan {
+	p.direct = p.parts
+	return p
+}
+
+// whole is up to what size an object with a new head is sent whole, because S3
+// copies no range of an object of 5 MiB; and the least that it is asked to copy at
+// once where all parts have to be of one size.
+func (p plan) whole() int64 { return p.least / 5 * 8 }
+
+// limit is the longest stream that fits.
+func (p plan) limit() int64 {
+	return min(p.object, p.part*int64(p.direct)+int64(p.parts-p.direct)*p.segment)
+}
+
+// pieceSize is that of the pieces in which S3 copies so many bytes.
+func (p plan) pieceSize(rest int64) int64 {
+	return max(p.copied, (rest-1)/int64(p.parts-1)+1)
+}
+
+func (p plan) tooLarge(path string) error {
+	return fmt.Errorf("write %s: %w: it takes %d bytes, in %d parts of %d MiB; nothing was kept", path, ErrTooLarge, p.limit(), p.parts, p.part>>20)
+}
+
+// maxSlots is how many parts of one writer are in memory at most.
+const maxSlots = 6
+
+// tokens are what parts in memory are paid with: see cost.
+const tokens = 2 * maxSlots
+
+// cost is the tokens that a part of this size takes, so that those of all
+// writers stay within budget.
+func cost(size int64, writers int32) int {
+	slots := min(max(budget/int64(max(writers, 1))/size, 2), maxSlots)
+	return int((tokens + slots - 1) / slots)
 }

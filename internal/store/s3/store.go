@@ -82,14 +82,16 @@ const (
 	usualParts = 10000
 	usualLimit = 5 << 40
 
-	firstPart = 8 * mib
-	largeBuf  = 16 * mib // the largest part that is held in memory, unless PartSize is larger
+	usualPart = 16 * mib
 	budget    = 64 * mib // for all parts in memory, where two for each writer fit into it
 )
 
 // Options say where a Store is and how it writes. The zero value is AWS, with
 // what the environment says.
 type Options struct {
+	// Profile is the one of the AWS configuration that credentials, and what else
+	// it says, come from; "" is the environment.
+	Profile   string
 	Endpoint  string // in the place of AWS_ENDPOINT_URL; "" heeds that
 	Region    string // in the place of AWS_REGION; "" heeds that
 	PathStyle bool   // https://host/bucket/key, as most compatible servers want it; always so with an endpoint of an IP address
@@ -98,8 +100,8 @@ type Options struct {
 	// EKS. For production.
 	RequireTLS bool
 
-	// PartSize is the size of the first parts, 8 MiB when 0, at least 5 MiB
-	// and at most 32 MiB.
+	// PartSize is the size of all parts, 16 MiB when 0, from 5 MiB to 1 GiB. A
+	// writer holds at least two of them.
 	PartSize int64
 	// MaxParts is how many parts the server takes, 10,000 when 0; at least 2.
 	MaxParts int
@@ -119,20 +121,40 @@ type Options struct {
 	// Tags, if it is set, says which tags a backup at path gets, from the
 	// first bytes of it: all of a small one, and at least 5 MiB of others.
 	Tags func(path string, head []byte) map[string]string
+
 	// Identify says which backup begins with these bytes, and whether any does. It
 	// has to be set: by it, Remove knows the versions of one backup from those
 	// of another that somebody put over it.
 	Identify func(head []byte) (Identity, bool)
 
+	named  bool              // a path names the endpoint
 	limits limits            // the usual ones when zero
 	tune   func(*s3.Options) // for tests
-	loosen func(*planLimits) // for tests
+	loosen func(*plan)       // for tests
 }
 
 // Identity is what retention goes by.
 type Identity struct {
 	Kind, Name string
 	Created    time.Time
+}
+
+func (i Identity) is(other Identity) bool {
+	return i.Kind == other.Kind && i.Name == other.Name && i.Created.Equal(other.Created)
+}
+
+// At returns the options of the store that a path names: what the path leaves
+// open is as it was. An endpoint that comes from a path gets the credentials of
+// its profile, and no others.
+func (o Options) At(server store.Server) Options {
+	o.Profile = cmp.Or(server.Profile, o.Profile)
+	o.Region = cmp.Or(server.Region, o.Region)
+	o.Endpoint = cmp.Or(server.Endpoint, o.Endpoint)
+	if server.PathStyle != "" {
+		o.PathStyle = server.PathStyle == "true"
+	}
+	o.named = server.Endpoint != ""
+	return o
 }
 
 // limits bound how long things take.
@@ -168,7 +190,7 @@ var _ store.Store = (*Store)(nil)
 // New returns a Store, and fails when the options contradict each other or
 // cannot be had. Nothing is asked of a server yet.
 func New(o Options) (*Store, error) {
-	o.PartSize = cmp.Or(o.PartSize, firstPart)
+	o.PartSize = cmp.Or(o.PartSize, usualPart)
 	o.MaxParts = cmp.Or(o.MaxParts, usualParts)
 	o.MaxObject = cmp.Or(o.MaxObject, usualLimit)
 	if o.limits == (limits{}) {
@@ -177,8 +199,8 @@ func New(o Options) (*Store, error) {
 	switch {
 	case o.Identify == nil:
 		return nil, errors.New("s3: nothing says which backup an object is")
-	case o.PartSize < minPart || o.PartSize > budget/2:
-		return nil, fmt.Errorf("s3: parts of %d bytes: at least 5 MiB are needed, and 32 MiB are allowed", o.PartSize)
+	case o.PartSize < minPart || o.PartSize > gib:
+		return nil, fmt.Errorf("s3: parts of %d bytes: at least 5 MiB are needed, and 1 GiB is allowed", o.PartSize)
 	case o.MaxParts < 2 || o.MaxObject < 1:
 		return nil, fmt.Errorf("s3: a limit of %d parts and %d bytes leaves no room for an upload", o.MaxParts, o.MaxObject)
 	case (o.LockMode == "") != (o.Retain <= 0):
@@ -186,14 +208,14 @@ func New(o Options) (*Store, error) {
 	case o.KMSKey != "" && o.SSE == "":
 		o.SSE = types.ServerSideEncryptionAwsKms
 	}
-	sizes := planLimits{first: o.PartSize, top: max(o.PartSize, largeBuf), segment: maxPart, copied: gib, parts: o.MaxParts, object: o.MaxObject}
+	p := plan{part: o.PartSize, least: minPart, segment: maxPart, copied: gib, parts: o.MaxParts, object: o.MaxObject}
 	if o.loosen != nil {
-		o.loosen(&sizes)
+		o.loosen(&p)
 	}
-	return &Store{opts: o, plan: newPlan(sizes)}, nil
+	return &Store{opts: o, plan: p.split()}, nil
 }
 
-// session returns the connection, with credentials that were looked for.
+// session returns the connection for a path, with credentials that were looked for.
 func (s *Store) session(ctx context.Context, op, path string) (*connection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,5 +226,9 @@ func (s *Store) session(ctx context.Context, op, path string) (*connection, erro
 		}
 		s.conn = conn
 	}
-	return s.conn, nil
+	bucket, _, err := split(path)
+	if err == nil {
+		err = s.fault(ctx, op, path, s.conn.fits(bucket))
+	}
+	return s.conn, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -39,18 +40,31 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 	}
 	before := time.Now().Add(-age)
 	var swept []Swept
-	pages := s3.NewListMultipartUploadsPaginator(c.probe, &s3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: optional(prefix)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	in := &s3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: optional(prefix), EncodingType: types.EncodingTypeUrl}
+	var at *string
+	for more := true; more; {
+		page, err := c.probe.ListMultipartUploads(ctx, in)
+		if err == nil {
+			var next *string
+			if page.NextKeyMarker != nil {
+				next = aws.String(*page.NextKeyMarker + "\x00" + aws.ToString(page.NextUploadIdMarker))
+			}
+			more, err = goesOn(page.IsTruncated, &at, next)
+		}
 		if err != nil {
 			return swept, s.fault(ctx, "list the uploads of", root, err)
 		}
+		in.KeyMarker, in.UploadIdMarker = decoded(page.NextKeyMarker, page.EncodingType), page.NextUploadIdMarker
 		for _, found := range page.Uploads {
-			key, begun := aws.ToString(found.Key), aws.ToTime(found.Initiated)
+			key, ok := keyOf(found.Key, page.EncodingType)
+			begun := aws.ToTime(found.Initiated)
 			// Servers have been seen to list by their own idea of a prefix.
-			one := Swept{Path: Scheme + bucket + "/" + key, Begun: begun, Parts: true}
+			if !ok || !strings.HasPrefix(key, prefix) {
+				continue
+			}
+			one := Swept{Path: under(root, prefix, key), Begun: begun, Parts: true}
 			// What is no backup is somebody else's.
-			if !strings.HasPrefix(key, prefix) || begun.After(before) || !isTemporary(key) && !(store.Backup{Path: key}).Named() {
+			if begun.After(before) || !isTemporary(key) && !(store.Backup{Path: key}).Named() {
 				continue
 			}
 			if !dryRun {
@@ -97,7 +111,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 // companionOf returns the backup that a sidecar or a detached envelope belongs to.
 func companionOf(path string) string {
 	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix} {
-		if of, ok := strings.CutSuffix(path, suffix); ok && (store.Backup{Path: of}).Named() {
+		if of, ok := store.CutSuffix(path, suffix); ok && (store.Backup{Path: of}).Named() {
 			return of
 		}
 	}
@@ -120,7 +134,7 @@ func (s *Store) noVersion(ctx context.Context, c *connection, path string) (bool
 // isTemporary reports whether a name is one that only this package gives, and
 // only while something is under way.
 func isTemporary(path string) bool {
-	name := temporary.ReplaceAllString(path, "")
+	name := store.MapBase(path, func(base string) string { return temporary.ReplaceAllString(base, "") })
 	return name != path && store.Backup{Path: name}.Named()
 }
 

@@ -7,11 +7,10 @@ import (
 	"crypto/fips140"
 	"crypto/md5"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -46,9 +45,16 @@ type upload struct {
 	parts []types.CompletedPart
 	size  int64
 	cut   bool // a request failed, and the server may still be at it
+	// unproved says that of some part nothing proves that it arrived as it was sent.
+	unproved bool
 }
 
 func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, error) {
+	a := c.of(o.bucket)
+	if a.tags.no() {
+		o.tags = nil
+	}
+	o.signed = o.signed || a.sums.no()
 	u := &upload{s: s, c: c, o: o, nonce: rand.Text()}
 	in := &s3.CreateMultipartUploadInput{
 		Bucket: &o.bucket, Key: &o.key,
@@ -56,7 +62,7 @@ func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, er
 		ServerSideEncryption: s.opts.SSE, SSEKMSKeyId: optional(s.opts.KMSKey),
 	}
 	in.StorageClass = s.class(o)
-	in.ObjectLockMode, in.ObjectLockRetainUntilDate = s.lock(o)
+	in.ObjectLockMode, in.ObjectLockRetainUntilDate, in.ObjectLockLegalHoldStatus = s.lock(o)
 	if !o.signed {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}
@@ -66,7 +72,9 @@ func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, er
 	if err != nil {
 		return nil, err
 	}
-	u.id = aws.ToString(out.UploadId)
+	if u.id = aws.ToString(out.UploadId); u.id == "" {
+		return nil, &Fault{Kind: ErrForeign, Reason: "S3 began an upload and did not say which", Fix: foreignFix}
+	}
 	if lost.Load() > 0 {
 		u.abortTwins(ctx, time.Since(began))
 	}
@@ -100,58 +108,117 @@ func (u *upload) abortTwins(ctx context.Context, took time.Duration) {
 	}
 }
 
-// send uploads part n.
-func (u *upload) send(ctx context.Context, n int, content []byte) error {
+// part is the request that uploads part n, and how is how it is to be sent.
+func (u *upload) part(n int, content []byte) *s3.UploadPartInput {
 	in := &s3.UploadPartInput{
 		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
 		Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(len(content))),
 	}
-	var how []func(*s3.Options)
 	if u.o.signed {
 		in.ContentMD5 = md5Of(content) // object lock asks for a checksum as well
 	} else {
-		in.ChecksumSHA256 = encode(sha256.Sum256(content))
-		how = append(how, unsigned)
+		in.ChecksumSHA256 = encode(content)
 	}
-	out, err := u.c.api.UploadPart(ctx, in, how...)
-	if err != nil {
-		return u.failed(err)
+	return in
+}
+
+func (u *upload) how() []func(*s3.Options) {
+	if u.o.signed {
+		return nil
 	}
-	u.add(n, out.ETag, in.ChecksumSHA256, int64(len(content)))
-	return nil
+	return []func(*s3.Options){unsigned}
+}
+
+// send uploads part n, again when the answer shows that other bytes arrived.
+func (u *upload) send(ctx context.Context, n int, content []byte) error {
+	for try := 1; ; try++ {
+		in := u.part(n, content)
+		out, err := u.c.api.UploadPart(ctx, in, u.how()...)
+		if err != nil {
+			return u.failed(err)
+		}
+		proved, err := u.c.of(u.o.bucket).proves(content, out.ChecksumSHA256, out.ETag)
+		if err == nil {
+			u.add(n, out.ETag, in.ChecksumSHA256, int64(len(content)), proved)
+			return nil
+		}
+		if try == u.s.opts.limits.probes {
+			return u.failed(err)
+		}
+		if err := u.s.opts.sleep(ctx, try); err != nil {
+			return err
+		}
+	}
 }
 
 // md5Of is a checksum that servers compare and do not keep. What proves the
 // content is the SHA-256 in the signature.
 func md5Of(content []byte) *string {
-	var sum [md5.Size]byte
-	fips140.WithoutEnforcement(func() { sum = md5.Sum(content) })
+	sum := md5Sum(content)
 	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// copy makes part n of the bytes from from to to of another object, within S3.
-func (u *upload) copy(ctx context.Context, n int, src source, from, to int64) error {
-	out, err := u.c.api.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+func md5Sum(content []byte) (sum [md5.Size]byte) {
+	fips140.WithoutEnforcement(func() { sum = md5.Sum(content) })
+	return sum
+}
+
+// isMD5 reports whether an ETag is the MD5 of content.
+func isMD5(etag *string, content []byte) bool {
+	text := strings.Trim(aws.ToString(etag), `"`)
+	if len(text) != 2*md5.Size {
+		return false
+	}
+	sum := md5Sum(content)
+	return strings.EqualFold(text, hex.EncodeToString(sum[:]))
+}
+
+// copy makes part n of the bytes from from to to of another object of that size,
+// within S3.
+func (u *upload) copy(ctx context.Context, n int, src source, from, to, size int64) error {
+	in := &s3.UploadPartCopyInput{
 		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
-		CopySource:        aws.String(src.bucket + "/" + strings.ReplaceAll(url.PathEscape(src.key), "%2F", "/")),
-		CopySourceIfMatch: optional(src.etag), CopySourceRange: aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1)),
-	})
+		CopySource: aws.String(src.path()), CopySourceIfMatch: optional(src.etag),
+	}
+	if from > 0 || to < size { // S3 takes no range of a small object
+		in.CopySourceRange = aws.String(fmt.Sprintf("bytes=%d-%d", from, to-1))
+	}
+	out, err := u.c.api.UploadPartCopy(ctx, in)
 	if err != nil {
 		return u.failed(err)
 	}
-	if out.CopyPartResult == nil {
-		return &Fault{Kind: ErrUnsupported, Reason: "S3 copied a part and did not say which"}
+	if out.CopyPartResult == nil || aws.ToString(out.CopyPartResult.ETag) == "" {
+		return u.failed(&Fault{Kind: ErrForeign, Reason: "S3 copied a part and did not say which", Fix: foreignFix})
 	}
 	var sum *string
 	if !u.o.signed {
 		sum = out.CopyPartResult.ChecksumSHA256
 	}
-	u.add(n, out.CopyPartResult.ETag, sum, to-from)
+	u.add(n, out.CopyPartResult.ETag, sum, to-from, true) // it never left the server
 	return nil
 }
 
 // source is an object that S3 copies from.
 type source struct{ bucket, key, etag string }
+
+// path is how a request names it: escaped byte by byte, because some servers take
+// a "+" for a space.
+func (s source) path() string {
+	var text strings.Builder
+	text.WriteString(s.bucket)
+	if strings.HasPrefix(s.bucket, "arn:") {
+		text.WriteString("/object")
+	}
+	text.WriteByte('/')
+	for _, b := range []byte(s.key) {
+		if 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~/", b) >= 0 {
+			text.WriteByte(b)
+		} else {
+			fmt.Fprintf(&text, "%%%02X", b)
+		}
+	}
+	return text.String()
+}
 
 func (u *upload) failed(err error) error {
 	u.mu.Lock()
@@ -160,9 +227,16 @@ func (u *upload) failed(err error) error {
 	return err
 }
 
-func (u *upload) add(n int, etag, sum *string, size int64) {
+func (u *upload) failedProof() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.unproved = true
+}
+
+func (u *upload) add(n int, etag, sum *string, size int64, proved bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.unproved = u.unproved || !proved
 	u.parts = append(u.parts, types.CompletedPart{PartNumber: aws.Int32(int32(n)), ETag: etag, ChecksumSHA256: sum})
 	u.size += size
 }
@@ -170,10 +244,10 @@ func (u *upload) add(n int, etag, sum *string, size int64) {
 // complete makes one object of the parts.
 func (u *upload) complete(ctx context.Context) (stamp, error) {
 	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
-	return u.s.conclude(ctx, u.c, u.o, u.nonce, func(ctx context.Context) (stamp, error) {
+	return u.s.conclude(ctx, u.c, u.o, u.nonce, u.size, func(ctx context.Context, absent, match *string) (stamp, error) {
 		out, err := u.c.api.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 			Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
-			IfNoneMatch: u.o.ifNone(), IfMatch: optional(u.o.match), MpuObjectSize: aws.Int64(u.size),
+			IfNoneMatch: absent, IfMatch: match, MpuObjectSize: aws.Int64(u.size),
 		})
 		if err != nil {
 			return stamp{}, err

@@ -1,9 +1,14 @@
 package s3store
 
 import (
+	"bytes"
 	"context"
+	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -39,10 +44,20 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	timer := time.AfterFunc(answer, func() { cancel(errStalled) })
 	end := func() { timer.Stop(); cancel(nil) }
 	r = r.WithContext(ctx)
+	// Here and not in the signature, because some servers rewrite it before they
+	// look at that (Google Cloud Storage).
+	r.Header = r.Header.Clone()
+	r.Header.Set("Accept-Encoding", "identity")
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &sending{r.Body, timer, max(w.limits.stall, answer)}
 	}
 	resp, err := w.base.RoundTrip(r)
+	if err == nil && resp.StatusCode < 300 {
+		timer.Reset(answer)
+		if err = familiar(r, query, resp); err != nil {
+			resp.Body.Close()
+		}
+	}
 	if tally, ok := ctx.Value(unansweredKey{}).(*atomic.Int32); ok && (err != nil || resp.StatusCode >= 500) {
 		tally.Add(1)
 	}
@@ -60,6 +75,64 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &receiving{resp.Body, ctx, timer, w.limits.stall, left, end}
 	return resp, nil
+}
+
+// errForeign is an answer of success that no S3 server gives: nothing is known of
+// what became of the request.
+var errForeign = errors.New("the answer is not one of an S3 server")
+
+// familiar fails unless an answer of success is what S3 answers to such a request,
+// by the least that is in every such answer. A body is left to be read.
+func familiar(r *http.Request, query url.Values, resp *http.Response) error {
+	copied := r.Header.Get("X-Amz-Copy-Source") != ""
+	var root string
+	switch {
+	case copied && query.Has("partNumber"):
+		root = "CopyPartResult"
+	case r.Method == http.MethodPost && query.Has("uploads"):
+		root = "InitiateMultipartUploadResult"
+	case r.Method == http.MethodPost && query.Has("uploadId"):
+		root = "CompleteMultipartUploadResult"
+	case r.Method == http.MethodGet && query.Has("uploads"):
+		root = "ListMultipartUploadsResult"
+	case r.Method == http.MethodGet && query.Has("uploadId"):
+		root = "ListPartsResult"
+	case r.Method == http.MethodGet && query.Has("versions"):
+		root = "ListVersionsResult"
+	case r.Method == http.MethodGet && query.Has("list-type"):
+		root = "ListBucketResult"
+	case r.Method == http.MethodGet && query.Has("tagging"), r.Method == http.MethodPost:
+		return nil
+	case r.Method == http.MethodDelete:
+		if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+			return errForeign
+		}
+		return nil
+	default: // of an object or a part
+		if resp.Header.Get("ETag") == "" {
+			return errForeign
+		}
+		return nil
+	}
+	var read bytes.Buffer
+	d := xml.NewDecoder(io.TeeReader(io.LimitReader(resp.Body, maxAnswer), &read))
+	for {
+		token, err := d.Token()
+		if err != nil && err != io.EOF && !errors.As(err, new(*xml.SyntaxError)) {
+			return err
+		}
+		start, ok := token.(xml.StartElement)
+		switch {
+		case ok && (start.Name.Local == root || root[0] == 'C' && start.Name.Local == "Error"): // which the SDK knows of
+			resp.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.MultiReader(&read, resp.Body), resp.Body}
+			return nil
+		case ok, err != nil:
+			return errForeign
+		}
+	}
 }
 
 // sending is a request's body. It has no WriteTo, on purpose: the SDK closes

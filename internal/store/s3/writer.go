@@ -3,12 +3,12 @@ package s3store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"os"
 	"sync"
-
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -25,20 +25,19 @@ type Writer struct {
 	sidecar bool
 	beside  []beside
 
+	plan  plan
 	buf   []byte // the part that is being filled; nil between parts
 	n     int    // parts that were dispatched to up, or are a segment of it
 	size  int64
-	limit int64
 	paid  chan struct{} // tokens for the parts in memory
 	price int           // those for buf
-	grown int64         // size of the largest part so far
 	free  chan []byte   // buffers to use again
 	wg    sync.WaitGroup
 
 	up       *upload // nil while all of it fits into buf
 	segments []*segment
 
-	sha    hash.Hash     // nil when no one needs the sum
+	sha    hash.Hash
 	hashed chan struct{} // closed when sha has everything that was dispatched
 	ended  bool
 }
@@ -72,45 +71,16 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	}
 	w := s.writer(ctx, c, dst)
 	w.sidecar = o.Sidecar
-	if o.Sidecar {
-		w.sha = sha256.New()
-	}
 	return w, nil
-}
-
-// try finds out whether an object can be made: its name is free, and beginning
-// an upload of it is allowed, with the lock, the class and the tags that it
-// will have. Only such a request tells a wrong secret from a missing bucket.
-func (s *Store) try(ctx context.Context, c *connection, o object) error {
-	if o.backup && s.opts.Tags != nil {
-		o.tags = map[string]string{"kind": "test"}
-	}
-	quick := *c
-	quick.api = c.probe
-	u, err := s.begin(ctx, &quick, o)
-	if err != nil {
-		return err
-	}
-	if err := u.abort(ctx); err != nil {
-		return err
-	}
-	if !o.absent {
-		return nil
-	}
-	_, err = c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &o.bucket, Key: &o.key})
-	switch {
-	case err == nil:
-		return fmt.Errorf("create %s: %w", o.path, store.ErrExists)
-	case isMissing(err), isDenied(err): // whoever may only write cannot look
-		return nil
-	}
-	return err
 }
 
 // writer begins a file without asking anything.
 func (s *Store) writer(ctx context.Context, c *connection, o object) *Writer {
 	s.writers.Add(1)
-	w := &Writer{s: s, c: c, o: o, limit: s.plan.limit(), paid: make(chan struct{}, tokens), free: make(chan []byte, maxSlots)}
+	w := &Writer{s: s, c: c, o: o, plan: s.plan, sha: sha256.New(), paid: make(chan struct{}, tokens), free: make(chan []byte, maxSlots)}
+	if c.of(o.bucket).unequal.no() {
+		w.plan = s.plan.equal()
+	}
 	w.ctx, w.cancel = context.WithCancelCause(ctx)
 	w.hashed = make(chan struct{})
 	close(w.hashed)
@@ -129,16 +99,16 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if w.ended {
 		return 0, os.ErrClosed
 	}
-	if err := w.s.plan.check(w.o.path, w.size+int64(len(p)), w.limit); err != nil {
-		return 0, w.fail(err)
+	if w.size+int64(len(p)) > w.plan.limit() {
+		return 0, w.fail(w.plan.tooLarge(w.o.path))
 	}
 	written := 0
 	for len(p) > 0 {
 		if err := w.room(); err != nil {
 			return written, w.fail(err)
 		}
-		n := min(len(p), int(w.next())-len(w.buf))
-		w.buf = grow(w.buf, n, int(w.next()))
+		n := min(len(p), int(w.plan.part)-len(w.buf))
+		w.buf = grow(w.buf, n, int(w.plan.part))
 		w.buf = append(w.buf, p[:n]...)
 		w.size += int64(n)
 		written += n
@@ -185,9 +155,6 @@ func (w *Writer) dispatch() error {
 // hash adds part to the sum of the whole, beside the caller and behind the parts
 // before it. The channel is closed when that is done.
 func (w *Writer) hash(part []byte) <-chan struct{} {
-	if w.sha == nil {
-		return w.hashed
-	}
 	before, done := w.hashed, make(chan struct{})
 	w.hashed = done
 	w.wg.Go(func() {
@@ -209,4 +176,183 @@ func (w *Writer) tagged(head []byte) object {
 func (w *Writer) fail(err error) error {
 	w.cancel(w.s.fault(w.ctx, "write", w.o.path, err))
 	return context.Cause(w.ctx)
+}
+
+// grow makes room for n more bytes, without taking all of a part's memory for a
+// small file.
+func grow(buf []byte, n, most int) []byte {
+	need := len(buf) + n
+	if need <= cap(buf) {
+		return buf
+	}
+	larger := make([]byte, len(buf), min(max(need, 2*cap(buf), 64<<10), most))
+	copy(larger, buf)
+	return larger
+}
+
+// room sees that buf is a part with room in it.
+func (w *Writer) room() error {
+	if w.buf != nil && int64(len(w.buf)) < w.plan.part {
+		return context.Cause(w.ctx)
+	}
+	if w.buf != nil {
+		if err := w.dispatch(); err != nil {
+			return err
+		}
+	}
+	// A part that is not the first will be filled: its memory is taken at once.
+	w.price = cost(w.plan.part, w.s.writers.Load())
+	if err := w.pay(w.price); err != nil {
+		return err
+	}
+	select {
+	case w.buf = <-w.free:
+		w.buf = w.buf[:0]
+	default:
+	}
+	if w.n > 0 || w.up != nil {
+		w.buf = grow(w.buf, int(w.plan.part)-len(w.buf), int(w.plan.part))
+	} else if w.buf == nil {
+		w.buf = make([]byte, 0, 64<<10)
+	}
+	return nil
+}
+
+func (w *Writer) pay(price int) error {
+	for range price {
+		select {
+		case w.paid <- struct{}{}:
+		case <-w.ctx.Done():
+			return context.Cause(w.ctx)
+		}
+	}
+	return nil
+}
+
+// Commit sends the rest and gives the file its name, and then writes its
+// sidecar. With an error nothing is left; when taking it back failed as well,
+// or is not allowed, the error says so.
+func (w *Writer) Commit() (store.Result, error) {
+	if w.ended {
+		return store.Result{}, os.ErrClosed
+	}
+	made, err := w.finish()
+	if err != nil {
+		return store.Result{}, withCleanup(w.fail(err), w.Abort())
+	}
+	result := store.Result{Path: w.o.path, Size: w.size}
+	if w.sidecar {
+		sum := w.sum()
+		result.SHA256 = hex.EncodeToString(sum[:])
+		if err := w.companions(sum); err != nil {
+			// The file stands, and is no backup yet: take it back.
+			return store.Result{}, withCleanup(w.fail(err), errors.Join(w.undo(made), w.Abort()))
+		}
+	}
+	w.end()
+	return result, nil
+}
+
+// onePut is how much is sent in one request: what a server refuses it may refuse by
+// breaking the connection, and a part of an upload it does not refuse.
+const onePut = 8 * mib
+
+// finish makes the object.
+func (w *Writer) finish() (stamp, error) {
+	if err := context.Cause(w.ctx); err != nil {
+		return stamp{}, err
+	}
+	if w.up == nil && len(w.buf) <= onePut {
+		<-w.hash(w.buf)
+		return w.s.put(w.ctx, w.c, w.tagged(w.buf), w.buf)
+	}
+	if w.buf != nil {
+		if err := w.dispatch(); err != nil {
+			return stamp{}, err
+		}
+	}
+	w.endSegment()
+	w.wg.Wait()
+	if err := context.Cause(w.ctx); err != nil {
+		return stamp{}, err
+	}
+	if w.up.size != w.size {
+		return stamp{}, fmt.Errorf("write %s: %d of %d bytes were uploaded", w.o.path, w.up.size, w.size)
+	}
+	made, err := w.up.complete(w.ctx)
+	if err != nil {
+		return stamp{}, err
+	}
+	w.up.id = "" // there is nothing to abort
+	if w.up.unproved {
+		err = w.s.readBack(w.ctx, w.c, w.o, made, w.sum())
+	}
+	if err != nil {
+		ctx, cancel := w.s.cleanup(w.ctx)
+		defer cancel()
+		err = withCleanup(err, w.s.delete(ctx, w.c, w.o.path, w.o.bucket, w.o.key, made))
+	}
+	return made, err
+}
+
+func (w *Writer) sum() (sum [sha256.Size]byte) {
+	w.sha.Sum(sum[:0])
+	return sum
+}
+
+// companions writes what belongs to the file, its sidecar last.
+func (w *Writer) companions(sum [sha256.Size]byte) error {
+	for _, b := range w.beside {
+		if err := w.s.putBeside(w.ctx, w.o.path, b.suffix, b.content, w.o.until); err != nil {
+			return err
+		}
+	}
+	return w.s.putBeside(w.ctx, w.o.path, store.SidecarSuffix, sidecarOf(w.o.path, sum), w.o.until)
+}
+
+// undo takes back an object that was completed, and what stands beside it.
+func (w *Writer) undo(made stamp) error {
+	ctx, cancel := w.s.cleanup(w.ctx)
+	defer cancel()
+	for _, b := range append([]beside{{suffix: store.SidecarSuffix}}, w.beside...) {
+		if err := w.s.removeBeside(ctx, w.o.path, b.suffix, nil); err != nil {
+			return err
+		}
+	}
+	return w.s.fault(ctx, "delete", w.o.path, w.s.delete(ctx, w.c, w.o.path, w.o.bucket, w.o.key, made))
+}
+
+// Abort takes back what Write sent. After Commit, or another Abort, it does
+// nothing. It waits for what is under way.
+func (w *Writer) Abort() error {
+	if w.ended {
+		return nil
+	}
+	w.cancel(context.Canceled)
+	w.wg.Wait()
+	var err error
+	if w.up != nil && w.up.id != "" {
+		err = w.up.abort(w.ctx)
+	}
+	err = errors.Join(err, w.dropSegments())
+	w.end()
+	return err
+}
+
+// end releases what the Writer holds.
+func (w *Writer) end() {
+	w.ended = true
+	w.s.writers.Add(-1)
+	w.cancel(context.Canceled)
+	w.wg.Wait()
+	w.buf, w.free = nil, nil
+}
+
+// withCleanup adds to err that cleaning up after it failed as well. What kind of
+// error it is remains decided by err.
+func withCleanup(err, cleanup error) error {
+	if cleanup == nil {
+		return err
+	}
+	return fmt.Errorf("%w (cleaning up failed too: %v)", err, cleanup)
 }
