@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ type ContractsOptions struct {
 	Dir     string
 	Network string
 	Node    *contracts.Node // of the network; nil asks no chain
+	ChainID uint64          // that the node must serve; 0 leaves it to metadata.json and to the name of Network
 	Block   string          // to read at
 	Slots   []string        // further storage slots, as ADDRESS:SLOT or NAME:SLOT
 	Warn    func(format string, args ...any)
@@ -26,11 +28,12 @@ type ContractsOptions struct {
 }
 
 // Contracts backs up a snapshot of a contracts' project and of what the chain says
-// of it, by the given job with its Source and Kind filled in.
+// of it, by the given job with its Source and Kind filled in. When there is a Node, and
+// nothing to ask it for, the backup is made, and [ErrUnasked] returned.
 func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) error {
-	state, err := o.state(ctx)
-	if err != nil {
-		return err
+	state, unasked := o.state(ctx)
+	if unasked != nil && !errors.Is(unasked, ErrUnasked) {
+		return unasked
 	}
 	revision, err := contracts.ReadRevision(o.Dir)
 	if err != nil {
@@ -47,9 +50,15 @@ func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) err
 			Report:   func(path, why string) { o.Warn("%q was left out: %s", path, why) },
 		}), nil
 	}
-	_, err = run(ctx, job)
-	return err
+	if _, err = run(ctx, job); err != nil {
+		return err
+	}
+	return unasked
 }
+
+// ErrUnasked is returned for a backup of contracts that is whole but for what a node
+// was to be asked for.
+var ErrUnasked = fail.New(fail.Some, "name in interfaces/metadata.json what was deployed, or give --offline", "the backup is made, and holds nothing of the chain")
 
 // state asks the chain, if there is one to ask.
 func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
@@ -59,7 +68,14 @@ func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 	if o.Node == nil {
 		return unasked("no chain was asked: there was no RPC URL"), nil
 	}
-	chain, err := o.chain()
+	chain, unread := o.chain()
+	if unread != nil && !errors.Is(unread, contracts.ErrNoChains) {
+		return nil, unread
+	}
+	if o.ChainID != 0 && chain.ChainID != 0 && o.ChainID != chain.ChainID {
+		return nil, fail.Usagef("--chain-id is %d, and interfaces/metadata.json has %d for %s", o.ChainID, chain.ChainID, o.Network)
+	}
+	id, err := contracts.ChainID(o.Network, cmp.Or(o.ChainID, chain.ChainID))
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +89,14 @@ func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 	}
 	subjects := chain.Subjects(chosen)
 	if len(subjects) == 0 {
-		const why = "no chain was asked: interfaces/metadata.json lists no contract of this network"
+		why := "no chain was asked: interfaces/metadata.json lists no contract of this network"
+		if unread != nil {
+			why = "no chain was asked: " + unread.Error()
+		}
 		o.Warn("%s", why)
-		return unasked(why), nil
+		return unasked(why), ErrUnasked
 	}
-	state, err := contracts.Fetch(ctx, o.Node, contracts.Query{Network: o.Network, Subjects: subjects, Block: o.Block})
+	state, err := contracts.Fetch(ctx, o.Node, contracts.Query{Network: o.Network, ChainID: id, Subjects: subjects, Block: o.Block})
 	if err != nil {
 		return nil, SourceError(fmt.Errorf("asking %s what %s holds: %w", o.Node, o.Network, err))
 	}

@@ -32,8 +32,9 @@ func newBackupContracts() *cobra.Command {
 		Long: `Seal a snapshot of the contracts in DIR, or $CONTRACTS_DIR, as
 $BACKUP_ROOT/contracts/contract_snapshot_TIME.tar.zst.enc, and print that path.
 
-It takes out, src, test, script, foundry.toml, interfaces/metadata.json and
-interfaces/deploy.json, those that exist, and adds snapshot_metadata.json with the
+It takes out, src, test, script, lib, broadcast, foundry.toml, foundry.lock,
+remappings.txt, .gitmodules, interfaces/metadata.json and interfaces/deploy.json,
+those that exist, and adds snapshot_metadata.json with the
 network, the time and the git revision, and contract_state.json.
 
 With an RPC URL, in $RPC_URL_SEPOLIA or $RPC_URL_MAINNET by the network, or by
@@ -42,6 +43,12 @@ the network, all at one block: code, balance, nonce, storage hash, the EIP-1967
 slots and those of --slot, with the proof of each. A node that gives anything that
 its block does not prove leads to exit code 3, and no backup. Whether the chain
 has that block is not proved: compare its hash with what another node says.
+
+The node has to serve the chain of the network: its id is that of a known name, or
+"chain_id" in metadata.json, or --chain-id. When there is a URL and metadata.json
+names no contract to ask for, the snapshot is made and the exit code is 6. A node
+without eth_getProof or without the state of the block is no use: ask another, or an
+archive node, or give --block latest, or --offline.
 
 --rpc-url shows the URL, and an API key in it, to everybody who can list the
 processes; the variables do not.`,
@@ -94,7 +101,7 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	}
 	defer ring.Close()
 	return backup.Contracts(ctx, job, b.runner(cmd), backup.ContractsOptions{
-		Dir: dir, Network: b.network, Node: node, Block: b.rpc.block, Slots: b.slots, Warn: warner(cmd),
+		Dir: dir, Network: b.network, Node: node, ChainID: b.rpc.chainID, Block: b.rpc.block, Slots: b.slots, Warn: warner(cmd),
 		Asked: func(s *contracts.State) {
 			if !b.progress.quiet {
 				fmt.Fprintf(cmd.ErrOrStderr(), "verified %d accounts of %s at block %d (%s), %s\n",
@@ -112,6 +119,8 @@ type rpcFlags struct {
 	url     string
 	offline bool
 	block   string
+	id      string
+	chainID uint64 // 0 when it is not said
 }
 
 func (r *rpcFlags) add(cmd *cobra.Command, block string) {
@@ -119,6 +128,7 @@ func (r *rpcFlags) add(cmd *cobra.Command, block string) {
 	f.StringVar(&r.url, "rpc-url", "", "ask this node (default $RPC_URL_NETWORK, as RPC_URL_SEPOLIA)")
 	f.StringVar(&r.block, "block", block, "read at this block: finalized, safe, latest or a number")
 	f.BoolVar(&r.offline, "offline", false, "ask no node")
+	f.StringVar(&r.id, "chain-id", "", "the id that the node's chain must have (default $CHAIN_ID, that in metadata.json, or that of a known network)")
 	cmd.MarkFlagsMutuallyExclusive("rpc-url", "offline")
 }
 
@@ -126,6 +136,12 @@ func (r *rpcFlags) add(cmd *cobra.Command, block string) {
 func (r *rpcFlags) check() error {
 	if err := contracts.CheckBlock(r.block); err != nil {
 		return usagef("--block: %w", err)
+	}
+	if id := cmp.Or(r.id, os.Getenv("CHAIN_ID")); id != "" {
+		var err error
+		if r.chainID, err = contracts.ParseChainID(id); err != nil {
+			return usagef("--chain-id or CHAIN_ID: %w", err)
+		}
 	}
 	if r.url != "" {
 		_, err := r.dial("")

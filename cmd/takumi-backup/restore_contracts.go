@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -115,7 +116,7 @@ func (r *restoreContracts) compare(cmd *cobra.Command, state *contracts.State) *
 	}
 	defer node.Close()
 	now, err := contracts.Fetch(cmd.Context(), node, contracts.Query{
-		Network: state.Network, ChainID: state.ChainID, Subjects: state.Subjects(), Block: r.rpc.block,
+		Network: state.Network, ChainID: cmp.Or(r.rpc.chainID, state.ChainID), Subjects: state.Subjects(), Block: r.rpc.block,
 	})
 	if err != nil {
 		return &comparison{fault: fmt.Errorf("asking %s what %s holds now: %w", node, state.Network, err)}

@@ -1,8 +1,8 @@
 package contracts
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -20,7 +20,7 @@ type Subject struct {
 // Query says what to read from a chain.
 type Query struct {
 	Network  string
-	ChainID  uint64 // that the node must serve; 0 leaves it to Network
+	ChainID  uint64 // that the node must serve; 0 leaves it to Network, see [ChainID]
 	Subjects []Subject
 	// Block is finalized, safe, latest or a number in decimal. Where a node
 	// knows no finalized block, safe and then the twelfth before the latest
@@ -31,20 +31,18 @@ type Query struct {
 // ErrReorg is returned when the chain exchanged the pinned block meanwhile.
 var ErrReorg = fail.New(fail.Failed, "run it again", "the chain was reorganised while it was read")
 
-// ErrNetwork is returned when a node serves another chain than NETWORK names.
-var ErrNetwork = errors.New("the node serves another chain")
-
 // maxSlots is how many slots of one account are asked for; nodes refuse more
 // than 1,024.
 const maxSlots = 1000
 
-// chainIDs of the networks that have one name everywhere.
-var chainIDs = map[string]uint64{"mainnet": 1, "ethereum": 1, "holesky": 17000, "hoodi": 560048, "sepolia": 11155111}
-
 // Fetch reads all of a query at one block and verifies every answer before it
-// returns: see [State.Verify]. Errors wrap ErrLie, ErrReorg or ErrNetwork, are
-// an *RPCError, or are those of the connection.
+// returns: see [State.Verify]. Errors wrap ErrLie, ErrReorg, ErrNetwork, ErrChainID or
+// ErrHeader, are an *RPCError, or are those of the connection.
 func Fetch(ctx context.Context, n *Node, q Query) (*State, error) {
+	want, err := ChainID(q.Network, q.ChainID)
+	if err != nil {
+		return nil, err
+	}
 	s := &State{Version: StateVersion, Network: q.Network, Asked: true, Accounts: []Account{}}
 	var id Quantity
 	if err := n.call(ctx, &id, "eth_chainId"); err != nil {
@@ -54,8 +52,8 @@ func Fetch(ctx context.Context, n *Node, q Query) (*State, error) {
 		return nil, fmt.Errorf("%w: its id is %v", ErrNetwork, id)
 	}
 	s.ChainID = id.n.Uint64()
-	if want := cmp.Or(q.ChainID, chainIDs[q.Network]); want != 0 && want != s.ChainID {
-		return nil, fmt.Errorf("%w: %s has the chain id %d, that of %s is %d", ErrNetwork, n, s.ChainID, q.Network, want)
+	if err := checkChain(n, q.Network, want, s.ChainID); err != nil {
+		return nil, err
 	}
 	block, err := pin(ctx, n, q.Block)
 	if err != nil {
@@ -125,11 +123,11 @@ func chosen(how string) func(*Block, error) (*Block, error) {
 
 // blockAt returns a block whose header has proved to be that of its hash.
 func blockAt(ctx context.Context, n *Node, which string) (*Block, error) {
-	var h header
-	if err := n.call(ctx, &h, "eth_getBlockByNumber", which, false); err != nil {
+	var raw json.RawMessage
+	if err := n.call(ctx, &raw, "eth_getBlockByNumber", which, false); err != nil {
 		return nil, err
 	}
-	b, err := h.block()
+	b, err := readBlock(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +135,22 @@ func blockAt(ctx context.Context, n *Node, which string) (*Block, error) {
 		return nil, fmt.Errorf("%w: the node gives block %d in place of %s", ErrLie, b.Number, which)
 	}
 	return b, nil
+}
+
+// readBlock returns the block of a node's answer, proved. Other chains are not accused
+// of lying: their headers are others.
+func readBlock(raw json.RawMessage) (*Block, error) {
+	b, err := ParseBlock(raw)
+	if err == nil {
+		return b, nil
+	}
+	var fields map[string]any
+	if json.Unmarshal(raw, &fields) == nil {
+		if other := foreignHeader(fields); other != nil {
+			return nil, other
+		}
+	}
+	return nil, err
 }
 
 // proofAnswer is what eth_getProof gives.

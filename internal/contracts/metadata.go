@@ -8,11 +8,16 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // ErrMetadata is what every error of ParseMetadata wraps.
 var ErrMetadata = errors.New("unfit metadata.json")
+
+// ErrNoChains is returned by ParseMetadata for a document that says what was deployed
+// in a form that is not known.
+var ErrNoChains = fmt.Errorf("%w: what was deployed is not said in a form that is known", ErrMetadata)
 
 const (
 	maxMetadata  = 16 << 20
@@ -23,6 +28,7 @@ const (
 // names.
 type Chain struct {
 	Name      string
+	ChainID   uint64 // 0 when it is not said
 	Contracts []Contract
 }
 
@@ -36,7 +42,9 @@ type Contract struct {
 //
 //	{"chains": [{"name": "sepolia", "contracts": {"SkillProfile": "0x…"}}]}
 //
-// Other fields are passed over. What could hide a contract is refused: a name
+// A chain may have a "chain_id" or "chainId", a number or the text of one. Other fields
+// are passed over, but a document without "chains" that has something of that sort under
+// another name is refused. What could hide a contract is refused: a name
 // that comes twice, an address that is none or whose EIP-55 checksum is wrong,
 // anything behind the document. Errors wrap ErrMetadata.
 func ParseMetadata(r io.Reader) ([]Chain, error) {
@@ -50,11 +58,18 @@ func ParseMetadata(r io.Reader) ([]Chain, error) {
 	var doc struct {
 		Chains []struct {
 			Name      string       `json:"name"`
+			ID        chainID      `json:"chain_id"`
+			CamelID   chainID      `json:"chainId"`
 			Contracts contractList `json:"contracts"`
 		} `json:"chains"`
 	}
 	if err := json.Unmarshal(data, &doc); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMetadata, err)
+	}
+	if doc.Chains == nil {
+		if err := otherName(data); err != nil {
+			return nil, err
+		}
 	}
 	var chains []Chain
 	for i, c := range doc.Chains {
@@ -64,7 +79,10 @@ func ParseMetadata(r io.Reader) ([]Chain, error) {
 		case slices.ContainsFunc(chains, func(other Chain) bool { return other.Name == c.Name }):
 			return nil, fmt.Errorf("%w: chain %q comes twice", ErrMetadata, clip(c.Name))
 		}
-		chain := Chain{Name: c.Name}
+		if c.ID != 0 && c.CamelID != 0 && c.ID != c.CamelID {
+			return nil, fmt.Errorf("%w: chain %q has two chain ids", ErrMetadata, clip(c.Name))
+		}
+		chain := Chain{Name: c.Name, ChainID: uint64(cmp.Or(c.ID, c.CamelID))}
 		for _, named := range c.Contracts {
 			address, err := ParseAddress(named[1])
 			if err != nil {
@@ -76,6 +94,43 @@ func ParseMetadata(r io.Reader) ([]Chain, error) {
 		chains = append(chains, chain)
 	}
 	return chains, nil
+}
+
+// otherName is an error when a document says of what was deployed by another name
+// than "chains", as if it were to be passed over.
+func otherName(data []byte) error {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(data, &fields) != nil {
+		return nil
+	}
+	for _, name := range []string{"networks", "network", "chain", "deployments", "addresses", "contracts"} {
+		if _, ok := fields[name]; ok {
+			return fmt.Errorf("%w: it has %q, and no \"chains\": [{\"name\": …, \"contracts\": {NAME: ADDRESS}}]", ErrNoChains, name)
+		}
+	}
+	return nil
+}
+
+// chainID reads a number, or the text of one in decimal or with 0x.
+type chainID uint64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *chainID) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
+	n, err := ParseChainID(strings.Trim(string(data), `"`))
+	*c = chainID(n)
+	return err
+}
+
+// ParseChainID reads the id of a chain, in decimal or with 0x.
+func ParseChainID(text string) (uint64, error) {
+	n, err := strconv.ParseUint(text, 0, 64)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%q is no chain id", clip(text))
+	}
+	return n, nil
 }
 
 // contractList is an object of names and addresses, in which encoding/json

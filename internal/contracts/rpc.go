@@ -2,17 +2,22 @@ package contracts
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
@@ -74,12 +79,15 @@ func (n *Node) String() string { return n.url.Scheme + "://" + n.url.Host }
 // Close ends idle connections.
 func (n *Node) Close() { n.client.CloseIdleConnections() }
 
-// secretsIn returns the parts of u that must not be shown.
+// secretsIn returns the parts of u that must not be shown, the longest first: also as
+// they are sent in a header or a query.
 func secretsIn(u *url.URL) []string {
 	words := strings.Split(u.Path, "/")
 	words = append(words, strings.Split(u.EscapedPath(), "/")...)
 	for _, values := range u.Query() {
-		words = append(words, values...)
+		for _, w := range values {
+			words = append(words, w, url.QueryEscape(w))
+		}
 	}
 	var secrets []string
 	for _, w := range words {
@@ -89,20 +97,29 @@ func secretsIn(u *url.URL) []string {
 	}
 	if u.User != nil {
 		password, _ := u.User.Password()
-		for _, w := range []string{u.User.Username(), password} {
-			if w != "" {
-				secrets = append(secrets, w)
-			}
+		pair := u.User.Username() + ":" + password
+		for _, w := range []string{
+			u.User.Username(), password, pair, u.User.String(),
+			base64.RawStdEncoding.EncodeToString([]byte(pair)), base64.RawURLEncoding.EncodeToString([]byte(pair)),
+			base64.RawStdEncoding.EncodeToString([]byte(password)), base64.RawURLEncoding.EncodeToString([]byte(password)),
+		} {
+			secrets = append(secrets, w, url.QueryEscape(w), url.PathEscape(w))
 		}
 	}
-	return secrets
+	secrets = slices.DeleteFunc(secrets, func(w string) bool { return w == "" })
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return slices.Compact(secrets)
 }
+
+// credentials matches what a header of HTTP says who asks with.
+var credentials = regexp.MustCompile(`(?i)\b(basic|bearer|digest)[ \t:"]+[A-Za-z0-9+/_.~=-]{4,}`)
 
 // redact takes the secrets out of words that came from the node.
 func (n *Node) redact(text string) string {
 	for _, s := range n.secrets {
 		text = strings.ReplaceAll(text, s, "[redacted]")
 	}
+	text = credentials.ReplaceAllString(text, "$1 [redacted]")
 	return clip(text)
 }
 
@@ -115,6 +132,40 @@ type RPCError struct {
 
 func (e *RPCError) Error() string {
 	return fmt.Sprintf("%s: the node answers with error %d: %q", e.Method, e.Code, e.Message)
+}
+
+// The words of nodes and providers, of which there is no list.
+var (
+	noMethod = regexp.MustCompile(`(?i)method .*(not (found|exist|supported|available|allowed|whitelisted|implemented)|disabled|unknown)|(unsupported|unknown|unrecognized|invalid) method|not (supported|available) (on|for|in|by|method)`)
+	noState  = regexp.MustCompile(`(?i)missing trie node|state .*(not available|unavailable|pruned|not found|missing)|pruned|historical state|archive|proof window|distance to target block|header not found|block .*(too old|out of range)|no state`)
+	tooOften = regexp.MustCompile(`(?i)rate.?limit|limit.{0,20}(exceeded|reached)|exceeded.{0,30}(limit|quota|capacity|rate)|too many (requests|calls)|throttl|compute units|requests? per (second|minute)|try again (later|in)|capacity`)
+)
+
+// Fail is the class and the hint of the error.
+func (e *RPCError) Fail() (fail.Class, string) {
+	switch {
+	case e.isBusy():
+		return fail.Source, "the node refuses so many requests: run it again later, or ask another node"
+	case e.Code == methodMissing || noMethod.MatchString(e.Message):
+		return fail.Source, "the node has no " + e.Method + ", which the proofs need: ask another node, or give --offline"
+	case noState.MatchString(e.Message):
+		return fail.Source, "the node no longer has the state of that block: give --block latest, ask an archive node, or give --offline"
+	}
+	return fail.Source, "ask another node, or give --offline"
+}
+
+const methodMissing = -32601 // JSON-RPC 2.0
+
+// isBusy reports whether a node refuses for a rate, by the codes of providers or by
+// its words.
+func (e *RPCError) isBusy() bool {
+	switch e.Code {
+	case -32005, -32007, -32016, -32029, -32097, 429, 4029:
+		return true
+	case methodMissing:
+		return false
+	}
+	return tooOften.MatchString(e.Message) && !noState.MatchString(e.Message)
 }
 
 // retryError wraps a failure that may pass, and how long the node asks to wait.
@@ -178,6 +229,10 @@ func (n *Node) once(ctx context.Context, result any, method string, request []by
 		after := time.Duration(min(max(seconds, 0), int(maxPause/time.Second))) * time.Second
 		return &retryError{fmt.Errorf("%s: %s answers with HTTP status %d", method, n, status), after}
 	case status != http.StatusOK:
+		// Some say in JSON what they mean.
+		if refused, ok := errors.AsType[*retryError](n.decode(new(json.RawMessage), method, body)); ok {
+			return refused
+		}
 		return fmt.Errorf("%s: %s answers with HTTP status %d: %q", method, n, status, n.redact(string(body)))
 	case err != nil:
 		return &retryError{error: fmt.Errorf("%s: reading the answer of %s: %w", method, n, err)}
@@ -186,9 +241,6 @@ func (n *Node) once(ctx context.Context, result any, method string, request []by
 	}
 	return n.decode(result, method, body)
 }
-
-// busy is the code with which many providers refuse requests beyond a rate.
-const busy = -32005
 
 func (n *Node) decode(result any, method string, body []byte) error {
 	var answer struct {
@@ -203,7 +255,7 @@ func (n *Node) decode(result any, method string, body []byte) error {
 	}
 	if answer.Error != nil {
 		refused := &RPCError{method, answer.Error.Code, n.redact(answer.Error.Message)}
-		if refused.Code == busy {
+		if refused.isBusy() {
 			return &retryError{error: refused}
 		}
 		return refused

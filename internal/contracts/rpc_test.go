@@ -2,6 +2,7 @@ package contracts_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -31,12 +32,20 @@ func ask(t *testing.T, ctx context.Context, answers ...http.HandlerFunc) (calls 
 	}
 	defer n.Close()
 	_, err = contracts.Fetch(ctx, n, contracts.Query{Network: "sepolia", Block: "latest"})
-	for _, secret := range []string{"swordfish", "someone", "0123456789abcdef", "topsecrettoken"} {
+	for _, secret := range []string{basic, strings.TrimRight(basic, "="), "swordfish", "someone", "0123456789abcdef", "topsecrettoken"} {
 		if err != nil && strings.Contains(err.Error(), secret) || strings.Contains(n.String(), secret) {
 			t.Errorf("%q stands in: %v", secret, err)
 		}
 	}
 	return calls, err
+}
+
+// basic is what the client of ask sends in a header.
+var basic = base64.StdEncoding.EncodeToString([]byte("someone:swordfish"))
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	w.WriteHeader(http.StatusUnauthorized)
+	fmt.Fprintf(w, "Authorization: %s, %s", r.Header.Get("Authorization"), r.URL)
 }
 
 func status(code int, body string) http.HandlerFunc {
@@ -56,18 +65,25 @@ func TestUnfitAnswers(t *testing.T) {
 		calls   int
 		want    string
 	}{
-		"another chain":      {[]http.HandlerFunc{other}, 1, "the chain id 1, that of sepolia is 11155111"},
-		"busy, then not":     {[]http.HandlerFunc{status(429, "slow down"), status(503, ""), other}, 3, "the chain id 1"},
-		"beyond a rate":      {[]http.HandlerFunc{says(`{"error":{"code":-32005,"message":"limit"}}`), other}, 2, "the chain id 1"},
-		"down":               {[]http.HandlerFunc{status(502, "bad gateway")}, 5, "HTTP status 502 (asked 5 times)"},
-		"refused":            {[]http.HandlerFunc{status(401, "no project 0123456789abcdef for someone:swordfish")}, 1, `HTTP status 401: "no project [redacted]`},
-		"error":              {[]http.HandlerFunc{says(`{"error":{"code":-32000,"message":"token topsecrettoken\nis bad"}}`)}, 1, `error -32000: "token [redacted]\nis bad"`},
-		"nothing":            {[]http.HandlerFunc{says(`{"result":null}`)}, 1, "there is nothing"},
-		"neither":            {[]http.HandlerFunc{says(`{}`)}, 1, "there is nothing"},
-		"no JSON":            {[]http.HandlerFunc{says("<html>0123456789abcdef</html>")}, 1, "does not answer in JSON-RPC"},
-		"another type":       {[]http.HandlerFunc{says(`{"result":{"a":1}}`)}, 1, "an unfit answer"},
-		"too large a number": {[]http.HandlerFunc{says(`{"result":"0x` + strings.Repeat("f", 65) + `"}`)}, 1, "at most 256 bits"},
-		"too long":           {[]http.HandlerFunc{says(`{"result":"` + strings.Repeat("f", 17<<20) + `"}`)}, 1, "longer than"},
+		"another chain":               {[]http.HandlerFunc{other}, 1, "the chain id 1, that of sepolia is 11155111"},
+		"busy, then not":              {[]http.HandlerFunc{status(429, "slow down"), status(503, ""), other}, 3, "the chain id 1"},
+		"beyond a rate":               {[]http.HandlerFunc{says(`{"error":{"code":-32005,"message":"limit"}}`), other}, 2, "the chain id 1"},
+		"beyond a rate, another code": {[]http.HandlerFunc{says(`{"error":{"code":-32007,"message":"15/second request limit reached"}}`), other}, 2, "the chain id 1"},
+		"beyond a rate, by HTTP's":    {[]http.HandlerFunc{says(`{"error":{"code":429,"message":"Your app has exceeded its compute units per second capacity"}}`), other}, 2, "the chain id 1"},
+		"beyond a rate, by words":     {[]http.HandlerFunc{says(`{"error":{"code":-32000,"message":"Too Many Requests"}}`), other}, 2, "the chain id 1"},
+		"beyond a rate, forbidden":    {[]http.HandlerFunc{status(403, `{"error":{"code":-32029,"message":"no"}}`), other}, 2, "the chain id 1"},
+		"credentials":                 {[]http.HandlerFunc{echo}, 1, "Authorization: Basic [redacted]"},
+		"credentials alone":           {[]http.HandlerFunc{says(`{"error":{"code":1,"message":"who is ` + basic[:len(basic)-1] + `?"}}`)}, 1, "who is [redacted]?"},
+		"another's credentials":       {[]http.HandlerFunc{status(401, "Bearer eyJhbGciOi.x.y is bad")}, 1, "Bearer [redacted] is bad"},
+		"down":                        {[]http.HandlerFunc{status(502, "bad gateway")}, 5, "HTTP status 502 (asked 5 times)"},
+		"refused":                     {[]http.HandlerFunc{status(401, "no project 0123456789abcdef for someone:swordfish")}, 1, `HTTP status 401: "no project [redacted]`},
+		"error":                       {[]http.HandlerFunc{says(`{"error":{"code":-32000,"message":"token topsecrettoken\nis bad"}}`)}, 1, `error -32000: "token [redacted]\nis bad"`},
+		"nothing":                     {[]http.HandlerFunc{says(`{"result":null}`)}, 1, "there is nothing"},
+		"neither":                     {[]http.HandlerFunc{says(`{}`)}, 1, "there is nothing"},
+		"no JSON":                     {[]http.HandlerFunc{says("<html>0123456789abcdef</html>")}, 1, "does not answer in JSON-RPC"},
+		"another type":                {[]http.HandlerFunc{says(`{"result":{"a":1}}`)}, 1, "an unfit answer"},
+		"too large a number":          {[]http.HandlerFunc{says(`{"result":"0x` + strings.Repeat("f", 65) + `"}`)}, 1, "at most 256 bits"},
+		"too long":                    {[]http.HandlerFunc{says(`{"result":"` + strings.Repeat("f", 17<<20) + `"}`)}, 1, "longer than"},
 		"elsewhere": {[]http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 		}}, 1, "HTTP status 307"},

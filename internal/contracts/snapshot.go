@@ -26,8 +26,8 @@ const (
 
 // What a snapshot takes of CONTRACTS_DIR, where it exists.
 var (
-	folders   = []string{"out", "src", "test", "script"}
-	documents = []string{"foundry.toml", "interfaces/metadata.json", "interfaces/deploy.json"}
+	folders   = []string{"out", "src", "test", "script", "lib", "broadcast"}
+	documents = []string{"foundry.toml", "foundry.lock", "remappings.txt", ".gitmodules", "interfaces/metadata.json", "interfaces/deploy.json"}
 )
 
 // Metadata is snapshot_metadata.json.

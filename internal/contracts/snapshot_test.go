@@ -42,7 +42,7 @@ func snapshotOf(dir string) contracts.Snapshot {
 
 func TestSnapshot(t *testing.T) {
 	dir := project(t, map[string]string{
-		"out/A.sol/A.json": "{}", "src/ü.sol": "contract", "script/d.sh": "#!/bin/sh", "lib/x/y.sol": "", "foundry.toml": "[profile]",
+		"out/A.sol/A.json": "{}", "src/ü.sol": "contract", "script/d.sh": "#!/bin/sh", "lib/x/y.sol": "", "broadcast/run.json": "{}", "foundry.lock": "l", "remappings.txt": "r", ".gitmodules": "g", "cache/x": "", "foundry.toml": "[profile]",
 		"interfaces/deploy.json": "{}", "interfaces/other.json": "{}", "elsewhere/T.sol": "test",
 	})
 	// What is taken may be a link itself; what is in it stays one.
@@ -77,7 +77,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	want := []string{" 5 ", "snapshot_metadata.json 0 ", "contract_state.json 0 ",
 		"out/ 5 ", "out/A.sol/ 5 ", "out/A.sol/A.json 0 {}", "src/ 5 ", "src/up 2 ../..", "src/ü.sol 0 contract", "test/ 5 ", "test/T.sol 0 test",
-		"script/ 5 ", "script/d.sh 0 #!/bin/sh", "foundry.toml 0 [profile]", "interfaces/metadata.json 0 {}", "interfaces/deploy.json 0 {}"}
+		"script/ 5 ", "script/d.sh 0 #!/bin/sh", "lib/ 5 ", "lib/x/ 5 ", "lib/x/y.sol 0 ", "broadcast/ 5 ", "broadcast/run.json 0 {}", "foundry.toml 0 [profile]", "foundry.lock 0 l", "remappings.txt 0 r", ".gitmodules 0 g", "interfaces/metadata.json 0 {}", "interfaces/deploy.json 0 {}"}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
