@@ -63,6 +63,10 @@ type Backup struct {
 	State      State
 	// Err says why State is not Authentic or better. It is nil when no key was given.
 	Err error
+	// Doubt says why a backup that is Authentic is not to be restored unasked, nor
+	// counted as one that others may go for: its file has the name of another, or the
+	// key that opens it was no longer in use when it was made.
+	Doubt error
 }
 
 // Readable reports whether the envelope could be parsed.

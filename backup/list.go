@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"runtime"
 	"slices"
 
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -73,25 +73,15 @@ func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 		return
 	}
 	if b.describe(seen); seen.Opened != nil {
-		b.State = Authentic
+		b.State, b.Doubt = Authentic, Misnamed(b.Path, b.Name)
+		if b.Doubt == nil && o.Doubt != nil {
+			b.Doubt = o.Doubt(b, kek.ID(seen.Opened.Holder.Name))
+		}
 		return
 	}
 	if b.Err = seen.Err; b.Err != nil && !NoKey(b.Err) {
 		b.State = Bad
 	}
-}
-
-// Verify reads the backup at path to its end and returns nil only when every
-// byte of it is authentic. The errors are those of [Open] and of reading
-// what it opens.
-func Verify(ctx context.Context, st store.Store, path string, o Options) error {
-	f, err := Open(ctx, st, path, o)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.WriteTo(io.Discard)
-	return err
 }
 
 // Latest returns the newest authentic entry among those that match, and that
@@ -104,8 +94,10 @@ func Latest(ctx context.Context, st store.Store, list []Backup, match func(*Back
 		if !match(&e) {
 			continue
 		}
-		if e.State == Authentic {
-			if e.Err = Verify(ctx, st, e.Path, o); e.Err == nil {
+		if e.State == Authentic && e.Doubt != nil {
+			e.Err = e.Doubt
+		} else if e.State == Authentic {
+			if e.Err = Prove(ctx, st, e.Path, o); e.Err == nil {
 				return &e, passed, nil
 			}
 			if ctx.Err() != nil {

@@ -159,7 +159,7 @@ func TestDetached(t *testing.T) {
 		if err != nil || len(entries) != 1 || entries[0].State != backup.Authentic || len(entries[0].Keys) != 1 {
 			t.Errorf("%.9q: %+v, %v", beside, entries, err)
 		}
-		if err := backup.Verify(t.Context(), local.Folder{}, path, ours.Options); err != nil {
+		if err := backup.Prove(t.Context(), local.Folder{}, path, ours.Options); err != nil {
 			t.Errorf("%.9q: %v", beside, err)
 		}
 	}
@@ -179,7 +179,7 @@ func TestTorn(t *testing.T) {
 		if err != nil || len(entries) != 1 || entries[0].State != want {
 			t.Errorf("want %v: %+v, %v", want, entries, err)
 		}
-		if err := backup.Verify(t.Context(), local.Folder{}, path, ours.Options); (err == nil) != (want == backup.Authentic) {
+		if err := backup.Prove(t.Context(), local.Folder{}, path, ours.Options); (err == nil) != (want == backup.Authentic) {
 			t.Errorf("want %v: %v", want, err)
 		}
 		put(t, path+envelope.DetachedSuffix, whole[:envelope.Unit])
@@ -244,7 +244,7 @@ func TestLatest(t *testing.T) {
 	if none != nil || err != nil {
 		t.Errorf("none: %v, %v", none, err)
 	}
-	if err := backup.Verify(t.Context(), local.Folder{}, found.Path, backup.Options{}); !errors.Is(err, keystore.ErrNone) {
+	if err := backup.Prove(t.Context(), local.Folder{}, found.Path, backup.Options{}); !errors.Is(err, keystore.ErrNone) {
 		t.Errorf("without a key: %v", err)
 	}
 }
@@ -255,7 +255,7 @@ func TestVerifyPipe(t *testing.T) {
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := backup.Verify(t.Context(), local.Folder{}, path, newHeld(t).Options); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+	if err := backup.Prove(t.Context(), local.Folder{}, path, newHeld(t).Options); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Error(err)
 	}
 }

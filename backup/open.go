@@ -9,6 +9,7 @@ import (
 	"io/fs"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -22,6 +23,11 @@ type Options struct {
 	Keys   *keystore.Ring // nil, or a ring of no sources, opens nothing
 	Rescue bool           // see [envelope.Options]
 	Meter  *Meter         // if it is set, it counts what is read
+	// Doubt, if it is set, says why a backup that opened with the key of this id is
+	// not to be trusted all the same.
+	Doubt func(b *Backup, opened kek.ID) error
+
+	through func(io.Reader) io.Reader // the file passes through it on its way
 }
 
 func (o Options) keyless() bool { return o.Keys == nil || len(o.Keys.Sources()) == 0 }
@@ -73,6 +79,9 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 		var src io.Reader = obj
 		if o.Meter != nil {
 			src = o.Meter.Metered(obj)
+		}
+		if o.through != nil {
+			src = o.through(src)
 		}
 		r, err := envelope.Open(ctx, src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
 		if err == nil {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -246,4 +248,37 @@ func (b *Backup) misplaced() bool {
 // under tells whether a path stands in or under a folder.
 func under(path, root string) bool {
 	return path == root || strings.HasPrefix(path, strings.TrimRight(root, "/")+"/")
+}
+
+// Fresh is how long a whole backup is taken to be whole still, as long as it has the
+// same id and size.
+const Fresh = 8 * 24 * time.Hour
+
+// Whole says what is remembered of a backup: that every chunk of it was verified
+// lately, or that it was found bad since it was last good.
+func (m *Memory) Whole(b *backup.Backup) (whole, bad bool) {
+	p, known := m.Of(b.Path)
+	if !known || p.ID != b.ID.String() || p.Size != b.Size {
+		return false, false
+	}
+	return p.Level >= Auth && time.Since(p.At) < Fresh, p.Level == None
+}
+
+// Learn remembers, until Save, that a backup proved whole, or not. A failure to read
+// it, or to get a key, says nothing.
+func (m *Memory) Learn(b *backup.Backup, err error, program string) {
+	p, known := m.Of(b.Path)
+	if !known || p.ID != b.ID.String() {
+		p = Proof{ID: b.ID.String(), Kind: b.Kind, Series: b.Series(), Size: b.Size, Created: b.Created, Program: program}
+	}
+	class, _ := fail.Of(err)
+	switch {
+	case err == nil:
+		p.Level, p.At, p.Size = max(p.Level, Auth), time.Now().UTC().Truncate(time.Second), b.Size
+	case class == fail.Damaged && known:
+		p.Level, p.At = None, time.Time{}
+	default:
+		return
+	}
+	m.put(b.Path, p)
 }

@@ -55,7 +55,8 @@ processes; the variables do not.`,
 		Example: `  CONTRACTS_DIR=/srv/takumi/contracts NETWORK=sepolia takumi-backup backup contracts
   takumi-backup backup contracts ./contracts --network mainnet --slot SkillProfile:0,SkillProfile:0x5
   takumi-backup backup contracts ./contracts --network local --rpc-url http://127.0.0.1:8545 --block latest`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
+		Annotations: records("backup contracts"),
+		Args:        usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return session(cmd, "backup contracts", changes, nil, func(ctx context.Context, _ *audit.Session) error { return b.run(ctx, cmd, args) })
 		},

@@ -41,7 +41,8 @@ reads the database twice, and meanwhile no table can be altered, emptied or drop
 		Example: `  DB_NAME=takumi takumi-backup backup database
   takumi-backup backup database --db postgresql://takumi@db.example:5432/takumi --format custom
   takumi-backup backup database --globals --manifest`,
-		Args: usageArgs(cobra.NoArgs),
+		Annotations: records("backup database"),
+		Args:        usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return session(cmd, "backup database", changes, nil, func(ctx context.Context, _ *audit.Session) error { return b.run(ctx, cmd) })
 		},

@@ -57,7 +57,8 @@ such a file, and UPLOADS_STRICT=true is --strict, here and in backup all.
 DIR may not hold the folder where the backups go: each would hold all before.`,
 		Example: `  takumi-backup backup uploads /srv/takumi/uploads
   UPLOADS_DIR=/srv/takumi/uploads takumi-backup backup uploads --exclude '*.tmp' --exclude /cache --strict`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
+		Annotations: records("backup uploads"),
+		Args:        usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return session(cmd, "backup uploads", changes, nil, func(ctx context.Context, _ *audit.Session) error { return b.run(ctx, cmd, args) })
 		},

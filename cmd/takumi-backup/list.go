@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -72,6 +73,22 @@ func provedIn(cmd *cobra.Command, stateDir string) *verify.Memory {
 	return nil
 }
 
+// doubter is why a backup is in doubt by what this host knows of its keys.
+func doubter(cmd *cobra.Command, stateDir string) func(*backup.Backup, kek.ID) error {
+	if stateDir == "" {
+		stateDir, _ = history.Dir() // what cannot be had holds no history
+	}
+	past, err := history.Read(stateDir)
+	if err != nil {
+		warn(cmd, "which keys were rotated out is not known: %v", err)
+		return nil
+	}
+	records := past.Records()
+	return func(b *backup.Backup, opened kek.ID) error {
+		return history.Late(records, opened, b.Created, history.Overlap)
+	}
+}
+
 // rootArg is the store that a command works on.
 func rootArg(args []string) string {
 	if len(args) > 0 {
@@ -90,7 +107,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 			warn(cmd, "%v; what needs this key is not checked", err)
 		}
 	}
-	entries, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring})
+	entries, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring, Doubt: doubter(cmd, "")})
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}
@@ -142,8 +159,8 @@ type shownProof struct {
 
 func listed(e *backup.Backup) listing {
 	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String()}
-	if e.Err != nil {
-		l.Reason = e.Err.Error()
+	if err := cmp.Or(e.Err, e.Doubt); err != nil {
+		l.Reason = err.Error()
 	}
 	if v := e; v.Readable() {
 		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
@@ -186,22 +203,28 @@ func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memor
 			path += " (incomplete)"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			created, age, bytesText(e.Size), kind, name, keys, authentic(e.State), verified, path)
+			created, age, bytesText(e.Size), kind, name, keys, authentic(e), verified, path)
 	}
 	table.Flush() // a strings.Builder takes everything
 	if _, err := io.WriteString(cmd.OutOrStdout(), text.String()); err != nil {
 		return stdoutError(err)
 	}
 	for i := range entries {
-		if e := &entries[i]; e.Err != nil {
+		switch e := &entries[i]; {
+		case e.Err != nil:
 			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v: %v\n", printable(e.Path), e.State, e.Err)
+		case e.Doubt != nil:
+			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: in doubt: %v\n", printable(e.Path), e.Doubt)
 		}
 	}
 	return nil
 }
 
-func authentic(s backup.State) string {
-	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked"}[s]
+func authentic(b *backup.Backup) string {
+	if b.Doubt != nil {
+		return "IN DOUBT"
+	}
+	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked"}[b.State]
 }
 
 func ageText(age time.Duration) string {

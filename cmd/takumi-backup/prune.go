@@ -4,17 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
 type pruneCommand struct {
@@ -24,9 +31,10 @@ type pruneCommand struct {
 	contracts bool
 	apply     bool
 	json      bool
+	maxRead   int64
+	stateDir  string
 
 	place store.Store
-	meter backup.Meter
 }
 
 func newPrune() *cobra.Command {
@@ -42,10 +50,13 @@ off), by the time in their envelopes, which is authenticated with the key: file
 times do not matter, and without the key this fails with exit code 4. Days, weeks
 (ISO 8601), months and years are UTC's. A backup stays when any rule keeps it.
 
-Whatever the rules say, the newest good backup of each name stays, and it is read
-to its end before anything older goes; when it is damaged the next one takes its
-place, and when none is good nothing of that name is deleted. What is damaged, of
-an unknown key or dated in the future is never counted, and never deleted. What has
+Before anything of a name goes, its newest backup and all that a counting rule keeps
+are read to their ends, but for those that verify or prune proved within eight days;
+when one is damaged the next one takes its place, and when none is good nothing of
+that name is deleted. --max-read bounds what is read: where that does not suffice,
+nothing goes. What is damaged, of an unknown key, dated in the future, under the name
+of another, or sealed for a key that was rotated out before its date is never counted,
+and never deleted. What has
 no sidecar, which may never have been finished, is not counted either, and goes
 only when one of its name is complete and no rule would have kept it.
 
@@ -54,20 +65,26 @@ does not name, such as stream. A folder, or backup, that cannot be read, is
 damaged, or cannot be deleted makes the exit code 6.`,
 		Example: `  takumi-backup prune
   takumi-backup prune --keep-within 14d --keep-weekly 8 --keep-monthly 12 --apply`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd, rootArg(args)) },
+		Annotations: records("prune"),
+		Args:        usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := rootArg(args)
+			return session(cmd, "prune", changes, []string{root}, func(ctx context.Context, s *audit.Session) error { return p.run(ctx, cmd, s, root) })
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.BoolVar(&p.apply, "apply", false, "delete, and not only show")
 	p.addRules(f)
+	f.Var((*sizeFlag)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
+	f.StringVar(&p.stateDir, "state-dir", "", "folder of what was proved (default $XDG_STATE_HOME/takumi-backup)")
 	p.keys.add(cmd, "authenticate with this key")
 	p.progress.add(cmd)
 	f.BoolVar(&p.json, "json", false, "print one JSON object per backup and line")
-	return audited(cmd, "prune", changes)
+	return cmd
 }
 
-func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
+func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Session, root string) error {
 	if err := p.check(cmd); err != nil {
 		return err
 	}
@@ -81,7 +98,7 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 	defer ring.Close()
 	// With several keys one may do.
 	if len(ring.Sources()) < 2 {
-		if _, err := ring.Current(cmd.Context()); err != nil {
+		if _, err := ring.Current(ctx); err != nil {
 			return fmt.Errorf("loading the key, without which nothing is deleted: %w", err)
 		}
 	}
@@ -94,35 +111,97 @@ func (p *pruneCommand) run(cmd *cobra.Command, root string) error {
 		defer lock.Release()
 	}
 	if store.IsRemote(root) {
-		if err := p.sweep(cmd, root); err != nil {
+		if err := p.sweep(ctx, cmd, root); err != nil {
 			return err
 		}
 	}
-	entries, err := backup.List(cmd.Context(), p.place, root, backup.Options{Keys: ring})
-	if err != nil {
-		return fmt.Errorf("looking through the backups: %w", err)
+	o := prune.Options{
+		Policy: p.policy, MaxRead: p.maxRead, Apply: p.apply,
+		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir)},
+		Before: func(*backup.Backup) error { return checkStdout() },
+		Done: func(b *backup.Backup, d prune.Decision, err error) error {
+			return p.done(ctx, cmd, s, b, d, err)
+		},
 	}
-	slices.Reverse(entries) // the oldest is the first to go
-	decisions, damaged, err := p.decide(cmd, ring, entries)
+	p.remembering(cmd, &o)
+	r, err := prune.Run(ctx, p.place, root, o)
 	if err != nil {
 		return err
 	}
-	tally, err := p.carryOut(cmd, entries, decisions)
-	if err != nil {
+	return p.conclude(cmd, s, r)
+}
+
+// remembering has the run know what was proved earlier, and remember what it proves.
+func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options) {
+	memory := provedIn(cmd, p.stateDir)
+	if memory != nil {
+		o.Remembered = memory.Whole
+	}
+	o.Prove = func(ctx context.Context, b *backup.Backup) error {
+		var meter backup.Meter
+		open := o.Open
+		open.Meter = &meter
+		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(b.Path), b.Size, &meter)
+		err := backup.Prove(ctx, p.place, b.Path, open)
+		hide()
+		if memory == nil {
+			return err
+		}
+		memory.Learn(b, err, programVersion())
+		if err := memory.Save(nil); err != nil {
+			warn(cmd, "what was proved is not remembered: %v", err)
+		}
 		return err
 	}
-	rec := recordOf(cmd)
-	rec.Backups, rec.Failures, rec.Detail = len(entries), tally.failures, tally.words(p.apply)
+}
+
+// done prints and records what became of one backup.
+func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Session, b *backup.Backup, d prune.Decision, err error) error {
+	if b.State == backup.Bad && b.Err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v\n", printable(b.Path), b.Err)
+	}
+	line := pruned{listing: listed(b), Action: d.Action, Because: d.Reason}
+	if d.Action == prune.Delete && p.apply {
+		s.Note(ctx, audit.Record{
+			Path: b.Path, BackupID: b.ID.String(), Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(b.Keys...), Fault: err,
+			Detail: "deleting " + bytesText(b.Size),
+		})
+		line.Deleted = err == nil
+	}
+	if err != nil {
+		line.Error = err.Error()
+		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %v\n", err)
+	}
+	return p.print(cmd, line)
+}
+
+// conclude reports the whole.
+func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.Result) error {
+	words := fmt.Sprintf("%d kept, %d left alone, %d deleted (%s)", r.Kept, r.Ignored, r.Deleted, bytesText(r.Freed))
+	if !p.apply {
+		words = fmt.Sprintf("%d kept, %d left alone, %d to delete (%s); --apply deletes them", r.Kept, r.Ignored, r.Deleted, bytesText(r.Freed))
+	}
+	if r.Failures > 0 {
+		words += fmt.Sprintf(", %d could not be deleted", r.Failures)
+	}
+	if r.Read > 0 {
+		words += fmt.Sprintf("; %s read to prove what stays", bytesText(r.Read))
+	}
+	rec := s.Last()
+	rec.Backups, rec.Failures, rec.Detail = len(r.Backups), r.Failures, words
 	if !p.progress.quiet {
-		fmt.Fprintln(cmd.ErrOrStderr(), tally.words(p.apply))
+		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
 	switch {
-	case tally.failed != nil && tally.deleted == 0 && store.IsStoreFault(tally.failed):
-		return fmt.Errorf("no backup could be deleted: %w", tally.failed)
-	case damaged || tally.failed != nil:
+	case r.Failed != nil && r.Deleted == 0 && store.IsStoreFault(r.Failed):
+		return fmt.Errorf("no backup could be deleted: %w", r.Failed)
+	case r.Unread:
+		warn(cmd, "more had to be read than --max-read allows, so that backups were left alone that could go")
+		return errSome
+	case r.Damaged || r.Failed != nil:
 		return errSome
 	}
-	return noneOpened(entries)
+	return noneOpened(r.Backups)
 }
 
 // noneOpened is the error when not one backup opens with the keys at hand.
@@ -139,71 +218,6 @@ func noneOpened(entries []backup.Backup) error {
 	return why
 }
 
-// decide asks the policy, and reads to their ends the backups that have to be
-// good. damaged says that something in the store is not.
-func (p *pruneCommand) decide(cmd *cobra.Command, ring *keystore.Ring, entries []backup.Backup) (decisions []prune.Decision, damaged bool, err error) {
-	items := make([]prune.Item, len(entries))
-	for i := range entries {
-		items[i] = asItem(&entries[i])
-	}
-	decisions, err = prune.Settle(items, p.policy, time.Now(), func(i int) error {
-		e := &entries[i]
-		p.meter = backup.Meter{}
-		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(e.Path), e.Size, &p.meter)
-		err := backup.Verify(cmd.Context(), p.place, e.Path, backup.Options{Keys: ring, Meter: &p.meter})
-		hide()
-		return err
-	}, func() error { return context.Cause(cmd.Context()) })
-	if err != nil {
-		return nil, false, err
-	}
-	withManifests(items, decisions)
-	for i, it := range items {
-		if it.State == prune.Bad {
-			damaged = true
-			if entries[i].State != backup.Bad {
-				entries[i].State, entries[i].Err = backup.Bad, errors.New(it.Why)
-			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v\n", printable(it.Path), entries[i].Err)
-		}
-	}
-	return decisions, damaged, nil
-}
-
-func asItem(e *backup.Backup) prune.Item {
-	it := prune.Item{Path: e.Path, Incomplete: !e.Sidecar}
-	if e.Err != nil {
-		it.Why = e.Err.Error()
-	}
-	if v := e; v.Readable() {
-		it.Series = prune.Series{Folder: store.Dir(e.Path), Kind: v.Kind, Name: e.Series()}
-		it.ID, it.Created = v.ID.String(), v.Created
-	}
-	it.State = map[backup.State]prune.State{
-		backup.Authentic: prune.Good, backup.Claimed: prune.Unchecked, backup.Bad: prune.Bad,
-	}[e.State]
-	return it
-}
-
-// tally is what came of the decisions.
-type tally struct {
-	kept, deleted, ignored int
-	freed                  int64
-	failed                 error // the first that failed
-	failures               int
-}
-
-func (t *tally) words(applied bool) string {
-	text := fmt.Sprintf("%d kept, %d left alone, %d deleted (%s)", t.kept, t.ignored, t.deleted, bytesText(t.freed))
-	if !applied {
-		text = fmt.Sprintf("%d kept, %d left alone, %d to delete (%s); --apply deletes them", t.kept, t.ignored, t.deleted, bytesText(t.freed))
-	}
-	if t.failures > 0 {
-		text += fmt.Sprintf(", %d could not be deleted", t.failures)
-	}
-	return text
-}
-
 // pruned is a line of prune --json.
 type pruned struct {
 	listing
@@ -211,61 +225,6 @@ type pruned struct {
 	Because string       `json:"because"`
 	Deleted bool         `json:"deleted"`
 	Error   string       `json:"error,omitempty"`
-}
-
-// carryOut prints every decision and, with --apply, does as it says. A failure
-// to delete is not the end: the others can go.
-func (p *pruneCommand) carryOut(cmd *cobra.Command, entries []backup.Backup, decisions []prune.Decision) (*tally, error) {
-	t := new(tally)
-	for i, d := range decisions {
-		e := &entries[i]
-		line := pruned{listing: listed(e), Action: d.Action, Because: d.Reason}
-		switch d.Action {
-		case prune.Keep:
-			t.kept++
-		case prune.Ignore:
-			t.ignored++
-		case prune.Delete:
-			if err := p.delete(cmd, e); err != nil {
-				if cmd.Context().Err() != nil || errors.Is(err, errStdout) {
-					return t, err
-				}
-				t.failures++
-				if t.failed == nil {
-					t.failed = err
-				}
-				line.Error = err.Error()
-				fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %v\n", err)
-				break
-			}
-			t.deleted++
-			t.freed += e.Size
-			line.Deleted = p.apply
-		}
-		if err := p.print(cmd, line); err != nil {
-			return t, err
-		}
-	}
-	return t, nil
-}
-
-// delete deletes a backup, if that is wanted, when what is done can be told.
-func (p *pruneCommand) delete(cmd *cobra.Command, e *backup.Backup) error {
-	if !p.apply {
-		return nil
-	}
-	if cmd.Context().Err() != nil {
-		return context.Cause(cmd.Context())
-	}
-	if err := checkStdout(); err != nil {
-		return err
-	}
-	err := p.place.Remove(cmd.Context(), e.Backup, envelope.DetachedSuffix)
-	recordBackup(cmd, audit.Record{
-		Path: e.Path, BackupID: e.ID.String(), Name: e.Name, Kind: e.Kind, KeyIDs: audit.IDs(e.Keys...), Fault: err,
-		Detail: "deleting " + bytesText(e.Size),
-	})
-	return err
 }
 
 func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {
@@ -282,3 +241,161 @@ func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-7s  %s  (%s)\n", word, printable(line.Path), line.Because)
 	return stdoutError(err)
 }
+
+// prunedKinds are those of which a newer backup takes the place of an older
+// one. Contract snapshots are a history, and what other kinds are only their
+// maker knows.
+var prunedKinds = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
+
+func (p *pruneCommand) addRules(f *pflag.FlagSet) {
+	rules := &p.policy
+	f.Var((*withinFlag)(&rules.Within), "keep-within", "keep what is younger, as 30d, 8w or 36h; 0 for no such rule (default $RETENTION_DAYS, or 30d)")
+	f.Lookup("keep-within").DefValue = "" // the words say more
+	f.Var((*countFlag)(&rules.Last), "keep-last", "keep the newest `N`")
+	f.Var((*countFlag)(&rules.Daily), "keep-daily", "keep the newest of each of the last `N` days that have one")
+	f.Var((*countFlag)(&rules.Weekly), "keep-weekly", "the same for `N` weeks")
+	f.Var((*countFlag)(&rules.Monthly), "keep-monthly", "the same for `N` months")
+	f.Var((*countFlag)(&rules.Yearly), "keep-yearly", "the same for `N` years")
+	f.StringSliceVar(&rules.Kinds, "kind", prunedKinds, "prune backups of this kind and of no other that is not named; may be repeated")
+	f.BoolVar(&p.contracts, "contracts", false, "prune contract snapshots too")
+}
+
+// withinFlag is an age, or 0.
+type withinFlag time.Duration
+
+func (w *withinFlag) Set(text string) error {
+	if text == "0" {
+		*w = 0
+		return nil
+	}
+	return (*ageFlag)(w).Set(text)
+}
+func (w *withinFlag) String() string { return (*ageFlag)(w).String() }
+func (*withinFlag) Type() string     { return "time" }
+
+// countFlag is a number of backups.
+type countFlag int
+
+func (c *countFlag) Set(text string) error {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return errors.New("want a whole number, up to 65535")
+	}
+	*c = countFlag(n)
+	return nil
+}
+func (c *countFlag) String() string { return strconv.Itoa(int(*c)) }
+func (*countFlag) Type() string     { return "N" }
+
+// check completes the policy from the environment.
+func (p *pruneCommand) check(cmd *cobra.Command) error {
+	kept, err := retentionDays()
+	if err != nil {
+		return err
+	}
+	if kept > 0 && !cmd.Flags().Changed("keep-within") {
+		p.policy.Within = kept
+	}
+	for _, kind := range p.policy.Kinds {
+		if err := envelope.CheckKind(kind); err != nil {
+			return usagef("--kind: %w", err)
+		}
+	}
+	if p.contracts {
+		p.policy.Kinds = append(slices.Clone(p.policy.Kinds), backup.KindContracts)
+	}
+	if rules := p.policy; rules.Within == 0 && rules.Last+rules.Daily+rules.Weekly+rules.Monthly+rules.Yearly == 0 {
+		return usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
+	}
+	return nil
+}
+
+// retentionDays reads RETENTION_DAYS; 0 when it is not set.
+func retentionDays() (time.Duration, error) {
+	text := os.Getenv("RETENTION_DAYS")
+	if text == "" {
+		return 0, nil
+	}
+	days, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || days == 0 || days > 100*365 {
+		return 0, usagef("RETENTION_DAYS is %q, not a number of days from 1 to 36500", text)
+	}
+	return time.Duration(days) * day, nil
+}
+
+// lockStore keeps other prunes off the store at root: on this host, when it is
+// a remote one.
+func lockStore(root string) (*fsutil.Lock, error) {
+	if store.IsRemote(root) {
+		dir, err := history.Dir()
+		if err != nil {
+			return nil, usage(err)
+		}
+		return rekey.Take(dir, store.Clean(root))
+	}
+	lock, err := fsutil.LockFolder(root)
+	if err != nil && !errors.Is(err, fsutil.ErrHeld) {
+		err = &store.Error{Op: "lock", Path: root, Err: err}
+	}
+	return lock, err
+}
+
+// crashAge is how old an unfinished upload is when no backup can still be
+// making it. Tests do not wait that long.
+var crashAge = 7 * day
+
+// sweep ends the uploads that a crash left in a bucket, which are paid for and
+// shown nowhere.
+func (p *pruneCommand) sweep(ctx context.Context, cmd *cobra.Command, root string) error {
+	_, server, err := store.SplitURL(root)
+	if err != nil {
+		return err
+	}
+	s3, err := placeFlags{}.s3(server)
+	if err != nil {
+		return err
+	}
+	swept, err := s3.Sweep(ctx, root, crashAge, !p.apply)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		warn(cmd, "what crashes left in the bucket is not cleared away: %v", err)
+	}
+	for _, left := range swept {
+		what := "an upload that was never completed"
+		if !left.Parts {
+			what = "what a writer left behind"
+		}
+		if left.Err != nil {
+			warn(cmd, "%s at %s stays at %s: %v", what, left.Begun.Format(time.RFC3339), printable(left.Path), left.Err)
+		} else if !p.progress.quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %s\n", map[bool]string{true: "removed", false: "would remove"}[p.apply], what, printable(left.Path))
+		}
+	}
+	return nil
+}
+
+// sizeFlag is a number of bytes, as 500MB or 20GiB.
+type sizeFlag int64
+
+func (s *sizeFlag) Set(text string) error {
+	digits := strings.TrimRight(text, "BKMGTikmgtb")
+	n, err := strconv.ParseUint(digits, 10, 40)
+	unit, ok := map[string]int64{
+		"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12,
+		"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
+	}[strings.ToUpper(text[len(digits):])]
+	if err != nil || !ok || n == 0 || n > uint64(math.MaxInt64/unit) {
+		return errors.New("want a number of bytes, as 500MB or 20GiB")
+	}
+	*s = sizeFlag(int64(n) * unit)
+	return nil
+}
+func (s *sizeFlag) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64(*s), 10)
+}
+func (*sizeFlag) Type() string { return "size" }

@@ -83,6 +83,9 @@ func session(cmd *cobra.Command, operation string, e effect, paths []string, wor
 	return s.End(ctx, ending(ctx, work(ctx, s)))
 }
 
+// records is the annotation of a command that runs in a session of its own.
+func records(operation string) map[string]string { return map[string]string{auditedAs: operation} }
+
 // auditedAs is the annotation of commands that leave records.
 const auditedAs = "audited as"
 
@@ -90,9 +93,8 @@ type sessionKey struct{}
 
 // newSession is the session that the flags and the environment ask for.
 func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session, error) {
-	version, _, _ := strings.Cut(buildInfo(), ",")
 	o := audit.SessionOptions{
-		Common:  audit.Record{Operation: operation, DryRun: isDryRun(cmd), Version: version},
+		Common:  audit.Record{Operation: operation, DryRun: isDryRun(cmd), Version: programVersion()},
 		Changes: e == changes && !isDryRun(cmd),
 		Opens:   operation == "open" || strings.HasPrefix(operation, "restore "),
 		Code: func(err error) (int, bool) {
@@ -163,10 +165,8 @@ func recordBackup(cmd *cobra.Command, rec audit.Record) {
 func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string {
 	var paths []string
 	switch first, _, _ := strings.Cut(operation, " "); first {
-	case "open", "restore", "rewrap", "reencrypt", "replicate", "prune":
-		if paths = args; len(paths) == 0 && first == "prune" {
-			paths = []string{storeFolder()}
-		}
+	case "open", "restore", "rewrap", "reencrypt", "replicate":
+		paths = args
 	default:
 		if out := flagText(cmd, "output"); out != "" {
 			paths = []string{out}

@@ -180,7 +180,7 @@ func TestRewrapBesideReaders(t *testing.T) {
 		}
 	})
 	loop(&verifies, func(i int) {
-		if err := backup.Verify(b.Context(), local.Folder{}, b.path(b.backups[i%3]), backup.Options{Keys: ring}); err != nil {
+		if err := backup.Prove(b.Context(), local.Folder{}, b.path(b.backups[i%3]), backup.Options{Keys: ring}); err != nil {
 			b.Errorf("verify: %v", err)
 		}
 	})

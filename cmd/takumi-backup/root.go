@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -84,6 +85,12 @@ func newVersion() *cobra.Command {
 func printVersion(cmd *cobra.Command) error {
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), buildInfo())
 	return stdoutError(err)
+}
+
+// programVersion is the name and the version of this program.
+func programVersion() string {
+	version, _, _ := strings.Cut(buildInfo(), ",")
+	return version
 }
 
 // buildInfo says what is needed to build this program again.

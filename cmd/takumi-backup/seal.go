@@ -38,7 +38,8 @@ not whole is refused with exit code 3, and nothing is left behind.`,
   takumi-backup seal -- pg_dump -Fc takumi
   tar -c /srv/uploads | takumi-backup seal --kind uploads --name uploads -o /mnt/usb/uploads.tar.enc
   pg_dump takumi | takumi-backup seal -o - | ssh vault 'cat > takumi.enc'`,
-		Args: usageArgs(cobra.ArbitraryArgs),
+		Annotations: records("seal"),
+		Args:        usageArgs(cobra.ArbitraryArgs),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return session(cmd, "seal", changes, nil, func(ctx context.Context, _ *audit.Session) error { return s.run(ctx, cmd, args) })
 		},

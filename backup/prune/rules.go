@@ -1,7 +1,7 @@
-// Package prune decides which backups are kept. It is a pure function of
-// what a store holds, a policy and the time: it opens and deletes nothing.
+// Package prune deletes the backups that no retention rule keeps. The rules are pure
+// functions of what a store holds, a policy and the time.
 //
-// A caller makes an [Item] of each backup and asks [Settle], which verifies
+// [Run] makes an [Item] of each backup of a store and asks [Settle], which verifies
 // what has to be proved good before anything else may go. [Decide] alone
 // believes what the items say.
 //
@@ -10,6 +10,7 @@
 //   - only backups that are [Good], and dated neither in the future nor before
 //     there were any, count as kept ones, and only such are ever deleted;
 //   - the newest of those in each series is kept;
+//   - nothing is deleted before all that counts in its series was read to its end;
 //   - an incomplete one never counts, and is deleted only where there is one that
 //     does, and where it would be if it counted.
 //
@@ -18,8 +19,8 @@ package prune
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -94,6 +95,8 @@ const (
 type Decision struct {
 	Action Action
 	Reason string
+
+	counts bool // for a rule that counts, or as the newest: then what else goes rests on it
 }
 
 // Decide returns a decision for each item, in the order of the items.
@@ -103,13 +106,13 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 	for i, it := range items {
 		switch {
 		case it.State == Bad:
-			decisions[i] = Decision{Ignore, "not counted, and left alone: " + it.Why}
+			decisions[i] = Decision{Action: Ignore, Reason: "not counted, and left alone: " + it.Why}
 		case it.State != Good:
-			decisions[i] = Decision{Ignore, "not authenticated, and so left alone: " + it.Why}
+			decisions[i] = Decision{Action: Ignore, Reason: "not authenticated, and so left alone: " + it.Why}
 		case it.Created.After(now.Add(Skew)):
-			decisions[i] = Decision{Ignore, "it is dated in the future, so a clock is or was wrong; left alone"}
+			decisions[i] = Decision{Action: Ignore, Reason: "it is dated in the future, so a clock is or was wrong; left alone"}
 		case it.Created.Before(epoch):
-			decisions[i] = Decision{Ignore, "it is dated before there were sealed backups, so a clock was wrong; left alone"}
+			decisions[i] = Decision{Action: Ignore, Reason: "it is dated before there were sealed backups, so a clock was wrong; left alone"}
 		default:
 			series[it.Series] = append(series[it.Series], i)
 		}
@@ -118,7 +121,7 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 		slices.SortFunc(indices, func(a, b int) int { return newestFirst(items[a], items[b]) })
 		if !slices.Contains(p.Kinds, s.Kind) {
 			for _, i := range indices {
-				decisions[i] = Decision{Keep, fmt.Sprintf("backups of the kind %s are not pruned unless that is asked for", s.Kind)}
+				decisions[i] = Decision{Action: Keep, Reason: fmt.Sprintf("backups of the kind %s are not pruned unless that is asked for", s.Kind)}
 			}
 			continue
 		}
@@ -135,7 +138,7 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 			case len(complete) > 0 && counted[i].Action == Delete:
 				decisions[i] = counted[i]
 			default:
-				decisions[i] = Decision{Ignore, "it has no sidecar, as one that was never finished; not counted, and left alone"}
+				decisions[i] = Decision{Action: Ignore, Reason: "it has no sidecar, as one that was never finished; not counted, and left alone"}
 			}
 		}
 	}
@@ -178,7 +181,8 @@ func (p Policy) decide(items []Item, indices []int, decisions []Decision, now ti
 			continue
 		}
 		var reasons []string
-		if n == 0 {
+		counts := n == 0
+		if counts {
 			reasons = append(reasons, "newest of its name")
 		}
 		if p.Within > 0 && now.Sub(it.Created) < p.Within {
@@ -188,32 +192,45 @@ func (p Policy) decide(items []Item, indices []int, decisions []Decision, now ti
 			if period := r.period(n, it.Created.UTC()); r.left > 0 && period != r.last {
 				r.left--
 				r.last = period
+				counts = true
 				reasons = append(reasons, r.name)
 			}
 		}
 		if len(reasons) == 0 {
-			decisions[i] = Decision{Delete, fmt.Sprintf("made %s ago, and no rule keeps it", Span(now.Sub(it.Created)))}
+			decisions[i] = Decision{Action: Delete, Reason: fmt.Sprintf("made %s ago, and no rule keeps it", Span(now.Sub(it.Created)))}
 			continue
 		}
-		decisions[i] = Decision{Keep, strings.Join(reasons, ", ")}
+		decisions[i] = Decision{Keep, strings.Join(reasons, ", "), counts}
 	}
 }
 
-// Settle decides like [Decide], but lets nothing of a series be deleted before
-// the newest one that counts has proved good: it calls verify with that item's
-// index, once, and one that fails is bad from then on and its series decided
-// again. It sets State and Why of such items. When none of a series verifies,
-// all of it is left alone. stopped, asked after every failure, ends the work
-// with its error.
+// ErrUnread is what verify returns for an item that it may not read: no reading is
+// left of the budget.
+var ErrUnread = errors.New("it was not read, as --max-read has it")
+
+// Settle decides like [Decide], but lets nothing of a series be deleted before all
+// that a rule counts in it, and the newest, has proved good: it calls verify with
+// each such item's index, once, and one that fails is bad from then on and its series
+// decided again. It sets State and Why of such items. When none of a series verifies,
+// or one may not be read, all of it is left alone. stopped, asked after every
+// failure, ends the work with its error.
 func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, stopped func() error) ([]Decision, error) {
-	proved := make(map[Series]bool)
+	proved := make(map[int]bool)
+	unread := make(map[Series]bool)
 	for {
 		decisions := Decide(items, p, now)
 		settled := true
-		for _, i := range slices.Sorted(maps.Values(unproved(items, decisions, proved))) {
+		for _, i := range unproved(items, decisions) {
+			if proved[i] || unread[items[i].Series] {
+				continue
+			}
 			err := verify(i)
-			if err == nil {
-				proved[items[i].Series] = true
+			switch {
+			case err == nil:
+				proved[i] = true
+				continue
+			case errors.Is(err, ErrUnread):
+				unread[items[i].Series] = true
 				continue
 			}
 			if err := stopped(); err != nil {
@@ -222,30 +239,36 @@ func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, sto
 			items[i].State, items[i].Why = Bad, err.Error()
 			settled = false
 		}
-		if settled {
-			return decisions, nil
+		if !settled {
+			continue
 		}
+		for i, d := range decisions {
+			if d.Action == Delete && unread[items[i].Series] {
+				decisions[i] = Decision{Action: Ignore, Reason: "left alone, because not all that would stay was read: --max-read"}
+			}
+		}
+		return decisions, nil
 	}
 }
 
-// unproved returns the newest kept item of every series that would lose
-// something and was not proved yet.
-func unproved(items []Item, decisions []Decision, proved map[Series]bool) map[Series]int {
-	newest := make(map[Series]int)
+// unproved returns the items that have to be good, oldest series first, newest item
+// first: those that count for a rule, and the newest, in each series that would lose
+// something. A copy of one of them may do as well, but is not looked for.
+func unproved(items []Item, decisions []Decision) []int {
 	losing := make(map[Series]bool)
 	for i, d := range decisions {
-		s := items[i].Series
 		if d.Action == Delete {
-			losing[s] = true
-		}
-		if d.Action == Keep {
-			if best, ok := newest[s]; !ok || newestFirst(items[i], items[best]) < 0 {
-				newest[s] = i
-			}
+			losing[items[i].Series] = true
 		}
 	}
-	maps.DeleteFunc(newest, func(s Series, _ int) bool { return proved[s] || !losing[s] })
-	return newest
+	var found []int
+	for i, d := range decisions {
+		if d.Action == Keep && d.counts && losing[items[i].Series] {
+			found = append(found, i)
+		}
+	}
+	slices.SortFunc(found, func(a, b int) int { return newestFirst(items[a], items[b]) })
+	return found
 }
 
 // Span writes a time span in its largest whole unit, as "30d" or "5h0m0s".

@@ -1,0 +1,90 @@
+package backup
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// ErrMisnamed is why a backup whose file and label name different series is in doubt.
+var ErrMisnamed = fail.New(fail.Failed, "find out who gave the file this name; takumi-backup open opens it as what its label says", "the name of the file and the label disagree")
+
+// ErrSidecar is returned for a backup that is not what its sidecar says.
+var ErrSidecar = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the file is not what its sidecar says")
+
+// Misnamed is an ErrMisnamed when the file has a generated name, and the label one of
+// another series or time. A file that was renamed to anything else says nothing.
+func Misnamed(path, label string) error {
+	file := store.Base(path)
+	at, mine := stamp.FindString(file), stamp.FindString(label)
+	if at == "" || mine == "" || at == mine && SeriesOf(file) == SeriesOf(label) {
+		return nil
+	}
+	return fmt.Errorf("%w: the label says %q", ErrMisnamed, label)
+}
+
+// Prove reads the backup at path to its end and returns nil only when every byte of it
+// is authentic and the file is what its sidecar says, if it has one. The errors are
+// those of [Open], ErrSidecar and those of reading.
+func Prove(ctx context.Context, st store.Store, path string, o Options) error {
+	want, err := sidecarOf(ctx, st, path)
+	if err != nil {
+		return err
+	}
+	var hash *store.HashReader
+	if want != "" {
+		o.through = func(src io.Reader) io.Reader {
+			if hash != nil {
+				hash.Sum() // of an opening that began anew
+			}
+			hash = store.NewHashReader(src)
+			return hash
+		}
+		defer func() {
+			if hash != nil {
+				hash.Sum()
+			}
+		}()
+	}
+	f, err := Open(ctx, st, path, o)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteTo(io.Discard)
+	if want == "" {
+		return err
+	}
+	sum := hash.Sum()
+	if err == nil && hex.EncodeToString(sum[:]) != want {
+		err = fmt.Errorf("%s: %w", path, ErrSidecar)
+	}
+	return err
+}
+
+// sidecarOf returns the sum in the sidecar of a backup, or "" when it has none.
+func sidecarOf(ctx context.Context, st store.Store, path string) (string, error) {
+	obj, err := st.Open(ctx, path+store.SidecarSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer obj.Close()
+	text, err := io.ReadAll(io.LimitReader(obj, store.MaxSidecar+1))
+	if err != nil {
+		return "", err
+	}
+	sum, name, ok := store.ParseSidecar(string(text))
+	if !ok || name != store.Base(path) {
+		return "", fmt.Errorf("%s%s: %w", path, store.SidecarSuffix, ErrSidecar)
+	}
+	return sum, nil
+}

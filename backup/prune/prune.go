@@ -1,0 +1,198 @@
+package prune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Options say how to prune a store. All functions but Done may be nil.
+type Options struct {
+	Policy  Policy
+	Open    backup.Options // how backups are opened
+	MaxRead int64          // bytes that may be read to prove backups; 0 is no limit
+	Apply   bool           // delete, and not only decide
+
+	// Remembered returns what earlier runs know of a backup: that all of it was
+	// verified, or that it is bad.
+	Remembered func(*backup.Backup) (whole, bad bool)
+	// Prove is [backup.Prove] with what the caller shows and remembers.
+	Prove func(ctx context.Context, b *backup.Backup) error
+	// Before runs before each deletion; an error ends the run.
+	Before func(*backup.Backup) error
+	// Done sees each decision, and with Apply what came of a deletion; an error ends
+	// the run.
+	Done func(b *backup.Backup, d Decision, err error) error
+}
+
+// Result says what came of a run.
+type Result struct {
+	Backups                []backup.Backup // oldest first, as they were found
+	Kept, Deleted, Ignored int
+	Freed                  int64 // bytes
+	Read                   int64 // bytes, to prove what stays
+	Unread                 bool  // not all was read that would have had to be: MaxRead
+	Damaged                bool  // something in the store is not good
+	Failures               int
+	Failed                 error // the first deletion that failed
+}
+
+// Run prunes the store at root. What cannot be authenticated is left alone; nothing of
+// a series is deleted before what counts in it was read to its end. A deletion that
+// fails does not keep the others from going. The caller keeps other runs out. The
+// error is that of root, of Before or Done, or the context's.
+func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, error) {
+	list, err := backup.List(ctx, st, root, o.Open)
+	if err != nil {
+		return nil, fmt.Errorf("looking through the backups: %w", err)
+	}
+	slices.Reverse(list) // the oldest is the first to go
+	r := &Result{Backups: list}
+	items := make([]Item, len(list))
+	for i := range list {
+		items[i] = o.item(&list[i])
+	}
+	decisions, err := Settle(items, o.Policy, time.Now(), func(i int) error { return o.prove(ctx, st, &list[i], r) },
+		func() error { return context.Cause(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	withManifests(items, decisions)
+	for i, it := range items {
+		if it.State == Bad {
+			r.Damaged = true
+			if list[i].State != backup.Bad {
+				list[i].State, list[i].Err = backup.Bad, errors.New(it.Why)
+			}
+		}
+	}
+	return r, o.carryOut(ctx, st, decisions, r)
+}
+
+// item is what the rules see of a backup.
+func (o *Options) item(b *backup.Backup) Item {
+	it := Item{Path: b.Path, Incomplete: !b.Sidecar, State: Unchecked}
+	if b.Err != nil {
+		it.Why = b.Err.Error()
+	}
+	if b.Readable() {
+		it.Series = Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series()}
+		it.ID, it.Created = b.ID.String(), b.Created
+	}
+	switch {
+	case b.State == backup.Bad:
+		it.State = Bad
+	case b.State >= backup.Authentic && b.Doubt != nil:
+		it.State, it.Why = Bad, b.Doubt.Error()
+	case b.State >= backup.Authentic:
+		it.State = Good
+		if o.Remembered != nil {
+			if _, bad := o.Remembered(b); bad {
+				it.State, it.Why = Bad, "an earlier verify found it bad; takumi-backup verify looks again"
+			}
+		}
+	}
+	return it
+}
+
+// prove reads a backup that has to be good, if nobody remembers that it is.
+func (o *Options) prove(ctx context.Context, st store.Store, b *backup.Backup, r *Result) error {
+	if o.Remembered != nil {
+		if whole, _ := o.Remembered(b); whole {
+			return nil
+		}
+	}
+	if o.MaxRead > 0 && r.Read+b.Size > o.MaxRead {
+		r.Unread = true
+		return ErrUnread
+	}
+	r.Read += b.Size
+	if o.Prove != nil {
+		return o.Prove(ctx, b)
+	}
+	return backup.Prove(ctx, st, b.Path, o.Open)
+}
+
+// carryOut does as the decisions say.
+func (o *Options) carryOut(ctx context.Context, st store.Store, decisions []Decision, r *Result) error {
+	for i, d := range decisions {
+		b := &r.Backups[i]
+		var err error
+		switch d.Action {
+		case Keep:
+			r.Kept++
+		case Ignore:
+			r.Ignored++
+		case Delete:
+			if err = o.delete(ctx, st, b); ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err != nil {
+				if r.Failures++; r.Failed == nil {
+					r.Failed = err
+				}
+				break
+			}
+			r.Deleted++
+			r.Freed += b.Size
+		}
+		if err := o.Done(b, d, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Options) delete(ctx context.Context, st store.Store, b *backup.Backup) error {
+	if !o.Apply {
+		return nil
+	}
+	if o.Before != nil {
+		if err := o.Before(b); err != nil {
+			return err
+		}
+	}
+	return st.Remove(ctx, b.Backup, envelope.DetachedSuffix)
+}
+
+// withManifests lets every manifest share the fate of the backup that it
+// belongs to: one in its folder, made at the same time, of the same name up to
+// the ending. Two backups may share a manifest's name; it goes with the last.
+func withManifests(items []Item, decisions []Decision) {
+	type moment struct {
+		folder string
+		second int64
+	}
+	backups := make(map[moment][]int)
+	for i, it := range items {
+		if it.Kind == backup.KindDatabase {
+			at := moment{it.Folder, it.Created.Unix()}
+			backups[at] = append(backups[at], i)
+		}
+	}
+	for i, it := range items {
+		end := strings.LastIndex(it.Path, ".manifest")
+		if it.Kind != backup.KindManifest || it.State != Good || end < 0 {
+			continue
+		}
+		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {
+			return !strings.HasPrefix(items[j].Path, it.Path[:end]+".")
+		})
+		for n, j := range mine {
+			if n == 0 || decisions[j].Action != Delete {
+				decisions[i] = Decision{Action: Keep, Reason: "belongs to " + filepath.Base(items[j].Path)}
+				if decisions[j].Action == Delete {
+					decisions[i].Action = Delete
+				}
+			}
+		}
+	}
+}
