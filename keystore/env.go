@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
 // Env is a key in an environment variable. It is for development and tests:
@@ -27,11 +28,12 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // String returns "env:NAME".
 func (e Env) String() string { return "env:" + display(e.Name) }
 
-// Load reads the variable.
+// Load reads the variable, which no child inherits from then on.
 func (e Env) Load(ctx context.Context) (*kek.Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	secretenv.Hide(e.Name)
 	value, set := os.LookupEnv(e.Name)
 	if !set {
 		return nil, &Error{URI: e.String(), Kind: ErrNotFound, Reason: "the variable is not set"}

@@ -18,6 +18,7 @@ type sealOptions struct {
 	kind       string
 	guard      string // on or off
 	allowEmpty bool
+	passEnv    []string // of COMMAND
 }
 
 func newSeal() *cobra.Command {
@@ -29,7 +30,9 @@ func newSeal() *cobra.Command {
 
 Without -o the backup goes to $BACKUP_ROOT/KIND/NAME_TIME.EXT.enc (BACKUP_ROOT is
 /var/backups/takumi by default) and its path is printed. With COMMAND, any exit
-status but 0 means: no backup.
+status but 0 means: no backup. COMMAND has the environment without the secrets that
+this program uses (keys, DB_PASSWORD, credentials of AWS and Vault, web hooks, RPC
+URLs); PGPASSWORD stays, and --pass-env lets others through.
 
 The input is checked while it streams past: a PostgreSQL dump, plain or custom,
 a tar, gzip or zstd file must be complete, and no input may be empty. What is
@@ -49,6 +52,7 @@ not whole is refused with exit code 3, and nothing is left behind.`,
 	f.StringVar(&s.kind, "kind", "", "database, contracts, uploads or stream (default: what the input looks like)")
 	f.StringVar(&s.name, "name", "", "name in the envelope, and base of a generated file name")
 	f.BoolVar(&s.allowEmpty, "allow-empty", false, "accept an empty input")
+	f.StringArrayVar(&s.passEnv, "pass-env", nil, "let COMMAND have this variable, though it holds a secret of this program; may be repeated")
 	f.StringVar(&s.guard, "guard", "on", "check that the input is whole: on or off")
 	f.StringVar(&s.sidecar, "sidecar", "", "with -o -: write the SHA-256 sidecar to this file")
 	return cmd
@@ -69,7 +73,7 @@ func (s *sealOptions) run(ctx context.Context, cmd *cobra.Command, args []string
 	}
 	job.Kind, job.Guard.AllowEmpty, job.Unguarded = s.kind, s.allowEmpty, s.guard == "off"
 	s.guardOff = job.Unguarded
-	job.Source = func(ctx context.Context) (io.ReadCloser, error) { return open(ctx, args) }
+	job.Source = func(ctx context.Context) (io.ReadCloser, error) { return open(ctx, args, passed(s.passEnv)) }
 	ring, err := s.start(ctx, &job)
 	if err != nil {
 		return err
@@ -105,9 +109,19 @@ func (s *sealOptions) check(cmd *cobra.Command, args []string) error {
 }
 
 // open starts the source.
-func open(ctx context.Context, argv []string) (io.ReadCloser, error) {
+func open(ctx context.Context, argv, env []string) (io.ReadCloser, error) {
 	if len(argv) == 0 {
 		return source.Stdin(ctx, os.Stdin)
 	}
-	return source.Command(ctx, argv, os.Stderr)
+	return source.CommandEnv(ctx, argv, env, os.Stderr)
+}
+
+// passed are the variables of those names, for COMMAND.
+func passed(names []string) (env []string) {
+	for _, name := range names {
+		if value, set := os.LookupEnv(name); set {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
 // ProgramError says that no program fits a server.
@@ -84,7 +86,9 @@ func Program(ctx context.Context, name string, server int) (string, error) {
 var versionWords = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 func programVersion(ctx context.Context, path string) (int, bool) {
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	cmd := exec.CommandContext(ctx, path, "--version")
+	cmd.Env = secretenv.Environ()
+	out, err := cmd.Output()
 	if err != nil {
 		return 0, false
 	}

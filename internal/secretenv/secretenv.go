@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // names are the variables with secrets that this program and the libraries in it
@@ -30,12 +31,18 @@ func Holds(name string) bool {
 	return slices.Contains(names, name) || strings.HasPrefix(name, rpcPrefix)
 }
 
-// Environ is os.Environ for a child, without the variables that hold secrets and
-// those of further names, but with those of keep.
-func Environ(further, keep []string) []string {
+var hidden sync.Map // the names that Hide was given
+
+// Hide makes a variable one that no child inherits, for as long as the program runs.
+// It is safe for concurrent use, as Environ is.
+func Hide(name string) { hidden.Store(name, true) }
+
+// Environ is os.Environ for a child, without the variables that hold secrets.
+func Environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return (Holds(name) || slices.Contains(further, name)) && !slices.Contains(keep, name)
+		_, hide := hidden.Load(name)
+		return hide || Holds(name)
 	})
 }
 

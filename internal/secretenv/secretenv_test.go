@@ -41,7 +41,8 @@ func TestEnviron(t *testing.T) {
 	for _, name := range slices.Concat(secrets, plain) {
 		t.Setenv(name, "a value")
 	}
-	env := strings.Join(secretenv.Environ([]string{"MY_KEY"}, nil), "\n")
+	secretenv.Hide("MY_KEY")
+	env := strings.Join(secretenv.Environ(), "\n")
 	for _, name := range secrets {
 		if strings.Contains(env, name+"=") {
 			t.Errorf("a child gets %s", name)
@@ -51,8 +52,5 @@ func TestEnviron(t *testing.T) {
 		if !strings.Contains(env, name+"=a value") {
 			t.Errorf("a child lacks %s", name)
 		}
-	}
-	if !slices.Contains(secretenv.Environ(nil, []string{"VAULT_TOKEN"}), "VAULT_TOKEN=a value") {
-		t.Error("what was to be kept is not there")
 	}
 }

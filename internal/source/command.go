@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
 // causeGrace is how long a failure of the child waits for the context to be
@@ -35,7 +37,8 @@ type Cmd struct {
 }
 
 // Command starts argv, at least one word, with the standard input of this process and stderr as its
-// standard error. It fails with *StartError when there is no such command.
+// standard error. Its environment is that of this process but for the secrets there
+// (secretenv.Environ). It fails with *StartError when there is no such command.
 //
 // Read hands out its standard output. The end of it is io.EOF only when the
 // child exited with status 0; otherwise it is *ExitError, and then it does not
@@ -63,7 +66,7 @@ func CommandEnv(ctx context.Context, argv, env []string, stderr *os.File) (*Cmd,
 
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, in, stderr
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(secretenv.Environ(), env...)
 	c := &Cmd{ctx: ctx, cmd: cmd, out: out, exited: make(chan struct{})}
 	// Without a terminal the child gets a group of its own, so that what it
 	// starts can be stopped with it. With one it stays in ours: a group in the

@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
 // headSize is how much of a dump is looked at before anything is done.
@@ -75,7 +76,7 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 		return f, err
 	}
 	f.argv = append([]string{path, "--no-password", fresh.Target()}, args...)
-	f.env = append(os.Environ(), fresh.Environ()...)
+	f.env = append(secretenv.Environ(), fresh.Environ()...)
 	f.stderr = r.o.Stderr
 	return f, nil
 }
