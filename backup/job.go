@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
@@ -118,7 +119,16 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	}
 	var checked io.Reader = input
 	var g *guard.Reader
+	var ix indexer
 	if !j.Unguarded {
+		if format == guard.Tar && j.Pack.Codec == pack.Zstd {
+			entries, err := members.NewBuilder()
+			if err != nil {
+				return nil, err
+			}
+			defer entries.Close()
+			j.Guard.TarEntry, ix = entries.Add, entries.Finish
+		}
 		g = guard.NewReader(input, j.Guard)
 		defer g.Close()
 		checked = g
@@ -130,9 +140,9 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	defer dst.Abort()
 	made := &Made{Format: format, Unjudged: "the guard was off"}
 	if j.Plain {
-		err = j.pack(dst, checked, o.Meter, stop)
+		err = j.pack(dst, checked, ix, o.Meter, stop)
 	} else {
-		made.Envelope, err = j.seal(ctx, dst, checked, o.Meter, stop)
+		made.Envelope, err = j.seal(ctx, dst, checked, ix, o.Meter, stop)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sealing: %w", err)

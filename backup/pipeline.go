@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"sync/atomic"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
+	"github.com/takumi-backup/takumi-backup/stream/pack/index"
 )
 
 // Meter counts the bytes that went in and came out. Another goroutine may read
@@ -56,12 +58,19 @@ func (s *sink) Write(p []byte) (int, error) {
 // stays open; the label's Codec is taken from o. With an error, what dst has had is
 // not a backup and does not open.
 func Seal(ctx context.Context, dst io.Writer, src io.Reader, label envelope.Label, o pack.Options, to ...envelope.Recipient) (*envelope.Envelope, error) {
+	return seal(ctx, dst, src, nil, label, o, to)
+}
+
+// indexer makes the index of a source that was read to its end; nil is none.
+type indexer func(size int64) (*index.Content, error)
+
+func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label envelope.Label, o pack.Options, to []envelope.Recipient) (*envelope.Envelope, error) {
 	label.Codec = string(o.Codec)
 	sealed, err := envelope.NewWriter(ctx, dst, label, to...)
 	if err != nil {
 		return nil, err
 	}
-	if err := packTo(sealed, src, o); err != nil {
+	if err := packTo(sealed, src, ix, o); err != nil {
 		return nil, err
 	}
 	if err := sealed.Close(); err != nil {
@@ -73,10 +82,10 @@ func Seal(ctx context.Context, dst io.Writer, src io.Reader, label envelope.Labe
 // seal is Seal for a job. When dst fails, stop makes src fail with that error, even
 // in the middle of a Read that waits, and the error of dst is the one that is
 // returned.
-func (j Job) seal(ctx context.Context, dst *target, src io.Reader, m *Meter, stop context.CancelCauseFunc) (*envelope.Envelope, error) {
+func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc) (*envelope.Envelope, error) {
 	out := &sink{Writer: dst, n: &m.out, stop: stop}
 	label := envelope.Label{Created: j.Created, Kind: j.Kind, Name: dst.name}
-	e, err := Seal(ctx, out, meteredReader{src, &m.in}, label, j.Pack, j.Recipients...)
+	e, err := seal(ctx, out, meteredReader{src, &m.in}, ix, label, j.Pack, j.Recipients)
 	if out.err != nil {
 		return nil, out.err
 	}
@@ -84,22 +93,31 @@ func (j Job) seal(ctx context.Context, dst *target, src io.Reader, m *Meter, sto
 }
 
 // pack is seal without the sealing.
-func (j Job) pack(dst io.Writer, src io.Reader, m *Meter, stop context.CancelCauseFunc) error {
+func (j Job) pack(dst io.Writer, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc) error {
 	out := &sink{Writer: dst, n: &m.out, stop: stop}
-	if err := packTo(out, meteredReader{src, &m.in}, j.Pack); out.err == nil {
+	if err := packTo(out, meteredReader{src, &m.in}, ix, j.Pack); out.err == nil {
 		return err
 	}
 	return out.err
 }
 
-func packTo(dst io.Writer, src io.Reader, o pack.Options) error {
+func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options) error {
 	packed, err := pack.NewWriter(dst, o)
 	if err != nil {
 		return err
 	}
 	defer packed.Abort()
-	if _, err := packed.ReadFrom(src); err != nil {
+	size, err := packed.ReadFrom(src)
+	if err != nil {
 		return err
+	}
+	if ix != nil {
+		// A backup without its index is worth as much, and is only slower to search.
+		if content, err := ix(size); err == nil && content.Size < math.MaxUint32-8 {
+			if err := packed.WriteIndex(content, content.Size); err != nil {
+				return err
+			}
+		}
 	}
 	return packed.Close()
 }

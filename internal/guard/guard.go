@@ -80,6 +80,9 @@ func (e *IncompleteError) Unwrap() error { return e.Err }
 // Options change what a Reader accepts.
 type Options struct {
 	AllowEmpty bool // let an input without a single byte pass
+	// TarEntry, if not nil, is told of each entry of an input that is a tar archive,
+	// and was not compressed.
+	TarEntry func(TarEntry)
 }
 
 // Reader passes its source through and refuses what is not whole. It may not
@@ -95,7 +98,7 @@ type Reader struct {
 // NewReader returns a Reader over src. The caller must call Close when done
 // with it, also after an error. Close leaves src to its owner.
 func NewReader(src io.Reader, opts Options) *Reader {
-	return &Reader{src: src, check: checker{allowEmpty: opts.AllowEmpty}}
+	return &Reader{src: src, check: checker{allowEmpty: opts.AllowEmpty, entry: opts.TarEntry}}
 }
 
 // Read reads from the source. Where the source ends, it returns io.EOF if the
@@ -162,6 +165,7 @@ type walker interface {
 // out. Its zero value is ready.
 type checker struct {
 	allowEmpty bool
+	entry      func(TarEntry)
 	nested     bool // the input is the content of a compressed one
 
 	head   [SniffLen]byte
@@ -201,7 +205,11 @@ func (c *checker) choose() error {
 	case CustomDump:
 		c.walk = newCustom()
 	case Tar:
-		c.walk = newTar()
+		t := newTar()
+		if !c.nested {
+			t.entry = c.entry
+		}
+		c.walk = t
 	case Gzip, Zstd, Bzip2:
 		if c.nested {
 			return nil

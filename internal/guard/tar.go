@@ -26,6 +26,49 @@ type tar struct {
 	paxLeft int64 // bytes of the PAX header that are still to come
 	pax     []byte
 	paxSize int64 // size of the next file by its PAX header, or -1
+
+	entry func(TarEntry) // may be nil
+	raw   []byte         // with entry: the blocks of the header so far
+	start int64
+	lost  bool // not all of the header is in raw
+}
+
+// TarEntry is where an entry of an archive is. Head has all blocks of its header,
+// those of extended headers too, and is valid during the call.
+type TarEntry struct {
+	Head   []byte
+	Offset int64 // of the header in the archive
+	Data   int64 // where the body begins
+}
+
+// maxHead bounds what is held of the headers of one entry; what has more is told of
+// without a Head.
+const maxHead = 2 * maxPAX
+
+// keep gathers the blocks of headers.
+func (t *tar) keep(block []byte) {
+	if t.entry == nil {
+		return
+	}
+	if len(t.raw) == 0 {
+		t.start = t.pos - tarBlock
+	}
+	if t.lost = t.lost || len(t.raw) > maxHead; !t.lost {
+		t.raw = append(t.raw, block...)
+	}
+}
+
+// tell tells of an entry whose header has ended.
+func (t *tar) tell() {
+	if t.entry == nil {
+		return
+	}
+	e := TarEntry{Offset: t.start, Data: t.pos}
+	if !t.lost {
+		e.Head = t.raw
+	}
+	t.entry(e)
+	t.raw, t.lost = t.raw[:0], false
 }
 
 type tarState int
@@ -33,6 +76,7 @@ type tarState int
 const (
 	atHeader tarState = iota
 	inPAX
+	inLongName // of GNU tar, too long for a header
 	inSparseMap
 	afterZero // one zero block
 	afterEnd  // two of them
@@ -75,11 +119,20 @@ func (t *tar) bad(format string, args ...any) error {
 func (t *tar) step(block []byte) error {
 	switch t.state {
 	case inPAX:
+		t.keep(block)
 		return t.paxBlock(block)
+	case inLongName:
+		t.keep(block)
+		if t.paxLeft -= tarBlock; t.paxLeft <= 0 {
+			t.state = atHeader
+		}
+		return nil
 	case inSparseMap:
+		t.keep(block)
 		// The last byte of a GNU sparse map that counts: another one follows.
 		if block[504] == 0 {
 			t.skipBody(t.size)
+			t.tell()
 		}
 		return nil
 	case afterEnd:
@@ -109,6 +162,7 @@ func (t *tar) header(h []byte) error {
 	if !ok {
 		return t.bad("a header with the size %q", h[124:136])
 	}
+	t.keep(h)
 	switch h[156] {
 	case 'x':
 		if size > maxPAX {
@@ -120,7 +174,16 @@ func (t *tar) header(h []byte) error {
 			t.state = atHeader
 		}
 		return nil
-	case 'g', 'L', 'K':
+	case 'L', 'K':
+		if size > 0 && size <= maxPAX {
+			t.state, t.paxLeft = inLongName, size
+			return nil
+		}
+		t.lost = true
+		t.skipBody(size)
+		return nil
+	case 'g':
+		t.raw = t.raw[:0]
 		t.skipBody(size)
 		return nil
 	}
@@ -139,6 +202,7 @@ func (t *tar) header(h []byte) error {
 		}
 	}
 	t.skipBody(size)
+	t.tell()
 	return nil
 }
 

@@ -39,16 +39,22 @@ type record struct{ at, key, line int }
 
 const recordCost = 24
 
-// NewWriter returns a Writer. The first line is header, which is about the whole.
-// The error is ErrLine.
+// NewWriter returns a Writer. The first line is header, which is about the whole;
+// without one, SetHeader gives it later. The error is ErrLine.
 func NewWriter(header []byte, o Options) (*Writer, error) {
 	o.Memory = cmp.Or(o.Memory, DefaultMemory)
 	w := &Writer{opts: o}
+	if header == nil {
+		return w, nil
+	}
 	if err := w.add(nil, header); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
+
+// SetHeader gives the first line, once, before Finish. The errors are those of Add.
+func (w *Writer) SetHeader(header []byte) error { return w.add(nil, header) }
 
 // Add adds a line, without its LF, under a key, which is not empty. Lines of one
 // key stay in the order of their coming. The errors are ErrLine and those of the

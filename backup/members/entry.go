@@ -1,0 +1,156 @@
+// Package members knows what is in a tar archive, entry by entry: it makes the index
+// of an archive while it is sealed ([Builder]), and finds entries by an index, or by
+// reading the archive ([Archive]).
+package members
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/stream/pack/index"
+)
+
+// Entry is what an archive has of one path: a line of its index (docs/FORMAT.md, "The
+// index"). Times are Unix times in nanoseconds, sizes and offsets bytes of the content.
+type Entry struct {
+	Path   string `json:"p,omitempty"`
+	Raw    []byte `json:"pb,omitempty"` // the path, where it is not UTF-8
+	Type   string `json:"t"`            // f, d, l (symbolic link), h (hard link) or o
+	Offset int64  `json:"o"`            // of the header
+	Data   int64  `json:"d,omitempty"`  // where the body begins
+	Size   int64  `json:"n,omitempty"`
+	MTime  int64  `json:"m,omitempty"`
+	Mode   int64  `json:"mode,omitempty"`
+	UID    int    `json:"u,omitempty"`
+	GID    int    `json:"g,omitempty"`
+	Link   string `json:"l,omitempty"`
+	RawTo  []byte `json:"lb,omitempty"` // the link, where it is not UTF-8
+}
+
+// Name is the path of the entry, of whatever bytes; that of the tree itself is ".".
+func (e *Entry) Name() string {
+	if e.Path == "" {
+		return string(e.Raw)
+	}
+	return e.Path
+}
+
+// Target is where a link leads: that of a hard link is a path of the archive.
+func (e *Entry) Target() string {
+	if e.Link == "" {
+		return string(e.RawTo)
+	}
+	return e.Link
+}
+
+// Time is when the entry was modified.
+func (e *Entry) Time() time.Time { return time.Unix(0, e.MTime).UTC() }
+
+// FileMode is the type and the rights of the entry.
+func (e *Entry) FileMode() fs.FileMode {
+	h := tar.Header{Mode: e.Mode, Typeflag: map[string]byte{"d": tar.TypeDir, "l": tar.TypeSymlink, "o": tar.TypeFifo}[e.Type]}
+	return h.FileInfo().Mode()
+}
+
+// entryOf returns the entry of a header, or nil when that names no file.
+func entryOf(h *tar.Header, offset, data int64) *Entry {
+	e := &Entry{Offset: offset, Data: data, Mode: h.Mode & 0o7777, UID: h.Uid, GID: h.Gid, Link: h.Linkname}
+	switch h.Typeflag {
+	case tar.TypeDir, 'D':
+		e.Type, e.Data = "d", 0
+	case tar.TypeSymlink:
+		e.Type, e.Data = "l", 0
+	case tar.TypeLink:
+		e.Type, e.Data, e.Link = "h", 0, cleaned(h.Linkname)
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		e.Type, e.Data = "o", 0
+	case tar.TypeXGlobalHeader, 'V', 'N', 'M':
+		return nil
+	default:
+		e.Type, e.Size = "f", h.Size
+		if h.Typeflag == tar.TypeGNUSparse || h.PAXRecords["GNU.sparse.major"] != "" || h.PAXRecords["GNU.sparse.map"] != "" {
+			e.Data = 0 // its body is shorter than the file
+		}
+	}
+	if t := h.ModTime; t.Year() > 1678 && t.Year() < 2262 && !t.Equal(time.Unix(0, 0)) { // what nanoseconds can hold
+		e.MTime = t.UnixNano()
+	}
+	if !utf8.ValidString(e.Link) {
+		e.Link, e.RawTo = "", []byte(e.Link)
+	}
+	if name := cleaned(h.Name); utf8.ValidString(name) {
+		e.Path = name
+	} else {
+		e.Raw = []byte(name)
+	}
+	return e
+}
+
+func cleaned(name string) string {
+	if name = strings.TrimPrefix(path.Clean("/"+name), "/"); name == "" {
+		return "."
+	}
+	return name
+}
+
+// Builder makes the index of an archive. It is for one goroutine.
+type Builder struct {
+	w   *index.Writer
+	err error
+}
+
+// NewBuilder returns a Builder, to be closed.
+func NewBuilder() (*Builder, error) {
+	w, err := index.NewWriter(nil, index.Options{})
+	return &Builder{w: w}, err
+}
+
+// Add takes the next entry, as the guard tells of it.
+func (b *Builder) Add(e guard.TarEntry) {
+	if b.err != nil {
+		return
+	}
+	if e.Head == nil {
+		b.err = errors.New("a header is too long")
+		return
+	}
+	h, err := tar.NewReader(bytes.NewReader(e.Head)).Next()
+	if err != nil {
+		// The maps of some sparse files are in their bodies.
+		b.err = fmt.Errorf("a header at byte %d cannot be read alone: %w", e.Offset, err)
+		return
+	}
+	entry := entryOf(h, e.Offset, e.Data)
+	if entry == nil {
+		return
+	}
+	line, err := json.Marshal(entry)
+	if err == nil {
+		err = b.w.Add([]byte(entry.Name()), line)
+	}
+	b.err = err
+}
+
+// Finish returns the index of an archive of size bytes, or why there is none: it may
+// be missing from a backup that is whole.
+func (b *Builder) Finish(size int64) (*index.Content, error) {
+	if b.err != nil {
+		return nil, b.err
+	}
+	if err := b.w.SetHeader(fmt.Appendf(nil, `{"v":1,"format":"tar","size":%d}`, size)); err != nil {
+		return nil, err
+	}
+	return b.w.Finish()
+}
+
+// Close frees what the Builder holds.
+func (b *Builder) Close() { b.w.Close() }

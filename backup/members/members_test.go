@@ -1,0 +1,159 @@
+package members_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/tree"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// packed packs an archive with its index.
+func packed(t testing.TB, data []byte) *pack.ReaderAt {
+	t.Helper()
+	b, err := members.NewBuilder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var out bytes.Buffer
+	w, err := pack.NewWriter(&out, pack.Options{Codec: pack.Zstd, BlockSize: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := w.ReadFrom(guard.NewReader(bytes.NewReader(data), guard.Options{TarEntry: b.Add}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := b.Finish(size)
+	if err == nil {
+		err = w.WriteIndex(content, content.Size)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := pack.NewReaderAt(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// describe lists entries without what only an index knows.
+func describe(e *members.Entry) string {
+	short := *e
+	short.Offset, short.Data = 0, 0
+	return fmt.Sprintf("%q %+v", e.Name(), short)
+}
+
+// TestIndexIsTheArchive: by the index one finds what reading finds, and its content,
+// for every form of tar.
+func TestIndexIsTheArchive(t *testing.T) {
+	t.Parallel()
+	dir := treetest.TempDir(t)
+	treetest.Make(t, dir, 7)
+	for _, form := range []string{"gnu", "oldgnu", "pax", "gnu -S", "pax -S --sparse-version=0.1"} {
+		data, err := exec.Command("sh", "-c", "tar -C '"+dir+"' --sort=name -c --format="+form+" .").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := members.Indexed(packed(t, data))
+		if err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		want := make(map[string]string)
+		content := make(map[string][]byte)
+		if err := members.Scan(bytes.NewReader(data), func(e *members.Entry, r io.Reader) error {
+			want[e.Name()] = describe(e)
+			content[e.Name()], err = io.ReadAll(r)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for e, err := range a.All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, e.Name())
+			if describe(e) != want[e.Name()] {
+				t.Errorf("%s: got %s, want %s", form, describe(e), want[e.Name()])
+			}
+			if found, err := a.Find(e.Name()); err != nil || describe(found) != describe(e) {
+				t.Errorf("%s: %q is found as %v, %v", form, e.Name(), found, err)
+			}
+			file, err := a.File(e.Name())
+			if e.Type != "f" && e.Type != "h" {
+				if err == nil {
+					t.Errorf("%s: %q passes for a file", form, e.Name())
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %q: %v", form, e.Name(), err)
+				continue
+			}
+			r, _, err := a.Open(file)
+			if err != nil {
+				t.Fatalf("%s: %q: %v", form, e.Name(), err)
+			}
+			if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, content[file.Name()]) {
+				t.Errorf("%s: %q has %d bytes, want %d, %v", form, e.Name(), len(got), len(content[file.Name()]), err)
+			}
+		}
+		if len(names) != len(want) || !slices.IsSorted(names) {
+			t.Errorf("%s: %d names, want %d, sorted", form, len(names), len(want))
+		}
+		if _, err := a.Find("missing"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("missing: %v", err)
+		}
+	}
+}
+
+// TestIndexOfAnother: an index does not lead to another archive's content, and a
+// sparse file whose map is in its body means that there is none.
+func TestIndexOfAnother(t *testing.T) {
+	t.Parallel()
+	data, err := exec.Command("sh", "-c", "cd $(mktemp -d) && truncate -s 1M s && echo x >> s && tar --format=pax -S -c s && rm s").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := members.NewBuilder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if _, err := io.Copy(io.Discard, guard.NewReader(bytes.NewReader(data), guard.Options{TarEntry: b.Add})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Finish(int64(len(data))); err == nil || !strings.Contains(err.Error(), "alone") {
+		t.Errorf("got %v", err)
+	}
+	var out bytes.Buffer
+	w, _ := pack.NewWriter(&out, pack.Options{Codec: pack.Zstd})
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := pack.NewReaderAt(bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := members.Indexed(r); !errors.Is(err, members.ErrNoIndex) {
+		t.Errorf("without an index: %v", err)
+	}
+}

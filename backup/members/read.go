@@ -1,0 +1,181 @@
+package members
+
+import (
+	"archive/tar"
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+	"github.com/takumi-backup/takumi-backup/stream/pack/index"
+)
+
+var (
+	// ErrNoIndex is returned for a packed stream that has no index of an archive.
+	ErrNoIndex = errors.New("the backup has no index of an archive")
+	// ErrIndex is wrapped when an index and its archive contradict each other.
+	ErrIndex = fail.New(fail.Damaged, "restore uploads reads the archive without its index", "the index of the backup is not that of its archive")
+)
+
+// Archive is a tar archive that has an index. It is safe for concurrent use when its
+// source is.
+type Archive struct {
+	packed *pack.ReaderAt
+	index  *index.Reader
+}
+
+// Indexed returns the archive that packed holds, by its index. The errors are
+// ErrNoIndex, those of [index.NewReader] and those of the source.
+func Indexed(packed *pack.ReaderAt) (*Archive, error) {
+	content, ok, err := packed.Index()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, ErrNoIndex
+	}
+	in, err := index.NewReader(content, content.Size())
+	if err != nil {
+		return nil, err
+	}
+	line, err := in.Header()
+	if err != nil {
+		return nil, err
+	}
+	var header struct {
+		Version int    `json:"v"`
+		Format  string `json:"format"`
+		Size    int64  `json:"size"`
+		Chain   string `json:"chain"`
+	}
+	if json.Unmarshal(line, &header) != nil || header.Version != 1 || header.Format != "tar" || header.Chain != "" {
+		return nil, ErrNoIndex // or one of what this program does not know
+	}
+	if header.Size != packed.Size() {
+		return nil, fmt.Errorf("%w: it is of %d bytes, and the content has %d", ErrIndex, header.Size, packed.Size())
+	}
+	return &Archive{packed, in}, nil
+}
+
+// All returns what the archive holds, in the order of the paths' bytes. Of several
+// entries of one path it returns the last, which is what a restore makes. An error
+// ends it.
+func (a *Archive) All() iter.Seq2[*Entry, error] { return entries(a.index.All()) }
+
+func entries(lines iter.Seq2[[]byte, error]) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		var held *Entry
+		for line, err := range lines {
+			e := new(Entry)
+			if err == nil {
+				err = json.Unmarshal(line, e)
+			}
+			if err != nil {
+				yield(nil, fmt.Errorf("reading the index: %w", err))
+				return
+			}
+			if held != nil && held.Name() != e.Name() && !yield(held, nil) {
+				return
+			}
+			held = e
+		}
+		if held != nil {
+			yield(held, nil)
+		}
+	}
+}
+
+// Find returns the entry of a path, or an error that wraps [fs.ErrNotExist].
+func (a *Archive) Find(name string) (*Entry, error) {
+	name = cleaned(name)
+	for e, err := range entries(a.index.Range([]byte(name), []byte(name))) {
+		if err != nil || e.Name() == name {
+			return e, err
+		}
+	}
+	return nil, fmt.Errorf("%q: %w", name, fs.ErrNotExist)
+}
+
+// File returns the entry of a file's path: that of the file itself for a hard link.
+func (a *Archive) File(name string) (*Entry, error) {
+	e, err := a.Find(name)
+	for err == nil && e.Type == "h" {
+		before := e.Offset
+		if e, err = a.Find(e.Target()); err == nil && e.Offset >= before {
+			return nil, fmt.Errorf("%w: a hard link leads to what is not before it", ErrIndex)
+		}
+	}
+	if err == nil && e.Type != "f" {
+		return nil, fmt.Errorf("%q is no file", name)
+	}
+	return e, err
+}
+
+// Part returns the entry with its header, as it is in the archive; an archive that is
+// made of such parts can be read as a tar. It fails for an entry whose length is not
+// known, as of sparse files.
+func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
+	length := e.Data - e.Offset + (e.Size+511)&^511
+	switch {
+	case e.Type != "f":
+		length = maxHeader // what follows is not read
+	case e.Data <= e.Offset:
+		return nil, ErrLength
+	}
+	if e.Offset < 0 || e.Size < 0 || e.Offset >= a.packed.Size() || length <= 0 {
+		return nil, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
+	}
+	return io.NewSectionReader(a.packed, e.Offset, min(length, a.packed.Size()-e.Offset)), nil
+}
+
+// ErrLength is returned by Part for an entry whose length the index does not have.
+var ErrLength = errors.New("the index does not have the length of this entry")
+
+const maxHeader = 2 << 20
+
+// Open returns the content of a file, and its header. What is read is authenticated
+// chunk by chunk; that the rest of the backup is whole is not proved by it.
+func (a *Archive) Open(e *Entry) (io.Reader, *tar.Header, error) {
+	part, err := a.Part(e)
+	if errors.Is(err, ErrLength) {
+		part, err = io.NewSectionReader(a.packed, e.Offset, a.packed.Size()-e.Offset), nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	r := tar.NewReader(bufio.NewReaderSize(part, int(min(part.Size(), 1<<20))))
+	h, err := r.Next()
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
+	}
+	if cleaned(h.Name) != e.Name() {
+		return nil, nil, fmt.Errorf("%w: %q is where %q should be", ErrIndex, h.Name, e.Name())
+	}
+	return r, h, nil
+}
+
+// Scan reads an archive without an index, and calls each with every entry that names
+// a file, and its content. Offsets are not known. It ends with each's error.
+func Scan(src io.Reader, each func(*Entry, io.Reader) error) error {
+	r := tar.NewReader(src)
+	for {
+		h, err := r.Next()
+		if err == io.EOF {
+			_, err = io.Copy(io.Discard, src)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if e := entryOf(h, 0, 0); e != nil {
+			if err := each(e, r); err != nil {
+				return err
+			}
+		}
+	}
+}
