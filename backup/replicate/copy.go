@@ -36,18 +36,39 @@ func readEnvelope(ctx context.Context, place store.Store, path string) ([]byte, 
 	return text, err
 }
 
-// settle brings the envelope beside a backup along, or takes away that of the
+// settle brings the envelope next to a backup along, or takes away that of the
 // destination: a former envelope opens the backup with keys that were taken from
-// it.
+// it. What is no envelope of this backup is not brought along.
 func settle(ctx context.Context, i Item, place store.Store) error {
 	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
-	switch {
-	case err != nil || bytes.Equal(mine, their):
+	if err != nil || bytes.Equal(mine, their) {
 		return err
-	case mine != nil:
-		return place.Put(ctx, i.To, envelope.DetachedSuffix, their, mine)
 	}
-	return place.Put(ctx, i.To, envelope.DetachedSuffix, their, nil)
+	if mine != nil {
+		if err := belongs(ctx, place, i.Backup.Path, mine); err != nil {
+			return err
+		}
+	}
+	return place.Put(ctx, i.To, envelope.DetachedSuffix, their, mine)
+}
+
+// belongs fails unless text is an envelope of the backup at path.
+func belongs(ctx context.Context, place store.Store, path string, text []byte) error {
+	f, err := place.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	own, err := envelope.Parse(f)
+	if err != nil {
+		return nil // then the detached one may be all that there is
+	}
+	if e, err := envelope.Parse(bytes.NewReader(text)); err != nil {
+		return fmt.Errorf("%s%s: %w", path, envelope.DetachedSuffix, err)
+	} else if e.ID != own.ID {
+		return fmt.Errorf("%s%s: %w", path, envelope.DetachedSuffix, envelope.ErrPreamble)
+	}
+	return nil
 }
 
 // sidecar returns the hash in the sidecar of the backup at path, in hex.
@@ -106,6 +127,8 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	switch {
 	case i.Err != nil:
 		return r, i.Err
+	case i.Action == Kept:
+		return r, nil
 	case i.Action == Copy:
 		r, err = copyNew(ctx, i, o, progress)
 	case i.Action == Replace:
@@ -162,6 +185,9 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 		return store.Result{}, err
 	}
 	if mine != nil {
+		if err := belongs(ctx, o.Place, i.Backup.Path, mine); err != nil {
+			return store.Result{}, err
+		}
 		w.Beside(envelope.DetachedSuffix, mine)
 	}
 	r, err := w.Commit()

@@ -9,6 +9,8 @@
 // server checks the SHA-256 of each part as it comes in, and it is not fetched
 // again. What is there already, with the same length and SHA-256 by its sidecar,
 // is left alone, so that a run that was stopped goes on where it was.
+//
+// Who may open a copy never becomes less by accident: see [Kept].
 package replicate
 
 import (
@@ -48,6 +50,9 @@ const (
 	Replace  Action = "replace"  // it differs, as after a rewrap
 	Envelope Action = "envelope" // only the envelope beside it does, or is gone
 	Nothing  Action = "same"
+	// Kept is a copy of the same backup that was rewrapped where it is, for holders
+	// that the backup lacks: it is left alone.
+	Kept Action = "kept"
 )
 
 // Item is one backup of the source.
@@ -110,6 +115,12 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 			i.Action = Replace
 			if t.Size == f.Size && t.Sidecar {
 				i.Action, i.Err = compare(ctx, o.Place, f.Backup, i.To)
+			}
+			if i.Err == nil && i.Action != Nothing && !o.ReplaceOthers {
+				var kept bool
+				if kept, i.Err = keeps(ctx, o.Place, f.Backup, t); kept {
+					i.Action = Kept
+				}
 			}
 		}
 		items = append(items, i)

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
@@ -43,6 +44,34 @@ func sealed(t *testing.T, size int) []byte {
 	return out.Bytes()
 }
 
+// besides returns a detached envelope of the backup, for the key of this seed alone.
+func besides(t *testing.T, of []byte, seed byte) []byte {
+	t.Helper()
+	old, err := kek.New(bytes.Repeat([]byte("0123456789abcdef"), 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	material := sha256.Sum256([]byte{seed})
+	key, err := kek.New(material[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	find := func(context.Context, []slot.Holder) ([]slot.Identity, error) { return slot.Identities(old), nil }
+	w, err := envelope.Rewrap(t.Context(), bytes.NewReader(of), int64(len(of)), envelope.Options{Find: find}, envelope.RewrapOptions{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.New.Bytes()
+}
+
+// ago dates a file back.
+func ago(t *testing.T, path string, d time.Duration) {
+	t.Helper()
+	if err := os.Chtimes(path, time.Time{}, time.Now().Add(-d)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func write(t *testing.T, path string, content []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -63,6 +92,7 @@ func keep(t *testing.T, path string, content []byte) {
 // TestPlanAndOne: what is done about a backup, by what stands at the two ends.
 func TestPlanAndOne(t *testing.T) {
 	mine, other := sealed(t, 300_000), sealed(t, 300_000)
+	first, second := besides(t, mine, 1), besides(t, mine, 2)
 	rewrapped := bytes.Clone(mine) // of the same id and length
 	rewrapped[len(rewrapped)-1] ^= 1
 	for name, tc := range map[string]struct {
@@ -81,8 +111,12 @@ func TestPlanAndOne(t *testing.T) {
 		},
 		"missing, with an envelope beside": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
-			write(t, from+envelope.DetachedSuffix, []byte("new"))
-		}, action: replicate.Copy, want: mine, beside: "new"},
+			write(t, from+envelope.DetachedSuffix, second)
+		}, action: replicate.Copy, want: mine, beside: string(second)},
+		"missing, with what is no envelope beside": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			write(t, from+envelope.DetachedSuffix, besides(t, other, 1))
+		}, action: replicate.Copy, err: envelope.ErrPreamble},
 		"rotten": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			write(t, from, rewrapped)
@@ -114,9 +148,35 @@ func TestPlanAndOne(t *testing.T) {
 		"rewrapped beside": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			keep(t, to, mine)
-			write(t, from+envelope.DetachedSuffix, []byte("new"))
-			write(t, to+envelope.DetachedSuffix, []byte("old"))
-		}, action: replicate.Envelope, want: mine, beside: "new"},
+			write(t, from+envelope.DetachedSuffix, second)
+			write(t, to+envelope.DetachedSuffix, first)
+			ago(t, to, time.Hour)
+			ago(t, to+envelope.DetachedSuffix, time.Hour)
+		}, action: replicate.Envelope, want: mine, beside: string(second)},
+		"rewrapped beside, there": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, mine)
+			write(t, to+envelope.DetachedSuffix, first)
+		}, action: replicate.Kept, want: mine, beside: string(first)},
+		"rewrapped, there": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, append(bytes.Clone(first), mine[len(first):]...))
+		}, action: replicate.Kept, want: append(bytes.Clone(first), mine[len(first):]...)},
+		"rewrapped, there, and taken away": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, append(bytes.Clone(first), mine[len(first):]...))
+		}, options: replicate.Options{ReplaceOthers: true}, action: replicate.Replace, want: mine},
+		"what is no envelope beside, over a good one": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			keep(t, to, mine)
+			write(t, from+envelope.DetachedSuffix, besides(t, other, 1))
+			write(t, to+envelope.DetachedSuffix, first)
+			ago(t, to, time.Hour)
+			ago(t, to+envelope.DetachedSuffix, time.Hour)
+		}, action: replicate.Envelope, err: envelope.ErrPreamble, want: mine, beside: string(first)},
 		"no longer rewrapped beside": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			keep(t, to, mine)
@@ -166,7 +226,7 @@ func TestPlanAndOne(t *testing.T) {
 			if err != nil || !bytes.Equal(got, tc.want) {
 				t.Errorf("the copy has %d bytes and is another, %v", len(got), err)
 			}
-			if moves := tc.action != replicate.Envelope && tc.action != replicate.Nothing; tc.err == nil && moves != (told == len(mine)) {
+			if moves := tc.action == replicate.Copy || tc.action == replicate.Replace; tc.err == nil && moves != (told == len(mine)) {
 				t.Errorf("%d bytes were told", told)
 			}
 			if tc.err == nil && told > 0 && (result.Path != to || result.Size != int64(len(tc.want))) {

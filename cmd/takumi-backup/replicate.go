@@ -100,7 +100,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	}
 	var total int64
 	for _, i := range items {
-		if i.Err == nil && i.Action != replicate.Nothing {
+		if i.Err == nil && i.Action != replicate.Nothing && i.Action != replicate.Kept {
 			total += i.Backup.Size
 		}
 	}
@@ -115,7 +115,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 	var first, fault error
 	err = parallel.Each(cmd.Context(), r.workers, len(items), func(ctx context.Context, n int) outcome {
 		i := items[n]
-		if r.dryRun || i.Err == nil && i.Action == replicate.Nothing {
+		if r.dryRun || i.Err == nil && (i.Action == replicate.Nothing || i.Action == replicate.Kept) {
 			return outcome{err: i.Err}
 		}
 		result, err := replicate.One(ctx, i, o, meter.Add)
@@ -139,6 +139,9 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 			}
 		case i.Action == replicate.Nothing:
 			same++
+		case i.Action == replicate.Kept:
+			same++
+			warn(cmd, "%s keeps its keys: it was rewrapped there, for keys that %s lacks; --replace-others takes them away", i.To, i.Backup.Path)
 		default:
 			copied++
 			line.Done = !r.dryRun
