@@ -10,6 +10,7 @@
 package backup
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,6 +72,10 @@ type Backup struct {
 
 // Readable reports whether the envelope could be parsed.
 func (b *Backup) Readable() bool { return b.Name != "" }
+
+// Archived reports whether it has to be fetched back from an archive before it can
+// be read: it is Bad, and nothing is said against it.
+func (b *Backup) Archived() bool { return errors.Is(b.Err, store.ErrArchived) }
 
 func unreadable(path string, err error) Backup {
 	return Backup{Backup: store.Backup{Path: path}, State: Bad, Err: err}

@@ -2,11 +2,11 @@ package backup
 
 import (
 	"fmt"
-	"path"
 	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -71,7 +71,7 @@ const unjudged = "bin"
 // Unjudged tells whether the name that seal gave a backup says that nobody knows
 // whether what was sealed is complete: its format is not known.
 func (b *Backup) Unjudged() bool {
-	return strings.HasSuffix(SeriesOf(path.Base(b.Path)), "."+unjudged)
+	return strings.HasSuffix(SeriesOf(store.Base(b.Path)), "."+unjudged)
 }
 
 func extension(f guard.Format) string {

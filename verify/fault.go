@@ -6,6 +6,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -49,6 +50,9 @@ func fault(err error, size int64) Finding {
 	case errors.As(err, &unpack):
 		f.Message = unpack.Error()
 		f.Code, f.Advice = NotRestorable, "it is as it was sealed, and was bad then already: use an older backup, and make a new one now"
+	case errors.Is(err, store.ErrArchived):
+		f.Code, f.Message = Archived, "it is in an archive of S3, and was not read"
+		f.Advice = "fetch it back with takumi-backup restore-object PATH, and verify it when it is there"
 	default:
 		f.Code, f.Advice = Unreadable, "look at the store: is it mounted, may it be read, does the disk report errors?"
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -247,7 +246,8 @@ func (b *Backup) misplaced() bool {
 
 // under tells whether a path stands in or under a folder.
 func under(path, root string) bool {
-	return path == root || strings.HasPrefix(path, strings.TrimRight(root, "/")+"/")
+	_, inside := store.CutRoot(path, root)
+	return inside
 }
 
 // Fresh is how long a whole backup is taken to be whole still, as long as it has the

@@ -149,7 +149,7 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 	} else {
 		c.claims(ctx, &b)
 	}
-	if b.has(Unreadable) {
+	if b.has(Unreadable) || b.has(Archived) {
 		return b
 	}
 	sum, size, err := file.sum(ctx)
@@ -306,7 +306,7 @@ func (f *Fault) Fail() (fail.Class, string) {
 	switch f.Finding.Code {
 	case NoKey:
 		class = fail.Key
-	case Unreadable, Newer, NotRehearsed: // these say nothing against the backup
+	case Unreadable, Archived, Newer, NotRehearsed: // these say nothing against the backup
 		class = fail.Failed
 	}
 	return fail.Inner(f.Finding.cause, class, f.Finding.Advice)

@@ -76,6 +76,7 @@ const (
 	Replaced       Code = "replaced" // whole and authentic, but not the backup that belongs there; a warning when only its name says so
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
+	Archived       Code = "archived"   // it has to be fetched back before it can be read
 	TooOld         Code = "too-old"    // the newest of its name, with --max-age
 	NotRestorable  Code = "not-restorable"
 	Differs        Code = "differs-from-manifest"

@@ -2,6 +2,8 @@ package verify
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,8 +58,12 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 	case named != name:
 		return differs("its sidecar has the right sum, and names another file, %s", printable(named))
 	case sum != b.SHA256 && c.staged(ctx, b):
-		b.add(Finding{Severity: Warning, Code: SideFile, Message: "its sidecar is that of the backup before it; a reencrypt was killed, and the right one stands beside it as " +
-			printable(local.Partial(name+store.SidecarSuffix)), Advice: "run the reencrypt again, or a rewrap, which puts it in its place; do not delete it"})
+		where := "the right one is beside it as " + printable(local.Partial(name+store.SidecarSuffix))
+		if store.IsRemote(b.Path) {
+			where = "the sum that it noted in the object is right"
+		}
+		b.add(Finding{Severity: Warning, Code: SideFile, Message: "its sidecar is that of the backup before it; a rewrap or reencrypt was killed, and " + where,
+			Advice: "run the reencrypt again, or a rewrap, which puts the sidecar in its place; do not delete it"})
 		return Checksum
 	case sum != b.SHA256:
 		b.sharpen()
@@ -68,11 +74,24 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, change
 	return None
 }
 
-// staged tells whether the sidecar of a backup stands beside it under the name
-// that it has while a reencrypt puts both in their places.
+// staged tells whether a change of the backup was killed before its sidecar got its
+// place: that is beside it under another name, or in a bucket its sum is noted in
+// the object.
 func (c *Checker) staged(ctx context.Context, b *Backup) bool {
 	if store.IsRemote(b.Path) {
-		return false
+		o, err := c.Place.Open(ctx, b.Path)
+		if err != nil {
+			return false
+		}
+		defer o.Close()
+		swapped, ok := o.(interface {
+			Noted() (sum [sha256.Size]byte, ok bool)
+		})
+		if !ok {
+			return false
+		}
+		sum, ok := swapped.Noted()
+		return ok && b.SHA256 == hex.EncodeToString(sum[:])
 	}
 	text, err := c.text(ctx, local.Partial(b.Path+store.SidecarSuffix), store.MaxSidecar)
 	sum, named, ok := store.ParseSidecar(text)

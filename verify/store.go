@@ -43,8 +43,8 @@ func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
 			"seal it: takumi-backup seal < FILE; then delete it")
 	}
 	for suffix, what := range map[string]string{store.SidecarSuffix: "the sidecar", envelope.DetachedSuffix: "the envelope"} {
-		of, found := strings.CutSuffix(f.Path, suffix)
-		if !found || !strings.HasSuffix(of, backup.Suffix) {
+		of, found := store.CutSuffix(f.Path, suffix)
+		if !found || !(store.Backup{Path: of}).Named() {
 			continue
 		}
 		if !there[of] && j.now.Sub(f.ModTime) >= strayAge {

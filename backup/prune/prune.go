@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -179,16 +178,17 @@ func withManifests(items []Item, decisions []Decision) {
 		}
 	}
 	for i, it := range items {
-		end := strings.LastIndex(it.Path, ".manifest")
+		name := store.Base(it.Path)
+		end := strings.LastIndex(name, ".manifest")
 		if it.Kind != backup.KindManifest || it.State != Good || end < 0 {
 			continue
 		}
 		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {
-			return !strings.HasPrefix(items[j].Path, it.Path[:end]+".")
+			return !strings.HasPrefix(store.Base(items[j].Path), name[:end]+".")
 		})
 		for n, j := range mine {
 			if n == 0 || decisions[j].Action != Delete {
-				decisions[i] = Decision{Action: Keep, Reason: "belongs to " + filepath.Base(items[j].Path)}
+				decisions[i] = Decision{Action: Keep, Reason: "belongs to " + store.Base(items[j].Path)}
 				if decisions[j].Action == Delete {
 					decisions[i].Action = Delete
 				}

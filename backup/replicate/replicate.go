@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -106,7 +105,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		if f.Err == nil && !f.Sidecar && !o.WithoutSidecar {
 			i.Err = fmt.Errorf("%s: %w", f.Path, ErrIncomplete)
 		}
-		inside := strings.TrimPrefix(strings.TrimPrefix(f.Path, store.Clean(from)), "/")
+		inside, _ := store.CutRoot(f.Path, from)
 		if inside == "" { // from is the backup itself
 			inside = store.Base(f.Path)
 		}
@@ -133,7 +132,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[string]bool, error) {
 	all := make(map[string]bool)
 	add := func(f store.Backup) {
-		if path, is := strings.CutSuffix(f.Path, envelope.DetachedSuffix); is && !f.ModTime.Before(o.NewerThan) {
+		if path, is := store.CutSuffix(f.Path, envelope.DetachedSuffix); is && !f.ModTime.Before(o.NewerThan) {
 			all[path] = true
 		}
 	}

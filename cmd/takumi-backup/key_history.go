@@ -106,7 +106,7 @@ func keysOf(ctx context.Context, place store.Store, file store.Backup) *history.
 	if own == nil {
 		own = beside
 	}
-	if strings.HasSuffix(file.Path, envelope.DetachedSuffix) && seen.Size == int64(len(own.Bytes())) {
+	if strings.HasSuffix(store.Base(file.Path), envelope.DetachedSuffix) && seen.Size == int64(len(own.Bytes())) {
 		return nil // no more than the envelope
 	}
 	b.Created, b.Keys = own.Created, own.KeyIDs()

@@ -22,7 +22,7 @@ import (
 
 func newList() *cobra.Command {
 	var keys keyFlags
-	var asJSON bool
+	var asJSON, deleted bool
 	var stateDir string
 	cmd := &cobra.Command{
 		Use:   "list [flags] [ROOT]",
@@ -33,7 +33,8 @@ time that each one carries inside.
 With a key at hand, time, kind, name and length of each backup are authenticated,
 which AUTHENTIC shows; the content is not read. No key is needed: then all of it
 is what the files claim. A file that cannot be read, is no backup or was altered
-is listed with the reason, and the exit code is 6. VERIFIED is up to which level
+is listed with the reason, and the exit code is 6; one that S3 keeps in an archive
+(Glacier) is "archived", and restore-object fetches it back. VERIFIED is up to which level
 verify has last proved the backup, and when. A path with (incomplete) has no sidecar,
 which is written last: the backup may never have been finished. VERIFIED says
 unjudged where seal did not know the format: whether the content is complete is not known.`,
@@ -41,6 +42,9 @@ unjudged where seal did not know the format: whether the content is complete is 
   takumi-backup list --json /mnt/usb | jq -r 'select(.kind == "database") | .path'`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if deleted {
+				return listDeleted(cmd, rootArg(args), asJSON)
+			}
 			ring, err := keys.ring()
 			if err != nil {
 				return err
@@ -52,6 +56,7 @@ unjudged where seal did not know the format: whether the content is complete is 
 	cmd.Flags().SortFlags = false
 	keys.add(cmd, "authenticate with this key")
 	cmd.Flags().StringVar(&stateDir, "state-dir", "", "folder of what verify remembers (default: that of key history)")
+	cmd.Flags().BoolVar(&deleted, "deleted", false, "list what was deleted in a bucket that keeps versions, and undelete brings back")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per backup and line")
 	return cmd
 }
@@ -125,7 +130,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 		return err
 	}
 	for i := range entries {
-		if entries[i].State == backup.Bad {
+		if entries[i].State == backup.Bad && !entries[i].Archived() {
 			return errSome
 		}
 	}
@@ -137,7 +142,7 @@ type listing struct {
 	Path      string      `json:"path"`
 	Size      int64       `json:"size"`
 	Sidecar   bool        `json:"sidecar"`
-	State     string      `json:"state"` // authentic, not checked or bad
+	State     string      `json:"state"` // authentic, not checked, archived or bad
 	Reason    string      `json:"reason,omitempty"`
 	ID        string      `json:"id,omitempty"`
 	Created   *time.Time  `json:"created,omitempty"`
@@ -159,6 +164,9 @@ type shownProof struct {
 
 func listed(e *backup.Backup) listing {
 	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String()}
+	if e.Archived() {
+		l.State = "archived"
+	}
 	if err := cmp.Or(e.Err, e.Doubt); err != nil {
 		l.Reason = err.Error()
 	}
@@ -211,6 +219,7 @@ func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memor
 	}
 	for i := range entries {
 		switch e := &entries[i]; {
+		case e.Archived():
 		case e.Err != nil:
 			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v: %v\n", printable(e.Path), e.State, e.Err)
 		case e.Doubt != nil:
@@ -223,6 +232,9 @@ func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memor
 func authentic(b *backup.Backup) string {
 	if b.Doubt != nil {
 		return "IN DOUBT"
+	}
+	if b.Archived() {
+		return "archived"
 	}
 	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked"}[b.State]
 }

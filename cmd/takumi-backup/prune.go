@@ -347,11 +347,7 @@ var crashAge = 7 * day
 // sweep ends the uploads that a crash left in a bucket, which are paid for and
 // shown nowhere.
 func (p *pruneCommand) sweep(ctx context.Context, cmd *cobra.Command, root string) error {
-	_, server, err := store.SplitURL(root)
-	if err != nil {
-		return err
-	}
-	s3, err := placeFlags{}.s3(server)
+	s3, err := bucketOf(root)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -176,7 +175,8 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 // stands tells whether a path leads into a store.
 func stands(path, in string) bool {
 	if store.IsRemote(path) || store.IsRemote(in) {
-		return strings.HasPrefix(store.Clean(path)+"/", store.Clean(in)+"/")
+		_, inside := store.CutRoot(path, in)
+		return inside
 	}
 	return backup.Holds(in, path)
 }

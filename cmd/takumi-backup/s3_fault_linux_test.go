@@ -43,7 +43,7 @@ func TestS3Refused(t *testing.T) {
 		"no region":          {[]string{"AWS_REGION=", "AWS_ENDPOINT_URL="}, "no AWS region is set", "AWS_REGION"},
 		"no server":          {[]string{"AWS_ENDPOINT_URL=http://127.0.0.1:1"}, "cannot be reached", "AWS_ENDPOINT_URL"},
 		"missing bucket":     {[]string{"BACKUP_ROOT=s3://no-such-bucket/x"}, "no such bucket", "bucket's name"},
-		"http, production":   {[]string{"AWS_ENDPOINT_URL=http://192.0.2.1", "TAKUMI_ENV=production"}, "plain http", "https"},
+		"http, production":   {[]string{"AWS_ENDPOINT_URL=http://192.0.2.1", "TAKUMI_ENV=production", "AWS_ACCESS_KEY_ID=AKIAQ7ZK3M5T2XWY6B4D", "AWS_SECRET_ACCESS_KEY=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"}, "plain http", "https"},
 		"lock, none to lock": {[]string{"TAKUMI_S3_OBJECT_LOCK=governance", "TAKUMI_S3_RETAIN=1d"}, "S3 answered", ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
@@ -28,6 +31,8 @@ type vendor struct {
 	put     func(key string, content []byte)
 	rules   *s3test.Vendor
 	unit    int // a fifth of a part
+
+	endpoint string
 }
 
 // vendors runs a test on a server within the process and, where integration tests
@@ -51,8 +56,9 @@ func vendors(t *testing.T, rules func() *s3test.Vendor, o s3store.Options, versi
 		if versioned {
 			bucket = server.VersionedBucket(t)
 		}
+		endpoint := r.Start(t, server.Forward())
 		test(t, &vendor{
-			Store: open(t, r.Start(t, server.Forward()), s3store.Small(o, 5*mib, 10*mib, 5*mib)), root: "s3://" + bucket, rules: r,
+			endpoint: endpoint, Store: open(t, endpoint, s3store.Small(o, 5*mib, 10*mib, 5*mib)), root: "s3://" + bucket, rules: r,
 			unit: mib, keys: func() []string { return server.Keys(t, bucket) }, uploads: func() int { return len(server.Uploads(t, bucket)) },
 		})
 	})
@@ -64,8 +70,9 @@ func anything([]byte) (s3store.Identity, bool) { return s3store.Identity{}, true
 func inMemory(t *testing.T, m *s3test.Memory, r *s3test.Vendor, o s3store.Options, test func(t *testing.T, v *vendor)) {
 	o.Identify = anything
 	const unit = 10 << 10
+	endpoint := r.Start(t, m)
 	test(t, &vendor{
-		Store: open(t, r.Start(t, m), s3store.Small(o, 5*unit, 10*unit, 5*unit)), root: "s3://bucket", rules: r, unit: unit,
+		endpoint: endpoint, Store: open(t, endpoint, s3store.Small(o, 5*unit, 10*unit, 5*unit)), root: "s3://bucket", rules: r, unit: unit,
 		keys: func() []string { return m.Keys("bucket") }, uploads: m.Uploads, put: func(key string, content []byte) { m.Put("bucket", key, content) },
 	})
 }
@@ -443,4 +450,60 @@ func TestArchived(t *testing.T) {
 			t.Errorf("%v is a fault of the store", err)
 		}
 	})
+}
+
+// Thaw asks once, and what was fetched back is read.
+func TestThaw(t *testing.T) {
+	t.Parallel()
+	rules := &s3test.Vendor{Archived: func(key string) bool { return key == "x.enc" }}
+	inMemory(t, s3test.NewMemory(), rules, s3store.Quick(s3store.Options{}), func(t *testing.T, v *vendor) {
+		path, content := v.root+"/x.enc", random(100)
+		mustSave(t, v, path, content)
+		_, err := v.Open(t.Context(), path)
+		wants(t, err, store.ErrArchived)
+		for _, want := range []bool{false, true} {
+			if already, err := v.Thaw(t.Context(), path, 3, "Bulk"); err != nil || already != want {
+				t.Errorf("%v, %v", already, err)
+			}
+		}
+		wantBackup(t, v, path, content)
+	})
+}
+
+// What a delete marker hides is listed, and comes back whole.
+func TestUndelete(t *testing.T) {
+	vendors(t, func() *s3test.Vendor { return &s3test.Vendor{} }, s3store.Quick(s3store.Options{}), true, func(t *testing.T, v *vendor) {
+		path, content := v.root+"/d/x.enc", random(100)
+		mustSave(t, v, path, content)
+		mustSave(t, v, v.root+"/d/y.enc", content)
+		if err := v.Put(t.Context(), path, ".envelope", nil, []byte("slots")); err != nil {
+			t.Fatal(err)
+		}
+		wants(t, v.Undelete(t.Context(), v.root+"/d/none.enc"), fs.ErrNotExist)
+		if err := v.Undelete(t.Context(), path); err == nil {
+			t.Error("it was not deleted")
+		}
+		for _, suffix := range []string{"", "", ".sha256", ".envelope"} { // twice, as some tools do
+			v.hide(t, "d/x.enc"+suffix)
+		}
+		deleted, err := v.Deleted(t.Context(), v.root+"/d")
+		if err != nil || len(deleted) != 1 || deleted[0].Path != path || deleted[0].Size != 100 || !deleted[0].Sidecar || time.Since(deleted[0].At) > time.Hour {
+			t.Fatalf("%+v, %v", deleted, err)
+		}
+		if err := v.Undelete(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		wantBackup(t, v, path, content)
+		v.rest(t, "d/x.enc", "d/x.enc.envelope", "d/x.enc.sha256", "d/y.enc", "d/y.enc.sha256")
+	})
+}
+
+// hide deletes an object as every tool does, which leaves its versions.
+func (v *vendor) hide(t *testing.T, key string) {
+	t.Helper()
+	bucket := strings.TrimPrefix(v.root, "s3://")
+	client := awss3.New(awss3.Options{BaseEndpoint: &v.endpoint, UsePathStyle: true, Region: s3test.Region, Credentials: s3test.Credentials(s3test.AccessKey, s3test.Secret)})
+	if _, err := client.DeleteObject(t.Context(), &awss3.DeleteObjectInput{Bucket: &bucket, Key: &key}); err != nil {
+		t.Fatal(err)
+	}
 }

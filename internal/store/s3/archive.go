@@ -1,0 +1,128 @@
+package s3store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Thaw asks S3 to fetch the object at path back from its archive, for so many days,
+// by a tier of S3's (Standard, Bulk, Expedited). It returns at once, and reports
+// whether that was asked for before. When the copy can be read, Open succeeds.
+func (s *Store) Thaw(ctx context.Context, path string, days int, tier string) (already bool, err error) {
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return false, err
+	}
+	c, err := s.session(ctx, "fetch back", path)
+	if err != nil {
+		return false, err
+	}
+	_, err = c.probe.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: &bucket, Key: &key, RestoreRequest: &types.RestoreRequest{
+		Days: aws.Int32(int32(days)), GlacierJobParameters: &types.GlacierJobParameters{Tier: types.Tier(tier)},
+	}})
+	switch {
+	case codeOf(err) == "RestoreAlreadyInProgress":
+		return true, nil
+	case codeOf(err) == "InvalidObjectState":
+		return false, fmt.Errorf("fetch back %s: it is in no archive, and can be read", path)
+	}
+	return false, s.fault(ctx, "fetch back", path, err)
+}
+
+// Deleted is a backup of which a version is left under a delete marker.
+type Deleted struct {
+	store.Backup           // of the newest version
+	At           time.Time // when it was deleted
+}
+
+// Deleted lists the backups in and under root that were deleted and can be brought
+// back, by path.
+func (s *Store) Deleted(ctx context.Context, root string) ([]Deleted, error) {
+	bucket, prefix, err := splitRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.session(ctx, "list", root)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.versions(ctx, bucket, prefix)
+	if err != nil {
+		return nil, s.fault(ctx, "list the versions of", root, err)
+	}
+	var deleted []Deleted
+	for key, versions := range found {
+		d := Deleted{Backup: store.Backup{Path: under(root, prefix, key)}}
+		marker, newest := hidden(versions)
+		if !d.Named() || marker == nil || newest == nil {
+			continue
+		}
+		d.At, d.Size, d.ModTime = marker.backup.ModTime, newest.backup.Size, newest.backup.ModTime
+		_, sidecar := hidden(found[key+store.SidecarSuffix])
+		d.Sidecar = sidecar != nil
+		deleted = append(deleted, d)
+	}
+	slices.SortFunc(deleted, func(a, b Deleted) int { return strings.Compare(a.Path, b.Path) })
+	return deleted, nil
+}
+
+// hidden returns the marker that hides an object, or nil, and its newest version.
+func hidden(versions []version) (marker, newest *version) {
+	for i := range versions {
+		switch v := &versions[i]; {
+		case v.marker && v.latest:
+			marker = v
+		case !v.marker && newest == nil:
+			newest = v
+		}
+	}
+	return marker, newest
+}
+
+// Undelete brings a backup back that was deleted in a bucket with versions, with its
+// sidecar and what else belongs to it: it deletes the markers that hide them, the
+// backup's last. It fails with fs.ErrNotExist when no version is left.
+func (s *Store) Undelete(ctx context.Context, path string) error {
+	bucket, key, err := splitFile(path)
+	if err != nil {
+		return err
+	}
+	c, err := s.session(ctx, "undelete", path)
+	if err != nil {
+		return err
+	}
+	found, err := c.versions(ctx, bucket, key)
+	if err != nil {
+		return s.fault(ctx, "undelete", path, err)
+	}
+	switch marker, newest := hidden(found[key]); {
+	case newest == nil:
+		return fmt.Errorf("undelete %s: no version of it is left: %w", path, fs.ErrNotExist)
+	case marker == nil:
+		return errors.New("undelete " + path + ": it is not deleted")
+	}
+	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix, ""} {
+		// What was deleted more than once has a marker under the marker.
+		for marker, _ := hidden(found[key+suffix]); marker != nil; marker, _ = hidden(found[key+suffix]) {
+			err := s.delete(ctx, c, path, bucket, key+suffix, marker.stamp)
+			if err == nil {
+				found, err = c.versions(ctx, bucket, key)
+			}
+			if err != nil {
+				return s.fault(ctx, "undelete", store.Beside(path, suffix), err)
+			}
+		}
+	}
+	return nil
+}
