@@ -88,7 +88,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
 			return nil
 		}
-		return passedOver(path, err, besideErr)
+		return passedOver(path, foreign(ctx, place, path, obj, err), besideErr)
 	})
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 		defer obj.Close()
 		own, err := envelope.Parse(io.NewSectionReader(obj, 0, obj.Size()))
 		if err != nil && beside == nil {
-			return passedOver(path, err, besideErr)
+			return passedOver(path, foreign(ctx, place, path, obj, err), besideErr)
 		}
 		s = &Seen{Size: obj.Size(), Own: own, Beside: beside, BesideErr: besideErr}
 		if o.keyless() {

@@ -31,6 +31,9 @@ func fault(err error, size int64) Finding {
 		f.Code, f.Advice = Newer, "upgrade takumi-backup"
 	case errors.Is(err, envelope.ErrNotSealed):
 		f.Code, f.Advice = NotSealed, "if it was a backup, its head is gone: use another copy; if it never was one, it does not belong here"
+		if foreign, ok := errors.AsType[*backup.ForeignError](err); ok {
+			_, f.Advice = foreign.Fail()
+		}
 	case errors.Is(err, envelope.ErrAltered):
 		f.Code, f.Advice = Altered, "find out who changed it; takumi-backup open --rescue opens it, and the payload is authenticated all the same"
 	case errors.As(err, new(*envelope.SyntaxError)):

@@ -47,7 +47,7 @@ func (*LegacyDamageError) Fail() (fail.Class, string) {
 
 // ImportOptions say how to import. They serve many files at once.
 type ImportOptions struct {
-	Options                   // From, StateDir, DropOther and Rescue do not matter
+	Options                   // From are the keys of old files; StateDir, DropOther and Rescue do not matter
 	ReadBack   *keystore.Ring // the keys of To from where they are kept
 	Pack       pack.Options
 	Passphrase []byte // of openssl's files; nil when there is none
@@ -76,7 +76,7 @@ func IsLegacy(name string, head []byte) bool {
 // openssl keeps no checksum: only what was packed is known not to be damaged in
 // its middle, and of the rest Warnings says so.
 //
-// The errors are ErrPassphrase, ErrNoPassphrase, ErrNotLegacy, *LegacyDamageError,
+// The errors are ErrPassphrase, ErrNoPassphrase, ErrKey, ErrNoKey, ErrNotLegacy, *LegacyDamageError,
 // *ReadBackError, and those of the place and the keys.
 func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 	file, err := o.Store.Open(ctx, path)
@@ -84,7 +84,7 @@ func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 		return Result{}, err
 	}
 	defer file.Close()
-	old, err := openLegacy(ctx, file, o)
+	old, err := openLegacy(ctx, file, path, o)
 	if err != nil {
 		return Result{}, err
 	}
@@ -213,7 +213,7 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func openLegacy(ctx context.Context, file store.Object, o ImportOptions) (*legacy, error) {
+func openLegacy(ctx context.Context, file store.Object, path string, o ImportOptions) (*legacy, error) {
 	l := &legacy{file: &source{Reader: o.Meter.Metered(file)}}
 	outer := bufio.NewReaderSize(l.file, guard.SniffLen)
 	head, err := outer.Peek(len(saltedMagic))
@@ -233,6 +233,11 @@ func openLegacy(ctx context.Context, file store.Object, o ImportOptions) (*legac
 			return nil, l.judge(ctx, err)
 		}
 		outer = bufio.NewReaderSize(cbc, guard.SniffLen)
+	} else if plain, err := keyed(ctx, file, outer, path, o); err != nil {
+		return nil, l.judge(ctx, err)
+	} else if plain != nil {
+		_, l.proved = plain.(*bytes.Reader) // by the tag of GCM
+		outer = bufio.NewReaderSize(plain, guard.SniffLen)
 	}
 	head, err = outer.Peek(guard.SniffLen)
 	if l.file.err != nil {
@@ -287,8 +292,9 @@ func (l *legacy) judge(ctx context.Context, err error) error {
 	return err
 }
 
-// FindLegacy is [backup.Find] for the files that can be imported: in a folder, those
-// that look like one.
+// FindLegacy is [backup.Find] for the files to import: in a folder all that is
+// neither a sealed backup nor belongs to another file. What cannot be imported is
+// among them, so that nobody takes it for done.
 func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []backup.Backup, several bool, err error) {
 	several = len(paths) > 1
 	for _, path := range paths {
@@ -306,9 +312,9 @@ func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []ba
 			if ctx.Err() != nil {
 				return nil, several, context.Cause(ctx)
 			}
-			var legacy bool
+			legacy := false
 			if err == nil {
-				legacy, err = looksLegacy(ctx, st, b.Path)
+				legacy, err = toImport(ctx, st, b.Path)
 			} else if fault, ok := errors.AsType[*store.Error](err); ok && b.Path == "" {
 				b.Path = fault.Path
 			}
@@ -320,7 +326,27 @@ func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []ba
 	return items, several, nil
 }
 
-func looksLegacy(ctx context.Context, st store.Store, path string) (bool, error) {
+// passedOver is why a file in a folder is not imported, which is no failure.
+type passedOver struct{ error }
+
+var errOther = passedOver{errors.New("it is not named as a dump or an archive, and openssl did not encrypt it")}
+
+// toImport tells whether a file is one to import. It is passedOver for one of which
+// somebody is told that it was not.
+func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
+	name := store.Base(path)
+	if strings.HasPrefix(name, ".") {
+		return false, nil
+	}
+	for _, ending := range []string{IVSuffix, tagSuffix, store.SidecarSuffix, envelope.DetachedSuffix} {
+		owner, is := strings.CutSuffix(path, ending)
+		if !is {
+			continue
+		}
+		if _, _, err := st.Stat(ctx, owner); err == nil {
+			return false, nil
+		}
+	}
 	file, err := st.Open(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -334,7 +360,19 @@ func looksLegacy(ctx context.Context, st store.Store, path string) (bool, error)
 	if err != nil && err != io.EOF {
 		return false, err
 	}
-	return IsLegacy(path, head[:n]), nil
+	head = head[:n]
+	if _, err := envelope.Parse(bytes.NewReader(head)); !errors.Is(err, envelope.ErrNotSealed) {
+		return false, nil
+	}
+	// What has the name of a backup and is none that is known fails when it is its
+	// turn.
+	if IsLegacy(path, head) || trimEndings(name) != name {
+		return true, nil
+	}
+	if iv, err := beside(ctx, st, path+IVSuffix); err != nil || iv != nil {
+		return true, err
+	}
+	return false, errOther
 }
 
 // endings are taken off the name of an old file, again and again.

@@ -58,7 +58,11 @@ func newCBCReader(src io.Reader, passphrase []byte, iterations int) (*cbcReader,
 	if err != nil {
 		return nil, err
 	}
-	return &cbcReader{src: src, mode: cipher.NewCBCDecrypter(block, keys[32:]), buf: make([]byte, cbcBuffer), out: make([]byte, cbcBuffer)}, nil
+	return newCBC(src, block, keys[32:]), nil
+}
+
+func newCBC(src io.Reader, block cipher.Block, iv []byte) *cbcReader {
+	return &cbcReader{src: src, mode: cipher.NewCBCDecrypter(block, iv), buf: make([]byte, cbcBuffer), out: make([]byte, cbcBuffer)}
 }
 
 // Read decrypts. Its errors stay.

@@ -3,6 +3,7 @@ package rekey
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -76,7 +77,9 @@ func (c Course) Run(ctx context.Context, o Observer) (Tally, error) {
 	defer stop(nil)
 	err = parallel.Each(ctx, c.Workers, len(found), func(ctx context.Context, i int) outcome {
 		out := outcome{err: found[i].Err}
-		if out.err == nil {
+		if passed, ok := errors.AsType[passedOver](out.err); ok {
+			out.Skipped, out.err = passed.Error(), nil
+		} else if out.err == nil {
 			if err := o.Ready(); err != nil {
 				stop(err)
 				return outcome{err: err}

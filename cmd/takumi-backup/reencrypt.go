@@ -46,9 +46,13 @@ the place of the old one: each backup needs room for two of it until then. A run
 that was stopped goes on where it was when it is called again in the same way.
 
 With --from-legacy openssl-cbc, PATH has files that openssl enc -aes-256-cbc -pbkdf2
-made, or dumps and archives that nobody encrypted, packed with gzip or not. Each
+made, or dumps and archives that nobody encrypted, packed with gzip or not. With an
+IV next to it in NAME.iv, raw or in hex, a file is taken for one of openssl enc
+-aes-256-cbc -K -iv (16 bytes) or of raw AES-256-GCM (12 bytes; its tag behind the
+content or in NAME.tag), under the key of --from or BACKUP_ENCRYPTION_KEY_FILE. Each
 that proves whole becomes a backup beside it or under --output-root. The old file
-stays; delete it when the new one is verified.`,
+stays; delete it when the new one is verified. Of every other file in a folder it is
+said that it was not imported, and one that has the name of a backup counts as failed.`,
 		Example: `  takumi-backup reencrypt --to file:/etc/takumi-backup/new.key /var/backups/takumi
   takumi-backup reencrypt --from file:old.key --to awssm:takumi/production/BACKUP_ENCRYPTION_KEY --dry-run /mnt/offsite
   takumi-backup reencrypt --from-legacy openssl-cbc --legacy-passphrase-file /root/old.pass --to file:new.key /mnt/offsite/old`,
@@ -88,7 +92,7 @@ func (r *reencryptCommand) check(cmd *cobra.Command) error {
 			return usagef("--%s goes with --repack: what is packed stays as it is otherwise", name)
 		}
 	}
-	for _, name := range []string{"repack", "drop-other", "rescue", "state", "from"} {
+	for _, name := range []string{"repack", "drop-other", "rescue", "state"} {
 		if f.Changed(name) && isLegacy {
 			return usagef("--%s does not go with --from-legacy", name)
 		}
@@ -261,8 +265,13 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 	}
 	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
+	from, err := r.keys.from.ring() // asked only when a file wants a key
+	if err != nil {
+		return err
+	}
+	defer from.Close()
 	o := rekey.ImportOptions{
-		Options:  rekey.Options{Store: r.place, To: r.to, Meter: &r.meter, DryRun: r.dryRun},
+		Options:  rekey.Options{Store: r.place, From: from, To: r.to, Meter: &r.meter, DryRun: r.dryRun},
 		ReadBack: readBack, Pack: *r.pack, Passphrase: passphrase, Iterations: r.legacy.iterations,
 		Kind: r.legacy.kind, Root: r.legacy.root,
 	}
@@ -273,6 +282,8 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 			err = &keystore.Error{URI: keystore.File{Path: r.legacy.passphrase}.String(), Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
 		case errors.Is(err, rekey.ErrNoPassphrase):
 			err = fmt.Errorf("%w: give --legacy-passphrase-file: %w", err, keystore.ErrNone)
+		case errors.Is(err, rekey.ErrKey):
+			err = &keystore.Error{URI: "of --from", Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
 		case err == nil && made.Skipped != "":
 			made.Skipped += ": " + printable(made.Made)
 		}
