@@ -81,6 +81,10 @@ type Envelope struct {
 // Bytes returns the envelope as it stands in the file. Do not change them.
 func (e *Envelope) Bytes() []byte { return e.text }
 
+// Preamble returns the first six lines, which never change: what the payload is
+// bound to.
+func (e *Envelope) Preamble() []byte { return e.preamble() }
+
 // Holders returns for whom there are slots, in file order.
 func (e *Envelope) Holders() []slot.Holder {
 	holders := make([]slot.Holder, len(e.Slots))

@@ -52,8 +52,12 @@ func open(header, key, context []byte) (*schedule, error) {
 	if subtle.ConstantTimeCompare(s.commitment[:], header[saltSize:]) != 1 {
 		return nil, ErrCommitment
 	}
+	s.header = [HeaderSize]byte(header)
 	return s, nil
 }
+
+// Header returns the message's salt and commitment, which bind it to its key.
+func (r *Reader) Header() [HeaderSize]byte { return r.header }
 
 // Open returns the message that was sealed under key and context. It is for
 // messages that fit in memory; nothing is returned unless all of it verifies.

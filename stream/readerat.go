@@ -83,6 +83,9 @@ func readAt(src io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
+// Header returns the message's salt and commitment, which bind it to its key.
+func (r *ReaderAt) Header() [HeaderSize]byte { return r.header }
+
 // Size returns the length of the plaintext, which is authentic.
 func (r *ReaderAt) Size() int64 { return r.size }
 

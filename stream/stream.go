@@ -152,6 +152,7 @@ type schedule struct {
 	aead       cipher.AEAD
 	baseIV     [baseIVSize]byte
 	commitment [commitmentSize]byte
+	header     [HeaderSize]byte // as it was read; of a Reader alone
 }
 
 // derive is the key derivation of c2sp.org/chunked-encryption (RFC 5869,
