@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -62,4 +63,43 @@ func TestS3URLs(t *testing.T) {
 	o.run(exitStore, nil, "list", o.root+query(here, "wrong")).says("credentials")
 	o.run(exitStore, nil, "list", o.root+query(here, "none")).says("none")
 	o.run(exitUsage, nil, "list", o.root+"?path_style=perhaps").says("path_style")
+}
+
+// TestS3SwapKilled: a rewrap that was cut off between a backup and its sidecar is
+// named by verify, which does not call the backup bad, and finished by the next.
+func TestS3SwapKilled(t *testing.T) {
+	t.Parallel()
+	o := inBucket(t, s3test.Shared(t))
+	p := o.behind()
+	key := []string{"--keep-old", "--to", "file:" + keyFile(t, otherKey)}
+	for _, command := range []string{"rewrap", "reencrypt"} {
+		path, content := o.root+"/"+command+".enc", noise(9<<20)
+		o.seal(content, "--codec", "none", "-o", path)
+		p.Before(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
+				return false
+			}
+			s3test.Refuse(w, http.StatusForbidden, "AccessDenied")
+			return true
+		})
+		args := append([]string{command}, key[len(key)-2:]...)
+		if command == "rewrap" {
+			args = append([]string{command}, key...)
+		}
+		o.run(exitStore, nil, append(args, path)...)
+		p.Before(nil)
+		keys := []string{"--key", "file:" + keyFile(t, otherKey)}
+		if r := o.run(exitOK, nil, append([]string{"verify", path}, keys...)...); !strings.Contains(r.stdout.String()+r.stderr.String(), "was killed") {
+			t.Errorf("verify says\n%s%s", r.stdout.Bytes(), r.stderr.Bytes())
+		}
+		to := otherKey
+		if command == "reencrypt" {
+			o.env, to = append(o.env, "BACKUP_ENCRYPTION_KEY_FILE="+keyFile(t, otherKey)), mainKey
+		}
+		o.run(exitOK, nil, "rewrap", path, "--to", "file:"+keyFile(t, to), "--keep-old")
+		if r := o.run(exitOK, nil, append([]string{"verify", path}, keys...)...); strings.Contains(r.stdout.String()+r.stderr.String(), "was killed") {
+			t.Errorf("verify says\n%s%s", r.stdout.Bytes(), r.stderr.Bytes())
+		}
+	}
+	o.has("rewrap.enc", "rewrap.enc.sha256", "reencrypt.enc", "reencrypt.enc.sha256")
 }

@@ -1,18 +1,21 @@
 // Package s3store keeps backups in buckets of S3, and of servers that speak its
-// protocol. Make a [Store] with [New]; it is a store.Store, and takes paths of
-// the form s3://bucket/key. Credentials, region and endpoint come from the
+// protocol. Make a [Store] with [New]; it is a store.Store of one server, and takes
+// paths of the form s3://bucket/key, with or without a query, which says which
+// server [Options.At] makes it for. Credentials, region and endpoint come from the
 // SDK's default chain, so that AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL,
 // AWS_ENDPOINT_URL_S3 and AWS_CA_BUNDLE mean what they mean to every AWS tool.
 // AWS_MAX_ATTEMPTS is not heeded, and redirects are not followed.
 //
 // # What holds
 //
-// An object appears whole under its key or not at all: what is longer than one
-// part is a multipart upload, which S3 shows to nobody before it is completed,
-// and completing is conditional (If-None-Match), so that an object that is there
-// is never replaced. Each part, and each object that is sent in one request,
-// goes with its SHA-256, which S3 checks and which the request's signature
-// covers. The sidecar NAME.sha256 is written last: a backup without it was not
+// An object appears whole under its key or not at all: what is longer than 8 MiB is
+// a multipart upload, which S3 shows to nobody before it is completed, and
+// completing is conditional (If-None-Match), so that an object that is there is
+// never replaced. Where a server refuses that, or is not known to keep it, the
+// name is looked at before and after. Each part, and each object that is sent in
+// one request, is proved to have arrived: by its SHA-256, when the server confirms
+// it; else by Content-MD5 and the MD5 as ETag; else by reading it back. An answer
+// of 200 that is not what S3 answers is not taken for one. The sidecar NAME.sha256 is written last: a backup without it was not
 // finished. Whatever fails takes the upload back, and makes sure that S3 keeps
 // no part of it; what a crash leaves is ended by [Store.Sweep]. An upload without
 // a part, whose id was in an answer that got lost, is ended at once by who may list
@@ -25,16 +28,17 @@
 //
 // # Memory
 //
-// A [Store] itself holds nothing. Its writers share 64 MiB for parts, which are
-// of 8 to 16 MiB, but each holds two if it has to: one is filled and one is sent.
+// A [Store] itself holds nothing. Its writers share 64 MiB for parts of 16 MiB, or
+// of Options.PartSize, but each holds two if it has to: one is filled and one is sent.
 // A reader holds 32 MiB, four pieces of 8 MiB, and 64
 // KiB before it has read beyond those; whoever only looks at the beginning of a
 // backup needs no more. Swap holds at most 8 MiB.
 //
 // # Large objects
 //
-// S3 takes 10,000 parts. They begin at 8 MiB, and grow to 16 MiB. When only as many are left as it takes to reach
-// Options.MaxObject with parts of 5 GiB, each further part is first put together
+// S3 takes 10,000 parts. All that are sent have one size, which some servers demand.
+// When only as many are left as it takes to reach Options.MaxObject with parts of 5
+// GiB, and the server takes parts of several sizes, each further part is first put together
 // from small ones as an object of its own (NAME.segment-…), copied by S3 into
 // the upload, and deleted: memory stays bounded, but the writer then has to be
 // allowed to read and delete such objects. By default that begins at some 130
@@ -44,8 +48,10 @@
 //
 // Requests, for an object of n parts, or pieces of 8 MiB:
 //
-//	Create … Commit   4 that try whether writing is allowed (POST, DELETE, GET,
-//	                  HEAD), then 1 (up to 8 MiB) or n + 2; and 1 for the sidecar
+//	Create … Commit   6 that try what the server can and allows (POST 2, PUT, DELETE,
+//	                  GET, HEAD), 1 when that folder was tried by the process, then 1
+//	                  (up to 8 MiB) or n + 2; 2 HEAD more where a server is not known
+//	                  to keep conditions, as AWS is; and 1 for the sidecar
 //	Open and inspect  1 (the first 64 KiB come with the answer), 1 for each ReadAt elsewhere
 //	Read to the end   1 + n
 //	Walk              1 for 1,000 objects, sidecars included

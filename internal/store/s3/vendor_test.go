@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -505,5 +506,43 @@ func (v *vendor) hide(t *testing.T, key string) {
 	client := awss3.New(awss3.Options{BaseEndpoint: &v.endpoint, UsePathStyle: true, Region: s3test.Region, Credentials: s3test.Credentials(s3test.AccessKey, s3test.Secret)})
 	if _, err := client.DeleteObject(t.Context(), &awss3.DeleteObjectInput{Bucket: &bucket, Key: &key}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// More than 8 GiB go to a server that wants equal parts, of which nothing is kept.
+func TestNineGiB(t *testing.T) {
+	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
+		t.Skip("set TAKUMI_TEST_LONG=1 to run it")
+	}
+	server, rules := s3test.Start(t), &s3test.Vendor{EqualParts: true}
+	bucket := server.Bucket(t)
+	s := open(t, rules.Start(t, server.Forward()), s3store.Options{})
+	w, err := s.Create(t.Context(), "s3://"+bucket+"/x.enc", store.Options{Sidecar: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	const size = 9 << 30
+	block := random(mib)
+	for range size / mib {
+		if _, err := w.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result, err := w.Commit()
+	if err != nil || result.Size != size {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	o, err := s.Open(t.Context(), result.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, o); err != nil || hex.EncodeToString(sum.Sum(nil)) != result.SHA256 {
+		t.Errorf("what was read is another: %v", err)
+	}
+	if left := server.Uploads(t, bucket); len(left) > 0 {
+		t.Errorf("uploads were left: %q", left)
 	}
 }
