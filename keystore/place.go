@@ -23,13 +23,18 @@ type Local interface {
 // the backups: whoever copies or steals that folder would have the key too.
 // It is an *Error of kind ErrRefused. A program that writes to dir stops at
 // it; one that only reads prints it as a warning. Sources elsewhere than in
-// the file system pass.
+// the file system pass, and so does a key below takumi-backup in the user's folder of
+// settings (os.UserConfigDir) when dir is the home folder itself: a backup put there is
+// copied by itself.
 func CheckApart(src Source, dir string) error {
 	local, ok := src.(Local)
 	if !ok {
 		return nil
 	}
 	inside, err := local.Inside(dir)
+	if inside && isOwnKey(local, dir) {
+		return nil
+	}
 	if abs, absErr := filepath.Abs(dir); absErr == nil {
 		dir = abs // says more than "."
 	}
@@ -40,10 +45,30 @@ func CheckApart(src Source, dir string) error {
 		return &Error{
 			URI: src.String(), Kind: ErrRefused,
 			Reason: "it stands in or under " + display(dir) + ", the folder of the backups: who copies the folder takes the key along",
-			Fix:    "move it to a folder of its own, such as /etc/takumi-backup",
+			Fix:    "move it to a folder of its own, such as /etc/takumi-backup, or ~/.config/takumi-backup for one user",
 		}
 	}
 	return nil
+}
+
+// isOwnKey reports whether dir is the user's home, and the key in the folder for
+// settings there.
+func isOwnKey(key Local, dir string) bool {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return false
+	}
+	config, err := os.UserConfigDir()
+	if err != nil {
+		return false
+	}
+	at, atErr := os.Stat(dir)
+	is, isErr := os.Stat(home)
+	if atErr != nil || isErr != nil || !os.SameFile(at, is) {
+		return false
+	}
+	own, err := key.Inside(filepath.Join(config, "takumi-backup"))
+	return err == nil && own
 }
 
 // Inside implements Local.

@@ -115,3 +115,28 @@ func TestCheckApart(t *testing.T) {
 		t.Errorf("got %v for a key whose place is unknown, want a refusal", err)
 	}
 }
+
+// TestOwnKey: a user's key below ~/.config/takumi-backup is apart from a backup in
+// the home folder, and from no other.
+func TestOwnKey(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CONFIG_HOME", "")
+	config := filepath.Join(home, ".config", "takumi-backup")
+	for _, tc := range []struct {
+		key, dir string
+		apart    bool
+	}{
+		{filepath.Join(config, "backup.key"), home, true},
+		{filepath.Join(config, "deep", "backup.key"), home + "/.", true},
+		{filepath.Join(home, "keys", "backup.key"), filepath.Join(home, "backups"), true},
+		{filepath.Join(home, "backup.key"), home, false},
+		{filepath.Join(home, "keys", "backup.key"), home, false},
+		{filepath.Join(config, "backup.key"), filepath.Join(home, ".config"), false},
+		{filepath.Join(config, "backup.key"), filepath.Dir(home), false},
+	} {
+		if err := keystore.CheckApart(keystore.File{Path: tc.key}, tc.dir); (err == nil) != tc.apart {
+			t.Errorf("%s and %s: %v", tc.key, tc.dir, err)
+		}
+	}
+}

@@ -8,12 +8,45 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-const defaultRoot = "/var/backups/takumi"
+const systemRoot = "/var/backups/takumi"
+
+// defaultRoot is the store where no setting names one: /var/backups/takumi for root and
+// who may write there, and for other users takumi-backup in $XDG_DATA_HOME, else in
+// ~/.local/share. A service without HOME has the former.
+func defaultRoot() string {
+	home, err := os.UserHomeDir()
+	if os.Geteuid() == 0 || err != nil || unix.Access(systemRoot, unix.W_OK) == nil {
+		return systemRoot
+	}
+	data := os.Getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(data) {
+		data = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(data, "takumi-backup")
+}
+
+// checkCopies refuses CLOUD_BACKUP=true where a backup, which is to be put into root,
+// would have no copy elsewhere.
+func checkCopies(root string, also []string) error {
+	text := os.Getenv("CLOUD_BACKUP")
+	if text == "" {
+		return nil
+	}
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return usagef("CLOUD_BACKUP is %q, neither true nor false", text)
+	}
+	if on && len(also) == 0 && !store.IsRemote(root) {
+		return usagef("CLOUD_BACKUP is true, and there is no place to copy to: set BACKUP_ALSO=s3://BUCKET/PREFIX, or give --also")
+	}
+	return nil
+}
 
 // backupFolder returns where backups of a kind go: BACKUP_ROOT/KIND, or
 // BACKUP_DIR, Takumi's old name for the folder of one kind.
@@ -24,7 +57,7 @@ func backupFolder(kind string) string {
 	if dir := os.Getenv("BACKUP_DIR"); dir != "" {
 		return dir
 	}
-	return filepath.Join(defaultRoot, kind)
+	return filepath.Join(defaultRoot(), kind)
 }
 
 // backupRoot returns the root of the store, and whether it is BACKUP_DIR, which is
@@ -44,7 +77,7 @@ func storeFolder() string {
 			return dir
 		}
 	}
-	return defaultRoot
+	return defaultRoot()
 }
 
 // encryptionEnabled reads BACKUP_ENCRYPTION_ENABLED.

@@ -190,7 +190,7 @@ func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
 	if err != nil {
 		return "", nil, usage(err)
 	}
-	dir, others = audit.Find(state, cmp.Or(os.Getenv("BACKUP_ROOT"), defaultRoot))
+	dir, others = audit.Find(state, cmp.Or(os.Getenv("BACKUP_ROOT"), defaultRoot()))
 	return dir, others, nil
 }
 

@@ -28,8 +28,9 @@ func newSeal() *cobra.Command {
 		Short: "Seal standard input, or the output of a command, as a backup",
 		Long: `Seal standard input, or the standard output of COMMAND, as a backup.
 
-Without -o the backup goes to $BACKUP_ROOT/KIND/NAME_TIME.EXT.enc (BACKUP_ROOT is
-/var/backups/takumi by default) and its path is printed. With COMMAND, any exit
+Without -o the backup goes to $BACKUP_ROOT/KIND/NAME_TIME.EXT.enc and its path is
+printed. BACKUP_ROOT is /var/backups/takumi by default, and for users who may not
+write there ~/.local/share/takumi-backup (or takumi-backup in $XDG_DATA_HOME). With COMMAND, any exit
 status but 0 means: no backup. COMMAND has the environment without the secrets that
 this program uses (keys, DB_PASSWORD, credentials of AWS and Vault, web hooks, RPC
 URLs); PGPASSWORD stays, and --pass-env lets others through.

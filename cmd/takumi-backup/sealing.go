@@ -81,6 +81,11 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	if !f.Changed("also") {
 		s.also = alsoFolders()
 	}
+	if roots := s.roots(); len(roots) > 0 {
+		if err := checkCopies(roots[0], s.also); err != nil {
+			return j, err
+		}
+	}
 	switch {
 	case f.Changed("output") && s.out == "":
 		return j, usagef("--output is empty")
