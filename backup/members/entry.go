@@ -65,14 +65,16 @@ func (e *Entry) FileMode() fs.FileMode {
 func entryOf(h *tar.Header, offset, data int64) *Entry {
 	e := &Entry{Offset: offset, Data: data, Mode: h.Mode & 0o7777, UID: h.Uid, GID: h.Gid, Link: h.Linkname}
 	switch h.Typeflag {
-	case tar.TypeDir, 'D':
-		e.Type, e.Data = "d", 0
+	case tar.TypeDir:
+		e.Type = "d"
+	case 'D':
+		e.Type, e.Data = "d", 0 // its body is no file's
 	case tar.TypeSymlink:
-		e.Type, e.Data = "l", 0
+		e.Type = "l"
 	case tar.TypeLink:
-		e.Type, e.Data, e.Link = "h", 0, cleaned(h.Linkname)
+		e.Type, e.Link = "h", Clean(h.Linkname)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		e.Type, e.Data = "o", 0
+		e.Type = "o"
 	case tar.TypeXGlobalHeader, 'V', 'N', 'M':
 		return nil
 	default:
@@ -87,7 +89,7 @@ func entryOf(h *tar.Header, offset, data int64) *Entry {
 	if !utf8.ValidString(e.Link) {
 		e.Link, e.RawTo = "", []byte(e.Link)
 	}
-	if name := cleaned(h.Name); utf8.ValidString(name) {
+	if name := Clean(h.Name); utf8.ValidString(name) {
 		e.Path = name
 	} else {
 		e.Raw = []byte(name)
@@ -95,7 +97,8 @@ func entryOf(h *tar.Header, offset, data int64) *Entry {
 	return e
 }
 
-func cleaned(name string) string {
+// Clean is the path of what an archive names, "." for the tree itself.
+func Clean(name string) string {
 	if name = strings.TrimPrefix(path.Clean("/"+name), "/"); name == "" {
 		return "."
 	}

@@ -3,12 +3,16 @@ package members
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
+	"path"
+	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -92,7 +96,7 @@ func entries(lines iter.Seq2[[]byte, error]) iter.Seq2[*Entry, error] {
 
 // Find returns the entry of a path, or an error that wraps [fs.ErrNotExist].
 func (a *Archive) Find(name string) (*Entry, error) {
-	name = cleaned(name)
+	name = Clean(name)
 	for e, err := range entries(a.index.Range([]byte(name), []byte(name))) {
 		if err != nil || e.Name() == name {
 			return e, err
@@ -120,13 +124,10 @@ func (a *Archive) File(name string) (*Entry, error) {
 // made of such parts can be read as a tar. It fails for an entry whose length is not
 // known, as of sparse files.
 func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
-	length := e.Data - e.Offset + (e.Size+511)&^511
-	switch {
-	case e.Type != "f":
-		length = maxHeader // what follows is not read
-	case e.Data <= e.Offset:
+	if e.Data <= e.Offset {
 		return nil, ErrLength
 	}
+	length := e.Data - e.Offset + (e.Size+511)&^511
 	if e.Offset < 0 || e.Size < 0 || e.Offset >= a.packed.Size() || length <= 0 {
 		return nil, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
 	}
@@ -135,8 +136,6 @@ func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
 
 // ErrLength is returned by Part for an entry whose length the index does not have.
 var ErrLength = errors.New("the index does not have the length of this entry")
-
-const maxHeader = 2 << 20
 
 // Open returns the content of a file, and its header. What is read is authenticated
 // chunk by chunk; that the rest of the backup is whole is not proved by it.
@@ -153,7 +152,7 @@ func (a *Archive) Open(e *Entry) (io.Reader, *tar.Header, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
 	}
-	if cleaned(h.Name) != e.Name() {
+	if Clean(h.Name) != e.Name() {
 		return nil, nil, fmt.Errorf("%w: %q is where %q should be", ErrIndex, h.Name, e.Name())
 	}
 	return r, h, nil
@@ -178,4 +177,51 @@ func Scan(src io.Reader, each func(*Entry, io.Reader) error) error {
 			}
 		}
 	}
+}
+
+// Select returns a tar archive of the entries that match, and of the folders above
+// them, in the order of the whole. Only what holds them is read. The error is
+// ErrLength when the index does not say enough for that.
+func (a *Archive) Select(match func(name string, isDir bool) bool) (io.Reader, error) {
+	var chosen []*Entry
+	wanted := make(map[string]bool) // folders above what matches
+	for e, err := range a.All() {
+		if err != nil {
+			return nil, err
+		}
+		if !match(e.Name(), e.Type == "d") {
+			continue
+		}
+		chosen = append(chosen, e)
+		for name := e.Name(); name != "."; {
+			name = path.Dir(name)
+			wanted[name] = true
+		}
+	}
+	for name := range wanted {
+		if match(name, true) {
+			continue
+		}
+		e, err := a.Find(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // not every archive has entries of its folders
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e.Type == "d" {
+			chosen = append(chosen, e)
+		}
+	}
+	slices.SortFunc(chosen, func(a, b *Entry) int { return cmp.Compare(a.Offset, b.Offset) })
+	parts := make([]io.Reader, 0, len(chosen)+1)
+	for _, e := range chosen {
+		part, err := a.Part(e)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, part)
+	}
+	parts = append(parts, bytes.NewReader(make([]byte, 1024))) // the end of an archive
+	return bufio.NewReaderSize(io.MultiReader(parts...), 64<<10), nil
 }

@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
@@ -16,6 +16,7 @@ type openCommand struct {
 	opening
 	out      string
 	packed   bool
+	member   string
 	force    bool
 	forceTTY bool
 }
@@ -30,7 +31,10 @@ func newOpen() *cobra.Command {
 
 On standard output every byte is authentic, and in its place, but the backup is
 whole only when the exit code is 0: feed it to something that can be undone, as
-psql --single-transaction.`,
+psql --single-transaction.
+
+--member PATH writes one file of an archive, and reads only what holds it where the
+archive has an index, as ls does. That the rest of the backup is whole is not proved.`,
 		Example: `  takumi-backup open takumi_db_20261123_020000.sql.zst.enc | psql --single-transaction -v ON_ERROR_STOP=1 takumi_test
   takumi-backup open backup.enc -o dump.sql
   takumi-backup open --packed backup.enc | zstd -d | less`,
@@ -41,6 +45,7 @@ psql --single-transaction.`,
 	f.SortFlags = false
 	f.StringVarP(&o.out, "output", "o", "", "write to this file (default: standard output)")
 	f.BoolVar(&o.packed, "packed", false, "leave the content packed, as a .zst or .gz file")
+	f.StringVar(&o.member, "member", "", "write this file of the archive alone")
 	f.BoolVar(&o.force, "force", false, "let -o replace a file")
 	f.BoolVar(&o.forceTTY, "force-tty", false, "write to a terminal")
 	o.add(cmd)
@@ -61,13 +66,19 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 	if o.force && sameFile(path, o.out) {
 		return usagef("%s is the backup itself: -o --force would put its content in its place", o.out)
 	}
+	if cmd.Flags().Changed("member") {
+		if o.packed || o.member == "" {
+			return usagef("--member names a file, and does not go with --packed")
+		}
+		return o.into(func(dst io.Writer) error { return o.writeMember(cmd, path, o.member, dst) })
+	}
 	r, err := o.open(cmd, path)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	hide := o.progress.start(cmd.ErrOrStderr(), "opening", r.size, &o.meter)
-	err = o.write(r.Reader)
+	err = o.into(func(dst io.Writer) error { return backup.Unseal(dst, r.Reader, o.packed, &o.meter) })
 	hide()
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", path, err)
@@ -75,18 +86,18 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// write sends the content to its destination. A file gets its name only after
+// into has write send to the destination. A file gets its name only after
 // the last byte has proved authentic.
-func (o *openCommand) write(r *envelope.Reader) error {
+func (o *openCommand) into(write func(io.Writer) error) error {
 	if o.out == "" || o.out == "-" {
-		return backup.Unseal(stdout{os.Stdout}, r, o.packed, &o.meter)
+		return write(stdout{os.Stdout})
 	}
 	f, err := local.Create(o.out, store.Options{Replace: o.force})
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
-	if err := backup.Unseal(f, r, o.packed, &o.meter); err != nil {
+	if err := write(f); err != nil {
 		return err
 	}
 	_, err = f.Commit()

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/members"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
@@ -68,7 +69,9 @@ unpacked.
 
 --include PATTERN restores what the pattern names, and what is below it, into a
 DIR that is missing or empty. Patterns are those of backup uploads --exclude. A file
-that has another first name in the archive comes too; the backup is read twice then.`,
+that has another first name in the archive comes too; the backup is read twice then.
+Of a backup that this program made only what is named is read, also from S3, and every
+byte of that is authentic; that the rest of the backup is whole is not proved.`,
 		Example: `  takumi-backup restore uploads uploads_20261123_020000.tar.zst.enc --to /srv/takumi/uploads
   takumi-backup restore uploads backup.enc --to /tmp/found --include '/avatars/alice.png'
   takumi-backup restore uploads backup.enc --to /srv/takumi/uploads --dry-run`,
@@ -208,6 +211,18 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, foreign []stri
 // looks. Through, if there is one, stands between the backup and the archive.
 func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), path string, b *openedBackup, to *tree.Fresh,
 	each func(*tar.Header), through func(io.Reader) (io.Reader, error)) (tree.Stats, error) {
+	o := r.files
+	o.Include, o.Each = r.patterns, each
+	o.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
+	if path != "-" {
+		o.Again = func() (io.ReadCloser, error) { return r.again(cmd, path, b) }
+		if len(r.patterns) > 0 && through == nil {
+			stats, err := r.extractPart(cmd, path, b, to, o)
+			if !errors.Is(err, members.ErrNoIndex) && !errors.Is(err, members.ErrLength) {
+				return stats, err
+			}
+		}
+	}
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
 	defer hide()
 	content := backup.NewPlaintext(b.Reader, &r.meter)
@@ -224,12 +239,30 @@ func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), path string,
 			return tree.Stats{}, err
 		}
 	}
-	o := r.files
-	o.Include, o.Each = r.patterns, each
-	o.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
-	if path != "-" {
-		o.Again = func() (io.ReadCloser, error) { return r.again(cmd, path, b) }
+	return r.fill(cmd, archive, to, o)
+}
+
+// extractPart reads what the patterns name, by the archive's index.
+func (r *restoreUploads) extractPart(cmd *cobra.Command, path string, b *openedBackup, to *tree.Fresh, o tree.Options) (tree.Stats, error) {
+	a, h, err := r.membersBy(cmd.Context(), b.ring, path)
+	if err != nil {
+		return tree.Stats{}, err
 	}
+	defer h.Close()
+	if h.Envelope.ID != b.Envelope.ID {
+		return tree.Stats{}, errReplaced
+	}
+	part, err := a.Select(r.patterns.MatchAbove)
+	if err != nil {
+		return tree.Stats{}, err
+	}
+	return r.fill(cmd, part, to, o)
+}
+
+var errReplaced = errors.New("another backup is there by now")
+
+// fill makes what is in the archive.
+func (r *restoreUploads) fill(cmd *cobra.Command, archive io.Reader, to *tree.Fresh, o tree.Options) (tree.Stats, error) {
 	var root *os.Root
 	if to != nil {
 		root = to.Root()
@@ -252,7 +285,7 @@ func (r *restoreUploads) again(cmd *cobra.Command, path string, first *openedBac
 	content := backup.NewPlaintext(b.Reader, new(backup.Meter))
 	closers := closeAll{content, b}
 	if b.Envelope.ID != first.Envelope.ID {
-		return nil, errors.Join(errors.New("another backup is there by now"), closers.Close())
+		return nil, errors.Join(errReplaced, closers.Close())
 	}
 	whole, err := tree.Open(content)
 	if err != nil {

@@ -54,7 +54,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 		}
 		return checkEnvironment()
 	}
-	root.AddCommand(newSeal(), newOpen(), newInspect(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newVersion(), newMan())
+	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newVersion(), newMan())
 	return root
 }
 

@@ -1,0 +1,58 @@
+package backup
+
+import (
+	"context"
+	"io"
+
+	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+)
+
+// HandleAt is a backup that is open for reading any part of it: its length is
+// authentic, and so is every byte that it gives. Close closes the file.
+type HandleAt struct {
+	*envelope.ReaderAt
+	io.Closer
+	// Beside says why what is beside the backup as its detached envelope cannot be
+	// read. Its own slots opened it then.
+	Beside error
+}
+
+// OpenAt is [Open] for random access.
+func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*HandleAt, error) {
+	if o.keyless() {
+		return nil, keystore.ErrNone
+	}
+	var f *HandleAt
+	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+		r, err := envelope.OpenAt(ctx, obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
+		if err == nil {
+			f = &HandleAt{r, obj, besideErr}
+			return nil
+		}
+		return passedOver(path, err, besideErr)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Members returns what is in the archive that the backup holds, by its index. The
+// error is [members.ErrNoIndex] when it has none.
+func (h *HandleAt) Members() (*members.Archive, error) {
+	if pack.Codec(h.Envelope.Codec) != pack.Zstd {
+		return nil, members.ErrNoIndex
+	}
+	packed, err := pack.NewReaderAt(h.ReaderAt, h.Size())
+	if err == pack.ErrNoSeekTable {
+		return nil, members.ErrNoIndex
+	}
+	if err != nil {
+		return nil, err
+	}
+	return members.Indexed(packed)
+}

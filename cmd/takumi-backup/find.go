@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+type findCommand struct {
+	opening
+	json bool
+}
+
+func newFind() *cobra.Command {
+	c := new(findCommand)
+	cmd := &cobra.Command{
+		Use:   "find [flags] PATTERN [ROOT]",
+		Short: "Find files in the backups of uploads and contracts",
+		Long: `Find in which backups of uploads and contracts below ROOT, or $BACKUP_ROOT, is what
+PATTERN names, newest first. Patterns are those of backup uploads --exclude. Versions of
+one path that have the same size, time and target have one number: v1 is the newest.
+
+Only the indexes of the backups are read. Those that have none, or do not open, are
+named, and the exit code is 6: ls reads such a backup to its end.`,
+		Example: `  takumi-backup find avatars/7.png
+  takumi-backup find '*.pdf' s3://bucket/backups --json`,
+		Args: usageArgs(cobra.RangeArgs(1, 2)),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&c.json, "json", false, "print one JSON object a line")
+	c.add(cmd)
+	return audited(cmd, "find", reads)
+}
+
+// foundJSON is what find says of a file to a script.
+type foundJSON struct {
+	memberJSON
+	Version int       `json:"version"`
+	Backup  string    `json:"backup"`
+	ID      string    `json:"id"`
+	Created time.Time `json:"created"`
+}
+
+func (c *findCommand) run(cmd *cobra.Command, args []string) error {
+	patterns, err := tree.ParsePatterns(args[:1])
+	if err != nil {
+		return usagef("PATTERN: %w", err)
+	}
+	ring, err := c.keys.ring()
+	if err != nil {
+		return err
+	}
+	defer ring.Close()
+	root := rootArg(args[1:])
+	list, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring, Rescue: c.rescue})
+	if err != nil {
+		return fmt.Errorf("listing the backups: %w", err)
+	}
+	slices.SortFunc(list, backup.NewestFirst)
+	failed := false
+	versions := make(map[string][]string) // of each path, newest first
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	for i := range list {
+		b := &list[i]
+		if b.Readable() && b.Kind != backup.KindUploads && b.Kind != backup.KindContracts {
+			continue
+		}
+		if err := c.in(cmd, ring, out, b, patterns, versions); err != nil {
+			if cmd.Context().Err() != nil || errors.Is(err, errStdout) {
+				return err
+			}
+			failed = true
+			warn(cmd, "%s is passed over: %v", b.Path, err)
+		}
+	}
+	switch err := stdoutError(out.Flush()); {
+	case err != nil:
+		return err
+	case failed:
+		return errSome
+	case len(versions) == 0:
+		return fmt.Errorf("no backup in %s holds what %q names", root, args[0])
+	}
+	return nil
+}
+
+// in looks into one backup.
+func (c *findCommand) in(cmd *cobra.Command, ring *keystore.Ring, out *bufio.Writer, b *backup.Backup, patterns tree.Patterns, versions map[string][]string) error {
+	if b.Err != nil {
+		return b.Err
+	}
+	a, h, err := c.membersBy(cmd.Context(), ring, b.Path)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	for e, err := range a.All() {
+		if err != nil {
+			return err
+		}
+		if !patterns.Match(e.Name(), e.Type == "d") {
+			continue
+		}
+		is := fmt.Sprint(e.Type, e.Size, e.MTime, e.Target())
+		if !slices.Contains(versions[e.Name()], is) {
+			versions[e.Name()] = append(versions[e.Name()], is)
+		}
+		n := slices.Index(versions[e.Name()], is) + 1
+		if c.json {
+			err = writeJSON(out, foundJSON{memberOf(e), n, b.Path, h.Envelope.ID.String(), b.Created.UTC()})
+		} else {
+			_, err = fmt.Fprintf(out, "%s v%d %12d %s %s in %s\n", b.Created.UTC().Format(time.RFC3339), n, e.Size, e.Time().Format("2006-01-02 15:04:05"), memberText(e), b.Path)
+			err = stdoutError(err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type diffCommand struct {
+	opening
+	json bool
+}
+
+func newDiff() *cobra.Command {
+	c := new(diffCommand)
+	cmd := &cobra.Command{
+		Use:   "diff [flags] FILE FILE|DIR",
+		Short: "Show in what two archives, or an archive and a folder, differ",
+		Long: `Show in what two sealed archives differ, or an archive and a folder: + is what only the
+second has, - what only the first has, ~ what is not the same, and in what.
+
+Types, sizes, times, modes and targets of links are compared, by the indexes of the
+archives, and not contents. Differences do not change the exit code.`,
+		Example: `  takumi-backup diff uploads_20261122_020000.tar.zst.enc uploads_20261123_020000.tar.zst.enc
+  takumi-backup diff uploads_20261123_020000.tar.zst.enc /srv/takumi/uploads`,
+		Args: usageArgs(cobra.ExactArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.BoolVar(&c.json, "json", false, "print one JSON object a line")
+	c.add(cmd)
+	return audited(cmd, "diff", reads)
+}
+
+// diffJSON is a difference, for a script.
+type diffJSON struct {
+	Change string      `json:"change"` // added, removed or changed
+	Path   string      `json:"path"`
+	In     []string    `json:"in,omitempty"` // type, size, modified, mode, target
+	Before *memberJSON `json:"before,omitempty"`
+	After  *memberJSON `json:"after,omitempty"`
+}
+
+func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
+	before, err := c.side(cmd, args[0])
+	if err != nil {
+		return err
+	}
+	after, err := c.side(cmd, args[1])
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(cmd.OutOrStdout())
+	members.Diff(before, after, func(a, b *members.Entry, in []string) {
+		if err == nil {
+			err = c.print(out, a, b, in)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return stdoutError(out.Flush())
+}
+
+// side is one of what is compared, sorted.
+func (c *diffCommand) side(cmd *cobra.Command, path string) ([]*members.Entry, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return members.Folder(path)
+	}
+	var all []*members.Entry
+	err := c.eachMember(cmd, path, func(e *members.Entry) error {
+		all = append(all, e)
+		return nil
+	})
+	return members.Sorted(all), err
+}
+
+func (c *diffCommand) print(out *bufio.Writer, a, b *members.Entry, in []string) error {
+	d := diffJSON{Change: "changed", In: in}
+	sign, shown, why := "~", b, ""
+	switch {
+	case a == nil:
+		sign, d.Change = "+", "added"
+	case b == nil:
+		sign, shown, d.Change = "-", a, "removed"
+	default:
+		why = fmt.Sprintf(" (%s)", strings.Join(in, ", "))
+	}
+	if !c.json {
+		_, err := fmt.Fprintf(out, "%s %s%s\n", sign, memberText(shown), why)
+		return stdoutError(err)
+	}
+	d.Path = shown.Name()
+	for _, side := range []struct {
+		e  *members.Entry
+		to **memberJSON
+	}{{a, &d.Before}, {b, &d.After}} {
+		if side.e != nil {
+			m := memberOf(side.e)
+			*side.to = &m
+		}
+	}
+	return writeJSON(out, d)
+}
