@@ -1,10 +1,13 @@
 package s3store
 
 import (
+	"context"
 	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // Quick makes everything that waits wait less.
@@ -28,6 +31,18 @@ func Small(o Options, part, segment, copied int64) Options {
 	o.loosen = func(p *plan) { p.part, p.least, p.segment, p.copied = part, min(part, minPart), segment, copied }
 	return o
 }
+
+// WantsEqual has the server known as one that wants equal parts.
+func WantsEqual(s *Store, bucket string) {
+	c, err := s.session(context.Background(), "", "s3://"+bucket)
+	if err != nil {
+		panic(err)
+	}
+	c.of(bucket).unequal.is(false)
+}
+
+// PartOf is the size of a writer's parts.
+func PartOf(w store.Writer) int64 { return w.(*Writer).plan.part }
 
 // Tuned changes the SDK's options.
 func Tuned(o Options, tune func(*s3.Options)) Options {

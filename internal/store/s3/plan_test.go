@@ -6,6 +6,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // Everything that S3 takes fits into the parts that it takes, in bounded memory.
@@ -83,4 +84,33 @@ func TestFewParts(t *testing.T) {
 		t.Error(err)
 	}
 	f.wantKeys(t)
+}
+
+// Where parts have to be of one size, it is chosen by the backups of the series that
+// are there, and not by others.
+func TestPartBySeries(t *testing.T) {
+	t.Parallel()
+	server := s3test.NewMemory()
+	endpoint := (&s3test.Vendor{EqualParts: true}).Start(t, server)
+	s := open(t, endpoint, s3store.Small(s3store.Quick(s3store.Options{MaxParts: 4}), mib, 5*mib, mib))
+	s3store.WantsEqual(s, "bucket")
+	server.Put("bucket", "d/db_20260101_000000.sql.enc", make([]byte, 3*mib))
+	server.Put("bucket", "d/db_20260102_000000.sql.enc", make([]byte, 6*mib))
+	server.Put("bucket", "d/other_20260102_000000.sql.enc", make([]byte, 20*mib))
+	for name, want := range map[string]int64{"db_20260103_000000.sql.enc": 3 * mib, "new_20260103_000000.sql.enc": mib, "plain.enc": mib} {
+		w, err := s.Create(t.Context(), "s3://bucket/d/"+name, store.Options{Sidecar: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Abort()
+		if got := s3store.PartOf(w); got != want {
+			t.Errorf("%s: parts of %d bytes, want %d", name, got, want)
+		}
+		if _, err := w.Write(make([]byte, 4*want)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Commit(); err != nil {
+			t.Error(err)
+		}
+	}
 }

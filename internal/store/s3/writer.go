@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"os"
+	"regexp"
 	"sync"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -71,7 +72,29 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	}
 	w := s.writer(ctx, c, dst)
 	w.sidecar = o.Sidecar
+	if o.Sidecar && c.of(bucket).unequal.no() {
+		w.plan.part = max(w.plan.part, s.partFor(ctx, path))
+	}
 	return w, nil
+}
+
+// seriesTime is what tells the backups of one series apart.
+var seriesTime = regexp.MustCompile(`_\d{8}_\d{6}.*$`)
+
+// partFor is how large equal parts have to be for a backup of half as much again as
+// the largest of its series that is there, where they can be listed.
+func (s *Store) partFor(ctx context.Context, path string) (part int64) {
+	name := store.Base(path)
+	series := seriesTime.ReplaceAllString(name, "")
+	for b, err := range s.list(ctx, store.Dir(path)) {
+		if err != nil {
+			return part
+		}
+		if other := store.Base(b.Path); b.Named() && series != name && seriesTime.ReplaceAllString(other, "") == series {
+			part = max(part, (b.Size+b.Size/2)/int64(s.plan.parts)/mib*mib+mib)
+		}
+	}
+	return min(part, gib)
 }
 
 // writer begins a file without asking anything.
