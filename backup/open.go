@@ -30,7 +30,7 @@ type Options struct {
 	through func(io.Reader) io.Reader // the file passes through it on its way
 }
 
-func (o Options) keyless() bool { return o.Keys == nil || len(o.Keys.Sources()) == 0 }
+func (o Options) keyless() bool { return o.Keys == nil || !o.Keys.Opens() }
 
 // keyFault marks the failure to get a key.
 type keyFault struct{ error }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
@@ -54,7 +55,7 @@ func (s *session) openLazily(opts Options, f *front) (Opened, error) {
 		if fault != nil {
 			faults = append(faults, fault)
 		}
-		s.identities = append(slices.Clip(s.identities), found...)
+		s.offer(found)
 		if fault != nil && len(s.identities) == 0 {
 			return Opened{}, fmt.Errorf("looking for a key: %w", fault)
 		}
@@ -68,6 +69,25 @@ func (s *session) openLazily(opts Options, f *front) (Opened, error) {
 		}
 		wanted = left
 	}
+}
+
+// offer adds identities that are not there yet.
+func (s *session) offer(found []Identity) {
+	s.identities = slices.Clip(s.identities)
+	for _, f := range found {
+		if !slices.ContainsFunc(s.identities, func(known Identity) bool { return same(known, f) }) {
+			s.identities = append(s.identities, f)
+		}
+	}
+}
+
+func same(a, b Identity) bool {
+	nameA, knownA := holderOf(a)
+	nameB, knownB := holderOf(b)
+	if knownA || knownB {
+		return nameA == nameB
+	}
+	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
 // holders returns for whom the envelopes have slots, each once.

@@ -32,6 +32,9 @@ type Ring struct {
 	sources []*held
 	former  map[string]*held // by URI
 	all     []*kek.Key       // to be wiped
+
+	recipients []slot.Recipient // besides the keys
+	identities []slot.Identity
 }
 
 // held is a source and what it gave.
@@ -57,6 +60,28 @@ func NewRing(sources ...Source) *Ring {
 	return r
 }
 
+// AddRecipients adds holders of another kind than keys, to seal for.
+func (r *Ring) AddRecipients(more ...slot.Recipient) { r.recipients = append(r.recipients, more...) }
+
+// AddIdentities adds holders of another kind than keys, to open with.
+func (r *Ring) AddIdentities(more ...slot.Identity) { r.identities = append(r.identities, more...) }
+
+// Opens reports whether there is anything to open a backup with.
+func (r *Ring) Opens() bool { return len(r.sources)+len(r.identities) > 0 }
+
+// Recipients returns whom to seal for: the current keys and the other recipients.
+// The errors are those of Current.
+func (r *Ring) Recipients(ctx context.Context) ([]slot.Recipient, error) {
+	keys, err := r.Current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys)+len(r.recipients) == 0 {
+		return nil, ErrNone
+	}
+	return append(slot.Recipients(keys...), r.recipients...), nil
+}
+
 // Sources returns what NewRing was given.
 func (r *Ring) Sources() []Source {
 	var all []Source
@@ -68,11 +93,11 @@ func (r *Ring) Sources() []Source {
 
 // Current returns the current key of every source, in order, as sealing needs
 // them. It fails with the first source that fails, and with ErrNone when there
-// is no source.
+// is no source and no other holder.
 func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.sources) == 0 {
+	if len(r.sources)+len(r.recipients)+len(r.identities) == 0 {
 		return nil, ErrNone
 	}
 	var keys []*kek.Key
@@ -87,7 +112,8 @@ func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
 }
 
 // Identities returns the keys for a backup with slots for the wanted holders, as
-// [envelope.Options.Find] asks for them. It is Find for holders.
+// [envelope.Options.Find] asks for them. It is Find for holders, and gives the other
+// identities with what it finds.
 //
 // [envelope.Options.Find]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope#Options
 func (r *Ring) Identities(ctx context.Context, wanted []slot.Holder) ([]slot.Identity, error) {
@@ -97,8 +123,11 @@ func (r *Ring) Identities(ctx context.Context, wanted []slot.Holder) ([]slot.Ide
 			ids = append(ids, kek.ID(h.Name))
 		}
 	}
+	if len(r.sources) == 0 && len(r.identities) > 0 {
+		return r.identities, nil
+	}
 	keys, err := r.Find(ctx, ids)
-	return slot.Identities(keys...), err
+	return append(slot.Identities(keys...), r.identities...), err
 }
 
 // Find returns keys for a backup whose slots carry the wanted ids: those that

@@ -170,7 +170,7 @@ func (b *backupAll) parts() []*part {
 // sealing is how each part seals.
 func (b *backupAll) sealing(p *part) sealing {
 	return sealing{
-		keys: keyFlags{uris: b.keys}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", mayBePlain: true,
+		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", mayBePlain: true,
 		made: func(cmd *cobra.Command, m *backup.Made) error {
 			p.Paths = append(p.Paths, m.Path)
 			if b.json {

@@ -77,6 +77,7 @@ failed. A missed target is a warning, and 1 with --strict.`,
 	cmd.MarkFlagsMutuallyExclusive("random", "latest")
 	f.StringSliceVar(&d.kinds, "kind", nil, "rehearse this kind: database, contracts or uploads; may be repeated (default: each that there is)")
 	d.keys.add(cmd, "open with this key")
+	d.keys.age.addIdentities(cmd)
 	d.place.add(cmd)
 	f.StringVar(&d.page, "report", "", "append to this page")
 	d.targets = drill.Targets{RTO: time.Hour, RPO: 26 * time.Hour}

@@ -24,6 +24,7 @@ type keyFlags struct {
 	flag       string // what the flag is called; "" is "key"
 	uris       []string
 	passphrase passphraseFlags
+	age        ageFlags
 }
 
 const keyFormsHelp = `Keys are named by URI:
@@ -32,6 +33,7 @@ const keyFormsHelp = `Keys are named by URI:
   awssm:SECRET-ID[#field][@version]       AWS Secrets Manager
   vault:MOUNT/PATH[#field][@version]      HashiCorp Vault or OpenBao, KV version 2
   env:NAME                                an environment variable; not in production
+  age:PATH                                a file of age identities, or of recipients
 Without --key, BACKUP_ENCRYPTION_KEY_FILE names a key file, and else
 SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in Vault
 $VAULT_PATH/backup-encryption, next to the application's secrets, field key.`
@@ -73,8 +75,8 @@ func (k *keyFlags) sources() ([]keystore.Source, error) {
 			return nil, fmt.Errorf("SECRETS_BACKEND: %w", err)
 		}
 	}
-	uris := k.uris
-	if len(uris) == 0 {
+	uris := slices.DeleteFunc(slices.Clone(k.uris), isAge)
+	if len(k.uris) == 0 && !k.age.named() {
 		if path := os.Getenv("BACKUP_ENCRYPTION_KEY_FILE"); path != "" {
 			return []keystore.Source{keystore.File{Path: path}}, nil
 		}
@@ -103,7 +105,8 @@ func (k *keyFlags) ring() (*keystore.Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keystore.NewRing(sources...), nil
+	ring := keystore.NewRing(sources...)
+	return ring, k.joinAge(ring)
 }
 
 // required fetches every key, and fails when there is none, or one is missing.

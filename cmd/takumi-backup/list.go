@@ -55,6 +55,7 @@ unjudged where seal did not know the format: whether the content is complete is 
 	}
 	cmd.Flags().SortFlags = false
 	keys.add(cmd, "authenticate with this key")
+	keys.age.addIdentities(cmd)
 	cmd.Flags().StringVar(&stateDir, "state-dir", "", "folder of what verify remembers (default: that of key history)")
 	cmd.Flags().BoolVar(&deleted, "deleted", false, "list what was deleted in a bucket that keeps versions, and undelete brings back")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per backup and line")

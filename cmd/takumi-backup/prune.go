@@ -79,6 +79,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	f.Var((*sizeFlag)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
 	f.StringVar(&p.stateDir, "state-dir", "", "folder of what was proved (default $XDG_STATE_HOME/takumi-backup)")
 	p.keys.add(cmd, "authenticate with this key")
+	p.keys.age.addIdentities(cmd)
 	p.progress.add(cmd)
 	f.BoolVar(&p.json, "json", false, "print one JSON object per backup and line")
 	return cmd

@@ -13,7 +13,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -44,6 +43,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	s.keys.add(cmd, "seal for this key")
+	s.keys.age.addRecipients(cmd)
 	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
 	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
 	f.StringArrayVar(&s.also, "also", nil, "write to this store at the same time; may be repeated (default $BACKUP_ALSO)")
@@ -132,15 +132,18 @@ func (s *sealing) start(ctx context.Context, j *backup.Job) (*keystore.Ring, err
 	if j.Plain {
 		return keystore.NewRing(), nil
 	}
-	ring, keys, err := s.keys.required(ctx)
+	ring, _, err := s.keys.required(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if j.Recipients, err = ring.Recipients(ctx); err != nil {
+		ring.Close()
+		return nil, fmt.Errorf("loading the key: %w", err)
 	}
 	if err := s.checkPlacement(ring.Sources()); err != nil {
 		ring.Close()
 		return nil, err
 	}
-	j.Recipients = slot.Recipients(keys...)
 	return ring, nil
 }
 
@@ -250,7 +253,7 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 	verb, forWhom := "packed", "unencrypted"
 	if m.Envelope != nil {
 		sum.ID, sum.KeyIDs = m.ID.String(), m.Keys
-		verb, forWhom = "sealed", "for key "+joinIDs(sum.KeyIDs)
+		verb, forWhom = "sealed", "for "+forWhomText(m.Envelope)
 	}
 	own := m.Kind == backup.KindManifest
 	if m.Unjudged != "" && !own && !s.guardOff && !s.progress.quiet && !s.json {
@@ -284,6 +287,20 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 		return errors.Join(err, fmt.Errorf("the backup is complete all the same: %s", m.Path))
 	}
 	return nil
+}
+
+// forWhomText names the holders of a backup.
+func forWhomText(e *envelope.Envelope) string {
+	var words []string
+	if ids := e.KeyIDs(); len(ids) > 0 {
+		words = append(words, "key "+joinIDs(ids))
+	}
+	for _, h := range e.Holders() {
+		if h.Type != kek.SlotType {
+			words = append(words, h.String())
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 func joinIDs(ids []kek.ID) string {

@@ -80,6 +80,7 @@ none. Warnings leave it at 0, unless --strict makes it 1.
 	f := cmd.Flags()
 	f.SortFlags = false
 	v.keys.add(cmd, "open with this key")
+	v.keys.age.addIdentities(cmd)
 	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")
 	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
 	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated")
