@@ -22,6 +22,8 @@ type vector struct {
 	released              digest
 	plaintext, rescued    *digest
 	chunk                 *int
+	identity              string // of age
+	identityExpect        string // the class with that identity alone; "" is opens
 	detached, file        []byte
 }
 
@@ -53,6 +55,12 @@ func (v *vector) encode() []byte {
 	}
 	for _, k := range v.keys {
 		line("key", hex.EncodeToString(k))
+	}
+	if v.identity != "" {
+		line("identity", v.identity)
+	}
+	if v.identityExpect != "" {
+		line("identity-expect", v.identityExpect)
 	}
 	both("released", &v.released)
 	both("plaintext", v.plaintext)
@@ -93,6 +101,10 @@ func decode(name string, text []byte) (*vector, error) {
 			var k key
 			k, err = hex.DecodeString(value)
 			v.keys = append(v.keys, k)
+		case field == "identity":
+			v.identity = value
+		case field == "identity-expect":
+			v.identityExpect = value
 		case measure == "size":
 			sizes[what], err = strconv.Atoi(value)
 		case measure == "sha256":

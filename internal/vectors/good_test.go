@@ -31,6 +31,9 @@ func goodOnes() []recipe {
 		{name: "slot-under-another-id", expect: opens, comment: "two slots for one key, under an auth line that covers them; the first bears another key's id, so the second is tried before it", make: func(f *file) {
 			f.slots = append([]string{strings.Replace(f.slots[0], keyA.id(), keyB.id(), 1)}, f.slots...)
 		}},
+		{name: "slot-age", expect: opens, identity: ageX25519, comment: "a slot for an age recipient, X25519, next to the key's", make: func(f *file) { f.slots = append(f.slots, string(sample("slot-age.slot"))) }},
+		{name: "slot-age-hybrid", expect: opens, identity: ageHybrid, comment: "a slot for a hybrid post-quantum age recipient, before the key's", make: func(f *file) { f.slots = append([]string{string(sample("slot-age-hybrid.slot"))}, f.slots...) }},
+		{name: "slot-age-of-another-backup", expect: opens, identity: ageX25519, identityExpect: damaged, comment: "the age slot holds another backup's id, and this one's data key", make: func(f *file) { f.slots = append(f.slots, string(sample("slot-age-of-another-backup.slot"))) }},
 		{name: "slot-unknown", expect: opens, comment: "slots of types that no reader knows stand before and after the key's", make: func(f *file) {
 			f.slots = []string{otherSlot, f.slots[0], "slot x ~ ! ~"}
 		}},

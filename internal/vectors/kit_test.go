@@ -37,6 +37,12 @@ var (
 	keyC = counting(0x40) // has no slot anywhere
 )
 
+// The age identities of the vectors.
+const (
+	ageX25519 = "AGE-SECRET-KEY-1VLAGTXWCLGLRRT4EERQ056XPRW2QMJ5TK09WQUUPHV4WKRA7C5EQ4ZKSZT"
+	ageHybrid = "AGE-SECRET-KEY-PQ-10WVTDPGK4PPVSUTSZTAFJWEUMUTULH67FP6FQU6CGPV6K5CGWDFSR04FW9"
+)
+
 func counting(from byte) key {
 	k := make(key, 32)
 	for i := range k {

@@ -16,6 +16,8 @@ import (
 //	multi.gz    this program's packer, with blocks of 64 KiB: three members
 //	named.gz    gzip 1.12 -9 from a file: one member that bears the file's name and time
 //
+//	*.slot      slots for age recipients, by age 1.3.2, each for the vector of its name
+//
 //go:embed testdata
 var samples embed.FS
 

@@ -2,17 +2,20 @@ package vectors
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/stream"
@@ -138,6 +141,7 @@ func TestVectors(t *testing.T) {
 			v.testPacked(t, "Read", plainReads)
 			v.testUnpacked(t)
 			v.testRescue(t)
+			v.testIdentity(t)
 			v.testAtRandom(t)
 			v.testParse(t)
 		})
@@ -206,6 +210,29 @@ func (v *vector) testRescue(t *testing.T) {
 		}
 	} else if err != nil || digestOf(got) != *v.rescued {
 		t.Errorf("rescued %d bytes, want %d (or not these): %v", len(got), v.rescued.size, err)
+	}
+}
+
+// testIdentity opens with the age identity alone.
+func (v *vector) testIdentity(t *testing.T) {
+	if v.identity == "" {
+		return
+	}
+	all, err := agekey.ParseIdentities(strings.NewReader(v.identity), v.name, agekey.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	r, err := envelope.Open(t.Context(), bytes.NewReader(v.file), envelope.Options{}, all[0].Named())
+	if err == nil {
+		got, err = io.ReadAll(r)
+	}
+	want, released := cmp.Or(v.identityExpect, opens), v.released
+	if want != opens {
+		released = digestOf(nil)
+	}
+	if class(err) != want || digestOf(got) != released {
+		t.Errorf("with the identity: %v, %d bytes; want %s", err, len(got), want)
 	}
 }
 
