@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -19,14 +20,28 @@ var ErrMisnamed = fail.New(fail.Failed, "find out who gave the file this name; t
 var ErrSidecar = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the file is not what its sidecar says")
 
 // Misnamed is an ErrMisnamed when the file has a generated name, and the label one of
-// another series or time. A file that was renamed to anything else says nothing.
+// another series or time. A file that was renamed to anything else says nothing, nor
+// does what was put before the name, with a "-" or a ".".
 func Misnamed(path, label string) error {
 	file := store.Base(path)
-	at, mine := stamp.FindString(file), stamp.FindString(label)
-	if at == "" || mine == "" || at == mine && SeriesOf(file) == SeriesOf(label) {
+	at, mine := stampIn(file), stampIn(label)
+	if at == "" || mine == "" {
+		return nil
+	}
+	before, same := strings.CutSuffix(SeriesOf(file), SeriesOf(label))
+	if at == mine && same && (before == "" || strings.HasSuffix(before, "-") || strings.HasSuffix(before, ".")) {
 		return nil
 	}
 	return fmt.Errorf("%w: the label says %q", ErrMisnamed, label)
+}
+
+// stampIn returns the last time in a name, or "".
+func stampIn(name string) string {
+	all := stamp.FindAllString(name, -1)
+	if all == nil {
+		return ""
+	}
+	return all[len(all)-1]
 }
 
 // Prove reads the backup at path to its end and returns nil only when every byte of it

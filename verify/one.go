@@ -15,6 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -32,6 +33,9 @@ type Options struct {
 	// whether it knows how to; what it does not is proved up to Content.
 	Restore    func(ctx context.Context, b *Backup) []Finding
 	CanRestore func(b *Backup) bool
+	// Doubt, if it is set, says why a backup is not to be trusted although the key
+	// with this id opened it.
+	Doubt func(b *backup.Backup, opened kek.ID) error
 
 	pause time.Duration // before a second look at what seems bad; a field for the tests
 }
@@ -224,6 +228,12 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	b.label(f.Envelope)
 	b.slots(f.Envelope)
 	b.KeyID = f.Opened.Holder.Name
+	if c.Doubt != nil {
+		if err := c.Doubt(&backup.Backup{Label: f.Envelope.Label, ID: f.Envelope.ID}, kek.ID(b.KeyID)); err != nil {
+			_, hint := fail.Of(err)
+			b.add(Finding{Severity: Error, Code: Doubtful, Message: err.Error(), Advice: hint})
+		}
+	}
 	for _, passed := range []error{f.Beside, f.Detached} {
 		if passed != nil {
 			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope beside it was passed over: %v", passed),

@@ -74,6 +74,7 @@ const (
 	Newer          Code = "newer-format"
 	SidecarDiffers Code = "sidecar-differs"
 	Replaced       Code = "replaced" // whole and authentic, but not the backup that belongs there; a warning when only its name says so
+	Doubtful       Code = "doubtful" // whole and authentic, but made by somebody who should have had another key
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
 	Archived       Code = "archived"   // it has to be fetched back before it can be read

@@ -140,8 +140,7 @@ const zones = 15 * time.Hour
 // fitsName tells how sure it is that a backup was not made under its file name:
 // "" says that it can have been. Names that are generated hold the time that
 // stands in the envelope, and without --name the envelope has the file name too.
-// A file that was renamed and kept its time fits, and so does any name without
-// one. Where the envelope's name has no time, that of the file may be one that a
+// Any name without a time fits. Where the envelope's name has no time, that of the file may be one that a
 // user has chosen, for an old dump perhaps, and only a backup that is older than
 // it is an error.
 func fitsName(file, name string, created time.Time) Severity {
@@ -149,7 +148,9 @@ func fitsName(file, name string, created time.Time) Severity {
 	name = strings.TrimSuffix(name, backup.Suffix)
 	at := stampOf(file)
 	switch {
-	case file == name, at == "", stampOf(name) == at:
+	case file == name, at == "":
+		return ""
+	case stampOf(name) != "" && backup.Misnamed(file, name) == nil:
 		return ""
 	case stampOf(name) != "":
 		return Error

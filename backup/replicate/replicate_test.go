@@ -339,8 +339,9 @@ func (w watchedWriter) Beside(suffix string, content []byte) {
 func TestCopy(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "x.enc"), filepath.Join(dir, "to", "x.enc")
-	keep(t, from, sealed(t, 100))
-	write(t, from+envelope.DetachedSuffix, []byte("new"))
+	mine := sealed(t, 100)
+	keep(t, from, mine)
+	write(t, from+envelope.DetachedSuffix, besides(t, mine, 1))
 	for _, rots := range []string{to, ""} {
 		var done []string
 		o := replicate.Options{Place: watched{done: &done, rots: rots}}

@@ -21,6 +21,7 @@ type opening struct {
 	keys     keyFlags
 	progress progressFlags
 	rescue   bool
+	mustFit  bool // refuse a backup whose file has the name of another
 
 	meter backup.Meter
 }
@@ -78,6 +79,12 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 		return nil, err
 	}
 	describe(rec, b.Envelope, kek.ID(b.Holder.Name))
+	if err := backup.Misnamed(path, b.Envelope.Name); err != nil && o.mustFit {
+		b.src.Close()
+		return nil, fmt.Errorf("%s: %w; nothing was changed", path, err)
+	} else if err != nil {
+		warn(cmd, "%s: %v", path, err)
+	}
 	if b.Altered != nil {
 		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)
 	}

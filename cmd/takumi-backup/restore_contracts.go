@@ -24,7 +24,7 @@ type restoreContracts struct {
 }
 
 func newRestoreContracts() *cobra.Command {
-	r := new(restoreContracts)
+	r := &restoreContracts{restoreUploads: restoreUploads{opening: opening{mustFit: true}}}
 	cmd := &cobra.Command{
 		Use:   "contracts [flags] FILE|- --to DIR",
 		Short: "Restore a snapshot of contracts, and compare it with the chain",

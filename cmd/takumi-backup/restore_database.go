@@ -32,7 +32,7 @@ type restoreDatabase struct {
 }
 
 func newRestoreDatabase() *cobra.Command {
-	r := new(restoreDatabase)
+	r := &restoreDatabase{opening: opening{mustFit: true}}
 	cmd := &cobra.Command{
 		Use:   "database [flags] FILE|-|--latest",
 		Short: "Restore a PostgreSQL database from a sealed dump",

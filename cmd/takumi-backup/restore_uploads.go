@@ -35,7 +35,7 @@ type restoreUploads struct {
 }
 
 func newRestoreUploads() *cobra.Command {
-	r := new(restoreUploads)
+	r := &restoreUploads{opening: opening{mustFit: true}}
 	cmd := &cobra.Command{
 		Use:   "uploads [flags] FILE|- --to DIR",
 		Short: "Restore a folder from a sealed backup",

@@ -178,6 +178,7 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	defer ring.Close()
 	j := &v.job
 	j.Keys = ring
+	j.Doubt = doubter(cmd, v.stateDir)
 	if j.Level == verify.Restore {
 		stage, err := v.rehearsal.stage(cmd, ring)
 		if err != nil {
