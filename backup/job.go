@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ type Job struct {
 	Kind    string // "" is the kind that the source speaks for
 	Name    string // in the label; "" is the name of the file
 	Created time.Time
-	Pack    pack.Options
+	Pack    pack.Options // without a Codec: zstd
 	// Recipients may open the backup. A Plain job has none: its file is packed,
 	// and everybody who can read it can open it.
 	Recipients []envelope.Recipient
@@ -98,6 +99,7 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	if o.Meter == nil {
 		o.Meter = new(Meter)
 	}
+	j.Pack.Codec = cmp.Or(j.Pack.Codec, pack.Zstd)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	src, err := j.Source(ctx)

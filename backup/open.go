@@ -67,6 +67,10 @@ func (f *Handle) Read(p []byte) (int, error) { return f.Reader.Read(p) }
 // WriteTo is that of the envelope's Reader.
 func (f *Handle) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo(dst) }
 
+// Unpack writes the original bytes of the backup to dst. Only when it returns nil was
+// all of it authentic; until then dst has an authentic prefix.
+func (f *Handle) Unpack(dst io.Writer) error { return Unseal(dst, f.Reader, false, new(Meter)) }
+
 // Open opens the backup at path. The errors are those of the place and of
 // [envelope.Open]; [NoKey] tells whether a key is what it lacks. The caller
 // closes the file.

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// TestExample: a backup comes back from a folder and from a bucket.
+func TestExample(t *testing.T) {
+	server := httptest.NewServer(s3test.NewMemory())
+	defer server.Close()
+	for name, value := range map[string]string{
+		"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+	} {
+		t.Setenv(name, value)
+	}
+	dir := t.TempDir()
+	keyFile := filepath.Join(t.TempDir(), "backup.key")
+	if err := keystore.WriteFile(keyFile, kek.Generate()); err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range []string{filepath.Join(dir, "store"), "s3://bucket/prefix"} {
+		var out bytes.Buffer
+		if err := run(t.Context(), &out, keyFile, root, "the content"); err != nil {
+			t.Fatalf("%s: %v", root, err)
+		}
+		if got, want := out.String(), "1 of kind stream, authentic\nthe content"; got != want {
+			t.Errorf("%s: got %q, want %q", root, got, want)
+		}
+	}
+}
+
+// TestPublicPackages: the example needs none of the project's internal packages.
+func TestPublicPackages(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{join .Imports "\n"}}`, ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(out), "/internal/") {
+		t.Errorf("it imports:\n%s", out)
+	}
+}
