@@ -24,6 +24,7 @@ func run(args []string) int {
 	}
 	ctx, stop := withSignals(context.Background())
 	defer stop()
+	defer wipeTyped()
 	root := newRoot()
 	root.SetArgs(args)
 	return report(os.Stderr, ending(ctx, root.ExecuteContext(ctx)))

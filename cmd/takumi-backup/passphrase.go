@@ -8,9 +8,10 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -44,7 +45,31 @@ func (p *passphraseFlags) ask(ctx context.Context, path string) ([]byte, error) 
 		p.known = make(map[string][]byte)
 	}
 	p.known[path] = bytes.Clone(answer)
+	atEnd(p.known[path])
 	return answer, nil
+}
+
+// typed are the secrets that are remembered for as long as the program runs.
+var typed struct {
+	sync.Mutex
+	all [][]byte
+}
+
+// atEnd has a secret wiped when the program ends.
+func atEnd(secret []byte) {
+	typed.Lock()
+	defer typed.Unlock()
+	typed.all = append(typed.all, secret)
+}
+
+// wipeTyped wipes what atEnd was given.
+func wipeTyped() {
+	typed.Lock()
+	defer typed.Unlock()
+	for _, secret := range typed.all {
+		clear(secret)
+	}
+	typed.all = nil
 }
 
 // choose gets the passphrase for a new locked key file. On a terminal it is
@@ -94,7 +119,7 @@ func (p *passphraseFlags) get(ctx context.Context, words string) ([]byte, error)
 // nextLine reads one line and not a byte more: when several passphrases are
 // needed, each has a line.
 func nextLine(r io.Reader) ([]byte, error) {
-	var line []byte
+	line := make([]byte, 0, maxPassphrase+1) // never grows, so no copy is left
 	for len(line) <= maxPassphrase {
 		var b [1]byte
 		n, err := r.Read(b[:])
@@ -105,9 +130,10 @@ func nextLine(r io.Reader) ([]byte, error) {
 			break
 		}
 		if err == io.EOF {
-			return nil, io.ErrUnexpectedEOF
+			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
+			clear(line)
 			return nil, err
 		}
 	}
@@ -137,10 +163,18 @@ func prompt(ctx context.Context, words string) ([]byte, error) {
 	}
 	defer tty.Close()
 	fd := int(tty.Fd())
-	state, err := term.GetState(fd)
+	state, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {
 		return nil, fmt.Errorf("asking for the passphrase: %w", err)
 	}
+	hidden := *state
+	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	if err := unix.IoctlSetTermios(fd, setTermios, &hidden); err != nil {
+		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+	}
+	defer fmt.Fprintln(tty)
+	defer unix.IoctlSetTermios(fd, setTermios, state)
 	fmt.Fprint(tty, words)
 	type answer struct {
 		line []byte
@@ -148,18 +182,31 @@ func prompt(ctx context.Context, words string) ([]byte, error) {
 	}
 	done := make(chan answer, 1)
 	go func() {
-		line, err := term.ReadPassword(fd)
+		line, err := typedLine(fd)
 		done <- answer{line, err}
 	}()
 	select {
 	case a := <-done:
-		fmt.Fprintln(tty)
 		return a.line, a.err
 	case <-ctx.Done():
-		// The read itself cannot be taken back; the program ends now, and the
-		// terminal must show again what is typed.
-		term.Restore(fd, state)
-		fmt.Fprintln(tty)
+		// The read itself cannot be taken back; the program ends now.
 		return nil, context.Cause(ctx)
 	}
+}
+
+// typedLine reads a line from a terminal in one piece, so that no copy of it is left
+// behind. Enter ends it, and so does Ctrl-D.
+func typedLine(fd int) ([]byte, error) {
+	line := make([]byte, maxPassphrase+2)
+	n, err := unix.Read(fd, line)
+	for err == unix.EINTR {
+		n, err = unix.Read(fd, line)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+	case n == 0:
+		return nil, errors.New("the input ended, and nothing was typed")
+	}
+	return onlyLine(line[:n])
 }

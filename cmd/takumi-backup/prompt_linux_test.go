@@ -78,7 +78,7 @@ func TestPassphraseIsNotShown(t *testing.T) {
 			fmt.Fprintln(person, "battery staple correct horse")
 			until("The same again: ")
 			eventually(t, "the echo is off again", func() bool { return !echoes(t, tty) })
-			fmt.Fprintln(person, "battery staple correct horse")
+			fmt.Fprint(person, "battery staple correct horse\x04") // Ctrl-D ends it as Enter does
 			until(keyID(t, mainKey))
 		}
 		cmd.Wait()
