@@ -10,6 +10,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -23,6 +24,10 @@ type Options struct {
 	Keys   *keystore.Ring // nil, or a ring of no sources, opens nothing
 	Rescue bool           // see [envelope.Options]
 	Meter  *Meter         // if it is set, it counts what is read
+	// Signers, if they are set, are whom the backups have to be signed by: of Open
+	// alone. The head of the signature is checked before anything is released, and
+	// the payload before a reader ends well.
+	Signers *sign.Signers
 	// Doubt, if it is set, says why a backup that opened with the key of this id is
 	// not to be trusted all the same.
 	Doubt func(b *Backup, opened kek.ID) error
@@ -87,7 +92,15 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 		if o.through != nil {
 			src = o.through(src)
 		}
-		r, err := envelope.Open(ctx, src, envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
+		how := envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find}
+		if o.Signers != nil {
+			w, err := signedBy(ctx, place, path, o.Signers)
+			if err != nil {
+				return err
+			}
+			src, how.Witness = io.TeeReader(src, w), w
+		}
+		r, err := envelope.Open(ctx, src, how)
 		if err == nil {
 			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
 			return nil

@@ -79,6 +79,20 @@ type Options struct {
 	// opens the backup, it is asked again for the holders that it left out. An
 	// error beside identities counts only when none of them opens the backup.
 	Find func(ctx context.Context, wanted []slot.Holder) ([]Identity, error)
+	// Witness, if it is set, has a say of its own: of [Open] alone.
+	Witness Witness
+}
+
+// Witness knows more of a backup than its envelope says: a signature, for one. Its
+// errors are returned as they are.
+type Witness interface {
+	// Begin is called when a backup has opened, before anything is released: with
+	// the envelope that opened, where the payload begins in the file, and the
+	// payload's salt and commitment.
+	Begin(e *Envelope, start int64, payload [stream.HeaderSize]byte) error
+	// End is called when the whole payload has verified, before a reader hears that
+	// it ended well.
+	End() error
 }
 
 // Opened says how a backup was opened.
@@ -99,6 +113,8 @@ type Opened struct {
 type Reader struct {
 	*stream.Reader
 	Opened
+	witness Witness
+	said    error // by the witness, at the end; io.EOF for nothing
 }
 
 // Open reads the envelope from src, lets the first of the identities, or of
@@ -131,19 +147,47 @@ func Open(ctx context.Context, src io.Reader, opts Options, identities ...Identi
 	if err != nil {
 		return nil, err
 	}
+	if r.witness = opts.Witness; r.witness != nil {
+		if err := r.witness.Begin(r.Envelope, r.Start, r.Header()); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
 }
 
-// Read is that of [stream.Reader].
+// Read is that of [stream.Reader]. The witness, if there is one, speaks before
+// io.EOF.
 func (r *Reader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		err = r.end()
+	}
 	return n, locate(err, r.Start)
 }
 
-// WriteTo is that of [stream.Reader].
+// WriteTo is that of [stream.Reader]. The witness, if there is one, speaks before it
+// returns nil.
 func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	n, err := r.Reader.WriteTo(dst)
+	if err == nil {
+		if err = r.end(); err == io.EOF {
+			err = nil
+		}
+	}
 	return n, locate(err, r.Start)
+}
+
+// end returns what the witness says of the whole, or io.EOF. It is asked once.
+func (r *Reader) end() error {
+	if r.said == nil {
+		r.said = io.EOF
+		if r.witness != nil {
+			if err := r.witness.End(); err != nil {
+				r.said = err
+			}
+		}
+	}
+	return r.said
 }
 
 // locate makes a payload's offsets those of the file.

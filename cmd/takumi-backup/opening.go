@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -21,7 +23,8 @@ type opening struct {
 	keys     keyFlags
 	progress progressFlags
 	rescue   bool
-	mustFit  bool // refuse a backup whose file has the name of another
+	mustFit  bool   // refuse a backup whose file has the name of another
+	signers  string // file of whom a backup has to be signed by
 
 	meter backup.Meter
 }
@@ -32,7 +35,26 @@ func (o *opening) add(cmd *cobra.Command) {
 	o.keys.add(cmd, "open with this key")
 	o.keys.age.addIdentities(cmd)
 	f.BoolVar(&o.rescue, "rescue", false, "open although the envelope was altered or damaged, by its first six lines and one slot; the payload is authenticated all the same")
+	f.StringVar(&o.signers, "signers", "", "open only what one of these has signed: an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
 	o.progress.add(cmd)
+}
+
+// trusted reads the file of signers, nil when there is none.
+func (o *opening) trusted() (*sign.Signers, error) {
+	path := cmp.Or(o.signers, os.Getenv("TAKUMI_SIGNERS"))
+	if path == "" {
+		return nil, nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, usagef("--signers: %w", err)
+	}
+	defer file.Close()
+	signers, err := sign.ParseSigners(file)
+	if err != nil {
+		return nil, usagef("--signers: %s: %w", path, err)
+	}
+	return signers, nil
 }
 
 // openedBackup is a backup whose key was found. Nothing of its payload has been
@@ -92,6 +114,9 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 }
 
 func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
+	if signers, err := o.trusted(); err != nil || signers != nil {
+		return cmp.Or(err, usagef("a backup on standard input has no signature next to it: give --signers and the file"))
+	}
 	src, err := source.Stdin(cmd.Context(), os.Stdin)
 	if err != nil {
 		return err
@@ -107,7 +132,11 @@ func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
 
 func (o *opening) openFile(cmd *cobra.Command, b *openedBackup, path string) error {
 	warnPlacement(cmd, b.ring.Sources(), store.Dir(path))
-	f, err := backup.Open(cmd.Context(), newPlace(), path, backup.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter})
+	signers, err := o.trusted()
+	if err != nil {
+		return err
+	}
+	f, err := backup.Open(cmd.Context(), newPlace(), path, backup.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter, Signers: signers})
 	if err != nil {
 		return aboutPath("opening", path, err)
 	}

@@ -1,0 +1,71 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/stream"
+)
+
+// ErrUnsigned is returned when signers are asked for and a backup has no signature.
+var ErrUnsigned = fail.New(fail.Damaged, "if it is known who made it, open it without --signers", "it has no signature")
+
+// refused says that a signature speaks against a backup.
+func refused(err error) error {
+	return fail.As(fail.Damaged, "look who put it there, and use a backup that one of the signers has signed", err)
+}
+
+// witness holds a backup that is read to a signature.
+type witness struct {
+	sign.Sums
+	signature *sign.Signature
+}
+
+// signedBy returns the witness of the backup at path, whose signature is good and by
+// one of the signers.
+func signedBy(ctx context.Context, place store.Store, path string, signers *sign.Signers) (*witness, error) {
+	obj, err := place.Open(ctx, path+sign.Suffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrUnsigned
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer obj.Close()
+	text, err := io.ReadAll(io.LimitReader(obj, sign.MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading the signature: %w", err)
+	}
+	s, err := sign.Parse(text)
+	if err == nil {
+		_, err = signers.Verify(s)
+	}
+	if err != nil {
+		return nil, refused(fmt.Errorf("%s%s: %w", path, sign.Suffix, err))
+	}
+	return &witness{signature: s}, nil
+}
+
+// Begin implements [envelope.Witness].
+func (w *witness) Begin(e *envelope.Envelope, start int64, payload [stream.HeaderSize]byte) error {
+	if err := w.signature.CheckHead(e, payload); err != nil {
+		return refused(err)
+	}
+	w.Sums.Begin(e, start)
+	return nil
+}
+
+// End implements [envelope.Witness].
+func (w *witness) End() error {
+	if err := w.signature.CheckPayload(w.Payload()); err != nil {
+		return refused(err)
+	}
+	return nil
+}
