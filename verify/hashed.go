@@ -1,17 +1,20 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"io"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// hashed is a place that computes the SHA-256 of one of its files while another
-// reads it. It is not safe for concurrent use. end has to be called.
+// hashed is a store that computes the SHA-256 of one of its files while another
+// reads it, and fetches the small files that belong to it once. It is not safe for
+// concurrent use. end has to be called.
 type hashed struct {
 	store.Store
 	path  string
@@ -19,6 +22,52 @@ type hashed struct {
 
 	file     *hashedFile // the last one that was opened
 	modified time.Time   // when that was changed
+	seen     standing    // as it was opened
+	small    map[string]fetched
+}
+
+// fetched is a small file, or why it cannot be had.
+type fetched struct {
+	text     []byte
+	modified time.Time
+	err      error
+}
+
+// kept is a small file that is open.
+type kept struct {
+	*bytes.Reader
+	modified time.Time
+}
+
+func (k kept) Close() error       { return nil }
+func (k kept) ModTime() time.Time { return k.modified }
+
+// fetch reads a small file, once.
+func (h *hashed) fetch(ctx context.Context, path string) fetched {
+	f, known := h.small[path]
+	if known {
+		return f
+	}
+	obj, err := h.Store.Open(ctx, path)
+	if err == nil {
+		f.modified = obj.ModTime()
+		f.text, err = io.ReadAll(io.LimitReader(obj, envelope.MaxSize+1))
+		obj.Close()
+	}
+	f.err = err
+	if h.small == nil {
+		h.small = make(map[string]fetched)
+	}
+	h.small[path] = f
+	return f
+}
+
+// standing is what was seen of the backup.
+func (h *hashed) standing() standing {
+	s := h.seen
+	s.sidecar = string(h.small[h.path+store.SidecarSuffix].text)
+	s.beside = string(h.small[h.path+envelope.DetachedSuffix].text)
+	return s
 }
 
 // hashedFile stays open until its sum is known, whatever its reader does.
@@ -32,7 +81,17 @@ func (f *hashedFile) Close() error               { return nil }
 
 // Open is that of the place.
 func (h *hashed) Open(ctx context.Context, path string) (store.Object, error) {
+	if path == h.path+store.SidecarSuffix || path == h.path+envelope.DetachedSuffix {
+		f := h.fetch(ctx, path)
+		if f.err != nil {
+			return nil, f.err
+		}
+		return kept{bytes.NewReader(f.text), f.modified}, nil
+	}
 	obj, err := h.Store.Open(ctx, path)
+	if path == h.path {
+		h.seen = standingOf(obj, err)
+	}
 	if err != nil || path != h.path {
 		return obj, err
 	}

@@ -80,8 +80,7 @@ const looks = 10
 func (c *Checker) One(ctx context.Context, path string) Backup {
 	began, waited := time.Now(), false
 	for n := 1; ; n++ {
-		before := c.standing(ctx, path)
-		b := c.look(ctx, path)
+		b, before := c.look(ctx, path)
 		b.Seconds = time.Since(began).Seconds()
 		if ctx.Err() != nil {
 			return Backup{Path: path, Size: b.Size, Why: "the run was stopped"}
@@ -118,16 +117,26 @@ type standing struct {
 	sidecar, beside string
 }
 
-func (c *Checker) standing(ctx context.Context, path string) (s standing) {
-	obj, err := c.Place.Open(ctx, path)
+// standingOf is what a file that was opened says of that.
+func standingOf(obj store.Object, err error) (s standing) {
 	if err != nil {
 		s.gone = errors.Is(err, fs.ErrNotExist)
 		return s
 	}
-	defer obj.Close()
 	s.size, s.modified = obj.Size(), obj.ModTime().UTC()
 	_, _ = obj.ReadAt(s.head[:], 0) // what fails now, failed before
-	s.sidecar, _ = c.text(ctx, path+store.SidecarSuffix, store.MaxSidecar)
+	return s
+}
+
+// standing looks at what is there now.
+func (c *Checker) standing(ctx context.Context, path string) standing {
+	obj, err := c.Place.Open(ctx, path)
+	s := standingOf(obj, err)
+	if err != nil {
+		return s
+	}
+	defer obj.Close()
+	s.sidecar, _ = c.text(ctx, path+store.SidecarSuffix, envelope.MaxSize+1)
 	s.beside, _ = c.text(ctx, path+envelope.DetachedSuffix, envelope.MaxSize+1)
 	return s
 }
@@ -143,15 +152,20 @@ func (c *Checker) text(ctx context.Context, path string, most int64) (string, er
 	return string(text), err
 }
 
-// look checks a backup once.
-func (c *Checker) look(ctx context.Context, path string) Backup {
-	b := Backup{Path: path, Checked: true}
+// look checks a backup once, and returns what it saw of its files.
+func (c *Checker) look(ctx context.Context, path string) (Backup, standing) {
 	file := &hashed{Store: c.Place, path: path, meter: c.Meter}
 	defer file.end()
+	b := c.check(ctx, path, file)
+	return b, file.standing()
+}
+
+func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
+	b := Backup{Path: path, Checked: true}
 	if c.Level > Checksum {
 		c.open(ctx, &b, file)
 	} else {
-		c.claims(ctx, &b)
+		c.claims(ctx, &b, file)
 	}
 	if b.has(Unreadable) || b.has(Archived) {
 		return b
@@ -162,11 +176,13 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 		return b
 	}
 	b.Size, b.SHA256 = size, fmt.Sprintf("%x", sum)
-	beside, _ := c.text(ctx, b.Path+envelope.DetachedSuffix, envelope.MaxSize+1)
-	fits := c.sidecar(ctx, &b, beside != "", file.modified)
-	if own, err := c.text(ctx, b.Path, int64(len(beside))); beside != "" && err == nil && own == beside {
-		b.add(Finding{Severity: Warning, Code: SideFile, Message: "the envelope beside it is its own, which a rewrap that was stopped has left",
-			Advice: "run the rewrap again, which takes it away"})
+	beside := string(file.fetch(ctx, b.Path+envelope.DetachedSuffix).text)
+	fits := c.sidecar(ctx, &b, beside != "", file)
+	if beside != "" {
+		if own, err := c.text(ctx, b.Path, int64(len(beside))); err == nil && own == beside {
+			b.add(Finding{Severity: Warning, Code: SideFile, Message: "the envelope next to it is its own, which a rewrap that was stopped has left",
+				Advice: "run the rewrap again, which takes it away"})
+		}
 	}
 	if b.Created.IsZero() {
 		return b
@@ -193,8 +209,8 @@ func (c *Checker) look(ctx context.Context, path string) Backup {
 }
 
 // claims reads what the backup says of itself, unproved.
-func (c *Checker) claims(ctx context.Context, b *Backup) {
-	seen, err := backup.Look(ctx, c.Place, b.Path, backup.Options{})
+func (c *Checker) claims(ctx context.Context, b *Backup, file *hashed) {
+	seen, err := backup.Look(ctx, file, b.Path, backup.Options{})
 	if err != nil {
 		b.add(fault(err, 0))
 		return
@@ -218,7 +234,7 @@ func (c *Checker) claims(ctx context.Context, b *Backup) {
 func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	f, err := backup.Open(ctx, file, b.Path, backup.Options{Keys: c.Keys})
 	if err != nil {
-		c.claims(ctx, b)
+		c.claims(ctx, b, file)
 		// Claims may fail for the same reason.
 		b.Findings = nil
 		b.add(fault(err, b.Size))

@@ -116,7 +116,9 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 			b.Why, b.unread = "it cannot be looked at", true
 			return b
 		}
-		c.claims(ctx, &b)
+		file := &hashed{Store: c.Place, path: b.Path}
+		c.claims(ctx, &b, file)
+		file.end()
 		b.unread = b.has(Unreadable)
 		if len(b.Findings) > 0 && errors.Is(b.Findings[0].cause, fs.ErrNotExist) {
 			b.Why = gone

@@ -21,9 +21,10 @@ import (
 
 // sidecar compares a backup with its sidecar, and returns Checksum when they fit.
 // rewrapped says that an envelope stands beside it. What was put into a bucket a
-// moment ago, at changed, may have no sidecar yet.
-func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, changed time.Time) Level {
-	text, err := c.text(ctx, b.Path+store.SidecarSuffix, store.MaxSidecar)
+// moment ago may have no sidecar yet.
+func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *hashed) Level {
+	line := file.fetch(ctx, b.Path+store.SidecarSuffix)
+	text, err, changed := string(line.text), line.err, file.modified
 	name := store.Base(b.Path)
 	sum, named, ok := store.ParseSidecar(text)
 	differs := func(format string, args ...any) Level {
