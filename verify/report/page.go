@@ -182,7 +182,9 @@ func (p proof) line() g.Node {
 
 func (p point) mark() g.Node {
 	shape := g.El("circle", g.Attr("cx", p.X.String()), g.Attr("cy", p.Y.String()), g.Attr("r", "3"))
-	from := func(outline string) g.Node { return g.El("path", g.Attr("d", fmt.Sprintf("M%v %v%s", p.X, p.Y-5, outline))) }
+	from := func(outline string) g.Node {
+		return g.El("path", g.Attr("d", fmt.Sprintf("M%v %v%s", p.X, p.Y-5, outline)))
+	}
 	switch p.State {
 	case failed:
 		shape = from("l5 5-5 5-5-5z")
