@@ -188,7 +188,7 @@ func TestCanary(t *testing.T) {
 	for _, uri := range []string{"env:HALF_A_KEY", "vault:secret/backup#half", "awssm:backup#field", "passfile:" + key} {
 		run(exitKey, "key", "id", "--key", uri)
 	}
-	run(exitOK, "key", "import", key, "-o", at("imported"))
+	run(exitOK, "key", "import", key, "-o", at("from-digits"))
 	run(exitKey, "key", "combine", key, "-o", at("y"))
 	run(exitKey, "key", "combine", shares[0], "-o", at("y"))
 	run(exitKey, "key", "scan", key, "-o", at("y"))
