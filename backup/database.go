@@ -27,9 +27,23 @@ type DatabaseOptions struct {
 	Settings *postgres.Settings
 	Custom   bool // pg_dump writes its custom format
 	Globals  bool // the roles and tablespaces too, as a backup of their own
-	Manifest bool // the rows of every table too, counted and summed up
+	Manifest ManifestMode
 	Warn     func(format string, args ...any)
 }
+
+// ManifestMode says what is sealed beside a dump.
+type ManifestMode string
+
+const (
+	// ManifestOn keeps the rows of every table, counted as the dump passes, what the
+	// database is and what the dump needs.
+	ManifestOn ManifestMode = "on"
+	// ManifestChecksums also sums up the content of the tables, in the snapshot of the
+	// dump, which reads them a second time.
+	ManifestChecksums ManifestMode = "checksums"
+	// ManifestOff keeps nothing.
+	ManifestOff ManifestMode = "off"
+)
 
 // database is one run of Database.
 type database struct {
@@ -38,6 +52,8 @@ type database struct {
 	run    Runner
 	conn   *pgx.Conn
 	server int // its major version
+	// notUsers are the tables that extensions brought along.
+	notUsers map[[2]string]bool
 }
 
 // Database dumps a database with its own pg_dump and seals the dump, by jobs made
@@ -50,6 +66,9 @@ func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error
 		return SourceError(err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := postgres.CheckDirect(ctx, conn); err != nil {
+		return err
+	}
 	job.Kind, job.To.DBName = KindDatabase, FileNameOf(o.Settings.Database())
 	d := &database{DatabaseOptions: o, job: job, run: run, conn: conn}
 	if d.server, err = postgres.Version(ctx, conn); err != nil {
@@ -73,16 +92,64 @@ func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error
 
 // dump seals the dump, and the manifest if there is to be one.
 func (d *database) dump(ctx context.Context) error {
-	if d.Manifest {
-		return d.both(ctx)
+	var m *postgres.Manifest
+	var err error
+	if d.Manifest != ManifestOff {
+		if m, err = d.describe(ctx); err != nil {
+			return SourceError(err)
+		}
+	}
+	if d.Manifest == ManifestChecksums {
+		return d.both(ctx, m)
 	}
 	// A connection that sits there for the hours of a dump is in the way of
 	// whoever administers the server.
 	if err := d.conn.Close(ctx); err != nil {
 		return SourceError(fmt.Errorf("leaving the server: %w", err))
 	}
-	_, err := d.pgDump(ctx, "")
-	return err
+	made, dumped := d.pgDump(ctx, "")
+	if m == nil || made == nil {
+		return dumped
+	}
+	return d.sealManifest(ctx, m, made, dumped)
+}
+
+// describe says what the database is, before it is dumped. The tables are there as
+// those that extensions brought along.
+func (d *database) describe(ctx context.Context) (m *postgres.Manifest, err error) {
+	m = &postgres.Manifest{
+		Version: postgres.ManifestVersion, Database: d.Settings.Database(), Server: d.server,
+		Created: d.job.Created.UTC(), System: postgres.SystemIdentifier(ctx, d.conn),
+	}
+	if m.Properties, err = postgres.ReadProperties(ctx, d.conn, m.Database); err != nil {
+		return nil, fmt.Errorf("asking what the database is: %w", err)
+	}
+	if m.Extensions, err = postgres.Extensions(ctx, d.conn); err != nil {
+		return nil, err
+	}
+	d.notUsers, err = postgres.ExtensionTables(ctx, d.conn)
+	return m, err
+}
+
+// sealManifest completes the manifest with what the guard has learned of the dump,
+// and seals it.
+func (d *database) sealManifest(ctx context.Context, m *postgres.Manifest, made *Made, dumped error) error {
+	m.Backup = made.ID.String()
+	if c := made.Contents; c != nil {
+		m.Roles, m.Tablespaces, m.Superuser = c.Roles, c.Tablespaces, c.Superuser
+		if m.Tables == nil && c.Counted {
+			m.LargeObjects.Rows = c.LargeObjects
+			for _, t := range c.Tables {
+				if !d.notUsers[[2]string{t.Schema, t.Name}] {
+					m.Tables = append(m.Tables, postgres.Table{Schema: t.Schema, Name: t.Name, Sum: postgres.Sum{Rows: t.Rows}})
+				}
+			}
+		}
+	}
+	if err := d.manifest(ctx, m, made); err != nil {
+		return errors.Join(fmt.Errorf("making the manifest: %w", err), fmt.Errorf("the backup is complete all the same: %s", made.Path))
+	}
+	return dumped
 }
 
 func (d *database) pgDump(ctx context.Context, snapshot string) (*Made, error) {
@@ -129,7 +196,7 @@ func (d *database) globals(ctx context.Context) error {
 }
 
 // both seals the dump and the manifest, both of one snapshot.
-func (d *database) both(ctx context.Context) error {
+func (d *database) both(ctx context.Context, m *postgres.Manifest) error {
 	tx, snapshot, err := postgres.Snapshot(ctx, d.conn)
 	if err != nil {
 		return SourceError(err)
@@ -139,24 +206,17 @@ func (d *database) both(ctx context.Context) error {
 	if made == nil { // with an error, one of several stores can do without
 		return dumped
 	}
-	if err := d.manifest(ctx, tx, made); err != nil {
-		return errors.Join(fmt.Errorf("making the manifest: %w", err), fmt.Errorf("the backup is complete all the same: %s", made.Path))
-	}
-	return dumped
-}
-
-func (d *database) manifest(ctx context.Context, tx pgx.Tx, of *Made) error {
-	contents, err := postgres.Survey(ctx, tx)
-	if err != nil {
+	if m.Contents, err = postgres.Survey(ctx, tx, postgres.ManifestVersion); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return SourceError(err)
+		return errors.Join(fmt.Errorf("making the manifest: %w", SourceError(err)), fmt.Errorf("the backup is complete all the same: %s", made.Path))
 	}
-	text, err := json.MarshalIndent(postgres.Manifest{
-		Version: postgres.ManifestVersion, Backup: of.ID.String(), Database: d.Settings.Database(), Server: d.server,
-		Created: d.job.Created.UTC(), Contents: contents,
-	}, "", "  ")
+	return d.sealManifest(ctx, m, made, dumped)
+}
+
+func (d *database) manifest(ctx context.Context, m *postgres.Manifest, of *Made) error {
+	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -88,4 +89,16 @@ func extension(f guard.Format) string {
 		return "tar"
 	}
 	return unjudged
+}
+
+// SourceOf returns the name of the database that a backup says it is of, as it can
+// be part of a file's name, or "".
+func SourceOf(e *envelope.Envelope) string {
+	series := SeriesOf(e.Name)
+	for _, ending := range []string{".sql", ".dump"} {
+		if name, ok := strings.CutSuffix(series, "_db"+ending); ok && e.Kind == KindDatabase {
+			return name
+		}
+	}
+	return ""
 }

@@ -23,7 +23,7 @@ type backupAll struct {
 	stateDir string
 	prune    bool
 	globals  bool
-	manifest bool
+	manifest string
 	json     bool
 	quiet    bool
 }
@@ -60,8 +60,8 @@ it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
 	f.SortFlags = false
 	f.StringArrayVar(&b.keys, "key", nil, "seal for this key, and prune with it; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
 	f.BoolVar(&b.prune, "prune", false, "delete old backups at the end, when nothing failed")
-	f.BoolVar(&b.globals, "globals", false, "with the database, its roles")
-	f.BoolVar(&b.manifest, "manifest", false, "with the database, what it held")
+	f.BoolVar(&b.globals, "globals", true, "with the database, the roles and tablespaces of its server")
+	addManifest(f, &b.manifest)
 	f.StringVar(&b.stateDir, "state-dir", "", "folder of the lock (default $XDG_STATE_HOME/takumi-backup)")
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "show only failures")
 	f.BoolVar(&b.json, "json", false, "print the summary as JSON, in place of the paths")

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
@@ -14,7 +15,7 @@ type backupDatabase struct {
 	database databaseFlags
 	format   string
 	globals  bool
-	manifest bool
+	manifest string // empty: on, where there is a place for it
 }
 
 func newBackupDatabase() *cobra.Command {
@@ -34,13 +35,21 @@ is no backup: exit code 3.
 
 --globals also seals the roles, with their passwords where this role may read
 them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. When that fails,
-so does the command, but not before the dump is made. --manifest also
-counts and sums up the rows of every table, as the dump sees them, and seals that
-beside the backup as NAME_db_TIME.manifest.json.zst.enc; restore compares it. It
-reads the database twice, and meanwhile no table can be altered, emptied or dropped.`,
+so does the command, but not before the dump is made.
+
+A manifest is sealed beside the backup, as NAME_db_TIME.manifest.json.zst.enc: the
+rows of every table, counted as the dump passes, the owner, rights, settings,
+encoding and collation of the database, which are in no dump, and the roles,
+tablespaces and extensions that the dump needs. restore compares the rows, and
+brings the rest back. --manifest=checksums also sums up the content of the tables,
+which reads the database twice; meanwhile no table can be altered, emptied or
+dropped. --manifest=off makes none, and so do -o - and BACKUP_ENCRYPTION_ENABLED=false.
+
+A connection pooler in front of the server is refused: its sessions lose settings,
+and a dump would be wrong without a word.`,
 		Example: `  DB_NAME=takumi takumi-backup backup database
   takumi-backup backup database --db postgresql://takumi@db.example:5432/takumi --format custom
-  takumi-backup backup database --globals --manifest`,
+  takumi-backup backup database --globals --manifest=checksums`,
 		Annotations: records("backup database"),
 		Args:        usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,7 +60,7 @@ reads the database twice, and meanwhile no table can be altered, emptied or drop
 	f := cmd.Flags()
 	f.StringVar(&b.format, "format", "plain", "what pg_dump writes: plain or custom")
 	f.BoolVar(&b.globals, "globals", false, "seal the roles and tablespaces too, as a backup of their own")
-	f.BoolVar(&b.manifest, "manifest", false, "count and sum up the rows of every table too")
+	addManifest(f, &b.manifest)
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	b.sealing.add(cmd)
 	return cmd
@@ -71,10 +80,10 @@ func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
 		return usagef("--format is %q, neither plain nor custom", b.format)
 	case b.globals && b.out != "":
 		return usagef("--globals makes a second backup, for which -o has no name")
-	case b.manifest && b.out == "-":
-		return usagef("--manifest makes a second file, which does not go to standard output")
-	case b.manifest && job.Plain:
-		return usagef("--manifest is bound to a sealed backup, and BACKUP_ENCRYPTION_ENABLED is false")
+	}
+	mode, err := b.manifestMode(job.Plain)
+	if err != nil {
+		return err
 	}
 	ring, err := b.start(ctx, &job)
 	if err != nil {
@@ -82,6 +91,36 @@ func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	defer ring.Close()
 	return backup.Database(ctx, job, b.runner(cmd), backup.DatabaseOptions{
-		Settings: settings, Custom: b.format == "custom", Globals: b.globals, Manifest: b.manifest, Warn: warner(cmd),
+		Settings: settings, Custom: b.format == "custom", Globals: b.globals, Manifest: mode, Warn: warner(cmd),
 	})
+}
+
+// addManifest adds the flag that says what is sealed beside a dump.
+func addManifest(f *pflag.FlagSet, mode *string) {
+	f.StringVar(mode, "manifest", "", "seal beside the dump what the database held and was: on, checksums or off (default on)")
+	f.Lookup("manifest").NoOptDefVal = string(backup.ManifestOn)
+}
+
+// manifestMode reads the flag.
+func (b *backupDatabase) manifestMode(plain bool) (backup.ManifestMode, error) {
+	mode := backup.ManifestMode(b.manifest)
+	switch mode {
+	case "":
+		if b.out == "-" || plain {
+			return backup.ManifestOff, nil
+		}
+		return backup.ManifestOn, nil
+	case backup.ManifestOff:
+		return mode, nil
+	case backup.ManifestOn, backup.ManifestChecksums:
+	default:
+		return "", usagef("--manifest is %q: it can be on, checksums or off", b.manifest)
+	}
+	switch {
+	case b.out == "-":
+		return "", usagef("--manifest makes a second file, which does not go to standard output")
+	case plain:
+		return "", usagef("--manifest is bound to a sealed backup, and BACKUP_ENCRYPTION_ENABLED is false")
+	}
+	return mode, nil
 }

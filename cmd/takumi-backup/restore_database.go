@@ -27,6 +27,8 @@ type restoreDatabase struct {
 	dropPrevious bool
 	json         bool
 	unchecked    bool
+	from         string
+	createRoles  bool
 
 	settings *postgres.Settings
 }
@@ -47,6 +49,13 @@ NAME_before_TIME and the new one becomes NAME, with the owner, rights and settin
 of the former. A failure, a signal or a damaged backup before that leaves NAME as
 it was, and the new database is removed.
 
+A database that the server has lost gets back what it was, by the manifest: owner,
+rights, settings, encoding and collation. Before anything is done it is looked for
+roles, tablespaces and extensions that the dump needs and the server lacks, for
+prepared transactions and subscriptions that are in the way of the exchange, and for
+the backup of another database, which --from-database NAME lets pass. --create-roles
+makes the roles, which may do nothing; the backup of the globals has the real ones.
+
 The former stays until --drop-previous: with FILE it, and no other, is dropped
 after a good restore, and without FILE all that earlier restores of NAME have kept.`,
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
@@ -63,6 +72,8 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
 	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
 	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that stands beside the backup")
+	f.StringVar(&r.from, "from-database", "", "the backup is of the database of this name, and is meant all the same")
+	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
 	return auditedBy(cmd, "restore database", func([]string) effect {
@@ -115,8 +126,12 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 	}
 	defer b.Close()
 	o := r.options(cmd)
-	if !r.unchecked {
-		o.Manifest = r.readManifest(cmd, path, b)
+	o.Manifest, o.Unchecked = r.readManifest(cmd, path, b), r.unchecked
+	o.Source, o.From, o.CreateRoles = backup.SourceOf(b.Envelope), r.from, r.createRoles
+	for _, name := range []string{r.settings.Database(), r.from} {
+		if o.Source != "" && o.Source == backup.FileNameOf(name) { // of which a file's name may be a simpler form
+			o.Source = name
+		}
 	}
 	at, err := pgrestore.Begin(ctx, o)
 	if err != nil {
@@ -135,7 +150,7 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 	cancel()
 	content.Close()
 	hide()
-	if o.Manifest != nil && errors.Is(err, pgrestore.ErrDiffers) {
+	if o.Manifest != nil && !r.unchecked && errors.Is(err, pgrestore.ErrDiffers) {
 		err = fmt.Errorf("%w\n--ignore-manifest restores without this comparison", err)
 	}
 	if err != nil {

@@ -35,7 +35,7 @@ func TestRestoreDatabase(t *testing.T) {
 	c := pgtest.Shared(t)
 	c.Psql(t, "postgres", "DROP ROLE IF EXISTS visitor; CREATE ROLE visitor")
 	for _, format := range []string{"plain", "custom"} {
-		for _, manifest := range []string{"--manifest", "--manifest=false"} {
+		for _, manifest := range []string{"--manifest", "--manifest=off"} {
 			t.Run(format+manifest, func(t *testing.T) {
 				t.Parallel()
 				name := "rich" + format + fmt.Sprint(len(manifest))
@@ -200,7 +200,7 @@ func live(t *testing.T, c *pgtest.Cluster, name, format string) (b *sandbox, pat
 	createDB(t, c, name)
 	c.Psql(t, name, rich)
 	b = withDatabase(t, c, name)
-	path = b.backupOf("--format", format, "--manifest")
+	path = b.backupOf("--format", format, "--manifest=checksums")
 	c.Psql(t, name, "CREATE TABLE since AS SELECT 1 AS id")
 	want := rows(t, c, name)
 	return b, path, func(t *testing.T) {
@@ -264,7 +264,8 @@ func TestRestoreDatabaseFails(t *testing.T) {
 		for _, format := range []string{"plain", "custom"} {
 			path := b.backupOf("--format", format)
 			c.Psql(t, "owned", "ALTER TABLE t OWNER TO takumi; DROP ROLE gone")
-			b.run(exitFailed, nil, "restore", "database", path, "--yes").says(`role "gone", which this server lacks`)
+			b.run(exitFailed, nil, "restore", "database", path, "--yes").says(`role "gone": restore the roles`)
+			b.run(exitFailed, nil, "restore", "database", path, "--dry-run").says(`role "gone"`)
 			if got := databases(t, c, "owned"); len(got) != 1 {
 				t.Errorf("the databases are %q", got)
 			}
@@ -379,7 +380,7 @@ func TestRestoreDatabaseStopped(t *testing.T) {
 	c.CreateDB(t, "noise")
 	c.Psql(t, "noise", "CREATE TABLE noise AS SELECT gen_random_uuid() FROM generate_series(1, 200000)")
 	backup := readFile(t, b.backupOf("--db", "postgresql:///noise"))
-	half := b.program("restore", "database", "-", "--yes")
+	half := b.program("restore", "database", "-", "--yes", "--from-database", "noise")
 	stdin, err := half.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -470,7 +471,7 @@ func TestRestoreDatabaseFullServer(t *testing.T) {
 		path := b.backupOf("--format", format)
 		// The new database stands where the live one does.
 		b.env = append(b.env, "DB_NAME=fits")
-		b.run(exitFailed, nil, "restore", "database", path, "--yes").says("No space left on device")
+		b.run(exitFailed, nil, "restore", "database", path, "--yes", "--from-database", "large").says("No space left on device")
 		if rows(t, c, "fits") != want || len(databases(t, c, "fits")) != 1 {
 			t.Errorf("%s: the databases are %q", format, databases(t, c, "fits"))
 		}

@@ -31,11 +31,20 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 		line("leave     %s, which looks like the leftover of a restore and has no mark of one", name)
 	}
 	line("make      %s from the backup", p.New)
-	if o.Manifest != nil {
+	for _, name := range p.Roles {
+		line("make      role %q, without any right", name)
+	}
+	for _, note := range p.Notes {
+		line("note      %s", note)
+	}
+	switch {
+	case o.Manifest != nil && !r.unchecked && !o.Manifest.Summed():
+		line("check     the rows of %d tables by the manifest", len(o.Manifest.Tables))
+	case o.Manifest != nil && !r.unchecked:
 		line("check     rows and content of %d tables by the manifest", len(o.Manifest.Tables))
-	} else if r.unchecked {
+	case r.unchecked:
 		line("check     that there are tables; a manifest is not looked for")
-	} else {
+	default:
 		line("check     that there are tables; the backup has no manifest")
 	}
 	if p.Replaces {

@@ -22,6 +22,9 @@ type Contents struct {
 	Counted bool
 	// Rows says that there is data: of tables, even of empty ones, or large objects.
 	Rows bool
+	// Makes is how many tables the dump makes, with or without rows.
+	Makes        int
+	LargeObjects int64
 
 	Roles       []string // that it gives things to, sorted
 	Tablespaces []string // sorted; pg_default is none
@@ -51,7 +54,6 @@ type gathering struct {
 	extensions  map[string]bool
 	superuser   map[string]bool
 	packed      bool // rows that could not be counted
-	created     bool // a table
 }
 
 func newGathering(f Format) *gathering {
@@ -123,7 +125,7 @@ func (g *gathering) query(s statement) {
 	case s.begin("insert"):
 		g.packed, g.c.Rows = true, true
 	case s.begin("create", "table"), s.begin("create", "unlogged", "table"):
-		g.created = true
+		g.c.Makes++
 	case s.begin("create", "extension"):
 		i := 2
 		if s[i:].begin("if", "not", "exists") {
@@ -134,8 +136,9 @@ func (g *gathering) query(s statement) {
 		note(g.tablespaces, s.value(3))
 	case s.begin("set", "client_encoding"):
 		g.c.Encoding = s.value(3)
-	case s.begin("select") && g.largeObject(s):
+	case s.begin("select", "pg_catalog") && len(s) > 3 && s[3].value == "lo_create":
 		g.c.Rows = true
+		g.c.LargeObjects++
 	}
 	g.needsRoles(s)
 	for _, only := range superuserOnly {
@@ -151,15 +154,6 @@ func (g *gathering) query(s statement) {
 	if s.begin("create", "publication") && s.find("for", "all", "tables") > 0 {
 		note(g.superuser, "a publication of all tables")
 	}
-}
-
-func (g *gathering) largeObject(s statement) bool {
-	for _, t := range s[:min(len(s), 6)] {
-		if t.value == "lo_create" || t.value == "lo_open" || t.value == "lowrite" {
-			return true
-		}
-	}
-	return false
 }
 
 // needsRoles finds the roles that a statement names.

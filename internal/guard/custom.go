@@ -214,6 +214,7 @@ func (c *custom) step(unit []byte) error {
 		if v == 0 {
 			c.expect(inBlockType)
 		} else {
+			c.toc.found.c.LargeObjects++
 			c.expect(inChunks)
 		}
 	case inChunks:

@@ -219,7 +219,8 @@ func (l *lexer) step() error {
 	case inCopyLine:
 		if l.upTo('\n') {
 			l.take(1)
-			l.state, l.counter.n = inRows, 0
+			l.state = inRows
+			l.counter.reset()
 		}
 	case inRows:
 		n, ended := l.counter.take(l.p[l.i:])
@@ -469,6 +470,8 @@ type rowCounter struct {
 	n    int64
 	line []byte // the beginning of a row that goes on, up to maxMarker bytes
 }
+
+func (r *rowCounter) reset() { r.n, r.line = 0, r.line[:0] }
 
 // take says how much of p are rows, and whether their end marker was the last.
 func (r *rowCounter) take(p []byte) (used int, ended bool) {

@@ -95,10 +95,12 @@ func (t *contentsTable) end(id int64) {
 		return
 	}
 	// A table defines itself at length and needs nothing that is not said elsewhere.
-	if desc != "TABLE" {
+	switch desc {
+	case "TABLE":
+		t.found.c.Makes++
+	case "BLOB": // which is counted where its content is
+	default:
 		t.define(s[tocDefn])
-	} else {
-		t.found.created = true
 	}
 }
 
@@ -114,7 +116,8 @@ func (t *contentsTable) rowsOf(id int64) func([]byte) {
 		return nil
 	}
 	delete(t.tables, id)
-	t.table, t.rows.n, t.rows.line = &table, 0, t.rows.line[:0]
+	t.table = &table
+	t.rows.reset()
 	ended := false
 	return func(p []byte) {
 		for !ended && len(p) > 0 {

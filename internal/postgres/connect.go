@@ -15,6 +15,7 @@ import (
 const (
 	codeNoDatabase   = "3D000"
 	codeDuplicate    = "42P04"
+	codeThere        = "42710" // a role or tablespace
 	codeBadPassword  = "28P01"
 	codeUnauthorized = "28000"
 )
@@ -47,9 +48,9 @@ func (e *ConnectError) NoDatabase() bool { return hasCode(e.Err, codeNoDatabase)
 // Denied tells whether the server refused the role or its password.
 func (e *ConnectError) Denied() bool { return hasCode(e.Err, codeBadPassword, codeUnauthorized) }
 
-// IsDuplicate tells whether err is the server's word that a database of this
-// name is there already.
-func IsDuplicate(err error) bool { return hasCode(err, codeDuplicate) }
+// IsDuplicate tells whether err is the server's word that a database, role or
+// tablespace of this name is there already.
+func IsDuplicate(err error) bool { return hasCode(err, codeDuplicate, codeThere) }
 
 func hasCode(err error, codes ...string) bool {
 	var e *pgconn.PgError

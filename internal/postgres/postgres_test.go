@@ -244,7 +244,7 @@ func TestSurvey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		contents, err := Survey(t.Context(), tx)
+		contents, err := Survey(t.Context(), tx, ManifestVersion)
 		if err != nil {
 			t.Fatal(err)
 		}

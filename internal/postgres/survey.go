@@ -53,8 +53,9 @@ func listTables(ctx context.Context, tx pgx.Tx) ([]Table, error) {
 }
 
 // Survey reads all tables and large objects of a database, one after the other
-// and none into memory, and sums up what they hold.
-func Survey(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
+// and none into memory, and sums up what they hold, as a manifest of this version
+// has it.
+func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error) {
 	if _, err := tx.Exec(ctx, sameText); err != nil {
 		return c, fmt.Errorf("surveying the database: %w", err)
 	}
@@ -65,8 +66,13 @@ func Survey(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
 		t := &c.Tables[i]
 		name := pgx.Identifier{t.Schema, t.Name}.Sanitize()
 		var sum rowSum
-		// From a query, which has the generated columns too.
-		if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY (SELECT * FROM ONLY "+name+") TO STDOUT"); err != nil {
+		// Without a query: planning one would run the functions of indexes, and those
+		// may need another search_path.
+		from := name
+		if version == 1 {
+			from = "(SELECT * FROM ONLY " + name + ")"
+		}
+		if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY "+from+" TO STDOUT"); err != nil {
 			return c, fmt.Errorf("surveying table %s: %w", name, err)
 		}
 		t.Sum = sum.sum()
@@ -75,6 +81,44 @@ func Survey(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
 		return c, fmt.Errorf("surveying the large objects: %w", err)
 	}
 	return c, nil
+}
+
+// Count counts the rows of all tables, and the large objects.
+func Count(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
+	if c.Tables, err = listTables(ctx, tx); err != nil {
+		return c, err
+	}
+	for i := range c.Tables {
+		t := &c.Tables[i]
+		if t.Rows, err = countRows(ctx, tx, pgx.Identifier{t.Schema, t.Name}.Sanitize()); err != nil {
+			return c, err
+		}
+	}
+	if err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").Scan(&c.LargeObjects.Rows); err != nil {
+		return c, fmt.Errorf("counting the large objects: %w", err)
+	}
+	return c, nil
+}
+
+// countRows counts by a query, and where that cannot be planned, see Survey, by
+// reading.
+func countRows(ctx context.Context, tx pgx.Tx, name string) (n int64, err error) {
+	try, err := tx.Begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = try.QueryRow(ctx, "SELECT count(*) FROM ONLY "+name).Scan(&n)
+	if err == nil {
+		return n, try.Commit(ctx)
+	}
+	if err := try.Rollback(ctx); err != nil {
+		return 0, err
+	}
+	var sum rowSum
+	if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY "+name+" TO STDOUT"); err != nil {
+		return 0, fmt.Errorf("counting the rows of %s: %w", name, err)
+	}
+	return sum.rows, nil
 }
 
 func surveyLargeObjects(ctx context.Context, tx pgx.Tx) (Sum, error) {

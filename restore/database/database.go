@@ -51,10 +51,20 @@ type Options struct {
 	Settings *postgres.Settings // lead to the live database
 	// Into is the name of the new database that is made in place of an exchange.
 	Into string
-	// Manifest, if there is one, is what the restored database has to agree with.
+	// Manifest, if there is one, is what the restored database has to agree with, and
+	// has what it was when the server has lost it.
 	Manifest *postgres.Manifest
-	Time     time.Time // goes into the names of databases
-	Stderr   *os.File  // of psql and pg_restore
+	// Unchecked keeps the rows from being compared with the manifest.
+	Unchecked bool
+	// Source is the name of the database that was backed up, as far as it is known
+	// without a manifest, or "".
+	Source string
+	// From is the name that the caller says the database had that was backed up.
+	From string
+	// CreateRoles makes the roles that are missing, without any right.
+	CreateRoles bool
+	Time        time.Time // goes into the names of databases
+	Stderr      *os.File  // of psql and pg_restore
 	// Tell is given words about what goes on.
 	Tell func(format string, args ...any)
 }
@@ -69,16 +79,18 @@ type Plan struct {
 	Removes  []string // what killed restores left, and this one removes first
 	Strays   []string // what looks like that without being marked, and stays
 	Previous []string // former databases that earlier restores have kept
+	Roles    []string // roles that are made first, without any right
+	Notes    []string // what else a person should know beforehand
 }
 
 // Restore is a restore under way. It belongs to one goroutine.
 type Restore struct {
 	o      Options
-	admin  *postgres.Settings // another database of the server
-	conn   *pgx.Conn          // to it; holds the lock
-	server int                // its major version
-	live   *properties        // of the database to exchange; nil when there is none
-	model  *properties        // of the one that the new one is made like, or nil
+	admin  *postgres.Settings   // another database of the server
+	conn   *pgx.Conn            // to it; holds the lock
+	server int                  // its major version
+	live   *postgres.Properties // of the database to exchange; nil when there is none
+	model  *postgres.Properties // of the one that the new one is made like, or nil
 	plan   Plan
 }
 
@@ -110,6 +122,9 @@ func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
 	if r.server, err = postgres.Version(ctx, r.conn); err != nil {
 		return nil, err
 	}
+	if err := postgres.CheckDirect(ctx, r.conn); err != nil {
+		return nil, err
+	}
 	if err := r.lock(ctx); err != nil {
 		return nil, err
 	}
@@ -118,6 +133,9 @@ func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
 	}
 	if o.Into != "" && r.plan.Replaces {
 		return nil, fmt.Errorf("restoring into %q: %w", o.Into, ErrExists)
+	}
+	if err := r.preflight(ctx); err != nil {
+		return nil, err
 	}
 	return r, nil
 }
@@ -176,6 +194,9 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 		}
 		r.o.Tell("removed %q, which a restore that was killed had left", name)
 	}
+	if err := r.makeRoles(ctx); err != nil {
+		return Result{}, err
+	}
 	if err := r.create(ctx, head); err != nil {
 		err = fmt.Errorf("making database %q: %w", r.plan.New, err)
 		if postgres.IsDuplicate(err) {
@@ -199,7 +220,7 @@ func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Resul
 	// The guard looks once more: the backup may have been sealed without it.
 	whole := guard.NewReader(input, guard.Options{})
 	defer whole.Close()
-	if err := how.feed(ctx, whole); err != nil {
+	if err := how.feed(ctx, how.script(whole)); err != nil {
 		if incomplete := (*guard.IncompleteError)(nil); errors.As(err, &incomplete) {
 			err = fmt.Errorf("%w: %s", ErrIncomplete, incomplete)
 		}
@@ -217,7 +238,7 @@ func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Resul
 	} else if err != nil {
 		return Result{}, fmt.Errorf("exchanging the databases: %w", err)
 	}
-	return Result{r.plan.Target, r.plan.Before, tables, r.o.Manifest != nil}, nil
+	return Result{r.plan.Target, r.plan.Before, tables, r.o.Manifest != nil && !r.o.Unchecked}, nil
 }
 
 // takeBack removes the new database, and says so when it cannot. A context that
@@ -255,7 +276,7 @@ func (r *Restore) check(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	switch {
-	case r.o.Manifest != nil:
+	case r.o.Manifest != nil && !r.o.Unchecked:
 		if err := compare(ctx, conn, r.o.Manifest); err != nil {
 			return 0, err
 		}
@@ -292,7 +313,12 @@ func compare(ctx context.Context, conn *pgx.Conn, want *postgres.Manifest) error
 		return fmt.Errorf("comparing with the manifest: %w", err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	got, err := postgres.Survey(ctx, tx)
+	var got postgres.Contents
+	if want.Summed() {
+		got, err = postgres.Survey(ctx, tx, want.Version)
+	} else {
+		got, err = postgres.Count(ctx, tx)
+	}
 	if err != nil {
 		return fmt.Errorf("comparing with the manifest: %w", err)
 	}

@@ -19,7 +19,7 @@ const exchangeTime = 12 * time.Second
 // takes it back: that a right is missing is better known before the hours of a
 // restore than after.
 func (r *Restore) rehearse(ctx context.Context) error {
-	if r.live == nil || r.o.Into != "" {
+	if r.like() == nil {
 		return nil
 	}
 	tx, err := r.conn.Begin(ctx)
@@ -27,7 +27,19 @@ func (r *Restore) rehearse(ctx context.Context) error {
 		return fmt.Errorf("rehearsing the exchange: %w", err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
-	return r.live.give(ctx, tx, r.plan.New)
+	return r.like().Give(ctx, tx, r.plan.New)
+}
+
+// like returns what the restored database is to be like: what is replaced, and
+// where there is none what the manifest says that it was. Nil: as a new one.
+func (r *Restore) like() *postgres.Properties {
+	switch {
+	case r.live != nil:
+		return r.live
+	case r.o.Into == "" && r.o.Manifest != nil:
+		return r.o.Manifest.Properties
+	}
+	return nil
 }
 
 // exchange gives the new database its name, and the former another one, in one
@@ -40,14 +52,24 @@ func (r *Restore) exchange(ctx context.Context) error {
 		return err
 	}
 	defer tx.Rollback(ctx)
-	text := ""
-	if r.live != nil {
-		if err := r.live.give(ctx, tx, r.plan.New); err != nil {
+	text, limit, template := "", -1, false
+	if like := r.like(); like != nil {
+		if err := like.Give(ctx, tx, r.plan.New); err != nil {
 			return err
 		}
 		// A former that was renamed back by hand has the comment of one still.
-		if r.live.comment != nil && *r.live.comment != former(r.plan.Target) {
-			text = *r.live.comment
+		if like.Comment != nil && *like.Comment != former(r.plan.Target) {
+			text = *like.Comment
+		}
+		limit, template = like.Limit, like.Template
+	} else if _, err := tx.Exec(ctx, "GRANT CONNECT, TEMPORARY ON DATABASE "+postgres.Quote(r.plan.New)+" TO PUBLIC"); err != nil {
+		return err // as a new database has them
+	}
+	if r.live != nil {
+		if r.live.Template { // which cannot be dropped
+			if _, err := tx.Exec(ctx, "ALTER DATABASE "+postgres.Quote(r.plan.Target)+" IS_TEMPLATE false"); err != nil {
+				return err
+			}
 		}
 		if err := r.moveAway(ctx, tx); err != nil {
 			return err
@@ -59,12 +81,13 @@ func (r *Restore) exchange(ctx context.Context) error {
 	if err := rename(ctx, tx, r.plan.New, r.plan.Target); err != nil {
 		return err
 	}
-	limit := -1
-	if r.live != nil {
-		limit = r.live.limit
-	}
 	if _, err := tx.Exec(ctx, fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT %d", postgres.Quote(r.plan.Target), limit)); err != nil {
 		return err
+	}
+	if template {
+		if _, err := tx.Exec(ctx, "ALTER DATABASE "+postgres.Quote(r.plan.Target)+" IS_TEMPLATE true"); err != nil {
+			return err
+		}
 	}
 	if err := comment(ctx, tx, r.plan.Target, text); err != nil {
 		return err
@@ -104,7 +127,7 @@ func (r *Restore) settle(cause error) error {
 // moveAway renames the live database. Renaming first locks newcomers out, then
 // waits for whoever is connected; they are told to go meanwhile, from another
 // connection.
-func (r *Restore) moveAway(ctx context.Context, tx execer) error {
+func (r *Restore) moveAway(ctx context.Context, tx postgres.Execer) error {
 	other, err := r.admin.Connect(ctx)
 	if err != nil {
 		return err
@@ -123,7 +146,7 @@ func (r *Restore) moveAway(ctx context.Context, tx execer) error {
 			}
 			return nil
 		case <-tick.C:
-			_, refused = other.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datid = $1", r.live.oid)
+			_, refused = other.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datid = $1", r.live.OID)
 			if refused != nil {
 				refused = fmt.Errorf("ending its connections: %w", refused)
 			}
@@ -131,7 +154,7 @@ func (r *Restore) moveAway(ctx context.Context, tx execer) error {
 	}
 }
 
-func rename(ctx context.Context, conn execer, from, to string) error {
+func rename(ctx context.Context, conn postgres.Execer, from, to string) error {
 	_, err := conn.Exec(ctx, "ALTER DATABASE "+postgres.Quote(from)+" RENAME TO "+postgres.Quote(to))
 	return err
 }

@@ -3,12 +3,14 @@ package database
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"regexp"
+	"strings"
 	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -49,6 +51,8 @@ func (e *FeedError) Unwrap() error { return e.Err }
 // feeding is the program that takes a dump.
 type feeding struct {
 	name   string
+	plain  bool // a script for psql
+	wraps  bool // psql knows \restrict
 	argv   []string
 	env    []string
 	stderr *os.File
@@ -63,11 +67,13 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 		// It would connect to other databases by itself.
 		return f, fmt.Errorf("%w: it is one of a whole server, or of its roles; takumi-backup open brings it to psql", ErrNotADump)
 	case format == guard.PlainDump:
-		f.name = "psql"
-		args = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--file=-"}
+		f.name, f.plain = "psql", true
+		// Not in one transaction, which would need a lock for each of thousands of
+		// tables: what fails is dropped anyway.
+		args = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"}
 	case format == guard.CustomDump:
 		f.name = "pg_restore"
-		args = []string{"--exit-on-error", "--single-transaction"}
+		args = []string{"--exit-on-error"}
 	default:
 		return f, fmt.Errorf("%w: it begins as %v", ErrNotADump, format)
 	}
@@ -78,7 +84,29 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	f.argv = append([]string{path, "--no-password", fresh.Target()}, args...)
 	f.env = append(secretenv.Environ(), fresh.Environ()...)
 	f.stderr = r.o.Stderr
+	f.wraps = f.plain && knowsRestrict(ctx, path)
 	return f, nil
+}
+
+// knowsRestrict tells whether psql knows \restrict, which came with fixes to all
+// versions in August 2025.
+func knowsRestrict(ctx context.Context, psql string) bool {
+	out, err := exec.CommandContext(ctx, psql, "--help=commands").Output()
+	return err == nil && bytes.Contains(out, []byte(`\restrict`))
+}
+
+// script is what the program is given of a dump. A script is put between a random
+// pair that keeps psql from obeying commands in it, whatever the guard made of it.
+func (f feeding) script(dump io.Reader) io.Reader {
+	if !f.plain {
+		return dump
+	}
+	script := io.Reader(guard.NewScript(dump))
+	if f.wraps {
+		word := rand.Text()
+		script = io.MultiReader(strings.NewReader(`\restrict `+word+"\n"), script, strings.NewReader(`\unrestrict `+word+"\n"))
+	}
+	return script
 }
 
 // feed sends the dump to the program and waits for it. psql commits at the end

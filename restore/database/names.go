@@ -78,18 +78,21 @@ func isDerived(name, target, word string) bool {
 func (r *Restore) look(ctx context.Context) (err error) {
 	target := r.plan.Target
 	r.plan = Plan{Target: target, New: derived(target, "restore", r.o.Time)}
-	if r.live, err = readProperties(ctx, r.conn, target); err != nil {
+	if r.live, err = postgres.ReadProperties(ctx, r.conn, target); err != nil {
 		return err
 	}
 	r.model = r.live
 	if r.o.Into != "" {
-		if r.model, err = readProperties(ctx, r.conn, r.o.Settings.Database()); err != nil {
+		if r.model, err = postgres.ReadProperties(ctx, r.conn, r.o.Settings.Database()); err != nil {
 			return err
 		}
 	}
+	if r.model == nil && r.o.Manifest != nil {
+		r.model = r.o.Manifest.Properties
+	}
 	if r.live != nil {
 		r.plan.Replaces, r.plan.Before = true, derived(target, "before", r.o.Time)
-		err := r.conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid = $1", r.live.oid).Scan(&r.plan.Sessions)
+		err := r.conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid = $1", r.live.OID).Scan(&r.plan.Sessions)
 		if err != nil {
 			return err
 		}
@@ -141,25 +144,24 @@ func lockKey(target string) int64 {
 func (r *Restore) create(ctx context.Context, head []byte) error {
 	how := ""
 	if r.model != nil {
-		how = r.model.likeIt(r.server)
+		how = r.model.CreateLike(r.server)
 	} else if match := clientEncoding.FindSubmatch(head); match != nil {
-		how = " ENCODING" + quoteText(string(match[1]))
+		how = " ENCODING" + postgres.QuoteText(string(match[1]))
 	}
 	sql := fmt.Sprintf("CREATE DATABASE %s TEMPLATE template0 CONNECTION LIMIT %d%s", postgres.Quote(r.plan.New), markedLimit, how)
 	if _, err := r.conn.Exec(ctx, sql); err != nil {
 		return err
 	}
+	// Nobody else has anything to do in it before it has the rights that it is to have.
+	if _, err := r.conn.Exec(ctx, "REVOKE ALL ON DATABASE "+postgres.Quote(r.plan.New)+" FROM PUBLIC"); err != nil {
+		return err
+	}
 	return comment(ctx, r.conn, r.plan.New, halfMade(r.plan.Target))
 }
 
-func comment(ctx context.Context, conn execer, name, text string) error {
-	_, err := conn.Exec(ctx, "COMMENT ON DATABASE "+postgres.Quote(name)+" IS "+quoteText(text))
+func comment(ctx context.Context, conn postgres.Execer, name, text string) error {
+	_, err := conn.Exec(ctx, "COMMENT ON DATABASE "+postgres.Quote(name)+" IS "+postgres.QuoteText(text))
 	return err
-}
-
-// quoteText quotes a text for SQL, whatever standard_conforming_strings says.
-func quoteText(text string) string {
-	return " E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(text) + "'"
 }
 
 // dropUnfinished drops a database if it is there and has the mark of an

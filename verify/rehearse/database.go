@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -42,6 +43,11 @@ func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	if want != nil && s.o.Database == nil {
+		if err := s.provide(ctx, want, out); err != nil {
+			return err
+		}
+	}
 	for range maxRoles {
 		err := s.restore(ctx, path, want, out, m)
 		var refused *pgrestore.FeedError
@@ -56,6 +62,46 @@ func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out
 		out.note("role %q was made for it: it stands in the backup of the globals, if there is one", refused.Role)
 	}
 	return fmt.Errorf("%w: it gives things to more than %d roles", ErrNotRestorable, maxRoles)
+}
+
+// provide gives the scratch server what the dump needs: its roles, who may own what
+// only superusers may, and tablespaces, which go where all is.
+func (s *Stage) provide(ctx context.Context, want *postgres.Manifest, out *Outcome) error {
+	spaces := slices.Clone(want.Tablespaces)
+	roles := slices.Clone(want.Roles)
+	if p := want.Properties; p != nil {
+		spaces = append(spaces, p.Tablespace)
+		roles = append(roles, p.Roles()...)
+	}
+	slices.Sort(roles)
+	return s.do(ctx, "postgres", func(conn *pgx.Conn) error {
+		made := 0
+		for _, name := range slices.Compact(roles) {
+			switch _, err := conn.Exec(ctx, "CREATE ROLE "+postgres.Quote(name)+" SUPERUSER"); {
+			case err == nil:
+				made++
+			case !postgres.IsDuplicate(err):
+				return fmt.Errorf("making role %q in the scratch server: %w", name, err)
+			}
+		}
+		if made > 0 {
+			out.note("%d roles were made for it: they are in the backup of the globals, if there is one", made)
+		}
+		slices.Sort(spaces)
+		for _, name := range slices.Compact(spaces) {
+			if name == "pg_default" || name == "" {
+				continue
+			}
+			// It needs no folder of its own then.
+			if _, err := conn.Exec(ctx, "SET allow_in_place_tablespaces = on"); err != nil {
+				return fmt.Errorf("making tablespace %q in the scratch server: %w", name, err)
+			}
+			if _, err := conn.Exec(ctx, "CREATE TABLESPACE "+postgres.Quote(name)+" LOCATION ''"); err != nil && !postgres.IsDuplicate(err) {
+				return fmt.Errorf("making tablespace %q in the scratch server: %w", name, err)
+			}
+		}
+		return nil
+	})
 }
 
 // start finds the server, or starts one.
@@ -111,10 +157,14 @@ func (s *Stage) restore(ctx context.Context, path string, want *postgres.Manifes
 	out.Tables, out.Manifest = result.Tables, result.Compared
 	if want != nil {
 		out.Rows = rowsOf(want.Contents)
-		out.Compared = append(out.Compared, "the rows and the content of every table, with the manifest")
+		what := "the rows of every table, with the manifest"
+		if want.Summed() {
+			what = "the rows and the content of every table, with the manifest"
+		}
+		out.Compared = append(out.Compared, what)
 		return nil
 	}
-	out.note("the backup has no manifest to compare with (backup database --manifest makes one)")
+	out.note("the backup has no manifest to compare with (--manifest=off)")
 	got, err := s.survey(ctx)
 	if err != nil {
 		return err
@@ -137,7 +187,14 @@ const settling = 5 * time.Second
 
 // begin takes the server for this rehearsal, and removes what a killed one left.
 func (s *Stage) begin(ctx context.Context, want *postgres.Manifest) (*pgrestore.Restore, error) {
-	o := pgrestore.Options{Settings: s.settings, Manifest: want, Time: time.Now(), Stderr: s.silent, Tell: func(string, ...any) {}}
+	from := ""
+	if want != nil {
+		// What the database was is not for a scratch server, which may lack its locale.
+		plain := *want
+		plain.Properties = nil
+		want, from = &plain, want.Database
+	}
+	o := pgrestore.Options{Settings: s.settings, Manifest: want, From: from, Time: time.Now(), Stderr: s.silent, CreateRoles: true, Tell: func(string, ...any) {}}
 	for began := time.Now(); ; {
 		at, err := pgrestore.Begin(ctx, o)
 		if errors.Is(err, pgrestore.ErrBusy) && time.Since(began) < settling {
@@ -191,7 +248,7 @@ func judge(err error) error {
 }
 
 func (s *Stage) makeRole(ctx context.Context, name string) error {
-	if err := s.exec(ctx, "CREATE ROLE "+postgres.Quote(name)); err != nil {
+	if err := s.exec(ctx, "CREATE ROLE "+postgres.Quote(name)+" SUPERUSER"); err != nil {
 		return fmt.Errorf("making role %q in the scratch server: %w", name, err)
 	}
 	return nil
@@ -234,7 +291,7 @@ func (s *Stage) survey(ctx context.Context) (got postgres.Contents, err error) {
 			return err
 		}
 		defer tx.Rollback(context.WithoutCancel(ctx))
-		got, err = postgres.Survey(ctx, tx)
+		got, err = postgres.Count(ctx, tx)
 		return err
 	})
 	return got, err

@@ -1,4 +1,4 @@
-package database
+package postgres
 
 import (
 	"context"
@@ -24,7 +24,7 @@ func (r refusing) Exec(_ context.Context, sql string, _ ...any) (pgconn.CommandT
 
 // TestGiveSecret: an error tells which setting it was, and not its value.
 func TestGiveSecret(t *testing.T) {
-	p := &properties{owner: "app", settings: []setting{{"", "app.jwt_secret", "hunter2"}, {"web", "search_path", "hunter2"}}}
+	p := &Properties{Owner: "app", Settings: []Setting{{"", "app.jwt_secret", "hunter2"}, {"web", "search_path", "hunter2"}}}
 	denied := &pgconn.PgError{Code: "42501", Message: "permission denied"}
 	for _, tc := range []struct {
 		refusing
@@ -35,25 +35,25 @@ func TestGiveSecret(t *testing.T) {
 		{refusing{"OWNER", denied}, `(owner "app"): `},
 		{refusing{"jwt", &pgconn.PgError{Code: "22023", Message: `invalid value: "hunter2"`}}, "(setting app.jwt_secret): the server refuses the value"},
 	} {
-		err := p.give(t.Context(), tc.refusing, "new")
+		err := p.Give(t.Context(), tc.refusing, "new")
 		if err == nil || !strings.Contains(err.Error(), tc.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("got %v, want %q", err, tc.says)
 		}
 	}
-	if err := p.give(t.Context(), refusing{"OWNER", denied}, "new"); !errors.Is(err, denied) {
+	if err := p.Give(t.Context(), refusing{"OWNER", denied}, "new"); !errors.Is(err, denied) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestLikeIt(t *testing.T) {
-	for want, p := range map[string]properties{
-		"LOCALE_PROVIDER libc":                                       {provider: "c"},
-		"LOCALE_PROVIDER icu ICU_LOCALE E'de'":                       {provider: "i", locale: "de"},
-		`LOCALE_PROVIDER icu ICU_LOCALE E'de' ICU_RULES E'&a < ''b'`: {provider: "i", locale: "de", rules: "&a < 'b"},
-		"LOCALE_PROVIDER builtin BUILTIN_LOCALE E'C.UTF-8'":          {provider: "b", locale: "C.UTF-8"},
+	for want, p := range map[string]Properties{
+		"LOCALE_PROVIDER libc":                                       {Provider: "c"},
+		"LOCALE_PROVIDER icu ICU_LOCALE E'de'":                       {Provider: "i", Locale: "de"},
+		`LOCALE_PROVIDER icu ICU_LOCALE E'de' ICU_RULES E'&a < ''b'`: {Provider: "i", Locale: "de", Rules: "&a < 'b"},
+		"LOCALE_PROVIDER builtin BUILTIN_LOCALE E'C.UTF-8'":          {Provider: "b", Locale: "C.UTF-8"},
 	} {
-		p.tablespace = "pg_default"
-		if got := p.likeIt(17); !strings.HasSuffix(got, " "+want) {
+		p.Tablespace = "pg_default"
+		if got := p.CreateLike(17); !strings.HasSuffix(got, " "+want) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
+)
+
+// TestRestoreLostDatabase: what a database was comes back with it, on a server that
+// has lost it and its roles, and nobody gets a right that nobody had.
+func TestRestoreLostDatabase(t *testing.T) {
+	c := pgtest.Start(t)
+	c.Psql(t, "postgres", `CREATE ROLE boss; CREATE ROLE guest;
+		CREATE DATABASE gone OWNER boss TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' CONNECTION LIMIT 7`)
+	c.Psql(t, "postgres", `COMMENT ON DATABASE gone IS 'ours'; REVOKE ALL ON DATABASE gone FROM PUBLIC; GRANT CONNECT ON DATABASE gone TO guest;
+		ALTER DATABASE gone SET work_mem TO '5MB'; ALTER ROLE guest IN DATABASE gone SET application_name TO 'x'; ALTER DATABASE gone IS_TEMPLATE true`)
+	c.Psql(t, "gone", `CREATE TABLE t AS SELECT i FROM generate_series(1, 100) i; ALTER TABLE t OWNER TO boss; GRANT SELECT ON t TO guest`)
+	b := withDatabase(t, c, "gone")
+	properties := func() string {
+		return c.Psql(t, "postgres", `SELECT pg_get_userbyid(datdba), encoding, datcollate, datctype, datconnlimit, datistemplate, datacl,
+			shobj_description(d.oid, 'pg_database'), (SELECT array_agg((setrole::regrole, setconfig) ORDER BY 1) FROM pg_db_role_setting WHERE setdatabase = d.oid)
+			FROM pg_database d WHERE datname = 'gone'`)
+	}
+	for _, format := range []string{"plain", "custom"} {
+		path, want := b.backupOf("--format", format), properties()
+		c.Psql(t, "postgres", "ALTER DATABASE gone IS_TEMPLATE false; DROP DATABASE gone; DROP ROLE boss; DROP ROLE guest")
+		b.run(exitFailed, nil, "restore", "database", path, "--dry-run").says(`role "boss"`)
+		dry := b.run(exitOK, nil, "restore", "database", path, "--dry-run", "--create-roles").stdout.String()
+		if !strings.Contains(dry, `role "guest"`) {
+			t.Errorf("the plan is\n%s", dry)
+		}
+		b.run(exitOK, nil, "restore", "database", path, "--yes", "--create-roles").says("all as the manifest has them")
+		if got := properties(); got != want {
+			t.Errorf("%s: got\n%s, want\n%s", format, got, want)
+		}
+		if got := c.Psql(t, "postgres", "SELECT bool_or(rolcanlogin OR rolsuper) FROM pg_roles WHERE rolname IN ('boss', 'guest')"); got != "f\n" {
+			t.Error("a role that was made may do something")
+		}
+	}
+}
+
+// TestRestoreOfAnother: a backup replaces no other database unasked.
+func TestRestoreOfAnother(t *testing.T) {
+	c := database(t, "another_a", "CREATE TABLE t AS SELECT 1 AS i")
+	createDB(t, c, "another_b")
+	a, b := withDatabase(t, c, "another_a"), withDatabase(t, c, "another_b")
+	b.env = append(b.env, "BACKUP_ROOT="+a.path("store"))
+	for _, manifest := range []string{"on", "off"} {
+		path := a.backupOf("--manifest=" + manifest)
+		b.run(exitUsage, nil, "restore", "database", path, "--yes").says("the backup is of another database")
+		b.run(exitUsage, nil, "restore", "database", path, "--yes", "--from-database", "other").says(`--from-database says "other"`)
+		b.run(exitOK, nil, "restore", "database", path, "--yes", "--from-database", "another_a", "--drop-previous")
+	}
+}
+
+// TestRestoreInTheWay: what keeps a database from being exchanged is found first.
+func TestRestoreInTheWay(t *testing.T) {
+	c := database(t, "in_the_way", "CREATE TABLE t AS SELECT 1 AS i")
+	b := withDatabase(t, c, "in_the_way")
+	path := b.backupOf()
+	c.Psql(t, "in_the_way", "CREATE SUBSCRIPTION enabled_one CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)")
+	b.run(exitOK, nil, "restore", "database", path, "--dry-run")
+	c.Psql(t, "in_the_way", "ALTER SUBSCRIPTION enabled_one ENABLE")
+	b.run(exitFailed, nil, "restore", "database", path, "--dry-run").says(`subscription "enabled_one" goes on`)
+	c.Psql(t, "in_the_way", "ALTER SUBSCRIPTION enabled_one DISABLE; ALTER SUBSCRIPTION enabled_one SET (slot_name = NONE); DROP SUBSCRIPTION enabled_one")
+}
+
+// TestRestoreScripts: dumps with statements about the database itself fill the new
+// one and leave the live one alone.
+func TestRestoreScripts(t *testing.T) {
+	c := database(t, "scripts", schema)
+	b := withDatabase(t, c, "scripts")
+	want := rows(t, c, "scripts")
+	for _, args := range [][]string{{"-C"}, {"-c"}, {"-c", "-C"}, {"-c", "--if-exists"}, {"--inserts"}} {
+		dump, err := c.Command("pg_dump", append(args, "scripts")...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed := b.path("script.enc")
+		b.seal(dump, "-o", sealed)
+		b.run(exitOK, nil, "restore", "database", sealed, "--yes", "--into", "scripts_into")
+		if rows(t, c, "scripts_into") != want || rows(t, c, "scripts") != want {
+			t.Errorf("%q: the rows differ", args)
+		}
+		c.Psql(t, "postgres", "DROP DATABASE scripts_into")
+		b.run(exitOK, nil, "restore", "database", sealed, "--yes", "--drop-previous")
+		if rows(t, c, "scripts") != want {
+			t.Errorf("%q: the rows differ", args)
+		}
+		os.Remove(sealed)
+		os.Remove(sealed + ".sha256")
+	}
+}
