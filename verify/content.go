@@ -121,7 +121,11 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	unjudged, err := c.follow(ctx, b.Kind, guard.Sniff(first), content)
 	switch {
 	case errors.Is(err, tree.ErrArchive), errors.As(err, new(*tree.UnsafeError)):
-		broken(NotRestorable, Warning, fmt.Errorf("restore refuses it: %w", err), "takumi-backup open FILE | tar -tv lists it; restore uploads --keep-going restores the rest of an archive")
+		severity := Error
+		if b.Kind != backup.KindUploads && b.Kind != backup.KindContracts {
+			severity = Warning // an archive that was sealed to be opened
+		}
+		broken(NotRestorable, severity, fmt.Errorf("restore refuses it: %w", err), "takumi-backup open FILE | tar -tv lists it; restore uploads --keep-going restores the rest of an archive")
 	case errors.Is(err, guard.ErrUnsupported):
 		broken(Incomplete, Warning, fmt.Errorf("whether what was sealed is whole cannot be told: %w", err), "upgrade takumi-backup, or restore it to see")
 	case errors.As(err, new(*guard.IncompleteError)), errors.Is(err, guard.ErrEmpty):
