@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
@@ -16,14 +15,6 @@ import (
 
 // ErrHeld is returned while somebody else holds the lock of a backup.
 var ErrHeld = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another run is changing this backup")
-
-// A child that another part of this process starts holds, until it becomes another
-// program, what its parent held at that moment: a lock that was just released may
-// look held.
-const (
-	tries = 10
-	pause = 5 * time.Millisecond
-)
 
 // Take takes the lock of the backup at path, which exists, in the folder dir,
 // which is made when there is none. One backup has one lock by whatever path it
@@ -42,10 +33,6 @@ func Take(dir, path string) (*fsutil.Lock, error) {
 	sum := sha256.Sum256([]byte(name))
 	file := filepath.Join(dir, hex.EncodeToString(sum[:16]))
 	lock, err := fsutil.LockFile(file)
-	for try := 1; try < tries && errors.Is(err, fsutil.ErrHeld); try++ {
-		time.Sleep(pause)
-		lock, err = fsutil.LockFile(file)
-	}
 	if errors.Is(err, fsutil.ErrHeld) {
 		return nil, fail(ErrHeld)
 	}
