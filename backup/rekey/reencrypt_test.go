@@ -3,6 +3,7 @@ package rekey
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream"
@@ -242,6 +244,52 @@ func TestOtherSlots(t *testing.T) {
 	}
 }
 
+// TestStrangersSlot: in either envelope it stops a re-encryption before anything is
+// changed, and what a killed rewrap left next to the backup goes with one that succeeds.
+func TestStrangersSlot(t *testing.T) {
+	t.Parallel()
+	strange := func(b *bench) []byte {
+		var text bytes.Buffer
+		w, err := envelope.NewWriter(t.Context(), &text, envelope.Label{Created: created, Kind: "database", Name: "x.sql", Codec: "none"}, key(t, "old"), foreign{})
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text.Bytes()
+	}
+	for _, dry := range []bool{true, false} {
+		b := newBench(t, pack.Zstd)
+		text := strange(b)
+		sum := sha256.Sum256(text)
+		writeFile(t, b.path, text)
+		writeFile(t, b.path+store.SidecarSuffix, []byte(store.FormatSidecar(sum, "x.enc")))
+		b.o.DryRun = dry
+		if _, err := Reencrypt(t.Context(), b.path, b.o); !errors.Is(err, ErrOtherSlots) {
+			t.Errorf("dry %v: %v", dry, err)
+		}
+		if !bytes.Equal(readFile(t, b.path), text) {
+			t.Error("the file changed")
+		}
+		writeFile(t, local.Partial(b.path+envelope.DetachedSuffix), []byte("half"))
+		if b.o.DropOther = true; dry {
+			continue
+		}
+		if _, err := Reencrypt(t.Context(), b.path, b.o); err != nil {
+			t.Error(err)
+		}
+		wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+	}
+}
+
+// foreign is a holder of a kind that this program does not know.
+type foreign struct{}
+
+func (foreign) Wrap(context.Context, slot.ID, []byte) (slot.Slot, error) {
+	return slot.Slot{Type: "foreign", Args: []string{"somebody"}}, nil
+}
+
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pack.Zstd)
@@ -297,6 +345,15 @@ func TestState(t *testing.T) {
 		t.Errorf("the next run: %+v, %v", again, err)
 	}
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+	// What comes next is a line of its own, for the run after.
+	other.o.State = b.o.State
+	if _, err := Reencrypt(t.Context(), other.path, other.o); err != nil {
+		t.Fatal(err)
+	}
+	b.o.State.End(false)
+	if b.o.State = begin(); b.o.State.Len() != 2 {
+		t.Errorf("%d are done", b.o.State.Len())
+	}
 	// What claims the id and does not open is not taken for done.
 	b.change(func(f []byte) []byte { f[len(f)-1] ^= 1; return f })
 	if _, err := Reencrypt(t.Context(), b.path, b.o); err == nil {
@@ -306,7 +363,7 @@ func TestState(t *testing.T) {
 	if s, err := Read(path, []kek.ID{key(t, "third").ID()}); !errors.Is(err, ErrOtherRun) {
 		t.Errorf("for another key: %v, %v", s, err)
 	}
-	if text := string(readFile(t, path)); strings.Count(text, "\n") != 2 {
+	if text := string(readFile(t, path)); strings.Count(text, "\n") != 3 {
 		t.Errorf("the state is %q", text)
 	}
 	begin().End(true)
