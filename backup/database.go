@@ -221,10 +221,12 @@ func (d *database) manifest(ctx context.Context, m *postgres.Manifest, of *Made)
 		return err
 	}
 	job := d.job
-	job.Kind, job.Name, job.Source = KindManifest, "", From(bytes.NewReader(append(text, '\n')))
+	text = append(text, '\n')
+	job.Kind, job.Name = KindManifest, ""
 	job.To.Folder = KindDatabase
 	for n := range ManifestTries {
 		job.To.Path = ManifestPath(of.first(), n+1, job.Pack.Codec)
+		job.Source = From(bytes.NewReader(text)) // which is read before its name is known to be taken
 		_, err = d.run(ctx, job)
 		if !errors.Is(err, store.ErrExists) {
 			break

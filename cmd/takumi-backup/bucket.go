@@ -28,7 +28,7 @@ func bucketOf(path string) (*s3store.Store, error) {
 }
 
 func newUndelete() *cobra.Command {
-	return &cobra.Command{
+	return audited(&cobra.Command{
 		Use:   "undelete PATH...",
 		Short: "Bring backups back that were deleted in a bucket with versions",
 		Long: `Bring backups back that were deleted in a bucket that keeps versions: the marker that
@@ -46,7 +46,7 @@ it deleted is gone.`,
 				return err
 			})
 		},
-	}
+	}, "undelete", changes)
 }
 
 func newRestoreObject() *cobra.Command {
@@ -81,7 +81,7 @@ says archived, and open, verify and restore work.`,
 	cmd.Flags().SortFlags = false
 	cmd.Flags().IntVar(&days, "days", 7, "keep the copy that can be read for so many days")
 	cmd.Flags().StringVar(&tier, "tier", "Standard", "how fast, and how dear: Standard (3 to 12 hours), Bulk (up to 48) or Expedited (minutes)")
-	return cmd
+	return audited(cmd, "restore-object", changes)
 }
 
 // eachIn does the same with each path, and goes on when one fails.

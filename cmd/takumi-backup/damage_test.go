@@ -79,7 +79,7 @@ func TestWrongKey(t *testing.T) {
 	good := readFile(t, b.path("good.enc"))
 	at := bytes.Index(good, []byte("slot key ")) + len("slot ")
 	writeFile(t, b.path("bad.enc"), flip(good, at, 1))
-	b.run(exitKey, nil, "open", "bad.enc", "-o", "out").says("slots that this program cannot open: jey")
+	b.run(exitKey, nil, "open", "bad.enc", "-o", "out").says("wrong key: the backup wants jey ")
 
 	b.run(exitKey, nil, "open", "good.enc", "-o", "out", "--key", "file:"+keyFile(t, otherKey)).says("wrong key")
 	b.holds("good.enc", "good.enc.sha256", "bad.enc")

@@ -233,7 +233,7 @@ func TestRestoreEffect(t *testing.T) {
 	live := t.TempDir()
 	writeFile(t, live+"/file", nil)
 	for to, want := range map[string]effect{live: changes, live + ".beside": reads} {
-		r := &restoreUploads{to: to, yes: true}
+		r := &restoreUploads{to: to, yes: true, onConflict: "refuse"}
 		if got := r.effect([]string{"x.enc"}); got != want {
 			t.Errorf("%s: %v, want %v", to, got, want)
 		}
@@ -316,7 +316,7 @@ func TestRecordLine(t *testing.T) {
 // a key on a backup nor change one.
 func TestWhoIsAudited(t *testing.T) {
 	t.Parallel()
-	silent := strings.Fields("inspect list version man key/id key/check key/history audit/show audit/verify audit/checkpoint backup/all verify/merge install-timers")
+	silent := strings.Fields("inspect list version man key/id key/check audit/show audit/verify audit/checkpoint backup/all verify/merge install-timers")
 	var found []string
 	var walk func(cmd *cobra.Command, path string)
 	walk = func(cmd *cobra.Command, path string) {

@@ -294,8 +294,8 @@ func TestUploadsThroughput(t *testing.T) {
 				r := b.start(cmd)
 				peak := watchPeak(cmd.Process.Pid)
 				ours.add(begun, r.exits(exitOK))
-				if kb := peak(); kb > 64<<10 {
-					t.Errorf("took %d KiB of memory, more than 64 MiB", kb)
+				if kb := peak(); kb > 96<<10 { // the index of the archive takes some
+					t.Errorf("took %d KiB of memory, more than 96 MiB", kb)
 				}
 				begun = time.Now()
 				theirs.add(begun, b.start(b.command("sh", "-c", `tar -c -C "$1" . | zstd -q -T0 >/dev/null`, "sh", dir)).exits(0))

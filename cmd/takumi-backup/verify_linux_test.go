@@ -104,7 +104,7 @@ func TestVerifyRestore(t *testing.T) {
 	r := b.run(exitOK, nil, restore...).says("3 good, 0 bad")
 	// What is no database is proved as far as it can be.
 	out := r.stdout.String()
-	if !strings.Contains(out, "good  restore   "+path) || strings.Count(out, "good  content   ") != 2 {
+	if !strings.Contains(out, "good  restore   "+path) || strings.Count(out, "good  content   ") != 1 || strings.Count(out, "good  content not judged  ") != 1 {
 		t.Error(out)
 	}
 	b.run(exitOK, nil, append(restore, "--newer-only")...).says("0 good, 0 bad, 3 not checked")
@@ -113,7 +113,7 @@ func TestVerifyRestore(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%q, %v", found, err)
 	}
-	forged := strings.Replace(of.run(exitOK, nil, "open", found[0]).stdout.String(), `"rows": 500,`, `"rows": 501,`, 1)
+	forged := strings.Replace(of.run(exitOK, nil, "open", found[0]).stdout.String(), `"rows": 500`, `"rows": 501`, 1)
 	os.Remove(found[0])
 	os.Remove(found[0] + ".sha256")
 	of.run(exitOK, strings.NewReader(forged), "seal", "--kind", "manifest", "-o", found[0])
