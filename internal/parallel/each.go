@@ -2,7 +2,8 @@ package parallel
 
 import (
 	"context"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Each calls do(i) for i from 0 to n-1, on as many goroutines as workers says,
@@ -15,29 +16,20 @@ func Each[T any](ctx context.Context, workers, n int, do func(ctx context.Contex
 		value T
 	}
 	results := make(chan result)
-	next := make(chan int)
+	var begun errgroup.Group
+	begun.SetLimit(max(1, workers))
 	go func() {
-		defer close(next)
-		for i := range n {
-			select {
-			case next <- i:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	var wg sync.WaitGroup
-	for range max(1, min(workers, n)) {
-		wg.Go(func() {
-			for i := range next {
-				if ctx.Err() != nil {
-					continue
+		for i := 0; i < n && ctx.Err() == nil; i++ {
+			begun.Go(func() error { // when one of the others has ended, and maybe the context with it
+				if ctx.Err() == nil {
+					results <- result{i, do(ctx, i)}
 				}
-				results <- result{i, do(ctx, i)}
-			}
-		})
-	}
-	go func() { wg.Wait(); close(results) }()
+				return nil
+			})
+		}
+		begun.Wait()
+		close(results)
+	}()
 	waiting := make(map[int]T)
 	told := 0
 	for r := range results {
