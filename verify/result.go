@@ -78,7 +78,7 @@ const (
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
 	Archived       Code = "archived"   // it has to be fetched back before it can be read
-	TooOld         Code = "too-old"    // the newest of its name, with --max-age
+	TooOld         Code = "too-old"    // of a series, with --max-age: its newest backup is named, or the last it had
 	NotRestorable  Code = "not-restorable"
 	Differs        Code = "differs-from-manifest"
 	NotRehearsed   Code = "not-rehearsed" // nothing is said against the backup

@@ -104,7 +104,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 		if !found {
 			continue // another one stands there now
 		}
-		j.age(b, at == 0)
+		j.age(r, b, at == 0)
 		if median, ok := medianSize(all[at+1:]); ok && b.Size < median/2 {
 			b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", b.Size, median),
 				Advice: "look what is missing in the source"})
@@ -127,11 +127,13 @@ func (j *Job) mostAge(kind string) time.Duration {
 // pruned are the kinds that become too old.
 var pruned = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
 
-func (j *Job) age(b *Backup, newest bool) {
+// age judges how old a backup is. That the newest is too old is a fault of its
+// series, which has none newer: of the backup it says nothing.
+func (j *Job) age(r *Report, b *Backup, newest bool) {
 	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)
 	switch {
 	case newest && most > 0 && age > most:
-		b.add(Finding{Severity: Error, Code: TooOld, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, prune.Span(age), prune.Span(most)),
+		r.Findings = append(r.Findings, Finding{Severity: Error, Code: TooOld, Path: b.Path, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, prune.Span(age), prune.Span(most)),
 			Advice: "find out why there is no newer one: takumi-backup audit show, and the log of the backup job"})
 	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, b.Kind):
 		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s old, and kept for %s", prune.Span(age), prune.Span(j.Retention)),

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,7 +42,8 @@ func newBackupAll() *cobra.Command {
 
 When one fails, the others run all the same. With --prune, old backups are deleted at the end as prune --apply does
 it, but not when a backup failed. The paths of what was made are printed, one
-line each, and a summary at the end on standard error.
+line each, and a summary at the end on standard error; --quiet prints nothing but
+warnings and failures.
 
 What of the uploads is left out, and whether a file that changed is a failure, is
 said by UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT; see backup uploads.
@@ -63,7 +65,7 @@ it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
 	f.BoolVar(&b.globals, "globals", true, "with the database, the roles and tablespaces of its server")
 	addManifest(f, &b.manifest)
 	f.StringVar(&b.stateDir, "state-dir", "", "folder of the lock (default $XDG_STATE_HOME/takumi-backup)")
-	f.BoolVarP(&b.quiet, "quiet", "q", false, "show only failures")
+	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing when all is well")
 	f.BoolVar(&b.json, "json", false, "print the summary as JSON, in place of the paths")
 	return cmd
 }
@@ -173,7 +175,7 @@ func (b *backupAll) sealing(p *part) sealing {
 		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", mayBePlain: true,
 		made: func(cmd *cobra.Command, m *backup.Made) error {
 			p.Paths = append(p.Paths, m.Path)
-			if b.json {
+			if b.json || b.quiet {
 				return nil
 			}
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), m.Path)
@@ -228,6 +230,9 @@ func (b *backupAll) runPrune(ctx context.Context, cmd *cobra.Command) error {
 	}
 	prune.SetContext(ctx)
 	prune.SetOut(cmd.ErrOrStderr())
+	if b.quiet {
+		prune.SetOut(io.Discard)
+	}
 	return prune.RunE(prune, nil)
 }
 

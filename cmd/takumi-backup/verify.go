@@ -51,8 +51,9 @@ s3://BUCKET/PREFIX) are whole and can be opened, and say what is wrong in the st
   restore    it also comes back to life, and is what the manifest says
 
 Errors are: damaged, truncated, altered, replaced by another backup, sidecar
-different, no key that opens it, not readable, and with --max-age the newest backup
-of a name too old, or none of it left. Warnings are: sidecar missing, files that a crash has left,
+different, no key that opens it, not readable, and with --max-age a name whose
+newest backup is too old, or that has none left: the name is late, and its backups
+are as good as they were. Warnings are: sidecar missing, files that a crash has left,
 plaintext lying about, a backup less than half as large as those before it, past
 $RETENTION_DAYS, from the future, readable for others, a key overdue, and a dump
 that was incomplete when it was sealed.
@@ -65,9 +66,9 @@ proved the longest time ago. A backup that took the place of another, and a name
 whose backups are all gone, are errors until --accept says that it is to be so.
 
 One PATH that is a file has an exit code of its own: 4 when no key opens it, 7 when the
-store does not give it, 1 when it cannot be judged, and 5 for all other errors, too old
-among them. With several, or a folder, it is 6 when any failed, and 1 when there is
-none. Warnings leave it at 0, unless --strict makes it 1.
+store does not give it, 1 when it cannot be judged, and 5 for all other errors; one that is
+good and too old has 6. With several, or a folder, it is 6 when any failed or a name
+is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes it 1.
 
 ` + rehearsalHelp,
 		Example: `  takumi-backup verify

@@ -118,7 +118,7 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 				text += "  " + f.Advice + "\n"
 			}
 			v.log.WriteString(text)
-			if one && f.Severity == verify.Error {
+			if one && path != "" && f.Severity == verify.Error {
 				continue // main says it
 			}
 			fmt.Fprint(cmd.ErrOrStderr(), text)
@@ -142,6 +142,9 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 			unproven++
 		default:
 			good++
+		}
+		if v.progress.quiet && word == "good" {
+			continue
 		}
 		proven := b.Proven.String()
 		if b.Unjudged != "" {

@@ -114,6 +114,13 @@ func (m metrics) series(r *verify.Report) {
 	stored := gauge("stored_bytes", "Size of all backups.")
 	proven := gauge("last_proven_timestamp_seconds", "When a backup was last proven.")
 	duration := gauge("verify_backup_duration_seconds", "Time that verify spent on backups in its last run.")
+	late := gauge("late", "Whether the newest backup was older than --max-age allows, when verify ended.")
+	tooOld := make(map[string]bool)
+	for _, f := range r.Findings {
+		if f.Code == verify.TooOld {
+			tooOld[f.Path] = true
+		}
+	}
 	count := gauge("backups", "Backups, by what came out of verifying them.", "result")
 	keys, of := bySeries(r)
 	for _, key := range keys {
@@ -124,7 +131,11 @@ func (m metrics) series(r *verify.Report) {
 		}
 		var lastProven time.Time
 		var succeeded, unpacked bool
+		late.WithLabelValues(labels...).Set(0)
 		for i, b := range backups { // newest first
+			if tooOld[b.Path] {
+				late.WithLabelValues(labels...).Set(1)
+			}
 			if i == 0 {
 				newest.WithLabelValues(labels...).Set(seconds(b.Created))
 				size.WithLabelValues(labels...).Set(float64(b.Size))
