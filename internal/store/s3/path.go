@@ -15,7 +15,7 @@ const maxKey = 1024
 
 var (
 	// Buckets that are older than the rule of lower case have capital letters and underscores.
-	bucketName = regexp.MustCompile(`^[A-Za-z0-9._-]{3,255}$`)
+	bucketName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`) // {3,255} would compile to 255 copies, at every start
 	// Access points stand for buckets (Amazon S3 User Guide, access point ARNs),
 	// with a colon or a slash before their name.
 	accessPoint = regexp.MustCompile(`^arn:[a-z-]+:s3(?:-[a-z-]+)?:[a-z0-9-]*:[0-9]*:accesspoint[:/][A-Za-z0-9._-]+`)
@@ -43,7 +43,7 @@ func split(path string) (bucket, key string, err error) {
 	switch {
 	case bucket == "":
 		return refuse("it names no bucket: a path in S3 is s3://bucket/key")
-	case !bucketName.MatchString(bucket) && !accessPoint.MatchString(bucket):
+	case (len(bucket) < 3 || len(bucket) > 255 || !bucketName.MatchString(bucket)) && !accessPoint.MatchString(bucket):
 		return refuse("a bucket's name is letters, digits, dots, hyphens and underscores, or the ARN of an access point")
 	}
 	if why := unfitKey(key); why != "" {
