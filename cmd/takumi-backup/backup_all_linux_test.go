@@ -106,7 +106,7 @@ func TestBackupAllCrash(t *testing.T) {
 	b.aged(50, mainKey)
 	before := files(t, b.dir)
 
-	all := b.start(b.program("backup", "all", "--prune"))
+	all := b.start(b.program("backup", "all", "--prune", "--globals=false"))
 	pid := partOf(b, all)
 	syscall.Kill(pid, syscall.SIGSTOP)
 	b.run(exitFailed, nil, "backup", "all").says("another run holds the lock")
@@ -139,7 +139,7 @@ func partOf(b *sandbox, all *running) (pid int) {
 func TestBackupAllStopped(t *testing.T) {
 	c := database(t, "long_stopped", longSchema)
 	b := operator(t, c, "long_stopped")
-	all := b.start(b.program("backup", "all"))
+	all := b.start(b.program("backup", "all", "--globals=false"))
 	pid := partOf(b, all)
 	all.Process.Signal(syscall.SIGTERM)
 	all.exits(exitSignal)
@@ -156,7 +156,7 @@ func TestBackupAllStopped(t *testing.T) {
 func TestBackupAllKilled(t *testing.T) {
 	c := database(t, "long_killed", longSchema)
 	b := operator(t, c, "long_killed")
-	all := b.start(b.program("backup", "all"))
+	all := b.start(b.program("backup", "all", "--globals=false"))
 	pid := partOf(b, all)
 	all.Process.Kill()
 	eventually(t, "the part ends", func() bool {
