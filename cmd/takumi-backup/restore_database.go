@@ -29,6 +29,7 @@ type restoreDatabase struct {
 	unchecked    bool
 	from         string
 	createRoles  bool
+	guard        string
 
 	settings *postgres.Settings
 }
@@ -38,7 +39,9 @@ func newRestoreDatabase() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "database [flags] FILE|-|--latest",
 		Short: "Restore a PostgreSQL database from a sealed dump",
-		Long: `Restore a sealed dump, plain or custom, into PostgreSQL.
+		Long: `Restore a sealed dump, plain, custom or tar, also compressed by gzip, zstd or bzip2,
+into PostgreSQL. Of a plain one psql gets what fills the database, and not what pg_dump -C
+and -c write about the database itself; commands of psql in it are refused.
 
 ` + databaseHelp + `
 
@@ -73,6 +76,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
 	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that stands beside the backup")
 	f.StringVar(&r.from, "from-database", "", "the backup is of the database of this name, and is meant all the same")
+	f.StringVar(&r.guard, "guard", "on", "with off, restore what does not look like a whole dump as far as psql takes it")
 	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
@@ -93,6 +97,8 @@ func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
 		return usagef("name a backup, or give --latest")
 	case cmd.Flags().Changed("into") && r.into == "":
 		return usagef("--into is empty")
+	case r.guard != "on" && r.guard != "off":
+		return usagef("--guard is %q, neither on nor off", r.guard)
 	case r.into != "" && r.dropPrevious:
 		return usagef("--into leaves the live database alone, so that there is nothing for --drop-previous")
 	case len(args) > 0 && args[0] == "-" && isTerminal(os.Stdin):
@@ -127,6 +133,7 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 	defer b.Close()
 	o := r.options(cmd)
 	o.Manifest, o.Unchecked = r.readManifest(cmd, path, b), r.unchecked
+	o.Unguarded = r.guard == "off"
 	o.Source, o.From, o.CreateRoles = backup.SourceOf(b.Envelope), r.from, r.createRoles
 	for _, name := range []string{r.settings.Database(), r.from} {
 		if o.Source != "" && o.Source == backup.FileNameOf(name) { // of which a file's name may be a simpler form

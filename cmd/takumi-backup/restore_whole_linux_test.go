@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -91,5 +92,60 @@ func TestRestoreScripts(t *testing.T) {
 		}
 		os.Remove(sealed)
 		os.Remove(sealed + ".sha256")
+	}
+}
+
+// TestRestoreForms: dumps come in more forms than this program makes.
+func TestRestoreForms(t *testing.T) {
+	c := database(t, "forms", schema)
+	b := withDatabase(t, c, "forms")
+	want := rows(t, c, "forms")
+	for name, command := range map[string]string{
+		"tar":            "pg_dump -Ft forms",
+		"gzip":           "pg_dump forms | gzip",
+		"gzip by itself": "pg_dump -Z6 forms",
+		"bzip2":          "pg_dump forms | bzip2",
+		"custom in zstd": "pg_dump -Fc -Z0 forms | zstd -q",
+	} {
+		run := c.Command("psql") // for its environment
+		shell := exec.Command("sh", "-c", command)
+		shell.Env = run.Env
+		dump, err := shell.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		sealed := b.path("form.enc")
+		b.seal(dump, "-o", sealed)
+		b.run(exitOK, nil, "restore", "database", sealed, "--yes", "--into", "forms_into")
+		if rows(t, c, "forms_into") != want {
+			t.Errorf("%s: the rows differ", name)
+		}
+		c.Psql(t, "postgres", "DROP DATABASE forms_into")
+		os.Remove(sealed)
+		os.Remove(sealed + ".sha256")
+	}
+	dump, err := c.Command("pg_dump", "forms").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Whole but for its closing line, as somebody may have edited it.
+	cut := b.path("cut.enc")
+	b.seal(dump[:strings.LastIndex(string(dump), "--\n-- PostgreSQL database dump complete")], "-o", cut, "--guard=off")
+	b.run(exitFailed, nil, "restore", "database", cut, "--yes", "--into", "forms_into").says("not whole")
+	b.run(exitOK, nil, "restore", "database", cut, "--yes", "--into", "forms_into", "--guard=off")
+	if rows(t, c, "forms_into") != want {
+		t.Error("without the guard: the rows differ")
+	}
+	c.Psql(t, "postgres", "DROP DATABASE forms_into")
+	for content, says := range map[string]string{
+		"-- MariaDB dump 10.19  Distrib 10.11\n-- Dump completed\n":             "| mariadb NAME",
+		"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCOMMIT;\n":               "| sqlite3 NAME.db",
+		"--\n-- PostgreSQL database cluster dump\n--\n\n\\! touch /tmp/never\n": "brings it to psql",
+	} {
+		other := b.path("other.enc")
+		b.seal([]byte(content), "-o", other, "--guard=off")
+		b.run(exitFailed, nil, "restore", "database", other, "--yes").says(says)
+		os.Remove(other)
+		os.Remove(other + ".sha256")
 	}
 }

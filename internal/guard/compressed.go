@@ -111,6 +111,28 @@ func gunzip(dst io.Writer, src *bufio.Reader) error {
 	}
 }
 
+// Unpack returns what a gzip, zstd or bzip2 stream holds, and nil for any other
+// format. Its errors, and io.EOF, come when src has been read to its end.
+func Unpack(f Format, src *bufio.Reader) (io.Reader, error) {
+	switch f {
+	case Gzip:
+		z, err := gzip.NewReader(src)
+		if err != nil {
+			return nil, unexpectedEOF(err)
+		}
+		return z, nil
+	case Zstd:
+		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err != nil {
+			return nil, unexpectedEOF(err)
+		}
+		return z, nil
+	case Bzip2:
+		return bzip2.NewReader(src), nil
+	}
+	return nil, nil
+}
+
 // unbzip2 unpacks all streams of a file: the reader goes on by itself.
 func unbzip2(dst io.Writer, src *bufio.Reader) error {
 	return copyAll(dst, bzip2.NewReader(src), make([]byte, compressedBuffer))

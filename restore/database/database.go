@@ -56,6 +56,8 @@ type Options struct {
 	Manifest *postgres.Manifest
 	// Unchecked keeps the rows from being compared with the manifest.
 	Unchecked bool
+	// Unguarded restores what the guard does not take for a whole dump.
+	Unguarded bool
 	// Source is the name of the database that was backed up, as far as it is known
 	// without a manifest, or "".
 	Source string
@@ -179,7 +181,10 @@ type Result struct {
 // nothing of it counts, and its error is returned. When Run returns an error, the
 // live database is what it was, except that nobody knows with ErrUnsettled.
 func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
-	input := bufio.NewReaderSize(src, headSize)
+	input, err := unpacked(bufio.NewReaderSize(src, headSize))
+	if err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
 	head, err := input.Peek(headSize)
 	if err != nil && err != io.EOF {
 		return Result{}, err
@@ -218,9 +223,12 @@ func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Resul
 		return Result{}, err
 	}
 	// The guard looks once more: the backup may have been sealed without it.
-	whole := guard.NewReader(input, guard.Options{})
-	defer whole.Close()
-	if err := how.feed(ctx, how.script(whole)); err != nil {
+	if !r.o.Unguarded {
+		whole := guard.NewReader(input, guard.Options{})
+		defer whole.Close()
+		input = whole
+	}
+	if err := how.feed(ctx, how.script(input)); err != nil {
 		if incomplete := (*guard.IncompleteError)(nil); errors.As(err, &incomplete) {
 			err = fmt.Errorf("%w: %s", ErrIncomplete, incomplete)
 		}

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -74,8 +75,11 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	case format == guard.CustomDump:
 		f.name = "pg_restore"
 		args = []string{"--exit-on-error"}
+	case format == guard.Tar && bytes.HasPrefix(head, []byte("toc.dat\x00")):
+		f.name = "pg_restore"
+		args = []string{"--format=tar", "--exit-on-error"}
 	default:
-		return f, fmt.Errorf("%w: it begins as %v", ErrNotADump, format)
+		return f, notADump(format)
 	}
 	path, err := postgres.Program(ctx, f.name, r.server)
 	if err != nil {
@@ -86,6 +90,34 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	f.stderr = r.o.Stderr
 	f.wraps = f.plain && knowsRestrict(ctx, path)
 	return f, nil
+}
+
+// notADump says what brings content back that this package does not.
+func notADump(format guard.Format) error {
+	how := map[guard.Format]string{
+		guard.Tar:          "| tar -x -C DIR; when that is a dump in directory format, pg_restore -d NAME DIR restores it",
+		guard.LZ4:          "| lz4 -dc | psql -X -d NAME",
+		guard.XZ:           "| xz -dc | psql -X -d NAME, or pg_restore -d NAME",
+		guard.MySQLDump:    "| mariadb NAME",
+		guard.SQLiteDump:   "| sqlite3 NAME.db",
+		guard.RedisDump:    "-o dump.rdb, into the data folder of a server that is stopped",
+		guard.MongoArchive: "| mongorestore --archive",
+	}[format]
+	if how != "" {
+		how = "; takumi-backup open FILE " + how
+	}
+	return fmt.Errorf("%w: it begins as %v%s", ErrNotADump, format, how)
+}
+
+// unpacked returns what a compressed dump holds, or the input itself. The end of
+// what it returns comes after that of the input.
+func unpacked(input *bufio.Reader) (*bufio.Reader, error) {
+	head, _ := input.Peek(guard.SniffLen) // an error comes again
+	plain, err := guard.Unpack(guard.Sniff(head), input)
+	if err != nil || plain == nil {
+		return input, err
+	}
+	return bufio.NewReaderSize(plain, headSize), nil
 }
 
 // knowsRestrict tells whether psql knows \restrict, which came with fixes to all
