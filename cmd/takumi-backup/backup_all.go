@@ -52,7 +52,9 @@ The exit code is 0 when all went well and 6 when something failed; if only one
 part ran, its own. While one run goes on, another one does not start.
 
 --config names a file of NAME=VALUE lines with the same names as the variables;
-it wins over them. Nothing in it is evaluated. Only its owner may read it.`,
+it wins over them, and flags win over it. Without --config,
+/etc/takumi-backup/backup.conf is read if it exists, and the variables win over it;
+--config none reads no file. Nothing in it is evaluated. Only its owner may read it.`,
 		Example: `  takumi-backup backup all --config /etc/takumi-backup/backup.conf --prune
   DB_NAME=takumi CONTRACTS_DIR=/srv/takumi/contracts takumi-backup backup all`,
 		Args: usageArgs(cobra.NoArgs),

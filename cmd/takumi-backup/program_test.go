@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -30,6 +31,8 @@ const program = "takumi-backup"
 func TestMain(m *testing.M) {
 	// A program built for the race detector waits a second before it ends.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
+	// That of the machine is not for the tests.
+	defaultConfig = cmp.Or(os.Getenv("TAKUMI_TEST_CONFIG"), "/nonexistent/backup.conf")
 	testscript.Main(suite{m}, map[string]func(){program: main, panicking: panicLater})
 }
 

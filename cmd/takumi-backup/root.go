@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
 )
 
 // version is set by a release build (-ldflags "-X main.version=…").
@@ -42,16 +39,15 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	// Not by cobra's own --version, whose template would keep every method of the
 	// program in the binary.
 	root.Flags().BoolP("version", "v", false, "version for takumi-backup")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(suggestFlag(cmd, err)) })
 	addAuditFlags(root)
 	var config string
-	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file of NAME=VALUE lines, as if they were in the environment")
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
-		if config != "" {
-			if err := loadConfig(config); err != nil {
-				return err
-			}
+	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file of NAME=VALUE lines, which win over the environment; none: from no file (default "+defaultConfig+" if there is one, over which the environment wins)")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := loadSettings(cmd, config); err != nil {
+			return err
 		}
+		warnMisspelt(cmd)
 		return checkEnvironment()
 	}
 	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newVersion(), newMan())
@@ -63,7 +59,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usage(err)
+			return usage(suggestCommand(cmd, args, err))
 		}
 		if err := cmd.ValidateFlagGroups(); err != nil {
 			return usage(err)
@@ -119,25 +115,4 @@ func buildInfo() string {
 		v = "(devel)"
 	}
 	return fmt.Sprintf("takumi-backup %s%s, format version 1, %s %s/%s", v, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-func newMan() *cobra.Command {
-	return &cobra.Command{
-		Use:     "man DIR",
-		Short:   "Write the manual pages to a folder",
-		Example: "  takumi-backup man /usr/local/share/man/man1",
-		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return fmt.Errorf("writing the manual pages: %w", err)
-			}
-			root := cmd.Root()
-			root.DisableAutoGenTag = true // the same pages from the same source
-			header := &doc.GenManHeader{Title: "TAKUMI-BACKUP", Section: "1", Source: "takumi-backup"}
-			if err := doc.GenManTree(root, header, filepath.Clean(args[0])); err != nil {
-				return fmt.Errorf("writing the manual pages: %w", err)
-			}
-			return nil
-		},
-	}
 }

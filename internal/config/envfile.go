@@ -41,9 +41,9 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line,
 // Read reads the file at path, which must be as private as a key file
 // (fsutil.Private). known tells
 // whether a variable of that name is one: a misspelt name must not pass for a
-// setting that was left out. The errors are ErrOpen, *SyntaxError and those of
+// setting that was left out; names are those to suggest in its place. The errors are ErrOpen, *SyntaxError and those of
 // package os, with the path.
-func Read(path string, known func(name string) bool) ([]Variable, error) {
+func Read(path string, known func(name string) bool, names ...string) ([]Variable, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func Read(path string, known func(name string) bool) ([]Variable, error) {
 	if reason, fix := fsutil.Private(path, fsutil.ShellWord(path), info, f); reason != "" {
 		return nil, fmt.Errorf("%s: %w: %s; to fix: %s", path, ErrOpen, reason, fix)
 	}
-	variables, err := Parse(f, known)
+	variables, err := Parse(f, known, names...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -67,7 +67,7 @@ func Read(path string, known func(name string) bool) ([]Variable, error) {
 }
 
 // Parse is Read without the file.
-func Parse(src io.Reader, known func(name string) bool) ([]Variable, error) {
+func Parse(src io.Reader, known func(name string) bool, names ...string) ([]Variable, error) {
 	text, err := io.ReadAll(io.LimitReader(src, MaxSize+1))
 	if err != nil {
 		return nil, err
@@ -86,7 +86,11 @@ func Parse(src io.Reader, known func(name string) bool) ([]Variable, error) {
 		case v.Name == "":
 			continue
 		case !known(v.Name):
-			return nil, &SyntaxError{n, fmt.Sprintf("%s is no setting of this program", v.Name)}
+			reason := v.Name + " is not a setting of this program"
+			if near := Nearest(v.Name, names); near != "" {
+				reason += ": did you mean " + near + "?"
+			}
+			return nil, &SyntaxError{n, reason}
 		case seen[v.Name]:
 			return nil, &SyntaxError{n, fmt.Sprintf("%s is set a second time", v.Name)}
 		}
