@@ -30,6 +30,8 @@ type restoreDatabase struct {
 	from         string
 	createRoles  bool
 	guard        string
+	keepGoing    bool
+	swap         bool
 
 	settings *postgres.Settings
 }
@@ -59,6 +61,9 @@ prepared transactions and subscriptions that are in the way of the exchange, and
 the backup of another database, which --from-database NAME lets pass. --create-roles
 makes the roles, which may do nothing; the backup of the globals has the real ones.
 
+When a statement of the dump fails, nothing is restored; with --keep-going the rest
+is, into NAME_partial_TIME, which is left beside NAME, or with --swap takes its place.
+
 The former stays until --drop-previous: with FILE it, and no other, is dropped
 after a good restore, and without FILE all that earlier restores of NAME have kept.`,
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
@@ -77,6 +82,8 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that stands beside the backup")
 	f.StringVar(&r.from, "from-database", "", "the backup is of the database of this name, and is meant all the same")
 	f.StringVar(&r.guard, "guard", "on", "with off, restore what does not look like a whole dump as far as psql takes it")
+	f.BoolVar(&r.keepGoing, "keep-going", false, "restore the rest when a statement fails, as psql does, into NAME_partial_TIME or --into; exit code 6")
+	f.BoolVar(&r.swap, "swap", false, "with --keep-going, exchange the databases although something failed")
 	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
@@ -97,6 +104,8 @@ func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
 		return usagef("name a backup, or give --latest")
 	case cmd.Flags().Changed("into") && r.into == "":
 		return usagef("--into is empty")
+	case r.swap && !r.keepGoing:
+		return usagef("--swap goes with --keep-going: without it nothing may fail")
 	case r.guard != "on" && r.guard != "off":
 		return usagef("--guard is %q, neither on nor off", r.guard)
 	case r.into != "" && r.dropPrevious:
@@ -133,6 +142,7 @@ func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
 	defer b.Close()
 	o := r.options(cmd)
 	o.Manifest, o.Unchecked = r.readManifest(cmd, path, b), r.unchecked
+	o.KeepGoing, o.Swap = r.keepGoing, r.swap
 	o.Unguarded = r.guard == "off"
 	o.Source, o.From, o.CreateRoles = backup.SourceOf(b.Envelope), r.from, r.createRoles
 	for _, name := range []string{r.settings.Database(), r.from} {
@@ -236,12 +246,14 @@ type restored struct {
 	Compared bool     `json:"compared_with_manifest"`
 	Previous string   `json:"previous,omitempty"`
 	Dropped  []string `json:"dropped,omitempty"`
+	Failed   int      `json:"failed,omitempty"` // statements, with --keep-going
+	Faults   []string `json:"faults,omitempty"` // the first of them
 }
 
 func (r *restoreDatabase) finish(cmd *cobra.Command, path string, at *pgrestore.Restore, result pgrestore.Result) error {
-	done := restored{Database: result.Database, Backup: path, Tables: result.Tables, Compared: result.Compared, Previous: result.Previous}
+	done := restored{Database: result.Database, Backup: path, Tables: result.Tables, Compared: result.Compared, Previous: result.Previous, Failed: result.Failed, Faults: result.Faults}
 	var dropErr error
-	if r.dropPrevious && result.Previous != "" {
+	if r.dropPrevious && result.Previous != "" && result.Failed == 0 {
 		former := []string{result.Previous}
 		done.Dropped, dropErr = at.DropPrevious(cmd.Context(), former)
 		if dropErr == nil {
@@ -264,6 +276,11 @@ func (r *restoreDatabase) finish(cmd *cobra.Command, path string, at *pgrestore.
 	} else {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), done.Database)
 		err = stdoutError(err)
+	}
+	if result.Failed > 0 {
+		warn(cmd, "%d statements failed, and %s lacks what they make; the first: %s", result.Failed, result.Database, result.Faults[0])
+		err = errors.Join(err, errSome)
+		return errors.Join(dropErr, err)
 	}
 	if err = errors.Join(dropErr, err); err != nil {
 		return errors.Join(err, fmt.Errorf("database %s is restored all the same", done.Database))

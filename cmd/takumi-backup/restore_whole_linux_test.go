@@ -149,3 +149,31 @@ func TestRestoreForms(t *testing.T) {
 		os.Remove(other + ".sha256")
 	}
 }
+
+// TestRestoreKeepGoing: what one statement cannot make does not keep the rest from
+// coming back, and the live database is exchanged only when that is asked for.
+func TestRestoreKeepGoing(t *testing.T) {
+	c := database(t, "keeps", `CREATE FUNCTION helper() RETURNS int LANGUAGE sql AS 'SELECT 1';
+		CREATE FUNCTION outer_one() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN helper(); END $$;
+		CREATE MATERIALIZED VIEW m AS SELECT outer_one() AS i; CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i`)
+	b := withDatabase(t, c, "keeps")
+	for _, format := range []string{"plain", "custom"} {
+		path := b.backupOf("--format", format)
+		b.run(exitFailed, nil, "restore", "database", path, "--yes")
+		run := b.run(exitSome, nil, "restore", "database", path, "--yes", "--keep-going").says("1 statements failed")
+		part := strings.TrimSpace(run.stdout.String())
+		if !strings.HasPrefix(part, "keeps_partial_") || c.Psql(t, part, "SELECT count(*) FROM t") != "10\n" {
+			t.Errorf("%s: restored into %q", format, part)
+		}
+		c.Psql(t, "postgres", `DROP DATABASE "`+part+`"`)
+		if all := databases(t, c, "keeps"); len(all) != 1 {
+			t.Errorf("the databases are %q", all)
+		}
+		b.run(exitSome, nil, "restore", "database", path, "--yes", "--keep-going", "--swap")
+		if c.Psql(t, "keeps", "SELECT count(*) FROM t") != "10\n" || len(databases(t, c, "keeps")) != 2 {
+			t.Errorf("%s: the databases are %q", format, databases(t, c, "keeps"))
+		}
+		b.run(exitOK, nil, "restore", "database", "--drop-previous", "--yes")
+		c.Psql(t, "keeps", "REFRESH MATERIALIZED VIEW m")
+	}
+}

@@ -56,6 +56,9 @@ type Options struct {
 	Manifest *postgres.Manifest
 	// Unchecked keeps the rows from being compared with the manifest.
 	Unchecked bool
+	// KeepGoing restores what can be where statements fail. What comes of it is
+	// exchanged only with Swap, or goes into the new database of Into.
+	KeepGoing, Swap bool
 	// Unguarded restores what the guard does not take for a whole dump.
 	Unguarded bool
 	// Source is the name of the database that was backed up, as far as it is known
@@ -174,6 +177,9 @@ type Result struct {
 	Previous string // the former, under the name that it has now, or ""
 	Tables   int    // of the restored one
 	Compared bool   // with a manifest
+	// Faults are what failed, with KeepGoing: at most maxFaults of them.
+	Faults []string
+	Failed int // how many there were
 }
 
 // Run restores what src holds, a dump of pg_dump in plain or custom format. The
@@ -228,25 +234,33 @@ func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Resul
 		defer whole.Close()
 		input = whole
 	}
-	if err := how.feed(ctx, how.script(input)); err != nil {
+	faults, failed, err := how.feed(ctx, how.script(input))
+	if err != nil {
 		if incomplete := (*guard.IncompleteError)(nil); errors.As(err, &incomplete) {
 			err = fmt.Errorf("%w: %s", ErrIncomplete, incomplete)
 		}
 		return Result{}, err
 	}
-	tables, err := r.check(ctx)
+	tables, err := r.check(ctx, failed == 0)
 	if err != nil {
 		return Result{}, err
 	}
 	if ctx.Err() != nil {
 		return Result{}, context.Cause(ctx)
 	}
+	if failed > 0 && !r.o.Swap && r.o.Into == "" {
+		name, err := r.keepPart(ctx)
+		return Result{Database: name, Tables: tables, Faults: faults, Failed: failed}, err
+	}
 	if err := r.exchange(ctx); errors.Is(err, ErrUnsettled) {
 		return Result{}, err
 	} else if err != nil {
 		return Result{}, fmt.Errorf("exchanging the databases: %w", err)
 	}
-	return Result{r.plan.Target, r.plan.Before, tables, r.o.Manifest != nil && !r.o.Unchecked}, nil
+	return Result{
+		Database: r.plan.Target, Previous: r.plan.Before, Tables: tables, Faults: faults, Failed: failed,
+		Compared: r.o.Manifest != nil && !r.o.Unchecked && failed == 0,
+	}, nil
 }
 
 // takeBack removes the new database, and says so when it cannot. A context that
@@ -273,7 +287,7 @@ func (r *Restore) takeBack(cause error) error {
 
 // check holds the restored database against the manifest, or at least finds
 // that it is not empty where the former is not.
-func (r *Restore) check(ctx context.Context) (int, error) {
+func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 	conn, err := r.o.Settings.On(r.plan.New).Connect(ctx)
 	if err != nil {
 		return 0, err
@@ -284,6 +298,7 @@ func (r *Restore) check(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	switch {
+	case !whole: // and said so
 	case r.o.Manifest != nil && !r.o.Unchecked:
 		if err := compare(ctx, conn, r.o.Manifest); err != nil {
 			return 0, err

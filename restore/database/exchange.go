@@ -30,6 +30,31 @@ func (r *Restore) rehearse(ctx context.Context) error {
 	return r.like().Give(ctx, tx, r.plan.New)
 }
 
+// keepPart gives a database that lacks something a name of its own, beside the live
+// one. Nobody but who restores has a right in it.
+func (r *Restore) keepPart(ctx context.Context) (string, error) {
+	name := derived(r.plan.Target, "partial", r.o.Time)
+	tx, err := r.conn.Begin(ctx)
+	if err != nil {
+		return "", fmt.Errorf("naming what was restored: %w", err)
+	}
+	defer tx.Rollback(context.WithoutCancel(ctx))
+	err = rename(ctx, tx, r.plan.New, name)
+	if err == nil {
+		_, err = tx.Exec(ctx, "ALTER DATABASE "+postgres.Quote(name)+" CONNECTION LIMIT -1")
+	}
+	if err == nil {
+		err = comment(ctx, tx, name, fmt.Sprintf("takumi-backup: what a restore of %q could restore", r.plan.Target))
+	}
+	if err == nil {
+		err = tx.Commit(ctx)
+	}
+	if err != nil {
+		return "", fmt.Errorf("naming what was restored: %w", err)
+	}
+	return name, nil
+}
+
 // like returns what the restored database is to be like: what is replaced, and
 // where there is none what the manifest says that it was. Nil: as a new one.
 func (r *Restore) like() *postgres.Properties {

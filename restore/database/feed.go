@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -54,6 +55,7 @@ type feeding struct {
 	name   string
 	plain  bool // a script for psql
 	wraps  bool // psql knows \restrict
+	goesOn bool // when a statement fails
 	argv   []string
 	env    []string
 	stderr *os.File
@@ -80,6 +82,9 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 		args = []string{"--format=tar", "--exit-on-error"}
 	default:
 		return f, notADump(format)
+	}
+	if f.goesOn = r.o.KeepGoing; f.goesOn {
+		args = slices.DeleteFunc(args, func(arg string) bool { return arg == "--exit-on-error" || arg == "--set=ON_ERROR_STOP=1" })
 	}
 	path, err := postgres.Program(ctx, f.name, r.server)
 	if err != nil {
@@ -144,11 +149,25 @@ func (f feeding) script(dump io.Reader) io.Reader {
 // feed sends the dump to the program and waits for it. psql commits at the end
 // of its input, whatever the reason for that; so when src fails, psql is killed
 // before its input ends.
-func (f feeding) feed(ctx context.Context, src io.Reader) error {
+// What failed meanwhile is returned where it goes on.
+func (f feeding) feed(ctx context.Context, src io.Reader) (faults []string, failed int, err error) {
+	var said lastWords
+	err = f.run(ctx, src, &said)
+	var refused *FeedError
+	if exit := (*exec.ExitError)(nil); f.goesOn && said.failed > 0 && errors.As(err, &refused) && errors.As(refused.Err, &exit) && exit.ExitCode() == 1 {
+		// pg_restore says so in the end, and has read all; what is left proves authentic.
+		_, err = io.Copy(io.Discard, src)
+	}
+	if err != nil || !f.goesOn {
+		return nil, 0, err
+	}
+	return said.faults, said.failed, nil
+}
+
+func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error {
 	cmd := exec.CommandContext(ctx, f.argv[0], f.argv[1:]...)
 	cmd.Env = f.env
-	var said lastWords
-	cmd.Stderr = io.MultiWriter(f.stderr, &said)
+	cmd.Stderr = io.MultiWriter(f.stderr, said)
 	// A Ctrl-C is for us, and we tell the child.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = goodbye
@@ -202,10 +221,38 @@ func (f *failing) Read(p []byte) (int, error) {
 }
 
 // lastWords keeps the end of what a program says.
-type lastWords struct{ text []byte }
+type lastWords struct {
+	text   []byte
+	line   []byte   // the beginning of one that goes on
+	faults []string // the first lines about an error
+	failed int      // how many there were
+}
+
+// maxFaults bounds what is remembered of what failed.
+const maxFaults = 100
+
+// count takes the lines that say that a statement has failed.
+func (l *lastWords) count(p []byte) {
+	const longest = 1 << 10
+	for len(p) > 0 {
+		part, rest, ended := bytes.Cut(p, []byte("\n"))
+		p = rest
+		l.line = append(l.line, part[:min(len(part), longest-min(longest, len(l.line)))]...)
+		if !ended {
+			return
+		}
+		if fault := errorLine.Find(l.line); fault != nil && !bytes.Contains(l.line, []byte("warning: errors ignored")) {
+			if l.failed++; len(l.faults) < maxFaults {
+				l.faults = append(l.faults, string(fault))
+			}
+		}
+		l.line = l.line[:0]
+	}
+}
 
 func (l *lastWords) Write(p []byte) (int, error) {
 	const kept = 8 << 10
+	l.count(p)
 	l.text = append(l.text, p...)
 	if over := len(l.text) - kept; over > 0 {
 		l.text = append(l.text[:0], l.text[over:]...)

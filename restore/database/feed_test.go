@@ -33,7 +33,7 @@ func TestFeedKillsFirst(t *testing.T) {
 	seen := t.TempDir() + "/end"
 	f := shell(t, "cat; echo the input has ended >"+seen)
 	src := io.MultiReader(strings.NewReader(strings.Repeat("SELECT 1;\n", 100_000)), iotest.ErrReader(errDamaged))
-	if err := f.feed(t.Context(), src); err != errDamaged {
+	if _, _, err := f.feed(t.Context(), src); err != errDamaged {
 		t.Errorf("got %v", err)
 	}
 	time.Sleep(50 * time.Millisecond)
@@ -60,12 +60,12 @@ func TestFeed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := shell(t, tc.script).feed(t.Context(), tc.src); !tc.want(err) {
+			if _, _, err := shell(t, tc.script).feed(t.Context(), tc.src); !tc.want(err) {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
-	if err := (feeding{name: "taker", argv: []string{"/no/such/program"}}).feed(t.Context(), strings.NewReader("")); !errors.Is(err, os.ErrNotExist) && !errors.Is(err, exec.ErrNotFound) {
+	if _, _, err := (feeding{name: "taker", argv: []string{"/no/such/program"}}).feed(t.Context(), strings.NewReader("")); !errors.Is(err, os.ErrNotExist) && !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -86,14 +86,14 @@ func TestFeedCommits(t *testing.T) {
 	f := shell(t, "")
 	f.argv, f.env = psql.Args, psql.Env
 	sql := "CREATE TABLE t (id int);\nINSERT INTO t SELECT generate_series(1, 1000);\nSELECT pg_sleep(0.1);\n"
-	if err := f.feed(t.Context(), io.MultiReader(strings.NewReader(sql), iotest.ErrReader(errDamaged))); err != errDamaged {
+	if _, _, err := f.feed(t.Context(), io.MultiReader(strings.NewReader(sql), iotest.ErrReader(errDamaged))); err != errDamaged {
 		t.Errorf("got %v", err)
 	}
 	time.Sleep(300 * time.Millisecond)
 	if got := c.Psql(t, "feed", "SELECT to_regclass('t')"); got != "\n" {
 		t.Error("a transaction without its end was committed")
 	}
-	if err := f.feed(t.Context(), strings.NewReader(sql)); err != nil {
+	if _, _, err := f.feed(t.Context(), strings.NewReader(sql)); err != nil {
 		t.Error(err)
 	}
 	if got := c.Psql(t, "feed", "SELECT count(*) FROM t"); got != "1000\n" {
