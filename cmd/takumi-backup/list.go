@@ -22,7 +22,7 @@ import (
 
 func newList() *cobra.Command {
 	var keys keyFlags
-	var asJSON, deleted bool
+	var asJSON, deleted, long bool
 	var stateDir string
 	cmd := &cobra.Command{
 		Use:   "list [flags] [ROOT]",
@@ -32,10 +32,11 @@ time that each one carries inside.
 
 With a key at hand, time, kind, name and length of each backup are authenticated,
 which AUTHENTIC shows; the content is not read. No key is needed: then all of it
-is what the files claim. A file that cannot be read, is no backup or was altered
+is what the files claim. Paths are those below ROOT; --long shows them whole, with the
+kind, the name and the keys. A file that cannot be read, is no backup or was altered
 is listed with the reason, and the exit code is 6; one that S3 keeps in an archive
 (Glacier) is "archived", and restore-object fetches it back. VERIFIED is up to which level
-verify has last proved the backup, and when. A path with (incomplete) has no sidecar,
+verify has last proved the backup, and how long ago. A path with (incomplete) has no sidecar,
 which is written last: the backup may never have been finished. VERIFIED says
 unjudged where seal did not know the format: whether the content is complete is not known.`,
 		Example: `  takumi-backup list
@@ -50,7 +51,7 @@ unjudged where seal did not know the format: whether the content is complete is 
 				return err
 			}
 			defer ring.Close()
-			return list(cmd, ring, rootArg(args), provedIn(cmd, stateDir), asJSON)
+			return list(cmd, ring, rootArg(args), provedIn(cmd, stateDir), asJSON, long)
 		},
 	}
 	cmd.Flags().SortFlags = false
@@ -58,6 +59,7 @@ unjudged where seal did not know the format: whether the content is complete is 
 	keys.age.addIdentities(cmd)
 	cmd.Flags().StringVar(&stateDir, "state-dir", "", "folder of what verify remembers (default: that of key history)")
 	cmd.Flags().BoolVar(&deleted, "deleted", false, "list what was deleted in a bucket that keeps versions, and undelete brings back")
+	cmd.Flags().BoolVarP(&long, "long", "l", false, "show age, kind, name and keys too, and whole paths")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per backup and line")
 	return cmd
 }
@@ -103,7 +105,7 @@ func rootArg(args []string) string {
 	return storeFolder()
 }
 
-func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.Memory, asJSON bool) error {
+func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.Memory, asJSON, long bool) error {
 	if len(ring.Sources()) > 0 {
 		warnPlacement(cmd, ring.Sources(), root)
 		if _, err := ring.Current(cmd.Context()); err != nil {
@@ -127,7 +129,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 				return err
 			}
 		}
-	} else if err := printList(cmd, entries, proved, root); err != nil {
+	} else if err := printList(cmd, entries, proved, root, long); err != nil {
 		return err
 	}
 	for i := range entries {
@@ -185,7 +187,7 @@ func proofOf(proved *verify.Memory, e *backup.Backup) (verify.Proof, bool) {
 	return proved.Proved(e.Path, e.ID.String(), e.Size)
 }
 
-func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memory, root string) error {
+func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memory, root string, long bool) error {
 	if len(entries) == 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "there are no backups in %s\n", root)
 		return nil
@@ -193,26 +195,14 @@ func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memor
 	now := time.Now()
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "TIME (UTC)\tAGE\tSIZE\tKIND\tNAME\tKEYS\tAUTHENTIC\tVERIFIED\tPATH")
+	if long {
+		fmt.Fprintln(table, "TIME (UTC)\tAGE\tSIZE\tKIND\tNAME\tKEYS\tAUTHENTIC\tVERIFIED\tPATH")
+	} else {
+		fmt.Fprintf(&text, "in %s:\n", printable(root))
+		fmt.Fprintln(table, "TIME (UTC)\tSIZE\tAUTHENTIC\tVERIFIED\tPATH")
+	}
 	for i := range entries {
-		e := &entries[i]
-		created, age, kind, name, keys, verified := "-", "-", "-", "-", "-", "-"
-		if v := e; v.Readable() {
-			created, age = v.Created.Format(time.DateTime), ageText(now.Sub(v.Created))
-			kind, name, keys = v.Kind, printable(v.Name), joinIDs(v.Keys)
-		}
-		if p, ok := proofOf(proved, e); ok {
-			verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
-		}
-		if e.Unjudged() {
-			verified = strings.TrimSuffix("unjudged "+verified, " -")
-		}
-		path := printable(e.Path)
-		if !e.Sidecar && e.State != backup.Bad {
-			path += " (incomplete)"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			created, age, bytesText(e.Size), kind, name, keys, authentic(e), verified, path)
+		printEntry(table, &entries[i], proved, root, now, long)
 	}
 	table.Flush() // a strings.Builder takes everything
 	if _, err := io.WriteString(cmd.OutOrStdout(), text.String()); err != nil {
@@ -228,6 +218,39 @@ func printList(cmd *cobra.Command, entries []backup.Backup, proved *verify.Memor
 		}
 	}
 	return nil
+}
+
+// printEntry prints a row of the table. The short one fits into 100 columns when the
+// path below the root has no more than 46.
+func printEntry(table io.Writer, e *backup.Backup, proved *verify.Memory, root string, now time.Time, long bool) {
+	created, age, kind, name, keys, verified, since := "-", "-", "-", "-", "-", "-", "-"
+	if e.Readable() {
+		created, age = e.Created.Format(time.DateTime), ageText(now.Sub(e.Created))
+		kind, name, keys = e.Kind, printable(e.Name), joinIDs(e.Keys)
+	}
+	if p, ok := proofOf(proved, e); ok {
+		verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
+		since = p.Level.String() + " " + ageText(now.Sub(p.At))
+	}
+	if e.Unjudged() {
+		verified = strings.TrimSuffix("unjudged "+verified, " -")
+		_, when, _ := strings.Cut(since, " ")
+		since = strings.TrimSpace("unjudged " + when)
+	}
+	path := e.Path
+	if below, found := strings.CutPrefix(path, strings.TrimRight(root, "/")+"/"); found && !long {
+		path = below
+	}
+	path = printable(path)
+	if !e.Sidecar && e.State != backup.Bad {
+		path += " (incomplete)"
+	}
+	if long {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", created, age, bytesText(e.Size), kind, name, keys, authentic(e), verified, path)
+		return
+	}
+	created = created[:min(len(created), len("2006-01-02 15:04"))]
+	fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", created, bytesText(e.Size), strings.Replace(authentic(e), "not checked", "unchecked", 1), since, path)
 }
 
 func authentic(b *backup.Backup) string {
