@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
@@ -25,8 +29,8 @@ and is printed.
 
 A code that holds a key alone, as qrencode makes it of a key file, is read too.
 
-An IMAGE is PNG or JPEG, with one code in it; of a PDF, pdftoppm -r 150 -png makes
-images. Scan on a machine that keeps no copies, and delete the images.`,
+An IMAGE is PNG or JPEG, with one code in it, or a PDF, as key paper makes it: its
+pages are read where pdftoppm (of poppler-utils) is in the PATH. Scan on a machine that keeps no copies, and delete the images.`,
 		Example: `  takumi-backup key scan -o /etc/takumi-backup/backup.key page.png
   takumi-backup key scan -o restored.key share-1.png share-4.png share-5.png`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
@@ -34,7 +38,7 @@ images. Scan on a machine that keeps no copies, and delete the images.`,
 			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
-			blocks, err := scanAll(args)
+			blocks, err := scanAll(cmd.Context(), args)
 			defer paper.Wipe(blocks)
 			if err != nil {
 				return err
@@ -51,15 +55,18 @@ images. Scan on a machine that keeps no copies, and delete the images.`,
 }
 
 // scanAll reads the code of each image.
-func scanAll(paths []string) (blocks []*paper.Block, err error) {
+func scanAll(ctx context.Context, paths []string) (blocks []*paper.Block, err error) {
 	for _, path := range paths {
 		file, err := openSecret(path)
 		if err != nil {
 			return blocks, err
 		}
-		found, err := kit.Scan(file)
+		found, err := scan(ctx, file)
 		file.Close()
 		fix := ""
+		if errors.Is(err, kit.ErrNoRenderer) {
+			fix = "install poppler-utils; or where it is, make images, and scan these: pdftoppm -r 150 -png " + fsutil.ShellWord(path) + " page"
+		}
 		if errors.Is(err, kit.ErrNoCode) {
 			fix = "scan the page straight and at 150 dots for an inch or more, or type its text: key import, key combine"
 		}
@@ -73,6 +80,15 @@ func scanAll(paths []string) (blocks []*paper.Block, err error) {
 		blocks = append(blocks, found...)
 	}
 	return blocks, nil
+}
+
+// scan reads the codes of an image, or of the pages of a PDF.
+func scan(ctx context.Context, file io.Reader) ([]*paper.Block, error) {
+	buffered := bufio.NewReader(file)
+	if head, _ := buffered.Peek(5); kit.IsPDF(head) {
+		return kit.ScanPDF(ctx, buffered)
+	}
+	return kit.Scan(buffered)
 }
 
 func newKeyImport() *cobra.Command {

@@ -31,6 +31,8 @@ func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.M
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(verb),
 		progressbar.OptionShowBytes(true),
+		progressbar.OptionUseIECUnits(true),
+		progressbar.OptionShowCount(), // of what comes from a pipe, too
 		progressbar.OptionShowTotalBytes(true),
 		progressbar.OptionSetWidth(20),
 		progressbar.OptionClearOnFinish(),

@@ -80,6 +80,9 @@ func (s *sealOptions) run(ctx context.Context, cmd *cobra.Command, args []string
 		return err
 	}
 	defer ring.Close()
+	if info, err := os.Stdin.Stat(); err == nil && len(args) == 0 && info.Mode().IsRegular() {
+		s.expected = info.Size() // of what is left of it, at most
+	}
 	_, err = s.make(ctx, cmd, job)
 	return err
 }

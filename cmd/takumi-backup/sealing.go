@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type sealing struct {
 	level    string
 	json     bool
 	sidecar  string // with -o -
+	expected int64  // bytes, where the size of the source is known
 	guardOff bool   // asked for: then it needs no warning
 	// mayBePlain lets BACKUP_ENCRYPTION_ENABLED=false make plain, packed files.
 	mayBePlain bool
@@ -185,7 +187,7 @@ func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*
 	var meter backup.Meter
 	rec := recordIn(ctx)
 	rec.Meter = &meter
-	hide := s.progress.start(cmd.ErrOrStderr(), "sealing", -1, &meter)
+	hide := s.progress.start(cmd.ErrOrStderr(), "sealing", cmp.Or(s.expected, -1), &meter)
 	made, err := j.Run(ctx, backup.Observer{Meter: &meter, Ready: s.ready})
 	hide()
 	if err != nil {
