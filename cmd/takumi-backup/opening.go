@@ -23,8 +23,9 @@ type opening struct {
 	keys     keyFlags
 	progress progressFlags
 	rescue   bool
-	mustFit  bool   // refuse a backup whose file has the name of another
-	signers  string // file of whom a backup has to be signed by
+	pinned   envelope.ID // if it is set: of the backup that was proved, and has to be this one
+	mustFit  bool        // refuse a backup whose file has the name of another
+	signers  string      // file of whom a backup has to be signed by
 
 	meter backup.Meter
 }
@@ -37,6 +38,14 @@ func (o *opening) add(cmd *cobra.Command) {
 	f.BoolVar(&o.rescue, "rescue", false, "open although the envelope was altered or damaged, by its first six lines and one slot; the payload is authenticated all the same")
 	f.StringVar(&o.signers, "signers", "", "open only what one of these has signed: an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
 	o.progress.add(cmd)
+}
+
+// unpinned fails when another backup is where the one was that was proved.
+func (o *opening) unpinned(path string, id envelope.ID) error {
+	if o.pinned == (envelope.ID{}) || id == o.pinned {
+		return nil
+	}
+	return fmt.Errorf("%s: the backup that was verified has id %s, and the file now has %s: %w", path, o.pinned, id, store.ErrChanged)
 }
 
 // trusted reads the file of signers, nil when there is none.
@@ -101,6 +110,10 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 		return nil, err
 	}
 	describe(rec, b.Envelope, kek.ID(b.Holder.Name))
+	if err := o.unpinned(path, b.Envelope.ID); err != nil {
+		b.src.Close()
+		return nil, err
+	}
 	if err := backup.Misnamed(path, b.Envelope.Name); err != nil && o.mustFit {
 		b.src.Close()
 		return nil, fmt.Errorf("%s: %w; nothing was changed", path, err)

@@ -196,7 +196,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 	}
 	defer ring.Close()
 	folder, name := backupFolder(backup.KindDatabase), backup.FileNameOf(r.settings.Database())+"_db"
-	place, opts := newPlace(), backup.Options{Keys: ring}
+	place, opts := newPlace(), backup.Options{Keys: ring, Doubt: doubter(cmd, "")}
 	entries, err := backup.List(cmd.Context(), place, folder, opts)
 	if err != nil {
 		return "", fmt.Errorf("looking for backups: %w", err)
@@ -222,6 +222,7 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 		}
 		return "", err
 	}
+	r.pinned = found.ID
 	return found.Path, nil
 }
 
