@@ -3,6 +3,8 @@ package chain_test
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +30,9 @@ func program(t testing.TB) func(want int, args ...string) (stdout, stderr string
 		t.Fatalf("%v\n%s", err, out)
 	}
 	key := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(key, []byte(strings.Repeat("5a", 31)+"01\n"), 0o600); err != nil {
+	var material [32]byte
+	rand.Read(material[:])
+	if err := os.WriteFile(key, []byte(hex.EncodeToString(material[:])), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	env := []string{"PATH=" + os.Getenv("PATH"), "BACKUP_ENCRYPTION_KEY_FILE=" + key, "BACKUP_ROOT=" + filepath.Join(dir, "store")}
