@@ -471,9 +471,9 @@ func TestRestoreDatabaseFullServer(t *testing.T) {
 		path := b.backupOf("--format", format)
 		// The new database stands where the live one does.
 		b.env = append(b.env, "DB_NAME=fits")
-		b.run(exitFailed, nil, "restore", "database", path, "--yes", "--from-database", "large").says("No space left on device")
+		run := b.run(exitFailed, nil, "restore", "database", path, "--yes", "--from-database", "large").says("No space left on device")
 		if rows(t, c, "fits") != want || len(databases(t, c, "fits")) != 1 {
-			t.Errorf("%s: the databases are %q", format, databases(t, c, "fits"))
+			t.Errorf("%s: the databases are %q\n%s", format, databases(t, c, "fits"), run.stderr.String())
 		}
 	}
 }

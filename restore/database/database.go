@@ -200,7 +200,7 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 		return Result{}, err
 	}
 	for _, name := range r.plan.Removes {
-		if err := dropUnfinished(ctx, r.conn, name, r.plan.Target); err != nil {
+		if err := r.dropUnfinished(ctx, r.conn, name); err != nil {
 			return Result{}, fmt.Errorf("removing %q, which a restore that was killed has left: %w", name, err)
 		}
 		r.o.Tell("removed %q, which a restore that was killed had left", name)
@@ -277,7 +277,7 @@ func (r *Restore) takeBack(cause error) error {
 		_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_advisory_lock($1)", lockKey(r.plan.Target))
 	}
 	if err == nil {
-		err = dropUnfinished(ctx, conn, r.plan.New, r.plan.Target)
+		err = r.dropUnfinished(ctx, conn, r.plan.New)
 	}
 	if err != nil {
 		return errors.Join(cause, fmt.Errorf("the unfinished database %q is left, and the next restore removes it: %w", r.plan.New, err))

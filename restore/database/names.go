@@ -166,14 +166,14 @@ func comment(ctx context.Context, conn postgres.Execer, name, text string) error
 
 // dropUnfinished drops a database if it is there and has the mark of an
 // unfinished restore of target.
-func dropUnfinished(ctx context.Context, conn *pgx.Conn, name, target string) error {
+func (r *Restore) dropUnfinished(ctx context.Context, conn *pgx.Conn, name string) error {
 	var comment string
 	var limit int
 	err := conn.QueryRow(ctx, "SELECT "+markColumns+" FROM pg_catalog.pg_database WHERE datname = $1", name).Scan(&comment, &limit)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
-	if err != nil || !unfinished(name, comment, limit, target) {
+	if err != nil || !unfinished(name, comment, limit, r.plan.Target) {
 		return err
 	}
 	// What a killed restore had running is still at it.
@@ -181,8 +181,38 @@ func dropUnfinished(ctx context.Context, conn *pgx.Conn, name, target string) er
 	if err != nil {
 		return err
 	}
+	// To drop a database the server makes a checkpoint, for which a full disk has no
+	// room, and a drop that fails leaves a database that lets nobody in. So first what
+	// fills the disk goes; where that cannot be, it need not.
+	_ = empty(ctx, r.admin.On(name))
 	_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+postgres.Quote(name))
 	return err
+}
+
+// empty drops the largest tables of a database, each by itself. One that cannot be
+// dropped stays.
+func empty(ctx context.Context, s *postgres.Settings) error {
+	conn, err := s.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND pg_catalog.pg_table_size(c.oid) > 1 << 20 ORDER BY pg_catalog.pg_table_size(c.oid) DESC LIMIT 100`)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (pgx.Identifier, error) {
+		name := make(pgx.Identifier, 2)
+		return name, row.Scan(&name[0], &name[1])
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		_, _ = conn.Exec(ctx, "DROP TABLE IF EXISTS "+name.Sanitize()+" CASCADE") // as far as it goes
+	}
+	return nil
 }
 
 // DropPrevious drops those of the databases that restores of this one have kept
