@@ -73,9 +73,10 @@ func TestAutomatedBackup(t *testing.T) {
 
 	night := b.script(exitOK, "automated-backup.sh").says("database: done in ").says("contracts: left out").says("prune: done in ")
 	made := strings.Fields(night.stdout.String())
-	if len(made) != 1 || !strings.HasPrefix(filepath.Base(made[0]), "takumi_db_") {
+	if len(made) != 2 || !strings.HasPrefix(filepath.Base(made[0]), "takumi_globals_") || !strings.HasPrefix(filepath.Base(made[1]), "takumi_db_") {
 		t.Fatalf("standard output: %q", night.stdout.String())
 	}
+	made = made[1:]
 	left := files(t, b.path("store/database"))
 	for _, path := range []string{made[0], recent} {
 		if !slices.Contains(left, filepath.Base(path)) || !slices.Contains(left, filepath.Base(path)+".sha256") {
