@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -44,6 +46,10 @@ type Job struct {
 	// and everybody who can read it can open it.
 	Recipients []envelope.Recipient
 	Plain      bool
+	// Signer, if it is set, signs the backup: its signature is there before the backup
+	// has its name, at every destination. A Plain job, and one to a Sink that has no
+	// room for a signature, cannot have one.
+	Signer ssh.Signer
 
 	Store store.Store
 	To    Dest
@@ -87,6 +93,7 @@ type Made struct {
 	// Unjudged says why nobody knows whether the content is complete; it is empty
 	// when the guard has judged it.
 	Unjudged string
+	Signer   string          // the fingerprint (SHA256:…) of the key that signed it, or empty
 	Contents *guard.Contents // what a dump of PostgreSQL holds, or nil
 	Tree     *tree.Stats     // of a folder, or nil
 	Copies   []*store.Copy   // with further stores: each with its error, nil where the backup is complete
@@ -140,11 +147,17 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 		return nil, err
 	}
 	defer dst.Abort()
+	if err := j.signable(dst); err != nil {
+		return nil, err
+	}
 	made := &Made{Format: format, Unjudged: "the guard was off"}
 	if j.Plain {
 		err = j.pack(dst, checked, ix, o.Meter, stop)
 	} else {
 		made.Envelope, err = j.seal(ctx, dst, checked, ix, o.Meter, stop)
+		if j.Signer != nil {
+			made.Signer = ssh.FingerprintSHA256(j.Signer.PublicKey())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sealing: %w", err)

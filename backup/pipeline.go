@@ -58,17 +58,20 @@ func (s *sink) Write(p []byte) (int, error) {
 // stays open; the label's Codec is taken from o. With an error, what dst has had is
 // not a backup and does not open.
 func Seal(ctx context.Context, dst io.Writer, src io.Reader, label envelope.Label, o pack.Options, to ...envelope.Recipient) (*envelope.Envelope, error) {
-	return seal(ctx, dst, src, nil, label, o, to)
+	return seal(ctx, dst, src, nil, label, o, to, nil)
 }
 
 // indexer makes the index of a source that was read to its end; nil is none.
 type indexer func(size int64) (*index.Content, error)
 
-func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label envelope.Label, o pack.Options, to []envelope.Recipient) (*envelope.Envelope, error) {
+func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label envelope.Label, o pack.Options, to []envelope.Recipient, begun func(*envelope.Envelope)) (*envelope.Envelope, error) {
 	label.Codec = string(o.Codec)
 	sealed, err := envelope.NewWriter(ctx, dst, label, to...)
 	if err != nil {
 		return nil, err
+	}
+	if begun != nil {
+		begun(sealed.Envelope())
 	}
 	if err := packTo(sealed, src, ix, o); err != nil {
 		return nil, err
@@ -85,11 +88,20 @@ func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label e
 func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc) (*envelope.Envelope, error) {
 	out := &sink{Writer: dst, n: &m.out, stop: stop}
 	label := envelope.Label{Created: j.Created, Kind: j.Kind, Name: dst.name}
-	e, err := seal(ctx, out, meteredReader{src, &m.in}, ix, label, j.Pack, j.Recipients)
+	var file io.Writer = out
+	var begun func(*envelope.Envelope)
+	sums := &summing{Writer: out}
+	if j.Signer != nil {
+		file, begun = sums, func(e *envelope.Envelope) { sums.Begin(e, int64(len(e.Bytes()))) }
+	}
+	e, err := seal(ctx, file, meteredReader{src, &m.in}, ix, label, j.Pack, j.Recipients, begun)
 	if out.err != nil {
 		return nil, out.err
 	}
-	return e, err
+	if err != nil || j.Signer == nil {
+		return e, err
+	}
+	return e, sums.sign(dst.Sink.(signable), j.Signer)
 }
 
 // pack is seal without the sealing.

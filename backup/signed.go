@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
@@ -67,5 +70,57 @@ func (w *witness) End() error {
 	if err := w.signature.CheckPayload(w.Payload()); err != nil {
 		return refused(err)
 	}
+	return nil
+}
+
+// signable is a place that a signature fits next to: a [store.Writer].
+type signable interface {
+	Beside(suffix string, content []byte)
+}
+
+// signable fails when the job is to sign what cannot be signed at dst.
+func (j Job) signable(dst *target) error {
+	if j.Signer == nil {
+		return nil
+	}
+	if _, ok := dst.Sink.(signable); j.Plain || !ok {
+		return fail.Usagef("signing the backup: only a sealed backup in a file or a bucket has a signature")
+	}
+	return nil
+}
+
+// worthwhile is the size up to which starting a goroutine costs more than hashing on
+// the spot.
+const worthwhile = 32 << 10
+
+// summing sums up what is written through it, while it is written.
+type summing struct {
+	io.Writer
+	sign.Sums
+}
+
+func (s *summing) Write(p []byte) (int, error) {
+	if len(p) <= worthwhile {
+		if _, err := s.Sums.Write(p); err != nil {
+			return 0, err
+		}
+		return s.Writer.Write(p)
+	}
+	summed := make(chan error, 1)
+	go func() {
+		_, err := s.Sums.Write(p)
+		summed <- err
+	}()
+	n, err := s.Writer.Write(p)
+	return n, errors.Join(err, <-summed)
+}
+
+// sign has the signature written with the backup that was summed up.
+func (s *summing) sign(dst signable, signer ssh.Signer) error {
+	file, err := sign.Sign(s.Statement(time.Now()), signer)
+	if err != nil {
+		return err
+	}
+	dst.Beside(sign.Suffix, file)
 	return nil
 }

@@ -42,7 +42,7 @@ func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
 		return warning(Plaintext, "a dump or archive that everybody can read who can read the file",
 			"seal it: takumi-backup seal < FILE; then delete it")
 	}
-	for suffix, what := range map[string]string{store.SidecarSuffix: "the sidecar", envelope.DetachedSuffix: "the envelope"} {
+	for suffix, what := range map[string]string{store.SidecarSuffix: "the sidecar", envelope.DetachedSuffix: "the envelope", store.SignatureSuffix: "the signature"} {
 		of, found := store.CutSuffix(f.Path, suffix)
 		if !found || !(store.Backup{Path: of}).Named() {
 			continue

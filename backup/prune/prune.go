@@ -159,7 +159,7 @@ func (o *Options) delete(ctx context.Context, st store.Store, b *backup.Backup) 
 			return err
 		}
 	}
-	return st.Remove(ctx, b.Backup, envelope.DetachedSuffix)
+	return st.Remove(ctx, b.Backup, envelope.DetachedSuffix, store.SignatureSuffix)
 }
 
 // withManifests lets every manifest share the fate of the backup that it

@@ -338,7 +338,7 @@ func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 	if strings.HasPrefix(name, ".") {
 		return false, nil
 	}
-	for _, ending := range []string{IVSuffix, tagSuffix, store.SidecarSuffix, envelope.DetachedSuffix} {
+	for _, ending := range []string{IVSuffix, tagSuffix, store.SidecarSuffix, envelope.DetachedSuffix, store.SignatureSuffix} {
 		owner, is := strings.CutSuffix(path, ending)
 		if !is {
 			continue

@@ -206,7 +206,7 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	if statErr != nil {
 		return store.Result{}, errors.Join(err, statErr)
 	}
-	return store.Result{}, errors.Join(err, o.Place.Remove(ctx, made, envelope.DetachedSuffix))
+	return store.Result{}, errors.Join(err, o.Place.Remove(ctx, made, envelope.DetachedSuffix, store.SignatureSuffix))
 }
 
 // replace gives a backup that changed its place at the destination. The one

@@ -45,6 +45,8 @@ it, but not when a backup failed. The paths of what was made are printed, one
 line each, and a summary at the end on standard error; --quiet prints nothing but
 warnings and failures.
 
+Each backup is signed when TAKUMI_SIGN_KEY is set; production without it is a warning.
+
 What of the uploads is left out, and whether a file that changed is a failure, is
 said by UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT; see backup uploads.
 
@@ -108,6 +110,9 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 	}
 	defer lock.Release()
 
+	if sealed && inProduction() && os.Getenv(signKeyVariable) == "" {
+		warn(cmd, "the backups are not signed, so that nobody can tell who made them: ssh-keygen -t ed25519 makes a key, and %s names it", signKeyVariable)
+	}
 	parts := b.parts()
 	ran, failed := 0, 0
 	for _, p := range parts {

@@ -33,8 +33,9 @@ type sealing struct {
 	level    string
 	json     bool
 	sidecar  string // with -o -
-	expected int64  // bytes, where the size of the source is known
-	guardOff bool   // asked for: then it needs no warning
+	signing  signFlags
+	expected int64 // bytes, where the size of the source is known
+	guardOff bool  // asked for: then it needs no warning
 	// mayBePlain lets BACKUP_ENCRYPTION_ENABLED=false make plain, packed files.
 	mayBePlain bool
 	// made, if it is set, gets what was made in place of standard output.
@@ -46,6 +47,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f.SortFlags = false
 	s.keys.add(cmd, "seal for this key")
 	s.keys.age.addRecipients(cmd)
+	s.signing.add(cmd, "sign the backup with this key, next to it as FILE.sig")
 	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
 	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
 	f.StringArrayVar(&s.also, "also", nil, "write to this store at the same time; may be repeated (default $BACKUP_ALSO)")
@@ -91,6 +93,8 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	switch {
 	case f.Changed("output") && s.out == "":
 		return j, usagef("--output is empty")
+	case f.Changed("sign-key") && (s.out == "-" || j.Plain):
+		return j, usagef("--sign-key goes with a sealed backup in a file or a bucket: its signature is a file next to it")
 	case s.out == "-" && f.Changed("also"):
 		return j, usagef("--also does not go with -o -: tee does that")
 	case s.root != "" && s.out != "":
@@ -145,6 +149,12 @@ func (s *sealing) start(ctx context.Context, j *backup.Job) (*keystore.Ring, err
 	if err := s.checkPlacement(ring.Sources()); err != nil {
 		ring.Close()
 		return nil, err
+	}
+	if s.out != "-" {
+		if j.Signer, err = s.signing.signer(ctx, &s.keys.passphrase, s.roots()); err != nil {
+			ring.Close()
+			return nil, err
+		}
 	}
 	return ring, nil
 }
@@ -241,6 +251,7 @@ type summary struct {
 	Out     int64    `json:"bytes_out"`
 	Seconds float64  `json:"seconds"`
 	SHA256  string   `json:"sha256,omitempty"`
+	Signer  string   `json:"signer,omitempty"` // the fingerprint of the key that signed it
 	// Unjudged says why it is not known whether the content is complete.
 	Unjudged string      `json:"unjudged,omitempty"`
 	Tree     *tree.Stats `json:"tree,omitempty"` // of a folder
@@ -250,7 +261,7 @@ type summary struct {
 func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Duration) error {
 	sum := summary{
 		Path: m.Path, Kind: m.Kind, Name: m.Name, Codec: m.Codec,
-		In: m.In, Out: m.Out, Seconds: took.Seconds(), SHA256: m.SHA256, Unjudged: m.Unjudged, Tree: m.Tree,
+		In: m.In, Out: m.Out, Seconds: took.Seconds(), SHA256: m.SHA256, Signer: m.Signer, Unjudged: m.Unjudged, Tree: m.Tree,
 	}
 	verb, forWhom := "packed", "unencrypted"
 	if m.Envelope != nil {
@@ -266,6 +277,9 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
 		if sum.Tree != nil {
 			words += "; " + sum.Tree.String()
+		}
+		if sum.Signer != "" {
+			words += ", signed by " + sum.Signer
 		}
 		if sum.SHA256 != "" {
 			words += ", sha256 " + sum.SHA256

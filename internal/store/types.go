@@ -36,6 +36,9 @@ const BackupSuffix = ".enc"
 // EnvelopeSuffix ends the name of an envelope that is a file of its own.
 const EnvelopeSuffix = ".envelope"
 
+// SignatureSuffix ends the name of a backup's signature.
+const SignatureSuffix = ".sig"
+
 // Backup is a file that Walk found. Nothing of its content has been read.
 type Backup struct {
 	Path    string // begins with the root that Walk was given

@@ -112,7 +112,7 @@ func (s *Store) Undelete(ctx context.Context, path string) error {
 	case marker == nil:
 		return errors.New("undelete " + path + ": it is not deleted")
 	}
-	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix, ""} {
+	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix, store.SignatureSuffix, ""} {
 		// What was deleted more than once has a marker under the marker.
 		for marker, _ := hidden(found[key+suffix]); marker != nil; marker, _ = hidden(found[key+suffix]) {
 			err := s.delete(ctx, c, path, bucket, key+suffix, marker.stamp)

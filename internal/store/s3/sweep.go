@@ -108,9 +108,9 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 	return swept, nil
 }
 
-// companionOf returns the backup that a sidecar or a detached envelope belongs to.
+// companionOf returns the backup that a sidecar, a detached envelope or a signature belongs to.
 func companionOf(path string) string {
-	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix} {
+	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix, store.SignatureSuffix} {
 		if of, ok := store.CutSuffix(path, suffix); ok && (store.Backup{Path: of}).Named() {
 			return of
 		}
