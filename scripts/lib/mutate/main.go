@@ -21,6 +21,7 @@ import (
 // confined runs a test where it can write to no disk but a /tmp of its own: a
 // mutant of what removes or restores files may do so anywhere.
 const confined = `#!/bin/sh
+unset GOTMPDIR
 exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc sh -c '
 while read -r _ at type _; do
 	case $type in ext4 | xfs | btrfs | overlay | tmpfs | virtiofs | 9p) mount -o remount,bind,ro "$at" 2>/dev/null ;; esac
@@ -44,16 +45,13 @@ func main() {
 	}
 }
 
-func all(packages []string) error {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	if scratch, err = os.MkdirTemp(cache, "mutate-"); err != nil {
+func all(packages []string) (err error) {
+	if scratch, err = os.MkdirTemp("/var/tmp", "mutate-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	if err := os.WriteFile(filepath.Join(scratch, "confined"), []byte(confined), 0o700); err != nil {
+	launcher := os.WriteFile(filepath.Join(scratch, "confined"), []byte(confined), 0o755)
+	if err := errors.Join(launcher, os.Chmod(scratch, 0o755)); err != nil { // for tests as another user
 		return err
 	}
 	for _, name := range packages {
@@ -79,7 +77,7 @@ func one(name string) error {
 		return fmt.Errorf("go list: %w", err)
 	}
 	profile := filepath.Join(scratch, "profile")
-	result, text := test(10*time.Minute, "-coverprofile="+profile, "-coverpkg="+listed.ImportPath, name)
+	result, text := test(10*time.Minute, "-exec=env -u GOTMPDIR", "-coverprofile="+profile, "-coverpkg="+listed.ImportPath, name)
 	began := time.Now()
 	if result == survived {
 		result, text = test(10*time.Minute, confine(name)...)
