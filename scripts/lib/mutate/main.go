@@ -26,7 +26,7 @@ exec unshare --mount --propagation private --pid --fork --kill-child --mount-pro
 while read -r _ at type _; do
 	case $type in ext4 | xfs | btrfs | overlay | tmpfs | virtiofs | 9p) mount -o remount,bind,ro "$at" 2>/dev/null ;; esac
 done </proc/self/mounts
-mount -t tmpfs -o size=2g tmpfs /tmp && exec "$0" "$@"' "$@"
+mount -t tmpfs -o size=2g tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm && exec "$0" "$@"' "$@"
 `
 
 var (
