@@ -38,9 +38,15 @@ func init() {
 	os.Exit(0)
 }
 
-var denied = map[string][]uint32{
-	"mode": {unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2},
-	"time": {unix.SYS_UTIMENSAT},
+// call is one that is refused: with the mode of the archive's entries as its
+// argument, so that what is tried out beforehand succeeds, or, at 0, in any case.
+type call struct{ number, argument uint32 }
+
+const entryMode = 0o751
+
+var denied = map[string][]call{
+	"mode": {{unix.SYS_FCHMOD, 1}, {unix.SYS_FCHMODAT, 2}, {unix.SYS_FCHMODAT2, 2}},
+	"time": {{unix.SYS_UTIMENSAT, 0}},
 }
 
 func extractDenied(what, dir string) error {
@@ -58,14 +64,20 @@ func extractDenied(what, dir string) error {
 }
 
 // deny makes these calls fail with EIO in all threads, by a filter of seccomp(2).
-func deny(calls ...uint32) error {
-	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // the number of the call
-	for i, call := range calls {
-		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: uint8(len(calls) - i), K: call})
+func deny(calls ...call) error {
+	const load, equal, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+	refuse := unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EIO)}
+	var filter []unix.SockFilter
+	for _, c := range calls {
+		filter = append(filter, unix.SockFilter{Code: load}) // the number of the call
+		if c.argument == 0 {
+			filter = append(filter, unix.SockFilter{Code: equal, Jf: 1, K: c.number}, refuse)
+			continue
+		}
+		filter = append(filter, unix.SockFilter{Code: equal, Jf: 3, K: c.number},
+			unix.SockFilter{Code: load, K: 16 + 8*c.argument}, unix.SockFilter{Code: equal, Jf: 1, K: entryMode}, refuse)
 	}
-	filter = append(filter,
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
-		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EIO)})
+	filter = append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
@@ -83,9 +95,9 @@ func TestDeniedMetadata(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	entries := map[string][]tar.Header{
-		"the tree": {{Name: "./", Typeflag: tar.TypeDir, Mode: 0o700}},
-		"a folder": {{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o700}},
-		"a file":   {{Name: "f", Typeflag: tar.TypeReg, Mode: 0o600}},
+		"the tree": {{Name: "./", Typeflag: tar.TypeDir, Mode: entryMode}},
+		"a folder": {{Name: "d/", Typeflag: tar.TypeDir, Mode: entryMode}},
+		"a file":   {{Name: "f", Typeflag: tar.TypeReg, Mode: entryMode}},
 	}
 	for name, headers := range entries {
 		var archive bytes.Buffer
