@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,9 +35,29 @@ type witness struct {
 // signedBy returns the witness of the backup at path, whose signature is good and by
 // one of the signers.
 func signedBy(ctx context.Context, place store.Store, path string, signers *sign.Signers) (*witness, error) {
-	obj, err := place.Open(ctx, path+sign.Suffix)
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := Signature(ctx, place, path)
+	if err != nil {
+		return nil, err
+	}
+	if text == nil {
 		return nil, ErrUnsigned
+	}
+	s, err := sign.Parse(text)
+	if err == nil {
+		_, err = signers.Verify(s)
+	}
+	if err != nil {
+		return nil, refused(fmt.Errorf("%s: %w", store.Beside(path, sign.Suffix), err))
+	}
+	return &witness{signature: s}, nil
+}
+
+// Signature returns the signature next to the backup at path, unread and at most one
+// byte more than [sign.MaxSize]; nil when there is none.
+func Signature(ctx context.Context, place store.Store, path string) ([]byte, error) {
+	obj, err := place.Open(ctx, store.Beside(path, sign.Suffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
@@ -46,14 +67,10 @@ func signedBy(ctx context.Context, place store.Store, path string, signers *sign
 	if err != nil {
 		return nil, fmt.Errorf("reading the signature: %w", err)
 	}
-	s, err := sign.Parse(text)
-	if err == nil {
-		_, err = signers.Verify(s)
+	if text == nil {
+		text = []byte{}
 	}
-	if err != nil {
-		return nil, refused(fmt.Errorf("%s%s: %w", path, sign.Suffix, err))
-	}
-	return &witness{signature: s}, nil
+	return text, nil
 }
 
 // Begin implements [envelope.Witness].
@@ -123,4 +140,49 @@ func (s *summing) sign(dst signable, signer ssh.Signer) error {
 	}
 	dst.Beside(sign.Suffix, file)
 	return nil
+}
+
+// Sign signs the backup at path, which it has authenticated to its end before, and
+// returns its envelope. A signature that is there gives way when it is of the same
+// backup, and stays as it is when signer made it: already is true then. Of another
+// backup, or no signature, the error is [sign.ErrOtherBackup] or [sign.ErrMalformed],
+// and nothing is changed. Signers and Rescue of o do not count.
+func Sign(ctx context.Context, place store.Store, path string, signer ssh.Signer, o Options) (e *envelope.Envelope, already bool, err error) {
+	was, err := Signature(ctx, place, path)
+	if err != nil {
+		return nil, false, err
+	}
+	var sums *sign.Sums
+	o.Signers, o.Rescue = nil, false
+	o.through = func(src io.Reader) io.Reader {
+		sums = new(sign.Sums)
+		return io.TeeReader(src, sums)
+	}
+	f, err := Open(ctx, place, path, o)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	sums.Begin(f.Envelope, f.Start)
+	if _, err := f.WriteTo(io.Discard); err != nil {
+		return f.Envelope, false, fmt.Errorf("opening the payload: %w", err)
+	}
+	now := sums.Statement(time.Now())
+	if was != nil {
+		before, err := sign.Parse(was)
+		if err == nil && (before.ID != now.ID || before.Head != now.Head || before.Payload != now.Payload) {
+			err = sign.ErrOtherBackup
+		}
+		if err != nil {
+			return f.Envelope, false, fail.As(fail.Damaged, "look where it comes from, delete it if it is of no use, and sign again", fmt.Errorf("%s: %w", store.Beside(path, sign.Suffix), err))
+		}
+		if bytes.Equal(before.Key.Marshal(), signer.PublicKey().Marshal()) {
+			return f.Envelope, true, nil
+		}
+	}
+	text, err := sign.Sign(now, signer)
+	if err != nil {
+		return f.Envelope, false, err
+	}
+	return f.Envelope, false, place.Put(ctx, path, sign.Suffix, was, text)
 }

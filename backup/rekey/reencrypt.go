@@ -126,10 +126,28 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if beside != nil { // it is the old backup's, and nobody's now
 		besideErr = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside, nil)
 	}
+	if words := unsign(ctx, o.Store, path); words != "" {
+		r.warn(words)
+	}
 	if besideErr != nil {
 		r.warn(fmt.Sprintf("the old envelope next to it is still there: %v", besideErr))
 	}
 	return r, nil
+}
+
+// unsign takes away the signature of the old payload, and says what became of it.
+func unsign(ctx context.Context, st store.Store, path string) string {
+	was, err := backup.Signature(ctx, st, path)
+	if err == nil && was == nil {
+		return ""
+	}
+	if err == nil {
+		err = st.Put(ctx, path, store.SignatureSuffix, was, nil)
+	}
+	if err != nil {
+		return fmt.Sprintf("the signature next to it is of the old payload, and still there: %v", err)
+	}
+	return "it has no signature any more: takumi-backup sign makes one"
 }
 
 // checkSlots fails when a holder that this program cannot seal for would lose the

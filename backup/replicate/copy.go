@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -121,8 +122,8 @@ func readSmall(ctx context.Context, place store.Store, path string, limit int64)
 	return io.ReadAll(f)
 }
 
-// One does what an item says: it copies the backup, and the envelope beside it,
-// and proves the copy. progress is told of every piece.
+// One does what an item says: it copies the backup, its signature and the envelope
+// beside it, and proves the copy. progress is told of every piece.
 func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.Result, err error) {
 	switch {
 	case i.Err != nil:
@@ -137,7 +138,7 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	if err != nil {
 		return r, err
 	}
-	return r, settle(ctx, i, o.Place)
+	return r, errors.Join(settle(ctx, i, o.Place), settleSignature(ctx, o.Place, i.Backup.Path, i.To))
 }
 
 // counter tells how much was written.
@@ -189,6 +190,14 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 			return store.Result{}, err
 		}
 		w.Beside(envelope.DetachedSuffix, mine)
+	}
+	// One that is of no use keeps nobody from a copy, and is told afterwards.
+	signature, err := backup.Signature(ctx, o.Place, i.Backup.Path)
+	if err != nil {
+		return store.Result{}, err
+	}
+	if signature != nil && names(ctx, o.Place, i.Backup.Path, signature) == nil {
+		w.Beside(store.SignatureSuffix, signature)
 	}
 	r, err := w.Commit()
 	if err != nil || store.IsRemote(i.To) {

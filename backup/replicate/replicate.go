@@ -48,7 +48,9 @@ const (
 	Copy     Action = "copy"     // it is missing
 	Replace  Action = "replace"  // it differs, as after a rewrap
 	Envelope Action = "envelope" // only the envelope beside it does, or is gone
-	Nothing  Action = "same"
+	// Signature is that only the signature does.
+	Signature Action = "signature"
+	Nothing   Action = "same"
 	// Kept is a copy of the same backup that was rewrapped where it is, for holders
 	// that the backup lacks: it is left alone.
 	Kept Action = "kept"
@@ -127,24 +129,31 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	return items, nil
 }
 
-// renewed returns the backups of the source whose envelope beside them was
+// companions belong to a backup, and may be newer than it.
+var companions = []string{envelope.DetachedSuffix, store.SignatureSuffix}
+
+// renewed returns the backups of the source whose envelope beside them or signature was
 // written since NewerThan: the backup itself may be as old as it likes.
 func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[string]bool, error) {
 	all := make(map[string]bool)
 	add := func(f store.Backup) {
-		if path, is := store.CutSuffix(f.Path, envelope.DetachedSuffix); is && !f.ModTime.Before(o.NewerThan) {
-			all[path] = true
+		for _, suffix := range companions {
+			if path, is := store.CutSuffix(f.Path, suffix); is && !f.ModTime.Before(o.NewerThan) {
+				all[path] = true
+			}
 		}
 	}
 	switch {
 	case o.NewerThan.IsZero():
 		return all, nil
 	case !isRoot:
-		f, _, err := o.Place.Stat(ctx, from+envelope.DetachedSuffix)
-		if err == nil {
-			add(f)
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+		for _, suffix := range companions {
+			f, _, err := o.Place.Stat(ctx, store.Beside(from, suffix))
+			if err == nil {
+				add(f)
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
 		}
 		return all, nil
 	}
@@ -177,5 +186,11 @@ func compare(ctx context.Context, place store.Store, b store.Backup, to string) 
 	if !bytes.Equal(envelopeHere, envelopeThere) {
 		return Envelope, err
 	}
-	return Nothing, err
+	if err != nil {
+		return Nothing, err
+	}
+	if s, err := signaturesOf(ctx, place, b.Path, to); err != nil || s.differ() {
+		return Signature, err
+	}
+	return Nothing, nil
 }

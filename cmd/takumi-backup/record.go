@@ -165,7 +165,7 @@ func recordBackup(cmd *cobra.Command, rec audit.Record) {
 func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string {
 	var paths []string
 	switch first, _, _ := strings.Cut(operation, " "); first {
-	case "open", "restore", "rewrap", "reencrypt", "replicate":
+	case "open", "restore", "rewrap", "reencrypt", "replicate", "sign":
 		paths = args
 	default:
 		if out := flagText(cmd, "output"); out != "" {

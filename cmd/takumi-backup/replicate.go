@@ -42,7 +42,8 @@ that a run that was stopped goes on where it was. One that was rewrapped at SRC
 takes the place of its former self, which stays until the new one was read back;
 another backup of that name, of another id, is left alone and told of, unless
 --replace-others is given. The envelope that rewrap --detached puts beside a backup
-comes along, and goes at DST when it is gone at SRC. No other thing that stands at
+comes along, and goes at DST when it is gone at SRC. A signature comes along too, and
+what stands in its place and is of another backup is told of. No other thing that stands at
 DST alone is touched.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
@@ -67,7 +68,7 @@ DST alone is touched.`,
 type replicated struct {
 	Path   string           `json:"path"`
 	To     string           `json:"to,omitempty"`
-	Action replicate.Action `json:"action"` // copy, replace, envelope or same
+	Action replicate.Action `json:"action"` // copy, replace, envelope, signature, kept or same
 	Done   bool             `json:"done"`
 	Size   int64            `json:"size"`
 	SHA256 string           `json:"sha256,omitempty"` // of what was copied

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+type signCommand struct {
+	keys     keyFlags
+	signing  signFlags
+	progress progressFlags
+	meter    backup.Meter
+
+	place  store.Store
+	ring   *keystore.Ring
+	signer ssh.Signer
+}
+
+func newSign() *cobra.Command {
+	s := new(signCommand)
+	cmd := &cobra.Command{
+		Use:   "sign [flags] PATH...",
+		Short: "Sign backups that exist",
+		Long: `Write the signature of each backup at PATH, a file or a folder, next to it as
+FILE.sig. A backup is authenticated to its end before it is signed.
+
+A signature says that whoever has the signing key vouches for the backup: that it
+opens does not show who made it. Sign only what is known to be yours.
+
+A signature of the same backup by another key gives way. One of another backup, and
+what is no signature, is refused and stays.`,
+		Example: `  takumi-backup sign --sign-key /etc/takumi-backup/sign.key /var/backups/takumi
+  takumi-backup sign --sign-key agent:SHA256:kyNTjdctWbmeqtBJCDtKdrUrQEcOrqt52Q3VkRsebKs s3://backups/takumi`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	s.signing.add(cmd, "sign with this key")
+	s.keys.add(cmd, "open with this key")
+	s.keys.age.addIdentities(cmd)
+	s.progress.add(cmd)
+	return audited(cmd, "sign", changes)
+}
+
+func (s *signCommand) run(cmd *cobra.Command, paths []string) (err error) {
+	ctx := cmd.Context()
+	s.place = newPlace()
+	folders := make([]string, len(paths))
+	for i, path := range paths {
+		if folders[i] = path; !store.IsRemote(path) && (store.Backup{Path: path}).Named() {
+			folders[i] = store.Dir(path)
+		}
+	}
+	if s.signer, err = s.signing.signer(ctx, &s.keys.passphrase, folders); err != nil {
+		return err
+	}
+	if s.signer == nil {
+		return usagef("name the key that signs: --sign-key, or %s", signKeyVariable)
+	}
+	if s.ring, err = s.keys.ring(); err != nil {
+		return err
+	}
+	defer s.ring.Close()
+	found, several, err := backup.Find(ctx, s.place, paths)
+	if err != nil {
+		return err
+	}
+	var total int64
+	for _, b := range found {
+		total += b.Size
+	}
+	hide := s.progress.start(cmd.ErrOrStderr(), "signing", total, &s.meter)
+	defer hide()
+	failed := 0
+	for i := range found {
+		err := s.one(cmd, &found[i])
+		if ctx.Err() != nil || err != nil && !several {
+			return err
+		}
+		if err != nil {
+			failed++
+			report(cmd.ErrOrStderr(), err)
+		}
+	}
+	rec := recordOf(cmd)
+	rec.Backups, rec.Failures = len(found), failed
+	if len(found) == 0 {
+		warn(cmd, "there are no backups to sign")
+	}
+	if failed > 0 {
+		return errSome
+	}
+	return nil
+}
+
+// one signs one backup, records and tells it.
+func (s *signCommand) one(cmd *cobra.Command, b *backup.Backup) error {
+	err := b.Err
+	rec := audit.Record{Path: b.Path}
+	outcome := "signed"
+	if err == nil {
+		e, already, signErr := backup.Sign(cmd.Context(), s.place, b.Path, s.signer, backup.Options{Keys: s.ring, Meter: &s.meter})
+		if err = signErr; e != nil {
+			describe(&rec, e, e.KeyIDs()...)
+		}
+		if already {
+			outcome = "skipped"
+		}
+	}
+	rec.Fault = ending(cmd.Context(), err)
+	recordBackup(cmd, rec)
+	if err != nil {
+		return aboutPath("signing", b.Path, err)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-7s  %s\n", outcome, printable(b.Path))
+	return stdoutError(err)
+}
