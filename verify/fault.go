@@ -6,6 +6,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -25,6 +27,11 @@ func fault(err error, size int64) Finding {
 	var trailing *stream.TrailingError
 	var unpack *pack.Error
 	switch {
+	case errors.Is(err, backup.ErrUnsigned):
+		f.Code, f.Advice = Unsigned, "if it is known who made it, sign it: takumi-backup sign PATH"
+	case isBadSignature(err):
+		f.Code = BadSignature
+		_, f.Advice = fail.Of(err)
 	case backup.NoKey(err):
 		f.Code, f.Advice = NoKey, adviceKey
 	case errors.As(err, &newer):
@@ -60,4 +67,14 @@ func fault(err error, size int64) Finding {
 		f.Code, f.Advice = Unreadable, "look at the store: is it mounted, may it be read, does the disk report errors?"
 	}
 	return f
+}
+
+// isBadSignature reports whether a signature speaks against a backup.
+func isBadSignature(err error) bool {
+	for _, kind := range []error{sign.ErrMalformed, sign.ErrInvalid, sign.ErrOtherBackup, sign.ErrPayload} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return errors.As(err, new(*sign.UntrustedError))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -36,6 +37,9 @@ type Options struct {
 	// Doubt, if it is set, says why a backup is not to be trusted although the key
 	// with this id opened it.
 	Doubt func(b *backup.Backup, opened kek.ID) error
+	// Signers, if they are set, are whom backups have to be signed by. Checksum does
+	// not look for signatures.
+	Signers *sign.Signers
 
 	pause time.Duration // before a second look at what seems bad; a field for the tests
 }
@@ -232,7 +236,7 @@ func (c *Checker) claims(ctx context.Context, b *Backup, file *hashed) {
 
 // open opens a backup and reads it as far as the level asks.
 func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
-	f, err := backup.Open(ctx, file, b.Path, backup.Options{Keys: c.Keys})
+	f, err := backup.Open(ctx, file, b.Path, backup.Options{Keys: c.Keys, Signers: c.Signers})
 	if err != nil {
 		c.claims(ctx, b, file)
 		// Claims may fail for the same reason.

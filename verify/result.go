@@ -73,8 +73,10 @@ const (
 	NotSealed      Code = "not-sealed"
 	Newer          Code = "newer-format"
 	SidecarDiffers Code = "sidecar-differs"
-	Replaced       Code = "replaced" // whole and authentic, but not the backup that belongs there; a warning when only its name says so
-	Doubtful       Code = "doubtful" // whole and authentic, but made by somebody who should have had another key
+	Replaced       Code = "replaced"      // whole and authentic, but not the backup that belongs there; a warning when only its name says so
+	Doubtful       Code = "doubtful"      // whole and authentic, but made by somebody who should have had another key
+	Unsigned       Code = "unsigned"      // where signers are asked for
+	BadSignature   Code = "bad-signature" // by nobody who is trusted, or of something else
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
 	Archived       Code = "archived"   // it has to be fetched back before it can be read

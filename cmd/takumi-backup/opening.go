@@ -48,9 +48,10 @@ func (o *opening) unpinned(path string, id envelope.ID) error {
 	return fmt.Errorf("%s: the backup that was verified has id %s, and the file now has %s: %w", path, o.pinned, id, store.ErrChanged)
 }
 
-// trusted reads the file of signers, nil when there is none.
-func (o *opening) trusted() (*sign.Signers, error) {
-	path := cmp.Or(o.signers, os.Getenv("TAKUMI_SIGNERS"))
+// trusted reads the file of signers, or that of the environment with "", nil when
+// there is none.
+func trusted(path string) (*sign.Signers, error) {
+	path = cmp.Or(path, os.Getenv("TAKUMI_SIGNERS"))
 	if path == "" {
 		return nil, nil
 	}
@@ -127,7 +128,7 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 }
 
 func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
-	if signers, err := o.trusted(); err != nil || signers != nil {
+	if signers, err := trusted(o.signers); err != nil || signers != nil {
 		return cmp.Or(err, usagef("a backup on standard input has no signature next to it: give --signers and the file"))
 	}
 	src, err := source.Stdin(cmd.Context(), os.Stdin)
@@ -145,7 +146,7 @@ func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
 
 func (o *opening) openFile(cmd *cobra.Command, b *openedBackup, path string) error {
 	warnPlacement(cmd, b.ring.Sources(), store.Dir(path))
-	signers, err := o.trusted()
+	signers, err := trusted(o.signers)
 	if err != nil {
 		return err
 	}

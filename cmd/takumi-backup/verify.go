@@ -25,11 +25,11 @@ type verifyCommand struct {
 	progress  progressFlags
 	rehearsal rehearsalFlags
 
-	level, shard, sample, stateDir, metrics string
-	maxAge, reports, accept                 []string
-	newerOnly, strict, json, notify         bool
-	recheckAfter                            ageFlag
-	maxDuration                             time.Duration
+	level, shard, sample, stateDir, metrics, signers string
+	maxAge, reports, accept                          []string
+	newerOnly, strict, json, notify                  bool
+	recheckAfter                                     ageFlag
+	maxDuration                                      time.Duration
 
 	job   verify.Job
 	meter backup.Meter
@@ -49,6 +49,9 @@ s3://BUCKET/PREFIX) are whole and can be opened, and say what is wrong in the st
   auth       every chunk decrypts and is authentic
   content    it also unpacks, and is a whole dump, archive or snapshot
   restore    it also comes back to life, and is what the manifest says
+
+With --signers, a backup that has no signature of one of them is an error as well;
+--newer-only and --recheck-after leave out what was proved without them, too.
 
 Errors are: damaged, truncated, altered, replaced by another backup, sidecar
 different, no key that opens it, not readable, and with --max-age a name whose
@@ -82,6 +85,7 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	f.SortFlags = false
 	v.keys.add(cmd, "open with this key")
 	v.keys.age.addIdentities(cmd)
+	f.StringVar(&v.signers, "signers", "", "backups have to be signed by one of these: an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
 	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")
 	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
 	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated")
@@ -122,6 +126,14 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	j.Program, _, _ = strings.Cut(buildInfo(), ",")
 	if j.Level, err = verify.ParseLevel(v.level); err != nil {
 		return usagef("--level: %w", err)
+	}
+	if j.Level == verify.Checksum && v.signers != "" {
+		return usagef("--signers goes with --level auth and those above it: a checksum opens nothing")
+	}
+	if j.Level != verify.Checksum {
+		if j.Signers, err = trusted(v.signers); err != nil {
+			return err
+		}
 	}
 	if j.Shard, err = shardOf(v.shard); err != nil {
 		return err
