@@ -481,10 +481,13 @@ func TestCloudBackup(t *testing.T) {
 	o.env = append(o.env, "BACKUP_ROOT="+o.path("store"), "CLOUD_BACKUP=true")
 	for n, env := range [][]string{{"S3_BUCKET=missing", "CLOUD_BUCKET=" + o.bucket + "/a"}, {"CLOUD_BUCKET=", "S3_BUCKET=" + o.root + "/b"}, {"BACKUP_ALSO=" + o.root + "/c"}} {
 		o.env = append(o.env, env...)
-		path := strings.TrimSpace(o.script(exitOK, "automated-backup.sh").stdout.String())
+		made := strings.Fields(o.script(exitOK, "automated-backup.sh").stdout.String()) // the roles and the database
 		keys := server.Keys(t, o.bucket)
-		if want := string(rune('a'+n)) + "/database/" + filepath.Base(path); len(keys) != 2*(n+1) || !slices.Contains(keys, want) {
-			t.Errorf("the bucket holds %q, want %q too", keys, want)
+		for _, path := range made {
+			// With the manifest, three backups and their sidecars.
+			if want := string(rune('a'+n)) + "/database/" + filepath.Base(path); len(made) != 2 || len(keys) != 6*(n+1) || !slices.Contains(keys, want) {
+				t.Errorf("the bucket holds %q, want %q too", keys, want)
+			}
 		}
 	}
 	// The copy is missing: the backup stands, nothing is pruned, and it is told.
