@@ -69,10 +69,10 @@ func versions(t *testing.T, f *fixture, key string) (n int) {
 func TestVersionsGo(t *testing.T) {
 	server := s3test.Shared(t)
 	f := on(t, server, server.Endpoint(), server.VersionedBucket(t), s3store.Quick(s3store.Options{}))
-	path := f.root + "/x.enc"
-	mustSave(t, f, path, sealed(t, "x", time.Hour))
+	path, content := f.root+"/x.enc", sealed(t, "x", time.Hour)
+	mustSave(t, f, path, content)
 	for range 2 {
-		if err := newHead(t.Context(), f.Store, path, sealed(t, "x", time.Hour)); err != nil {
+		if err := newHead(t.Context(), f.Store, path, content); err != nil {
 			t.Fatal(err)
 		}
 	}
