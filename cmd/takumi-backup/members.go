@@ -83,7 +83,7 @@ func (o *opening) eachMember(cmd *cobra.Command, path string, f func(*members.En
 
 // scanMembers reads the whole archive.
 func (o *opening) scanMembers(cmd *cobra.Command, path string, f func(*members.Entry, io.Reader) error) error {
-	b, err := o.open(cmd, path)
+	b, err := o.open(cmd.Context(), cmd, path)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 		}
 		return o.into(func(dst io.Writer) error { return o.writeMember(cmd, path, o.member, dst) })
 	}
-	r, err := o.open(cmd, path)
+	r, err := o.open(cmd.Context(), cmd, path)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -74,16 +75,18 @@ type openedBackup struct {
 	size int64 // of the file, or -1
 	ring *keystore.Ring
 	src  io.Closer
+	stop func() // ends a read that waits
 }
 
 func (b *openedBackup) Close() error {
+	b.stop()
 	b.ring.Close()
 	return b.src.Close()
 }
 
 // open opens the backup at path, or on standard input with "-".
-func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err error) {
-	rec := recordOf(cmd)
+func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ *openedBackup, err error) {
+	rec := recordIn(ctx)
 	rec.Path, rec.Meter = path, &o.meter
 	ring, err := o.keys.ring()
 	if err != nil {
@@ -97,15 +100,21 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	// Before the backup is touched: a key that cannot be had is the first thing
 	// to know. With several, one may do.
 	if len(ring.Sources()) < 2 {
-		if _, err := ring.Current(cmd.Context()); err != nil {
+		if _, err := ring.Current(ctx); err != nil {
 			return nil, fmt.Errorf("loading the key: %w", err)
 		}
 	}
 	b := &openedBackup{ring: ring, size: -1}
+	ctx, b.stop = context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			b.stop()
+		}
+	}()
 	if path == "-" {
-		err = o.openStdin(cmd, b)
+		err = o.openStdin(ctx, b)
 	} else {
-		err = o.openFile(cmd, b, path)
+		err = o.openFile(ctx, cmd, b, path)
 	}
 	if err != nil {
 		return nil, err
@@ -127,16 +136,16 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	return b, nil
 }
 
-func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
+func (o *opening) openStdin(ctx context.Context, b *openedBackup) error {
 	if signers, err := trusted(o.signers); err != nil || signers != nil {
 		return cmp.Or(err, usagef("a backup on standard input has no signature next to it: give --signers and the file"))
 	}
-	src, err := source.Stdin(cmd.Context(), os.Stdin)
+	src, err := source.Stdin(ctx, os.Stdin)
 	if err != nil {
 		return err
 	}
 	b.src = src
-	b.Reader, err = envelope.Open(cmd.Context(), o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: b.ring.Identities})
+	b.Reader, err = envelope.Open(ctx, o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: b.ring.Identities})
 	if err != nil {
 		src.Close()
 		return fmt.Errorf("opening -: %w", err)
@@ -144,13 +153,13 @@ func (o *opening) openStdin(cmd *cobra.Command, b *openedBackup) error {
 	return nil
 }
 
-func (o *opening) openFile(cmd *cobra.Command, b *openedBackup, path string) error {
+func (o *opening) openFile(ctx context.Context, cmd *cobra.Command, b *openedBackup, path string) error {
 	warnPlacement(cmd, b.ring.Sources(), store.Dir(path))
 	signers, err := trusted(o.signers)
 	if err != nil {
 		return err
 	}
-	f, err := backup.Open(cmd.Context(), newPlace(), path, backup.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter, Signers: signers})
+	f, err := backup.Open(ctx, newPlace(), path, backup.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter, Signers: signers})
 	if err != nil {
 		return aboutPath("opening", path, err)
 	}

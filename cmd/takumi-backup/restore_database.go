@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
@@ -69,8 +68,11 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
   takumi-backup restore database --latest --into takumi_test --yes
   takumi-backup restore database --drop-previous`,
-		Args: usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args) },
+		Annotations: records("restore database"),
+		Args:        usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return session(cmd, "restore database", r.effect(), args, func(ctx context.Context, _ *audit.Session) error { return r.run(ctx, cmd, args) })
+		},
 	}
 	r.database.add(cmd)
 	f := cmd.Flags()
@@ -87,12 +89,15 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
-	return auditedBy(cmd, "restore database", func([]string) effect {
-		if r.into != "" {
-			return reads
-		}
-		return changes
-	})
+	return cmd
+}
+
+// effect is what the command does to backups and databases.
+func (r *restoreDatabase) effect() effect {
+	if r.into != "" {
+		return reads
+	}
+	return changes
 }
 
 func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
@@ -119,74 +124,60 @@ func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
 	return err
 }
 
-func (r *restoreDatabase) run(cmd *cobra.Command, args []string) error {
+func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []string) error {
 	if err := r.check(cmd, args); err != nil {
 		return err
 	}
-	// What reads standard input has to end with this command.
-	whole := cmd.Context()
-	ctx, cancel := context.WithCancel(whole)
-	defer cancel()
-	cmd.SetContext(ctx)
 	if len(args) == 0 && !r.latest {
-		return r.runDrop(cmd)
+		return r.runDrop(ctx, cmd)
 	}
-	path, err := r.find(cmd, args)
+	path, err := r.find(ctx, cmd, args)
 	if err != nil {
 		return err
 	}
-	b, err := r.open(cmd, path)
+	b, err := r.open(ctx, cmd, path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	o := r.options(cmd)
-	o.Manifest, o.Unchecked = r.readManifest(cmd, path, b), r.unchecked
-	o.KeepGoing, o.Swap = r.keepGoing, r.swap
-	o.Unguarded = r.guard == "off"
-	o.Source, o.From, o.CreateRoles = backup.SourceOf(b.Envelope), r.from, r.createRoles
-	for _, name := range []string{r.settings.Database(), r.from} {
-		if o.Source != "" && o.Source == backup.FileNameOf(name) { // of which a file's name may be a simpler form
-			o.Source = name
-		}
+	job := pgrestore.Job{
+		Backup: b.Reader, Stop: b.stop, Path: path, Store: newPlace(), Keys: b.ring, Rescue: r.rescue, Meter: &r.meter,
+		DropPrevious: r.dropPrevious, Options: r.options(cmd),
 	}
-	at, err := pgrestore.Begin(ctx, o)
+	at, err := job.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
-	if err := r.showPlan(cmd, path, b, o, at.Plan()); err != nil || r.dryRun {
+	if err := r.showPlan(cmd, path, b, at.Plan()); err != nil || r.dryRun {
 		return err
 	}
 	if err := r.confirm(cmd, at.Plan().Target); err != nil {
 		return err
 	}
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
-	content := backup.NewPlaintext(b.Reader, &r.meter)
-	result, err := at.Run(ctx, content)
-	cancel()
-	content.Close()
+	result, err := job.Run(ctx, at)
 	hide()
-	if o.Manifest != nil && !r.unchecked && errors.Is(err, pgrestore.ErrDiffers) {
-		err = fmt.Errorf("%w\n--ignore-manifest restores without this comparison", err)
+	if result.Database == "" {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("restoring %s: %w", path, err)
-	}
-	cmd.SetContext(whole)
-	return r.finish(cmd, path, at, result)
+	return r.finish(cmd, path, result, err)
 }
 
 func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
-	return pgrestore.Options{Settings: r.settings, Into: r.into, Time: time.Now(), Stderr: os.Stderr, Tell: func(format string, args ...any) {
-		if !r.progress.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
-		}
-	}}
+	return pgrestore.Options{
+		Settings: r.settings, Into: r.into, From: r.from, Unchecked: r.unchecked, Unguarded: r.guard == "off",
+		KeepGoing: r.keepGoing, Swap: r.swap, CreateRoles: r.createRoles,
+		Time: time.Now(), Stderr: os.Stderr, Warn: warner(cmd), Tell: func(format string, args ...any) {
+			if !r.progress.quiet {
+				fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+			}
+		},
+	}
 }
 
 // find returns the path of the backup to restore.
-func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error) {
+func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []string) (string, error) {
 	if !r.latest {
 		return args[0], nil
 	}
@@ -195,72 +186,19 @@ func (r *restoreDatabase) find(cmd *cobra.Command, args []string) (string, error
 		return "", err
 	}
 	defer ring.Close()
-	folder, name := backupFolder(backup.KindDatabase), backup.FileNameOf(r.settings.Database())+"_db"
-	place, opts := newPlace(), backup.Options{Keys: ring, Doubt: doubter(cmd, "")}
-	entries, err := backup.List(cmd.Context(), place, folder, opts)
+	found, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(), backup.Options{Keys: ring, Doubt: doubter(cmd, "")})
+	for _, b := range passed {
+		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
+	}
 	if err != nil {
-		return "", fmt.Errorf("looking for backups: %w", err)
-	}
-	future := time.Now().Add(prune.Skew)
-	found, passed, err := backup.Latest(cmd.Context(), place, entries, func(e *backup.Backup) bool {
-		series, dump := strings.CutSuffix(e.Series(), ".sql")
-		if !dump {
-			series, dump = strings.CutSuffix(series, ".dump")
-		}
-		return dump && series == name && e.Kind == backup.KindDatabase && e.Created.Before(future)
-	}, opts)
-	if err != nil {
-		return "", fmt.Errorf("looking for the newest backup: %w", err)
-	}
-	for _, e := range passed {
-		warn(cmd, "%s was passed over: %v", e.Path, e.Err)
-	}
-	if found == nil {
-		err := fmt.Errorf("there is no backup %s_* in %s that is whole and authentic", name, folder)
-		if len(passed) > 0 && passed[0].Err != nil {
-			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
-		}
 		return "", err
 	}
 	r.pinned = found.ID
 	return found.Path, nil
 }
 
-// readManifest reads the manifest that may stand beside a backup. One that is
-// of no use is no reason to stay without the database.
-func (r *restoreDatabase) readManifest(cmd *cobra.Command, path string, b *openedBackup) *postgres.Manifest {
-	if path == "-" {
-		return nil
-	}
-	m, useless := backup.FindManifest(cmd.Context(), newPlace(), path, b.Envelope, backup.Options{Keys: b.ring, Rescue: r.rescue})
-	for _, why := range useless {
-		warn(cmd, "a manifest is not used: %v", why)
-	}
-	return m
-}
-
-// restored is what restore tells a script.
-type restored struct {
-	Database string   `json:"database"`
-	Backup   string   `json:"backup"`
-	Tables   int      `json:"tables"`
-	Compared bool     `json:"compared_with_manifest"`
-	Previous string   `json:"previous,omitempty"`
-	Dropped  []string `json:"dropped,omitempty"`
-	Failed   int      `json:"failed,omitempty"` // statements, with --keep-going
-	Faults   []string `json:"faults,omitempty"` // the first of them
-}
-
-func (r *restoreDatabase) finish(cmd *cobra.Command, path string, at *pgrestore.Restore, result pgrestore.Result) error {
-	done := restored{Database: result.Database, Backup: path, Tables: result.Tables, Compared: result.Compared, Previous: result.Previous, Failed: result.Failed, Faults: result.Faults}
-	var dropErr error
-	if r.dropPrevious && result.Previous != "" && result.Failed == 0 {
-		former := []string{result.Previous}
-		done.Dropped, dropErr = at.DropPrevious(cmd.Context(), former)
-		if dropErr == nil {
-			done.Previous = ""
-		}
-	}
+// finish prints what was restored; fault is what failed after it.
+func (r *restoreDatabase) finish(cmd *cobra.Command, path string, done pgrestore.Result, fault error) (err error) {
 	if !r.progress.quiet && !r.json {
 		words := fmt.Sprintf("restored %s from %s, %d tables", done.Database, filepath.Base(path), done.Tables)
 		if done.Compared {
@@ -271,27 +209,28 @@ func (r *restoreDatabase) finish(cmd *cobra.Command, path string, at *pgrestore.
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
-	var err error
 	if r.json {
-		err = writeJSON(cmd.OutOrStdout(), done)
+		err = writeJSON(cmd.OutOrStdout(), struct {
+			pgrestore.Result
+			Backup string `json:"backup"`
+		}{done, path})
 	} else {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), done.Database)
 		err = stdoutError(err)
 	}
-	if result.Failed > 0 {
-		warn(cmd, "%d statements failed, and %s lacks what they make; the first: %s", result.Failed, result.Database, result.Faults[0])
-		err = errors.Join(err, errSome)
-		return errors.Join(dropErr, err)
+	if done.Failed > 0 {
+		warn(cmd, "%d statements failed, and %s lacks what they make; the first: %s", done.Failed, done.Database, done.Faults[0])
+		return errors.Join(fault, err, errSome)
 	}
-	if err = errors.Join(dropErr, err); err != nil {
+	if err = errors.Join(fault, err); err != nil {
 		return errors.Join(err, fmt.Errorf("database %s is restored all the same", done.Database))
 	}
 	return nil
 }
 
 // runDrop drops what earlier restores have kept.
-func (r *restoreDatabase) runDrop(cmd *cobra.Command) error {
-	at, err := pgrestore.Begin(cmd.Context(), r.options(cmd))
+func (r *restoreDatabase) runDrop(ctx context.Context, cmd *cobra.Command) error {
+	at, err := pgrestore.Begin(ctx, r.options(cmd))
 	if err != nil {
 		return err
 	}
@@ -304,7 +243,7 @@ func (r *restoreDatabase) runDrop(cmd *cobra.Command) error {
 		if err := r.confirm(cmd, p.Target); err != nil {
 			return err
 		}
-		if p.Previous, err = at.DropPrevious(cmd.Context(), p.Previous); err != nil {
+		if p.Previous, err = at.DropPrevious(ctx, p.Previous); err != nil {
 			return err
 		}
 	}

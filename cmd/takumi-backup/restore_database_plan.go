@@ -13,7 +13,7 @@ import (
 )
 
 // showPlan says what will be done.
-func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBackup, o pgrestore.Options, p pgrestore.Plan) error {
+func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBackup, p pgrestore.Plan) error {
 	var w io.Writer = cmd.OutOrStdout()
 	if !r.dryRun {
 		if w = cmd.ErrOrStderr(); r.progress.quiet && r.yes {
@@ -37,23 +37,14 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 	for _, note := range p.Notes {
 		line("note      %s", note)
 	}
-	switch {
-	case o.Manifest != nil && !r.unchecked && !o.Manifest.Summed():
-		line("check     the rows of %d tables by the manifest", len(o.Manifest.Tables))
-	case o.Manifest != nil && !r.unchecked:
-		line("check     rows and content of %d tables by the manifest", len(o.Manifest.Tables))
-	case r.unchecked:
-		line("check     that there are tables; a manifest is not looked for")
-	default:
-		line("check     that there are tables; the backup has no manifest")
-	}
+	line("check     %s", p.Check)
 	if p.Replaces {
 		line("end       the connections to %s (now %d)", p.Target, p.Sessions)
 		line("rename    %s to %s", p.Target, p.Before)
 	}
 	line("rename    %s to %s", p.New, p.Target)
-	if r.dropPrevious && p.Replaces {
-		line("drop      %s", p.Before)
+	if p.Drops != "" {
+		line("drop      %s", p.Drops)
 	}
 	_, err := io.WriteString(w, text.String())
 	return stdoutError(err)

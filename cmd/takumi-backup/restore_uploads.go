@@ -164,7 +164,7 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, foreign []stri
 	defer cancel()
 	cmd.SetContext(ctx)
 	defer cmd.SetContext(whole)
-	b, err := r.open(cmd, path)
+	b, err := r.open(cmd.Context(), cmd, path)
 	if err != nil {
 		return err
 	}
@@ -278,7 +278,7 @@ func (r *restoreUploads) fill(cmd *cobra.Command, archive io.Reader, to *tree.Fr
 
 // again opens the archive a second time.
 func (r *restoreUploads) again(cmd *cobra.Command, path string, first *openedBackup) (io.ReadCloser, error) {
-	b, err := r.open(cmd, path)
+	b, err := r.open(cmd.Context(), cmd, path)
 	if err != nil {
 		return nil, err
 	}

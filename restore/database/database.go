@@ -70,8 +70,8 @@ type Options struct {
 	CreateRoles bool
 	Time        time.Time // goes into the names of databases
 	Stderr      *os.File  // of psql and pg_restore
-	// Tell is given words about what goes on.
-	Tell func(format string, args ...any)
+	// Tell is given words about what goes on, and Warn those that a person has to see.
+	Tell, Warn func(format string, args ...any)
 }
 
 // Plan is what a restore finds, and what it would do.
@@ -86,6 +86,8 @@ type Plan struct {
 	Previous []string // former databases that earlier restores have kept
 	Roles    []string // roles that are made first, without any right
 	Notes    []string // what else a person should know beforehand
+	Check    string   // by what the restored database is judged
+	Drops    string   // the former database, when it goes after a good restore, or ""
 }
 
 // Restore is a restore under way. It belongs to one goroutine.
@@ -173,13 +175,13 @@ func (r *Restore) Plan() Plan { return r.plan }
 
 // Result says what a restore has made.
 type Result struct {
-	Database string // the restored one
-	Previous string // the former, under the name that it has now, or ""
-	Tables   int    // of the restored one
-	Compared bool   // with a manifest
-	// Faults are what failed, with KeepGoing: at most maxFaults of them.
-	Faults []string
-	Failed int // how many there were
+	Database string   `json:"database"` // the restored one
+	Tables   int      `json:"tables"`   // of the restored one
+	Compared bool     `json:"compared_with_manifest"`
+	Previous string   `json:"previous,omitempty"` // the former, under the name that it has now, or ""
+	Dropped  []string `json:"dropped,omitempty"`  // former databases
+	Failed   int      `json:"failed,omitempty"`   // statements, with KeepGoing
+	Faults   []string `json:"faults,omitempty"`   // the first maxFaults of them
 }
 
 // Run restores what src holds, a dump of pg_dump in plain or custom format. The
@@ -259,7 +261,7 @@ func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Resul
 	}
 	return Result{
 		Database: r.plan.Target, Previous: r.plan.Before, Tables: tables, Faults: faults, Failed: failed,
-		Compared: r.o.Manifest != nil && !r.o.Unchecked && failed == 0,
+		Compared: r.compares() && failed == 0,
 	}, nil
 }
 
@@ -299,7 +301,7 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 	}
 	switch {
 	case !whole: // and said so
-	case r.o.Manifest != nil && !r.o.Unchecked:
+	case r.compares():
 		if err := compare(ctx, conn, r.o.Manifest); err != nil {
 			return 0, err
 		}
@@ -313,6 +315,22 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 		return 0, fmt.Errorf("analyzing the restored database: %w", err)
 	}
 	return tables, nil
+}
+
+// compares tells whether what is restored is compared with a manifest.
+func (r *Restore) compares() bool { return r.o.Manifest != nil && !r.o.Unchecked }
+
+// judgement is by what the restored database is judged, for people.
+func (r *Restore) judgement() string {
+	switch {
+	case r.o.Unchecked:
+		return "that there are tables; a manifest is not looked for"
+	case !r.compares():
+		return "that there are tables; the backup has no manifest"
+	case r.o.Manifest.Summed():
+		return fmt.Sprintf("rows and content of %d tables by the manifest", len(r.o.Manifest.Tables))
+	}
+	return fmt.Sprintf("the rows of %d tables by the manifest", len(r.o.Manifest.Tables))
 }
 
 // liveTables counts the tables of the live database. One that cannot be asked

@@ -77,7 +77,7 @@ func isDerived(name, target, word string) bool {
 // look makes the plan for the target anew.
 func (r *Restore) look(ctx context.Context) (err error) {
 	target := r.plan.Target
-	r.plan = Plan{Target: target, New: derived(target, "restore", r.o.Time)}
+	r.plan = Plan{Target: target, New: derived(target, "restore", r.o.Time), Check: r.judgement()}
 	if r.live, err = postgres.ReadProperties(ctx, r.conn, target); err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func (s *Stage) start(ctx context.Context) (err error) {
 // is then dropped.
 func (s *Stage) restore(ctx context.Context, path string, want *postgres.Manifest, out *Outcome, m *backup.Meter) (err error) {
 	out.begin()
-	at, err := s.begin(ctx, want)
+	at, err := s.begin(ctx, want, out)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func rowsOf(c postgres.Contents) (n int64) {
 const settling = 5 * time.Second
 
 // begin takes the server for this rehearsal, and removes what a killed one left.
-func (s *Stage) begin(ctx context.Context, want *postgres.Manifest) (*pgrestore.Restore, error) {
+func (s *Stage) begin(ctx context.Context, want *postgres.Manifest, out *Outcome) (*pgrestore.Restore, error) {
 	from := ""
 	if want != nil {
 		// What the database was is not for a scratch server, which may lack its locale.
@@ -194,7 +194,7 @@ func (s *Stage) begin(ctx context.Context, want *postgres.Manifest) (*pgrestore.
 		plain.Properties = nil
 		want, from = &plain, want.Database
 	}
-	o := pgrestore.Options{Settings: s.settings, Manifest: want, From: from, Time: time.Now(), Stderr: s.silent, CreateRoles: true, Tell: func(string, ...any) {}}
+	o := pgrestore.Options{Settings: s.settings, Manifest: want, From: from, Time: time.Now(), Stderr: s.silent, CreateRoles: true, Tell: func(string, ...any) {}, Warn: out.note}
 	for began := time.Now(); ; {
 		at, err := pgrestore.Begin(ctx, o)
 		if errors.Is(err, pgrestore.ErrBusy) && time.Since(began) < settling {

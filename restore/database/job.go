@@ -1,0 +1,81 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+)
+
+// Job is the restore of one sealed backup. [Job.Begin] finds what it would do, and
+// [Job.Run] does it. The caller opens the backup, whose head is authentic then, and
+// closes it; nothing of its payload counts before all of it has proved authentic.
+type Job struct {
+	Backup *envelope.Reader
+	Stop   func() // ends a Read of Backup that waits, as of a pipe
+	Path   string // of the backup in Store; "-" for one that comes without a file
+	Store  store.Store
+	Keys   *keystore.Ring // opens the manifest next to the backup
+	Rescue bool           // see [backup.Options]
+	Meter  *backup.Meter  // counts what is restored
+	// DropPrevious drops, after a good restore, the database that was replaced.
+	DropPrevious bool
+	// Options say what is restored where; Begin fills in Manifest and Source.
+	Options
+}
+
+// Begin reads the manifest that may be next to the backup, and begins as the function
+// Begin does: it changes nothing. A manifest that is of no use is told, and is no
+// reason to stay without the database.
+func (j Job) Begin(ctx context.Context) (*Restore, error) {
+	o := j.Options
+	if j.Path != "-" {
+		m, useless := backup.FindManifest(ctx, j.Store, j.Path, j.Backup.Envelope, backup.Options{Keys: j.Keys, Rescue: j.Rescue})
+		for _, why := range useless {
+			o.Warn("a manifest is not used: %v", why)
+		}
+		o.Manifest = m
+	}
+	o.Source = backup.SourceOf(j.Backup.Envelope)
+	for _, name := range []string{o.Settings.Database(), o.From} {
+		if o.Source != "" && o.Source == backup.FileNameOf(name) { // of which a file's name may be a simpler form
+			o.Source = name
+		}
+	}
+	at, err := Begin(ctx, o)
+	if err == nil && j.DropPrevious {
+		at.plan.Drops = at.plan.Before
+	}
+	return at, err
+}
+
+// Run restores the backup as at, which Begin has returned, has planned it; see
+// [Restore.Run]. When there is an error and a Result with a Database, that is
+// restored, and what was to follow has failed.
+func (j Job) Run(ctx context.Context, at *Restore) (Result, error) {
+	result, err := j.restore(ctx, at)
+	if at.compares() && errors.Is(err, ErrDiffers) {
+		err = fmt.Errorf("%w\n--ignore-manifest restores without this comparison", err)
+	}
+	if err != nil {
+		return result, fmt.Errorf("restoring %s: %w", j.Path, err)
+	}
+	if j.DropPrevious && result.Previous != "" && result.Failed == 0 {
+		result.Dropped, err = at.DropPrevious(ctx, []string{result.Previous})
+		if err == nil {
+			result.Previous = ""
+		}
+	}
+	return result, err
+}
+
+func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
+	content := backup.NewPlaintext(j.Backup, j.Meter)
+	defer content.Close()
+	defer j.Stop() // for which Close would wait
+	return at.Run(ctx, content)
+}
