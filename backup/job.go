@@ -12,6 +12,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
@@ -130,14 +131,11 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	var g *guard.Reader
 	var ix indexer
 	if !j.Unguarded {
-		if format == guard.Tar && j.Pack.Codec == pack.Zstd {
-			entries, err := members.NewBuilder()
-			if err != nil {
-				return nil, err
-			}
-			defer entries.Close()
-			j.Guard.TarEntry, ix = entries.Add, entries.Finish
+		var done func()
+		if ix, done, err = j.indexer(format); err != nil {
+			return nil, err
 		}
+		defer done()
 		g = guard.NewReader(input, j.Guard)
 		defer g.Close()
 		checked = g
@@ -187,6 +185,28 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 		made.Copies = t
 	}
 	return made, nil
+}
+
+// indexer has the guard tell what makes the index of the content. The caller calls done.
+func (j *Job) indexer(format guard.Format) (ix indexer, done func(), err error) {
+	switch {
+	case j.Pack.Codec != pack.Zstd:
+	case format == guard.Tar:
+		entries, err := members.NewBuilder()
+		if err != nil {
+			return nil, nil, err
+		}
+		j.Guard.TarEntry = entries.Add
+		return entries.Finish, entries.Close, nil
+	case format == guard.PlainDump:
+		pieces, err := tables.NewBuilder()
+		if err != nil {
+			return nil, nil, err
+		}
+		j.Guard.Piece = pieces.Add
+		return pieces.Finish, pieces.Close, nil
+	}
+	return nil, func() {}, nil
 }
 
 // target is where the bytes of a job go, and what its label is called.

@@ -25,8 +25,8 @@ type Options struct {
 	Rescue bool           // see [envelope.Options]
 	Meter  *Meter         // if it is set, it counts what is read
 	// Signers, if they are set, are whom the backups have to be signed by: of Open
-	// alone. The head of the signature is checked before anything is released, and
-	// the payload before a reader ends well.
+	// and OpenAt. The head of the signature is checked before anything is released,
+	// and the payload before a reader that reads in order ends well.
 	Signers *sign.Signers
 	// Doubt, if it is set, says why a backup that opened with the key of this id is
 	// not to be trusted all the same.

@@ -1,10 +1,12 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"io"
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -21,14 +23,28 @@ type HandleAt struct {
 	Beside error
 }
 
-// OpenAt is [Open] for random access.
+// OpenAt is [Open] for random access. With Signers the head of the signature is
+// checked, which binds the payload's key: nobody else can have sealed what is read.
+// That the payload is the one that was signed, whole, only reading all of it proves.
 func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*HandleAt, error) {
 	if o.keyless() {
 		return nil, keystore.ErrNone
 	}
 	var f *HandleAt
 	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+		var signed *witness
+		if o.Signers != nil {
+			var err error
+			if signed, err = signedBy(ctx, place, path, o.Signers); err != nil {
+				return err
+			}
+		}
 		r, err := envelope.OpenAt(ctx, obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
+		if err == nil && signed != nil {
+			if err := signed.Begin(r.Envelope, r.Start, r.Header()); err != nil {
+				return err
+			}
+		}
 		if err == nil {
 			f = &HandleAt{r, obj, besideErr}
 			return nil
@@ -44,15 +60,31 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 // Members returns what is in the archive that the backup holds, by its index. The
 // error is [members.ErrNoIndex] when it has none.
 func (h *HandleAt) Members() (*members.Archive, error) {
+	packed, err := h.packed()
+	if packed == nil {
+		return nil, cmp.Or(err, members.ErrNoIndex)
+	}
+	return members.Indexed(packed)
+}
+
+// Tables returns what is in the plain dump that the backup holds, by its index. The
+// error is [tables.ErrNoIndex] when it has none.
+func (h *HandleAt) Tables() (*tables.Dump, error) {
+	packed, err := h.packed()
+	if packed == nil {
+		return nil, cmp.Or(err, tables.ErrNoIndex)
+	}
+	return tables.Indexed(packed)
+}
+
+// packed returns the content for random access, or nil when it has no table for that.
+func (h *HandleAt) packed() (*pack.ReaderAt, error) {
 	if pack.Codec(h.Envelope.Codec) != pack.Zstd {
-		return nil, members.ErrNoIndex
+		return nil, nil
 	}
 	packed, err := pack.NewReaderAt(h.ReaderAt, h.Size())
 	if err == pack.ErrNoSeekTable {
-		return nil, members.ErrNoIndex
+		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return members.Indexed(packed)
+	return packed, err
 }

@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"path"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/backup/tables"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
@@ -21,15 +24,20 @@ func newLs() *cobra.Command {
 	l := new(lsCommand)
 	cmd := &cobra.Command{
 		Use:   "ls [flags] FILE|- [PATTERN]",
-		Short: "List what is in a sealed archive: uploads, contracts, any tar",
+		Short: "List what is in a backup: the files of an archive, the tables of a dump",
 		Long: `List what is in a sealed archive, one path a line, all of it or what PATTERN names
 and what is below that. Patterns are those of backup uploads --exclude.
 
-Archives that this program sealed have an index, which is all that is read, also
-from S3. Others are read to their end.`,
+Of a dump of PostgreSQL the tables that have rows in it are listed, with the number of
+rows and their size, all or those that PATTERN names, with * and ?: schema.table as
+psql shows it, or a table in any schema.
+
+Archives and plain dumps that this program sealed have an index, which is all that is
+read, also from S3. Others are read to their end.`,
 		Example: `  takumi-backup ls uploads_20261123_020000.tar.zst.enc
   takumi-backup ls -l backup.enc '/avatars/*.png'
-  takumi-backup ls --json s3://bucket/uploads/backup.enc | jq -r 'select(.size > 1e9).path'`,
+  takumi-backup ls --json s3://bucket/uploads/backup.enc | jq -r 'select(.size > 1e9).path'
+  takumi-backup ls takumi_db_20261123_020000.sql.zst.enc 'public.*'`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd, args) },
 	}
@@ -42,29 +50,72 @@ from S3. Others are read to their end.`,
 }
 
 func (l *lsCommand) run(cmd *cobra.Command, args []string) error {
-	var patterns tree.Patterns
+	show := &lsOutput{out: bufio.NewWriter(cmd.OutOrStdout()), long: l.long, json: l.json}
 	if len(args) > 1 {
+		show.pattern = args[1]
 		var err error
-		if patterns, err = tree.ParsePatterns(args[1:]); err != nil {
+		if show.files, err = tree.ParsePatterns(args[1:]); err == nil {
+			_, err = path.Match(show.pattern, "")
+		}
+		if err != nil {
 			return usagef("PATTERN: %w", err)
 		}
 	}
-	out := bufio.NewWriter(cmd.OutOrStdout())
-	found := false
-	err := l.eachMember(cmd, args[0], func(e *members.Entry) error {
-		if len(patterns) > 0 && !patterns.MatchAbove(e.Name(), e.Type == "d") {
-			return nil
-		}
-		found = true
-		return stdoutError(l.print(out, e))
-	})
-	if flushErr := stdoutError(out.Flush()); err == nil {
+	in, err := l.look(cmd, args[0])
+	if err != nil {
+		return err
+	}
+	defer in.done()
+	switch {
+	case in.archive != nil:
+		err = eachEntry(cmd, in.archive, show.member)
+	case in.dump != nil:
+		err = eachTable(in.dump, show.table)
+	default:
+		err = l.scan(cmd, args[0], show.content)
+	}
+	if flushErr := stdoutError(show.out.Flush()); err == nil {
 		err = flushErr
 	}
-	if err == nil && !found && len(patterns) > 0 {
-		err = fmt.Errorf("%s holds nothing that %q names", args[0], args[1])
+	if err == nil && !show.found && show.pattern != "" {
+		err = fmt.Errorf("%s holds nothing that %q names", args[0], show.pattern)
 	}
 	return err
+}
+
+// lsOutput is what ls prints.
+type lsOutput struct {
+	out        *bufio.Writer
+	long, json bool
+	pattern    string // of tables; "" is all
+	files      tree.Patterns
+	found      bool
+}
+
+// content lists what it reads.
+func (l *lsOutput) content(src *bufio.Reader) error {
+	head, err := src.Peek(guard.SniffLen)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if format := guard.Sniff(head); format != guard.PlainDump && format != guard.CustomDump {
+		return scanArchive(src, func(e *members.Entry, _ io.Reader) error { return l.member(e) })
+	}
+	all, err := tables.Scan(src)
+	for _, t := range all {
+		if err == nil {
+			err = l.table(t)
+		}
+	}
+	return err
+}
+
+func (l *lsOutput) member(e *members.Entry) error {
+	if len(l.files) > 0 && !l.files.MatchAbove(e.Name(), e.Type == "d") {
+		return nil
+	}
+	l.found = true
+	return stdoutError(l.print(l.out, e))
 }
 
 // memberJSON is what ls, find and diff say of an entry to a script.
@@ -85,7 +136,7 @@ func memberOf(e *members.Entry) memberJSON {
 	return memberJSON{e.Name(), memberTypes[e.Type], e.Size, e.Time(), fmt.Sprintf("%04o", e.Mode), e.UID, e.GID, e.Target()}
 }
 
-func (l *lsCommand) print(out io.Writer, e *members.Entry) error {
+func (l *lsOutput) print(out io.Writer, e *members.Entry) error {
 	switch {
 	case l.json:
 		return writeJSON(out, memberOf(e))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,40 +12,92 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 
-// openMembers opens the archive of the backup at path by its index, or returns
-// members.ErrNoIndex. The caller calls done, unless there is an error.
-func (o *opening) openMembers(cmd *cobra.Command, path string) (a *members.Archive, done func(), err error) {
+// errStdin is returned for standard input, which is read in order alone.
+var errStdin = errors.New("standard input has no parts that can be read alone")
+
+// openAt opens the backup at path to read any part of it. The caller calls done,
+// unless there is an error.
+func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, done func(), err error) {
 	if path == "-" {
-		return nil, nil, members.ErrNoIndex
+		return nil, nil, errStdin
 	}
 	ring, err := o.keys.ring()
 	if err != nil {
 		return nil, nil, err
 	}
 	warnPlacement(cmd, ring.Sources(), store.Dir(path))
-	a, h, err := o.membersBy(cmd.Context(), ring, path)
+	signers, err := trusted(o.signers)
+	if err == nil {
+		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers})
+	}
 	if err != nil {
 		ring.Close()
-		return nil, nil, err
+		return nil, nil, aboutPath("opening", path, err)
 	}
 	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
 	describe(rec, h.Envelope, kek.ID(h.Holder.Name))
-	return a, func() {
+	return h, func() {
 		h.Close()
 		ring.Close()
 	}, nil
 }
 
-// membersBy is openMembers with keys that are there already.
+// inside is what is in a backup: by its index an archive or a dump, and neither where
+// it has none.
+type inside struct {
+	archive *members.Archive
+	dump    *tables.Dump
+	done    func() // is to be called
+}
+
+// look looks into the backup at path.
+func (o *opening) look(cmd *cobra.Command, path string) (in inside, err error) {
+	h, done, err := o.openAt(cmd, path)
+	if errors.Is(err, errStdin) {
+		return inside{done: func() {}}, nil
+	}
+	if err != nil {
+		return in, err
+	}
+	in.done = done
+	if in.archive, err = h.Members(); errors.Is(err, members.ErrNoIndex) {
+		if in.dump, err = h.Tables(); errors.Is(err, tables.ErrNoIndex) {
+			err = nil
+		}
+	}
+	if err != nil {
+		done()
+		return in, aboutPath("opening", path, err)
+	}
+	return in, nil
+}
+
+// openMembers opens the archive of the backup at path by its index, or returns
+// members.ErrNoIndex. The caller calls done, unless there is an error.
+func (o *opening) openMembers(cmd *cobra.Command, path string) (a *members.Archive, done func(), err error) {
+	in, err := o.look(cmd, path)
+	if err == nil && in.archive == nil {
+		in.done()
+		err = members.ErrNoIndex
+	}
+	return in.archive, in.done, err
+}
+
+// membersBy opens an archive by its index with keys that are there already.
 func (o *opening) membersBy(ctx context.Context, ring *keystore.Ring, path string) (*members.Archive, *backup.HandleAt, error) {
-	h, err := backup.OpenAt(ctx, newPlace(), path, backup.Options{Keys: ring, Rescue: o.rescue})
+	signers, err := trusted(o.signers)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := backup.OpenAt(ctx, newPlace(), path, backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers})
 	if err != nil {
 		return nil, nil, aboutPath("opening", path, err)
 	}
@@ -67,6 +120,10 @@ func (o *opening) eachMember(cmd *cobra.Command, path string, f func(*members.En
 		return err
 	}
 	defer done()
+	return eachEntry(cmd, a, f)
+}
+
+func eachEntry(cmd *cobra.Command, a *members.Archive, f func(*members.Entry) error) error {
 	for e, err := range a.All() {
 		if err == nil && cmd.Context().Err() != nil {
 			err = context.Cause(cmd.Context())
@@ -83,6 +140,20 @@ func (o *opening) eachMember(cmd *cobra.Command, path string, f func(*members.En
 
 // scanMembers reads the whole archive.
 func (o *opening) scanMembers(cmd *cobra.Command, path string, f func(*members.Entry, io.Reader) error) error {
+	return o.scan(cmd, path, func(src *bufio.Reader) error { return scanArchive(src, f) })
+}
+
+func scanArchive(src io.Reader, f func(*members.Entry, io.Reader) error) error {
+	archive, err := tree.Open(src)
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	return members.Scan(archive, f)
+}
+
+// scan reads the content of the backup at path in order.
+func (o *opening) scan(cmd *cobra.Command, path string, f func(*bufio.Reader) error) error {
 	b, err := o.open(cmd.Context(), cmd, path)
 	if err != nil {
 		return err
@@ -92,31 +163,14 @@ func (o *opening) scanMembers(cmd *cobra.Command, path string, f func(*members.E
 	defer hide()
 	content := backup.NewPlaintext(b.Reader, &o.meter)
 	defer content.Close()
-	archive, err := tree.Open(content)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", path, err)
-	}
-	defer archive.Close()
-	if err := members.Scan(archive, f); err != nil {
+	if err := f(bufio.NewReaderSize(content, 64<<10)); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	return nil
 }
 
-// writeMember writes the content of one file to dst: by the index, or by reading the
-// archive until it is known which of its entries is the last of that name.
-func (o *opening) writeMember(cmd *cobra.Command, path, name string, dst io.Writer) error {
-	a, done, err := o.openMembers(cmd, path)
-	if errors.Is(err, members.ErrNoIndex) {
-		if path == "-" {
-			return usagef("--member needs a backup that can be read twice, not standard input")
-		}
-		return o.scanMember(cmd, path, name, dst)
-	}
-	if err != nil {
-		return err
-	}
-	defer done()
+// writeMember writes the content of one file of an archive to dst.
+func writeMember(a *members.Archive, name string, dst io.Writer) error {
 	e, err := a.File(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%q: %w", name, tree.ErrNoMatch)
@@ -132,6 +186,8 @@ func (o *opening) writeMember(cmd *cobra.Command, path, name string, dst io.Writ
 	return err
 }
 
+// scanMember is writeMember without an index: it reads the archive until it is known
+// which of its entries is the last of that name.
 func (o *opening) scanMember(cmd *cobra.Command, path, name string, dst io.Writer) error {
 	name = members.Clean(name)
 	for {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
@@ -17,6 +18,7 @@ type openCommand struct {
 	out      string
 	packed   bool
 	member   string
+	format   string // of the rows of a table
 	force    bool
 	forceTTY bool
 }
@@ -33,11 +35,14 @@ On standard output every byte is authentic, and in its place, but the backup is
 whole only when the exit code is 0: feed it to something that can be undone, as
 psql --single-transaction.
 
---member PATH writes one file of an archive, and reads only what holds it where the
-archive has an index, as ls does. That the rest of the backup is whole is not proved.`,
+--member PATH writes one file of an archive, or the rows of one table of a plain dump,
+named as ls does, and reads only what holds them where there is an index. Rows come as
+COPY … TO STDOUT writes them, or with --format csv as CSV with a line of the columns'
+names. That the rest of the backup is whole is not proved.`,
 		Example: `  takumi-backup open takumi_db_20261123_020000.sql.zst.enc | psql --single-transaction -v ON_ERROR_STOP=1 takumi_test
   takumi-backup open backup.enc -o dump.sql
-  takumi-backup open --packed backup.enc | zstd -d | less`,
+  takumi-backup open --packed backup.enc | zstd -d | less
+  takumi-backup open backup.enc --member public.orders --format csv -o orders.csv`,
 		Args: usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
@@ -45,7 +50,8 @@ archive has an index, as ls does. That the rest of the backup is whole is not pr
 	f.SortFlags = false
 	f.StringVarP(&o.out, "output", "o", "", "write to this file (default: standard output)")
 	f.BoolVar(&o.packed, "packed", false, "leave the content packed, as a .zst or .gz file")
-	f.StringVar(&o.member, "member", "", "write this file of the archive alone")
+	f.StringVar(&o.member, "member", "", "write this file of the archive, or the rows of this table of the dump, alone")
+	f.StringVar(&o.format, "format", "", "of the rows of a table: copy or csv (default copy)")
 	f.BoolVar(&o.force, "force", false, "let -o replace a file")
 	f.BoolVar(&o.forceTTY, "force-tty", false, "write to a terminal")
 	o.add(cmd)
@@ -68,9 +74,12 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 	}
 	if cmd.Flags().Changed("member") {
 		if o.packed || o.member == "" {
-			return usagef("--member names a file, and does not go with --packed")
+			return usagef("--member names a file or a table, and does not go with --packed")
 		}
-		return o.into(func(dst io.Writer) error { return o.writeMember(cmd, path, o.member, dst) })
+		return o.one(cmd, path)
+	}
+	if o.format != "" {
+		return usagef("--format goes with --member TABLE")
 	}
 	r, err := o.open(cmd.Context(), cmd, path)
 	if err != nil {
@@ -84,6 +93,58 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 		return fmt.Errorf("opening %s: %w", path, err)
 	}
 	return nil
+}
+
+// one writes one member.
+func (o *openCommand) one(cmd *cobra.Command, path string) error {
+	switch {
+	case path == "-":
+		return usagef("--member needs a backup that can be read twice, not standard input")
+	case o.format != "" && o.format != "copy" && o.format != "csv":
+		return usagef("--format is %q, neither copy nor csv", o.format)
+	}
+	in, err := o.look(cmd, path)
+	if err != nil {
+		return err
+	}
+	defer in.done()
+	dump := in.dump != nil
+	if in.dump == nil && in.archive == nil {
+		if dump, err = o.isDump(cmd, path); err != nil {
+			return err
+		}
+	}
+	if o.format != "" && !dump {
+		return usagef("--format is for the rows of a table, and %s is no plain dump", path)
+	}
+	return o.into(func(dst io.Writer) error {
+		switch {
+		case in.dump != nil:
+			return writeTable(in.dump, o.member, o.format, dst)
+		case in.archive != nil:
+			return writeMember(in.archive, o.member, dst)
+		case dump:
+			return o.scanTable(cmd, path, o.format, o.member, dst)
+		}
+		return o.scanMember(cmd, path, o.member, dst)
+	})
+}
+
+// isDump tells whether a backup without an index holds a plain dump.
+func (o *openCommand) isDump(cmd *cobra.Command, path string) (is bool, err error) {
+	b, err := o.open(cmd.Context(), cmd, path)
+	if err != nil {
+		return false, err
+	}
+	defer b.Close()
+	content := backup.NewPlaintext(b.Reader, &o.meter)
+	defer content.Close()
+	head := make([]byte, guard.SniffLen)
+	n, err := io.ReadFull(content, head)
+	if err == io.ErrUnexpectedEOF || err == io.EOF {
+		err = nil // its end says no more than the rest does later
+	}
+	return guard.Sniff(head[:n]) == guard.PlainDump, err
 }
 
 // into has write send to the destination. A file gets its name only after

@@ -83,6 +83,10 @@ type Options struct {
 	// TarEntry, if not nil, is told of each entry of an input that is a tar archive,
 	// and was not compressed.
 	TarEntry func(TarEntry)
+	// Piece, if not nil, is told of the rows of a plain dump of PostgreSQL, which was
+	// not compressed, as they come, and of its other parts. Where the dump does not
+	// have the order of pg_dump's, PartPre and PartPost, the last, are missing.
+	Piece func(Piece)
 }
 
 // Reader passes its source through and refuses what is not whole. It may not
@@ -98,7 +102,7 @@ type Reader struct {
 // NewReader returns a Reader over src. The caller must call Close when done
 // with it, also after an error. Close leaves src to its owner.
 func NewReader(src io.Reader, opts Options) *Reader {
-	return &Reader{src: src, check: checker{allowEmpty: opts.AllowEmpty, entry: opts.TarEntry}}
+	return &Reader{src: src, check: checker{allowEmpty: opts.AllowEmpty, entry: opts.TarEntry, piece: opts.Piece}}
 }
 
 // Read reads from the source. Where the source ends, it returns io.EOF if the
@@ -166,6 +170,7 @@ type walker interface {
 type checker struct {
 	allowEmpty bool
 	entry      func(TarEntry)
+	piece      func(Piece)
 	nested     bool // the input is the content of a compressed one
 
 	head   [SniffLen]byte
@@ -201,7 +206,11 @@ func (c *checker) choose() error {
 	c.format = Sniff(head)
 	switch f := c.format; f {
 	case PlainDump:
-		c.walk = newPlain()
+		tell := c.piece
+		if c.nested {
+			tell = nil
+		}
+		c.walk = newPlain(tell)
 	case CustomDump:
 		c.walk = newCustom()
 	case Tar:

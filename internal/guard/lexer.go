@@ -61,6 +61,8 @@ type lexer struct {
 
 	p       []byte // the piece at hand
 	i, from int    // the next byte of it; the first that no span had
+	base    int64  // where the piece is in the input
+	begun   int64  // where the statement at hand begins, and the rows behind a COPY
 
 	kept    []byte // of the statement, comment or command at hand
 	keeping bool
@@ -76,6 +78,9 @@ type lexer struct {
 
 	copy    statement
 	counter rowCounter
+	// rows, if it is set, is told where the whole rows of a COPY that came so far begin
+	// and end, and how many they are.
+	rows func(begin, end, n int64, last bool)
 }
 
 // maxMarker is more than the longest end marker of a COPY has, `\.` and CR.
@@ -89,9 +94,13 @@ func (l *lexer) write(p []byte) error {
 		}
 	}
 	err := l.emit()
+	l.base += int64(len(p))
 	l.p = nil
 	return err
 }
+
+// offset is where the next byte is in the input.
+func (l *lexer) offset() int64 { return l.base + int64(l.i) }
 
 // emit hands out what was read since the last span.
 func (l *lexer) emit() error {
@@ -219,11 +228,14 @@ func (l *lexer) step() error {
 	case inCopyLine:
 		if l.upTo('\n') {
 			l.take(1)
-			l.state = inRows
+			l.state, l.begun = inRows, l.offset()
 			l.counter.reset()
 		}
 	case inRows:
 		n, ended := l.counter.take(l.p[l.i:])
+		if l.rows != nil {
+			l.rows(l.begun, l.begun+l.counter.end, l.counter.n, ended)
+		}
 		if l.i += n; ended {
 			err := l.emit()
 			l.kind, l.state = between, inText
@@ -246,7 +258,7 @@ func (l *lexer) outside() error {
 	if l.take(n); n == len(rest) {
 		return nil
 	}
-	l.last, l.before, l.parens = 0, 0, 0
+	l.last, l.before, l.parens, l.begun = 0, 0, 0, l.offset()
 	switch rest[n] {
 	case '-', '/':
 		l.startKeeping()
@@ -311,7 +323,7 @@ func (l *lexer) text() error {
 	case ')':
 		l.parens = max(0, l.parens-1)
 	case ';':
-		if l.parens == 0 {
+		if l.parens == 0 && !insideBody(l.kept) {
 			l.take(1)
 			return l.endQuery()
 		}
@@ -323,6 +335,32 @@ func (l *lexer) text() error {
 	l.before, l.last = l.last, c
 	l.take(1)
 	return nil
+}
+
+// insideBody tells whether a statement goes on inside the BEGIN ATOMIC … END of a
+// function in SQL, as psql knows it.
+func insideBody(sql []byte) bool {
+	if len(sql) < len("create") || !bytes.EqualFold(sql[:len("create")], []byte("create")) || !bytes.Contains(bytes.ToLower(sql), []byte("begin")) {
+		return false
+	}
+	s := tokens(sql)
+	of := s[1:]
+	if of.begin("or", "replace") {
+		of = of[2:]
+	}
+	if !of.begin("function") && !of.begin("procedure") {
+		return false
+	}
+	depth := 0
+	for _, t := range s {
+		switch {
+		case t == token{word, "begin"}, depth > 0 && t == token{word, "case"}:
+			depth++
+		case depth > 0 && t == token{word, "end"}:
+			depth--
+		}
+	}
+	return depth > 0
 }
 
 func (l *lexer) endQuery() error {
@@ -469,9 +507,11 @@ func (l *lexer) body() {
 type rowCounter struct {
 	n    int64
 	line []byte // the beginning of a row that goes on, up to maxMarker bytes
+	pos  int64  // bytes taken
+	end  int64  // of the last whole row, in bytes from the first
 }
 
-func (r *rowCounter) reset() { r.n, r.line = 0, r.line[:0] }
+func (r *rowCounter) reset() { *r = rowCounter{line: r.line[:0]} }
 
 // take says how much of p are rows, and whether their end marker was the last.
 func (r *rowCounter) take(p []byte) (used int, ended bool) {
@@ -479,12 +519,14 @@ func (r *rowCounter) take(p []byte) (used int, ended bool) {
 		n := bytes.IndexByte(p, '\n')
 		if n < 0 {
 			r.line = append(r.line, p[:min(len(p), maxMarker-len(r.line))]...)
+			r.pos += int64(len(p))
 			return len(p), false
 		}
 		r.line = append(r.line, p[:min(n, maxMarker-len(r.line))]...)
 		ended = string(trimCR(r.line)) == `\.`
-		if r.line = r.line[:0]; !ended {
+		if r.pos, r.line = r.pos+int64(n+1), r.line[:0]; !ended {
 			r.n++
+			r.end = r.pos
 		}
 		return n + 1, ended
 	}
@@ -492,8 +534,13 @@ func (r *rowCounter) take(p []byte) (used int, ended bool) {
 	at, length := findMarker(whole)
 	if at >= 0 {
 		r.n += int64(bytes.Count(whole[:at], []byte{'\n'}))
+		r.end = r.pos + int64(at)
 		return at + length, true
 	}
+	if len(whole) > 0 {
+		r.end = r.pos + int64(len(whole))
+	}
+	r.pos += int64(len(p))
 	r.n += int64(bytes.Count(whole, []byte{'\n'}))
 	r.line = append(r.line, p[len(whole):][:min(maxMarker, len(p)-len(whole))]...)
 	return len(p), false

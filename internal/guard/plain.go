@@ -25,11 +25,16 @@ type plain struct {
 	dashes bool // the line before was a comment, and empty
 	ended  bool
 	found  *gathering
+	pieces *pieces // nil: nobody asks
 }
 
-func newPlain() *plain {
+func newPlain(tell func(Piece)) *plain {
 	d := &plain{found: newGathering(PlainDump)}
 	d.lex.to = d
+	if tell != nil {
+		d.pieces = &pieces{tell: tell}
+		d.lex.rows = d.pieces.rows
+	}
 	return d
 }
 
@@ -64,8 +69,10 @@ func (d *plain) comment(line []byte) error {
 	case d.dashes && string(line) == string(d.ending):
 		d.ended = true
 	case (d.ending == nil || d.ended) && string(line) == dumpBegins:
+		d.several(d.ending != nil)
 		d.ending, d.ended = []byte(dumpEnds), false
 	case (d.ending == nil || d.ended) && string(line) == clusterBegins:
+		d.several(true)
 		d.ending, d.ended, d.found.c.Cluster = []byte(clusterEnds), false, true
 	}
 	d.dashes = string(line) == "--"
@@ -73,8 +80,18 @@ func (d *plain) comment(line []byte) error {
 	return nil
 }
 
+// several takes that the input is not one dump of one database.
+func (d *plain) several(is bool) {
+	if d.pieces != nil {
+		d.pieces.bad = d.pieces.bad || is
+	}
+}
+
 func (d *plain) query(s statement, cut bool) error {
 	d.ended, d.dashes = false, false
+	if d.pieces != nil {
+		d.pieces.statement(s, d.lex.kept, d.lex.begun, d.lex.offset())
+	}
 	d.found.query(s)
 	if aboutDatabase(s) && !d.found.c.Cluster && !cut && len(d.found.c.Properties) < maxProperties {
 		if s.begin("create", "database") {
@@ -91,6 +108,7 @@ const maxProperties = 10000
 func (d *plain) order(line []byte) error {
 	if d.dashes = false; !bytes.HasPrefix(line, []byte(restrict)) && !bytes.HasPrefix(line, []byte(unrestrict)) {
 		d.ended = false
+		d.several(d.pieces != nil && d.pieces.began) // \connect leads to another database
 	}
 	return nil
 }
@@ -98,6 +116,9 @@ func (d *plain) order(line []byte) error {
 func (d *plain) copied(s statement, n int64) error {
 	schema, table := s.path(1)
 	d.found.table(schema, table, n)
+	if d.pieces != nil {
+		d.pieces.end = d.lex.offset()
+	}
 	return nil
 }
 
@@ -113,6 +134,9 @@ func (d *plain) finish() error {
 	}
 	// Behind the closing line a comment or \unrestrict may be cut: the dump itself is
 	// all there.
+	if d.pieces != nil {
+		d.pieces.finish(d.pos)
+	}
 	return nil
 }
 
