@@ -17,6 +17,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -60,7 +61,7 @@ type Backup struct {
 	// Keys are the ids of the keys that have a slot, in the backup or in the
 	// envelope next to it; Own those in the backup itself, when there is another.
 	Keys, Own  []kek.ID
-	OtherSlots []string // types of slots that are not for such a key
+	Recipients []slot.Holder // who else has a slot, in the backup or next to it
 	State      State
 	// Err says why State is not Authentic or better. It is nil when no key was given.
 	Err error
@@ -102,9 +103,9 @@ func (b *Backup) describe(seen *Seen) {
 				b.Keys = append(b.Keys, kek.ID(strings.Clone(string(id))))
 			}
 		}
-		for _, kind := range e.OtherSlots() {
-			if !slices.Contains(b.OtherSlots, kind) {
-				b.OtherSlots = append(b.OtherSlots, strings.Clone(kind))
+		for _, h := range e.Recipients() {
+			if !slices.Contains(b.Recipients, h) {
+				b.Recipients = append(b.Recipients, slot.Holder{Type: strings.Clone(h.Type), Name: strings.Clone(h.Name)})
 			}
 		}
 	}

@@ -179,7 +179,7 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	made.In, made.Out = o.Meter.In(), o.Meter.Out()
 	made.Kind, made.Name, made.Created, made.Codec = j.Kind, dst.name, j.Created.UTC(), string(j.Pack.Codec)
 	if e := made.Envelope; e != nil {
-		made.ID, made.Label, made.Keys, made.State = e.ID, e.Label, e.KeyIDs(), Authentic
+		made.ID, made.Label, made.Keys, made.Recipients, made.State = e.ID, e.Label, e.KeyIDs(), e.Recipients(), Authentic
 	}
 	if t, ok := dst.Sink.(store.Tee); ok {
 		made.Copies = t

@@ -105,16 +105,9 @@ func (e *Envelope) KeyIDs() []kek.ID {
 	return ids
 }
 
-// OtherSlots returns the types of the slots that are not for a key, in file
-// order.
-func (e *Envelope) OtherSlots() []string {
-	var types []string
-	for _, s := range e.Slots {
-		if s.Type != kek.SlotType {
-			types = append(types, s.Type)
-		}
-	}
-	return types
+// Recipients returns the holders that are not keys, in file order.
+func (e *Envelope) Recipients() []slot.Holder {
+	return slices.DeleteFunc(e.Holders(), func(h slot.Holder) bool { return h.Type == kek.SlotType })
 }
 
 // check applies the limits of docs/FORMAT.md to a label.

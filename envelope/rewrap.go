@@ -20,10 +20,11 @@ var ErrNoRoom = fail.New(fail.Failed, "give --detached, or fewer keys", "the new
 
 // RewrapOptions say what becomes of the slots that a backup has.
 type RewrapOptions struct {
-	// KeepOld keeps the slots of other keys; else they are dropped.
+	// KeepOld keeps the slots of other holders: of keys, which else are dropped, and
+	// of the types that the new holders have.
 	KeepOld bool
-	// DropOther drops the slots of types that this version does not know; else
-	// they are kept.
+	// DropOther drops the slots that are not for keys. Else those stay whose type
+	// none of the new holders has.
 	DropOther bool
 	// Grow lets the new envelope be longer than the backup's own. It can then
 	// stand next to the backup or before a copy of its payload, and never over its
@@ -123,10 +124,13 @@ func (e *Envelope) successor(ctx context.Context, dataKey []byte, how RewrapOpti
 		return nil, err
 	}
 	asked := n.Holders()
+	renewed := func(slotType string) bool {
+		return slices.ContainsFunc(asked, func(h slot.Holder) bool { return h.Type == slotType })
+	}
 	for _, s := range e.Slots {
-		keep := !how.DropOther
-		if s.Type == kek.SlotType {
-			keep = how.KeepOld
+		keep := how.KeepOld
+		if s.Type != kek.SlotType {
+			keep = !how.DropOther && (how.KeepOld || !renewed(s.Type))
 		}
 		if keep && !slices.Contains(asked, s.Holder()) {
 			n.Slots = append(n.Slots, s)

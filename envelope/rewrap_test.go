@@ -55,8 +55,8 @@ func TestRewrap(t *testing.T) {
 		for _, k := range tc.want {
 			want = append(want, k.ID())
 		}
-		if got := w.New.KeyIDs(); !slices.Equal(got, want) || len(w.New.OtherSlots()) != tc.other || w.Current != tc.current {
-			t.Errorf("%s: slots for %v and %v, current %v", name, got, w.New.OtherSlots(), w.Current)
+		if got := w.New.KeyIDs(); !slices.Equal(got, want) || len(w.New.Recipients()) != tc.other || w.Current != tc.current {
+			t.Errorf("%s: slots for %v and %v, current %v", name, got, w.New.Recipients(), w.Current)
 		}
 		rewrapped := append(bytes.Clone(w.New.Bytes()), tc.sealed[len(w.New.Bytes()):]...)
 		for _, k := range []*kek.Key{keyA, keyB, keyC} {

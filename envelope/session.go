@@ -82,8 +82,8 @@ func (s *session) offer(found []Identity) {
 }
 
 func same(a, b Identity) bool {
-	nameA, knownA := holderOf(a)
-	nameB, knownB := holderOf(b)
+	nameA, knownA := slot.HolderOf(a)
+	nameB, knownB := slot.HolderOf(b)
 	if knownA || knownB {
 		return nameA == nameB
 	}
@@ -110,8 +110,8 @@ func holders(envelopes ...*Envelope) []slot.Holder {
 func (s *session) offered() []slot.Holder {
 	var all []slot.Holder
 	for _, identity := range s.identities {
-		if named, ok := identity.(slot.Named); ok && !slices.Contains(all, named.Holder()) {
-			all = append(all, named.Holder())
+		if h, known := slot.HolderOf(identity); known && !slices.Contains(all, h) {
+			all = append(all, h)
 		}
 	}
 	return all
@@ -238,7 +238,7 @@ func (s *session) candidates(e *Envelope) []candidate {
 	var named, others []candidate
 	for _, sl := range e.Slots {
 		for i, identity := range s.identities {
-			holder, known := holderOf(identity)
+			holder, known := slot.HolderOf(identity)
 			switch {
 			case !known:
 				others = append(others, candidate{slot: sl, identity: i})
@@ -250,14 +250,6 @@ func (s *session) candidates(e *Envelope) []candidate {
 		}
 	}
 	return append(named, others...)
-}
-
-func holderOf(identity Identity) (h slot.Holder, known bool) {
-	named, known := identity.(slot.Named)
-	if known {
-		h = named.Holder()
-	}
-	return h, known
 }
 
 // unwrap asks an identity, once.

@@ -35,6 +35,7 @@ type Ring struct {
 
 	recipients []slot.Recipient // besides the keys
 	identities []slot.Identity
+	places     []Source // of the identities
 }
 
 // held is a source and what it gave.
@@ -66,8 +67,17 @@ func (r *Ring) AddRecipients(more ...slot.Recipient) { r.recipients = append(r.r
 // AddIdentities adds holders of another kind than keys, to open with.
 func (r *Ring) AddIdentities(more ...slot.Identity) { r.identities = append(r.identities, more...) }
 
+// AddPlace adds where identities are kept, for [CheckApart].
+func (r *Ring) AddPlace(src Source) { r.places = append(r.places, src) }
+
+// Places returns where everything secret in the ring is kept.
+func (r *Ring) Places() []Source { return append(r.Sources(), r.places...) }
+
+// Ways returns in how many ways a backup may open: with several, one may do.
+func (r *Ring) Ways() int { return len(r.sources) + len(r.identities) }
+
 // Opens reports whether there is anything to open a backup with.
-func (r *Ring) Opens() bool { return len(r.sources)+len(r.identities) > 0 }
+func (r *Ring) Opens() bool { return r.Ways() > 0 }
 
 // Recipients returns whom to seal for: the current keys and the other recipients.
 // The errors are those of Current.

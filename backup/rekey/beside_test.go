@@ -132,7 +132,7 @@ func TestTwoHomes(t *testing.T) {
 	t.Parallel()
 	run := func(path string, to *kek.Key, detached bool, s hooked) error {
 		o := options(t, always(keyA), always(keyB))
-		o.Detached, o.To = detached, []*kek.Key{to}
+		o.Detached, o.To = detached, slot.Recipients(to)
 		s.Store, s.once = o.Store, new(sync.Once)
 		o.Store = s
 		_, err := rekey.Rewrap(t.Context(), path, o)
@@ -227,7 +227,7 @@ func TestHoldersElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		o = options(t, always(keyC))
-		o.DropOther, o.To = drop, []*kek.Key{keyB}
+		o.DropOther, o.To = drop, slot.Recipients(keyB)
 		r, err := rekey.Rewrap(t.Context(), path, o)
 		if errors.Is(err, rekey.ErrOtherSlots) == drop {
 			t.Errorf("drop %v: %+v, %v", drop, r, err)

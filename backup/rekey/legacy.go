@@ -14,7 +14,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -120,8 +119,14 @@ func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 		return made, err
 	}
 	defer dst.Abort()
+	w := newWitness(o.To)
+	defer w.wipe()
+	if !o.ReadBack.Opens() {
+		o.ReadBack = keystore.NewRing()
+		o.ReadBack.AddIdentities(w)
+	}
 	made.New, err = backup.Seal(ctx, dst, src,
-		envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)}, o.Pack, slot.Recipients(o.To...)...)
+		envelope.Label{Created: created, Kind: kind, Name: strings.TrimSuffix(name, backup.Suffix)}, o.Pack, w.recipients...)
 	if err != nil {
 		return made, old.judge(ctx, err)
 	}

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -132,7 +132,7 @@ func zipped(t testing.TB, plain []byte) []byte {
 
 func importing(t testing.TB) ImportOptions {
 	return ImportOptions{
-		Options: Options{Store: local.Folder{}, To: []*kek.Key{key(t, "new")}, Meter: new(backup.Meter)}, ReadBack: ring(t, keySource{seed: "new"}),
+		Options: Options{Store: local.Folder{}, To: slot.Recipients(key(t, "new")), Meter: new(backup.Meter)}, ReadBack: ring(t, keySource{seed: "new"}),
 		Pack: pack.Options{Codec: pack.Zstd}, Passphrase: []byte(passphrase), Iterations: iterations,
 	}
 }

@@ -69,7 +69,7 @@ func newBench(t testing.TB, codec pack.Codec) *bench {
 	b := &bench{TB: t, dir: t.TempDir(), content: bytes.Repeat([]byte("INSERT INTO t VALUES (1);\n"), 40_000)}
 	b.path = filepath.Join(b.dir, "x.enc")
 	b.o = ReencryptOptions{ReadBack: ring(t, keySource{seed: "new"}), Options: Options{
-		Store: local.Folder{}, From: ring(t, keySource{seed: "old"}), To: []*kek.Key{key(t, "new")},
+		Store: local.Folder{}, From: ring(t, keySource{seed: "old"}), To: slot.Recipients(key(t, "new")),
 		StateDir: t.TempDir(), Meter: new(backup.Meter),
 	}}
 	b.seal(codec, "old")

@@ -1,10 +1,12 @@
 package rekey
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/maphash"
 	"io"
+	"slices"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
@@ -16,9 +18,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// ErrOtherSlots is returned for a backup that has holders for which this program
-// cannot seal.
-var ErrOtherSlots = fail.New(fail.Failed, "--drop-other gives up the slots that this program cannot make anew", "the backup is also sealed for holders that this program cannot seal for")
+// ErrOtherSlots is returned for a backup that has holders of a type that none of the
+// new ones has.
+var ErrOtherSlots = fail.New(fail.Failed, "name with --to, -r or -R those that are to open it from now on; --drop-other gives them up", "the backup is also sealed for holders of another type than those that are named")
 
 // ReadBackError says that what was written did not come back from the disk. The
 // old backup stands as it was.
@@ -101,7 +103,9 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if o.Pack != nil {
 		label.Codec = string(o.Pack.Codec)
 	}
-	sealing, err := envelope.NewWriter(ctx, dst, label, slot.Recipients(o.To...)...)
+	w := newWitness(o.To)
+	defer w.wipe()
+	sealing, err := envelope.NewWriter(ctx, dst, label, w.recipients...)
 	if err != nil {
 		return r, err
 	}
@@ -113,7 +117,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if err != nil {
 		return r, err
 	}
-	if err := prove(ctx, dst, sealing.Envelope(), was, o); err != nil {
+	if err := prove(ctx, dst, sealing.Envelope(), was, w, o); err != nil {
 		return r, err
 	}
 	if err := o.State.add(path, src.Envelope.ID, sealing.Envelope().ID); err != nil {
@@ -164,8 +168,10 @@ func (o ReencryptOptions) checkSlots(opened *envelope.Envelope, seen *backup.See
 		if e == nil || e.ID != opened.ID {
 			continue
 		}
-		if others := e.OtherSlots(); len(others) > 0 {
-			return fmt.Errorf("%w: slots of type %v", ErrOtherSlots, others)
+		for _, h := range e.Recipients() {
+			if !o.renews(h.Type) {
+				return fmt.Errorf("%w: %s", ErrOtherSlots, h)
+			}
 		}
 	}
 	return nil
@@ -187,8 +193,8 @@ func look(ctx context.Context, path string, o ReencryptOptions) (Result, error) 
 }
 
 // done tells whether an earlier run put the backup at path there, and else what is
-// seen of it without keys. That it opens with the new keys is authenticated: what
-// its id says is a claim until then.
+// seen of it without keys. That it opens with the new holders is authenticated, where
+// one of them is at hand: what its id says is a claim until then.
 func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, Result, error) {
 	seen, err := backup.Look(ctx, o.Store, path, backup.Options{})
 	if o.Rescue && seen == nil && ctx.Err() == nil {
@@ -201,13 +207,56 @@ func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, R
 		return seen, Result{}, nil
 	}
 	own := seen.Own
-	if seen, err = backup.Look(ctx, o.Store, path, backup.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil {
+	r := Result{Old: own, Skipped: "done by an earlier run"}
+	if seen, err = backup.Look(ctx, o.Store, path, backup.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil && o.ReadBack.Opens() {
 		err = seen.Err
 	}
 	if err != nil {
 		return nil, Result{}, fmt.Errorf("opening what an earlier run made: %w", err)
 	}
-	return seen, Result{Old: own, Skipped: "done by an earlier run", Size: seen.Size}, nil
+	r.Size = seen.Size
+	return seen, r, nil
+}
+
+// witness opens what is sealed for recipients alone: it keeps the data key of one
+// backup, and the slots that hold it, until it is wiped.
+type witness struct {
+	recipients []slot.Recipient
+	dataKey    []byte
+	slots      []slot.Slot
+}
+
+func newWitness(to []slot.Recipient) *witness {
+	w := new(witness)
+	for _, r := range to {
+		w.recipients = append(w.recipients, overheard{r, w})
+	}
+	return w
+}
+
+func (w *witness) wipe() { clear(w.dataKey) }
+
+// overheard is a recipient of which a witness sees what it wraps.
+type overheard struct {
+	slot.Recipient
+	by *witness
+}
+
+func (o overheard) Wrap(ctx context.Context, id slot.ID, dataKey []byte) (slot.Slot, error) {
+	s, err := o.Recipient.Wrap(ctx, id, dataKey)
+	if err == nil && o.by.dataKey == nil {
+		o.by.dataKey = bytes.Clone(dataKey)
+	}
+	o.by.slots = append(o.by.slots, s)
+	return s, err
+}
+
+// Unwrap opens the slots that it has seen, as they were made.
+func (w *witness) Unwrap(_ context.Context, _ slot.ID, s slot.Slot) ([]byte, error) {
+	if !slices.ContainsFunc(w.slots, func(made slot.Slot) bool { return made.Line() == s.Line() }) {
+		return nil, slot.ErrNotMine
+	}
+	return bytes.Clone(w.dataKey), nil
 }
 
 // digest tells one content from another. It finds this program's own mistakes,
@@ -282,10 +331,19 @@ func transfer(dst *envelope.Writer, src *backup.Handle, repack *pack.Options) (s
 }
 
 // prove reads the new file back and compares it with what went in.
-func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelope, want sum, o ReencryptOptions) error {
-	fresh, err := o.ReadBack.Current(ctx)
+func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelope, want sum, w *witness, o ReencryptOptions) error {
+	keys, err := o.ReadBack.Current(ctx)
 	if err != nil {
 		return fmt.Errorf("fetching the new key to read back with: %w", err)
+	}
+	fresh := slot.Identities(keys...)
+	for _, i := range o.identities() {
+		if _, isKey := i.(*kek.Key); !isKey {
+			fresh = append(fresh, i)
+		}
+	}
+	if len(fresh) == 0 {
+		fresh = []envelope.Identity{w}
 	}
 	file, err := dst.Open(ctx)
 	if err != nil {
@@ -301,9 +359,9 @@ func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelop
 	return nil
 }
 
-func readBack(ctx context.Context, file store.Object, written *envelope.Envelope, want sum, fresh []*kek.Key, o ReencryptOptions) error {
-	for _, key := range fresh[1:] {
-		if _, err := envelope.OpenAt(ctx, file, file.Size(), envelope.Options{}, key); err != nil {
+func readBack(ctx context.Context, file store.Object, written *envelope.Envelope, want sum, fresh []envelope.Identity, o ReencryptOptions) error {
+	for _, i := range fresh[1:] {
+		if _, err := envelope.OpenAt(ctx, file, file.Size(), envelope.Options{}, i); err != nil {
 			return err
 		}
 	}

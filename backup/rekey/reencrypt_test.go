@@ -12,7 +12,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -70,7 +69,7 @@ func TestRepack(t *testing.T) {
 func TestSeveralKeysAndTheSameAgain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pack.Zstd)
-	b.o.To = []*kek.Key{key(t, "new"), key(t, "old")}
+	b.o.To = slot.Recipients(key(t, "new"), key(t, "old"))
 	b.o.ReadBack = ring(t, keySource{seed: "new"}, keySource{seed: "old"})
 	before := b.opens(b.path, "old").ID
 	if _, err := Reencrypt(t.Context(), b.path, b.o); err != nil {
@@ -314,7 +313,7 @@ func TestState(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pack.Zstd)
 	path := filepath.Join(b.o.StateDir, "state")
-	to := []kek.ID{key(t, "new").ID()}
+	to := []string{string(key(t, "new").ID())}
 	begin := func() *State {
 		t.Helper()
 		s, err := Begin(path, to)
@@ -360,7 +359,7 @@ func TestState(t *testing.T) {
 		t.Error("a damaged file passes for done")
 	}
 	b.o.State.End(false)
-	if s, err := Read(path, []kek.ID{key(t, "third").ID()}); !errors.Is(err, ErrOtherRun) {
+	if s, err := Read(path, []string{"third"}); !errors.Is(err, ErrOtherRun) {
 		t.Errorf("for another key: %v, %v", s, err)
 	}
 	if text := string(readFile(t, path)); strings.Count(text, "\n") != 3 {
@@ -376,8 +375,8 @@ func TestNoState(t *testing.T) {
 	for _, text := range []string{"my notes\n", "", "a key without an end", `{"version":1}`, "{}\n{}", strings.Repeat("x", 100_000)} {
 		path := filepath.Join(t.TempDir(), "precious")
 		writeFile(t, path, []byte(text))
-		for _, open := range []func(string, []kek.ID) (*State, error){Begin, Read} {
-			s, err := open(path, []kek.ID{key(t, "new").ID()})
+		for _, open := range []func(string, []string) (*State, error){Begin, Read} {
+			s, err := open(path, []string{"new"})
 			if !errors.Is(err, ErrState) {
 				t.Errorf("%.20q: %v", text, err)
 			}

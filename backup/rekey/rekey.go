@@ -16,7 +16,7 @@ package rekey
 import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -26,8 +26,10 @@ type Options struct {
 	Store    store.Store
 	StateDir string         // the folder of locks
 	From     *keystore.Ring // opens the backups as they are
-	To       []*kek.Key     // the new keys
-	// DropOther lets holders go that are not keys of this program's kind.
+	// To are the new holders. Those that are identities too are tried on what is
+	// written; of recipients alone nobody here can tell that they open it.
+	To []slot.Recipient
+	// DropOther lets holders go that are not keys.
 	DropOther bool
 	// Rescue heals a damaged envelope; see [envelope.RewrapOptions].
 	Rescue bool
@@ -48,6 +50,17 @@ type Result struct {
 }
 
 func (r *Result) warn(words string) { r.Warnings = append(r.Warnings, words) }
+
+// identities returns those of the new holders that can open.
+func (o *Options) identities() []envelope.Identity {
+	var all []envelope.Identity
+	for _, r := range o.To {
+		if i, ok := r.(envelope.Identity); ok {
+			all = append(all, i)
+		}
+	}
+	return all
+}
 
 // counter counts what is written to it as read.
 type counter struct{ *backup.Meter }

@@ -136,7 +136,7 @@ func (j *job) open() envelope.Options {
 			found, _ = j.From.Identities(ctx, j.beside.Holders())
 		}
 		more, err := j.From.Identities(ctx, wanted)
-		return slices.Concat(found, more, slot.Identities(j.To...)), err
+		return slices.Concat(found, more, j.identities()), err
 	}}
 }
 
@@ -158,7 +158,7 @@ func (j *job) wrap(ctx context.Context) (err error) {
 		}
 	}
 	how := envelope.RewrapOptions{KeepOld: j.KeepOld, DropOther: j.DropOther, Grow: true}
-	if j.w, err = envelope.Rewrap(ctx, j.file, j.file.Size(), j.open(), how, slot.Recipients(j.To...)...); err != nil {
+	if j.w, err = envelope.Rewrap(ctx, j.file, j.file.Size(), j.open(), how, j.To...); err != nil {
 		return err
 	}
 	switch passed := j.w.Opened.Detached; {
@@ -177,7 +177,7 @@ func (j *job) holders() error {
 		known := slices.Contains(j.w.Envelope.Holders(), h)
 		switch {
 		case j.Detached: // which leaves the backup's own slots
-		case h.Type != kek.SlotType && !j.DropOther && !j.Rescue:
+		case h.Type != kek.SlotType && !j.DropOther && !j.Rescue && !j.renews(h.Type):
 			return fmt.Errorf("%w: its other envelope has a slot for %s; give --drop-other to let that go", ErrOtherSlots, h)
 		case j.Rescue || !known:
 			j.warn(fmt.Sprintf("%s opens it no more", h))
@@ -187,6 +187,15 @@ func (j *job) holders() error {
 		j.warn(fmt.Sprintf("%v, and was written anew", j.w.Altered))
 	}
 	return nil
+}
+
+// renews reports whether the new holders have this type of slots, in the place of
+// those that there are.
+func (o *Options) renews(slotType string) bool {
+	return slices.ContainsFunc(o.To, func(r slot.Recipient) bool {
+		h, known := slot.HolderOf(r)
+		return known && h.Type == slotType
+	})
 }
 
 // replace writes the file anew with the new envelope, proves it, and swaps it with
@@ -272,7 +281,7 @@ func (j *job) compare(side *sidecar, was hash.Hash) (proved bool, err error) {
 	return false, nil
 }
 
-// readBack opens the new file with each of the new keys, and reads it to its end
+// readBack opens the new file with each of the new holders that can, and reads it to its end
 // unless its content was proved.
 func (j *job) readBack(ctx context.Context, proved bool) error {
 	file, err := j.dst.Open(ctx)
@@ -287,15 +296,21 @@ func (j *job) readBack(ctx context.Context, proved bool) error {
 	if !bytes.Equal(head, j.New.Bytes()) {
 		return &ReadBackError{errors.New("its envelope differs")}
 	}
-	for _, key := range j.To {
-		if _, err := envelope.OpenAt(ctx, file, file.Size(), envelope.Options{}, key); err != nil {
+	holders := j.identities()
+	for _, i := range holders {
+		if _, err := envelope.OpenAt(ctx, file, file.Size(), envelope.Options{}, i); err != nil {
 			return err
 		}
 	}
 	if proved {
 		return nil
 	}
-	r, err := envelope.Open(ctx, file, envelope.Options{}, j.To[0])
+	how := envelope.Options{}
+	if len(holders) == 0 { // by the slots that it had: preamble and payload are the same
+		how = j.open()
+		how.Detached = j.w.Envelope
+	}
+	r, err := envelope.Open(ctx, file, how, holders...)
 	if err == nil {
 		_, err = r.WriteTo(io.Discard)
 	}

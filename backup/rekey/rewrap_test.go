@@ -50,7 +50,7 @@ func options(t testing.TB, from ...keystore.Source) rekey.RewrapOptions {
 	ring := keystore.NewRing(from...)
 	t.Cleanup(ring.Close)
 	return rekey.RewrapOptions{Options: rekey.Options{
-		Store: local.Folder{}, StateDir: filepath.Join(t.TempDir(), "state"), From: ring, To: []*kek.Key{keyC}, Meter: new(backup.Meter),
+		Store: local.Folder{}, StateDir: filepath.Join(t.TempDir(), "state"), From: ring, To: slot.Recipients(keyC), Meter: new(backup.Meter),
 	}}
 }
 
@@ -363,9 +363,9 @@ func TestCost(t *testing.T) {
 		if err := os.Remove(path + ".cp"); err != nil {
 			t.Fatal(err)
 		}
-		o.To = []*kek.Key{[]*kek.Key{keyB, keyC}[try%2]}
+		o.To = slot.Recipients([]*kek.Key{keyB, keyC}[try%2])
 		timed(&whole, func() error { _, err := rekey.Rewrap(t.Context(), path, o); return err })
-		o.Detached, o.To = true, []*kek.Key{keyA}
+		o.Detached, o.To = true, slot.Recipients(keyA)
 		timed(&detached, func() error { _, err := rekey.Rewrap(t.Context(), path, o); return err })
 		o.Detached = false
 	}

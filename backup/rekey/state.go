@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -51,7 +50,7 @@ type State struct {
 // head is the first line of a state file.
 type head struct {
 	Version int       `json:"version"`
-	Keys    []kek.ID  `json:"keys"`
+	Keys    []string  `json:"keys"`
 	Begun   time.Time `json:"begun"`
 }
 
@@ -69,7 +68,7 @@ const maxStateLine = 64 << 10
 // that does not begin as one is left as it is. The errors are ErrState,
 // ErrOtherRun, [fsutil.ErrHeld] while such a run is at work, and the file
 // system's. The caller ends it with End.
-func Begin(path string, keys []kek.ID) (_ *State, err error) {
+func Begin(path string, keys []string) (_ *State, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("making the folder of the state: %w", err)
 	}
@@ -105,7 +104,7 @@ func Begin(path string, keys []kek.ID) (_ *State, err error) {
 // StateFile is where in dir the state is of a run over the paths that seals for the
 // keys: the same for runs that are to do the same. how says what else makes them
 // differ.
-func StateFile(dir string, paths []string, keys []kek.ID, how ...string) (string, error) {
+func StateFile(dir string, paths []string, keys []string, how ...string) (string, error) {
 	var parts []string
 	for _, path := range paths {
 		if !store.IsRemote(path) {
@@ -118,7 +117,7 @@ func StateFile(dir string, paths []string, keys []kek.ID, how ...string) (string
 		parts = append(parts, path)
 	}
 	for _, id := range keys {
-		parts = append(parts, string(id))
+		parts = append(parts, id)
 	}
 	slices.Sort(parts)
 	sum := sha256.Sum256([]byte(strings.Join(append(parts, how...), "\x00")))
@@ -127,7 +126,7 @@ func StateFile(dir string, paths []string, keys []kek.ID, how ...string) (string
 
 // create makes a state that lists nothing, whole or not at all. One that another
 // run makes meanwhile is as good.
-func create(path string, keys []kek.ID) error {
+func create(path string, keys []string) error {
 	text, err := json.Marshal(head{stateVersion, sorted(keys), time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
 		return err
@@ -154,7 +153,7 @@ func create(path string, keys []kek.ID) error {
 }
 
 // Read reads the state of a run, to look at it. There need not be one.
-func Read(path string, keys []kek.ID) (*State, error) {
+func Read(path string, keys []string) (*State, error) {
 	s := &State{made: make(map[envelope.ID]bool)}
 	file, err := fsutil.OpenRegular(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,7 +183,7 @@ func Read(path string, keys []kek.ID) (*State, error) {
 }
 
 // take reads line n.
-func (s *State) take(n int, line []byte, keys []kek.ID) error {
+func (s *State) take(n int, line []byte, keys []string) error {
 	if n == 1 {
 		var h head
 		if err := json.Unmarshal(line, &h); err != nil || h.Version != stateVersion {
@@ -207,7 +206,7 @@ func (s *State) take(n int, line []byte, keys []kek.ID) error {
 	return nil
 }
 
-func sorted(keys []kek.ID) []kek.ID { return slices.Sorted(slices.Values(keys)) }
+func sorted(keys []string) []string { return slices.Sorted(slices.Values(keys)) }
 
 // Len returns how many backups are listed.
 func (s *State) Len() int {

@@ -98,7 +98,7 @@ func (w *world) step(rng *rand.Rand) string {
 			w.t.Fatal(err)
 		}
 		o := rekey.RewrapOptions{KeepOld: rng.IntN(4) == 0, Detached: rng.IntN(2) == 0}
-		o.Store, o.StateDir, o.From, o.To = local.Folder{}, w.state, ring, []*kek.Key{key}
+		o.Store, o.StateDir, o.From, o.To = local.Folder{}, w.state, ring, slot.Recipients(key)
 		o.Meter = new(backup.Meter)
 		_, err = rekey.Rewrap(w.t.Context(), filepath.Join(dir, "x.enc"), o)
 		w.tick(dir)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -51,7 +52,7 @@ const maxAgeFile = 1 << 20
 func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 	o := agekey.Options{
 		UI:         plugin.NewTerminalUI(func(format string, v ...any) { fmt.Fprintf(os.Stderr, format+"\n", v...) }, func(format string, v ...any) { fmt.Fprintf(os.Stderr, "takumi-backup: warning: "+format+"\n", v...) }),
-		Passphrase: k.passphrase.ask,
+		Passphrase: k.asks().ask,
 	}
 	for _, text := range k.age.recipients {
 		r, err := agekey.ParseRecipient(text, o)
@@ -120,9 +121,11 @@ func joinFile(ring *keystore.Ring, path string, o agekey.Options, onlyIdentities
 			URI: "age:" + path, Kind: keystore.ErrRefused, Reason: errors.Unwrap(err).Error(), Fix: "give a file that age-keygen, ssh-keygen or an age plugin made",
 		})
 	}
+	ring.AddPlace(keystore.File{Path: path})
 	for _, i := range all {
-		ring.AddIdentities(i.Named())
-		if r := i.Recipient(); r != nil {
+		named := i.Named()
+		ring.AddIdentities(named)
+		if r, ok := named.(slot.Recipient); ok {
 			ring.AddRecipients(r)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -36,11 +37,12 @@ type changing struct {
 	// find is [backup.Find], unless it is set.
 	find func(ctx context.Context, place store.Store, paths []string) ([]backup.Backup, bool, error)
 
-	place store.Store
-	shard backup.Shard
-	ring  *keystore.Ring // opens
-	to    []*kek.Key     // the keys of --to
-	meter backup.Meter
+	place  store.Store
+	shard  backup.Shard
+	ring   *keystore.Ring // opens
+	toRing *keystore.Ring // of --to, -r and -R
+	to     []slot.Recipient
+	meter  backup.Meter
 }
 
 const maxWorkers = 64
@@ -74,66 +76,57 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 			return usage(err)
 		}
 	}
-	targets, err := c.keys.targets()
-	if err != nil {
-		return err
-	}
-	for _, path := range paths {
-		if err := c.apart(cmd, targets, path); err != nil {
-			return err
-		}
-	}
-	c.ring = keystore.NewRing()
-	if !c.keyless {
-		if c.ring, err = c.keys.from.ring(); err != nil {
-			return err
-		}
-	}
+	c.ring, c.toRing = keystore.NewRing(), keystore.NewRing()
 	defer func() {
 		if err != nil {
 			c.close()
 		}
 	}()
+	toRing, err := c.keys.target()
+	if err != nil {
+		return err
+	}
+	c.toRing = toRing
+	if !c.keyless {
+		from, err := c.keys.from.ring()
+		if err != nil {
+			return err
+		}
+		c.ring = from
+	}
+	for _, path := range paths {
+		if err := c.apart(cmd, path); err != nil {
+			return err
+		}
+	}
 	// All are fetched before the workers start; with several, one may do.
 	_, fault := c.ring.Current(cmd.Context())
 	switch {
 	case fault == nil || c.keyless:
-	case len(c.ring.Sources()) < 2 || cmd.Context().Err() != nil:
+	case c.ring.Ways() < 2 || cmd.Context().Err() != nil:
 		return fmt.Errorf("loading the key: %w", fault)
 	default:
 		warn(cmd, "%v; what needs this key is not changed", fault)
 	}
-	if c.to, err = c.keys.provenKeys(cmd.Context()); err != nil {
-		return err
-	}
-	seen := make(map[kek.ID]bool)
-	for _, k := range c.to {
-		if seen[k.ID()] {
-			return usagef("--to: %w: %s", envelope.ErrSameKey, k.ID())
-		}
-		seen[k.ID()] = true
-	}
-	return nil
+	c.to, err = c.keys.proven(cmd.Context(), c.toRing)
+	return err
 }
 
 // apart refuses a new key, and a state folder, that would be with the backups at
 // path, and warns of an old key that is.
-func (c *changing) apart(cmd *cobra.Command, targets []keystore.Source, path string) error {
-	folder, err := rekey.Apart(path, targets, c.stateDir, cmd.Flags().Changed("state-dir"), c.stateFile)
+func (c *changing) apart(cmd *cobra.Command, path string) error {
+	folder, err := rekey.Apart(path, c.toRing.Places(), c.stateDir, cmd.Flags().Changed("state-dir"), c.stateFile)
 	if err != nil || folder == "" || c.keyless {
 		return err
 	}
-	sources, err := c.keys.from.sources()
-	if err == nil {
-		warnPlacement(cmd, sources, folder)
-	}
-	return err
+	warnPlacement(cmd, c.ring.Places(), folder)
+	return nil
 }
 
 // close wipes the keys.
 func (c *changing) close() {
 	c.ring.Close()
-	wipeKeys(c.to)
+	c.toRing.Close()
 }
 
 // shardOf reads --shard, or takes the part of a Kubernetes job.
@@ -209,22 +202,24 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.
 
 // changedLine is what is told of one backup with --json.
 type changedLine struct {
-	Path    string     `json:"path"`
-	Outcome string     `json:"outcome"` // rewrapped, reencrypted, imported, skipped, failed or planned
-	Reason  string     `json:"reason,omitempty"`
-	Error   string     `json:"error,omitempty"`
-	Code    int        `json:"exit_code"`
-	OldID   string     `json:"old_id,omitempty"`
-	ID      string     `json:"id,omitempty"`
-	Kind    string     `json:"kind,omitempty"`
-	Name    string     `json:"name,omitempty"`
-	Created *time.Time `json:"created,omitempty"`
-	OldKeys []kek.ID   `json:"old_key_ids,omitempty"`
-	Keys    []kek.ID   `json:"key_ids,omitempty"`
-	Size    int64      `json:"size,omitempty"`
-	SHA256  string     `json:"sha256,omitempty"`
-	Made    string     `json:"made,omitempty"`
-	Warning []string   `json:"warnings,omitempty"`
+	Path          string        `json:"path"`
+	Outcome       string        `json:"outcome"` // rewrapped, reencrypted, imported, skipped, failed or planned
+	Reason        string        `json:"reason,omitempty"`
+	Error         string        `json:"error,omitempty"`
+	Code          int           `json:"exit_code"`
+	OldID         string        `json:"old_id,omitempty"`
+	ID            string        `json:"id,omitempty"`
+	Kind          string        `json:"kind,omitempty"`
+	Name          string        `json:"name,omitempty"`
+	Created       *time.Time    `json:"created,omitempty"`
+	OldKeys       []kek.ID      `json:"old_key_ids,omitempty"`
+	Keys          []kek.ID      `json:"key_ids,omitempty"`
+	OldRecipients []slot.Holder `json:"old_recipients,omitempty"`
+	Recipients    []slot.Holder `json:"recipients,omitempty"`
+	Size          int64         `json:"size,omitempty"`
+	SHA256        string        `json:"sha256,omitempty"`
+	Made          string        `json:"made,omitempty"`
+	Warning       []string      `json:"warnings,omitempty"`
 }
 
 // record records what became of one backup, at once: the program may be killed
@@ -232,11 +227,11 @@ type changedLine struct {
 func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault error) {
 	rec := audit.Record{Path: path, BytesOut: r.Size, Detail: r.Skipped, Fault: fault}
 	if r.Old != nil {
-		describe(&rec, r.Old, r.Old.KeyIDs()...)
+		describe(&rec, r.Old, r.Old.Holders()...)
 		rec.OldIDs = rec.KeyIDs
 	}
 	if r.New != nil {
-		describe(&rec, r.New, r.New.KeyIDs()...)
+		describe(&rec, r.New, r.New.Holders()...)
 	}
 	recordBackup(cmd, rec)
 }
@@ -254,11 +249,12 @@ func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault e
 		line.Outcome = "planned"
 	}
 	if e := r.Old; e != nil {
-		line.OldID, line.OldKeys = e.ID.String(), e.KeyIDs()
+		line.OldID, line.OldKeys, line.OldRecipients = e.ID.String(), e.KeyIDs(), e.Recipients()
 	}
 	for _, e := range []*envelope.Envelope{r.Old, r.New} {
 		if e != nil {
-			line.ID, line.Kind, line.Name, line.Created, line.Keys = e.ID.String(), e.Kind, e.Name, &e.Created, e.KeyIDs()
+			line.ID, line.Kind, line.Name, line.Created = e.ID.String(), e.Kind, e.Name, &e.Created
+			line.Keys, line.Recipients = e.KeyIDs(), e.Recipients()
 		}
 	}
 	for _, words := range r.Warnings {
@@ -272,11 +268,11 @@ func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault e
 	case r.Skipped != "":
 		words = "  (" + r.Skipped + ")"
 	case c.dryRun && r.Old != nil:
-		words = fmt.Sprintf("  (sealed for key %s)", joinIDs(line.OldKeys))
+		words = fmt.Sprintf("  (sealed for %s)", forWhomText(r.Old))
 	case r.Made != "":
 		words = "  -> " + printable(r.Made)
 	case r.New != nil:
-		words = fmt.Sprintf("  (id %s, for key %s)", line.ID, joinIDs(line.Keys))
+		words = fmt.Sprintf("  (id %s, for %s)", line.ID, forWhomText(r.New))
 	}
 	outcome := line.Outcome
 	if fault != nil {
@@ -307,8 +303,10 @@ func newRewrap() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rewrap [flags] PATH...",
 		Short: "Change the keys that open backups, and leave the payload as it is",
-		Long: `Give each backup at PATH a slot for every key of --to, in the place of those that
-it has. A PATH is a backup, or a folder with backups in and under it.
+		Long: `Give each backup at PATH a slot for every key of --to and every recipient of -r and
+-R, in the place of those that it has. A PATH is a backup, or a folder with backups
+in and under it. Slots for other keys go, unless --keep-old is given; slots for other
+holders than keys stay, unless new ones of their type are named, as age recipients.
 
 This is for keys that are changed on schedule. It takes nothing back: whoever has
 an old key and a copy of the backup from before, or has held its data key, can open
@@ -330,9 +328,11 @@ its old slots with it, and the new envelope next to it, as FILE.envelope, is par
 the backup from then on.
 
 Before anything is touched, every key of --to is read twice from where it is kept,
-and what was sealed for it is opened with it.`,
+and what was sealed for it is opened with it; so is what was sealed for an identity
+(age:PATH). Whether somebody has the identity of a recipient nobody can tell here.`,
 		Example: `  takumi-backup key rotate --key file:/etc/takumi-backup/backup.key
   takumi-backup rewrap /var/backups/takumi --from file:/etc/takumi-backup/backup.key --to file:/etc/takumi-backup/backup.key
+  takumi-backup rewrap /var/backups/takumi -R /etc/takumi-backup/recipients
   takumi-backup rewrap --dry-run --json s3://backups/takumi --to vault:secret/takumi/production/backup-encryption`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -350,8 +350,8 @@ and what was sealed for it is opened with it.`,
 	c.add(cmd)
 	f := cmd.Flags()
 	f.Lookup("dry-run").Usage = "open and authenticate, look that the sidecar has a good form, say what would be done, and change nothing; the file is not compared with its sidecar"
-	f.BoolVar(&o.KeepOld, "keep-old", false, "keep the slots of the keys that open the backups now")
-	f.BoolVar(&o.DropOther, "drop-other", false, "drop the slots that are not for a key of this program's kind")
+	f.BoolVar(&o.KeepOld, "keep-old", false, "keep the slots that the backups have now")
+	f.BoolVar(&o.DropOther, "drop-other", false, "drop the slots that are not for keys, but for those of -r, -R and age:PATH")
 	f.BoolVar(&o.Detached, "detached", false, "leave the file untouched for good, and the new envelope next to it: for storage that is written once")
 	f.BoolVar(&o.Rescue, "rescue", false, "heal a damaged envelope, with what of it still opens")
 	return audited(cmd, "rewrap", changes)

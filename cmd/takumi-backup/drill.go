@@ -126,7 +126,7 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 		return d.notBegun(cmd, r, err)
 	}
 	defer ring.Close()
-	warnPlacement(cmd, ring.Sources(), root)
+	warnPlacement(cmd, ring.Places(), root)
 	stage, err := d.place.stage(cmd, ring)
 	if err != nil {
 		return d.notBegun(cmd, r, err)

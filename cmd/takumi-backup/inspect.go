@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
@@ -21,7 +23,8 @@ func newInspect() *cobra.Command {
 		Use:   "inspect [flags] FILE...",
 		Short: "Show what the envelope of a backup says; needs no key",
 		Long: `Show what the envelope of a backup says: id, time, kind, name, codec, which keys
-open it, and its sizes.
+and recipients open it, and its sizes. An age recipient is named by its hint, which
+takumi-backup key id -r RECIPIENT prints.
 
 No key is needed, and so nothing here is authenticated: it is what the file
 claims. Whether it is true shows when the backup is opened.`,
@@ -36,22 +39,22 @@ claims. Whether it is true shows when the backup is opened.`,
 
 // inspection is what a file claims about itself.
 type inspection struct {
-	Path          string    `json:"path"`
-	Format        string    `json:"format"`
-	Authenticated bool      `json:"authenticated"` // always false: no key was used
-	ID            string    `json:"id"`
-	Created       time.Time `json:"created"`
-	Kind          string    `json:"kind"`
-	Name          string    `json:"name"`
-	Codec         string    `json:"codec"`
-	KeyIDs        []kek.ID  `json:"key_ids"`
-	OtherSlots    []string  `json:"other_slots,omitempty"`
-	Size          int64     `json:"size"`
-	EnvelopeSize  int       `json:"envelope_size"`
-	PayloadSize   int64     `json:"payload_size"`
-	PackedSize    int64     `json:"packed_size"`
-	Chunks        int64     `json:"chunks"`
-	Detached      bool      `json:"detached_envelope"`
+	Path          string        `json:"path"`
+	Format        string        `json:"format"`
+	Authenticated bool          `json:"authenticated"` // always false: no key was used
+	ID            string        `json:"id"`
+	Created       time.Time     `json:"created"`
+	Kind          string        `json:"kind"`
+	Name          string        `json:"name"`
+	Codec         string        `json:"codec"`
+	KeyIDs        []kek.ID      `json:"key_ids"`
+	Recipients    []slot.Holder `json:"recipients,omitempty"`
+	Size          int64         `json:"size"`
+	EnvelopeSize  int           `json:"envelope_size"`
+	PayloadSize   int64         `json:"payload_size"`
+	PackedSize    int64         `json:"packed_size"`
+	Chunks        int64         `json:"chunks"`
+	Detached      bool          `json:"detached_envelope"`
 }
 
 func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
@@ -107,7 +110,7 @@ func inspectFile(ctx context.Context, place store.Store, path string) (*inspecti
 	}
 	return &inspection{
 		Path: path, Format: "takumi-backup/v1", ID: e.ID.String(), Created: e.Created, Kind: e.Kind, Name: e.Name, Codec: e.Codec,
-		KeyIDs: e.KeyIDs(), OtherSlots: e.OtherSlots(), Size: seen.Size, EnvelopeSize: len(embedded.Bytes()), PayloadSize: payload,
+		KeyIDs: e.KeyIDs(), Recipients: e.Recipients(), Size: seen.Size, EnvelopeSize: len(embedded.Bytes()), PayloadSize: payload,
 		PackedSize: packed, Chunks: packed/stream.ChunkSize + 1, Detached: seen.Beside != nil,
 	}, nil
 }
@@ -121,14 +124,14 @@ func (i *inspection) print(w io.Writer) error {
 		{"kind", i.Kind},
 		{"name", fmt.Sprintf("%q", i.Name)}, // quoted: a name may hold what confuses a terminal
 		{"codec", i.Codec},
-		{"opens with key", joinIDs(i.KeyIDs)},
+		{"opens with key", cmp.Or(joinIDs(i.KeyIDs), "none")},
 		{"size", fmt.Sprintf("%s (%d bytes)", bytesText(i.Size), i.Size)},
 		{"envelope", fmt.Sprintf("%d bytes", i.EnvelopeSize)},
 		{"payload", fmt.Sprintf("%d bytes in %d chunks", i.PayloadSize, i.Chunks)},
 		{"packed content", fmt.Sprintf("%d bytes", i.PackedSize)},
 	}
-	for _, slot := range i.OtherSlots {
-		rows = append(rows, [2]string{"other slot", slot})
+	for _, h := range i.Recipients {
+		rows = append(rows, [2]string{"opens with", h.String()})
 	}
 	if i.Detached {
 		rows = append(rows, [2]string{"key slots from", "the detached envelope beside the file"})

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 func newKey() *cobra.Command {
@@ -58,18 +59,30 @@ terminal, and its id to standard error.`,
 func newKeyID() *cobra.Command {
 	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:     "id",
-		Short:   "Print the public id of each key",
-		Example: "  takumi-backup key id --key file:/etc/takumi-backup/backup.key",
-		Args:    usageArgs(cobra.NoArgs),
+		Use:   "id",
+		Short: "Print the public id of each key, and the hint of each recipient",
+		Long: `Print the public id of each key and the hint of each age recipient, by which slots
+of backups name them. An identity that does not say whom to seal for, as one of a
+plugin or in a locked file, has no hint: name its recipient.`,
+		Example: `  takumi-backup key id --key file:/etc/takumi-backup/backup.key
+  takumi-backup key id -R /etc/takumi-backup/recipients`,
+		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ring, loaded, err := keys.required(cmd.Context())
+			ring, _, err := keys.required(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer ring.Close()
-			for _, k := range loaded {
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), k.ID()); err != nil {
+			holders, err := ring.Recipients(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, r := range holders {
+				h, known := slot.HolderOf(r)
+				if !known {
+					continue
+				}
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), h.Name); err != nil {
 					return stdoutError(err)
 				}
 			}
@@ -77,5 +90,7 @@ func newKeyID() *cobra.Command {
 		},
 	}
 	keys.add(cmd, "the key")
+	keys.age.addRecipients(cmd)
+	keys.age.addIdentities(cmd)
 	return cmd
 }

@@ -25,7 +25,11 @@ type keyFlags struct {
 	uris       []string
 	passphrase passphraseFlags
 	age        ageFlags
+	asker      *passphraseFlags // whose answers count; nil: those of passphrase
 }
+
+// asks returns whom to ask for passphrases.
+func (k *keyFlags) asks() *passphraseFlags { return cmp.Or(k.asker, &k.passphrase) }
 
 const keyFormsHelp = `Keys are named by URI:
   file:PATH                               a key file, as key generate writes it
@@ -47,7 +51,7 @@ func (k *keyFlags) add(cmd *cobra.Command, use string) {
 func (k *keyFlags) parseKey(uri string) (keystore.Source, error) {
 	src, err := keystore.Parse(uri,
 		keystore.EnvScheme,
-		passfile.Scheme(k.passphrase.ask),
+		passfile.Scheme(k.asks().ask),
 		awssm.Scheme(awssm.Options{RequireTLS: inProduction()}),
 		vault.Scheme(vault.Options{RequireTLS: inProduction()}),
 	)

@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -107,7 +108,7 @@ func rootArg(args []string) string {
 
 func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.Memory, asJSON, long bool) error {
 	if len(ring.Sources()) > 0 {
-		warnPlacement(cmd, ring.Sources(), root)
+		warnPlacement(cmd, ring.Places(), root)
 		if _, err := ring.Current(cmd.Context()); err != nil {
 			if cmd.Context().Err() != nil {
 				return context.Cause(cmd.Context())
@@ -142,21 +143,21 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 
 // listing is what list --json and prune --json say of a backup.
 type listing struct {
-	Path      string      `json:"path"`
-	Size      int64       `json:"size"`
-	Sidecar   bool        `json:"sidecar"`
-	State     string      `json:"state"` // authentic, not checked, archived or bad
-	Reason    string      `json:"reason,omitempty"`
-	ID        string      `json:"id,omitempty"`
-	Created   *time.Time  `json:"created,omitempty"`
-	Kind      string      `json:"kind,omitempty"`
-	Name      string      `json:"name,omitempty"`
-	Series    string      `json:"series,omitempty"`
-	Codec     string      `json:"codec,omitempty"`
-	KeyIDs    []kek.ID    `json:"key_ids,omitempty"`
-	OtherSlot []string    `json:"other_slots,omitempty"`
-	Unjudged  bool        `json:"unjudged,omitempty"` // nobody knows whether the content is complete
-	Verified  *shownProof `json:"verified,omitempty"` // of list alone
+	Path       string        `json:"path"`
+	Size       int64         `json:"size"`
+	Sidecar    bool          `json:"sidecar"`
+	State      string        `json:"state"` // authentic, not checked, archived or bad
+	Reason     string        `json:"reason,omitempty"`
+	ID         string        `json:"id,omitempty"`
+	Created    *time.Time    `json:"created,omitempty"`
+	Kind       string        `json:"kind,omitempty"`
+	Name       string        `json:"name,omitempty"`
+	Series     string        `json:"series,omitempty"`
+	Codec      string        `json:"codec,omitempty"`
+	KeyIDs     []kek.ID      `json:"key_ids,omitempty"`
+	Recipients []slot.Holder `json:"recipients,omitempty"`
+	Unjudged   bool          `json:"unjudged,omitempty"` // nobody knows whether the content is complete
+	Verified   *shownProof   `json:"verified,omitempty"` // of list alone
 }
 
 // shownProof is what verify has proved of a backup.
@@ -175,7 +176,7 @@ func listed(e *backup.Backup) listing {
 	}
 	if v := e; v.Readable() {
 		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
-		l.Series, l.KeyIDs, l.OtherSlot, l.Unjudged = e.Series(), v.Keys, v.OtherSlots, e.Unjudged()
+		l.Series, l.KeyIDs, l.Recipients, l.Unjudged = e.Series(), v.Keys, v.Recipients, e.Unjudged()
 	}
 	return l
 }
@@ -226,7 +227,7 @@ func printEntry(table io.Writer, e *backup.Backup, proved *verify.Memory, root s
 	created, age, kind, name, keys, verified, since := "-", "-", "-", "-", "-", "-", "-"
 	if e.Readable() {
 		created, age = e.Created.Format(time.DateTime), ageText(now.Sub(e.Created))
-		kind, name, keys = e.Kind, printable(e.Name), joinIDs(e.Keys)
+		kind, name, keys = e.Kind, printable(e.Name), holdersText(e.Keys, e.Recipients)
 	}
 	if p, ok := proofOf(proved, e); ok {
 		verified = p.Level.String() + " " + p.At.Format(time.DateOnly)

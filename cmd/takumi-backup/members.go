@@ -13,7 +13,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/backup/tables"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
@@ -32,7 +31,7 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 	if err != nil {
 		return nil, nil, err
 	}
-	warnPlacement(cmd, ring.Sources(), store.Dir(path))
+	warnPlacement(cmd, ring.Places(), store.Dir(path))
 	signers, err := trusted(o.signers)
 	if err == nil {
 		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers})
@@ -43,7 +42,7 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 	}
 	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
-	describe(rec, h.Envelope, kek.ID(h.Holder.Name))
+	describe(rec, h.Envelope, h.Holder)
 	return h, func() {
 		h.Close()
 		ring.Close()

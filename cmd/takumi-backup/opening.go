@@ -11,7 +11,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -99,7 +98,7 @@ func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ 
 	}()
 	// Before the backup is touched: a key that cannot be had is the first thing
 	// to know. With several, one may do.
-	if len(ring.Sources()) < 2 {
+	if ring.Ways() < 2 {
 		if _, err := ring.Current(ctx); err != nil {
 			return nil, fmt.Errorf("loading the key: %w", err)
 		}
@@ -119,7 +118,7 @@ func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ 
 	if err != nil {
 		return nil, err
 	}
-	describe(rec, b.Envelope, kek.ID(b.Holder.Name))
+	describe(rec, b.Envelope, b.Holder)
 	if err := o.unpinned(path, b.Envelope.ID); err != nil {
 		b.src.Close()
 		return nil, err
@@ -154,7 +153,7 @@ func (o *opening) openStdin(ctx context.Context, b *openedBackup) error {
 }
 
 func (o *opening) openFile(ctx context.Context, cmd *cobra.Command, b *openedBackup, path string) error {
-	warnPlacement(cmd, b.ring.Sources(), store.Dir(path))
+	warnPlacement(cmd, b.ring.Places(), store.Dir(path))
 	signers, err := trusted(o.signers)
 	if err != nil {
 		return err

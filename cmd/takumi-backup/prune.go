@@ -98,12 +98,12 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	}
 	defer ring.Close()
 	// With several keys one may do.
-	if len(ring.Sources()) < 2 {
+	if ring.Ways() < 2 {
 		if _, err := ring.Current(ctx); err != nil {
 			return fmt.Errorf("loading the key, without which nothing is deleted: %w", err)
 		}
 	}
-	warnPlacement(cmd, ring.Sources(), root)
+	warnPlacement(cmd, ring.Places(), root)
 	if p.apply {
 		lock, err := lockStore(root)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -145,10 +146,13 @@ func recordKey(cmd *cobra.Command, path string, id kek.ID) {
 	rec.Path, rec.KeyIDs = path, audit.IDs(id)
 }
 
-// describe says in a record which backup it was, and which keys opened it or were
+// describe says in a record which backup it was, and which holders opened it or were
 // sealed for.
-func describe(rec *audit.Record, e *envelope.Envelope, ids ...kek.ID) {
-	rec.BackupID, rec.Name, rec.Kind, rec.KeyIDs = e.ID.String(), e.Name, e.Kind, audit.IDs(ids...)
+func describe(rec *audit.Record, e *envelope.Envelope, holders ...slot.Holder) {
+	rec.BackupID, rec.Name, rec.Kind, rec.KeyIDs = e.ID.String(), e.Name, e.Kind, nil
+	for _, h := range holders {
+		rec.KeyIDs = append(rec.KeyIDs, h.Name)
+	}
 }
 
 // recordBackup appends a record of one of several backups that a command works
@@ -223,6 +227,7 @@ func isDryRun(cmd *cobra.Command) bool {
 func providers(cmd *cobra.Command) []string {
 	var keys keyFlags
 	var sources []keystore.Source
+	ages, _ := cmd.Flags().GetStringArray("identity")
 	for _, name := range []string{"key", "from", "to"} {
 		uris, err := cmd.Flags().GetStringArray(name)
 		if err != nil {
@@ -231,6 +236,8 @@ func providers(cmd *cobra.Command) []string {
 		for _, uri := range uris {
 			if s, err := keys.parseKey(uri); err == nil {
 				sources = append(sources, s)
+			} else if path, ok := strings.CutPrefix(uri, "age:"); ok {
+				ages = append(ages, path)
 			}
 		}
 	}
@@ -245,6 +252,9 @@ func providers(cmd *cobra.Command) []string {
 		if text := s.String(); !slices.Contains(texts, text) {
 			texts = append(texts, text)
 		}
+	}
+	for _, path := range ages {
+		texts = append(texts, "age:"+strings.TrimPrefix(keystore.File{Path: path}.String(), "file:"))
 	}
 	return texts
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -34,7 +35,7 @@ func newReencrypt() *cobra.Command {
 		Use:   "reencrypt --to KEY [flags] PATH...",
 		Short: "Seal backups again, with new data keys: what to do after a compromise",
 		Long: `Give each backup at PATH, a file or a folder, a new data key, a new id and a new
-payload, sealed for the keys of --to and no others. Time, kind and name stay, and
+payload, sealed for the keys of --to, the recipients of -r and -R, and no others. Time, kind and name stay, and
 what was packed stays as it is. Nothing is unpacked or written in the clear.
 
 This is for when a key, or whoever held it, can no longer be trusted: with the old
@@ -42,7 +43,8 @@ key and a copy of the old file anybody reads that copy for ever, so destroy such
 copies. For the change of keys by schedule, rewrap is enough and much cheaper.
 
 The new file is read back to its end with keys fetched again, and only then takes
-the place of the old one: each backup needs room for two of it until then. A run
+the place of the old one (for recipients alone, whose identities are elsewhere, with
+the data key of this run): each backup needs room for two of it until then. A run
 that was stopped goes on where it was when it is called again in the same way.
 
 With --from-legacy openssl-cbc, PATH has files that openssl enc -aes-256-cbc -pbkdf2
@@ -121,11 +123,10 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 		return err
 	}
 	defer func() { err = cmp.Or(err, state.End(err == nil)) }()
-	targets, err := r.keys.targets()
+	readBack, err := r.keys.target()
 	if err != nil {
 		return err
 	}
-	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
 	o := rekey.ReencryptOptions{
 		Options: rekey.Options{
@@ -138,9 +139,12 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 
 // openState opens the account of the run, and says what it goes on from.
 func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*rekey.State, error) {
-	ids := make([]kek.ID, len(r.to))
-	for i, k := range r.to {
-		ids[i] = k.ID()
+	ids := make([]string, len(r.to))
+	for i, to := range r.to {
+		h, _ := slot.HolderOf(to)
+		if ids[i] = h.String(); h.Type == kek.SlotType {
+			ids[i] = h.Name
+		}
 	}
 	path := r.stateFile
 	if path == "" {
@@ -259,11 +263,10 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 		return err
 	}
 	defer clear(passphrase)
-	targets, err := r.keys.targets()
+	readBack, err := r.keys.target()
 	if err != nil {
 		return err
 	}
-	readBack := keystore.NewRing(targets...)
 	defer readBack.Close()
 	from, err := r.keys.from.ring() // asked only when a file wants a key
 	if err != nil {

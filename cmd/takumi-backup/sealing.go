@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -146,7 +147,7 @@ func (s *sealing) start(ctx context.Context, j *backup.Job) (*keystore.Ring, err
 		ring.Close()
 		return nil, fmt.Errorf("loading the key: %w", err)
 	}
-	if err := s.checkPlacement(ring.Sources()); err != nil {
+	if err := s.checkPlacement(ring.Places()); err != nil {
 		ring.Close()
 		return nil, err
 	}
@@ -205,7 +206,7 @@ func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*
 	}
 	rec.Path, rec.Name, rec.Kind = made.Path, made.Name, made.Kind
 	if made.Envelope != nil {
-		describe(rec, made.Envelope, made.Keys...)
+		describe(rec, made.Envelope, made.Envelope.Holders()...)
 	}
 	if err := s.summarize(cmd, made, time.Since(j.Created)); err != nil {
 		return made, err
@@ -241,17 +242,18 @@ func (s *sealing) copied(cmd *cobra.Command, copies []*store.Copy) error {
 
 // summary is what seal reports about a finished backup.
 type summary struct {
-	Path    string   `json:"path,omitempty"`
-	ID      string   `json:"id,omitempty"`
-	Kind    string   `json:"kind"`
-	Name    string   `json:"name"`
-	Codec   string   `json:"codec"`
-	KeyIDs  []kek.ID `json:"key_ids,omitempty"`
-	In      int64    `json:"bytes_in"`
-	Out     int64    `json:"bytes_out"`
-	Seconds float64  `json:"seconds"`
-	SHA256  string   `json:"sha256,omitempty"`
-	Signer  string   `json:"signer,omitempty"` // the fingerprint of the key that signed it
+	Path       string        `json:"path,omitempty"`
+	ID         string        `json:"id,omitempty"`
+	Kind       string        `json:"kind"`
+	Name       string        `json:"name"`
+	Codec      string        `json:"codec"`
+	KeyIDs     []kek.ID      `json:"key_ids,omitempty"`
+	Recipients []slot.Holder `json:"recipients,omitempty"`
+	In         int64         `json:"bytes_in"`
+	Out        int64         `json:"bytes_out"`
+	Seconds    float64       `json:"seconds"`
+	SHA256     string        `json:"sha256,omitempty"`
+	Signer     string        `json:"signer,omitempty"` // the fingerprint of the key that signed it
 	// Unjudged says why it is not known whether the content is complete.
 	Unjudged string      `json:"unjudged,omitempty"`
 	Tree     *tree.Stats `json:"tree,omitempty"` // of a folder
@@ -265,7 +267,7 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 	}
 	verb, forWhom := "packed", "unencrypted"
 	if m.Envelope != nil {
-		sum.ID, sum.KeyIDs = m.ID.String(), m.Keys
+		sum.ID, sum.KeyIDs, sum.Recipients = m.ID.String(), m.Keys, m.Recipients
 		verb, forWhom = "sealed", "for "+forWhomText(m.Envelope)
 	}
 	own := m.Kind == backup.KindManifest
@@ -307,14 +309,21 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 
 // forWhomText names the holders of a backup.
 func forWhomText(e *envelope.Envelope) string {
-	var words []string
-	if ids := e.KeyIDs(); len(ids) > 0 {
-		words = append(words, "key "+joinIDs(ids))
+	text := holdersText(e.KeyIDs(), e.Recipients())
+	if len(e.KeyIDs()) > 0 {
+		return "key " + text
 	}
-	for _, h := range e.Holders() {
-		if h.Type != kek.SlotType {
-			words = append(words, h.String())
-		}
+	return text
+}
+
+// holdersText has the ids of keys, and then the others.
+func holdersText(keys []kek.ID, others []slot.Holder) string {
+	words := make([]string, 0, len(keys)+len(others))
+	for _, id := range keys {
+		words = append(words, string(id))
+	}
+	for _, h := range others {
+		words = append(words, h.String())
 	}
 	return strings.Join(words, ", ")
 }

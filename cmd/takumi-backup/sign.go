@@ -109,7 +109,7 @@ func (s *signCommand) one(cmd *cobra.Command, b *backup.Backup) error {
 	if err == nil {
 		e, already, signErr := backup.Sign(cmd.Context(), s.place, b.Path, s.signer, backup.Options{Keys: s.ring, Meter: &s.meter})
 		if err = signErr; e != nil {
-			describe(&rec, e, e.KeyIDs()...)
+			describe(&rec, e, e.Holders()...)
 		}
 		if already {
 			outcome = "skipped"

@@ -242,9 +242,9 @@ func (v *verifyCommand) ring(cmd *cobra.Command) (*keystore.Ring, error) {
 		return nil, err
 	}
 	for _, path := range v.job.Paths {
-		warnPlacement(cmd, ring.Sources(), path)
+		warnPlacement(cmd, ring.Places(), path)
 	}
-	if _, err := ring.Current(cmd.Context()); err != nil && len(ring.Sources()) < 2 {
+	if _, err := ring.Current(cmd.Context()); err != nil && ring.Ways() < 2 {
 		ring.Close()
 		return nil, fmt.Errorf("loading the key, without which --level checksum is all that can be proved: %w", err)
 	} else if err != nil && cmd.Context().Err() == nil {

@@ -105,6 +105,9 @@ type Holder struct {
 // String returns the two words.
 func (h Holder) String() string { return h.Type + " " + h.Name }
 
+// MarshalText is String, for JSON.
+func (h Holder) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
 // Recipient wraps data keys for one holder.
 type Recipient interface {
 	// Wrap returns a slot that holds the data key, bound to the backup's id. It
@@ -128,6 +131,15 @@ type Identity interface {
 type Named interface {
 	Identity
 	Holder() Holder
+}
+
+// HolderOf returns the name of a Recipient or an Identity, if it has one.
+func HolderOf(of any) (h Holder, known bool) {
+	named, known := of.(interface{ Holder() Holder })
+	if known {
+		h = named.Holder()
+	}
+	return h, known
 }
 
 var (
