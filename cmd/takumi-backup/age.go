@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"filippo.io/age/plugin"
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
@@ -51,7 +50,8 @@ const maxAgeFile = 1 << 20
 // is unlocked, and no plugin runs, before a backup wants it.
 func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 	o := agekey.Options{
-		UI:         plugin.NewTerminalUI(func(format string, v ...any) { fmt.Fprintf(os.Stderr, format+"\n", v...) }, func(format string, v ...any) { fmt.Fprintf(os.Stderr, "takumi-backup: warning: "+format+"\n", v...) }),
+		Tell:       func(message string) { fmt.Fprintln(os.Stderr, "takumi-backup:", message) },
+		Ask:        askOnTerminal,
 		Passphrase: k.asks().ask,
 	}
 	for _, text := range k.age.recipients {

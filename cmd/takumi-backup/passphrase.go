@@ -154,26 +154,42 @@ func onlyLine(text []byte) ([]byte, error) {
 	return text, nil
 }
 
-// prompt reads a line from the terminal without showing it. Standard input is
-// not used: a backup may come that way.
+// prompt asks for a passphrase on the terminal. Standard input is not used: a backup
+// may come that way.
 func prompt(ctx context.Context, words string) ([]byte, error) {
+	text, err := askOnTerminal(ctx, words, true)
+	if errors.Is(err, errNoTerminal) {
+		err = fmt.Errorf("%w: give --passphrase-fd N, or set TAKUMI_PASSPHRASE_FILE", err)
+	}
+	return text, err
+}
+
+var errNoTerminal = errors.New("there is no terminal to ask on")
+
+// askOnTerminal reads a line from the terminal, a secret without showing it.
+func askOnTerminal(ctx context.Context, words string, secret bool) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, errors.New("there is no terminal to ask on: give --passphrase-fd N, or set TAKUMI_PASSPHRASE_FILE")
+		return nil, errNoTerminal
 	}
 	defer tty.Close()
 	fd := int(tty.Fd())
 	state, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {
-		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+		return nil, fmt.Errorf("asking on the terminal: %w", err)
 	}
 	hidden := *state
-	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	hidden.Lflag |= unix.ICANON | unix.ISIG
+	if secret {
+		hidden.Lflag &^= unix.ECHO
+	}
 	hidden.Iflag |= unix.ICRNL
 	if err := unix.IoctlSetTermios(fd, setTermios, &hidden); err != nil {
-		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+		return nil, fmt.Errorf("asking on the terminal: %w", err)
 	}
-	defer fmt.Fprintln(tty)
+	if secret {
+		defer fmt.Fprintln(tty)
+	}
 	defer unix.IoctlSetTermios(fd, setTermios, state)
 	fmt.Fprint(tty, words)
 	type answer struct {
@@ -204,7 +220,7 @@ func typedLine(fd int) ([]byte, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("asking for the passphrase: %w", err)
+		return nil, fmt.Errorf("asking on the terminal: %w", err)
 	case n == 0:
 		return nil, errors.New("the input ended, and nothing was typed")
 	}

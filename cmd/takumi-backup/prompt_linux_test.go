@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"filippo.io/age"
+	"filippo.io/age/plugin"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,4 +95,87 @@ func TestPassphraseIsNotShown(t *testing.T) {
 			t.Errorf("the passphrase is shown: %q", shown)
 		}
 	}
+}
+
+// talkative is a plugin that wants to be touched, and to know a PIN.
+const talkative = `#!/bin/sh
+while read -r line; do [ "$line" = "-> done" ] && break; done
+read -r empty
+printf '%s\n' '-> msg' dG91Y2ggeW91ciB0b2tlbg
+read -r ok; read -r empty
+printf '%s\n' '-> request-secret' UElO
+read -r ok; read -r value
+if [ "$ok" = "-> ok" ] && [ "$value" = NDMyMQ ]; then text=dGhlIFBJTiB3YXMgcmlnaHQ; else text=d2hhdA; fi
+printf '%s\n' '-> error internal' $text
+read -r ok
+`
+
+// TestPluginAsksOnTerminal: a plugin's message and its question reach the terminal,
+// what is typed is not shown, and a stop leaves the terminal as it was. Without a
+// terminal that is what is wrong.
+func TestPluginAsksOnTerminal(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "age-plugin-talks"), []byte(talkative), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.env = append(b.env, "PATH="+bin+":"+os.Getenv("PATH"), "BACKUP_ENCRYPTION_KEY_FILE=")
+	if err := os.WriteFile(b.path("identity.txt"), []byte(plugin.EncodeIdentity("talks", []byte{1})+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.run(exitOK, strings.NewReader("content"), "seal", "-r", x.Recipient().String(), "-o", b.path("sealed.enc"))
+	for _, stopped := range []bool{false, true} {
+		person, tty := terminal(t)
+		cmd := b.program("open", "-i", b.path("identity.txt"), b.path("sealed.enc"))
+		cmd.Stdin, cmd.Stderr = tty, tty
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		shown := readUntil(t, person, "age-plugin-talks: PIN: ")
+		if !strings.Contains(shown, "age-plugin-talks: touch your token") {
+			t.Errorf("the terminal shows %q", shown)
+		}
+		eventually(t, "the echo is off", func() bool { return !echoes(t, tty) })
+		want := exitKey
+		if stopped {
+			want = exitSignal
+			cmd.Process.Signal(syscall.SIGTERM)
+		} else {
+			fmt.Fprintln(person, "4321")
+			if shown := readUntil(t, person, "the PIN was right"); strings.Contains(shown, "4321") {
+				t.Errorf("the PIN is shown: %q", shown)
+			}
+		}
+		cmd.Wait()
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Errorf("exit code %d, want %d", got, want)
+		}
+		if !echoes(t, tty) {
+			t.Error("the terminal is left without echo")
+		}
+	}
+	cmd := b.program("open", "-i", b.path("identity.txt"), b.path("sealed.enc"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitKey || !strings.Contains(string(out), "there is no terminal to ask on") {
+		t.Errorf("without a terminal: %v: %s", err, out)
+	}
+}
+
+// readUntil returns what the terminal shows up to these words.
+func readUntil(t *testing.T, person *os.File, words string) string {
+	t.Helper()
+	shown := ""
+	for b := make([]byte, 1); !strings.HasSuffix(shown, words); shown += string(b) {
+		if _, err := person.Read(b); err != nil {
+			t.Fatalf("%v after %q", err, shown)
+		}
+	}
+	return shown
 }

@@ -8,7 +8,9 @@
 // to seal. The cryptography is that of filippo.io/age.
 //
 // Whoever knows a recipient can make a slot for it, so such a slot proves no
-// origin. A plugin sees the slot and the 48 bytes in it, and nothing of a backup.
+// origin. A plugin is a program of its own, age-plugin-NAME of the PATH, without the
+// secrets of this one's environment. It sees the head of a slot and age's key to
+// the 48 bytes in it, and nothing of a backup.
 package agekey
 
 import (
@@ -44,21 +46,18 @@ const (
 // Options say how to talk to people and plugins. The zero value asks nobody: a
 // plugin that wants to know something fails.
 type Options struct {
-	// UI shows the messages and asks the questions of plugins.
-	UI *plugin.ClientUI
+	// Tell shows a message of a plugin, one line, to whoever has the token. It may be
+	// called from another goroutine while Ask or a plugin is waited for.
+	Tell func(message string)
+	// Ask asks a plugin's question, and returns the line that was typed, of a secret
+	// without showing it. It returns when ctx ends.
+	Ask func(ctx context.Context, prompt string, secret bool) ([]byte, error)
 	// Passphrase asks for the passphrase of an identity that is locked, once. What
 	// it returns is wiped. Nil: such an identity does not open anything.
 	Passphrase func(ctx context.Context, what string) ([]byte, error)
 	// PluginTimeout bounds each use of a plugin; 0 means DefaultPluginTimeout. One
-	// that takes longer is left alone, and ends with this process.
+	// that takes longer, or whose work was given up, is asked to end, and then ended.
 	PluginTimeout time.Duration
-}
-
-func (o Options) ui() *plugin.ClientUI {
-	if o.UI != nil {
-		return o.UI
-	}
-	return new(plugin.ClientUI)
 }
 
 // Hint names the slots of a recipient: the first 8 bytes of SHA-256 over a label
@@ -87,8 +86,9 @@ func ParseRecipient(text string, o Options) (*Recipient, error) {
 	case strings.HasPrefix(text, "age1pq1"):
 		r.age, err = age.ParseHybridRecipient(text)
 	case strings.HasPrefix(text, "age1") && strings.Count(text, "1") > 1:
-		r.age, err = plugin.NewRecipient(text, o.ui())
-		r.patience = o.patience()
+		var name string
+		name, _, err = plugin.ParseRecipient(text)
+		r.age = plugged{name: name, text: text, o: o}
 	case strings.HasPrefix(text, "age1"):
 		r.age, err = age.ParseX25519Recipient(text)
 	case strings.HasPrefix(text, "ssh-"):
@@ -117,41 +117,6 @@ func parseSSHRecipient(text string) (*Recipient, error) {
 // sshText is a public key as recipients are named: without a comment.
 func sshText(public ssh.PublicKey) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))
-}
-
-func (o Options) patience() time.Duration {
-	if o.PluginTimeout > 0 {
-		return o.PluginTimeout
-	}
-	return DefaultPluginTimeout
-}
-
-var errSilent = errors.New("the plugin did not answer")
-
-// patiently runs work, for at most so long; 0 means that it does not wait for
-// anybody. A plugin cannot be stopped from here: work goes on by itself then.
-func patiently[T any](ctx context.Context, patience time.Duration, work func() (T, error)) (T, error) {
-	if patience == 0 {
-		return work()
-	}
-	ctx, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%w within %v", errSilent, patience))
-	defer stop()
-	type outcome struct {
-		result T
-		err    error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		result, err := work()
-		done <- outcome{result, err}
-	}()
-	select {
-	case o := <-done:
-		return o.result, o.err
-	case <-ctx.Done():
-		var none T
-		return none, context.Cause(ctx)
-	}
 }
 
 func holder(recipient string) slot.Holder {

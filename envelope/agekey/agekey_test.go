@@ -38,25 +38,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// pluginMain serves identities that are those of X25519 in other clothes.
-func pluginMain(name string) int {
-	if name == "silent" {
-		time.Sleep(time.Hour)
-	}
-	p, err := plugin.New(name)
-	if err != nil {
-		return 1
-	}
-	p.HandleRecipient(func(data []byte) (age.Recipient, error) { return age.ParseX25519Recipient(string(data)) })
-	p.HandleIdentity(func(data []byte) (age.Identity, error) {
-		if name == "failing" {
-			return nil, errors.New("the token is not there")
-		}
-		return age.ParseX25519Identity(string(data))
-	})
-	return p.Main()
-}
-
 // withPlugins puts this program on the PATH under the names of plugins.
 func withPlugins(t *testing.T, names ...string) {
 	t.Helper()
@@ -335,7 +316,7 @@ func TestWhatCannotBeAsked(t *testing.T) {
 	}{
 		"no such plugin":     {plugged(t, "absent").identity, locked.recipient, agekey.Options{}, "age-plugin-absent"},
 		"a plugin fails":     {plugged(t, "failing").identity, locked.recipient, agekey.Options{}, "the token is not there"},
-		"a plugin is silent": {plugged(t, "silent").identity, locked.recipient, agekey.Options{PluginTimeout: 50 * time.Millisecond}, "did not answer"},
+		"a plugin is silent": {plugged(t, "silent").identity, locked.recipient, agekey.Options{PluginTimeout: 50 * time.Millisecond}, "did not answer in time"},
 		"nobody to ask":      {lock(t, locked.identity, "sesame", true), locked.recipient, agekey.Options{}, "nobody to ask"},
 		"a wrong passphrase": {lock(t, locked.identity, "sesame", true), locked.recipient, passphrase("open"), "the passphrase is wrong"},
 		"an ssh key, locked": {lockedSSH.identity, lockedSSH.recipient, agekey.Options{}, "nobody to ask"},

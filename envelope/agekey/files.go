@@ -3,6 +3,7 @@ package agekey
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func ParseIdentities(src io.Reader, name string, o Options) ([]*Identity, error)
 	case len(text) > maxFile:
 		err = fmt.Errorf("it is longer than %d bytes", maxFile)
 	case bytes.HasPrefix(text, []byte("age-encryption.org/")), bytes.HasPrefix(trimmed, []byte(armor.Header)):
-		all = []*Identity{{age: &locked{text: bytes.Clone(text), name: name, o: o}, asks: true}}
+		all = []*Identity{{age: unlocking{locked: &locked{text: bytes.Clone(text), name: name, o: o}}, asks: true}}
 	case bytes.HasPrefix(trimmed, []byte("-----BEGIN")):
 		var one *Identity
 		one, err = parseSSHIdentity(text, name, o)
@@ -114,11 +115,11 @@ func parseIdentity(line string, o Options) (*Identity, error) {
 	fault := errors.New("it is not an age identity (AGE-SECRET-KEY-…)")
 	switch {
 	case strings.HasPrefix(line, "AGE-PLUGIN-"):
-		i, err := plugin.NewIdentity(line, o.ui())
+		name, _, err := plugin.ParseIdentity(line)
 		if err != nil {
 			return nil, fault
 		}
-		return &Identity{age: i, patience: o.patience(), asks: true}, nil
+		return &Identity{age: plugged{name: name, text: line, o: o}, asks: true}, nil
 	case strings.HasPrefix(line, "AGE-SECRET-KEY-PQ-1"):
 		i, err := age.ParseHybridIdentity(line)
 		if err != nil {
@@ -165,7 +166,7 @@ func parseLockedSSH(public ssh.PublicKey, pem []byte, name string, o Options) (*
 	if err != nil {
 		return nil, err
 	}
-	i, err := agessh.NewEncryptedSSHIdentity(public, pem, func() ([]byte, error) { return o.ask(name) })
+	i, err := agessh.NewEncryptedSSHIdentity(public, pem, func() ([]byte, error) { return o.ask(context.Background(), name) })
 	if err != nil {
 		return nil, err
 	}
@@ -175,11 +176,11 @@ func parseLockedSSH(public ssh.PublicKey, pem []byte, name string, o Options) (*
 // ErrNoPassphrase is returned when an identity is locked and nobody can be asked.
 var ErrNoPassphrase = errors.New("the identity is locked with a passphrase, and there is nobody to ask for it")
 
-func (o Options) ask(name string) ([]byte, error) {
+func (o Options) ask(ctx context.Context, name string) ([]byte, error) {
 	if o.Passphrase == nil {
 		return nil, ErrNoPassphrase
 	}
-	return o.Passphrase(context.Background(), name)
+	return o.Passphrase(ctx, name)
 }
 
 // locked is a file of identities that a passphrase opens, when it is first used.
@@ -193,14 +194,20 @@ type locked struct {
 	err  error
 }
 
+// unlocking is a locked file, for work that ctx bounds.
+type unlocking struct {
+	*locked
+	ctx context.Context
+}
+
 // Unwrap implements age.Identity.
-func (l *locked) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
-	l.once.Do(func() { l.all, l.err = l.unlock() })
+func (l unlocking) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	l.once.Do(func() { l.all, l.err = l.unlock(cmp.Or(l.ctx, context.Background())) })
 	if l.err != nil {
 		return nil, fmt.Errorf("unlocking %s: %w", l.name, l.err)
 	}
 	for _, i := range l.all {
-		key, err := i.age.Unwrap(stanzas)
+		key, err := bounded(l.ctx, i.age).Unwrap(stanzas)
 		if !errors.Is(err, age.ErrIncorrectIdentity) {
 			return key, err
 		}
@@ -208,8 +215,8 @@ func (l *locked) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	return nil, age.ErrIncorrectIdentity
 }
 
-func (l *locked) unlock() ([]*Identity, error) {
-	passphrase, err := l.o.ask(l.name)
+func (l *locked) unlock(ctx context.Context) ([]*Identity, error) {
+	passphrase, err := l.o.ask(ctx, l.name)
 	if err != nil {
 		return nil, err
 	}

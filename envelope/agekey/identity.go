@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
-	"time"
 
 	"filippo.io/age"
 
@@ -18,9 +16,8 @@ import (
 // Identity opens the slots of a recipient. It never prints.
 type Identity struct {
 	age       age.Identity
-	recipient *Recipient    // nil when it is not known: a plugin's
-	patience  time.Duration // with a plugin
-	asks      bool          // somebody outside, so that more may fail than a slot
+	recipient *Recipient // nil when it is not known: a plugin's
+	asks      bool       // somebody outside, so that more may fail than a slot
 }
 
 // String and the methods below keep the secret out of any output.
@@ -75,19 +72,13 @@ func (i *Identity) Unwrap(ctx context.Context, id slot.ID, s slot.Slot) ([]byte,
 	if err != nil || base64.StdEncoding.EncodeToString(file) != s.Args[1] {
 		return nil, notOpen
 	}
-	observed := &observer{Identity: i.age}
-	plain, err := patiently(ctx, i.patience, func() ([]byte, error) {
-		src, err := age.Decrypt(bytes.NewReader(file), observed)
-		if err != nil {
-			return nil, err
-		}
-		return io.ReadAll(io.LimitReader(src, int64(len(id)+slot.DataKeySize+1)))
-	})
+	observed := &observer{Identity: bounded(ctx, i.age)}
+	plain, err := decrypt(file, observed, len(id)+slot.DataKeySize)
 	defer clear(plain)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case err != nil && i.asks && (observed.failed() != nil || errors.Is(err, errSilent)):
+	case err != nil && i.asks && observed.fail != nil:
 		return nil, err // what was asked did not answer
 	case err != nil:
 		return nil, notOpen
@@ -97,26 +88,38 @@ func (i *Identity) Unwrap(ctx context.Context, id slot.ID, s slot.Slot) ([]byte,
 	return bytes.Clone(plain[len(id):]), nil
 }
 
+// decrypt reads the size bytes that an age file holds, and one more if it has more.
+func decrypt(file []byte, with age.Identity, size int) ([]byte, error) {
+	src, err := age.Decrypt(bytes.NewReader(file), with)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(src, int64(size+1)))
+}
+
+// bounded gives the context to those identities that wait for somebody.
+func bounded(ctx context.Context, i age.Identity) age.Identity {
+	switch i := i.(type) {
+	case plugged:
+		return i.in(ctx)
+	case unlocking:
+		i.ctx = ctx
+		return i
+	}
+	return i
+}
+
 // observer remembers what an identity said, which age.Decrypt mixes with what is
-// wrong with the file. It may be asked in another goroutine.
+// wrong with the file.
 type observer struct {
 	age.Identity
-	mu   sync.Mutex
 	fail error
 }
 
 func (o *observer) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	key, err := o.Identity.Unwrap(stanzas)
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	if err != nil && !errors.Is(err, age.ErrIncorrectIdentity) {
 		o.fail = err
 	}
 	return key, err
-}
-
-func (o *observer) failed() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.fail
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"time"
 
 	"filippo.io/age"
 
@@ -14,9 +13,8 @@ import (
 
 // Recipient wraps data keys for the holder of an identity. It is public.
 type Recipient struct {
-	age      age.Recipient
-	text     string
-	patience time.Duration // with a plugin
+	age  age.Recipient
+	text string
 }
 
 // String returns the recipient's text; of an ssh key, without its comment.
@@ -30,19 +28,20 @@ func (r *Recipient) Wrap(ctx context.Context, id slot.ID, dataKey []byte) (slot.
 	if len(dataKey) != slot.DataKeySize {
 		return slot.Slot{}, fmt.Errorf("a data key has %d bytes, not %d", slot.DataKeySize, len(dataKey))
 	}
+	to := r.age
+	if p, ok := to.(plugged); ok {
+		to = p.in(ctx)
+	}
 	var file bytes.Buffer
-	_, err := patiently(ctx, r.patience, func() (none struct{}, err error) {
-		plain := append(id[:], dataKey...)
-		defer clear(plain)
-		w, err := age.Encrypt(&file, r.age)
-		if err == nil {
-			_, err = w.Write(plain)
-		}
-		if err == nil {
-			err = w.Close()
-		}
-		return none, err
-	})
+	plain := append(id[:], dataKey...)
+	defer clear(plain)
+	w, err := age.Encrypt(&file, to)
+	if err == nil {
+		_, err = w.Write(plain)
+	}
+	if err == nil {
+		err = w.Close()
+	}
 	if err != nil {
 		return slot.Slot{}, fmt.Errorf("encrypting for the recipient %s: %w", short(r.text), err)
 	}
