@@ -201,6 +201,23 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	return r.build(ctx, head, func(ctx context.Context) (faults []string, failed int, err error) {
+		// The guard looks once more: the backup may have been sealed without it.
+		if !r.o.Unguarded {
+			whole := guard.NewReader(input, guard.Options{})
+			defer whole.Close()
+			return how.feed(ctx, how.script(whole))
+		}
+		return how.feed(ctx, how.script(input))
+	})
+}
+
+// loader fills the new database. What failed meanwhile is returned where it goes on.
+type loader func(context.Context) (faults []string, failed int, err error)
+
+// build makes the new database, for a dump that begins with head, has it filled, and
+// puts it in place.
+func (r *Restore) build(ctx context.Context, head []byte, load loader) (Result, error) {
 	for _, name := range r.plan.Removes {
 		if err := r.dropUnfinished(ctx, r.conn, name); err != nil {
 			return Result{}, fmt.Errorf("removing %q, which a restore that was killed has left: %w", name, err)
@@ -218,7 +235,7 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 		// Once sent, it may come true although nobody waits for it any more.
 		return Result{}, r.takeBack(err)
 	}
-	result, err := r.fill(ctx, how, input)
+	result, err := r.fill(ctx, load)
 	if err == nil || errors.Is(err, ErrUnsettled) {
 		return result, err
 	}
@@ -226,17 +243,11 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 }
 
 // fill brings the dump into the new database, checks it, and puts it in place.
-func (r *Restore) fill(ctx context.Context, how feeding, input io.Reader) (Result, error) {
+func (r *Restore) fill(ctx context.Context, load loader) (Result, error) {
 	if err := r.rehearse(ctx); err != nil {
 		return Result{}, err
 	}
-	// The guard looks once more: the backup may have been sealed without it.
-	if !r.o.Unguarded {
-		whole := guard.NewReader(input, guard.Options{})
-		defer whole.Close()
-		input = whole
-	}
-	faults, failed, err := how.feed(ctx, how.script(input))
+	faults, failed, err := load(ctx)
 	if err != nil {
 		if incomplete := (*guard.IncompleteError)(nil); errors.As(err, &incomplete) {
 			err = fmt.Errorf("%w: %s", ErrIncomplete, incomplete)
