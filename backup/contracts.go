@@ -41,7 +41,7 @@ func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) err
 	}
 	job.Kind = KindContracts
 	if job.Name == "" {
-		job.To.Base = "contract_snapshot"
+		job.To.Base = cmp.Or(job.To.Base, "contract_snapshot")
 	}
 	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
 		return contracts.Open(ctx, contracts.Snapshot{

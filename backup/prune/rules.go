@@ -69,6 +69,16 @@ type Policy struct {
 	Daily, Weekly, Monthly, Yearly int
 	// Kinds are those that may be deleted at all.
 	Kinds []string
+	// ByKind are the rules for the kinds that have their own; their Kinds do not count.
+	ByKind map[string]Policy
+}
+
+// of is the policy of one kind.
+func (p Policy) of(kind string) Policy {
+	if own, ok := p.ByKind[kind]; ok {
+		return own
+	}
+	return p
 }
 
 // Skew is by how much a backup may be ahead of our clock without being one
@@ -126,12 +136,12 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 			continue
 		}
 		complete := slices.DeleteFunc(slices.Clone(indices), func(i int) bool { return items[i].Incomplete })
-		p.decide(items, complete, decisions, now)
+		p.of(s.Kind).decide(items, complete, decisions, now)
 		if len(complete) == len(indices) {
 			continue
 		}
 		counted := make([]Decision, len(items))
-		p.decide(items, indices, counted, now)
+		p.of(s.Kind).decide(items, indices, counted, now)
 		for _, i := range indices {
 			switch {
 			case !items[i].Incomplete:

@@ -93,6 +93,8 @@ func TestDecide(t *testing.T) {
 			series("2030-05-30", "2030-05-02", "2030-05-01T02:00:01Z", "2030-05-01 02:00", "2030-04-30"), "kkkdd"},
 		{"the order of the items does not matter", "2030-05-31 02:00", month,
 			series("2030-04-30", "2030-05-30", "2030-05-01 02:00", "2030-05-02"), "dkdk"},
+		{"a kind has rules of its own", "2030-05-31", Policy{Within: 30 * day, ByKind: map[string]Policy{"uploads": {Within: 90 * day}}},
+			append(of("uploads", "u", "2030-05-30", "2030-03-20"), series("2030-05-30", "2030-03-20")...), "kkkd"},
 		{"the newest is kept whatever its age", "2036-01-01", month, series("2030-05-30", "2030-05-29"), "kd"},
 		{"also by a policy that keeps nothing", "2030-05-31", Policy{}, series("2030-05-30", "2030-05-29"), "kd"},
 		{"a single one", "2036-01-01", Policy{}, series("2030-05-30"), "k"},

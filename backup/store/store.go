@@ -70,6 +70,9 @@ func Open(path string, o S3Options) (Store, error) {
 	}).at(path)
 }
 
+// Limited returns a store that writes at most so many bytes a second.
+func Limited(s Store, bytesPerSecond int64) Store { return store.Limited(s, bytesPerSecond) }
+
 // Identify reads from the first bytes of a file which backup it is, for
 // S3Options. What it returns is not authenticated.
 func Identify(head []byte) (Identity, bool) {

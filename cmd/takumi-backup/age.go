@@ -13,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -62,8 +63,13 @@ func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 		ring.AddRecipients(r)
 	}
 	files := k.age.recipientFiles
-	if path := os.Getenv("BACKUP_RECIPIENTS_FILE"); k.age.seals && !k.age.named() && len(k.uris) == 0 && path != "" {
+	if path := conf.Get("BACKUP_RECIPIENTS_FILE"); k.age.seals && !k.age.named() && len(k.uris) == 0 && path != "" {
 		files = []string{path}
+	}
+	if text := conf.Get("BACKUP_RECIPIENTS"); k.age.seals && !k.age.named() && len(k.uris) == 0 && text != "" {
+		if err := joinRecipients(ring, []byte(strings.Join(config.List(text), "\n")), o); err != nil {
+			return usagef("BACKUP_RECIPIENTS: %w", err)
+		}
 	}
 	for _, path := range files {
 		text, err := os.ReadFile(path) // public
@@ -79,7 +85,7 @@ func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 			return err
 		}
 	}
-	for _, uri := range k.uris {
+	for _, uri := range k.named() {
 		path, ok := strings.CutPrefix(uri, "age:")
 		if !ok {
 			continue

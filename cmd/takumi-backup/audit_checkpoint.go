@@ -93,7 +93,7 @@ signatures, and signs nothing.`,
 // checkpointKey fetches the key that signs checkpoints, which a flag or
 // $TAKUMI_AUDIT_KEY names. Without either it is nil. The caller wipes it.
 func checkpointKey(cmd *cobra.Command, keys *keyFlags, uri string) (*kek.Key, error) {
-	uri = cmp.Or(uri, os.Getenv("TAKUMI_AUDIT_KEY"))
+	uri = cmp.Or(uri, conf.Get("TAKUMI_AUDIT_KEY"))
 	if uri == "" {
 		return nil, nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -34,11 +35,15 @@ func newBackupAll() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "all [flags]",
 		Short: "Back up everything that is configured, and say how it went once",
-		Long: `Back up the database, the contracts and the uploads, whichever are configured:
+		Long: `Back up the databases, the contracts and the uploads that are configured:
 
   database    when DB_NAME, PGDATABASE or PGSERVICE is set
   contracts   when CONTRACTS_DIR is set
   uploads     when UPLOADS_DIR is set
+
+A backup.toml lists several of each (see config --help), and names commands to run
+before and after: hooks.before, without whose success nothing is backed up, and
+hooks.on_error, on_success and after, which find good or failed in TAKUMI_OUTCOME.
 
 When one fails, the others run all the same. With --prune, old backups are deleted at the end as prune --apply does
 it, but not when a backup failed. The paths of what was made are printed, one
@@ -53,10 +58,7 @@ said by UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT; see backup upl
 The exit code is 0 when all went well and 6 when something failed; if only one
 part ran, its own. While one run goes on, another one does not start.
 
---config names a file of NAME=VALUE lines with the same names as the variables;
-it wins over them, and flags win over it. Without --config,
-/etc/takumi-backup/backup.conf is read if it exists, and the variables win over it;
---config none reads no file. Nothing in it is evaluated. Only its owner may read it.`,
+config --help says where settings come from.`,
 		Example: `  takumi-backup backup all --config /etc/takumi-backup/backup.conf --prune
   DB_NAME=takumi CONTRACTS_DIR=/srv/takumi/contracts takumi-backup backup all`,
 		Args: usageArgs(cobra.NoArgs),
@@ -77,14 +79,16 @@ it wins over them, and flags win over it. Without --config,
 // part is one thing to back up, and how that went.
 type part struct {
 	Name     string   `json:"name"`
+	Kind     string   `json:"kind,omitempty"`
 	State    string   `json:"state"` // done, failed or left out
 	Why      string   `json:"why,omitempty"`
 	ExitCode int      `json:"exit_code"`
 	Seconds  float64  `json:"seconds"`
 	Paths    []string `json:"paths,omitempty"`
 
-	run func(context.Context, *cobra.Command) error
-	err error
+	run  func(context.Context, *cobra.Command) error
+	made []*backup.Made
+	err  error
 }
 
 const (
@@ -110,17 +114,29 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 	}
 	defer lock.Release()
 
-	if sealed && inProduction() && os.Getenv(signKeyVariable) == "" {
+	if sealed && inProduction() && conf.Get(signKeyVariable) == "" {
 		warn(cmd, "the backups are not signed, so that nobody can tell who made them: ssh-keygen -t ed25519 makes a key, and %s names it", signKeyVariable)
 	}
-	parts := b.parts()
+	l, err := limitsOf()
+	if err == nil {
+		err = l.lower()
+	}
+	if err != nil {
+		return err
+	}
+	return hooked(cmd.Context(), cmd, func() error { return b.work(cmd, sealed, started) })
+}
+
+// work makes the backups, one after the other.
+func (b *backupAll) work(cmd *cobra.Command, sealed bool, started time.Time) error {
+	parts := b.parts(cmd.Context())
 	ran, failed := 0, 0
 	for _, p := range parts {
 		if p.State == partLeftOut {
 			continue
 		}
 		ran++
-		if err := b.runPart(cmd, p, "backup "+p.Name); err != nil {
+		if err := b.runPart(cmd, p, "backup "+p.Kind); err != nil {
 			return err
 		}
 		if p.State == partFailed {
@@ -128,7 +144,7 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 		}
 	}
 	if ran == 0 {
-		return usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, here or in the file of --config")
+		return usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, or list databases, contracts and uploads in a backup.toml (takumi-backup config --help)")
 	}
 	if b.prune {
 		p := &part{Name: "prune", State: partLeftOut, run: b.runPrune}
@@ -152,36 +168,94 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 }
 
 // parts lists what is configured, and what is not with the reason.
-func (b *backupAll) parts() []*part {
+func (b *backupAll) parts(ctx context.Context) []*part {
 	var parts []*part
-	add := func(name string, run func(context.Context, *cobra.Command, sealing) error, variables ...string) {
-		p := &part{Name: name, State: partLeftOut, Why: strings.Join(variables, ", ") + ": not set"}
-		for _, variable := range variables {
-			if os.Getenv(variable) != "" {
-				p.State, p.Why = "", ""
-			}
+	for _, kind := range []string{"database", "contracts", "uploads"} {
+		targets := conf.Targets(kind)
+		for _, t := range targets {
+			parts = append(parts, b.partsOf(ctx, t)...)
 		}
-		p.run = func(ctx context.Context, cmd *cobra.Command) error { return run(ctx, cmd, b.sealing(p)) }
-		parts = append(parts, p)
+		if len(targets) == 0 {
+			why := strings.Join(config.Named(kind), ", ") + ": not set"
+			if conf.File != nil {
+				why += ", and not in " + conf.Path
+			}
+			parts = append(parts, &part{Name: kind, Kind: kind, State: partLeftOut, Why: why})
+		}
 	}
-	add("database", func(ctx context.Context, cmd *cobra.Command, s sealing) error {
-		return (&backupDatabase{sealing: s, format: "plain", globals: b.globals, manifest: b.manifest}).run(ctx, cmd)
-	}, "DB_NAME", "PGDATABASE", "PGSERVICE")
-	add("contracts", func(ctx context.Context, cmd *cobra.Command, s sealing) error {
-		return (&backupContracts{sealing: s, rpc: rpcFlags{block: finalized}}).run(ctx, cmd, nil)
-	}, "CONTRACTS_DIR")
-	add("uploads", func(ctx context.Context, cmd *cobra.Command, s sealing) error {
-		return (&backupUploads{sealing: s}).run(ctx, cmd, nil)
-	}, "UPLOADS_DIR")
+	return parts
+}
+
+// partsOf are the backups that one entry of the settings stands for.
+func (b *backupAll) partsOf(ctx context.Context, t config.Target) []*part {
+	name := t.Kind
+	if t.Name != t.Kind {
+		name += " " + t.Name
+	}
+	p := &part{Name: name, Kind: t.Kind}
+	switch {
+	case t.Database != nil && t.Database.Several():
+		return b.databases(ctx, t, p)
+	case t.Kind == backup.KindDatabase:
+		p.run = func(ctx context.Context, cmd *cobra.Command) error {
+			return (&backupDatabase{sealing: b.sealing(p, t, ""), format: "plain", globals: b.globals, manifest: b.manifest}).run(ctx, cmd)
+		}
+	case t.Kind == backup.KindContracts:
+		base := ""
+		if t.Contracts != nil {
+			base = t.Contracts.Name
+		}
+		p.run = func(ctx context.Context, cmd *cobra.Command) error {
+			return (&backupContracts{sealing: b.sealing(p, t, base), rpc: rpcFlags{block: finalized}}).run(ctx, cmd, nil)
+		}
+	default:
+		base := ""
+		if t.Uploads != nil {
+			base = t.Uploads.Name
+		}
+		p.run = func(ctx context.Context, cmd *cobra.Command) error {
+			return (&backupUploads{sealing: b.sealing(p, t, base)}).run(ctx, cmd, nil)
+		}
+	}
+	return []*part{p}
+}
+
+// databases are those that the names and patterns of an entry mean on its server, one
+// part each; failed, when the server does not say, or has none of them.
+func (b *backupAll) databases(ctx context.Context, t config.Target, failed *part) []*part {
+	failing := func(err error) []*part {
+		failed.run = func(context.Context, *cobra.Command) error { return err }
+		return []*part{failed}
+	}
+	settings, err := databaseSettings(t.Settings.WithDatabase("postgres"))
+	if err != nil {
+		return failing(err)
+	}
+	names, err := settings.Databases(ctx)
+	if err != nil {
+		return failing(sourceError(fmt.Errorf("asking which databases there are: %w", err)))
+	}
+	var parts []*part
+	for _, name := range names {
+		if t.Database.Means(name) {
+			one := config.Target{Kind: t.Kind, Name: name, Settings: t.Settings.WithDatabase(name)}
+			parts = append(parts, b.partsOf(ctx, one)...)
+		}
+	}
+	if len(parts) == 0 {
+		return failing(sourceError(fmt.Errorf("no database of %s is one of %s", settings.Server(), t.Name)))
+	}
 	return parts
 }
 
 // sealing is how each part seals.
-func (b *backupAll) sealing(p *part) sealing {
+func (b *backupAll) sealing(p *part, t config.Target, base string) sealing {
 	return sealing{
 		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", mayBePlain: true,
+		settings: t.Settings, base: base,
 		made: func(cmd *cobra.Command, m *backup.Made) error {
 			p.Paths = append(p.Paths, m.Path)
+			p.made = append(p.made, m)
 			if b.json || b.quiet {
 				return nil
 			}

@@ -5,14 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
@@ -76,14 +77,15 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	if err != nil {
 		return err
 	}
-	dir, err := dirOf(args, "CONTRACTS_DIR")
+	dir, err := dirOf(b.conf(), args, "CONTRACTS_DIR")
 	if err != nil {
 		return err
 	}
-	b.network = cmp.Or(b.network, os.Getenv("NETWORK"), "sepolia")
+	b.network = cmp.Or(b.network, b.conf().Get("NETWORK"), "sepolia")
 	if strings.ContainsFunc(b.network, notInName) {
 		return usagef("--network or NETWORK is %q: a network's name is made of a-z, 0-9, - and _", b.network)
 	}
+	b.rpc.settings = b.settings
 	if err := b.rpc.check(); err != nil {
 		return err
 	}
@@ -122,6 +124,8 @@ type rpcFlags struct {
 	block   string
 	id      string
 	chainID uint64 // 0 when it is not said
+
+	settings *config.Settings // nil: the program's
 }
 
 func (r *rpcFlags) add(cmd *cobra.Command, block string) {
@@ -138,7 +142,7 @@ func (r *rpcFlags) check() error {
 	if err := contracts.CheckBlock(r.block); err != nil {
 		return usagef("--block: %w", err)
 	}
-	if id := cmp.Or(r.id, os.Getenv("CHAIN_ID")); id != "" {
+	if id := cmp.Or(r.id, cmp.Or(r.settings, conf).Get("CHAIN_ID")); id != "" {
 		var err error
 		if r.chainID, err = contracts.ParseChainID(id); err != nil {
 			return usagef("--chain-id or CHAIN_ID: %w", err)
@@ -153,7 +157,7 @@ func (r *rpcFlags) check() error {
 
 // rpcVariable names the variable that holds the URL for a network.
 func rpcVariable(network string) string {
-	return "RPC_URL_" + strings.ToUpper(strings.ReplaceAll(network, "-", "_"))
+	return config.RPCVariable(network)
 }
 
 // dial returns the node to ask, or nil when there is none. The URL may hold an
@@ -162,7 +166,14 @@ func (r *rpcFlags) dial(network string) (*contracts.Node, error) {
 	from, url := "--rpc-url", r.url
 	if url == "" {
 		from = rpcVariable(network)
-		url = os.Getenv(from)
+		url = conf.Get(from)
+	}
+	if path := conf.Get(from + "_FILE"); url == "" && path != "" && r.url == "" && !r.offline && network != "" {
+		secret, err := fsutil.ReadPrivate(path, 4096)
+		if err != nil {
+			return nil, fmt.Errorf("reading the URL of the node, %s_FILE: %w", from, err)
+		}
+		url = strings.TrimSpace(string(secret))
 	}
 	if r.offline || url == "" {
 		return nil, nil

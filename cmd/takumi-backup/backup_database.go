@@ -8,6 +8,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
 type backupDatabase struct {
@@ -67,7 +68,13 @@ and a dump would be wrong without a word.`,
 }
 
 func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
-	settings, err := b.database.settings(cmd)
+	var settings *postgres.Settings
+	var err error
+	if b.settings != nil {
+		settings, err = databaseSettings(b.settings)
+	} else {
+		settings, err = b.database.settings(cmd)
+	}
 	if err != nil {
 		return err
 	}

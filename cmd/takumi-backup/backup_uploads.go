@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -126,12 +125,12 @@ func (b *backupUploads) judge(cmd *cobra.Command, s tree.Stats) error {
 
 // patterns reads what is to be left out, from flags, files and the environment.
 func (b *backupUploads) patterns(cmd *cobra.Command) error {
-	exclude := append(strings.Fields(os.Getenv("UPLOADS_EXCLUDE")), b.exclude...)
+	exclude := append(config.List(b.conf().Get("UPLOADS_EXCLUDE")), b.exclude...)
 	files := b.excludes
-	if path := os.Getenv("UPLOADS_EXCLUDE_FROM"); path != "" {
+	if path := b.conf().Get("UPLOADS_EXCLUDE_FROM"); path != "" {
 		files = append([]string{path}, files...)
 	}
-	strict, err := boolSetting("UPLOADS_STRICT", false)
+	strict, err := boolIn(b.conf(), "UPLOADS_STRICT", false)
 	if err != nil {
 		return err
 	}
@@ -156,7 +155,7 @@ func (b *backupUploads) patterns(cmd *cobra.Command) error {
 
 // dir is the folder to back up, which may not hold the backups.
 func (b *backupUploads) dir(args []string) (string, error) {
-	dir, err := dirOf(args, "UPLOADS_DIR")
+	dir, err := dirOf(b.conf(), args, "UPLOADS_DIR")
 	if err != nil {
 		return "", err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -138,11 +137,11 @@ func shardOf(text string) (backup.Shard, error) {
 		}
 		return s, nil
 	}
-	index := os.Getenv("JOB_COMPLETION_INDEX")
+	index := conf.Get("JOB_COMPLETION_INDEX")
 	if index == "" {
 		return backup.Shard{}, nil
 	}
-	s, err := backup.ShardFromJob(index, os.Getenv("JOB_COMPLETIONS"))
+	s, err := backup.ShardFromJob(index, conf.Get("JOB_COMPLETIONS"))
 	if err != nil {
 		return s, usage(err)
 	}

@@ -3,83 +3,45 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-// settings are the variables that a config file may set: those that this
-// program reads, and those of the libraries and programs that it uses.
-var settings = struct{ names, prefixes []string }{
-	[]string{
-		"BACKUP_ENCRYPTION_KEY_FILE", "BACKUP_ENCRYPTION_KEY", "BACKUP_RECIPIENTS_FILE", "TAKUMI_SIGNERS", "TAKUMI_SIGN_KEY", "BACKUP_ENCRYPTION_ENABLED", "BACKUP_ROOT", "BACKUP_DIR", "BACKUP_ALSO", "CLOUD_BACKUP", "RETENTION_DAYS",
-		"DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "DB_SSL", "DB_SSL_REJECT_UNAUTHORIZED", "CONTRACTS_DIR", "NETWORK", "CHAIN_ID",
-		"SECRETS_BACKEND", "NODE_ENV", "TAKUMI_ENV", "TAKUMI_PASSPHRASE_FILE", "TAKUMI_AUDIT_DIR", "TAKUMI_AUDIT_KEY", "TAKUMI_AUDIT_SYSLOG", "XDG_STATE_HOME",
-		"SLACK_WEBHOOK_URL", "SLACK_WEBHOOK_URL_FILE", "HEALTHCHECK_URL", "HEALTHCHECK_URL_FILE",
-	},
-	[]string{"PG", "RPC_URL_", "UPLOADS_", "AWS_", "TAKUMI_S3_", "VAULT_", "ALERT_"},
-}
+// conf are the settings of this run: the environment's, until loadSettings has added
+// those of a file.
+var conf = config.Environment(os.Environ())
 
-func isSetting(name string) bool {
-	return slices.Contains(settings.names, name) ||
-		slices.ContainsFunc(settings.prefixes, func(p string) bool { return strings.HasPrefix(name, p) && name != p })
-}
-
-// defaultConfig is read when no other file is named; a variable for the tests.
-var defaultConfig = "/etc/takumi-backup/backup.conf"
-
-// rivals are settings of which one wins over, or goes against, the others: where the
-// environment has one of them, the default file does not set another.
-var rivals = [][]string{
-	{"BACKUP_ENCRYPTION_KEY_FILE", "BACKUP_ENCRYPTION_KEY", "SECRETS_BACKEND"},
-	{"BACKUP_ROOT", "BACKUP_DIR"},
-	{"DB_NAME", "PGDATABASE", "PGSERVICE"}, {"DB_HOST", "PGHOST", "PGSERVICE"}, {"DB_PORT", "PGPORT", "PGSERVICE"},
-	{"DB_USER", "PGUSER", "PGSERVICE"}, {"DB_PASSWORD", "PGPASSWORD", "PGSERVICE"},
-	{"TAKUMI_ENV", "NODE_ENV"},
-	{"SLACK_WEBHOOK_URL", "SLACK_WEBHOOK_URL_FILE"}, {"HEALTHCHECK_URL", "HEALTHCHECK_URL_FILE"},
-}
-
-// inEnvironment tells whether the environment has a setting, or a rival of it.
-func inEnvironment(name string) bool {
-	has := func(name string) bool { _, found := os.LookupEnv(name); return found }
-	return has(name) || slices.ContainsFunc(rivals, func(group []string) bool {
-		return slices.Contains(group, name) && slices.ContainsFunc(group, has)
-	})
-}
-
-// loadSettings puts the settings of the file that --config names, or of the default
-// one, into the environment, for this process and its children.
+// loadSettings reads the file that --config names, or the default one. What it says is
+// put into the environment too, for libpq, the SDKs of AWS and Vault, and children.
 func loadSettings(cmd *cobra.Command, path string) error {
-	var variables []config.Variable
-	var err error
-	switch {
-	case path == "none" || path == "" && needsNoSettings(cmd):
+	if path == "none" || path == "" && needsNoSettings(cmd) {
+		conf = config.Environment(os.Environ())
 		return nil
-	case path != "":
-		variables, err = config.Read(path, isSetting, settings.names...)
-	default:
-		variables, err = config.Read(defaultConfig, isSetting, settings.names...)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
-			warn(cmd, "%s is not read: permission denied; --config none says that it need not be", defaultConfig)
-			return nil
-		}
-		variables = slices.DeleteFunc(variables, func(v config.Variable) bool { return inEnvironment(v.Name) })
 	}
-	if errors.As(err, new(*config.SyntaxError)) || errors.Is(err, config.ErrOpen) {
+	if err := becomeOwner(path); err != nil {
+		return err
+	}
+	loaded, err := config.Load(path, os.Environ())
+	switch {
+	case errors.Is(err, config.ErrUnread):
+		warn(cmd, "%v, so that it is not read; --config none says that it need not be", err)
+	case errors.As(err, new(*config.SyntaxError)) || errors.Is(err, config.ErrOpen):
 		return usagef("--config: %w", err)
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("reading the settings: %w", err)
 	}
-	for _, v := range variables {
+	conf = loaded
+	for _, v := range conf.Environ() {
 		if err := os.Setenv(v.Name, v.Value); err != nil {
 			return fmt.Errorf("setting %s: %w", v.Name, err)
 		}
@@ -87,7 +49,276 @@ func loadSettings(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// needsNoSettings tells whether a command only speaks of the program.
+// needsNoSettings tells whether a command only speaks of the program, or reads the
+// file itself.
 func needsNoSettings(cmd *cobra.Command) bool {
-	return cmd == cmd.Root() || cmd.Name() == "version" || cmd.Name() == "man" || cmd.Parent().Name() == "completion"
+	return cmd == cmd.Root() || cmd.Name() == "version" || cmd.Name() == "man" || cmd.Parent().Name() == "completion" ||
+		cmd.Parent().Name() == "config" && cmd.Name() != "show"
+}
+
+func newConfig() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check, show and migrate the settings",
+		Long: `The settings are those of the environment and of a file: of the one that --config
+names, or of /etc/takumi-backup/backup.toml, else of /etc/takumi-backup/backup.conf,
+if there is one. A flag wins over the environment, and the environment over the file;
+but a file of NAME=VALUE lines that --config names wins over the environment.
+
+A backup.toml lists several databases, folders, stores and so on, and backup all works
+through the list. Where the environment names one, as by DB_NAME, only that one is
+meant. Commands for one database read what the list says of it when DB_NAME names it,
+or when it is the only one. Secrets are not in the file: fields that end in _file name
+the files that hold them.`,
+		Example: "  takumi-backup config validate /etc/takumi-backup/backup.toml\n  takumi-backup config show",
+		Args:    usageArgs(noCommand),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigValidate(), newConfigShow(), newConfigMigrate(), newConfigSchema())
+	return cmd
+}
+
+func newConfigSchema() *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON Schema of backup.toml, for editors",
+		Example: "  takumi-backup config schema > backup.schema.json",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := config.Schema()
+			if err == nil {
+				_, err = cmd.OutOrStdout().Write(text)
+			}
+			return stdoutError(err)
+		},
+	}
+}
+
+func newConfigValidate() *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate [FILE]",
+		Short: "Find what cannot be right in a file of settings",
+		Long: `Read FILE, or the default one, and check every setting in it as the commands do that
+use it. Nothing is connected to. The exit code is 64 when something cannot be right.`,
+		Example: "  takumi-backup config validate\n  takumi-backup config validate ./backup.toml",
+		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := flagText(cmd, "config")
+			if len(args) > 0 {
+				path = args[0]
+			}
+			if path == "" {
+				path = config.Default()
+			}
+			if path == "" {
+				return usagef("there is no %s: name the file", strings.Join(config.Places, " and no "))
+			}
+			if err := loadSettings(cmd, path); err != nil {
+				return err
+			}
+			if err := checkSettings(); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			count := func(kind string) int { return len(conf.Targets(kind)) }
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is right: databases: %d, uploads: %d, contracts: %d\n", path, count("database"), count("uploads"), count("contracts"))
+			return stdoutError(err)
+		},
+	}
+}
+
+// checkSettings reads each setting as who uses it does.
+func checkSettings() error {
+	checks := []func() error{
+		checkEnvironment,
+		func() error { _, err := encryptionEnabled(); return err },
+		func() error { return checkCopies(storeFolder(), alsoFolders()) },
+		func() error { _, err := new(keyFlags).sources(); return err },
+		func() error { _, err := placeFlags{}.options(store.Server{}); return err },
+		func() error { _, err := retentionDays(); return err },
+		func() error { _, err := maxAges(nil); return err },
+		func() error { _, err := checkSyslog(); return err },
+		func() error { _, err := limitsOf(); return err },
+		func() error { _, err := policies(); return err },
+	}
+	for _, root := range append([]string{storeFolder()}, alsoFolders()...) {
+		checks = append(checks, func() error {
+			if err := store.Check(root); err != nil {
+				return err
+			}
+			_, server, err := store.SplitURL(root)
+			if err == nil {
+				_, err = placeFlags{}.options(server)
+			}
+			return err
+		})
+	}
+	for _, t := range conf.Targets("database") {
+		checks = append(checks, func() error { _, err := databaseSettings(t.Settings); return err })
+	}
+	for _, check := range checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shownSetting is a line of config show.
+type shownSetting struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
+
+func newConfigShow() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Print the settings that count, and where each is from",
+		Long: `Print each setting that is set, its value and where it is from, and what backup all
+would back up. Secrets are not printed.`,
+		Example: "  takumi-backup config show\n  takumi-backup config show --json",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, s := range shownSettings() {
+				var err error
+				if asJSON {
+					err = writeJSON(cmd.OutOrStdout(), s)
+				} else {
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s=%s  (%s)\n", s.Name, printable(s.Value), s.Source)
+				}
+				if err != nil {
+					return stdoutError(err)
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per setting and line")
+	return cmd
+}
+
+func shownSettings() []shownSetting {
+	all := conf.All()
+	for name, value := range map[string]string{"BACKUP_ROOT": defaultRoot(), "RETENTION_DAYS": "30", "BACKUP_ENCRYPTION_ENABLED": "true"} {
+		if conf.Get(name) == "" && (name != "BACKUP_ROOT" || conf.Get("BACKUP_DIR") == "") {
+			all[name] = config.Value{Text: value, Source: "default"}
+		}
+	}
+	var shown []shownSetting
+	for _, name := range sortedKeys(all) {
+		value := redact.Keys(all[name].Text)
+		if value != "" && (secretenv.Holds(name) || name == "PGPASSWORD") {
+			value = "(secret)"
+		}
+		shown = append(shown, shownSetting{name, value, all[name].Source})
+	}
+	for _, kind := range []string{"database", "contracts", "uploads"} {
+		for _, t := range conf.Targets(kind) {
+			from := "environment or NAME=VALUE lines"
+			if t.Database != nil || t.Uploads != nil || t.Contracts != nil {
+				from = conf.Path
+			}
+			shown = append(shown, shownSetting{"backup all: " + kind, t.Name, from})
+		}
+	}
+	return shown
+}
+
+func newConfigMigrate() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "migrate [flags] [FILE]",
+		Short: "Make a backup.toml of a file of NAME=VALUE lines",
+		Long: `Print the backup.toml that says what FILE says, by default
+/etc/takumi-backup/backup.conf. With -o it is written to a file, and each secret of FILE
+to a file of its own in the same folder, which the backup.toml names. FILE stays as it
+is; while both are in /etc/takumi-backup, backup.toml is the one that counts.`,
+		Example: "  takumi-backup config migrate\n  takumi-backup config migrate -o /etc/takumi-backup/backup.toml",
+		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := config.Places[len(config.Places)-1]
+			if len(args) > 0 {
+				path = args[0]
+			}
+			return migrate(cmd, path, out)
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this file")
+	return cmd
+}
+
+func migrate(cmd *cobra.Command, path, out string) error {
+	variables, err := config.Read(path, config.Known, config.Names...)
+	if errors.As(err, new(*config.SyntaxError)) || errors.Is(err, config.ErrOpen) {
+		return usage(err)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	dir := "/etc/takumi-backup"
+	if out != "" {
+		if dir, err = filepath.Abs(filepath.Dir(out)); err != nil {
+			return err
+		}
+	}
+	text, secrets, err := config.Migrate(variables, dir)
+	if err != nil {
+		return usagef("%s: %w", path, err)
+	}
+	if out == "" {
+		for _, s := range secrets {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is to be in %s, and no longer in the settings; -o FILE does that\n", s.Name, s.File)
+		}
+		_, err := cmd.OutOrStdout().Write(text)
+		return stdoutError(err)
+	}
+	for _, s := range secrets {
+		if err := writeSettings(s.File, []byte(s.Value+"\n")); err != nil {
+			return fmt.Errorf("writing %s: %w", s.Name, err)
+		}
+	}
+	if err := writeSettings(out, text); err != nil {
+		return fmt.Errorf("writing the settings: %w", err)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s says what %s says; see: takumi-backup config validate %s\n", out, path, fsutil.ShellWord(out))
+	return nil
+}
+
+// writeSettings makes a file that only its owner may read, and writes over none.
+func writeSettings(path string, text []byte) error {
+	f, err := local.Create(path, store.Options{})
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	_, err = f.Commit()
+	return err
+}
+
+// storeOf returns what the file of settings says of the stores at a server. Buckets of
+// one server are written in one way.
+func storeOf(server store.Server) (own config.Store, err error) {
+	if conf.File == nil {
+		return own, nil
+	}
+	first := ""
+	for _, s := range conf.File.Stores {
+		_, at, err := store.SplitURL(s.Path())
+		if err != nil {
+			return own, usage(err)
+		}
+		if !store.IsRemote(s.URL) || at != server {
+			continue
+		}
+		s.Name, s.URL = "", ""
+		if first != "" && s != own {
+			return own, usagef("%s: two stores at one server differ in lock, retention, class, encryption or part size: give them the same, or profiles of their own", conf.Path)
+		}
+		own, first = s, "one"
+	}
+	return own, nil
 }

@@ -1,10 +1,15 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 )
 
@@ -12,12 +17,12 @@ import (
 // file, and the example of the runbook is one.
 func TestSettings(t *testing.T) {
 	for _, name := range []string{"DB_PASSWORD", "PGSSLMODE", "RPC_URL_SEPOLIA", "VAULT_TOKEN", "AWS_REGION", "TAKUMI_ENV", "TAKUMI_PASSPHRASE_FILE"} {
-		if !isSetting(name) {
+		if !config.Known(name) {
 			t.Errorf("%s is no setting", name)
 		}
 	}
 	for _, name := range []string{"", "PATH", "LD_PRELOAD", "PG", "GODEBUG", "HOME", "db_name"} {
-		if isSetting(name) {
+		if config.Known(name) {
 			t.Errorf("%s is a setting", name)
 		}
 	}
@@ -27,8 +32,45 @@ func TestSettings(t *testing.T) {
 	for _, m := range example {
 		lines = append(lines, m[1])
 	}
-	got, err := config.Parse(strings.NewReader(strings.Join(lines, "\n")), isSetting)
+	got, err := config.Parse(strings.NewReader(strings.Join(lines, "\n")), config.Known)
 	if err != nil || len(got) < 8 {
 		t.Errorf("the example has %d settings, %v", len(got), err)
+	}
+}
+
+// TestRulesOfKinds: the retention of a kind is its own, what it leaves open is that of
+// all, and verify warns of nothing that a kind may keep.
+func TestRulesOfKinds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backup.toml")
+	if err := os.WriteFile(path, []byte("[retention]\ndays = 7\nweekly = 2\n[retention.kind.uploads]\ndays = 90\n[retention.kind.contracts]\nmonthly = 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := config.Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := conf
+	conf = loaded
+	t.Cleanup(func() { conf = before })
+	got, err := policies()
+	want := prune.Policy{Within: 7 * day, Weekly: 2, ByKind: map[string]prune.Policy{
+		"uploads": {Within: 90 * day}, "contracts": {Within: 7 * day, Monthly: 3},
+	}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if longest, err := retained(); err != nil || longest != 90*day {
+		t.Errorf("%v, %v", longest, err)
+	}
+	p := &pruneCommand{policy: prune.Policy{Within: 30 * day, Kinds: prunedKinds}}
+	if err := p.check(newPrune()); err != nil || !slices.Contains(p.policy.Kinds, "contracts") || p.policy.Weekly != 2 {
+		t.Errorf("%+v, %v", p.policy, err)
+	}
+	flagged, p := newPrune(), &pruneCommand{policy: prune.Policy{Within: 30 * day, Last: 1, Kinds: prunedKinds}}
+	if err := flagged.Flags().Set("keep-last", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.check(flagged); err != nil || p.policy.ByKind != nil || p.policy.Weekly != 0 {
+		t.Errorf("a flag does not win over the file: %+v, %v", p.policy, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
@@ -28,7 +29,15 @@ func (d *databaseFlags) settings(cmd *cobra.Command) (*postgres.Settings, error)
 	if cmd.Flags().Changed("db") {
 		return settingsFromURI(cmd, "--db", d.uri)
 	}
-	return checkedSettings(postgres.FromEnv())
+	if len(conf.Targets("database")) > 1 {
+		return nil, usagef("%s lists several databases: say which, as DB_NAME=NAME in the environment, or by --db", conf.Path)
+	}
+	return databaseSettings(conf)
+}
+
+// databaseSettings are those of the database that settings name.
+func databaseSettings(s *config.Settings) (*postgres.Settings, error) {
+	return checkedSettings(postgres.FromSettings(s.Get))
 }
 
 // checkedSettings holds settings to what production demands.

@@ -5,11 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -24,7 +24,7 @@ func defaultRoot() string {
 	if os.Geteuid() == 0 || err != nil || unix.Access(systemRoot, unix.W_OK) == nil {
 		return systemRoot
 	}
-	data := os.Getenv("XDG_DATA_HOME")
+	data := conf.Get("XDG_DATA_HOME")
 	if !filepath.IsAbs(data) {
 		data = filepath.Join(home, ".local", "share")
 	}
@@ -34,7 +34,7 @@ func defaultRoot() string {
 // checkCopies refuses CLOUD_BACKUP=true where a backup, which is to be put into root,
 // would have no copy elsewhere.
 func checkCopies(root string, also []string) error {
-	text := os.Getenv("CLOUD_BACKUP")
+	text := conf.Get("CLOUD_BACKUP")
 	if text == "" {
 		return nil
 	}
@@ -51,10 +51,10 @@ func checkCopies(root string, also []string) error {
 // backupFolder returns where backups of a kind go: BACKUP_ROOT/KIND, or
 // BACKUP_DIR, Takumi's old name for the folder of one kind.
 func backupFolder(kind string) string {
-	if root := os.Getenv("BACKUP_ROOT"); root != "" {
+	if root := conf.Get("BACKUP_ROOT"); root != "" {
 		return store.Join(root, kind)
 	}
-	if dir := os.Getenv("BACKUP_DIR"); dir != "" {
+	if dir := conf.Get("BACKUP_DIR"); dir != "" {
 		return dir
 	}
 	return filepath.Join(defaultRoot(), kind)
@@ -64,16 +64,16 @@ func backupFolder(kind string) string {
 // the folder of one kind itself.
 func backupRoot() (root string, flat bool) {
 	root = storeFolder()
-	return root, os.Getenv("BACKUP_ROOT") == "" && os.Getenv("BACKUP_DIR") != ""
+	return root, conf.Get("BACKUP_ROOT") == "" && conf.Get("BACKUP_DIR") != ""
 }
 
 // alsoFolders returns the further stores that a backup goes to.
-func alsoFolders() []string { return strings.Fields(os.Getenv("BACKUP_ALSO")) }
+func alsoFolders() []string { return config.List(conf.Get("BACKUP_ALSO")) }
 
 // storeFolder returns the folder that must not hold a key: all of BACKUP_ROOT.
 func storeFolder() string {
 	for _, name := range []string{"BACKUP_ROOT", "BACKUP_DIR"} {
-		if dir := os.Getenv(name); dir != "" {
+		if dir := conf.Get(name); dir != "" {
 			return dir
 		}
 	}
@@ -84,8 +84,10 @@ func storeFolder() string {
 func encryptionEnabled() (bool, error) { return boolSetting("BACKUP_ENCRYPTION_ENABLED", true) }
 
 // boolSetting is the value of a variable, or def when it is not set.
-func boolSetting(name string, def bool) (bool, error) {
-	value := os.Getenv(name)
+func boolSetting(name string, def bool) (bool, error) { return boolIn(conf, name, def) }
+
+func boolIn(s *config.Settings, name string, def bool) (bool, error) {
+	value := s.Get(name)
 	if value == "" {
 		return def, nil
 	}

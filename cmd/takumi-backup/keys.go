@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/awssm"
@@ -64,6 +64,14 @@ func (k *keyFlags) parseKey(uri string) (keystore.Source, error) {
 	return src, nil
 }
 
+// named are the URIs that the flags name, or else the settings.
+func (k *keyFlags) named() []string {
+	if len(k.uris) > 0 || k.age.named() {
+		return k.uris
+	}
+	return config.List(conf.Get("BACKUP_KEYS"))
+}
+
 // sources returns the places of the keys; a flag wins over the environment.
 func (k *keyFlags) sources() ([]keystore.Source, error) {
 	fromBackend, err := backendURI()
@@ -81,10 +89,15 @@ func (k *keyFlags) sources() ([]keystore.Source, error) {
 	}
 	uris := slices.DeleteFunc(slices.Clone(k.uris), isAge)
 	if len(k.uris) == 0 && !k.age.named() {
-		if path := os.Getenv("BACKUP_ENCRYPTION_KEY_FILE"); path != "" {
+		named := k.named()
+		switch path := conf.Get("BACKUP_ENCRYPTION_KEY_FILE"); {
+		case path != "" && len(named) > 0:
+			return nil, usagef("BACKUP_ENCRYPTION_KEY_FILE and BACKUP_KEYS are both set: give one of them")
+		case path != "":
 			return []keystore.Source{keystore.File{Path: path}}, nil
-		}
-		if fromBackend != "" {
+		case len(named) > 0:
+			uris = slices.DeleteFunc(named, isAge)
+		case fromBackend != "":
 			uris = []string{fromBackend}
 		}
 	}
@@ -161,14 +174,14 @@ func environment() string {
 	return cmp.Or(first, "development")
 }
 
-func environmentOf(name string) string { return strings.ToLower(strings.TrimSpace(os.Getenv(name))) }
+func environmentOf(name string) string { return strings.ToLower(strings.TrimSpace(conf.Get(name))) }
 
 // checkEnvironment refuses a misspelt name of an environment, which would count as
 // none that is protected, and in production secrets that are examples.
 func checkEnvironment() error {
 	for _, name := range []string{"TAKUMI_ENV", "NODE_ENV"} {
 		if value := environmentOf(name); value != "" && !slices.Contains(environments, value) {
-			return usagef("%s is %q: it can be %s", name, os.Getenv(name), strings.Join(environments, ", "))
+			return usagef("%s is %q: it can be %s", name, conf.Get(name), strings.Join(environments, ", "))
 		}
 	}
 	if found := secretenv.Placeholders(); inProduction() && len(found) > 0 {
@@ -183,14 +196,14 @@ const keyName = "backup-encryption"
 
 // backendURI turns SECRETS_BACKEND into the key URI that it stands for, or "".
 func backendURI() (string, error) {
-	backend, env := os.Getenv("SECRETS_BACKEND"), environment()
+	backend, env := conf.Get("SECRETS_BACKEND"), environment()
 	switch backend {
 	case "":
 		return "", nil
 	case "aws-secrets-manager":
 		return "awssm:takumi/" + env + "/BACKUP_ENCRYPTION_KEY", nil
 	case "vault":
-		path := strings.TrimRight(cmp.Or(os.Getenv("VAULT_PATH"), "secret/takumi/"+env), "/")
+		path := strings.TrimRight(cmp.Or(conf.Get("VAULT_PATH"), "secret/takumi/"+env), "/")
 		if !strings.HasSuffix(path, "/"+keyName) {
 			path += "/" + keyName
 		}

@@ -27,7 +27,7 @@ func run(args []string) int {
 	defer wipeTyped()
 	root := newRoot()
 	root.SetArgs(args)
-	return report(os.Stderr, ending(ctx, root.ExecuteContext(ctx)))
+	return report(os.Stderr, forRoot(ending(ctx, root.ExecuteContext(ctx))))
 }
 
 // ending is how work ended: whatever went wrong after a signal, went wrong

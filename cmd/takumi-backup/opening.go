@@ -51,7 +51,7 @@ func (o *opening) unpinned(path string, id envelope.ID) error {
 // trusted reads the file of signers, or that of the environment with "", nil when
 // there is none.
 func trusted(path string) (*sign.Signers, error) {
-	path = cmp.Or(path, os.Getenv("TAKUMI_SIGNERS"))
+	path = cmp.Or(path, conf.Get("TAKUMI_SIGNERS"))
 	if path == "" {
 		return nil, nil
 	}

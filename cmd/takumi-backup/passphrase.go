@@ -92,11 +92,11 @@ func (p *passphraseFlags) choose(ctx context.Context) ([]byte, error) {
 }
 
 func (p *passphraseFlags) prompts() bool {
-	return p.fd < 0 && os.Getenv("TAKUMI_PASSPHRASE_FILE") == ""
+	return p.fd < 0 && conf.Get("TAKUMI_PASSPHRASE_FILE") == ""
 }
 
 func (p *passphraseFlags) get(ctx context.Context, words string) ([]byte, error) {
-	switch path := os.Getenv("TAKUMI_PASSPHRASE_FILE"); {
+	switch path := conf.Get("TAKUMI_PASSPHRASE_FILE"); {
 	case p.fd >= 0:
 		if p.file == nil { // kept: a forgotten os.File closes its descriptor
 			p.file = os.NewFile(uintptr(p.fd), "passphrase")

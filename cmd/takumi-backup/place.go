@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,13 +39,17 @@ func (p *placeFlags) add(f *pflag.FlagSet) {
 }
 
 // options completes the flags from the environment.
-func (p placeFlags) options() (s3store.Options, error) {
+func (p placeFlags) options(server store.Server) (s3store.Options, error) {
+	own, err := storeOf(server)
+	if err != nil {
+		return s3store.Options{}, err
+	}
 	o := s3store.Options{
 		RequireTLS:   inProduction(),
-		StorageClass: types.StorageClass(strings.ToUpper(cmp.Or(p.storageClass, os.Getenv("TAKUMI_S3_STORAGE_CLASS")))),
-		SSE:          types.ServerSideEncryption(cmp.Or(p.sse, os.Getenv("TAKUMI_S3_SSE"))),
-		KMSKey:       cmp.Or(p.kmsKey, os.Getenv("TAKUMI_S3_SSE_KMS_KEY")),
-		LockMode:     types.ObjectLockMode(strings.ToUpper(cmp.Or(p.lock, os.Getenv("TAKUMI_S3_OBJECT_LOCK")))),
+		StorageClass: types.StorageClass(strings.ToUpper(cmp.Or(p.storageClass, conf.Get("TAKUMI_S3_STORAGE_CLASS"), own.StorageClass))),
+		SSE:          types.ServerSideEncryption(cmp.Or(p.sse, conf.Get("TAKUMI_S3_SSE"), own.SSE)),
+		KMSKey:       cmp.Or(p.kmsKey, conf.Get("TAKUMI_S3_SSE_KMS_KEY"), own.SSEKey),
+		LockMode:     types.ObjectLockMode(strings.ToUpper(cmp.Or(p.lock, conf.Get("TAKUMI_S3_OBJECT_LOCK"), own.ObjectLock))),
 		Retain:       p.retain,
 		Tags:         tagsOf,
 		Identify:     store.Identify,
@@ -54,7 +57,7 @@ func (p placeFlags) options() (s3store.Options, error) {
 	if !slices.Contains([]types.ObjectLockMode{"", types.ObjectLockModeGovernance, types.ObjectLockModeCompliance}, o.LockMode) {
 		return o, usagef("--object-lock or TAKUMI_S3_OBJECT_LOCK is %q, neither governance nor compliance", o.LockMode)
 	}
-	if text := os.Getenv("TAKUMI_S3_RETAIN"); text != "" && o.Retain == 0 {
+	if text := cmp.Or(conf.Get("TAKUMI_S3_RETAIN"), own.Retain); text != "" && o.Retain == 0 {
 		if err := (*ageFlag)(&o.Retain).Set(text); err != nil {
 			return o, usagef("TAKUMI_S3_RETAIN: %w", err)
 		}
@@ -70,7 +73,7 @@ func (p placeFlags) options() (s3store.Options, error) {
 			}
 		}},
 	} {
-		if text := os.Getenv(b.name); text != "" {
+		if text := conf.Get(b.name); text != "" {
 			on, err := strconv.ParseBool(text)
 			if err != nil {
 				return o, usagef("%s is %q, neither true nor false", b.name, text)
@@ -78,13 +81,13 @@ func (p placeFlags) options() (s3store.Options, error) {
 			b.set(on)
 		}
 	}
-	if text := cmp.Or(p.partSize, os.Getenv("TAKUMI_S3_PART_SIZE")); text != "" {
+	if text := cmp.Or(p.partSize, conf.Get("TAKUMI_S3_PART_SIZE"), own.PartSize); text != "" {
 		var err error
 		if o.PartSize, err = bytesOf(text); err != nil {
 			return o, usagef("--part-size or TAKUMI_S3_PART_SIZE is %q, not a size from 5M to 1G", text)
 		}
 	}
-	if text := os.Getenv("TAKUMI_S3_MAX_PARTS"); text != "" {
+	if text := conf.Get("TAKUMI_S3_MAX_PARTS"); text != "" {
 		parts, err := strconv.Atoi(text)
 		if err != nil || parts < 2 {
 			return o, usagef("TAKUMI_S3_MAX_PARTS is %q, not a number of 2 or more", text)
@@ -126,13 +129,17 @@ func (p placeFlags) place() *store.Router {
 		if err != nil {
 			return nil, err
 		}
-		return s, nil
+		l, err := limitsOf()
+		if err != nil || l.bandwidth == 0 {
+			return s, err
+		}
+		return store.Limited(s, l.bandwidth), nil
 	})
 }
 
 // s3 returns S3 alone, at the server that a path names.
 func (p placeFlags) s3(server store.Server) (*s3store.Store, error) {
-	o, err := p.options()
+	o, err := p.options(server)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	// A program built for the race detector waits a second before it ends.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	// That of the machine is not for the tests.
-	defaultConfig = cmp.Or(os.Getenv("TAKUMI_TEST_CONFIG"), "/nonexistent/backup.conf")
+	config.Places = []string{cmp.Or(os.Getenv("TAKUMI_TEST_CONFIG"), "/nonexistent/backup.conf")}
 	testscript.Main(suite{m}, map[string]func(){program: main, panicking: panicLater})
 }
 
@@ -276,4 +277,13 @@ func eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("%s: not after 30 seconds", what)
 		}
 	}
+}
+
+// setting sets a variable for functions of this process.
+func setting(t *testing.T, name, value string) {
+	t.Helper()
+	before := conf
+	t.Setenv(name, value)
+	conf = config.Environment(os.Environ())
+	t.Cleanup(func() { conf = before })
 }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -305,15 +306,93 @@ func (p *pruneCommand) check(cmd *cobra.Command) error {
 	if p.contracts {
 		p.policy.Kinds = append(slices.Clone(p.policy.Kinds), backup.KindContracts)
 	}
+	if err := p.fromFile(cmd); err != nil {
+		return err
+	}
 	if rules := p.policy; rules.Within == 0 && rules.Last+rules.Daily+rules.Weekly+rules.Monthly+rules.Yearly == 0 {
 		return usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
 	}
 	return nil
 }
 
+// fromFile adds the rules of the file of settings, unless a flag gives one.
+func (p *pruneCommand) fromFile(cmd *cobra.Command) error {
+	for _, name := range []string{"keep-within", "keep-last", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly"} {
+		if cmd.Flags().Changed(name) {
+			return nil
+		}
+	}
+	rules, err := policies()
+	if err != nil {
+		return err
+	}
+	kinds := append(slices.Clone(p.policy.Kinds), sortedKeys(rules.ByKind)...)
+	if !cmd.Flags().Changed("kind") {
+		slices.Sort(kinds)
+		rules.Kinds = slices.Compact(kinds)
+	} else {
+		rules.Kinds = p.policy.Kinds
+	}
+	p.policy = rules
+	return nil
+}
+
+// policies are the rules of the settings: 30 days where they say nothing. The kinds of
+// ByKind are to be pruned.
+func policies() (prune.Policy, error) {
+	within, err := retentionDays()
+	if err != nil {
+		return prune.Policy{}, err
+	}
+	base := prune.Policy{Within: cmp.Or(within, 30*day)}
+	if conf.File == nil {
+		return base, nil
+	}
+	of := func(r config.Rules, base prune.Policy) (prune.Policy, error) {
+		for _, n := range []int{r.Days, r.Last, r.Daily, r.Weekly, r.Monthly, r.Yearly} {
+			if n < 0 || n > 36500 {
+				return base, usagef("%s: a number of retention is not from 0 to 36500", conf.Path)
+			}
+		}
+		base.Last, base.Daily, base.Weekly, base.Monthly, base.Yearly = r.Last, r.Daily, r.Weekly, r.Monthly, r.Yearly
+		return base, nil
+	}
+	if base, err = of(conf.File.Retention.Rules, base); err != nil {
+		return base, err
+	}
+	for kind, r := range conf.File.Retention.Kind {
+		if err := envelope.CheckKind(kind); err != nil {
+			return base, usagef("%s: retention.kind: %w", conf.Path, err)
+		}
+		own, err := of(r, prune.Policy{Within: cmp.Or(time.Duration(r.Days)*day, base.Within)})
+		if err != nil {
+			return base, err
+		}
+		if base.ByKind == nil {
+			base.ByKind = make(map[string]prune.Policy)
+		}
+		base.ByKind[kind] = own
+	}
+	return base, nil
+}
+
+// retained is the longest time that the settings keep any kind, of which RETENTION_DAYS
+// says nothing shorter; 0 when they say nothing.
+func retained() (time.Duration, error) {
+	longest, err := retentionDays()
+	if err != nil || conf.File == nil {
+		return longest, err
+	}
+	rules, err := policies()
+	for _, own := range rules.ByKind {
+		longest = max(longest, own.Within)
+	}
+	return longest, err
+}
+
 // retentionDays reads RETENTION_DAYS; 0 when it is not set.
 func retentionDays() (time.Duration, error) {
-	text := os.Getenv("RETENTION_DAYS")
+	text := conf.Get("RETENTION_DAYS")
 	if text == "" {
 		return 0, nil
 	}

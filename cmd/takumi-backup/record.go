@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -187,14 +186,14 @@ func auditDir(cmd *cobra.Command) (string, error) {
 
 // findAudit is auditDir, and returns others that might be meant as well.
 func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
-	if dir := cmp.Or(flagText(cmd, "audit-dir"), os.Getenv("TAKUMI_AUDIT_DIR")); dir != "" {
+	if dir := cmp.Or(flagText(cmd, "audit-dir"), conf.Get("TAKUMI_AUDIT_DIR")); dir != "" {
 		return dir, nil, nil
 	}
 	state, err := history.Dir()
 	if err != nil {
 		return "", nil, usage(err)
 	}
-	dir, others = audit.Find(state, cmp.Or(os.Getenv("BACKUP_ROOT"), defaultRoot()))
+	dir, others = audit.Find(state, cmp.Or(conf.Get("BACKUP_ROOT"), defaultRoot()))
 	return dir, others, nil
 }
 
@@ -265,7 +264,7 @@ const syslogSocket = "/dev/log"
 // checkSyslog returns the socket that TAKUMI_AUDIT_SYSLOG asks for: a boolean,
 // or the path of another one. "" is none.
 func checkSyslog() (string, error) {
-	value := os.Getenv("TAKUMI_AUDIT_SYSLOG")
+	value := conf.Get("TAKUMI_AUDIT_SYSLOG")
 	if value == "" || filepath.IsAbs(value) {
 		return value, nil
 	}

@@ -149,7 +149,7 @@ func TestEndings(t *testing.T) {
 // them at a time or two, and returns how it ended.
 func changeAll(t *testing.T, b *sandbox, workers countFlag, one func(path string) error) error {
 	t.Helper()
-	t.Setenv("TAKUMI_AUDIT_DIR", b.log)
+	setting(t, "TAKUMI_AUDIT_DIR", b.log)
 	c := &changing{verb: "rewrap", done: "rewrapped", workers: workers, place: newPlace(), progress: progressFlags{quiet: true}}
 	cmd := &cobra.Command{Use: "rewrap", SilenceErrors: true, SilenceUsage: true, RunE: func(cmd *cobra.Command, args []string) error {
 		return c.run(cmd, args, func(_ context.Context, path string) (rekey.Result, error) { return rekey.Result{}, one(path) })
@@ -339,13 +339,13 @@ func TestWhoIsAudited(t *testing.T) {
 func TestCurrentCheckpoint(t *testing.T) {
 	b := newSandbox(t)
 	b.seal([]byte("content"), "-o", "x.enc")
-	t.Setenv("TAKUMI_AUDIT_DIR", b.log)
+	setting(t, "TAKUMI_AUDIT_DIR", b.log)
 	cmd := newRoot()
 	cmd.SetContext(t.Context())
 	if text, err := currentCheckpoint(cmd); text != nil || err != nil {
 		t.Errorf("without a key: %s, %v", text, err)
 	}
-	t.Setenv("TAKUMI_AUDIT_KEY", "file:"+keyFile(t, otherKey))
+	setting(t, "TAKUMI_AUDIT_KEY", "file:"+keyFile(t, otherKey))
 	text, err := currentCheckpoint(cmd)
 	if err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(suggestFlag(cmd, err)) })
 	addAuditFlags(root)
 	var config string
-	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file of NAME=VALUE lines, which win over the environment; none: from no file (default "+defaultConfig+" if there is one, over which the environment wins)")
+	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file, a .toml or NAME=VALUE lines; none: from no file (default /etc/takumi-backup/backup.toml or backup.conf; see config --help)")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if err := loadSettings(cmd, config); err != nil {
 			return err
@@ -50,7 +50,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 		warnMisspelt(cmd)
 		return checkEnvironment()
 	}
-	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newSign(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newVersion(), newMan())
+	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newSign(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newConfig(), newVersion(), newMan())
 	return root
 }
 

@@ -67,7 +67,7 @@ func (s *sealOptions) run(ctx context.Context, cmd *cobra.Command, args []string
 	if err != nil {
 		return err
 	}
-	if job.To.DBName = os.Getenv("DB_NAME"); job.To.DBName != "" {
+	if job.To.DBName = conf.Get("DB_NAME"); job.To.DBName != "" {
 		if err := envelope.CheckName(job.To.DBName); err != nil {
 			return usagef("DB_NAME: %w", err)
 		}
@@ -123,7 +123,7 @@ func open(ctx context.Context, argv, env []string) (io.ReadCloser, error) {
 // passed are the variables of those names, for COMMAND.
 func passed(names []string) (env []string) {
 	for _, name := range names {
-		if value, set := os.LookupEnv(name); set {
+		if value, set := conf.Lookup(name); set {
 			env = append(env, name+"="+value)
 		}
 	}

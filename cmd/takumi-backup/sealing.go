@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -39,6 +40,9 @@ type sealing struct {
 	guardOff bool  // asked for: then it needs no warning
 	// mayBePlain lets BACKUP_ENCRYPTION_ENABLED=false make plain, packed files.
 	mayBePlain bool
+	base       string // what a generated file name begins with, where the settings say so
+	// settings are those of what is backed up, where they are not the program's.
+	settings *config.Settings
 	// made, if it is set, gets what was made in place of standard output.
 	made func(*cobra.Command, *backup.Made) error
 }
@@ -117,7 +121,7 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 			return j, usagef("--name: %w", err)
 		}
 	}
-	j.Store = s.stored.place()
+	j.Store, j.To.Base = s.stored.place(), s.base
 	switch {
 	case s.out == "-":
 		j.To.Sink = func() (backup.Sink, error) { return newStdoutTarget(s.sidecar) }
@@ -173,6 +177,14 @@ func (s *sealing) checkPlacement(sources []keystore.Source) error {
 		}
 	}
 	return nil
+}
+
+// conf are the settings of what is backed up.
+func (s *sealing) conf() *config.Settings {
+	if s.settings != nil {
+		return s.settings
+	}
+	return conf
 }
 
 // roots are the folders below which the backup and its copies will be.
@@ -337,8 +349,8 @@ func joinIDs(ids []kek.ID) string {
 }
 
 // dirOf returns the folder that a command was given, or the one that a variable names.
-func dirOf(args []string, variable string) (string, error) {
-	dir := os.Getenv(variable)
+func dirOf(s *config.Settings, args []string, variable string) (string, error) {
+	dir := s.Get(variable)
 	if len(args) > 0 {
 		dir = args[0]
 	}

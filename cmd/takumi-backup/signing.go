@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +33,7 @@ func (s *signFlags) add(cmd *cobra.Command, usage string) {
 // signer returns the key, nil when none is named. Its file has to be private, and
 // apart from the folders of backups. A connection to the agent ends with ctx.
 func (s *signFlags) signer(ctx context.Context, p *passphraseFlags, folders []string) (ssh.Signer, error) {
-	key := cmp.Or(s.key, os.Getenv(signKeyVariable))
+	key := cmp.Or(s.key, conf.Get(signKeyVariable))
 	if key == "" {
 		return nil, nil
 	}
@@ -42,7 +41,7 @@ func (s *signFlags) signer(ctx context.Context, p *passphraseFlags, folders []st
 		if !ok {
 			fingerprint = ""
 		}
-		signer, conn, err := sign.Agent(ctx, os.Getenv("SSH_AUTH_SOCK"), fingerprint)
+		signer, conn, err := sign.Agent(ctx, conf.Get("SSH_AUTH_SOCK"), fingerprint)
 		if err != nil {
 			return nil, err
 		}

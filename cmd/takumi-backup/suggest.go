@@ -50,14 +50,8 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 
 // warnMisspelt warns of variables that are like a setting, and none.
 func warnMisspelt(cmd *cobra.Command) {
-	for _, variable := range os.Environ() {
-		name, _, _ := strings.Cut(variable, "=")
-		ours := strings.HasPrefix(name, "BACKUP_") || strings.HasPrefix(name, "TAKUMI_") || strings.HasPrefix(name, "RETENTION_") || strings.HasPrefix(name, "CONTRACTS_")
-		if !ours || isSetting(name) {
-			continue
-		}
-		if near := config.Nearest(name, settings.names); near != "" {
-			warn(cmd, "%s is set, and is not a setting: did you mean %s?", printable(name), near)
-		}
+	misspelt := config.Misspelt(os.Environ())
+	for _, name := range sortedKeys(misspelt) {
+		warn(cmd, "%s is set, and is not a setting: did you mean %s?", printable(name), misspelt[name])
 	}
 }

@@ -88,7 +88,7 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	f.StringVar(&v.signers, "signers", "", "backups have to be signed by one of these: an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
 	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")
 	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
-	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated")
+	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated (default $TAKUMI_MAX_AGE)")
 	f.BoolVar(&v.newerOnly, "newer-only", false, "leave out what was proved up to the level already")
 	f.Var(&v.recheckAfter, "recheck-after", "leave out what was proved since so long, as 90d")
 	f.Lookup("recheck-after").DefValue = ""
@@ -141,7 +141,7 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	if j.MaxAge, err = maxAges(v.maxAge); err != nil {
 		return err
 	}
-	if j.Retention, err = retentionDays(); err != nil {
+	if j.Retention, err = retained(); err != nil {
 		return err
 	}
 	if v.sample != "" {
@@ -163,9 +163,12 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	return nil
 }
 
-// maxAges reads AGE and KIND=AGE.
+// maxAges reads AGE and KIND=AGE, by default those of TAKUMI_MAX_AGE.
 func maxAges(words []string) (map[string]time.Duration, error) {
 	ages := make(map[string]time.Duration)
+	if len(words) == 0 {
+		words = strings.Fields(conf.Get("TAKUMI_MAX_AGE"))
+	}
 	for _, word := range words {
 		kind, text, found := strings.Cut(word, "=")
 		if !found {

@@ -1,9 +1,10 @@
-// Package config reads settings from a file of NAME=VALUE lines. Call [Read].
+// Package config reads the settings of the program once: those of the environment,
+// and of a file. Call [Load].
 //
-// Nothing is evaluated. What is accepted means the same to a POSIX shell that
-// sources the file and, but for its rarer escapes, to systemd's
-// EnvironmentFile=; what a shell would expand, split or run is an error that
-// says so.
+// A backup.toml is a [File]. A file of NAME=VALUE lines means the same to a POSIX
+// shell that sources it and, but for its rarer escapes, to systemd's
+// EnvironmentFile=; nothing in it is evaluated, and what a shell would expand, split
+// or run is an error that says so.
 package config
 
 import (
@@ -11,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"strings"
 	"unicode"
@@ -24,19 +24,27 @@ import (
 const MaxSize = 64 << 10
 
 // ErrOpen is returned for a file that others may read or change.
-var ErrOpen = errors.New("it can hold secrets, and is not private")
+var ErrOpen = fsutil.ErrOpen
 
 // Variable is one line.
-type Variable struct{ Name, Value string }
+type Variable struct {
+	Name, Value string
+	Line        int
+}
 
-// SyntaxError says which line is wrong. It never shows a value.
+// SyntaxError says which line is wrong, or with Line 0 only what. It never shows a value.
 type SyntaxError struct {
 	Line   int
 	Reason string
 }
 
 // Error names the line.
-func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
+func (e *SyntaxError) Error() string {
+	if e.Line == 0 {
+		return e.Reason
+	}
+	return fmt.Sprintf("line %d: %s", e.Line, e.Reason)
+}
 
 // Read reads the file at path, which must be as private as a key file
 // (fsutil.Private). known tells
@@ -44,22 +52,11 @@ func (e *SyntaxError) Error() string { return fmt.Sprintf("line %d: %s", e.Line,
 // setting that was left out; names are those to suggest in its place. The errors are ErrOpen, *SyntaxError and those of
 // package os, with the path.
 func Read(path string, known func(name string) bool, names ...string) ([]Variable, error) {
-	f, err := os.Open(path)
+	text, err := fsutil.ReadPrivate(path, MaxSize+1)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	if reason, fix := fsutil.Private(path, fsutil.ShellWord(path), info, f); reason != "" {
-		return nil, fmt.Errorf("%s: %w: %s; to fix: %s", path, ErrOpen, reason, fix)
-	}
-	variables, err := Parse(f, known, names...)
+	variables, err := Parse(bytes.NewReader(text), known, names...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -94,7 +91,7 @@ func Parse(src io.Reader, known func(name string) bool, names ...string) ([]Vari
 		case seen[v.Name]:
 			return nil, &SyntaxError{n, fmt.Sprintf("%s is set a second time", v.Name)}
 		}
-		seen[v.Name] = true
+		seen[v.Name], v.Line = true, n
 		variables = append(variables, v)
 	}
 	return variables, nil
@@ -128,5 +125,5 @@ func parseLine(line string) (Variable, error) {
 	default:
 		return Variable{}, fmt.Errorf("put the value of %s in single quotes: a shell would take it apart, and nothing here is evaluated", parts[1])
 	}
-	return Variable{parts[1], value}, nil
+	return Variable{Name: parts[1], Value: value}, nil
 }

@@ -3,7 +3,9 @@
 package fsutil
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 )
@@ -27,4 +29,25 @@ func OpenRegular(path string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// ErrOpen is returned for a file that others may read or change.
+var ErrOpen = errors.New("it can hold secrets, and is not private")
+
+// ReadPrivate returns the first bytes of a regular file, at most max, when it is as
+// private as a key file has to be ([Private]); else the error is ErrOpen.
+func ReadPrivate(path string, max int64) ([]byte, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if reason, fix := Private(path, ShellWord(path), info, f); reason != "" {
+		return nil, fmt.Errorf("%s: %w: %s; to fix: %s", path, ErrOpen, reason, fix)
+	}
+	return io.ReadAll(io.LimitReader(f, max))
 }

@@ -94,3 +94,18 @@ func Version(ctx context.Context, conn *pgx.Conn) (int, error) {
 
 // Quote returns a name as SQL has it.
 func Quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// Databases returns the names of the databases of the server that can be connected to
+// and are no templates, in order.
+func (s *Settings) Databases(ctx context.Context) ([]string, error) {
+	conn, err := s.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, err := conn.Query(ctx, "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}

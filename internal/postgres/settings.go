@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // ErrSettings marks settings that cannot be right.
@@ -48,22 +50,34 @@ var takumi = [][2]string{
 // FromEnv reads DB_HOST, which may be the folder of a socket, DB_PORT, DB_NAME,
 // DB_USER, DB_PASSWORD, DB_SSL and DB_SSL_REJECT_UNAUTHORIZED, and for what they
 // leave open libpq's variables and files. What cannot be right is ErrSettings.
-func FromEnv() (*Settings, error) {
+func FromEnv() (*Settings, error) { return FromSettings(os.Getenv) }
+
+// FromSettings is FromEnv for settings that get returns, and reads a password that
+// they lack from the file that DB_PASSWORD_FILE names. libpq's variables are those of
+// the process all the same.
+func FromSettings(get func(name string) string) (*Settings, error) {
 	vars := make(map[string]string)
 	for _, pair := range takumi {
-		if value := os.Getenv(pair[0]); value != "" {
+		if value := get(pair[0]); value != "" {
 			vars[pair[1]] = value
 		}
+	}
+	if path := get("DB_PASSWORD_FILE"); path != "" && vars["PGPASSWORD"] == "" {
+		password, err := fsutil.ReadPrivate(path, 4096)
+		if err != nil {
+			return nil, fmt.Errorf("reading DB_PASSWORD_FILE: %w", err)
+		}
+		vars["PGPASSWORD"] = strings.TrimRight(string(password), "\r\n")
 	}
 	if port, ok := vars["PGPORT"]; ok {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return nil, settingsf("DB_PORT is %q, not a port", port)
 		}
 	}
-	return newSettings(vars)
+	return newSettings(vars, get)
 }
 
-func newSettings(vars map[string]string) (*Settings, error) {
+func newSettings(vars map[string]string, get func(string) string) (*Settings, error) {
 	// Both lead elsewhere behind the back of this program: libpq puts a service
 	// before the variables, and connects to PGHOSTADDR in place of PGHOST.
 	if os.Getenv(hostaddr) != "" && vars[hostaddr] == "" {
@@ -80,7 +94,7 @@ func newSettings(vars map[string]string) (*Settings, error) {
 	if vars["PGGSSENCMODE"] == "require" {
 		return nil, settingsf("gssencmode is require, and this program cannot encrypt by GSSAPI: use TLS")
 	}
-	if err := addTLS(vars); err != nil {
+	if err := addTLS(vars, get); err != nil {
 		return nil, err
 	}
 	var words []string

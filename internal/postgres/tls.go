@@ -23,12 +23,12 @@ var bundles = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs
 // addTLS adds what Takumi's DB_SSL and DB_SSL_REJECT_UNAUTHORIZED ask for where
 // sslmode is not given: true is TLS, and as in the application the server's
 // certificate is verified unless the second is false. A weaker sslmode contradicts.
-func addTLS(vars map[string]string) error {
-	on, set, err := boolean("DB_SSL")
+func addTLS(vars map[string]string, get func(string) string) error {
+	on, set, err := boolean(get, "DB_SSL")
 	if err != nil {
 		return err
 	}
-	verify, verifySet, err := boolean("DB_SSL_REJECT_UNAUTHORIZED")
+	verify, verifySet, err := boolean(get, "DB_SSL_REJECT_UNAUTHORIZED")
 	if err != nil || !set {
 		return err
 	}
@@ -67,13 +67,13 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func boolean(name string) (value, set bool, err error) {
-	text := strings.ToLower(strings.TrimSpace(os.Getenv(name)))
+func boolean(get func(string) string, name string) (value, set bool, err error) {
+	text := strings.ToLower(strings.TrimSpace(get(name)))
 	if text == "" {
 		return false, false, nil
 	}
 	if value, err = strconv.ParseBool(text); err != nil {
-		return false, false, settingsf("%s is %q, neither true nor false", name, os.Getenv(name))
+		return false, false, settingsf("%s is %q, neither true nor false", name, get(name))
 	}
 	return value, true, nil
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"net/url"
+	"os"
 	"strings"
 )
 
@@ -127,7 +128,7 @@ func FromURI(uri string) (*Settings, error) {
 			return nil, err
 		}
 	}
-	return newSettings(vars)
+	return newSettings(vars, os.Getenv)
 }
 
 func misplacedAt() error {

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+)
+
+// becomeOwner runs the program anew as the user whom the file of settings belongs to,
+// when root runs it and the file is not root's: such a file says what is read, where
+// it goes and which commands run, and so may do no more than its owner. Nothing of
+// root's environment goes with it. It returns when there is nothing to change.
+func becomeOwner(path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	if path == "" {
+		path = config.Default()
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || path == "" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the settings: %w", err)
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || stat.Uid == 0 {
+		return nil
+	}
+	return fmt.Errorf("running as the user whom %s belongs to: %w", path, execAs(stat.Uid, stat.Gid))
+}
+
+// execAs replaces this process. It only returns when that fails.
+func execAs(uid, gid uint32) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	groups, env := []int{int(gid)}, []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", runsFor + "=1"}
+	u, err := user.LookupId(strconv.Itoa(int(uid)))
+	switch {
+	case err == nil:
+		groups = groupsOf(u)
+		if n, err := strconv.Atoi(u.Gid); err == nil {
+			gid = uint32(n)
+		}
+		env = append(env, "HOME="+u.HomeDir, "USER="+u.Username, "LOGNAME="+u.Username)
+	case !errors.As(err, new(user.UnknownUserIdError)):
+		return err
+	}
+	if err := syscall.Setgroups(groups); err != nil {
+		return err
+	}
+	if err := syscall.Setgid(int(gid)); err != nil {
+		return err
+	}
+	if err := syscall.Setuid(int(uid)); err != nil { // as root: the real, the effective and the saved one
+		return err
+	}
+	return syscall.Exec(program, os.Args, env)
+}
+
+// runsFor is what a process that root began as somebody else finds in its environment,
+// for its errors to say so.
+const runsFor = "TAKUMI_RUNS_FOR_ROOT"
+
+func groupsOf(u *user.User) []int {
+	var groups []int
+	ids, _ := u.GroupIds() // without them it may do less
+	for _, id := range ids {
+		if n, err := strconv.Atoi(id); err == nil {
+			groups = append(groups, n)
+		}
+	}
+	return groups
+}
+
+// forRoot says with an error of the system that it was not root who met it.
+func forRoot(err error) error {
+	if os.Getenv(runsFor) == "" || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	class, _ := fail.Of(err)
+	return fail.As(class, "this ran as the user whom the settings belong to; for what needs root give --config FILE with a file that belongs to root, or --config none", err)
+}
