@@ -166,7 +166,9 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 func (f File) replace(key *kek.Key) error {
 	dir := filepath.Dir(f.Path)
 	const doing = "the new key file cannot be written"
-	temp, err := writeTemp(dir, key)
+	text := textOf(key)
+	defer clear(text)
+	temp, err := writeTemp(dir, text)
 	if err != nil {
 		return f.unchanged(doing, err)
 	}

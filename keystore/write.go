@@ -24,7 +24,20 @@ import (
 // link, the error wraps fs.ErrExist. Before the file gets its name it is
 // read back, so that a file system which keeps no modes or owners is
 // refused, with an error that wraps ErrRefused. Others wrap the system's own.
-func WriteFile(path string, key *kek.Key) (err error) {
+func WriteFile(path string, key *kek.Key) error {
+	text := textOf(key)
+	defer clear(text)
+	return WriteSecret(path, text)
+}
+
+// textOf is the text of a key file. The caller wipes it.
+func textOf(key *kek.Key) []byte {
+	return append(hex.AppendEncode(make([]byte, 0, digits+1), key.Bytes()), '\n')
+}
+
+// WriteSecret is WriteFile for the text of another secret, of at most 16 KiB. The text
+// stays the caller's to wipe.
+func WriteSecret(path string, text []byte) (err error) {
 	defer func() {
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("write key file %s: a key file is never overwritten: %w", display(path), cause(err))
@@ -38,7 +51,7 @@ func WriteFile(path string, key *kek.Key) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return fs.ErrExist
 	}
-	temp, err := writeTemp(filepath.Dir(path), key)
+	temp, err := writeTemp(filepath.Dir(path), text)
 	if err != nil {
 		return err
 	}
@@ -60,7 +73,7 @@ func remove(name string) error {
 }
 
 // writeTemp leaves a synced, proven key file under a hidden name in dir.
-func writeTemp(dir string, key *kek.Key) (_ string, err error) {
+func writeTemp(dir string, text []byte) (_ string, err error) {
 	file, err := os.CreateTemp(dir, ".takumi-key-*.tmp")
 	if err != nil {
 		return "", err
@@ -76,8 +89,6 @@ func writeTemp(dir string, key *kek.Key) (_ string, err error) {
 	if err := file.Chmod(0o600); err != nil {
 		return "", err
 	}
-	text := append(hex.AppendEncode(make([]byte, 0, digits+1), key.Bytes()), '\n')
-	defer clear(text)
 	if _, err := file.Write(text); err != nil {
 		return "", err
 	}
@@ -87,7 +98,7 @@ func writeTemp(dir string, key *kek.Key) (_ string, err error) {
 	if err := file.Close(); err != nil {
 		return "", err
 	}
-	back, err := File{Path: name}.ReadSecret(context.Background(), maxText)
+	back, err := File{Path: name}.ReadSecret(context.Background(), maxSecret)
 	defer clear(back)
 	if refusal := (*Error)(nil); errors.As(err, &refusal) {
 		return "", fmt.Errorf("the folder cannot hold a key file, for the one just written is refused: %s: %w", refusal.Reason, refusal.Kind)
@@ -99,6 +110,9 @@ func writeTemp(dir string, key *kek.Key) (_ string, err error) {
 	}
 	return name, nil
 }
+
+// maxSecret bounds what is read back of a secret, in bytes.
+const maxSecret = 16 << 10
 
 func isMissing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)

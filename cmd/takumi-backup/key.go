@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
@@ -28,18 +29,25 @@ func newKey() *cobra.Command {
 }
 
 func newKeyGenerate() *cobra.Command {
-	var out string
+	var out, kind string
 	cmd := &cobra.Command{
-		Use:   "generate -o PATH",
+		Use:   "generate [--age] -o PATH",
 		Short: "Make a new key from the system's random generator",
 		Long: `Make a new key from the system's random generator and write it to PATH: 64 hex
 digits, mode 0600, in a folder that is made with mode 0700 if it is not there. A
 file that exists is never overwritten. The key's id is
 printed. Keep a copy in a safe, far from the backups: without it they are lost.
 
+With --age it is an identity of age, as age-keygen -pq makes it: hybrid, so that
+neither a classical nor a quantum computer breaks it (--age=x25519 is the classic one,
+for age before 1.3). Its recipient is printed: hosts seal for that (-r, -R), and only
+the identity opens (-i PATH). Keep it away from the hosts that make backups. key
+export locks it, and key split and key paper take it, as --key age:PATH.
+
 With -o - the key itself goes to standard output, for another program and not for a
 terminal, and its id to standard error.`,
 		Example: `  takumi-backup key generate -o /etc/takumi-backup/backup.key
+  takumi-backup key generate --age -o /media/stick/restore.age >> recipients
   takumi-backup key generate -o - | vault kv put -mount=secret takumi/production/backup-encryption key=-`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,10 +57,18 @@ terminal, and its id to standard error.`,
 			if err := os.MkdirAll(filepath.Dir(out), 0o700); err != nil {
 				return fmt.Errorf("making the key's folder: %w", err)
 			}
-			return writeKey(cmd, out, kek.Generate())
+			switch kind {
+			case "":
+				return writeKey(cmd, out, kek.Generate())
+			case "pq", "x25519":
+				return writeKey(cmd, out, agekey.GenerateSeed(kind == "pq"))
+			}
+			return usagef("--age is %q: it can be pq, which is the default, or x25519", kind)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
+	cmd.Flags().StringVar(&kind, "age", "", "make an age identity in place of a key: pq (hybrid, post-quantum) or x25519")
+	cmd.Flags().Lookup("age").NoOptDefVal = "pq"
 	return audited(cmd, "key generate", changes)
 }
 

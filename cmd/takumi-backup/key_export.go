@@ -17,7 +17,8 @@ func newKeyExport() *cobra.Command {
 		Short: "Write a key to a file that is locked with a passphrase",
 		Long: `Write a key to a file that is locked with a passphrase, for the memory stick in
 the safe: a standard armored age file, which passfile:FILE names as a key, key
-import turns into a key file again, and plain age -d opens.
+import turns into a key file again, and plain age -d opens. Of an identity (age:PATH)
+it makes one that -i FILE takes as it is, here and in age.
 
 The passphrase is asked for twice on the terminal, or read from
 --passphrase-fd or $TAKUMI_PASSPHRASE_FILE. Take six random words or more: who
@@ -32,21 +33,23 @@ finds the stick can try passphrases for as long as they like.`,
 			if err := checkNewFile("-o FILE", out); err != nil {
 				return err
 			}
-			ring, key, err := keys.one(cmd.Context())
+			key, err := keys.secret(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer ring.Close()
+			defer key.Wipe()
 			passphrase, err := keys.passphrase.choose(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("getting the passphrase: %w", err)
 			}
 			defer clear(passphrase)
-			if err := passfile.Write(out, key, passphrase); err != nil {
+			text, public := fileOf(key)
+			defer clear(text)
+			if err := passfile.WriteText(out, text, passphrase); err != nil {
 				return err
 			}
 			recordKey(cmd, out, key.ID())
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.ID())
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), public)
 			return allTheSame(err, "the locked key is written")
 		},
 	}

@@ -30,8 +30,8 @@ func newKeyPaper() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "paper [--key URI | --shares-of DIR|FILE...] -o KIT.html|KIT.pdf|KIT.png",
 		Short: "Make pages to print and lock away: a key or its shares, as QR codes and text",
-		Long: `Make the paper kit: a page for a key, or for each of its shares, with a QR code,
-the same as text to be typed, how to restore the key with and without this
+		Long: `Make the paper kit: a page for a key or an age identity (age:PATH), or for each of
+its shares, with a QR code, the same as text to be typed, how to restore the key with and without this
 program, and space for a signature. It prints on A4 and Letter.
 
 The ending of the file's name says what is made. A .png is an image of the code
@@ -136,11 +136,11 @@ func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block
 		slices.SortStableFunc(blocks, func(a, b *paper.Block) int { return cmp.Or(cmp.Compare(a.Set, b.Set), a.Number-b.Number) })
 		return blocks, err
 	}
-	ring, key, err := p.keys.one(cmd.Context())
+	key, err := p.keys.secret(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
-	defer ring.Close()
+	defer key.Wipe()
 	return []*paper.Block{paper.NewKey(key)}, nil
 }
 

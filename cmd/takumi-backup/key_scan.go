@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
@@ -97,9 +97,9 @@ func newKeyImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import -o KEYFILE [FILE|-]",
 		Short: "Restore a key from its written form, a locked file, or what other tools write",
-		Long: `Restore a key from the text of a page that key paper made, or from the locked
-file that key export made, and write it to KEYFILE as key generate does. Its id
-proves that it is the right key, and is printed.
+		Long: `Restore a key, or an age identity, from the text of a page that key paper made, or
+from the locked file that key export made, and write it to KEYFILE as key generate
+does. Its id, or recipient, proves that it is the right one, and is printed.
 
 64 hex digits are taken too, in groups, with a name before them or as base64, and so
 is a file of 32 raw bytes. They have no checksum: compare the id. Of a file that gpg
@@ -129,7 +129,7 @@ says which line is mistyped.`,
 }
 
 // importKey gets the key from a terminal, or from the text of a file.
-func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (*kek.Key, error) {
+func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (paper.Secret, error) {
 	if len(args) == 0 && isTerminal(os.Stdin) {
 		blocks, err := typedBlocks(cmd, paper.KindKey)
 		defer paper.Wipe(blocks)
@@ -148,14 +148,26 @@ func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (*kek.Key, e
 		return nil, err
 	}
 	if passfile.IsLocked(text) {
-		return passfile.File{Path: path, Ask: ask}.Unlock(cmd.Context(), text)
+		file := passfile.File{Path: path, Ask: ask}
+		opened, err := file.Text(cmd.Context(), text)
+		defer clear(opened)
+		if err != nil {
+			return nil, err
+		}
+		if seed, err := agekey.ParseSeed(opened); err == nil {
+			return seed, nil
+		}
+		return file.Key(opened)
+	}
+	if seed, err := agekey.ParseSeed(text); err == nil {
+		return seed, nil
 	}
 	return keyOf(cmd, path, text)
 }
 
 // importForeign makes the key of digits without a checksum, or of what another
 // tool has written.
-func importForeign(cmd *cobra.Command, path string, text []byte) (*kek.Key, error) {
+func importForeign(cmd *cobra.Command, path string, text []byte) (paper.Secret, error) {
 	key, err := keystore.Import(path, text)
 	if err != nil {
 		return nil, err
@@ -165,7 +177,7 @@ func importForeign(cmd *cobra.Command, path string, text []byte) (*kek.Key, erro
 }
 
 // keyOf finds out what a text is, and makes the key of it.
-func keyOf(cmd *cobra.Command, path string, text []byte) (*kek.Key, error) {
+func keyOf(cmd *cobra.Command, path string, text []byte) (paper.Secret, error) {
 	blocks, err := paper.Parse(text)
 	if errors.Is(err, paper.ErrNone) {
 		return importForeign(cmd, path, text)

@@ -32,7 +32,8 @@ func newKeySplit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "split --shares N --threshold K [-o DIR]",
 		Short: "Split a key into shares, some of which restore it",
-		Long: `Split a key into shares: any K of the N restore it, fewer say nothing about it.
+		Long: `Split a key, or an age identity (age:PATH), into shares: any K of the N restore it,
+fewer say nothing about it.
 
 With -o each share goes into a file of its own in DIR, which is made if it is
 missing; the paths are printed. Give each file, or the page that key paper makes
@@ -62,11 +63,11 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 	if err := s.check(cmd); err != nil {
 		return err
 	}
-	ring, key, err := s.keys.one(cmd.Context())
+	key, err := s.keys.secret(cmd.Context())
 	if err != nil {
 		return err
 	}
-	defer ring.Close()
+	defer key.Wipe()
 	recordKey(cmd, s.out, key.ID())
 	sum, err := s.write(cmd, key)
 	if err != nil || s.out == "" {
@@ -76,7 +77,7 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 }
 
 // write splits a key into files, or shows the shares on the terminal.
-func (s *splitCommand) write(cmd *cobra.Command, key *kek.Key) (sum splitSummary, err error) {
+func (s *splitCommand) write(cmd *cobra.Command, key paper.Secret) (sum splitSummary, err error) {
 	blocks, err := shares.Split(key, s.shares, s.threshold)
 	if err != nil {
 		return sum, fmt.Errorf("splitting key %s: %w", key.ID(), err)
@@ -225,8 +226,9 @@ func newKeyCombine() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "combine -o KEYFILE [SHARE...|-]",
 		Short: "Restore a key from its shares",
-		Long: `Restore a key from the shares that key split made, and write it to KEYFILE as key
-generate does. Its id proves that it is the right key, and is printed.
+		Long: `Restore a key, or an age identity, from the shares that key split made, and write it
+to KEYFILE as key generate does. Its id, or recipient, proves that it is the right
+one, and is printed.
 
 SHARE is a file with one share or several; - is standard input. Without SHARE
 the lines are asked for on the terminal, and each is checked as it is typed.

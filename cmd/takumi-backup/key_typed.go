@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,14 +10,17 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
+	"github.com/takumi-backup/takumi-backup/keystore/passfile"
 	"github.com/takumi-backup/takumi-backup/keystore/shares"
 )
 
@@ -53,32 +57,67 @@ func checkKeyFile(flag, path string) error {
 	return nil
 }
 
-// writeKey ends a command that made or restored a key, and wipes it.
-func writeKey(cmd *cobra.Command, path string, key *kek.Key) error {
-	defer key.Wipe()
+// fileOf returns the text of the file of a secret, for the caller to wipe, and what is
+// public of it: a key's id, or an identity's recipient.
+func fileOf(secret paper.Secret) (text []byte, public string) {
+	if seed, ok := secret.(*agekey.Seed); ok {
+		return seed.Text(time.Now()), seed.Recipient().String()
+	}
+	return append(hex.AppendEncode(nil, secret.Bytes()), '\n'), string(secret.ID())
+}
+
+// writeKey ends a command that made or restored a key or an identity, and wipes it.
+func writeKey(cmd *cobra.Command, path string, secret paper.Secret) error {
+	defer secret.Wipe()
+	text, public := fileOf(secret)
+	defer clear(text)
 	if path == "-" {
-		recordKey(cmd, path, key.ID())
-		text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
-		defer clear(text)
+		recordKey(cmd, path, secret.ID())
 		if _, err := cmd.OutOrStdout().Write(text); err != nil {
 			return stdoutError(err)
 		}
-		fmt.Fprintln(cmd.ErrOrStderr(), key.ID())
+		fmt.Fprintln(cmd.ErrOrStderr(), public)
 		return nil
 	}
-	if err := keystore.WriteFile(path, key); err != nil {
+	if err := keystore.WriteSecret(path, text); err != nil {
 		return err
 	}
-	recordKey(cmd, path, key.ID())
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), key.ID())
+	recordKey(cmd, path, secret.ID())
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), public)
 	return allTheSame(err, "the key is written")
+}
+
+// secret returns the one key, or the one identity of age, that the command works on.
+func (k *keyFlags) secret(ctx context.Context) (paper.Secret, error) {
+	if len(k.uris) != 1 || !isAge(k.uris[0]) {
+		ring, key, err := k.one(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer ring.Close()
+		return kek.New(key.Bytes())
+	}
+	path := strings.TrimPrefix(k.uris[0], "age:")
+	text, err := keystore.File{Path: path}.ReadSecret(ctx, maxAgeFile)
+	defer func() { clear(text) }()
+	if err == nil && passfile.IsLocked(text) {
+		text, err = passfile.File{Path: path, Ask: k.asks().ask}.Text(ctx, text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading the identity: %w", err)
+	}
+	seed, err := agekey.ParseSeed(text)
+	if err != nil {
+		return nil, refused("age:"+path, err, "")
+	}
+	return seed, nil
 }
 
 // restoreKey makes the key of what was typed or scanned: the key itself, or
 // shares of it.
-func restoreKey(cmd *cobra.Command, from string, blocks []*paper.Block) (*kek.Key, error) {
+func restoreKey(cmd *cobra.Command, from string, blocks []*paper.Block) (paper.Secret, error) {
 	if len(blocks) == 1 && blocks[0].Kind == paper.KindKey {
-		return blocks[0].Key() // proved when it was read
+		return blocks[0].Secret() // proved when it was read
 	}
 	key, err := shares.Combine(blocks)
 	if err != nil {

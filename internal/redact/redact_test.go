@@ -18,7 +18,9 @@ func TestKeys(t *testing.T) {
 		hex[:47]:                          hex[:47],
 		"key=" + base64 + "!":             "key=[redacted]!",
 		"block 0x" + hex:                  "block 0x" + hex,
-		"stream_20261123_020000.enc":      "stream_20261123_020000.enc",
+		"-r AGE-SECRET-KEY-PQ-10WVTDPGK4PPVSUTSZTAFJWE": "-r [redacted]",
+		"age-secret-key-1vlagtxwclglrrt4eerq056x1":      "[redacted]",
+		"stream_20261123_020000.enc":                    "stream_20261123_020000.enc",
 	} {
 		if got := redact.Keys(in); got != want || redact.HasKey(in) != (in != want) {
 			t.Errorf("%s: got %s", in, got)

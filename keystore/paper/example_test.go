@@ -23,7 +23,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	restored, err := blocks[0].Key()
+	restored, err := blocks[0].Secret()
 	if err != nil {
 		log.Fatal(err)
 	}

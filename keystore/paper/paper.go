@@ -1,5 +1,5 @@
-// Package paper is the written form of a key, and of a share of one: text that
-// can be printed, locked away, and typed again by hand.
+// Package paper is the written form of a key or an age identity, and of a share of
+// one: text that can be printed, locked away, and typed again by hand.
 //
 // A block looks like this (docs/FORMAT.md, section 16, says it exactly):
 //
@@ -29,10 +29,12 @@
 package paper
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
 
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
@@ -105,10 +107,33 @@ func newBlock(l Label, payload []byte) *Block {
 	return &Block{Label: l, payload: func() []byte { return own }}
 }
 
-// NewKey returns the written form of key, whose material it copies. The same
-// key always gives the same text.
-func NewKey(key *kek.Key) *Block {
-	return newBlock(Label{Kind: KindKey, KeyID: key.ID()}, key.Bytes())
+// Secret is what a block is the written form of: a *kek.Key, or an *agekey.Seed, whose
+// id is the hint of its recipient.
+type Secret interface {
+	ID() kek.ID
+	Bytes() []byte // 32 bytes that alias the Secret
+	Wipe()
+}
+
+// SecretOf returns the secret of these bytes that has this id, which proves it. The
+// caller wipes it.
+func SecretOf(material []byte, id kek.ID) (Secret, error) {
+	if key, err := kek.New(material); err == nil {
+		if key.ID() == id {
+			return key, nil
+		}
+		key.Wipe()
+	}
+	if seed, err := agekey.SeedOf(material, string(id)); err == nil {
+		return seed, nil
+	}
+	return nil, errors.New("it holds another key than it names")
+}
+
+// NewKey returns the written form of a key or an identity, whose material it copies.
+// The same always gives the same text.
+func NewKey(secret Secret) *Block {
+	return newBlock(Label{Kind: KindKey, KeyID: secret.ID()}, secret.Bytes())
 }
 
 // NewShare returns the written form of a share, whose payload of ShareSize
@@ -130,20 +155,17 @@ func NewShare(l Label, payload []byte) (*Block, error) {
 // keep, change or print them.
 func (b *Block) Payload() []byte { return b.payload() }
 
-// Key returns the key of a key block, proved by its id. The caller wipes it.
-func (b *Block) Key() (*kek.Key, error) {
+// Secret returns the key or the identity of a key block, proved by its id. The caller
+// wipes it.
+func (b *Block) Secret() (Secret, error) {
 	if b.Kind != KindKey {
 		return nil, fmt.Errorf("%v is not a whole key", b.Label)
 	}
-	key, err := kek.New(b.payload())
+	secret, err := SecretOf(b.payload(), b.KeyID)
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", b.Label, err)
 	}
-	if key.ID() != b.KeyID {
-		key.Wipe()
-		return nil, fmt.Errorf("%v: it holds another key than it names", b.Label)
-	}
-	return key, nil
+	return secret, nil
 }
 
 // Wipe overwrites the payload. The Block must not be used afterwards.

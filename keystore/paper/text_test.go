@@ -51,7 +51,7 @@ func TestPublishedKey(t *testing.T) {
 	if got := paper.NewKey(testKey(t)).Text(); !bytes.Equal(got, want) {
 		t.Errorf("the written form has changed:\n%s", got)
 	}
-	key, err := parseOne(t, want).Key()
+	key, err := parseOne(t, want).Secret()
 	if err != nil || !bytes.Equal(key.Bytes(), testKey(t).Bytes()) {
 		t.Errorf("got %v, %v", key, err)
 	}

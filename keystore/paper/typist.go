@@ -197,11 +197,11 @@ func (b *Block) fault() string {
 		}
 		return ""
 	}
-	key, err := b.Key()
+	secret, err := b.Secret()
 	if err != nil {
 		return "it does not hold the key that it names"
 	}
-	key.Wipe()
+	secret.Wipe()
 	return ""
 }
 

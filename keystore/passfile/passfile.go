@@ -5,13 +5,15 @@
 // [keystore.Parse]; it then knows passfile:PATH. [Write] makes such a file.
 //
 // The file is a standard armored age file (https://c2sp.org/age) with one scrypt
-// recipient, whose content is that of a key file: 64 hex digits and a newline.
+// recipient, whose content is that of a key file: 64 hex digits and a newline, or
+// of a file of age identities.
 // Plain `age -d` opens it.
 package passfile
 
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -34,8 +36,8 @@ const (
 	// maxFile bounds what is read of a file. A good one has some 400 bytes.
 	maxFile = 16 << 10
 
-	// maxText is more than a key's text has.
-	maxText = 512
+	// maxText bounds what is read of its content.
+	maxText = maxFile
 
 	// maxWork is the base-2 logarithm of the largest scrypt N that a file may
 	// ask for (RFC 7914, section 2): four times writeWork's, so that opening one
@@ -95,6 +97,25 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 // Unlock is Load for the text of a locked key file that was read elsewhere;
 // Path is what it is called in messages.
 func (f File) Unlock(ctx context.Context, locked []byte) (*kek.Key, error) {
+	text, err := f.Text(ctx, locked)
+	defer clear(text)
+	if err != nil {
+		return nil, err
+	}
+	return f.Key(text)
+}
+
+// Key makes the key of what was in the file.
+func (f File) Key(text []byte) (*kek.Key, error) {
+	key, err := keystore.ParseText(text)
+	if err != nil {
+		return nil, f.refuse("what it holds is not a key: "+err.Error(), "", err)
+	}
+	return key, nil
+}
+
+// Text returns what is in a locked file, whatever it is. The caller wipes it.
+func (f File) Text(ctx context.Context, locked []byte) ([]byte, error) {
 	if f.Ask == nil {
 		return nil, f.refuse("it is locked, and nobody can be asked for the passphrase", "", nil)
 	}
@@ -147,7 +168,7 @@ func bare(err error) error {
 // IsLocked tells whether text begins like an armored age file.
 func IsLocked(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text), []byte(armor.Header)) }
 
-func (f File) unlock(locked, passphrase []byte) (*kek.Key, error) {
+func (f File) unlock(locked, passphrase []byte) ([]byte, error) {
 	if !IsLocked(locked) {
 		return nil, f.refuse("it does not begin with "+armor.Header, "give the file that `takumi-backup key export --passphrase` wrote, or one that `age -p -a` made", nil)
 	}
@@ -157,7 +178,6 @@ func (f File) unlock(locked, passphrase []byte) (*kek.Key, error) {
 	}
 	identity.SetMaxWorkFactor(maxWork)
 	text, err := decrypt(locked, identity)
-	defer clear(text)
 	var noMatch *age.NoIdentityMatchError
 	switch {
 	case errors.As(err, &noMatch):
@@ -165,11 +185,7 @@ func (f File) unlock(locked, passphrase []byte) (*kek.Key, error) {
 	case err != nil:
 		return nil, f.refuse("it does not unlock: "+err.Error(), "use another copy of it", err)
 	}
-	key, err := keystore.ParseText(text)
-	if err != nil {
-		return nil, f.refuse("what it holds is not a key: "+err.Error(), "", err)
-	}
-	return key, nil
+	return text, nil
 }
 
 func decrypt(locked []byte, identity age.Identity) ([]byte, error) {
@@ -185,6 +201,14 @@ func decrypt(locked []byte, identity age.Identity) ([]byte, error) {
 // overwritten: the error then wraps fs.ErrExist. The passphrase stays the
 // caller's to wipe.
 func Write(path string, key *kek.Key, passphrase []byte) error {
+	text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
+	defer clear(text)
+	return WriteText(path, text, passphrase)
+}
+
+// WriteText is Write for another text, as a file of age identities. The text stays the
+// caller's to wipe.
+func WriteText(path string, text, passphrase []byte) error {
 	if len(passphrase) < MinPassphrase {
 		return fmt.Errorf("a passphrase of %d characters is too short: take at least %d, or better six random words", len(passphrase), MinPassphrase)
 	}
@@ -199,7 +223,7 @@ func Write(path string, key *kek.Key, passphrase []byte) error {
 		return fmt.Errorf("write locked key file %s: %w", path, err)
 	}
 	defer f.Abort()
-	locked, err := lock(key, passphrase)
+	locked, err := lock(text, passphrase)
 	if err != nil {
 		return fmt.Errorf("lock the key: %w", err)
 	}
@@ -207,8 +231,8 @@ func Write(path string, key *kek.Key, passphrase []byte) error {
 	if err != nil {
 		return fmt.Errorf("prove the locked key: %w", err)
 	}
-	defer back.Wipe()
-	if back.ID() != key.ID() {
+	defer clear(back)
+	if subtle.ConstantTimeCompare(back, text) != 1 {
 		return errors.New("prove the locked key: another key came back")
 	}
 	if _, err := f.Write(locked); err != nil {
@@ -220,7 +244,7 @@ func Write(path string, key *kek.Key, passphrase []byte) error {
 	return nil
 }
 
-func lock(key *kek.Key, passphrase []byte) ([]byte, error) {
+func lock(text, passphrase []byte) ([]byte, error) {
 	recipient, err := age.NewScryptRecipient(string(passphrase))
 	if err != nil {
 		return nil, err
@@ -232,8 +256,6 @@ func lock(key *kek.Key, passphrase []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
-	defer clear(text)
 	if _, err := w.Write(text); err != nil {
 		return nil, err
 	}

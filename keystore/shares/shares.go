@@ -1,4 +1,4 @@
-// Package shares splits a key into shares, of which some restore it and fewer
+// Package shares splits a key, or an age identity, into shares, of which some restore it and fewer
 // say nothing about it, and puts them together again.
 //
 // Call [Split], prove the result with [Verify], and write each share down as its
@@ -21,7 +21,6 @@ import (
 
 	"github.com/hashicorp/vault/shamir"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
@@ -50,7 +49,7 @@ var (
 
 // Split makes n shares of key, any threshold of which restore it, and gives them
 // a random set id. The error is ErrLimits. The caller wipes the shares.
-func Split(key *kek.Key, n, threshold int) ([]*paper.Block, error) {
+func Split(key paper.Secret, n, threshold int) ([]*paper.Block, error) {
 	if threshold < 2 || threshold > n || n > paper.MaxShares {
 		return nil, fmt.Errorf("%w: not %d of %d", ErrLimits, threshold, n)
 	}
@@ -85,7 +84,7 @@ func newSet() string {
 // are needed may be of another set, given twice, or false; [Odd] names them. When the
 // rest is not enough the error says what is wrong with which share, and wraps one of
 // the errors above. The caller wipes the key; the shares stay its own.
-func Combine(blocks []*paper.Block) (*kek.Key, error) {
+func Combine(blocks []*paper.Block) (paper.Secret, error) {
 	key, _, err := combine(blocks)
 	return key, err
 }
@@ -107,7 +106,7 @@ func Odd(blocks []*paper.Block) (odd []string) {
 }
 
 // combine returns the key, and shares that give it.
-func combine(blocks []*paper.Block) (key *kek.Key, chosen []*paper.Block, err error) {
+func combine(blocks []*paper.Block) (key paper.Secret, chosen []*paper.Block, err error) {
 	for i, b := range blocks {
 		if b.Kind != paper.KindShare {
 			return nil, nil, fmt.Errorf("%w: %v", ErrNotShare, b.Label)
@@ -155,7 +154,7 @@ func distinct(set []*paper.Block) int {
 }
 
 // search tries combinations of a set until one gives the key that they name.
-func search(set []*paper.Block) (*kek.Key, []*paper.Block) {
+func search(set []*paper.Block) (paper.Secret, []*paper.Block) {
 	k := set[0].Threshold
 	chosen := make([]*paper.Block, k)
 	tried := 0
@@ -251,7 +250,7 @@ func Check(blocks []*paper.Block) error {
 }
 
 // restore interpolates, and proves the result.
-func restore(blocks []*paper.Block) (*kek.Key, error) {
+func restore(blocks []*paper.Block) (paper.Secret, error) {
 	parts := make([][]byte, len(blocks))
 	for i, b := range blocks {
 		parts[i] = b.Payload()
@@ -263,12 +262,8 @@ func restore(blocks []*paper.Block) (*kek.Key, error) {
 		return nil, fmt.Errorf("%w: key %s: %w", ErrWrong, id, err)
 	}
 	defer clear(material)
-	key, err := kek.New(material)
+	key, err := paper.SecretOf(material, id)
 	if err != nil {
-		return nil, fmt.Errorf("%w: key %s", ErrWrong, id)
-	}
-	if key.ID() != id {
-		key.Wipe()
 		return nil, fmt.Errorf("%w: key %s", ErrWrong, id)
 	}
 	return key, nil

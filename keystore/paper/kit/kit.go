@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
@@ -45,6 +46,12 @@ func newPages(blocks []*paper.Block, date time.Time) ([]page, error) {
 		}
 		p := page{Text: string(b.Text()), code: c}
 		p.describe(b.Label, date)
+		if secret, err := b.Secret(); err == nil {
+			if seed, ok := secret.(*agekey.Seed); ok {
+				p.identity(seed)
+			}
+			secret.Wipe()
+		}
 		pages = append(pages, p)
 	}
 	return pages, nil
@@ -79,6 +86,20 @@ func (p *page) describe(l paper.Label, date time.Time) {
 			[]string{"takumi-backup key import -o KEYFILE", "takumi-backup key scan -o KEYFILE IMAGE"}},
 		recovery("type the lines into the file KEY.txt."),
 	}
+}
+
+// identity makes a key's page that of an age identity.
+func (p *page) identity(seed *agekey.Seed) {
+	p.Title = "Backup identity"
+	p.What = "This is the age identity that opens the backups that takumi-backup has sealed for its recipient. Whoever has it and a backup can read the backup; " +
+		"without it, backups sealed for it alone are lost."
+	p.Facts[0].Name = "Hint"
+	version := "age"
+	if seed.PostQuantum() {
+		version = "age 1.3 or later"
+	}
+	p.Restore[1] = step{"Without it, with " + version + ": the line below is the identity, for a file ID. A slot of the backup, decoded from base64, " +
+		"gives the data key, with which scripts/recover.py goes on (docs/KEYS.md).", []string{seed.Line(), "age -d -i ID < SLOT"}}
 }
 
 // recovery is how it goes without this program.
