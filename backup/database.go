@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,6 +125,9 @@ func (d *database) describe(ctx context.Context) (m *postgres.Manifest, err erro
 	if m.Properties, err = postgres.ReadProperties(ctx, d.conn, m.Database); err != nil {
 		return nil, fmt.Errorf("asking what the database is: %w", err)
 	}
+	if err := d.conn.QueryRow(ctx, "SELECT pg_catalog.pg_database_size(pg_catalog.current_database())").Scan(&m.Size); err != nil {
+		return nil, fmt.Errorf("asking for the size of the database: %w", err)
+	}
 	if m.Extensions, err = postgres.Extensions(ctx, d.conn); err != nil {
 		return nil, err
 	}
@@ -136,7 +140,7 @@ func (d *database) describe(ctx context.Context) (m *postgres.Manifest, err erro
 func (d *database) sealManifest(ctx context.Context, m *postgres.Manifest, made *Made, dumped error) error {
 	m.Backup = made.ID.String()
 	if c := made.Contents; c != nil {
-		m.Roles, m.Tablespaces, m.Superuser = c.Roles, c.Tablespaces, c.Superuser
+		m.Needs = NeedsOf(c, m.Extensions)
 		if m.Tables == nil && c.Counted {
 			m.LargeObjects.Rows = c.LargeObjects
 			for _, t := range c.Tables {
@@ -243,7 +247,9 @@ func (m *Made) first() string {
 	return m.Path
 }
 
-// FileNameOf returns a database's name as it can be part of a file's.
+// FileNameOf returns a database's name as it can be part of a file's: one that cannot
+// becomes a simpler one with a sum of its own, so that two databases never share a
+// series.
 func FileNameOf(database string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\`, r) || r == 0x7f {
@@ -254,5 +260,9 @@ func FileNameOf(database string) string {
 	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "-") {
 		name = "_" + name[1:]
 	}
-	return name
+	if name == database {
+		return name
+	}
+	sum := sha256.Sum256([]byte(database))
+	return fmt.Sprintf("%s-%x", name, sum[:4])
 }

@@ -91,7 +91,11 @@ func prove(ctx context.Context, st store.Store, path string, o Options) error {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteTo(io.Discard)
+	if o.Content == nil {
+		_, err = f.WriteTo(io.Discard)
+	} else {
+		err = f.judged(o.Content)
+	}
 	if want == "" {
 		return err
 	}
@@ -103,6 +107,17 @@ func prove(ctx context.Context, st store.Store, path string, o Options) error {
 		err = fmt.Errorf("%s: %w", path, ErrSidecar)
 	}
 	return err
+}
+
+// judged reads the backup to its end, and lets content read what it holds.
+func (f *Handle) judged(content func(io.Reader) error) error {
+	plain := NewPlaintext(f.Reader, new(Meter))
+	defer plain.Close()
+	verdict := content(plain)
+	if _, err := io.Copy(io.Discard, plain); err != nil {
+		return err
+	}
+	return verdict
 }
 
 // sidecarOf returns the sum in the sidecar of a backup, or "" when it has none.

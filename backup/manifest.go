@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -34,6 +35,17 @@ func ManifestPath(path string, n int, codec pack.Codec) string {
 		name += fmt.Sprintf("-%d", n)
 	}
 	return dir + name + ".json" + codec.Extension() + Suffix
+}
+
+// NeedsOf returns what a dump needs of a server, by its own words; the versions of
+// extensions are not among them.
+func NeedsOf(c *guard.Contents, extensions []postgres.Extension) postgres.Needs {
+	if extensions == nil {
+		for _, name := range c.Extensions {
+			extensions = append(extensions, postgres.Extension{Name: name})
+		}
+	}
+	return postgres.Needs{Roles: c.Roles, Owners: c.Owners, Tablespaces: c.Tablespaces, Extensions: extensions, Superuser: c.Superuser}
 }
 
 // FindManifest returns the manifest of an open backup, all of it authentic, or nil

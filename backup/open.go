@@ -32,6 +32,10 @@ type Options struct {
 	// not to be trusted all the same.
 	Doubt func(b *Backup, opened kek.ID) error
 
+	// Content, if it is set, reads what a backup holds that [Prove] proves, and its error
+	// speaks against the backup. What it leaves unread is proved all the same.
+	Content func(io.Reader) error
+
 	through func(io.Reader) io.Reader // the file passes through it on its way
 }
 

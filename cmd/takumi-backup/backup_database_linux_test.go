@@ -282,7 +282,7 @@ func TestBackupDatabaseOddName(t *testing.T) {
 	b := withDatabase(t, c, name)
 	path := strings.TrimSpace(b.run(exitOK, nil, "backup", "database", "--globals", "--manifest").stdout.String())
 	_, path, _ = strings.Cut(path, "\n")
-	if !strings.HasPrefix(path, b.path("store/database/_._o'dd_ name_db_")) {
+	if !strings.HasPrefix(path, b.path("store/database/_._o'dd_ name-bdc46eba_db_")) {
 		t.Errorf("the backup went to %q", path)
 	}
 	b.run(exitOK, nil, "restore", "database", path, "--yes").says("as the manifest has them")

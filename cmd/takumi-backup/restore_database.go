@@ -12,6 +12,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
@@ -54,11 +55,12 @@ of the former. A failure, a signal or a damaged backup before that leaves NAME a
 it was, and the new database is removed.
 
 A database that the server has lost gets back what it was, by the manifest: owner,
-rights, settings, encoding and collation. Before anything is done it is looked for
-roles, tablespaces and extensions that the dump needs and the server lacks, for
-prepared transactions and subscriptions that are in the way of the exchange, and for
-the backup of another database, which --from-database NAME lets pass. --create-roles
-makes the roles, which may do nothing; the backup of the globals has the real ones.
+rights, settings, encoding and collation. Before anything is done it is looked for what
+would make the restore fail: rights, room and connections that are missing, roles,
+tablespaces, extensions and settings that the server lacks, what is in the way of the
+exchange, and the backup of another database, which --from-database NAME lets pass.
+--dry-run shows all that is found, with what helps. --create-roles makes the roles,
+which may do nothing; the backup of the globals has the real ones.
 
 When a statement of the dump fails, nothing is restored; with --keep-going the rest
 is, into NAME_partial_TIME, which is left beside NAME, or with --swap takes its place.
@@ -77,7 +79,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	r.database.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.into, "into", "", "restore beside, into a new database of this name")
-	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this database that is whole and authentic")
+	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this database that is whole and authentic and has rows")
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
 	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
@@ -131,7 +133,7 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	if len(args) == 0 && !r.latest {
 		return r.runDrop(ctx, cmd)
 	}
-	path, err := r.find(ctx, cmd, args)
+	path, contents, err := r.find(ctx, cmd, args)
 	if err != nil {
 		return err
 	}
@@ -141,9 +143,10 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	}
 	defer b.Close()
 	job := pgrestore.Job{
-		Backup: b.Reader, Stop: b.stop, Path: path, Store: newPlace(), Keys: b.ring, Rescue: r.rescue, Meter: &r.meter,
-		DropPrevious: r.dropPrevious, Options: r.options(cmd),
+		Backup: b.Reader, Stop: b.stop, Path: path, Store: newPlace(), Keys: b.ring, Rescue: r.rescue, Meter: &r.meter, Size: b.size,
+		Look: r.dryRun, Options: r.options(cmd),
 	}
+	job.Contents = contents
 	at, err := job.Begin(ctx)
 	if err != nil {
 		return err
@@ -167,7 +170,7 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
 	return pgrestore.Options{
 		Settings: r.settings, Into: r.into, From: r.from, Unchecked: r.unchecked, Unguarded: r.guard == "off",
-		KeepGoing: r.keepGoing, Swap: r.swap, CreateRoles: r.createRoles,
+		DropPrevious: r.dropPrevious, KeepGoing: r.keepGoing, Swap: r.swap, CreateRoles: r.createRoles,
 		Time: time.Now(), Stderr: os.Stderr, Warn: warner(cmd), Tell: func(format string, args ...any) {
 			if !r.progress.quiet {
 				fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
@@ -176,25 +179,26 @@ func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
 	}
 }
 
-// find returns the path of the backup to restore.
-func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []string) (string, error) {
+// find returns the path of the backup to restore, and what is known of its content.
+func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []string) (string, *guard.Contents, error) {
 	if !r.latest {
-		return args[0], nil
+		return args[0], nil, nil
 	}
 	ring, err := r.keys.ring()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer ring.Close()
-	found, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(), backup.Options{Keys: ring, Doubt: doubter(cmd, "")})
+	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(),
+		backup.Options{Keys: ring, Doubt: doubter(cmd, "")}, r.guard == "off")
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	r.pinned = found.ID
-	return found.Path, nil
+	return found.Path, contents, nil
 }
 
 // finish prints what was restored; fault is what failed after it.

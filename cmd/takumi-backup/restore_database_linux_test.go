@@ -264,7 +264,7 @@ func TestRestoreDatabaseFails(t *testing.T) {
 		for _, format := range []string{"plain", "custom"} {
 			path := b.backupOf("--format", format)
 			c.Psql(t, "owned", "ALTER TABLE t OWNER TO takumi; DROP ROLE gone")
-			b.run(exitFailed, nil, "restore", "database", path, "--yes").says(`role "gone": restore the roles`)
+			b.run(exitFailed, nil, "restore", "database", path, "--yes").says(`role "gone" is missing: restore the roles`)
 			b.run(exitFailed, nil, "restore", "database", path, "--dry-run").says(`role "gone"`)
 			if got := databases(t, c, "owned"); len(got) != 1 {
 				t.Errorf("the databases are %q", got)
@@ -563,6 +563,21 @@ func TestRestoreDatabaseLatest(t *testing.T) {
 	}
 	if got := c.Psql(t, "latest", "SELECT to_regclass('second')"); got != "\n" {
 		t.Error("the newer backup was restored")
+	}
+
+	// A dump of the schema alone, sealed by hand: it makes the tables, all of them empty.
+	time.Sleep(1100 * time.Millisecond)
+	alone, err := c.Command("pg_dump", "-s", "latest").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := strings.TrimSpace(b.run(exitOK, bytes.NewReader(alone), "seal").stdout.String())
+	run = b.run(exitOK, nil, "restore", "database", "--latest", "--dry-run", "--json").says("dump of the schema alone")
+	if !strings.Contains(run.stdout.String(), filepath.Base(good)) || !strings.Contains(run.stdout.String(), `"findings":[`) {
+		t.Errorf("the plan is %s", run.stdout.String())
+	}
+	if run = b.run(exitOK, nil, "restore", "database", empty, "--dry-run"); !strings.Contains(run.stdout.String(), filepath.Base(empty)) {
+		t.Errorf("named, it is not restored: %s", run.stdout.String())
 	}
 
 	// A clock that was wrong for a while: its backup would stay the newest.

@@ -15,6 +15,12 @@ import (
 // showPlan says what will be done.
 func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBackup, p pgrestore.Plan) error {
 	var w io.Writer = cmd.OutOrStdout()
+	if r.dryRun && r.json {
+		return writeJSON(w, struct {
+			pgrestore.Plan
+			Backup string `json:"backup"`
+		}{p, path})
+	}
 	if !r.dryRun {
 		if w = cmd.ErrOrStderr(); r.progress.quiet && r.yes {
 			return nil
@@ -34,8 +40,8 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 	for _, name := range p.Roles {
 		line("make      role %q, without any right", name)
 	}
-	for _, note := range p.Notes {
-		line("note      %s", note)
+	for _, f := range p.Findings {
+		line("%-9s %s", f.Weight, f)
 	}
 	line("check     %s", p.Check)
 	if p.Replaces {

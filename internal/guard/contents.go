@@ -26,7 +26,8 @@ type Contents struct {
 	Makes        int
 	LargeObjects int64
 
-	Roles       []string // that it gives things to, sorted
+	Roles       []string // that it names, sorted
+	Owners      []string // those of them that get things, sorted
 	Tablespaces []string // sorted; pg_default is none
 	Extensions  []string // sorted
 	// Superuser are statements that only a superuser may run, in words.
@@ -50,6 +51,7 @@ type gathering struct {
 	c           Contents
 	tables      map[[2]string]int // index of c.Tables
 	roles       map[string]bool
+	owners      map[string]bool
 	tablespaces map[string]bool
 	extensions  map[string]bool
 	superuser   map[string]bool
@@ -58,7 +60,7 @@ type gathering struct {
 
 func newGathering(f Format) *gathering {
 	return &gathering{
-		c: Contents{Format: f}, tables: make(map[[2]string]int), roles: make(map[string]bool),
+		c: Contents{Format: f}, tables: make(map[[2]string]int), roles: make(map[string]bool), owners: make(map[string]bool),
 		tablespaces: make(map[string]bool), extensions: make(map[string]bool), superuser: make(map[string]bool),
 	}
 }
@@ -68,6 +70,7 @@ func (g *gathering) contents() *Contents {
 	c := g.c
 	c.Counted = !g.packed
 	sorted := func(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
+	c.Owners = sorted(g.owners)
 	c.Roles, c.Tablespaces, c.Extensions, c.Superuser = sorted(g.roles), sorted(g.tablespaces), sorted(g.extensions), sorted(g.superuser)
 	return &c
 }
@@ -158,23 +161,30 @@ func (g *gathering) query(s statement) {
 
 // needsRoles finds the roles that a statement names.
 func (g *gathering) needsRoles(s statement) {
-	role := func(i int) {
+	in := func(set map[string]bool, i int) {
 		if name := s.name(i); name != "" && !(s[i].kind == word && pseudoRole(name)) {
-			note(g.roles, name)
+			note(set, name)
 		}
 	}
+	role := func(i int) { in(g.roles, i) }
 	after := func(words ...string) {
 		if i := s.find(words...); i >= 0 {
 			role(i + len(words))
 		}
 	}
+	owner := func(words ...string) {
+		if i := s.find(words...); i >= 0 {
+			role(i + len(words))
+			in(g.owners, i+len(words))
+		}
+	}
 	switch {
 	case s.begin("alter", "default", "privileges"):
-		after("for", "role")
+		owner("for", "role")
 		after("to")
 		after("from")
 	case s.begin("alter"):
-		after("owner", "to")
+		owner("owner", "to")
 		if s.begin("alter", "role") {
 			role(2)
 		}
@@ -188,7 +198,7 @@ func (g *gathering) needsRoles(s statement) {
 			note(g.roles, s[3].value)
 		}
 	case s.begin("create", "schema"):
-		after("authorization")
+		owner("authorization")
 	case s.begin("create", "user", "mapping"):
 		after("for")
 	case s.begin("create", "policy"):

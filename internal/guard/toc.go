@@ -84,6 +84,7 @@ func (t *contentsTable) end(id int64) {
 		return
 	}
 	note(t.found.roles, string(s[t.owner]))
+	note(t.found.owners, string(s[t.owner]))
 	note(t.found.tablespaces, string(s[tocSpace]))
 	if desc == "TABLE DATA" {
 		t.found.c.Rows = true

@@ -26,6 +26,7 @@ type Manifest struct {
 
 	// System is the identifier of the cluster, as pg_controldata prints it.
 	System     string      `json:"system_identifier,omitempty"`
+	Size       int64       `json:"size,omitempty"` // on the server's disk, in bytes
 	Properties *Properties `json:"properties,omitempty"`
 	Needs
 	Contents
@@ -34,6 +35,7 @@ type Manifest struct {
 // Needs are what a dump needs of the server that it is restored into.
 type Needs struct {
 	Roles       []string    `json:"roles,omitempty"`
+	Owners      []string    `json:"owners,omitempty"` // those of the roles that get things
 	Tablespaces []string    `json:"tablespaces,omitempty"`
 	Extensions  []Extension `json:"extensions,omitempty"`
 	Superuser   []string    `json:"superuser,omitempty"` // what only a superuser makes, in words

@@ -61,6 +61,13 @@ type Options struct {
 	KeepGoing, Swap bool
 	// Unguarded restores what the guard does not take for a whole dump.
 	Unguarded bool
+	// Contents are what the dump says of itself, where there is no manifest and it was
+	// read for that.
+	Contents *guard.Contents
+	// Sealed says that there is a backup, and AtLeast is what it certainly takes in
+	// bytes, or 0.
+	Sealed  bool
+	AtLeast int64
 	// Source is the name of the database that was backed up, as far as it is known
 	// without a manifest, or "".
 	Source string
@@ -68,26 +75,28 @@ type Options struct {
 	From string
 	// CreateRoles makes the roles that are missing, without any right.
 	CreateRoles bool
-	Time        time.Time // goes into the names of databases
-	Stderr      *os.File  // of psql and pg_restore
+	// DropPrevious says that the database that is replaced goes after a good restore.
+	DropPrevious bool
+	Time         time.Time // goes into the names of databases
+	Stderr       *os.File  // of psql and pg_restore
 	// Tell is given words about what goes on, and Warn those that a person has to see.
 	Tell, Warn func(format string, args ...any)
 }
 
 // Plan is what a restore finds, and what it would do.
 type Plan struct {
-	Target   string   // the name that the restored database gets
-	Replaces bool     // a database of that name is there
-	New      string   // its name while it is made
-	Before   string   // the name that the former database gets, or ""
-	Sessions int      // connections to the former, which will be ended
-	Removes  []string // what killed restores left, and this one removes first
-	Strays   []string // what looks like that without being marked, and stays
-	Previous []string // former databases that earlier restores have kept
-	Roles    []string // roles that are made first, without any right
-	Notes    []string // what else a person should know beforehand
-	Check    string   // by what the restored database is judged
-	Drops    string   // the former database, when it goes after a good restore, or ""
+	Target   string    `json:"database"`           // the name that the restored database gets
+	Replaces bool      `json:"replaces"`           // a database of that name is there
+	New      string    `json:"new"`                // its name while it is made
+	Before   string    `json:"before,omitempty"`   // the name that the former database gets, or ""
+	Sessions int       `json:"sessions"`           // connections to the former, which will be ended
+	Removes  []string  `json:"removes,omitempty"`  // what killed restores left, and this one removes first
+	Strays   []string  `json:"strays,omitempty"`   // what looks like that without being marked, and stays
+	Previous []string  `json:"previous,omitempty"` // former databases that earlier restores have kept
+	Roles    []string  `json:"roles,omitempty"`    // roles that are made first, without any right
+	Check    string    `json:"check"`              // by what the restored database is judged
+	Drops    string    `json:"drops,omitempty"`    // the former database, when it goes after a good restore, or ""
+	Findings []Finding `json:"findings"`           // of the checks, the worst first
 }
 
 // Restore is a restore under way. It belongs to one goroutine.
@@ -106,6 +115,29 @@ type Restore struct {
 // ErrBusy and ErrProtected the errors are those of [postgres.Settings.Connect] and of the
 // server. The caller closes the Restore.
 func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
+	r, err := reach(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	if err := r.lock(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.look(ctx); err != nil {
+		return nil, err
+	}
+	if o.Into != "" && r.plan.Replaces {
+		return nil, fmt.Errorf("restoring into %q: %w", o.Into, ErrExists)
+	}
+	return r, r.preflight(ctx)
+}
+
+// reach connects to the server itself.
+func reach(ctx context.Context, o Options) (_ *Restore, err error) {
 	r := &Restore{o: o}
 	r.plan.Target = o.Settings.Database()
 	if o.Into != "" {
@@ -129,22 +161,7 @@ func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
 	if r.server, err = postgres.Version(ctx, r.conn); err != nil {
 		return nil, err
 	}
-	if err := postgres.CheckDirect(ctx, r.conn); err != nil {
-		return nil, err
-	}
-	if err := r.lock(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.look(ctx); err != nil {
-		return nil, fmt.Errorf("looking for the databases of %s: %w", o.Settings.Server(), err)
-	}
-	if o.Into != "" && r.plan.Replaces {
-		return nil, fmt.Errorf("restoring into %q: %w", o.Into, ErrExists)
-	}
-	if err := r.preflight(ctx); err != nil {
-		return nil, err
-	}
-	return r, nil
+	return r, postgres.CheckDirect(ctx, r.conn)
 }
 
 // connect connects to a database that is not the one to restore.

@@ -183,3 +183,15 @@ func rename(ctx context.Context, conn postgres.Execer, from, to string) error {
 	_, err := conn.Exec(ctx, "ALTER DATABASE "+postgres.Quote(from)+" RENAME TO "+postgres.Quote(to))
 	return err
 }
+
+// makeRoles makes the roles that are missing, without any right: the globals bring
+// the real ones.
+func (r *Restore) makeRoles(ctx context.Context) error {
+	for _, name := range r.plan.Roles {
+		if _, err := r.conn.Exec(ctx, "CREATE ROLE "+postgres.Quote(name)+" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"); err != nil {
+			return fmt.Errorf("making role %q: %w", name, err)
+		}
+		r.o.Tell("made role %q, which may not log in and has no password: the backup of the globals has the real one", name)
+	}
+	return nil
+}

@@ -22,9 +22,11 @@ type Job struct {
 	Keys   *keystore.Ring // opens the manifest next to the backup
 	Rescue bool           // see [backup.Options]
 	Meter  *backup.Meter  // counts what is restored
-	// DropPrevious drops, after a good restore, the database that was replaced.
-	DropPrevious bool
-	// Options say what is restored where; Begin fills in Manifest and Source.
+	Size   int64          // of the sealed file, or -1
+	// Look reads a backup that has a file and no manifest once in Begin, to know what it
+	// needs.
+	Look bool
+	// Options say what is restored where; Begin fills in what the backup says of itself.
 	Options
 }
 
@@ -38,7 +40,13 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 		for _, why := range useless {
 			o.Warn("a manifest is not used: %v", why)
 		}
-		o.Manifest = m
+		if o.Manifest = m; m == nil && j.Look && o.Contents == nil {
+			judge := judge{unguarded: o.Unguarded}
+			if err := backup.Prove(ctx, j.Store, j.Path, backup.Options{Keys: j.Keys, Rescue: j.Rescue, Content: judge.read}); err != nil {
+				return nil, fmt.Errorf("reading %s: %w", j.Path, err)
+			}
+			o.Contents = judge.contents
+		}
 	}
 	o.Source = backup.SourceOf(j.Backup.Envelope)
 	for _, name := range []string{o.Settings.Database(), o.From} {
@@ -46,11 +54,11 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 			o.Source = name
 		}
 	}
-	at, err := Begin(ctx, o)
-	if err == nil && j.DropPrevious {
-		at.plan.Drops = at.plan.Before
+	o.Sealed = true
+	if j.Backup.Envelope.Codec != "none" {
+		o.AtLeast = j.Size / 2 // of what packs well much more
 	}
-	return at, err
+	return Begin(ctx, o)
 }
 
 // Run restores the backup as at, which Begin has returned, has planned it; see

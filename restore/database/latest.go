@@ -2,23 +2,33 @@ package database
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
+// ErrNoRows speaks against a dump of the schema alone as the latest backup.
+var ErrNoRows = fail.New(fail.Failed, "name the file to restore it all the same", "it makes tables and has no rows: it is a dump of the schema alone")
+
 // Latest returns the newest backup of a database in and under folder that is authentic
-// to its end, and those that are newer and were passed over, each with its Err. That
-// there is none is an error.
-func Latest(ctx context.Context, st store.Store, folder, database string, o backup.Options) (found *backup.Backup, passed []backup.Backup, err error) {
+// to its end and whole, has rows, and what it says of itself; and those that are newer
+// and were passed over, each with its Err. That there is none is an error. With
+// unguarded the guard's word does not count.
+func Latest(ctx context.Context, st store.Store, folder, database string, o backup.Options, unguarded bool) (found *backup.Backup, contents *guard.Contents, passed []backup.Backup, err error) {
 	list, err := backup.List(ctx, st, folder, o)
 	if err != nil {
-		return nil, nil, fmt.Errorf("looking for backups: %w", err)
+		return nil, nil, nil, fmt.Errorf("looking for backups: %w", err)
 	}
+	judge := judge{unguarded: unguarded, rows: true}
+	o.Content = judge.read
 	name, future := backup.FileNameOf(database)+"_db", time.Now().Add(prune.Skew)
 	found, passed, err = backup.Latest(ctx, st, list, func(b *backup.Backup) bool {
 		series, dump := strings.CutSuffix(b.Series(), ".sql")
@@ -28,7 +38,7 @@ func Latest(ctx context.Context, st store.Store, folder, database string, o back
 		return dump && series == name && b.Kind == backup.KindDatabase && b.Created.Before(future)
 	}, o)
 	if err != nil {
-		return nil, passed, fmt.Errorf("looking for the newest backup: %w", err)
+		return nil, nil, passed, fmt.Errorf("looking for the newest backup: %w", err)
 	}
 	if found == nil {
 		err = fmt.Errorf("there is no backup %s_* in %s that is whole and authentic", name, folder)
@@ -36,5 +46,31 @@ func Latest(ctx context.Context, st store.Store, folder, database string, o back
 			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
 		}
 	}
-	return found, passed, err
+	return found, judge.contents, passed, err
+}
+
+// judge reads what a backup holds.
+type judge struct {
+	unguarded bool // it need not be whole
+	rows      bool // it has to have some
+	contents  *guard.Contents
+}
+
+func (j *judge) read(content io.Reader) error {
+	g := guard.NewReader(content, guard.Options{})
+	defer g.Close()
+	j.contents = nil
+	if _, err := io.Copy(io.Discard, g); err != nil {
+		if incomplete := (*guard.IncompleteError)(nil); !errors.As(err, &incomplete) {
+			return err
+		} else if !j.unguarded {
+			return fmt.Errorf("%w: %s", ErrIncomplete, incomplete)
+		}
+		return nil
+	}
+	j.contents = g.Contents()
+	if c := j.contents; j.rows && c != nil && c.Makes > 0 && !c.Rows {
+		return ErrNoRows
+	}
+	return nil
 }

@@ -76,6 +76,11 @@ func isDerived(name, target, word string) bool {
 
 // look makes the plan for the target anew.
 func (r *Restore) look(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil && ctx.Err() == nil {
+			err = fmt.Errorf("looking for the databases of %s: %w", r.o.Settings.Server(), err)
+		}
+	}()
 	target := r.plan.Target
 	r.plan = Plan{Target: target, New: derived(target, "restore", r.o.Time), Check: r.judgement()}
 	if r.live, err = postgres.ReadProperties(ctx, r.conn, target); err != nil {
@@ -92,6 +97,9 @@ func (r *Restore) look(ctx context.Context) (err error) {
 	}
 	if r.live != nil {
 		r.plan.Replaces, r.plan.Before = true, derived(target, "before", r.o.Time)
+		if r.o.DropPrevious {
+			r.plan.Drops = r.plan.Before
+		}
 		err := r.conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datid = $1", r.live.OID).Scan(&r.plan.Sessions)
 		if err != nil {
 			return err

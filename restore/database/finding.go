@@ -1,0 +1,147 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+)
+
+// Weight says what becomes of a restore with a finding.
+type Weight string
+
+const (
+	Stop    Weight = "stop"    // it would fail, and is not begun
+	Warning Weight = "warning" // it may fail, or leave something out
+	Note    Weight = "note"    // it works, and a person should know
+)
+
+// Finding is what a check has found before a restore.
+type Finding struct {
+	Check  string `json:"check"` // database, server, programs, rights, roles, …
+	Weight Weight `json:"class"`
+	Text   string `json:"text"`           // what is so
+	Cure   string `json:"cure,omitempty"` // the command or the flag that helps
+}
+
+func (f Finding) String() string {
+	if f.Cure == "" {
+		return f.Text
+	}
+	return f.Text + ": " + f.Cure
+}
+
+var (
+	// ErrForeign means that the backup is of another database than the one that it
+	// would replace.
+	ErrForeign = fail.New(fail.Usage, "--from-database NAME, with the name that it had, restores it here all the same; --into NAME makes a new database of it",
+		"the backup is of another database")
+	// ErrNotReady means that the restore would fail; an [UnreadyError] wraps it.
+	ErrNotReady = fail.New(fail.Failed, "nothing was done", "the restore would fail")
+)
+
+// UnreadyError lists why a restore is not begun. It is ErrForeign when the backup is
+// of another database, and else ErrNotReady.
+type UnreadyError struct {
+	Findings []Finding // of all weights
+	kind     error
+}
+
+func (e *UnreadyError) Error() string {
+	text := e.kind.Error()
+	for _, f := range e.Findings {
+		if f.Weight == Stop {
+			text += "\n  " + strings.ReplaceAll(f.String(), "\n", " ")
+		}
+	}
+	return text
+}
+
+func (e *UnreadyError) Unwrap() error { return e.kind }
+
+// inspection collects findings.
+type inspection struct {
+	*Restore
+	me       role
+	findings []Finding
+	kind     error // of the first stop
+}
+
+func (i *inspection) find(check string, w Weight, cure, format string, args ...any) {
+	if w == Stop && i.kind == nil {
+		i.kind = ErrNotReady
+	}
+	i.findings = append(i.findings, Finding{check, w, fmt.Sprintf(format, args...), cure})
+}
+
+// lacks is find for what only the dump needs: with KeepGoing the rest is restored.
+func (i *inspection) lacks(check, cure, format string, args ...any) {
+	w := Stop
+	if i.o.KeepGoing {
+		w = Warning
+	}
+	i.find(check, w, cure, format, args...)
+}
+
+// Preflight says what speaks against a restore with these options and what a person
+// should know beforehand, the worst first. It changes nothing, locks nothing out, and
+// may run beside a restore. Settings alone are enough, as a check of a server in
+// advance asks: Manifest and Contents let it look for what one dump needs. A server
+// that cannot be reached is an error, as of [postgres.Settings.Connect].
+func Preflight(ctx context.Context, o Options) ([]Finding, error) {
+	r, err := reach(ctx, o)
+	if errors.Is(err, postgres.ErrPooler) {
+		_, cure := fail.Of(err)
+		return []Finding{{"connection", Stop, err.Error(), cure}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := r.look(ctx); err != nil {
+		return nil, err
+	}
+	i, err := r.inspect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return i.findings, nil
+}
+
+// inspect looks at everything that a restore depends on.
+func (r *Restore) inspect(ctx context.Context) (*inspection, error) {
+	i := &inspection{Restore: r}
+	for _, check := range []func(context.Context) error{
+		i.rightOne, i.able, i.room, i.exchangeable, i.dumped, i.needsRoles, i.needsTablespaces, i.needsExtensions, i.needsProperties,
+	} {
+		if err := check(ctx); err != nil {
+			return nil, fmt.Errorf("looking whether a restore can work: %w", err)
+		}
+	}
+	sorted := []Finding{}
+	for _, w := range []Weight{Stop, Warning, Note} {
+		for _, f := range i.findings {
+			if f.Weight == w {
+				sorted = append(sorted, f)
+			}
+		}
+	}
+	i.findings = sorted
+	return i, nil
+}
+
+// preflight fills in the findings of the plan. What stops the restore is an
+// UnreadyError.
+func (r *Restore) preflight(ctx context.Context) error {
+	i, err := r.inspect(ctx)
+	if err != nil {
+		return err
+	}
+	if r.plan.Findings = i.findings; i.kind != nil {
+		return &UnreadyError{i.findings, i.kind}
+	}
+	return nil
+}
