@@ -94,6 +94,7 @@ type Made struct {
 	// Unjudged says why nobody knows whether the content is complete; it is empty
 	// when the guard has judged it.
 	Unjudged string
+	Proof    pack.Proof      // what unpacking it again found, before it was sealed
 	Signer   string          // the fingerprint (SHA256:…) of the key that signed it, or empty
 	Contents *guard.Contents // what a dump of PostgreSQL holds, or nil
 	Tree     *tree.Stats     // of a folder, or nil
@@ -150,9 +151,9 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	}
 	made := &Made{Format: format, Unjudged: "the guard was off"}
 	if j.Plain {
-		err = j.pack(dst, checked, ix, o.Meter, stop)
+		err = j.pack(dst, checked, ix, o.Meter, stop, &made.Proof)
 	} else {
-		made.Envelope, err = j.seal(ctx, dst, checked, ix, o.Meter, stop)
+		made.Envelope, err = j.seal(ctx, dst, checked, ix, o.Meter, stop, &made.Proof)
 		if j.Signer != nil {
 			made.Signer = ssh.FingerprintSHA256(j.Signer.PublicKey())
 		}

@@ -58,13 +58,13 @@ func (s *sink) Write(p []byte) (int, error) {
 // stays open; the label's Codec is taken from o. With an error, what dst has had is
 // not a backup and does not open.
 func Seal(ctx context.Context, dst io.Writer, src io.Reader, label envelope.Label, o pack.Options, to ...envelope.Recipient) (*envelope.Envelope, error) {
-	return seal(ctx, dst, src, nil, label, o, to, nil)
+	return seal(ctx, dst, src, nil, label, o, to, nil, new(pack.Proof))
 }
 
 // indexer makes the index of a source that was read to its end; nil is none.
 type indexer func(size int64) (*index.Content, error)
 
-func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label envelope.Label, o pack.Options, to []envelope.Recipient, begun func(*envelope.Envelope)) (*envelope.Envelope, error) {
+func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label envelope.Label, o pack.Options, to []envelope.Recipient, begun func(*envelope.Envelope), proof *pack.Proof) (*envelope.Envelope, error) {
 	label.Codec = string(o.Codec)
 	sealed, err := envelope.NewWriter(ctx, dst, label, to...)
 	if err != nil {
@@ -73,7 +73,7 @@ func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label e
 	if begun != nil {
 		begun(sealed.Envelope())
 	}
-	if err := packTo(sealed, src, ix, o); err != nil {
+	if err := packTo(sealed, src, ix, o, proof); err != nil {
 		return nil, err
 	}
 	if err := sealed.Close(); err != nil {
@@ -85,7 +85,7 @@ func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label e
 // seal is Seal for a job. When dst fails, stop makes src fail with that error, even
 // in the middle of a Read that waits, and the error of dst is the one that is
 // returned.
-func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc) (*envelope.Envelope, error) {
+func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc, proof *pack.Proof) (*envelope.Envelope, error) {
 	out := &sink{Writer: dst, n: &m.out, stop: stop}
 	label := envelope.Label{Created: j.Created, Kind: j.Kind, Name: dst.name}
 	var file io.Writer = out
@@ -94,7 +94,7 @@ func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m
 	if j.Signer != nil {
 		file, begun = sums, func(e *envelope.Envelope) { sums.Begin(e, int64(len(e.Bytes()))) }
 	}
-	e, err := seal(ctx, file, meteredReader{src, &m.in}, ix, label, j.Pack, j.Recipients, begun)
+	e, err := seal(ctx, file, meteredReader{src, &m.in}, ix, label, j.Pack, j.Recipients, begun, proof)
 	if out.err != nil {
 		return nil, out.err
 	}
@@ -105,15 +105,15 @@ func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m
 }
 
 // pack is seal without the sealing.
-func (j Job) pack(dst io.Writer, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc) error {
+func (j Job) pack(dst io.Writer, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc, proof *pack.Proof) error {
 	out := &sink{Writer: dst, n: &m.out, stop: stop}
-	if err := packTo(out, meteredReader{src, &m.in}, ix, j.Pack); out.err == nil {
+	if err := packTo(out, meteredReader{src, &m.in}, ix, j.Pack, proof); out.err == nil {
 		return err
 	}
 	return out.err
 }
 
-func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options) error {
+func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options, proof *pack.Proof) error {
 	packed, err := pack.NewWriter(dst, o)
 	if err != nil {
 		return err
@@ -131,7 +131,9 @@ func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options) error {
 			}
 		}
 	}
-	return packed.Close()
+	err = packed.Close()
+	*proof = packed.Proof()
+	return err
 }
 
 // Unseal writes the content of an opened backup to dst: its original bytes, or

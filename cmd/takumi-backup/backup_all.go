@@ -251,7 +251,7 @@ func (b *backupAll) databases(ctx context.Context, t config.Target, failed *part
 // sealing is how each part seals.
 func (b *backupAll) sealing(p *part, t config.Target, base string) sealing {
 	return sealing{
-		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", mayBePlain: true,
+		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", prove: "on", mayBePlain: true,
 		settings: t.Settings, base: base,
 		made: func(cmd *cobra.Command, m *backup.Made) error {
 			p.Paths = append(p.Paths, m.Path)

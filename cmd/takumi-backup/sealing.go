@@ -33,6 +33,7 @@ type sealing struct {
 	name     string // in the envelope, and base of a generated file name
 	codec    string
 	level    string
+	prove    string
 	json     bool
 	sidecar  string // with -o -
 	signing  signFlags
@@ -59,6 +60,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 	s.stored.add(f)
 	f.StringVar(&s.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&s.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
+	f.StringVar(&s.prove, "prove", "on", "unpack each block again and compare it, before it is sealed: on or off")
 	s.progress.add(cmd)
 	f.BoolVar(&s.json, "json", false, "print the summary as JSON, in place of the path (with -o -: on standard error)")
 }
@@ -86,6 +88,10 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	if j.Pack.Level, err = pack.ParseLevel(s.level); err != nil {
 		return j, usagef("--level: %w", err)
 	}
+	if s.prove != "on" && s.prove != "off" {
+		return j, usagef("--prove is %q: it can be on or off", s.prove)
+	}
+	j.Pack.Unproved = s.prove == "off"
 	f := cmd.Flags()
 	if !f.Changed("also") {
 		s.also = alsoFolders()
@@ -216,7 +222,7 @@ func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*
 	if err != nil {
 		return nil, err
 	}
-	rec.Path, rec.Name, rec.Kind = made.Path, made.Name, made.Kind
+	rec.Path, rec.Name, rec.Kind, rec.Detail = made.Path, made.Name, made.Kind, made.Proof.String()
 	if made.Envelope != nil {
 		describe(rec, made.Envelope, made.Envelope.Holders()...)
 	}
@@ -265,6 +271,7 @@ type summary struct {
 	Out        int64         `json:"bytes_out"`
 	Seconds    float64       `json:"seconds"`
 	SHA256     string        `json:"sha256,omitempty"`
+	Proved     bool          `json:"proved"`           // every packed block was unpacked again and compared
 	Signer     string        `json:"signer,omitempty"` // the fingerprint of the key that signed it
 	// Unjudged says why it is not known whether the content is complete.
 	Unjudged string      `json:"unjudged,omitempty"`
@@ -275,7 +282,7 @@ type summary struct {
 func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Duration) error {
 	sum := summary{
 		Path: m.Path, Kind: m.Kind, Name: m.Name, Codec: m.Codec,
-		In: m.In, Out: m.Out, Seconds: took.Seconds(), SHA256: m.SHA256, Signer: m.Signer, Unjudged: m.Unjudged, Tree: m.Tree,
+		In: m.In, Out: m.Out, Seconds: took.Seconds(), SHA256: m.SHA256, Proved: m.Proof.Frames > 0, Signer: m.Signer, Unjudged: m.Unjudged, Tree: m.Tree,
 	}
 	verb, forWhom := "packed", "unencrypted"
 	if m.Envelope != nil {
@@ -286,11 +293,17 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 	if m.Unjudged != "" && !own && !s.guardOff && !s.progress.quiet && !s.json {
 		warn(cmd, "content not judged: whether it is complete is not known, %s", m.Unjudged)
 	}
+	if n := m.Proof.Differed; n > 0 {
+		warn(cmd, "%d of %d blocks did not unpack to what went in, and were packed again: test the memory of this machine (memtester), and report it with the processor's model", n, m.Proof.Frames)
+	}
 	if !s.progress.quiet && !s.json {
 		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, bytesText(sum.In), bytesText(sum.Out),
 			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
 		if sum.Tree != nil {
 			words += "; " + sum.Tree.String()
+		}
+		if sum.Proved {
+			words += ", proved"
 		}
 		if sum.Signer != "" {
 			words += ", signed by " + sum.Signer

@@ -106,6 +106,9 @@ type Options struct {
 	Codec     Codec // required
 	Level     Level // default Fastest; without meaning for None
 	BlockSize int   // default DefaultBlockSize
+	// Unproved leaves out that each frame or member is unpacked again and compared
+	// with what went in, before it is written.
+	Unproved bool
 }
 
 func (o *Options) check() error {

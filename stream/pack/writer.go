@@ -7,9 +7,6 @@ import (
 	"math"
 	"runtime"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
@@ -20,18 +17,12 @@ import (
 type Writer struct {
 	dst    io.Writer
 	opts   Options
-	enc    encoder // nil for None
+	enc    *prover // nil for None
 	block  []byte  // the beginning of the next block
 	packed []byte  // scratch of Write and Close
 	table  seekTable
 	blocks int
 	err    error
-}
-
-// encoder packs a block into a frame or member, appending it to dst. It is safe
-// for concurrent use.
-type encoder interface {
-	encode(dst, block []byte) []byte
 }
 
 // NewWriter returns a Writer that packs to dst. The error says which option is
@@ -41,15 +32,12 @@ func NewWriter(dst io.Writer, opts Options) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{dst: dst, opts: opts}
-	switch opts.Codec {
-	case Zstd:
-		enc, err := newZstdEncoder(opts)
+	if opts.Codec != None {
+		enc, err := newProver(opts)
 		if err != nil {
 			return nil, err
 		}
 		w.enc = enc
-	case Gzip:
-		w.enc = newGzipEncoder(opts)
 	}
 	return w, nil
 }
@@ -78,8 +66,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 }
 
 func (w *Writer) flush() {
-	w.packed = w.enc.encode(w.packed[:0], w.block)
-	w.err = w.emit(w.packed, len(w.block))
+	if w.packed, w.err = w.enc.encode(w.packed[:0], w.block); w.err == nil {
+		w.err = w.emit(w.packed, len(w.block))
+	}
 	w.block = w.block[:0]
 }
 
@@ -92,7 +81,10 @@ func (w *Writer) emit(packed []byte, plainLen int) error {
 	return err
 }
 
-type block struct{ plain, packed []byte }
+type block struct {
+	plain, packed []byte
+	err           error
+}
 
 // ReadFrom packs src until io.EOF on all cores; io.Copy uses it. When dst
 // fails, ReadFrom returns after the Read of src that is under way.
@@ -125,12 +117,18 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 			b.plain = buf
 			return true, err
 		},
-		Work:  func(b *block) { b.packed = w.enc.encode(b.packed[:0], b.plain) },
-		Drain: func(b *block) error { return w.emit(b.packed, len(b.plain)) },
+		Work: func(b *block) { b.packed, b.err = w.enc.encode(b.packed[:0], b.plain) },
+		Drain: func(b *block) error {
+			if b.err != nil {
+				return b.err
+			}
+			return w.emit(b.packed, len(b.plain))
+		},
 	})
 	for i := range blocks {
 		clear(blocks[i].plain[:cap(blocks[i].plain)]) // plaintext
 	}
+	w.enc.wipe()
 	return total, w.err
 }
 
@@ -139,9 +137,37 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 func (w *Writer) Abort() {
 	clear(w.block[:cap(w.block)])
 	w.block = w.block[:0]
+	w.enc.wipe()
 	if w.err == nil {
 		w.err = ErrAborted
 	}
+}
+
+// Proof says what unpacking again found.
+type Proof struct {
+	Frames int64 // that were unpacked again and compared
+	// Differed is how many of them did not unpack to what went in, and were packed
+	// again in the ordinary way: a fault of the packer or of the machine's memory.
+	Differed int64
+}
+
+// String is the proof in words, or empty when nothing was proved.
+func (p Proof) String() string {
+	switch {
+	case p.Frames == 0:
+		return ""
+	case p.Differed == 0:
+		return "proved"
+	}
+	return fmt.Sprintf("proved, %d of %d blocks packed again", p.Differed, p.Frames)
+}
+
+// Proof returns what was proved so far. It is for after Close.
+func (w *Writer) Proof() Proof {
+	if w.enc == nil {
+		return Proof{}
+	}
+	return Proof{w.enc.frames.Load(), w.enc.differed.Load()}
 }
 
 // WriteIndex packs what is left and writes an index of size bytes as a frame that
@@ -177,6 +203,7 @@ func (w *Writer) end() {
 		w.flush()
 	}
 	clear(w.block[:cap(w.block)]) // plaintext
+	w.enc.wipe()
 }
 
 // Close packs what is left, an empty frame or member for an empty input, and
@@ -197,73 +224,4 @@ func (w *Writer) Close() error {
 	}
 	w.err = ErrClosed
 	return nil
-}
-
-type zstdEncoder struct{ *zstd.Encoder }
-
-func newZstdEncoder(o Options) (encoder, error) {
-	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstdLevels[o.Level]),
-		zstd.WithEncoderConcurrency(runtime.GOMAXPROCS(0)),
-		zstd.WithWindowSize(windowFor(o.BlockSize)),
-		zstd.WithSingleSegment(true), // the header then always has the content size
-		zstd.WithEncoderCRC(true),
-		// Text without repeats, such as hex, still has half its size to lose.
-		// By itself the library stores a block in which it finds no match.
-		zstd.WithAllLitEntropyCompression(true),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("setting up zstd: %w", err)
-	}
-	return zstdEncoder{enc}, nil
-}
-
-// emptyFrame is a frame of no bytes, with content size and checksum; the
-// library would leave the checksum out.
-var emptyFrame = []byte{0x28, 0xb5, 0x2f, 0xfd, 0x24, 0, 1, 0, 0, 0x99, 0xe9, 0xd8, 0x51}
-
-func (e zstdEncoder) encode(dst, block []byte) []byte {
-	if len(block) == 0 {
-		return append(dst, emptyFrame...)
-	}
-	return e.EncodeAll(block, dst)
-}
-
-// gzipEncoder lends out compressors, as many as there are workers at once.
-type gzipEncoder struct{ free chan *gzipWriter }
-
-type gzipWriter struct {
-	*gzip.Writer
-	out appender
-}
-
-// appender is where a member goes; a new bytes.Buffer for each would be garbage.
-type appender []byte
-
-func (a *appender) Write(p []byte) (int, error) {
-	*a = append(*a, p...)
-	return len(p), nil
-}
-
-func newGzipEncoder(o Options) encoder {
-	e := gzipEncoder{make(chan *gzipWriter, runtime.GOMAXPROCS(0))}
-	for range cap(e.free) {
-		w, err := gzip.NewWriterLevel(nil, gzipLevels[o.Level])
-		if err != nil {
-			panic("pack: " + err.Error()) // the table above holds an impossible level
-		}
-		e.free <- &gzipWriter{Writer: w}
-	}
-	return e
-}
-
-func (e gzipEncoder) encode(dst, block []byte) []byte {
-	w := <-e.free
-	defer func() { e.free <- w }()
-	w.out = dst
-	w.Reset(&w.out)
-	w.Write(block) // an appender takes everything
-	w.Close()
-	dst, w.out = w.out, nil
-	return dst
 }

@@ -1,0 +1,159 @@
+package dumpzstd
+
+import "math/bits"
+
+const (
+	tableBits = 14
+	posBits   = 20 // MaxInput
+	posMask   = 1<<posBits - 1
+)
+
+// finder finds matches. Its table holds, by the hash of the five bytes from
+// there, the last place of a field in the frame: the place in the lowest 20 bits,
+// more of the hash in the others.
+type finder struct {
+	table  [1 << tableBits]uint32
+	starts [blockSize / 64]uint64 // where fields begin, a bit for each byte of the block
+}
+
+func (f *finder) reset() {
+	f.table = [1 << tableBits]uint32{}
+}
+
+// hash returns the place of the five lowest bytes of v in the table, and a tag.
+func hash(v uint64) (slot, tag uint32) {
+	h := uint32(v << 24 * 0x9e3779b185ebca87 >> (64 - tableBits - 32 + posBits))
+	return h >> (32 - posBits), h << posBits
+}
+
+// find looks for matches in src[start:end] and fills l and q.
+func (f *finder) find(src []byte, start, end int, l *literals, q *sequences) {
+	l.clear()
+	q.clear()
+	anchor := f.match(src, start, end, l, q)
+	l.n += copy(l.buf[l.n:], src[anchor:end])
+}
+
+// firstOfField is the first byte that is a digit or a letter, or one of the
+// signs among those.
+const firstOfField = 0x30
+
+const (
+	each = 0x0101010101010101
+	high = 0x80 * each
+)
+
+// mark finds where fields begin in src[start:end]: at a byte of 0x30 or more, or
+// one that is not ASCII, after a space, tab, line feed, or another byte below
+// 0x30, as most that separates fields is.
+func (f *finder) mark(src []byte, start, end int) {
+	carry := uint64(1)
+	words := f.starts[:(end-start+63)/64]
+	for i := range words {
+		at := start + 64*i
+		var word uint64
+		if at+64 <= len(src) {
+			b := src[at : at+64]
+			for k := 0; k < 64; k += 8 {
+				v := load64(b, k)
+				low := ^((v&^high + (0x80-firstOfField)*each) | v) & high >> 7
+				word |= low * 0x0102040810204080 >> 56 << k
+			}
+		} else {
+			for k, c := range src[at:] {
+				if c < firstOfField {
+					word |= 1 << k
+				}
+			}
+		}
+		long := word & (word << 1) & (word << 2) & (word << 3)
+		words[i] = (word<<1|carry)&^word | long&^(long<<1)
+		carry = word >> 63
+	}
+}
+
+// match adds the matches to q and what is before them to l. It returns the end
+// of the last.
+func (f *finder) match(src []byte, start, end int, l *literals, q *sequences) (anchor int) {
+	f.mark(src, start, end)
+	anchor = start
+	limit := end - 8
+	for i := range f.starts[:(end-start+63)/64] {
+		base := start + 64*i
+		word := f.starts[i]
+		if word == 0 {
+			word = 1
+		}
+		if anchor > base {
+			if anchor-base >= 64 {
+				continue
+			}
+			word &= ^uint64(0) << (anchor - base)
+		}
+		for word != 0 {
+			p := base + bits.TrailingZeros64(word)
+			word &= word - 1
+			if p > limit {
+				return anchor
+			}
+			v := load64(src, p)
+			slot, tag := hash(v)
+			e := f.table[slot]
+			f.table[slot] = tag | uint32(p)
+			if (e^tag)>>posBits != 0 {
+				continue
+			}
+			c := int(e & posMask)
+			diff := load64(src, c) ^ v
+			if diff<<24 != 0 || c >= p {
+				continue
+			}
+			n := 0
+			if diff != 0 {
+				n = bits.TrailingZeros64(diff) >> 3
+			} else {
+				n = 8 + matchLen(src[c+8:], src[p+8:end])
+			}
+			for p > anchor && c > 0 && src[p-1] == src[c-1] {
+				p--
+				c--
+				n++
+			}
+			l.take(src, anchor, p)
+			q.list = append(q.list, newSequence(p-anchor, n, uint32(p-c)))
+			anchor = p + n
+			if anchor-base >= 64 {
+				break
+			}
+			word &= ^uint64(0) << (anchor - base)
+		}
+	}
+	return anchor
+}
+
+// matchLen returns how many bytes at the beginning of b are also in a, which is
+// not shorter.
+func matchLen(a, b []byte) (n int) {
+	for len(b)-n >= 8 {
+		if diff := load64(a, n) ^ load64(b, n); diff != 0 {
+			return n + bits.TrailingZeros64(diff)>>3
+		}
+		n += 8
+	}
+	for n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// take copies the literals src[from:to].
+func (l *literals) take(src []byte, from, to int) {
+	n := to - from
+	if n <= 16 && from+16 <= len(src) {
+		store64(l.buf, l.n, load64(src, from))
+		store64(l.buf, l.n+8, load64(src, from+8))
+	} else {
+		copy(l.buf[l.n:], src[from:to])
+	}
+	l.n += n
+}
