@@ -3,7 +3,6 @@ package tables
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -17,7 +16,7 @@ import (
 
 var (
 	// ErrNoIndex is returned for a packed stream that has no index of a dump.
-	ErrNoIndex = errors.New("the backup has no index of a dump")
+	ErrNoIndex = fail.New(fail.Failed, "restore database without --table restores all of it; takumi-backup open brings a dump in custom format to pg_restore --table", "the backup has no index of a plain dump")
 	// ErrNoTable is returned for a table that the dump has no rows of.
 	ErrNoTable = fail.New(fail.Failed, "takumi-backup ls FILE lists those that there are", "the dump has no rows of this table")
 	// ErrIndex is wrapped when an index and its dump contradict each other.

@@ -13,65 +13,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	dumpkit "github.com/takumi-backup/takumi-backup/internal/testkit/dump"
 	pgtest "github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
-	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
-
-// packed packs a dump with the index that change, if there is one, makes of its pieces.
-func packed(t testing.TB, dump []byte, contents []byte, change func(*guard.Piece)) *bytes.Reader {
-	t.Helper()
-	b, err := tables.NewBuilder()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	g := guard.NewReader(bytes.NewReader(dump), guard.Options{Piece: func(p guard.Piece) {
-		if change != nil {
-			change(&p)
-		}
-		b.Add(p)
-	}})
-	defer g.Close()
-	var out bytes.Buffer
-	w, err := pack.NewWriter(&out, pack.Options{Codec: pack.Zstd, BlockSize: pack.MinBlockSize})
-	if err != nil {
-		t.Fatal(err)
-	}
-	size, err := w.ReadFrom(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Contents(contents)
-	content, err := b.Finish(size)
-	if err == nil {
-		err = w.WriteIndex(content, content.Size)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bytes.NewReader(out.Bytes())
-}
-
-func indexed(t testing.TB, src interface {
-	io.ReaderAt
-	Size() int64
-}) *tables.Dump {
-	t.Helper()
-	r, err := pack.NewReaderAt(src, src.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := tables.Indexed(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
 
 func name(t testing.TB, text string) postgres.TableName {
 	t.Helper()
@@ -109,7 +55,7 @@ const dump = "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.a ();\n
 
 func TestTablesByTheIndex(t *testing.T) {
 	contents := bytes.Repeat([]byte("contents"), 200_000)
-	d := indexed(t, packed(t, []byte(dump), contents, nil))
+	d := dumpkit.Indexed(t, []byte(dump), contents, nil)
 	var all []string
 	for table, err := range d.Tables() {
 		if err != nil {
@@ -166,11 +112,11 @@ func TestAnIndexThatLies(t *testing.T) {
 		"before the dump":   func(p *guard.Piece) { p.Offset = -1 },
 		"another's columns": func(p *guard.Piece) { p.Copy = int64(strings.Index(dump, `COPY "B"`)) },
 	} {
-		d := indexed(t, packed(t, []byte(dump), nil, func(p *guard.Piece) {
+		d := dumpkit.Indexed(t, []byte(dump), nil, func(p *guard.Piece) {
 			if p.Table == "a" && p.Schema == "public" {
 				change(p)
 			}
-		}))
+		})
 		for table, err := range d.Blocks() {
 			if err == nil && table.Schema != "public" {
 				continue
@@ -240,7 +186,7 @@ CREATE TABLE t (i int); INSERT INTO t VALUES (1); CREATE TABLE no_columns (); IN
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := indexed(t, packed(t, out, nil, nil))
+	d := dumpkit.Indexed(t, out, nil, nil)
 	const odd = "\"Odd \"\"one\".\"a;b\nc\""
 	rows, columns := rowsOf(t, d, odd)
 	if want := c.Psql(t, "tables", `COPY `+odd+` (id, "x,y", z) TO STDOUT`); rows != want || fmt.Sprint(columns) != "[id x,y z]" {

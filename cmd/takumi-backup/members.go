@@ -40,6 +40,11 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 		ring.Close()
 		return nil, nil, aboutPath("opening", path, err)
 	}
+	if err := o.fits(cmd, path, h.Envelope); err != nil {
+		h.Close()
+		ring.Close()
+		return nil, nil, err
+	}
 	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
 	describe(rec, h.Envelope, h.Holder)

@@ -48,6 +48,20 @@ func (o *opening) unpinned(path string, id envelope.ID) error {
 	return fmt.Errorf("%s: the backup that was verified has id %s, and the file now has %s: %w", path, o.pinned, id, store.ErrChanged)
 }
 
+// fits fails for another backup than the one that is meant, and when its file has the
+// name of another, where that counts; otherwise it warns of that.
+func (o *opening) fits(cmd *cobra.Command, path string, e *envelope.Envelope) error {
+	if err := o.unpinned(path, e.ID); err != nil {
+		return err
+	}
+	if err := backup.Misnamed(path, e.Name); err != nil && o.mustFit {
+		return fmt.Errorf("%s: %w; nothing was changed", path, err)
+	} else if err != nil {
+		warn(cmd, "%s: %v", path, err)
+	}
+	return nil
+}
+
 // trusted reads the file of signers, or that of the environment with "", nil when
 // there is none.
 func trusted(path string) (*sign.Signers, error) {
@@ -119,15 +133,9 @@ func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ 
 		return nil, err
 	}
 	describe(rec, b.Envelope, b.Holder)
-	if err := o.unpinned(path, b.Envelope.ID); err != nil {
+	if err := o.fits(cmd, path, b.Envelope); err != nil {
 		b.src.Close()
 		return nil, err
-	}
-	if err := backup.Misnamed(path, b.Envelope.Name); err != nil && o.mustFit {
-		b.src.Close()
-		return nil, fmt.Errorf("%s: %w; nothing was changed", path, err)
-	} else if err != nil {
-		warn(cmd, "%s: %v", path, err)
 	}
 	if b.Altered != nil {
 		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)

@@ -32,6 +32,8 @@ type restoreDatabase struct {
 	guard        string
 	keepGoing    bool
 	swap         bool
+	tables       []string
+	toSchema     string
 
 	settings *postgres.Settings
 }
@@ -65,10 +67,19 @@ which may do nothing; the backup of the globals has the real ones.
 When a statement of the dump fails, nothing is restored; with --keep-going the rest
 is, into NAME_partial_TIME, which is left beside NAME, or with --swap takes its place.
 
+--table SCHEMA.NAME restores one table alone, into the database as it is, or into that
+of --into, which may exist or is made: with its types, sequences, indexes, constraints
+and comments, as far as they need nothing else; what is left out, as triggers, policies,
+rights and foreign keys to other tables, is shown beforehand. Partitions come along. Only
+what holds the table is read, also from S3. All of it is one transaction. A table that is
+there already is never touched: --to-schema puts the restored one into another schema.
+
 The former stays until --drop-previous: with FILE it, and no other, is dropped
 after a good restore, and without FILE all that earlier restores of NAME have kept.`,
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
   takumi-backup restore database --latest --into takumi_test --yes
+  takumi-backup restore database FILE.sql.zst.enc --table public.orders --to-schema rescued
+  takumi-backup restore database --latest --table public.orders --into takumi_test --yes
   takumi-backup restore database --drop-previous`,
 		Annotations: records("restore database"),
 		Args:        usageArgs(cobra.MaximumNArgs(1)),
@@ -89,6 +100,8 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.keepGoing, "keep-going", false, "restore the rest when a statement fails, as psql does, into NAME_partial_TIME or --into; exit code 6")
 	f.BoolVar(&r.swap, "swap", false, "with --keep-going, exchange the databases although something failed")
 	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
+	f.StringArrayVar(&r.tables, "table", nil, "restore this table alone, SCHEMA.NAME, beside what is there; may be repeated")
+	f.StringVar(&r.toSchema, "to-schema", "", "with --table, restore into this schema")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
 	return cmd
@@ -96,7 +109,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 
 // effect is what the command does to backups and databases.
 func (r *restoreDatabase) effect() effect {
-	if r.into != "" {
+	if r.into != "" && len(r.tables) == 0 {
 		return reads
 	}
 	return changes
@@ -122,6 +135,9 @@ func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
 	case !r.yes && !r.dryRun && (!isTerminal(os.Stdin) || !isTerminal(os.Stderr)):
 		return usagef("there is no terminal to ask on: give --yes, or --dry-run to see what would be done")
 	}
+	if err := r.checkTables(cmd, args); err != nil {
+		return err
+	}
 	r.settings, err = r.database.settings(cmd)
 	return err
 }
@@ -136,6 +152,9 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	path, contents, err := r.find(ctx, cmd, args)
 	if err != nil {
 		return err
+	}
+	if len(r.tables) > 0 {
+		return r.runTables(ctx, cmd, path)
 	}
 	b, err := r.open(ctx, cmd, path)
 	if err != nil {

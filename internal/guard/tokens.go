@@ -25,46 +25,57 @@ type statement []token
 const maxTokens = 20000
 
 // tokens cuts a statement into its parts, without comments.
-func tokens(sql []byte) statement {
-	var s statement
-	for len(sql) > 0 && len(s) < maxTokens {
-		c := sql[0]
-		switch {
+func tokens(sql []byte) (s statement) {
+	cut(sql, func(t token, _, _ int) { s = append(s, t) }, func() { s = s[:len(s)-1] })
+	return s
+}
+
+// cut gives each part of a statement and where it begins and ends; drop takes the last
+// one back, which belongs to the next.
+func cut(sql []byte, give func(t token, begin, end int), drop func()) {
+	size := len(sql)
+	var last token
+	for n := 0; len(sql) > 0 && n < maxTokens; {
+		begin := size - len(sql)
+		var t token
+		switch c := sql[0]; {
 		case isSpace(c):
 			sql = sql[1:]
+			continue
 		case bytes.HasPrefix(sql, []byte("--")):
 			_, sql, _ = bytes.Cut(sql, []byte("\n"))
+			continue
 		case c == '"':
-			var value string
-			value, sql = quoted(sql[1:], '"', false)
-			s = append(s, token{name, value})
+			t.kind = name
+			t.value, sql = quoted(sql[1:], '"', false)
 		case c == '\'':
-			var value string
-			last := len(s) - 1
-			e := last >= 0 && s[last] == token{word, "e"}
+			t.kind = text
+			e := n > 0 && last == token{word, "e"}
 			if e {
-				s = s[:last]
+				drop()
+				n--
 			}
-			value, sql = quoted(sql[1:], '\'', e)
-			s = append(s, token{text, value})
+			t.value, sql = quoted(sql[1:], '\'', e)
 		case c != '$' && isIdent(c):
-			n := 1
-			for n < len(sql) && isIdent(sql[n]) {
-				n++
+			k := 1
+			for k < len(sql) && isIdent(sql[k]) {
+				k++
 			}
-			s = append(s, token{word, strings.ToLower(string(sql[:n]))})
-			sql = sql[n:]
+			t = token{word, strings.ToLower(string(sql[:k]))}
+			sql = sql[k:]
 		case c == '$':
-			var value string
-			if value, sql = dollarQuoted(sql); value != "" {
-				s = append(s, token{text, value})
+			t.kind = text
+			if t.value, sql = dollarQuoted(sql); t.value == "" {
+				continue
 			}
 		default:
-			s = append(s, token{symbol, string(c)})
+			t = token{symbol, string(c)}
 			sql = sql[1:]
 		}
+		give(t, begin, size-len(sql))
+		last = t
+		n++
 	}
-	return s
 }
 
 // quoted reads to the closing quote.

@@ -48,12 +48,7 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 			o.Contents = judge.contents
 		}
 	}
-	o.Source = backup.SourceOf(j.Backup.Envelope)
-	for _, name := range []string{o.Settings.Database(), o.From} {
-		if o.Source != "" && o.Source == backup.FileNameOf(name) { // of which a file's name may be a simpler form
-			o.Source = name
-		}
-	}
+	o.Of(j.Backup.Envelope)
 	o.Sealed = true
 	if j.Backup.Envelope.Codec != "none" {
 		o.AtLeast = j.Size / 2 // of what packs well much more
@@ -86,4 +81,14 @@ func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
 	defer content.Close()
 	defer j.Stop() // for which Close would wait
 	return at.Run(ctx, content)
+}
+
+// Of sets Source to the database that a backup is of, as its label says.
+func (o *Options) Of(e *envelope.Envelope) {
+	o.Source = backup.SourceOf(e)
+	for _, name := range []string{o.Settings.Database(), o.From} {
+		if o.Source != "" && o.Source == backup.FileNameOf(name) { // of which a file's name may be a simpler form
+			o.Source = name
+		}
+	}
 }

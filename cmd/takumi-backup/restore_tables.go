@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
+)
+
+// checkTables finds what does not go with --table.
+func (r *restoreDatabase) checkTables(cmd *cobra.Command, args []string) error {
+	switch {
+	case cmd.Flags().Changed("to-schema") && (r.toSchema == "" || len(r.tables) == 0):
+		return usagef("--to-schema names the schema that the tables of --table go into")
+	case len(r.tables) == 0:
+		return nil
+	case len(args) > 0 && args[0] == "-":
+		return usagef("--table needs a backup whose parts can be read, not standard input")
+	case r.dropPrevious || r.keepGoing || r.createRoles || r.unchecked || r.guard != "on":
+		return usagef("--table restores beside what is there: --drop-previous, --keep-going, --create-roles, --ignore-manifest and --guard do not go with it")
+	}
+	return nil
+}
+
+// runTables restores some tables of the backup at path.
+func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, path string) error {
+	var names []postgres.TableName
+	for _, text := range r.tables {
+		name, err := tableName("--table", text)
+		if err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	h, done, err := r.openAt(cmd, path)
+	if err != nil {
+		return err
+	}
+	defer done()
+	dump, err := h.Tables()
+	if err != nil {
+		return aboutPath("opening", path, err)
+	}
+	job := pgrestore.TablesJob{Dump: dump, Names: names, To: r.toSchema, Meter: &r.meter, Options: r.options(cmd)}
+	job.Of(h.Envelope)
+	at, err := job.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("restoring from %s: %w", path, err)
+	}
+	defer at.Close()
+	if err := r.showTables(cmd, path, h, at.Plan()); err != nil || r.dryRun {
+		return err
+	}
+	if err := r.confirm(cmd, at.Plan().Database); err != nil {
+		return err
+	}
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", at.Plan().Size, &r.meter)
+	result, err := at.Run(ctx)
+	hide()
+	if err != nil {
+		return fmt.Errorf("restoring from %s: %w", path, err)
+	}
+	if !r.progress.quiet && !r.json {
+		fmt.Fprintf(cmd.ErrOrStderr(), "restored %d tables with %d rows from %s into %s\n", len(result.Tables), result.Rows, filepath.Base(path), result.Database)
+	}
+	if r.json {
+		return writeJSON(cmd.OutOrStdout(), struct {
+			pgrestore.TablesResult
+			Backup string `json:"backup"`
+		}{result, path})
+	}
+	for _, name := range result.Tables {
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), name); err != nil {
+			return stdoutError(err)
+		}
+	}
+	return nil
+}
+
+// showTables says what will be done.
+func (r *restoreDatabase) showTables(cmd *cobra.Command, path string, h *backup.HandleAt, p pgrestore.TablesPlan) error {
+	var w io.Writer = cmd.OutOrStdout()
+	if !r.dryRun {
+		if w = cmd.ErrOrStderr(); r.progress.quiet && r.yes {
+			return nil
+		}
+	}
+	var text strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
+	line("backup    %s, made %s, named %s", path, h.Envelope.Created.UTC().Format(time.RFC3339), h.Envelope.Name)
+	line("server    %s, as %s", r.settings.Server(), r.settings.User())
+	if p.Makes {
+		line("make      database %s", p.Database)
+	}
+	for _, name := range p.Tables {
+		line("make      table %s in %s", tableText(p.To[name]), p.Database)
+	}
+	for _, use := range p.Uses {
+		line("use       %s, which is there", use)
+	}
+	for _, rest := range p.Rest {
+		line("leave out %s", rest)
+	}
+	line("copy      %d rows, %s", p.Rows, bytesText(p.Size))
+	_, err := io.WriteString(w, text.String())
+	return stdoutError(err)
+}
