@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -248,8 +249,11 @@ func copyEnd(text []byte) int {
 // authenticated chunk by chunk. It ends with an error when they are not as many whole
 // rows as the index says, or when there is an end marker among them.
 func (d *Dump) Rows(b Block) io.Reader {
-	return &rows{src: io.NewSectionReader(d.packed, b.Offset, b.Length), of: b}
+	// Frames are read several in one go.
+	return &rows{src: bufio.NewReaderSize(io.NewSectionReader(d.packed, b.Offset, b.Length), int(min(b.Length, readAhead))), of: b}
 }
+
+const readAhead = 4 << 20
 
 // rows counts the rows that pass.
 type rows struct {
