@@ -21,6 +21,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -202,7 +203,7 @@ func TestRewrapped(t *testing.T) {
 		for ; ctx.Err() == nil; n++ {
 			to := [][]*kek.Key{{other}, {key, other}, {key}}[n%3]
 			_, err := rekey.Rewrap(context.Background(), path, rekey.RewrapOptions{Options: rekey.Options{
-				Store: local.Folder{}, StateDir: state, From: ringOf(key, other), To: to, Meter: new(backup.Meter),
+				Store: local.Folder{}, StateDir: state, From: ringOf(key, other), To: slot.Recipients(to...), Meter: new(backup.Meter),
 			}})
 			if err != nil {
 				t.Error(err)

@@ -15,8 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -61,65 +60,9 @@ func (s *stateFlags) history(dryRun bool) (*history.History, error) {
 	return history.Open(s.dir)
 }
 
-// backups looks at the envelope of every backup under the root: of every file
-// that begins as one, whatever its name, for a key that a renamed backup needs is
-// needed. What cannot be read is among them, with its error; the error is the
-// context's.
+// backups looks who opens each backup under the root.
 func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
-	var all []history.Backup
-	place := newPlace()
-	for b, err := range place.Walk(ctx, s.root, true) {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if err != nil {
-			at := s.root
-			if fault, ok := errors.AsType[*store.Error](err); ok {
-				at, err = fault.Path, fault.Err
-			}
-			all = append(all, history.Backup{Path: at, Err: err})
-			continue
-		}
-		if b := keysOf(ctx, place, b); b != nil {
-			all = append(all, *b)
-		}
-	}
-	return all, nil
-}
-
-// keysOf reads which keys open a backup, by its own slots or by those
-// of the envelope beside it. It returns nil for what is none: a file of another
-// name than a backup's that does not begin as one, breaks off in its envelope, or
-// has vanished, as a writer's does when it gets its name; and an envelope that
-// stands beside its backup.
-func keysOf(ctx context.Context, place store.Store, file store.Backup) *history.Backup {
-	b := &history.Backup{Path: file.Path}
-	seen, err := backup.Look(ctx, place, file.Path, backup.Options{})
-	if err != nil {
-		noBackup := errors.Is(err, os.ErrNotExist) || errors.Is(err, envelope.ErrNotSealed) || errors.Is(err, envelope.ErrTruncated)
-		if b.Err = err; !file.Named() && noBackup {
-			return nil
-		}
-		return b
-	}
-	own, beside := seen.Own, seen.Beside
-	if own == nil {
-		own = beside
-	}
-	if strings.HasSuffix(store.Base(file.Path), envelope.DetachedSuffix) && seen.Size == int64(len(own.Bytes())) {
-		return nil // no more than the envelope
-	}
-	b.Created, b.Keys = own.Created, own.KeyIDs()
-	switch {
-	case seen.BesideErr != nil:
-		b.Err = seen.BesideErr
-	case beside != nil && beside.ID != own.ID:
-		b.Err = fmt.Errorf("%s%s: %w", file.Path, envelope.DetachedSuffix, envelope.ErrPreamble)
-	case beside != nil:
-		b.Own = own.KeyIDs()
-		b.Keys = append(b.Keys, beside.KeyIDs()...)
-	}
-	return b
+	return rekey.Scan(ctx, newPlace(), s.root)
 }
 
 // noRoot tells whether the scan found no folder of backups at all.
@@ -241,7 +184,8 @@ current somewhere.
 
 What a backup needs is read from its slots, and is a claim: nothing is opened. key
 retire opens every backup before it says that a key may be destroyed. A key that
-slots name and the history does not know is listed as unknown.
+slots name and the history does not know is listed as unknown, and a recipient of age
+by its hint: of identities there is no history.
 
 A former key may be destroyed when its grace period is over and no backup needs
 it. As long as one backup cannot be read, or none is found, nothing may be: then
@@ -298,7 +242,7 @@ func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
 	for _, i := range h.Unfinished() {
 		warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), finishing(i))
 	}
-	judged := append(h.Judge(backups, time.Now()), h.Unknown(backups)...)
+	judged := append(append(h.Judge(backups, time.Now()), h.Unknown(backups)...), h.Recipients(backups)...)
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), judged)
 	}
@@ -318,14 +262,6 @@ func finishing(i history.Intent) string {
 	return "takumi-backup key rotate --key " + i.Provider
 }
 
-// where is the place of a key, and which it is where the URI alone does not say so.
-func where(r history.Record) string {
-	if r.Place == "" {
-		return r.Provider
-	}
-	return r.Provider + " (" + r.Place + ")"
-}
-
 func printHistory(w io.Writer, judged []history.Judgement) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -337,16 +273,20 @@ func printHistory(w io.Writer, judged []history.Judgement) error {
 	}
 	fmt.Fprintln(table, "ID\tPROVIDER\tCREATED\tACTIVATED\tRETIRED\tDESTROY AFTER\tNEEDED BY\tMAY BE DESTROYED")
 	for _, j := range judged {
+		at := cmp.Or(j.Where(), "unknown")
+		if j.Recipient != nil {
+			at = "recipient (" + j.Recipient.Type + ")"
+		}
 		verdict := "yes, as the slots claim: key retire proves it"
 		switch {
-		case j.Unknown:
+		case j.Unknown, j.Recipient != nil:
 			verdict = "no: " + j.WhyNot
 		case j.Live():
 			verdict = "no: it is in use"
 		case !j.MayBeDestroyed:
 			verdict = "no: " + j.WhyNot
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, cmp.Or(where(j.Record), "unknown"), date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, at, date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
 	}
 	table.Flush() // a strings.Builder takes everything
 	_, err := io.WriteString(w, text.String())

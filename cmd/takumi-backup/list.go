@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -278,10 +278,4 @@ func ageText(age time.Duration) string {
 	return prune.Span(age)
 }
 
-// printable quotes a name or path that could confuse a terminal or a reader.
-func printable(name string) string {
-	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
-		return quoted
-	}
-	return name
-}
+func printable(name string) string { return store.Printable(name) }

@@ -5,6 +5,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -88,4 +89,12 @@ func CutRoot(path, root string) (inside string, ok bool) {
 		inside = UnescapeKey(inside)
 	}
 	return inside, ok && query == at
+}
+
+// Printable quotes a name or path that could confuse a terminal or a reader.
+func Printable(name string) string {
+	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name {
+		return quoted
+	}
+	return name
 }

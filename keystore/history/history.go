@@ -38,6 +38,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
@@ -126,6 +127,7 @@ type History struct {
 	lock  *os.File // nil when it was opened for reading
 	doc   document
 	write func([]byte) error // a variable for the tests
+	inUse []slot.Holder
 }
 
 // Read returns the history in the folder dir, which need not exist, as it is
@@ -208,6 +210,28 @@ func (h *History) Find(at Site, id kek.ID) (Record, bool) {
 // Unfinished returns the changes that were begun and of which no end is
 // recorded. Several of one place mean that it was tried several times.
 func (h *History) Unfinished() []Intent { return slices.Clone(h.doc.Intents) }
+
+// Where is the place of a key, and which it is where the URI alone does not say so.
+func (r Record) Where() string {
+	if r.Place == "" {
+		return r.Provider
+	}
+	return r.Provider + " (" + r.Place + ")"
+}
+
+// End records that a key is in use no more, wherever it is current, and that no other
+// took its place. It returns when it may be destroyed, which is after grace. Who calls
+// it has proved that nothing needs the key.
+func (h *History) End(id kek.ID, now time.Time, grace time.Duration) (time.Time, error) {
+	doc := h.doc.clone()
+	now = now.UTC().Truncate(time.Second)
+	for i := range doc.Keys {
+		if r := &doc.Keys[i]; r.ID == id && r.Live() {
+			r.Retired, r.DestroyAfter = now, now.Add(grace).Truncate(time.Second)
+		}
+	}
+	return now.Add(grace).Truncate(time.Second), h.save(doc)
+}
 
 // Clear records that a key may be destroyed, wherever it was retired. Who calls it
 // has asked [History.Judge]. It fails when the key is unknown or current somewhere.

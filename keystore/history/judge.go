@@ -1,11 +1,13 @@
 package history
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 )
 
 // Backup is a backup and the keys that open it.
@@ -14,7 +16,9 @@ type Backup struct {
 	Created time.Time
 	Keys    []kek.ID // the ids of its slots, in the file or in the envelope beside it
 	Own     []kek.ID // those in the file itself, when an envelope stands beside it; else nil
-	Err     error    // why Keys may not be all; nil when they are
+	// Recipients are the holders of its other slots, of which the history has no record.
+	Recipients []slot.Holder
+	Err        error // why Keys may not be all; nil when they are
 }
 
 // Judgement is a record and what the backups say of its key.
@@ -35,6 +39,8 @@ type Judgement struct {
 	WhyNot string `json:"why_not,omitempty"`
 	// Unknown is set for a key that slots name and no record; see History.Unknown.
 	Unknown bool `json:"unknown,omitempty"`
+	// Recipient is set for a recipient that slots name; see History.Recipients.
+	Recipient *slot.Holder `json:"recipient,omitempty"`
 }
 
 // current returns the ids of the keys that are current somewhere, and where.
@@ -52,15 +58,21 @@ func (h *History) current() map[kek.ID]string {
 func (h *History) NeededBy(id kek.ID, backups []Backup) int { return len(h.Needing(id, backups)) }
 
 // Needing returns the backups that need a key: that have a slot for it, and none
-// for another key that is current somewhere.
+// for another key that is current somewhere, nor for a holder that is InUse.
 func (h *History) Needing(id kek.ID, backups []Backup) (needing []Backup) {
 	for _, b := range backups {
-		if slices.Contains(b.Keys, id) && !h.another(id, b.Keys) {
+		if slices.Contains(b.Keys, id) && !h.another(id, b.Keys) && !slices.ContainsFunc(b.Recipients, h.isInUse) {
 			needing = append(needing, b)
 		}
 	}
 	return needing
 }
+
+// InUse counts holders of which the history has no record, identities of age, as in
+// use while it judges.
+func (h *History) InUse(holders ...slot.Holder) { h.inUse = append(h.inUse, holders...) }
+
+func (h *History) isInUse(holder slot.Holder) bool { return slices.Contains(h.inUse, holder) }
 
 // another tells whether a key other than id is among the keys and current somewhere.
 func (h *History) another(id kek.ID, keys []kek.ID) bool {
@@ -136,6 +148,36 @@ func (h *History) Unknown(backups []Backup) []Judgement {
 		j := Judgement{Record: Record{ID: id}, Unknown: true, NeededBy: h.NeededBy(id, backups), WhyNot: "the key history does not know it"}
 		j.Opens, j.OnlyBeside = h.opens(id, backups)
 		all = append(all, j)
+	}
+	return all
+}
+
+// Recipients tells of the holders that slots name besides keys, in the order of their
+// names: the history has no record of identities. One is needed by the backups that
+// have no slot for a key that is current and none for another recipient.
+func (h *History) Recipients(backups []Backup) []Judgement {
+	counts := make(map[slot.Holder]*Judgement)
+	var names []slot.Holder
+	for _, b := range backups {
+		for i, holder := range b.Recipients {
+			if slices.Contains(b.Recipients[:i], holder) {
+				continue
+			}
+			j := counts[holder]
+			if j == nil {
+				j = &Judgement{Record: Record{ID: kek.ID(holder.Name)}, Recipient: &holder, WhyNot: "key retire proves whether the backups open without its identity"}
+				counts[holder], names = j, append(names, holder)
+			}
+			j.Opens++
+			if !h.another("", b.Keys) && !slices.ContainsFunc(b.Recipients, func(other slot.Holder) bool { return other != holder }) {
+				j.NeededBy++
+			}
+		}
+	}
+	slices.SortFunc(names, func(a, b slot.Holder) int { return cmp.Compare(a.String(), b.String()) })
+	var all []Judgement
+	for _, name := range names {
+		all = append(all, *counts[name])
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -25,13 +26,13 @@ func reencrypted(t testing.TB, state, path string, from, to *kek.Key, keeps bool
 	var account *rekey.State
 	if keeps {
 		var err error
-		if account, err = rekey.Begin(filepath.Join(state, "account"), []kek.ID{to.ID()}); err != nil {
+		if account, err = rekey.Begin(filepath.Join(state, "account"), []string{string(to.ID())}); err != nil {
 			t.Fatal(err)
 		}
 		defer account.End(false)
 	}
 	_, err := rekey.Reencrypt(t.Context(), path, rekey.ReencryptOptions{ReadBack: readBack, State: account, Options: rekey.Options{
-		Store: local.Folder{}, StateDir: state, From: ring, To: []*kek.Key{to}, Meter: new(backup.Meter),
+		Store: local.Folder{}, StateDir: state, From: ring, To: slot.Recipients(to), Meter: new(backup.Meter),
 	}})
 	return err
 }
