@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -40,7 +41,7 @@ func rewrapped(t testing.TB, state, path string, from, to *kek.Key, detached boo
 	ring := keystore.NewRing(held{from})
 	defer ring.Close()
 	_, err := rekey.Rewrap(t.Context(), path, rekey.RewrapOptions{Detached: detached, Options: rekey.Options{
-		Store: local.Folder{}, StateDir: state, From: ring, To: []*kek.Key{to}, Meter: new(backup.Meter),
+		Store: local.Folder{}, StateDir: state, From: ring, To: slot.Recipients(to), Meter: new(backup.Meter),
 	}})
 	return err
 }
