@@ -178,6 +178,14 @@ func (s *Settings) On(database string) *Settings {
 	return other
 }
 
+// As returns the settings for another role of the same server.
+func (s *Settings) As(user, password string) *Settings {
+	other := &Settings{maps.Clone(s.vars), s.config.Copy()}
+	other.config.User, other.config.Password = user, password
+	other.vars["PGUSER"], other.vars["PGPASSWORD"] = user, password
+	return other
+}
+
 // Environ returns libpq's variables for a child, to be added to the environment
 // of this process: those that lead to the server, the password among them. The
 // database is not there; [Settings.Target] names it.
