@@ -17,6 +17,8 @@ var ownEnvironment = map[string]string{
 	"cmd/age-plugin-pkcs11":     "main of a program that age starts, with settings of its own",
 	"keystore":                  "env:NAME is a key URI that means a variable",
 	"keystore/history":          "HOME and XDG_STATE_HOME, as the XDG specification has them",
+	"keystore/secrets":          "env is a backend that means variables; VAULT_PATH and others complete what SECRETS_BACKEND says",
+	"keystore/secrets/kube":     "KUBECONFIG, and what Kubernetes gives a pod, as its own clients have them",
 	"keystore/vault":            "the variables of Vault's own client, and of its ways to log in",
 	"internal/fsutil":           "CREDENTIALS_DIRECTORY, by which systemd says where it delivers",
 	"internal/postgres":         "libpq's variables, which count for its programs too",

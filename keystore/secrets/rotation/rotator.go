@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +105,7 @@ func New(set *Set, backend secrets.Backend, environment, dir string) (*Rotator, 
 		return nil, fail.As(fail.Usage, joinHint(backend), fmt.Errorf("the set %s is spread over several secrets of %s, which cannot be changed in one step", set.Name, backend))
 	}
 	r := &Rotator{Set: set, Store: store, Environment: environment, Dir: dir, now: time.Now,
-		Operator: cmp.Or(os.Getenv("TAKUMI_OPERATOR"), audit.UserName()), Tell: func(Level, string) {}, fault: func(string) {}}
+		Operator: audit.UserName(), Tell: func(Level, string) {}, fault: func(string) {}}
 	var err error
 	if r.Maker, err = newMaker(set); err != nil {
 		return nil, err
