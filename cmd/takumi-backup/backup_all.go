@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
 type backupAll struct {
@@ -28,6 +29,7 @@ type backupAll struct {
 	manifest string
 	json     bool
 	quiet    bool
+	job      jobFlags
 }
 
 func newBackupAll() *cobra.Command {
@@ -55,6 +57,9 @@ Each backup is signed when TAKUMI_SIGN_KEY is set; production without it is a wa
 What of the uploads is left out, and whether a file that changed is a failure, is
 said by UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT; see backup uploads.
 
+--notify and --metrics are those of docs/REPORTS.md: a night that fails, or does not come,
+does not stay unseen.
+
 The exit code is 0 when all went well and 6 when something failed; if only one
 part ran, its own. While one run goes on, another one does not start.
 
@@ -62,7 +67,9 @@ config --help says where settings come from.`,
 		Example: `  takumi-backup backup all --config /etc/takumi-backup/backup.conf --prune
   DB_NAME=takumi CONTRACTS_DIR=/srv/takumi/contracts takumi-backup backup all`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return b.run(cmd) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return b.job.told(cmd, "backup", func(r *runs.Run) error { return b.run(cmd, r) })
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -71,6 +78,7 @@ config --help says where settings come from.`,
 	f.BoolVar(&b.globals, "globals", true, "with the database, the roles and tablespaces of its server")
 	addManifest(f, &b.manifest)
 	f.StringVar(&b.stateDir, "state-dir", "", "folder of the lock (default $XDG_STATE_HOME/takumi-backup)")
+	b.job.add(f)
 	f.BoolVarP(&b.quiet, "quiet", "q", false, "print nothing when all is well")
 	f.BoolVar(&b.json, "json", false, "print the summary as JSON, in place of the paths")
 	return cmd
@@ -97,7 +105,7 @@ const (
 	partLeftOut = "left out"
 )
 
-func (b *backupAll) run(cmd *cobra.Command) error {
+func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 	started := time.Now()
 	sealed, err := encryptionEnabled()
 	if err != nil {
@@ -124,11 +132,11 @@ func (b *backupAll) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return hooked(cmd.Context(), cmd, func() error { return b.work(cmd, sealed, started) })
+	return hooked(cmd.Context(), cmd, func() error { return b.work(cmd, r, sealed, started) })
 }
 
 // work makes the backups, one after the other.
-func (b *backupAll) work(cmd *cobra.Command, sealed bool, started time.Time) error {
+func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started time.Time) error {
 	parts := b.parts(cmd.Context())
 	ran, failed := 0, 0
 	for _, p := range parts {
@@ -160,6 +168,16 @@ func (b *backupAll) work(cmd *cobra.Command, sealed bool, started time.Time) err
 			}
 		}
 		parts = append(parts, p)
+	}
+	for _, p := range parts {
+		if p.State == partLeftOut {
+			continue
+		}
+		r.Parts = append(r.Parts, runs.Part{Name: p.Name, Error: p.Why})
+		for _, m := range p.made {
+			r.Bytes += m.Out
+			r.Made = append(r.Made, madeOf(m, time.Duration(p.Seconds*float64(time.Second))))
+		}
 	}
 	if err := b.summarize(cmd, parts, started); err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
 // drillPage is where drills are written down when it is there, as seen from the
@@ -41,6 +42,7 @@ type drillCommand struct {
 	targets  drill.Targets
 	strict   bool
 	json     bool
+	job      jobFlags
 }
 
 func newDrill() *cobra.Command {
@@ -68,7 +70,9 @@ failed. A missed target is a warning, and 1 with --strict.`,
   takumi-backup drill --kind database --latest --scratch-dir /var/tmp --rto-target 30m --strict
   takumi-backup drill --database-url postgresql://drill@standby.example --kind database`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return d.run(cmd, rootArg(args)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return d.job.told(cmd, "drill", func(r *runs.Run) error { return d.run(cmd, rootArg(args), r) })
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -85,6 +89,7 @@ failed. A missed target is a warning, and 1 with --strict.`,
 	f.Var((*withinFlag)(&d.targets.RPO), "rpo-target", "how old the newest backup may be, as 26h or 8d; 0 for any age")
 	f.BoolVar(&d.strict, "strict", false, "exit code 1 when a target is missed")
 	f.BoolVar(&d.json, "json", false, "print the report as JSON")
+	d.job.add(f)
 	d.progress.add(cmd)
 	return audited(cmd, "drill", reads)
 }
@@ -113,7 +118,7 @@ func (d *drillCommand) check(cmd *cobra.Command) error {
 	return nil
 }
 
-func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
+func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err error) {
 	if err := d.check(cmd); err != nil {
 		return err
 	}
@@ -147,6 +152,11 @@ func (d *drillCommand) run(cmd *cobra.Command, root string) (err error) {
 			r.Passed = false
 		}
 		r.Results = append(r.Results, result)
+		part := runs.Part{Name: p.Kind + " " + p.Name}
+		if err != nil {
+			part.Error = redact.Keys(err.Error())
+		}
+		run.Parts = append(run.Parts, part)
 	}
 	return d.conclude(cmd, r, faults)
 }

@@ -190,14 +190,14 @@ func TestDrillStopped(t *testing.T) {
 			if len(entries(t, scratch)) == 0 {
 				t.Error("the drill was done before it was killed")
 			}
-			eventually(t, "the server ends", func() bool { return !runs(server) })
+			eventually(t, "the server ends", func() bool { return !alive(server) })
 			b.drill(exitOK, scratch, "--kind", "uploads")
 		})
 	}
 }
 
-// runs tells whether a process is there that is not a zombie.
-func runs(pid int) bool {
+// alive tells whether a process is there that is not a zombie.
+func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false

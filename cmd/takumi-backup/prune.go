@@ -23,6 +23,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
 type pruneCommand struct {
@@ -34,6 +35,7 @@ type pruneCommand struct {
 	json      bool
 	maxRead   int64
 	stateDir  string
+	job       jobFlags
 
 	place store.Store
 }
@@ -70,7 +72,16 @@ damaged, or cannot be deleted makes the exit code 6.`,
 		Args:        usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := rootArg(args)
-			return session(cmd, "prune", changes, []string{root}, func(ctx context.Context, s *audit.Session) error { return p.run(ctx, cmd, s, root) })
+			work := func(r *runs.Run) error {
+				return session(cmd, "prune", changes, []string{root}, func(ctx context.Context, s *audit.Session) error { return p.run(ctx, cmd, s, root, r) })
+			}
+			switch {
+			case p.apply:
+				return p.job.told(cmd, "prune", work)
+			case p.job.notify || p.job.metrics != "":
+				return usagef("--notify and --metrics go with --apply: what only shows is no run")
+			}
+			return work(new(runs.Run))
 		},
 	}
 	f := cmd.Flags()
@@ -79,6 +90,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	p.addRules(f)
 	f.Var((*sizeFlag)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
 	f.StringVar(&p.stateDir, "state-dir", "", "folder of what was proved (default $XDG_STATE_HOME/takumi-backup)")
+	p.job.add(f)
 	p.keys.add(cmd, "authenticate with this key")
 	p.keys.age.addIdentities(cmd)
 	p.progress.add(cmd)
@@ -86,7 +98,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	return cmd
 }
 
-func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Session, root string) error {
+func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Session, root string, run *runs.Run) error {
 	if err := p.check(cmd); err != nil {
 		return err
 	}
@@ -130,6 +142,7 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	if err != nil {
 		return err
 	}
+	run.Bytes = r.Freed
 	return p.conclude(cmd, s, r)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
 type replicateCommand struct {
@@ -24,6 +25,7 @@ type replicateCommand struct {
 	stored    placeFlags
 	dryRun    bool
 	json      bool
+	job       jobFlags
 }
 
 func newReplicate() *cobra.Command {
@@ -48,7 +50,15 @@ DST alone is touched.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
 		Args: usageArgs(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0], args[1]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case !r.dryRun:
+				return r.job.told(cmd, "replicate", func(run *runs.Run) error { return r.run(cmd, run, args[0], args[1]) })
+			case r.job.notify || r.job.metrics != "":
+				return usagef("--notify and --metrics do not go with --dry-run: what only shows is no run")
+			}
+			return r.run(cmd, new(runs.Run), args[0], args[1])
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
@@ -60,6 +70,7 @@ DST alone is touched.`,
 	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be copied")
 	f.BoolVar(&r.json, "json", false, "print one JSON object per backup and line")
 	r.stored.add(f)
+	r.job.add(f)
 	r.progress.add(cmd)
 	return audited(cmd, "replicate", changes)
 }
@@ -75,7 +86,7 @@ type replicated struct {
 	Error  string           `json:"error,omitempty"`
 }
 
-func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
+func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to string) error {
 	if r.workers < 1 || r.workers > 32 {
 		return usagef("--workers is %d, not 1 to 32", r.workers)
 	}
@@ -151,6 +162,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, from, to string) error {
 		}
 	})
 	hide()
+	run.Bytes = meter.In()
 	if err == nil {
 		err = fault
 	}

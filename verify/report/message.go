@@ -14,7 +14,7 @@ import (
 // maxTold is how many findings a message has. The others are in the report.
 const maxTold = 20
 
-// message is what is told of a run of verify. All of it is redacted, and its
+// message is what is told of a run of verify, or of another job. All of it is redacted, and its
 // JSON is what the webhook gets.
 type message struct {
 	Schema   int             `json:"schema"`
@@ -28,8 +28,15 @@ type message struct {
 	Roots    []string        `json:"roots,omitempty"`
 	Level    string          `json:"level,omitempty"`
 	Summary  *verify.Summary `json:"summary,omitempty"`
+	Parts    []toldPart      `json:"parts,omitempty"`
 	Findings []toldFinding   `json:"findings,omitempty"`
 	Omitted  int             `json:"findings_omitted,omitempty"`
+}
+
+// toldPart is one part of a job other than verify.
+type toldPart struct {
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"`
 }
 
 type toldFinding struct {
@@ -102,6 +109,9 @@ func (m *message) text() string {
 	if m.Summary != nil {
 		fmt.Fprintf(&b, "%s in %s, %d of them read (level %s), %s to %s.\n", countText(m.Summary.Backups, "backup"), strings.Join(m.Roots, ", "),
 			m.Summary.Checked, m.Level, timeText(m.Started), timeText(m.Finished))
+	}
+	for _, p := range m.Parts {
+		fmt.Fprintf(&b, "%s: %s\n", p.Name, cmp.Or(p.Error, "done"))
 	}
 	for _, f := range m.Findings {
 		fmt.Fprintf(&b, "\n%s: %s", strings.ToUpper(f.Severity), f.Code)

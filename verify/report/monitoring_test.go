@@ -25,6 +25,16 @@ func metricNames(t *testing.T) map[string]bool {
 	for name := range families(t, r) {
 		names[name] = true
 	}
+	h := healthy()
+	for task := range h.memory.Tasks {
+		all, err := taskRegistry(task, h.memory, noon).Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range all {
+			names[family.GetName()] = true
+		}
+	}
 	return names
 }
 

@@ -30,7 +30,7 @@ const patience = 10 * time.Second
 
 var pause = 2 * time.Second // between the two
 
-// Notifier notifies of a run of verify. It is not safe for concurrent use.
+// Notifier notifies of a run of verify, or of another job. It is not safe for concurrent use.
 type Notifier struct {
 	// Always notifies of good news too. Without it, only pings tell of them.
 	Always bool
@@ -95,7 +95,10 @@ func (n *Notifier) Start(ctx context.Context) error {
 // changes nothing about what verify found. For Done to tell of a run that was
 // stopped, ctx has to outlive it.
 func (n *Notifier) Done(ctx context.Context, r *verify.Report, fault error, log string) error {
-	m := newMessage(r, fault)
+	return n.tell(ctx, newMessage(r, fault), log)
+}
+
+func (n *Notifier) tell(ctx context.Context, m *message, log string) error {
 	var errs []error
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -1,0 +1,97 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/verify/runs"
+)
+
+// DoneTask notifies of how a job other than verify ended, as Done does of verify. warned
+// says that it went well, and warned of something.
+func (n *Notifier) DoneTask(ctx context.Context, r *runs.Run, warned bool, log string) error {
+	m := taskMessage(r)
+	if warned && m.Status == good {
+		m.Status = "warned"
+	}
+	return n.tell(ctx, m, log)
+}
+
+func taskMessage(r *runs.Run) *message {
+	host, _ := os.Hostname()
+	m := &message{Schema: 1, Event: r.Task, Status: good, Host: line(cmp.Or(host, "an unknown host")), Started: r.Started, Finished: r.Finished, Error: line(r.Error)}
+	text := "done"
+	if r.Error != "" {
+		m.Status, text = failed, "failed"
+	}
+	for _, p := range r.Parts {
+		m.Parts = append(m.Parts, toldPart{line(p.Name), line(p.Error)})
+	}
+	m.Subject = "takumi-backup " + r.Task + " on " + m.Host + ": " + text
+	return m
+}
+
+// ErrVerifys: the file of metrics is the one that verify writes.
+var ErrVerifys = errors.New("it has the metrics of verify: give each a file of its own")
+
+// CheckTaskMetrics is [CheckMetrics] for the metrics of a job other than verify, whose
+// file must not be that of verify.
+func CheckTaskMetrics(path string) error {
+	if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), "takumi_backup_verify_last_run") {
+		return fmt.Errorf("%s: %w", path, ErrVerifys)
+	}
+	return CheckMetrics(path)
+}
+
+// WriteTaskMetrics writes what is remembered of a job, and with the job backup of each
+// series, as [WriteMetrics] does. They keep their times while the job does not run, so
+// that they alone say that it did not.
+func WriteTaskMetrics(path, task string, m *runs.Memory, now time.Time) error {
+	if err := prometheus.WriteToTextfile(path, taskRegistry(task, m, now)); err != nil {
+		return &store.Error{Op: "write the metrics to", Path: path, Err: err}
+	}
+	return nil
+}
+
+func taskRegistry(task string, memory *runs.Memory, now time.Time) *prometheus.Registry {
+	m := metrics{prometheus.NewRegistry()}
+	t := memory.Tasks[task]
+	one := func(name, help string, value float64) { m.gauge(name, help, "task").WithLabelValues(task).Set(value) }
+	one("task_last_run_timestamp_seconds", "When the job last ended.", seconds(t.LastRun))
+	if !t.LastSuccess.IsZero() {
+		one("task_last_success_timestamp_seconds", "When the job last ended well.", seconds(t.LastSuccess))
+	}
+	one("task_success", "Whether the last run of the job went well.", truth(t.Error == ""))
+	one("task_duration_seconds", "How long the last run of the job took.", t.Seconds)
+	one("task_bytes", "Bytes that the last run of the job wrote.", float64(t.Bytes))
+	if task != "backup" {
+		return m.Registry
+	}
+	parts := m.gauge("part_success", "Whether the part of the last night went well.", "part")
+	for _, p := range t.Parts {
+		parts.WithLabelValues(label(p.Name)).Set(truth(p.Error == ""))
+	}
+	made := func(name, help string) *prometheus.GaugeVec {
+		return m.gauge("made_"+name, help, "folder", "kind", "name")
+	}
+	at, age := made("timestamp_seconds", "When this host last made a backup of the series."), made("age_seconds", "Its age when the job ended.")
+	size, content := made("bytes", "Its size."), made("content_bytes", "Bytes of its source.")
+	took := made("duration_seconds", "How long it took.")
+	for _, one := range memory.Made {
+		labels := []string{label(one.Folder), label(one.Kind), label(one.Name)}
+		at.WithLabelValues(labels...).Set(seconds(one.Created))
+		age.WithLabelValues(labels...).Set(now.Sub(one.Created).Seconds())
+		size.WithLabelValues(labels...).Set(float64(one.Bytes))
+		content.WithLabelValues(labels...).Set(float64(one.Content))
+		took.WithLabelValues(labels...).Set(one.Seconds)
+	}
+	return m.Registry
+}
