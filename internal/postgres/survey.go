@@ -38,8 +38,13 @@ func CountTables(ctx context.Context, conn *pgx.Conn) (n int, err error) {
 	return n, nil
 }
 
-func listTables(ctx context.Context, tx pgx.Tx) ([]Table, error) {
-	rows, err := tx.Query(ctx, userTables)
+// querier is a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func listTables(ctx context.Context, conn querier) ([]Table, error) {
+	rows, err := conn.Query(ctx, userTables)
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)
 	}
@@ -83,39 +88,38 @@ func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error)
 	return c, nil
 }
 
-// Count counts the rows of all tables, and the large objects.
-func Count(ctx context.Context, tx pgx.Tx) (c Contents, err error) {
-	if c.Tables, err = listTables(ctx, tx); err != nil {
+// Count counts the rows of all tables, and the large objects. Each count is a
+// transaction of its own: one of all would hold a lock for each table and index.
+func Count(ctx context.Context, conn *pgx.Conn) (c Contents, err error) {
+	// Counting may run functions of users.
+	if _, err := conn.Exec(ctx, "SET default_transaction_read_only = on"); err != nil {
+		return c, fmt.Errorf("counting the rows: %w", err)
+	}
+	if c.Tables, err = listTables(ctx, conn); err != nil {
 		return c, err
 	}
 	for i := range c.Tables {
 		t := &c.Tables[i]
-		if t.Rows, err = countRows(ctx, tx, pgx.Identifier{t.Schema, t.Name}.Sanitize()); err != nil {
+		if t.Rows, err = countRows(ctx, conn, pgx.Identifier{t.Schema, t.Name}.Sanitize()); err != nil {
 			return c, err
 		}
 	}
-	if err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").Scan(&c.LargeObjects.Rows); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").Scan(&c.LargeObjects.Rows); err != nil {
 		return c, fmt.Errorf("counting the large objects: %w", err)
 	}
-	return c, nil
+	_, err = conn.Exec(ctx, "SET default_transaction_read_only = off")
+	return c, err
 }
 
 // countRows counts by a query, and where that cannot be planned, see Survey, by
 // reading.
-func countRows(ctx context.Context, tx pgx.Tx, name string) (n int64, err error) {
-	try, err := tx.Begin(ctx)
-	if err != nil {
-		return 0, err
-	}
-	err = try.QueryRow(ctx, "SELECT count(*) FROM ONLY "+name).Scan(&n)
-	if err == nil {
-		return n, try.Commit(ctx)
-	}
-	if err := try.Rollback(ctx); err != nil {
-		return 0, err
+func countRows(ctx context.Context, conn *pgx.Conn, name string) (n int64, err error) {
+	// Not prepared: the plans of thousands of counts would be kept.
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM ONLY "+name, pgx.QueryExecModeSimpleProtocol).Scan(&n); err == nil {
+		return n, nil
 	}
 	var sum rowSum
-	if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY "+name+" TO STDOUT"); err != nil {
+	if _, err := conn.PgConn().CopyTo(ctx, &sum, "COPY "+name+" TO STDOUT"); err != nil {
 		return 0, fmt.Errorf("counting the rows of %s: %w", name, err)
 	}
 	return sum.rows, nil

@@ -339,8 +339,11 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 		}
 	}
 	// Otherwise the first queries would run on guesses.
-	if _, err := conn.Exec(ctx, "SET client_min_messages = error; ANALYZE"); err != nil {
-		return 0, fmt.Errorf("analyzing the restored database: %w", err)
+	// Both at once would be one transaction, with the locks of all tables.
+	for _, sql := range []string{"SET client_min_messages = error", "ANALYZE"} {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return 0, fmt.Errorf("analyzing the restored database: %w", err)
+		}
 	}
 	return tables, nil
 }
@@ -376,17 +379,15 @@ func (r *Restore) liveTables(ctx context.Context) int {
 	return n
 }
 
-func compare(ctx context.Context, conn *pgx.Conn, want *postgres.Manifest) error {
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-	if err != nil {
-		return fmt.Errorf("comparing with the manifest: %w", err)
-	}
-	defer tx.Rollback(context.WithoutCancel(ctx))
+func compare(ctx context.Context, conn *pgx.Conn, want *postgres.Manifest) (err error) {
 	var got postgres.Contents
 	if want.Summed() {
-		got, err = postgres.Survey(ctx, tx, want.Version)
+		err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			got, err = postgres.Survey(ctx, tx, want.Version)
+			return err
+		})
 	} else {
-		got, err = postgres.Count(ctx, tx)
+		got, err = postgres.Count(ctx, conn)
 	}
 	if err != nil {
 		return fmt.Errorf("comparing with the manifest: %w", err)

@@ -15,15 +15,15 @@ import (
 
 // role is what the role that restores may do, and what the server has for it.
 type role struct {
-	Name           string
-	Super          bool
-	CreateDB       bool
-	Create         bool // roles
-	Hosted         bool // a provider gives it some of a superuser's powers
-	Standby        bool // the server is one
-	ReadOnly       bool
-	Left, RoleLeft int // connections
-	Locks          int64
+	Name             string
+	Super            bool
+	CreateDB         bool
+	Create           bool // roles
+	Hosted           bool // a provider gives it some of a superuser's powers
+	Standby          bool // the server is one
+	ReadOnly         bool
+	Left, RoleLeft   int   // connections
+	Locks, LockSlots int64 // which the server has for all, the product
 }
 
 // connections is how many a restore has besides the one that looks.
@@ -38,8 +38,7 @@ const askRole = `SELECT rolname, rolsuper, rolcreatedb OR rolsuper, rolcreaterol
 			+ coalesce(pg_catalog.current_setting('reserved_connections', true)::int, 0) END
 		- (SELECT count(*)::int FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
 	CASE WHEN rolconnlimit < 0 OR rolsuper THEN 1000000 ELSE rolconnlimit - (SELECT count(*)::int FROM pg_catalog.pg_stat_activity WHERE usesysid = r.oid) END,
-	pg_catalog.current_setting('max_locks_per_transaction')::bigint
-		* (pg_catalog.current_setting('max_connections')::bigint + pg_catalog.current_setting('max_prepared_transactions')::bigint)
+	pg_catalog.current_setting('max_locks_per_transaction')::bigint, (pg_catalog.current_setting('max_connections')::bigint + pg_catalog.current_setting('max_prepared_transactions')::bigint)
 	FROM pg_catalog.pg_roles r WHERE rolname = current_user`
 
 // rightOne compares whose backup it is with what it would replace.
@@ -72,7 +71,7 @@ func (i *inspection) rightOne(ctx context.Context) error {
 func (i *inspection) able(ctx context.Context) error {
 	m := &i.me
 	if err := i.conn.QueryRow(ctx, askRole).Scan(&m.Name, &m.Super, &m.CreateDB, &m.Create, &m.Hosted,
-		&m.Standby, &m.ReadOnly, &m.Left, &m.RoleLeft, &m.Locks); err != nil {
+		&m.Standby, &m.ReadOnly, &m.Left, &m.RoleLeft, &m.Locks, &m.LockSlots); err != nil {
 		return err
 	}
 	me := postgres.Quote(m.Name)
@@ -116,9 +115,9 @@ func (i *inspection) room(ctx context.Context) error {
 		// Who may not connect to it may not ask for its size.
 		_ = i.conn.QueryRow(ctx, "SELECT pg_catalog.pg_database_size($1::oid)", i.live.OID).Scan(&need)
 	}
-	if int64(tables) > i.me.Locks {
-		i.find("locks", Warning, fmt.Sprintf("ALTER SYSTEM SET max_locks_per_transaction = %d, and restart the server", 64+64*int64(tables)/max(1, i.me.Locks)),
-			"the database has %d tables, each of which pg_dump locks, and the server has room for %d locks", tables, i.me.Locks)
+	if slots := i.me.LockSlots; int64(tables) > i.me.Locks*slots {
+		i.find("locks", Warning, fmt.Sprintf("ALTER SYSTEM SET max_locks_per_transaction = %d, and restart the server", 64+3*int64(tables)/slots),
+			"the database has %d tables, each of which the next backup locks, and the server has room for %d locks", tables, i.me.Locks*slots)
 	}
 	if need == 0 {
 		return nil

@@ -286,12 +286,7 @@ func (s *Stage) drop(ctx context.Context) error {
 
 func (s *Stage) survey(ctx context.Context) (got postgres.Contents, err error) {
 	err = s.do(ctx, stageName, func(conn *pgx.Conn) error {
-		tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback(context.WithoutCancel(ctx))
-		got, err = postgres.Count(ctx, tx)
+		got, err = postgres.Count(ctx, conn)
 		return err
 	})
 	return got, err

@@ -20,6 +20,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -61,19 +62,21 @@ var settings = []string{
 
 // Cluster is a running PostgreSQL server with its own data.
 type Cluster struct {
-	bin    string
-	folder *Folder
-	cred   *syscall.Credential
+	bin      string
+	settings []string
+	folder   *Folder
+	cred     *syscall.Credential
 
 	server *exec.Cmd
 	gone   chan struct{} // closed when the server has ended
 	ended  error         // how; after gone
 }
 
-// Start starts a cluster in a new folder below parent. A missing server is
-// ErrNoServer, a parent with too long a path ErrPath. The caller calls Stop.
-func Start(ctx context.Context, parent string) (_ *Cluster, err error) {
-	c := new(Cluster)
+// Start starts a cluster in a new folder below parent, with further settings, as
+// NAME=VALUE. A missing server is ErrNoServer, a parent with too long a path ErrPath.
+// The caller calls Stop.
+func Start(ctx context.Context, parent string, further ...string) (_ *Cluster, err error) {
+	c := &Cluster{settings: slices.Concat(settings, further)}
 	if c.bin, err = BinDir(); err != nil {
 		return nil, err
 	}
@@ -185,7 +188,7 @@ func (c *Cluster) serve(ctx context.Context) error {
 	}
 	defer log.Close()
 	args := []string{"-D", c.data(), "-c", "unix_socket_directories=" + c.folder.path}
-	for _, s := range settings {
+	for _, s := range c.settings {
 		args = append(args, "-c", s)
 	}
 	// It outlives the context: Stop ends it.

@@ -45,12 +45,12 @@ func Require(t testing.TB) {
 // Cluster is a running PostgreSQL server with its own data.
 type Cluster struct{ cluster *scratch.Cluster }
 
-// Start starts a cluster, and stops and removes it when the test ends. It
-// calls Require.
-func Start(t testing.TB) *Cluster {
+// Start starts a cluster with further settings, as NAME=VALUE, and stops and removes
+// it when the test ends. It calls Require.
+func Start(t testing.TB, settings ...string) *Cluster {
 	t.Helper()
 	Require(t)
-	c, err := start()
+	c, err := start(settings...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,10 +142,10 @@ func (c *Cluster) Psql(t testing.TB, db, sql string) string {
 	return string(out)
 }
 
-func start() (*Cluster, error) {
+func start(settings ...string) (*Cluster, error) {
 	// Not a test's own temporary folder: that stands in one which the server's
 	// user may not enter, and its path can be too long for a socket.
-	c, err := scratch.Start(context.Background(), os.TempDir())
+	c, err := scratch.Start(context.Background(), os.TempDir(), settings...)
 	if err != nil {
 		return nil, err
 	}
