@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,16 +24,16 @@ type corpus struct {
 
 var corpora = []corpus{
 	{"plain", "sql", "plain pg_dump of a Takumi-like database", writePlainDump},
-	{"custom", "dump", "the same rows in pg_dump's custom format (data packed with zlib)", writeCustomDump},
+	{"pgbench", "sql", "COPY lines of pgbench_accounts", writeRows("pgbench", (*rows).account)},
+	{"numbers", "sql", "COPY lines of a wide table of numbers", writeRows("numbers", (*rows).numbers)},
+	{"documents", "sql", "COPY lines of JSON documents", writeRows("documents", (*rows).document)},
 	{"tree", "tar", "tar of the Go distribution's src", writeTree},
-	{"random", "bin", "random bytes", writeRandom},
-	{"zeros", "bin", "zero bytes", writeZeros},
 	{"json", "json", "one line of JSON", writeJSONLine},
 }
 
 // corpusVersion is part of each cached file's name. A change of what the
 // generators write changes it.
-const corpusVersion = "1"
+const corpusVersion = "2"
 
 func corpusNamed(name string) (corpus, error) {
 	var known []string
@@ -71,23 +70,6 @@ func (c corpus) file(cache string, size int64) (string, error) {
 		return "", err
 	}
 	return path, os.Rename(f.Name(), path)
-}
-
-func writeRandom(w io.Writer, size int64) error {
-	_, err := io.CopyN(w, rand.NewChaCha8([32]byte{1}), size)
-	return err
-}
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	clear(p)
-	return len(p), nil
-}
-
-func writeZeros(w io.Writer, size int64) error {
-	_, err := io.CopyN(w, zeros{}, size)
-	return err
 }
 
 // writeJSONLine writes one array of objects without a line break.
@@ -177,7 +159,7 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// goRoot is where the Go distribution stands.
+// goRoot is the folder of the Go distribution.
 func goRoot() string {
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {

@@ -230,3 +230,47 @@ func (r *rows) auditEntry(b []byte, id int) []byte {
 	b = append(r.pick(b, []string{"200", "200", "200", "204", "404", "500"}), `, "request": "`...)
 	return append(r.hex(b, 8), `"}`...)
 }
+
+// writeRows writes lines alone, as between COPY and its end.
+func writeRows(name string, row func(*rows, []byte, int) []byte) func(io.Writer, int64) error {
+	return table{name: name, row: row}.write
+}
+
+// account is a line of pgbench_accounts after some transactions.
+func (r *rows) account(b []byte, id int) []byte {
+	b = append(integer(b, id), '\t')
+	b = append(integer(b, 1+id/100_000), '\t')
+	b = append(integer(b, r.n(10_000)-5000), '\t')
+	return append(b, strings.Repeat(" ", 84)...)
+}
+
+func (r *rows) numbers(b []byte, id int) []byte {
+	b = integer(b, id)
+	for i := range 18 {
+		limit := 10
+		for range r.n(8) {
+			limit *= 10
+		}
+		b = integer(append(b, '\t'), r.n(limit))
+		if i >= 12 {
+			b = integer(append(b, '.'), 1000+r.n(9000))
+		}
+	}
+	return b
+}
+
+func (r *rows) document(b []byte, id int) []byte {
+	b = append(integer(b, id), "\t{\"id\": "...)
+	b = append(integer(b, id), `, "name": "`...)
+	b = append(r.pick(b, givenNames), ' ')
+	b = append(r.pick(b, lastNames), `", "score": 0.`...)
+	b = append(integer(b, r.n(1<<50)), `, "address": {"street": "`...)
+	b = append(integer(b, r.n(999)), ' ')
+	b = append(r.pick(b, words), `", "zip": `...)
+	b = append(integer(b, r.n(99_999)), `}, "tags": ["`...)
+	b = append(r.pick(b, skills), `"], "note": "`...)
+	for range r.n(20) {
+		b = append(r.pick(b, words), ' ')
+	}
+	return append(b, `"}`...)
+}

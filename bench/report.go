@@ -4,272 +4,174 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
-// The report is a list of sections. The terminal gets their tables; the page
-// gets text, charts and tables.
-type section struct {
-	title string
-	about string
-	chart *chart
-	grids []grid
-	list  []string
+// results is everything that one run found out.
+type results struct {
+	about    string
+	versions []string
+	sections []section
 }
 
-func (r *results) sections() []section {
-	all := []section{
-		{title: "Targets", grids: []grid{r.targetGrid()},
-			about: "What this program set out to reach. A speed against another is the median of the quotients of the same round."},
-	}
-	all = append(all, r.peerSections()...)
-	all = append(all, r.workSections()...)
-	all = append(all, r.growthSections()...)
-	all = append(all, r.limitSection(), r.commandSection())
-	var kept []section
-	for _, s := range all {
-		var full []grid
-		for _, g := range s.grids {
-			if !g.empty() {
-				full = append(full, g)
+type section struct {
+	part
+	jobs []*job
+}
+
+// get returns one job, or nil.
+func (r *results) get(part, op, name string) *job {
+	for _, s := range r.sections {
+		for _, j := range s.jobs {
+			if s.name == part && j.op == op && j.name == name && len(j.samples) > 0 {
+				return j
 			}
 		}
-		if s.grids = full; len(full) > 0 || len(s.list) > 0 {
-			kept = append(kept, s)
+	}
+	return nil
+}
+
+// target is something that takumi-backup set out to reach.
+type target struct {
+	what  string
+	sign  string
+	want  float64
+	value func(*results) float64 // NaN when it was not measured
+}
+
+func than(part, op, name, peer string) func(*results) float64 {
+	return func(r *results) float64 { return faster(r.get(part, op, name), r.get(part, op, peer), seconds) }
+}
+
+func sizeThan(part, peer string) func(*results) float64 {
+	return func(r *results) float64 {
+		j, p := r.get(part, "seal", ours), r.get(part, "seal", peer)
+		if j == nil || p == nil {
+			return math.NaN()
+		}
+		return float64(j.size) / float64(p.size)
+	}
+}
+
+// perCore is by CPU time, which a busy machine disturbs less.
+func perCore(kind string) func(*results) float64 {
+	return func(r *results) float64 {
+		return faster(r.get("kinds", kind, ours), r.get("kinds", kind, "zstd -1"), cpu)
+	}
+}
+
+func speedUp(op string) func(*results) float64 {
+	return func(r *results) float64 {
+		return faster(r.get("cores", op, fmt.Sprintf("%.0f cores", cores())), r.get("cores", op, "1 cores"), seconds)
+	}
+}
+
+func milliseconds(op, name string) func(*results) float64 {
+	return func(r *results) float64 {
+		if j := r.get("access", op, name); j != nil {
+			return 1000 * median(j.values(seconds))
+		}
+		return math.NaN()
+	}
+}
+
+// mostMemory is that of the largest input; a pipe's feeder takes some of it.
+func mostMemory(op string) func(*results) float64 {
+	return func(r *results) float64 {
+		most := math.NaN()
+		for _, s := range r.sections {
+			for _, j := range s.jobs {
+				if s.name == "growth" && j.op == op && len(j.samples) > 0 {
+					most = max(j.mostMemory(), map[bool]float64{false: most}[math.IsNaN(most)])
+				}
+			}
+		}
+		return most
+	}
+}
+
+var targets = []target{
+	{"seal a plain dump to a file, against `zstd -1 \\| age`", "≥", 1.1, than("peers", "seal", ours, "zstd -1 | age")},
+	{"the same without the proof", "≥", 1.35, than("peers", "seal", ours+" unproved", "zstd -1 | age")},
+	{"the same, against restic", "≥", 4.5, than("peers", "seal", ours+" unproved", "restic")},
+	{"the same, against borg with its default lz4", "≥", 2.5, than("peers", "seal", ours+" unproved", "borg lz4")},
+	{"the same, against `gzip \\| gpg`", "≥", 18, than("peers", "seal", ours+" unproved", "gzip | gpg")},
+	{"its size, against `zstd -1`", "≤", 1, sizeThan("peers", "zstd -1 | age")},
+	{"seal a tree of source files without the proof, against `zstd -1 \\| age`", "≥", 1.2, than("tree", "seal", ours+" unproved", "zstd -1 | age")},
+	{"its size, against `zstd -1`", "≤", 1.04, sizeThan("tree", "zstd -1 | age")},
+	{"the encoder on one core, against `zstd -1`: plain dump", "≥", 1.5, perCore("plain")},
+	{"pgbench", "≥", 1.5, perCore("pgbench")},
+	{"a wide table of numbers", "≥", 1.5, perCore("numbers")},
+	{"JSON documents", "≥", 1.5, perCore("documents")},
+	{"open a plain dump to nowhere, against `age -d \\| zstd -d`", "≥", 1.6, than("peers", "open", ours, "zstd -1 | age")},
+	{"seal with codec none to nowhere, against age", "≥", 2, than("none", "seal", ours, "age")},
+	{"seal, all cores against one", "≥", 1.9, speedUp("seal")},
+	{"open, all cores against one", "≥", 1.9, speedUp("open")},
+	{"seal, most memory at any size, MiB", "≤", 64, mostMemory("seal")},
+	{"open, most memory at any size, MiB", "≤", 64, mostMemory("open")},
+	{"open, time to the first byte, ms", "≤", 50, milliseconds("first byte", "open")},
+	{"inspect, ms", "≤", 50, milliseconds("inspect", "inspect")},
+}
+
+func (t target) verdict(v float64) string {
+	if v >= t.want && t.sign == "≥" || v <= t.want && t.sign == "≤" {
+		return "reached"
+	}
+	return "**not reached**"
+}
+
+// markdown is the generated part of the page.
+func (r *results) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n### Targets\n\n| what | target | measured |  |\n|---|--:|--:|---|\n", r.about)
+	for _, t := range targets {
+		if v := t.value(r); !math.IsNaN(v) {
+			fmt.Fprintf(&b, "| %s | %s %.4g | %.3g | %s |\n", t.what, t.sign, t.want, v, t.verdict(v))
 		}
 	}
-	return kept
-}
-
-// figures of a measurement, as most tables have them.
-var figureHead = []string{"MB/s", "±", "CPU s/GB", "memory MiB"}
-
-func (m *measurement) figures() []string {
-	return []string{fmt.Sprintf("%.0f", m.speed()), percent(spread(m.speeds())), fmt.Sprintf("%.2f", m.cpu()), fmt.Sprintf("%.0f", m.memory())}
-}
-
-func percent(v float64) string { return fmt.Sprintf("%.0f %%", 100*v) }
-
-func times(v float64) string {
-	if math.IsNaN(v) {
-		return ""
-	}
-	return fmt.Sprintf("%.2f", v)
-}
-
-func ratioText(m *measurement) string {
-	if m == nil || m.Size == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%.3f", m.ratio())
-}
-
-var peerTitles = []struct{ part, op, title, about string }{
-	{"peers", "seal", "Sealing a plain dump to a file", "From the same file to a sealed file or repository that is synced to disk."},
-	{"peers", "open", "Opening it to nowhere", "To standard output, which is /dev/null."},
-	{"peers", "open to file", "Opening it to a file", "Synced to disk."},
-	{"tree", "seal", "Sealing a tree of source files", "GOROOT/src by tar, or by the tool's own way to walk a tree."},
-}
-
-func (r *results) peerSections() (all []section) {
-	for _, t := range peerTitles {
-		ms := r.of(t.part, t.op)
-		if len(ms) == 0 {
+	for _, s := range r.sections {
+		if len(s.jobs) == 0 {
 			continue
 		}
-		g := grid{title: t.title, left: 1, head: append(append([]string{""}, figureHead...), "size ratio", "we are × as fast")}
-		c := &chart{title: t.title, unit: "MB/s", file: slug(t.part + " " + t.op)}
-		for _, m := range ms {
-			g.add(append(append([]string{m.Name}, m.figures()...), ratioText(m), times(faster(ms[0], m)))...)
-			c.bars = append(c.bars, bar{m.Name, m.speed(), m == ms[0]})
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", s.title, s.about)
+		b.WriteString("| | | s | MB/s | CPU s/GB | memory MiB | size ratio | disturbed | command |\n|---|---|--:|--:|--:|--:|--:|--:|---|\n")
+		for _, j := range s.jobs {
+			j.row(&b)
 		}
-		all = append(all, section{title: t.title, about: t.about, chart: c, grids: []grid{g}})
 	}
-	return all
+	fmt.Fprintf(&b, "\nVersions: %s.\n", strings.Join(r.versions, "; "))
+	return b.String()
 }
 
-func (r *results) workSections() []section {
-	g := grid{title: "Our own work against its limit", left: 3, head: append(append([]string{"", "how", "corpus"}, figureHead...), "size ratio", "limit", "of the limit")}
-	c := &chart{title: "How much of this machine's limit is reached", unit: "%", file: "work"}
-	var sums []string
-	for _, op := range []string{"seal", "open", "verify"} {
-		for _, m := range r.of("work", op) {
-			b, ok := r.boundOf(m)
-			limit, part := "", ""
-			if ok {
-				limit, part = fmt.Sprintf("%.0f", b.speed), percent(m.speed()/b.speed)
-				name := op + ", " + m.Name + ", " + m.Corpus
-				sums = append(sums, name+": `"+b.arithmetic+"`")
-			}
-			g.add(append(append([]string{op, m.Name, m.Corpus}, m.figures()...), ratioText(m), limit, part)...)
-			if ok && strings.HasPrefix(m.Name, "file to") {
-				c.bars = append(c.bars, bar{op + " " + m.Corpus + ", " + m.Name, 100 * m.speed() / b.speed, op == "seal"})
-			}
+func (j *job) row(b *strings.Builder) {
+	took, gigabytes := median(j.values(seconds)), float64(j.bytes)/1e9
+	speed, perGB, ratio, disturbed := "", "", "", 0
+	if j.bytes > 0 {
+		speed = fmt.Sprintf("%.0f", 1000*gigabytes/took)
+		perGB = fmt.Sprintf("%.2f", median(j.values(cpu))/gigabytes)
+	}
+	if j.size > 0 {
+		ratio = fmt.Sprintf("%.3f", float64(j.bytes)/float64(j.size))
+	}
+	for _, s := range j.samples {
+		if s.disturbed {
+			disturbed++
 		}
 	}
-	return []section{
-		{title: "Our own work against its limit", chart: c, grids: []grid{g},
-			about: "The limit is what the parts of the work, each measured by itself, allow on these cores. It counts no start, no hand-off and no wait."},
-		{title: "How the limits come about", list: sums,
-			about: "In core-seconds for each MB of plaintext; a part that sees packed bytes counts by the size ratio. Where one stage, which has one core, is slower than that, it is the limit."},
-	}
+	fmt.Fprintf(b, "| %s | %s | %.3f | %s | %s | %.0f | %s | %d of %d | `%s` |\n", j.op, cell(j.name), took, speed, perGB, j.mostMemory(), ratio,
+		disturbed, len(j.samples), cell(j.command))
 }
 
-func (r *results) growthSections() []section {
-	growth := grid{title: "Growth", left: 1, head: []string{"from a pipe", "seal MB/s", "±", "seal MiB", "open MB/s", "±", "open MiB"}}
-	speed := &chart{title: "Speed by size of the input", unit: "MB/s", file: "growth"}
-	seal, open := line{name: "seal"}, line{name: "open"}
-	for _, m := range r.of("growth", "seal") {
-		row := []string{m.Name, fmt.Sprintf("%.0f", m.speed()), percent(spread(m.speeds())), fmt.Sprintf("%.0f", m.ownMemory())}
-		speed.ticks = append(speed.ticks, m.Name)
-		seal.values = append(seal.values, m.speed())
-		if o := r.get("growth", "open", m.Name, m.Corpus); o != nil {
-			row = append(row, fmt.Sprintf("%.0f", o.speed()), percent(spread(o.speeds())), fmt.Sprintf("%.0f", o.ownMemory()))
-			open.values = append(open.values, o.speed())
-		}
-		growth.add(row...)
-	}
-	speed.lines = []line{seal, open}
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
-	cores := grid{title: "Cores", left: 1, head: []string{"", "cores", "MB/s", "±", "CPU s/GB", "speed-up", "its codec alone", "limit", "of the limit"}}
-	future := grid{title: "More cores than this machine has", left: 1, head: []string{"", "cores", "MB/s at most", "what limits"}}
-	for _, op := range []string{"seal", "open"} {
-		ms := r.of("cores", op)
-		for _, m := range ms {
-			row := []string{op, fmt.Sprint(m.Cores), fmt.Sprintf("%.0f", m.speed()), percent(spread(m.speeds())), fmt.Sprintf("%.2f", m.cpu()), times(faster(m, ms[0])), ""}
-			if m.Cores == r.Machine.Cores {
-				row[6] = times(r.codecSpeedUp(op))
-			}
-			if b, ok := r.boundOf(m); ok {
-				row = append(row, fmt.Sprintf("%.0f", b.speed), percent(m.speed()/b.speed))
-			}
-			cores.add(row...)
-		}
-		if len(ms) > 0 {
-			for _, p := range r.project(ms[0]) {
-				future.add(op, fmt.Sprint(p.cores), fmt.Sprintf("%.0f", p.speed), p.stage)
-			}
-		}
-	}
-	parallel := grid{title: "Several seals at once", left: 1, head: append([]string{"at once"}, figureHead...)}
-	for _, m := range r.of("parallel", "seal") {
-		parallel.add(append([]string{fmt.Sprint(m.Copies)}, m.figures()...)...)
-	}
-	access := grid{title: "Without reading all", left: 2, head: []string{"", "", "ms", "±", "MB/s", "median µs each", "99th % µs"}}
-	for _, m := range r.of("access", "") {
-		row := []string{m.Op, m.Name, fmt.Sprintf("%.1f", 1000*median(m.seconds())), percent(spread(m.seconds()))}
-		if m.Bytes > 0 {
-			row = append(row, fmt.Sprintf("%.0f", m.speed()), fmt.Sprintf("%.0f", m.value("median µs")), fmt.Sprintf("%.0f", m.value("p99 µs")))
-		}
-		access.add(row...)
-	}
-	return []section{
-		{title: "Growth", chart: speed, grids: []grid{growth},
-			about: "The plain dump from a pipe, again and again for the larger sizes. Memory is that of takumi-backup alone, the most of all rounds."},
-		{title: "Cores", grids: []grid{cores}, about: "Plain dump, file to file for seal and file to nowhere for open, bound to some of the cores. Beside the speed-up stands that of the codec alone: independent goroutines that share nothing, all cores against one, which is what the machine gives."},
-		{title: "More cores than this machine has", grids: []grid{future},
-			about: "Computed, not measured: from the parts' speeds, as above, until one stage that has one goroutine is the limit."},
-		{title: "Several seals at once", grids: []grid{parallel}, about: "Speed and memory of all together."},
-		{title: "Without reading all", grids: []grid{access}, about: "Backups with codec none for the reads; the packed stream is read through envelope.OpenAt."},
-	}
-}
-
-// ownMemory is the most memory of the largest process, in MiB.
-func (m *measurement) ownMemory() float64 {
-	peak := 0.0
-	for _, s := range m.Samples {
-		peak = max(peak, float64(s.Largest)/mib)
-	}
-	return peak
-}
-
-func (r *results) limitSection() section {
-	g := grid{title: "What the machine can do", left: 2, head: []string{"one core, unless it says otherwise", "corpus", "MB/s", "±", "MB per CPU second", "size ratio"}}
-	for _, m := range r.of("limits", "limit") {
-		v := m.wallSpeeds()
-		row := []string{m.Name, m.Corpus, fmt.Sprintf("%.0f", median(v)), percent(spread(v)), fmt.Sprintf("%.0f", m.value(busy))}
-		if ratio := m.value("ratio"); ratio > 0 {
-			row = append(row, fmt.Sprintf("%.3f", ratio))
-		}
-		g.add(row...)
-	}
-	return section{title: "What the machine can do", grids: []grid{g}, about: "Measured in the same run, by Go's own code for each part."}
-}
-
-func (r *results) commandSection() section {
-	versions := grid{title: "Versions", left: 2, head: []string{"program", "version"}}
-	for _, t := range r.Tools {
-		versions.add(t.Name, t.Version)
-	}
-	commands := grid{title: "Commands", left: 2, head: []string{"", "command"}}
-	for _, m := range r.Measurements {
-		if m.Part == "peers" || m.Part == "tree" {
-			commands.add(m.Op+", "+m.Name, "`"+m.Command+"`")
-		}
-	}
-	return section{title: "Versions and commands", grids: []grid{versions, commands},
-		about: "`&& sync` stands for an fsync of what was written, within the clock; takumi-backup does its own."}
-}
-
-// intro says what was measured on.
-func (r *results) intro() string {
-	m := r.Machine
-	return fmt.Sprintf("%s, %d cores, %s of memory, %s, %s, %s. Measured on %s at commit %s, in %d interleaved rounds, with corpora of %s. "+
-		"Figures are medians; ± is the farthest round. MB and GB are powers of ten, and count plaintext. "+
-		"Memory adds up the peaks of all processes of a pipeline; less than 5 MiB for a process cannot be told.",
-		m.CPU, m.Cores, sizeText(m.Memory>>20<<20), m.System, m.Disk, m.Go, r.Date, r.Commit, r.Rounds, sizeText(r.Size))
-}
-
-// print shows all tables on the terminal.
-func (r *results) print() {
-	fmt.Println(r.intro())
-	for _, s := range r.sections() {
-		for i := range s.grids {
-			fmt.Print(s.grids[i].text())
-		}
-	}
-}
-
-// The page's generated part stands between these lines; all else on it is
-// written by hand and stays.
+// The page's generated part is between these lines; all else is written by hand.
 const (
 	generatedBegins = "<!-- Generated by go run ./bench: begin. Do not edit. -->"
 	generatedEnds   = "<!-- Generated by go run ./bench: end. -->"
 )
 
-// page returns the page with its generated part replaced.
-func (r *results) page(old string) (string, error) {
-	before, rest, begins := strings.Cut(old, generatedBegins)
-	_, after, ends := strings.Cut(rest, generatedEnds)
-	if !begins || !ends {
-		return "", fmt.Errorf("the page lacks the line %q or %q", generatedBegins, generatedEnds)
-	}
-	var b strings.Builder
-	b.WriteString(before + generatedBegins + "\n\n" + r.intro() + "\n")
-	for _, s := range r.sections() {
-		fmt.Fprintf(&b, "\n### %s\n\n%s\n", s.title, s.about)
-		if !s.chart.empty() {
-			fmt.Fprintf(&b, "\n![%s](%s)\n", s.chart.title, s.chart.path())
-		}
-		for i := range s.grids {
-			b.WriteString("\n" + s.grids[i].markdown())
-		}
-		if len(s.list) > 0 {
-			b.WriteString("\n- " + strings.Join(s.list, "\n- ") + "\n")
-		}
-	}
-	return b.String() + "\n" + generatedEnds + after, nil
-}
-
-// chartFolder is beside the page.
-const chartFolder = "benchmarks"
-
-func (c *chart) path() string { return chartFolder + "/" + c.file + ".svg" }
-
-// publish writes the page and its charts to a folder.
-func (r *results) publish(docs string) error {
-	path := filepath.Join(docs, "BENCHMARKS.md")
+// publish replaces the generated part of the page.
+func (r *results) publish(path string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -278,15 +180,14 @@ func (r *results) publish(docs string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if err := os.MkdirAll(filepath.Join(docs, chartFolder), 0o755); err != nil {
-		return err
-	}
-	for _, s := range r.sections() {
-		if !s.chart.empty() {
-			if err := os.WriteFile(filepath.Join(docs, s.chart.path()), []byte(s.chart.svg()), 0o644); err != nil {
-				return err
-			}
-		}
-	}
 	return os.WriteFile(path, []byte(page), 0o644)
+}
+
+func (r *results) page(old string) (string, error) {
+	before, rest, begins := strings.Cut(old, generatedBegins)
+	_, after, ends := strings.Cut(rest, generatedEnds)
+	if !begins || !ends {
+		return "", fmt.Errorf("the page lacks the line %q or %q", generatedBegins, generatedEnds)
+	}
+	return before + generatedBegins + "\n\n" + r.markdown() + "\n" + generatedEnds + after, nil
 }
