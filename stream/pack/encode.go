@@ -151,10 +151,14 @@ func (c *zstdCoder) encode(dst, block []byte) []byte {
 }
 
 // suits says whether the own encoder does well: the sample has the tabs of COPY
-// between its fields, or the own encoder needs at most 4 % more for it.
+// between its fields, or it is text without zero bytes, unlike archives, and the own
+// encoder needs at most 4 % more for it.
 func (c *zstdCoder) suits(sample []byte) bool {
 	if hasFields(sample) {
 		return true
+	}
+	if bytes.IndexByte(sample, 0) >= 0 {
+		return false
 	}
 	c.sample = c.fields.Encode(c.sample[:0], sample)
 	own := len(c.sample)

@@ -121,6 +121,14 @@ func TestSuits(t *testing.T) {
 	if slices.Equal(own, c.ordinary(nil, rows)) {
 		t.Error("rows went to the library")
 	}
+	csv := bytes.ReplaceAll(rows, []byte("\t"), []byte(","))
+	if slices.Equal(c.encode(nil, csv), c.ordinary(nil, csv)) {
+		t.Error("rows with commas went to the library")
+	}
+	csv[100] = 0
+	if !slices.Equal(c.encode(nil, csv), c.ordinary(nil, csv)) {
+		t.Error("what is not text went to the own encoder")
+	}
 	c.fastest = false
 	if !slices.Equal(c.encode(nil, rows), c.ordinary(nil, rows)) {
 		t.Error("another level went to the own encoder")
