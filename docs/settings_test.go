@@ -14,6 +14,7 @@ import (
 // and why. All others get their settings from internal/config, which main fills once.
 var ownEnvironment = map[string]string{
 	"cmd/takumi-backup":         "main: it hands the environment to internal/config, and the file's settings to libpq, SDKs and children",
+	"cmd/takumi-secrets":        "main: what its flags leave out, and the environment of the command that it runs",
 	"cmd/age-plugin-pkcs11":     "main of a program that age starts, with settings of its own",
 	"keystore":                  "env:NAME is a key URI that means a variable",
 	"keystore/history":          "HOME and XDG_STATE_HOME, as the XDG specification has them",

@@ -168,7 +168,7 @@ func (s *Session) write(ctx context.Context, rec Record) error {
 		return err
 	}
 	if err := s.Copy(rec.Clean()); err != nil {
-		s.unsent.Do(func() { s.Warn("the record was not copied to syslog: %v", err) })
+		s.unsent.Do(func() { s.Warn("the record was not copied: %v", err) })
 	}
 	return err
 }

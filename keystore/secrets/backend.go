@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 
@@ -184,4 +185,35 @@ func withState(d *Document) map[string]string {
 		all[StateField] = d.State
 	}
 	return all
+}
+
+// Route returns a backend that fetches some names elsewhere: those of sets that have a
+// secret of their own.
+func Route(usual Backend, elsewhere map[string]Backend) Backend { return routed{usual, elsewhere} }
+
+type routed struct {
+	usual     Backend
+	elsewhere map[string]Backend
+}
+
+func (r routed) String() string { return r.usual.String() }
+
+func (r routed) Fetch(ctx context.Context, names []string) (map[string]string, error) {
+	groups := make(map[Backend][]string)
+	for _, name := range names {
+		b := r.usual
+		if other, ok := r.elsewhere[name]; ok {
+			b = other
+		}
+		groups[b] = append(groups[b], name)
+	}
+	found := make(map[string]string)
+	for b, names := range groups {
+		some, err := b.Fetch(ctx, names)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(found, some)
+	}
+	return found, nil
 }

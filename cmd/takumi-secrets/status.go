@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/keystore/secrets/rotation"
+)
+
+func newStatus() *cobra.Command {
+	var asJSON bool
+	var metrics string
+	cmd := &cobra.Command{
+		Use: "status [SET...]", Short: "Show how old the secrets of each set are, and what is due",
+		Long:    "Show the last rotation, the days since, and the next one. With findings (overdue, failed, former values kept too long) the exit code is 6.",
+		Example: "  takumi-secrets status --metrics /var/lib/prometheus/node-exporter/takumi_secrets.prom",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return recorded(cmd, "status", false, func(ctx context.Context, s *settings, _ *audit.Session) error {
+				if len(args) == 0 {
+					args = s.names()
+				}
+				all, err := s.status(ctx, args)
+				if err != nil {
+					return err
+				}
+				if metrics != "" {
+					if err := rotation.WriteMetrics(metrics, all); err != nil {
+						return err
+					}
+				}
+				if asJSON {
+					err = writeJSON(cmd.OutOrStdout(), all)
+				}
+				for _, st := range all {
+					if !asJSON && err == nil {
+						_, err = fmt.Fprintln(cmd.OutOrStdout(), statusLine(st))
+					}
+				}
+				if err != nil {
+					return err
+				}
+				return verdict(all)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().StringVar(&metrics, "metrics", "", "write metrics for Prometheus to this file")
+	return cmd
+}
+
+// status asks each backend; one that cannot be asked says so in its line.
+func (s *settings) status(ctx context.Context, names []string) ([]*rotation.Status, error) {
+	var all []*rotation.Status
+	for _, name := range names {
+		set, err := s.set(name)
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.rotator(set)
+		if err != nil {
+			return nil, err
+		}
+		st, err := r.Status(ctx)
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		all = append(all, st)
+	}
+	return all, nil
+}
+
+func verdict(all []*rotation.Status) error {
+	for _, st := range all {
+		if st.Error != "" {
+			return fail.As(fail.Store, "", fmt.Errorf("a backend cannot be asked: %s", st.Error))
+		}
+	}
+	for _, st := range all {
+		if st.Overdue || st.Failed || st.Unfinished || len(st.Missing) > 0 {
+			return errSome
+		}
+	}
+	return nil
+}
+
+func statusLine(st *rotation.Status) string {
+	line := fmt.Sprintf("%s in %s: ", st.Set, st.Environment)
+	switch {
+	case st.Error != "":
+		return line + "unknown: " + st.Error
+	case len(st.Missing) > 0:
+		return line + fmt.Sprintf("missing: %v", st.Missing)
+	case st.Days < 0:
+		line += "no rotation is known of"
+	default:
+		line += fmt.Sprintf("rotated %s, %d days ago, next %s", st.RotatedAt.Format(time.RFC3339), st.Days, st.NextDue.Format(time.DateOnly))
+	}
+	if st.Overdue {
+		line += "; OVERDUE"
+	}
+	if st.Failed {
+		line += "; the last rotation FAILED"
+	}
+	if st.Unfinished {
+		line += "; former values are kept although the grace period is OVER"
+	}
+	if st.Former && !st.Unfinished && !st.GraceUntil.IsZero() {
+		line += "; former values are accepted until " + st.GraceUntil.Format(time.RFC3339)
+	}
+	if st.UnderWay != "" {
+		line += "; under way: " + st.UnderWay
+	}
+	return line
+}
+
+func newHistory() *cobra.Command {
+	return &cobra.Command{
+		Use: "history", Short: "Print the history of rotations as JSON", Args: usageArgs(cobra.NoArgs),
+		Long: "Print the rotations that this host has carried out, in the handbook's shape. The file is " + rotation.HistoryFile + " in the folder of --log-dir, and is meant for version control.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := loadSettings(cmd)
+			if err != nil {
+				return err
+			}
+			h, err := rotation.ReadHistory(s.dir)
+			if err != nil {
+				return err
+			}
+			h.Rotations = append([]rotation.Entry{}, h.Rotations...)
+			return writeJSON(cmd.OutOrStdout(), h)
+		},
+	}
+}
+
+func newReport() *cobra.Command {
+	var since, format string
+	cmd := &cobra.Command{
+		Use: "report [SET...]", Short: "Report the rotations of some time, with a compliance checklist",
+		Long:    "Report rotations with a checklist and the evidence for each line. When a line is not met the exit code is 6.",
+		Example: "  takumi-secrets report --since 90d --format html >report.html",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := rotation.ParseDuration(since)
+			if err != nil {
+				return fail.Usagef("--since: %w", err)
+			}
+			return recorded(cmd, "report", false, func(ctx context.Context, s *settings, _ *audit.Session) error {
+				if len(args) == 0 {
+					args = s.names()
+				}
+				return s.report(ctx, cmd, args, time.Duration(d), format)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&since, "since", "90d", "how far back")
+	cmd.Flags().StringVar(&format, "format", "text", "text, json or html")
+	return cmd
+}
+
+func (s *settings) report(ctx context.Context, cmd *cobra.Command, names []string, since time.Duration, format string) error {
+	all, err := s.status(ctx, names)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	var reports []*rotation.Report
+	met := true
+	for i, name := range names {
+		set, err := s.set(name)
+		if err != nil {
+			return err
+		}
+		r, err := rotation.NewReport(s.dir, set, s.environment, now.Add(-since), now, all[i])
+		if err != nil {
+			return err
+		}
+		reports, met = append(reports, r), met && r.Met()
+	}
+	out := cmd.OutOrStdout()
+	switch format {
+	case "json":
+		err = writeJSON(out, reports)
+	case "html":
+		err = rotation.WriteHTML(out, reports)
+	case "text":
+		for _, r := range reports {
+			if err == nil {
+				err = r.WriteText(out)
+			}
+		}
+	default:
+		return fail.Usagef("--format is %q, not text, json or html", format)
+	}
+	if err == nil && !met {
+		err = errSome
+	}
+	return err
+}
