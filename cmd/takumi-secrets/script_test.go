@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	switch os.Getenv("TAKUMI_TEST_AS") {
+	case "program": // a process of its own, to be killed
+		os.Exit(run(os.Args[1:]))
+	case "restart": // what a rollout runs
+		resp, err := http.Get(os.Args[1])
+		if err != nil || resp.StatusCode != http.StatusOK {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	testscript.Main(m, map[string]func(){"takumi-secrets": main})
 }
 

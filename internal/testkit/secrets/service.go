@@ -64,6 +64,8 @@ func (s *Service) balance(w http.ResponseWriter, r *http.Request) {
 		if s.Sick.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
+	case "/restart":
+		s.Roll()
 	case "/login":
 		fmt.Fprint(w, s.Login(i))
 	case "/me":
