@@ -16,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/postgres/paralleldump"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -27,6 +28,7 @@ type Runner func(context.Context, Job) (*Made, error)
 type DatabaseOptions struct {
 	Settings *postgres.Settings
 	Custom   bool // pg_dump writes its custom format
+	Jobs     int  // connections that read rows at once, of a plain dump; below 2 pg_dump does it all
 	Globals  bool // the roles and tablespaces too, as a backup of their own
 	Manifest ManifestMode
 	Warn     func(format string, args ...any)
@@ -100,8 +102,8 @@ func (d *database) dump(ctx context.Context) error {
 			return SourceError(err)
 		}
 	}
-	if d.Manifest == ManifestChecksums {
-		return d.both(ctx, m)
+	if d.Manifest == ManifestChecksums || d.Jobs > 1 {
+		return d.inSnapshot(ctx, m)
 	}
 	// A connection that sits there for the hours of a dump is in the way of
 	// whoever administers the server.
@@ -167,19 +169,35 @@ func (d *database) pgDump(ctx context.Context, snapshot string) (*Made, error) {
 	if snapshot != "" {
 		args = append(args, "--snapshot="+snapshot)
 	}
-	return d.program(ctx, job, "pg_dump", args)
+	job, err := d.output(ctx, job, "pg_dump", args)
+	if err != nil {
+		return nil, err
+	}
+	if d.Jobs > 1 {
+		job = d.parallel(job, snapshot)
+	}
+	return d.run(ctx, job)
 }
 
 // program seals the output of one of PostgreSQL's programs.
 func (d *database) program(ctx context.Context, job Job, name string, args []string) (*Made, error) {
+	job, err := d.output(ctx, job, name, args)
+	if err != nil {
+		return nil, err
+	}
+	return d.run(ctx, job)
+}
+
+// output has the job seal what a program writes.
+func (d *database) output(ctx context.Context, job Job, name string, args []string) (Job, error) {
 	path, err := postgres.Program(ctx, name, d.server)
 	if err != nil {
-		return nil, SourceError(err)
+		return job, SourceError(err)
 	}
 	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
 		return source.CommandEnv(ctx, append([]string{path}, args...), d.Settings.Environ(), os.Stderr)
 	}
-	return d.run(ctx, job)
+	return job, nil
 }
 
 func (d *database) globals(ctx context.Context) error {
@@ -199,16 +217,19 @@ func (d *database) globals(ctx context.Context) error {
 	return err
 }
 
-// both seals the dump and the manifest, both of one snapshot.
-func (d *database) both(ctx context.Context, m *postgres.Manifest) error {
+// inSnapshot seals the dump and what is summed up of one snapshot.
+func (d *database) inSnapshot(ctx context.Context, m *postgres.Manifest) error {
 	tx, snapshot, err := postgres.Snapshot(ctx, d.conn)
 	if err != nil {
 		return SourceError(err)
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	made, dumped := d.pgDump(ctx, snapshot)
-	if made == nil { // with an error, one of several stores can do without
+	if made == nil || m == nil { // with an error, one of several stores can do without
 		return dumped
+	}
+	if d.Manifest != ManifestChecksums {
+		return d.sealManifest(ctx, m, made, dumped)
 	}
 	if m.Contents, err = postgres.Survey(ctx, tx, postgres.ManifestVersion); err != nil {
 		if ctx.Err() != nil {
@@ -217,6 +238,28 @@ func (d *database) both(ctx context.Context, m *postgres.Manifest) error {
 		return errors.Join(fmt.Errorf("making the manifest: %w", SourceError(err)), fmt.Errorf("the backup is complete all the same: %s", made.Path))
 	}
 	return d.sealManifest(ctx, m, made, dumped)
+}
+
+// parallel has the rows read by several connections, as far as that can be.
+func (d *database) parallel(job Job, snapshot string) Job {
+	alone := job.Source
+	var contents []byte
+	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
+		dump, err := paralleldump.Open(ctx, paralleldump.Options{
+			Settings: d.Settings, Leader: d.conn, Snapshot: snapshot, Server: d.server, Jobs: d.Jobs, Stderr: os.Stderr,
+		})
+		if errors.Is(err, paralleldump.ErrNotHere) {
+			d.Warn("pg_dump dumps the database by itself, with one connection: %v", err)
+			return alone(ctx)
+		}
+		if err != nil {
+			return nil, SourceError(err)
+		}
+		contents = dump.Contents()
+		return dump, nil
+	}
+	job.contents = func() []byte { return contents }
+	return job
 }
 
 func (d *database) manifest(ctx context.Context, m *postgres.Manifest, of *Made) error {

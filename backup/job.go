@@ -19,6 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
+	"github.com/takumi-backup/takumi-backup/stream/pack/index"
 )
 
 // Source opens what is to be backed up. A Read that waits must end when ctx does,
@@ -56,7 +57,8 @@ type Job struct {
 	To    Dest
 	Also  []string // roots of further stores that get the same file
 
-	stats func() *tree.Stats // of a folder that is the source, when it was read
+	contents func() []byte      // of the database that is the source, see [tables.PartContents]; when it was read
+	stats    func() *tree.Stats // of a folder that is the source, when it was read
 }
 
 // Dest says where a backup goes: to what Sink opens, to the file at Path, or under
@@ -205,7 +207,12 @@ func (j *Job) indexer(format guard.Format) (ix indexer, done func(), err error) 
 			return nil, nil, err
 		}
 		j.Guard.Piece = pieces.Add
-		return pieces.Finish, pieces.Close, nil
+		return func(size int64) (*index.Content, error) {
+			if j.contents != nil {
+				pieces.Contents(j.contents())
+			}
+			return pieces.Finish(size)
+		}, pieces.Close, nil
 	}
 	return nil, func() {}, nil
 }

@@ -15,6 +15,7 @@ type backupDatabase struct {
 	sealing
 	database databaseFlags
 	format   string
+	jobs     int
 	globals  bool
 	manifest string // empty: on, where there is a place for it
 }
@@ -46,11 +47,18 @@ brings the rest back. --manifest=checksums also sums up the content of the table
 which reads the database twice; meanwhile no table can be altered, emptied or
 dropped. --manifest=off makes none, and so do -o - and BACKUP_ENCRYPTION_ENABLED=false.
 
+--jobs N reads the rows by N connections, in one snapshot, large tables in several
+parts. It comes out as one plain dump all the same, which psql and everything else that
+restores one takes, with several COPY for a table. It takes N + 3 connections and 8 MiB
+of memory for each of N. What is not known well enough for that (a later archive format of
+pg_dump, a standby) is dumped by pg_dump alone, with a warning.
+
 A connection pooler in front of the server is refused: its sessions lose settings,
 and a dump would be wrong without a word.`,
 		Example: `  DB_NAME=takumi takumi-backup backup database
   takumi-backup backup database --db postgresql://takumi@db.example:5432/takumi --format custom
-  takumi-backup backup database --globals --manifest=checksums`,
+  takumi-backup backup database --globals --manifest=checksums
+  takumi-backup backup database --jobs 4`,
 		Annotations: records("backup database"),
 		Args:        usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,6 +68,7 @@ and a dump would be wrong without a word.`,
 	b.database.add(cmd)
 	f := cmd.Flags()
 	f.StringVar(&b.format, "format", "plain", "what pg_dump writes: plain or custom")
+	f.IntVarP(&b.jobs, "jobs", "j", 1, "read the rows by this many connections at once; with 1 pg_dump does it all")
 	f.BoolVar(&b.globals, "globals", false, "seal the roles and tablespaces too, as a backup of their own")
 	addManifest(f, &b.manifest)
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
@@ -85,6 +94,10 @@ func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
 	switch {
 	case b.format != "plain" && b.format != "custom":
 		return usagef("--format is %q, neither plain nor custom", b.format)
+	case b.jobs < 1:
+		return usagef("--jobs is %d, and has to be 1 or more", b.jobs)
+	case b.jobs > 1 && b.format != "plain":
+		return usagef("--jobs makes a plain dump: leave --format out")
 	case b.globals && b.out != "":
 		return usagef("--globals makes a second backup, for which -o has no name")
 	}
@@ -98,7 +111,7 @@ func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	defer ring.Close()
 	return backup.Database(ctx, job, b.runner(cmd), backup.DatabaseOptions{
-		Settings: settings, Custom: b.format == "custom", Globals: b.globals, Manifest: mode, Warn: warner(cmd),
+		Settings: settings, Custom: b.format == "custom", Jobs: b.jobs, Globals: b.globals, Manifest: mode, Warn: warner(cmd),
 	})
 }
 
