@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -36,6 +38,10 @@ func newKeyCheck() *cobra.Command {
 root, and 64 hex digits; and that it does not stand with the backups, in or
 under $BACKUP_ROOT.
 
+A recipient and an identity of age are named by their hint: of an identity it is
+checked that its file is as private and as far from the backups as a key's, and of
+both that a backup has a slot for it.
+
 It warns of a key that is due for rotation, of one that opens none of the backups
 under the root, of former keys that backups need and that cannot be had from any
 of the places (this is told with the first key), of those that may be destroyed by
@@ -47,6 +53,8 @@ unless --strict makes it 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	c.keys.add(cmd, "the key")
+	c.keys.age.addRecipients(cmd)
+	c.keys.age.addIdentities(cmd)
 	cmd.Flags().Var(&c.maxAge, "max-age", "warn of a key that is in use for longer, in days (d), weeks (w) or hours (h)")
 	cmd.Flags().BoolVar(&c.strict, "strict", false, "exit with 1 when there is a warning")
 	cmd.Flags().BoolVar(&c.json, "json", false, "print one JSON object per key and line")
@@ -76,25 +84,35 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 	}
 	c.now = time.Now()
 	warned := false
-	for i, src := range ring.Sources() {
+	for _, src := range ring.Places() {
 		if err := keystore.CheckApart(src, c.state.root); err != nil {
 			return fmt.Errorf("checking where the key stands: %w", err)
 		}
+	}
+	for i, src := range ring.Sources() {
 		checked := checkedKey{ID: loaded[i].ID(), Key: src.String(), OK: true, Warnings: c.warnings(cmd.Context(), src, loaded[i].ID())}
 		if i == 0 {
 			checked.Warnings = append(checked.Warnings, c.missing(cmd.Context(), ring, loaded)...)
 		}
 		warned = warned || len(checked.Warnings) > 0
-		for _, w := range checked.Warnings {
-			warn(cmd, "%s: %s", src, w)
+		if err := c.tell(cmd, checked); err != nil {
+			return err
 		}
-		if c.json {
-			err = writeJSON(cmd.OutOrStdout(), checked)
-		} else {
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: good, id %s\n", checked.Key, checked.ID)
-			err = stdoutError(err)
+	}
+	recipients, err := ring.Recipients(cmd.Context())
+	if err != nil && !errors.Is(err, keystore.ErrNone) {
+		return err
+	}
+	for _, r := range recipients {
+		h, known := slot.HolderOf(r)
+		if !known || h.Type == kek.SlotType {
+			continue
 		}
-		if err != nil {
+		checked := checkedKey{ID: kek.ID(h.Name), Key: h.String(), OK: true}
+		if w := c.unusedBy(time.Time{}, func(b *history.Backup) bool { return slices.Contains(b.Recipients, h) }); w != "" {
+			checked.Warnings, warned = []string{w}, true
+		}
+		if err := c.tell(cmd, checked); err != nil {
 			return err
 		}
 	}
@@ -102,6 +120,17 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 		return fmt.Errorf("checking the keys: there are warnings, and --strict is given")
 	}
 	return nil
+}
+
+func (c *keyCheck) tell(cmd *cobra.Command, checked checkedKey) error {
+	for _, w := range checked.Warnings {
+		warn(cmd, "%s: %s", checked.Key, w)
+	}
+	if c.json {
+		return writeJSON(cmd.OutOrStdout(), checked)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: good, id %s\n", checked.Key, checked.ID)
+	return stdoutError(err)
 }
 
 // warnings says what somebody should look after, of one key.
@@ -179,13 +208,16 @@ func (c *keyCheck) since(ctx context.Context, src keystore.Source, at history.Si
 // unused says that no backup has a slot for the key, when there are backups and
 // they are not all from before the key came into use.
 func (c *keyCheck) unused(at history.Site, id kek.ID) string {
+	return c.unusedBy(c.record(at, id).Activated, func(b *history.Backup) bool { return slices.Contains(b.Keys, id) })
+}
+
+func (c *keyCheck) unusedBy(activated time.Time, used func(*history.Backup) bool) string {
 	if noRoot(c.backups, c.state.root) {
 		return "" // nothing was sealed yet
 	}
-	activated := c.record(at, id).Activated
 	read, unread := 0, 0
 	for _, b := range c.backups {
-		if slices.Contains(b.Keys, id) {
+		if used(&b) {
 			return ""
 		}
 		switch {
