@@ -66,8 +66,8 @@ type Backup struct {
 	// Err says why State is not Authentic or better. It is nil when no key was given.
 	Err error
 	// Doubt says why a backup that is Authentic is not to be restored unasked, nor
-	// counted as one that others may go for: its file has the name of another, or the
-	// key that opens it was no longer in use when it was made.
+	// counted as one that others may go for: its file has the name of another, the key
+	// that opens it was no longer in use when it was made, or it appeared too late.
 	Doubt error
 }
 

@@ -44,15 +44,15 @@ func ShardFromJob(index, count string) (Shard, error) {
 	return s, nil
 }
 
-// Has tells whether a backup is part of the shard. id is the backup's, or its
-// path where it has none that can be read. Each id is in one shard of a count,
-// which depends on nothing else.
-func (s Shard) Has(id string) bool {
+// Has tells whether the backup at path is part of the shard. Each path is in one
+// shard of a count, which depends on nothing else: a backup that is re-encrypted
+// while shards look at it has another id, and stays where it is.
+func (s Shard) Has(path string) bool {
 	if s.Count <= 1 {
 		return true
 	}
 	h := fnv.New64a()
-	_, _ = io.WriteString(h, id) // a hash takes everything
+	_, _ = io.WriteString(h, path) // a hash takes everything
 	return h.Sum64()%uint64(s.Count) == uint64(s.Index-1)
 }
 

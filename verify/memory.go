@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -50,45 +51,48 @@ type Proof struct {
 // secrets. It is safe for concurrent use, and several processes may write to one:
 // what is saved joins what is there.
 type Memory struct {
-	dir     string
-	mu      sync.Mutex
-	proofs  map[string]Proof // by path
-	changed map[string]bool  // since the last Save
+	dir              string
+	mu               sync.Mutex
+	proofs           map[string]Proof           // by path
+	seen             map[string]sight           // by path, of folders that were looked at as a whole
+	newest           map[prune.Series]time.Time // of seen, once it is asked for
+	changed, sighted map[string]bool            // since the last Save
 }
 
 type memoryFile struct {
 	Version int              `json:"version"`
 	Backups map[string]Proof `json:"backups"`
+	Seen    map[string]sight `json:"seen,omitempty"`
 }
 
 // OpenMemory reads the memory in the state folder dir, which need not exist. The
 // errors are ErrMemory and the system's.
 func OpenMemory(dir string) (*Memory, error) {
-	m := &Memory{dir: dir, changed: make(map[string]bool)}
-	var err error
-	m.proofs, err = readMemory(dir)
+	m := &Memory{dir: dir, changed: make(map[string]bool), sighted: make(map[string]bool)}
+	file, err := readMemory(dir)
+	m.proofs, m.seen = file.Backups, file.Seen
 	return m, err
 }
 
-func readMemory(dir string) (map[string]Proof, error) {
+func readMemory(dir string) (file memoryFile, err error) {
+	file.Backups, file.Seen = make(map[string]Proof), make(map[string]sight)
 	path := filepath.Join(dir, MemoryName)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return make(map[string]Proof), nil
+		return file, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading what was verified: %w", err)
+		return file, fmt.Errorf("reading what was verified: %w", err)
 	}
-	var file memoryFile
 	switch err := json.Unmarshal(text, &file); {
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s: %w", ErrMemory, path, err)
+		return file, fmt.Errorf("%w: %s: %w", ErrMemory, path, err)
 	case file.Version != memoryVersion:
-		return nil, fmt.Errorf("%w: %s has version %d, and this program knows %d", ErrMemory, path, file.Version, memoryVersion)
-	case file.Backups == nil:
-		file.Backups = make(map[string]Proof)
+		return file, fmt.Errorf("%w: %s has version %d, and this program knows %d", ErrMemory, path, file.Version, memoryVersion)
+	case file.Backups == nil || file.Seen == nil:
+		return file, fmt.Errorf("%w: %s: it says null", ErrMemory, path)
 	}
-	return file.Backups, nil
+	return file, nil
 }
 
 // Of returns what is remembered of the backup at path.
@@ -116,13 +120,26 @@ func (m *Memory) all(where func(path string) bool) map[string]Proof {
 }
 
 // Accept forgets, for good, what stood at path, and tells whether anything was
-// known: what stands there now is no longer compared with it. The errors are
-// those of Save.
+// known of it or of its folder: what stands there now is no longer compared with it,
+// nor in doubt because it appeared late. Of a folder it takes all that is in it for
+// what belongs there. The errors are those of Save.
 func (m *Memory) Accept(path string) (known bool, err error) {
 	path = anchored(path)
 	_, known = m.Of(path)
+	m.mu.Lock()
+	for other := range m.seen {
+		if under(other, path) {
+			known = true
+		} else if store.Dir(other) == store.Dir(path) {
+			known, m.sighted[path] = true, true
+		}
+	}
+	if m.sighted[path] {
+		m.seen[path] = sight{}
+	}
+	m.mu.Unlock()
 	if known {
-		err = m.Save(func(other string) bool { return other == path })
+		err = m.save(func(other string) bool { return other == path }, func(other string) bool { return other != path && under(other, path) })
 	}
 	return known, err
 }
@@ -136,10 +153,13 @@ func (m *Memory) put(path string, p Proof) {
 	m.changed[path] = true
 }
 
-// Save writes what was put since the last Save. What forget tells of paths is
+// Save writes what was learned since the last Save. What forget tells of paths is
 // left out. It waits a moment for another process that saves; the errors are
 // fsutil.ErrHeld, ErrMemory and those of the store.
-func (m *Memory) Save(forget func(path string) bool) error {
+func (m *Memory) Save(forget func(path string) bool) error { return m.save(forget, forget) }
+
+// save is Save, with what is to be forgotten of proofs, and of what was seen.
+func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := os.MkdirAll(m.dir, 0o700); err != nil {
@@ -154,21 +174,25 @@ func (m *Memory) Save(forget func(path string) bool) error {
 	if err != nil {
 		return err
 	}
-	dirty := len(m.changed) > 0
+	dirty := len(m.changed)+len(m.sighted) > 0
 	for path := range m.changed {
-		all[path] = m.proofs[path]
+		all.Backups[path] = m.proofs[path]
 	}
-	for path := range all {
-		if forget != nil && forget(path) {
-			delete(all, path)
-			dirty = true
-		}
+	for path := range m.sighted {
+		all.Seen[path] = m.seen[path]
 	}
-	m.proofs = all
+	known := len(all.Backups) + len(all.Seen)
+	if unproved != nil {
+		maps.DeleteFunc(all.Backups, func(path string, _ Proof) bool { return unproved(path) })
+		maps.DeleteFunc(all.Seen, func(path string, _ sight) bool { return unseen(path) })
+	}
+	dirty = dirty || len(all.Backups)+len(all.Seen) < known
+	m.proofs, m.seen, m.newest = all.Backups, all.Seen, nil
 	if !dirty {
 		return nil
 	}
-	text, err := json.Marshal(memoryFile{memoryVersion, all})
+	all.Version = memoryVersion
+	text, err := json.Marshal(all)
 	if err != nil {
 		return fmt.Errorf("remembering what was verified: %w", err)
 	}
@@ -184,6 +208,7 @@ func (m *Memory) Save(forget func(path string) bool) error {
 		return err
 	}
 	clear(m.changed)
+	clear(m.sighted)
 	return nil
 }
 

@@ -18,7 +18,7 @@ import (
 // reported until somebody accepts it. When something could not be looked at, or
 // there is no backup at all, a disk is more likely not mounted.
 func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
-	unread := slices.ContainsFunc(r.Backups, func(b Backup) bool { return b.unread })
+	unread := slices.ContainsFunc(whole, func(p peer) bool { return p.unread })
 	if len(whole) == 0 || len(j.roots) == 0 || unread {
 		return nil
 	}
@@ -37,13 +37,10 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 			r.Findings = append(r.Findings, Finding{Severity: Error, Code: TooOld, Path: path, Message: message, Advice: advice})
 		}
 	}
-	rooted := func(path string) bool {
-		return slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
-	}
 	last := make(map[prune.Series]string) // the newest that is remembered of one that is gone
 	proofs := make(map[string]Proof)
 	if j.Memory != nil {
-		proofs = j.Memory.all(rooted)
+		proofs = j.Memory.all(j.rooted)
 	}
 	for path, p := range proofs {
 		s := prune.Series{Folder: store.Dir(path), Kind: p.Kind, Name: p.Series}
@@ -68,5 +65,10 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 				"find out where they went, and why no new one is made; or leave out this --max-age")
 		}
 	}
-	return func(path string) bool { return !there[path] && !kept[path] && rooted(path) }
+	return func(path string) bool { return !there[path] && !kept[path] && j.rooted(path) }
+}
+
+// rooted tells whether an anchored path is in a folder that was looked at as a whole.
+func (j *Job) rooted(path string) bool {
+	return slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
 }

@@ -249,7 +249,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	b.slots(f.Envelope)
 	b.KeyID = f.Opened.Holder.Name
 	if c.Doubt != nil {
-		if err := c.Doubt(&backup.Backup{Label: f.Envelope.Label, ID: f.Envelope.ID}, kek.ID(b.KeyID)); err != nil {
+		if err := c.Doubt(&backup.Backup{Backup: store.Backup{Path: b.Path}, Label: f.Envelope.Label, ID: f.Envelope.ID}, kek.ID(b.KeyID)); err != nil {
 			_, hint := fail.Of(err)
 			b.add(Finding{Severity: Error, Code: Doubtful, Message: err.Error(), Advice: hint})
 		}

@@ -74,7 +74,7 @@ const (
 	Newer          Code = "newer-format"
 	SidecarDiffers Code = "sidecar-differs"
 	Replaced       Code = "replaced"      // whole and authentic, but not the backup that belongs there; a warning when only its name says so
-	Doubtful       Code = "doubtful"      // whole and authentic, but made by somebody who should have had another key
+	Doubtful       Code = "doubtful"      // whole and authentic, but made for a key that was rotated out, or late to appear
 	Unsigned       Code = "unsigned"      // where signers are asked for
 	BadSignature   Code = "bad-signature" // by nobody who is trusted, or of something else
 	NoKey          Code = "no-key"
@@ -142,8 +142,7 @@ type Backup struct {
 	Unjudged string    `json:"unjudged,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
 
-	// unread says that the store did not give its envelope, so that its id is
-	// not known, nor which shard it belongs to: every one that met this has it.
+	// unread says that the store did not give its envelope: its id is not known.
 	unread bool
 }
 

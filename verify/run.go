@@ -88,7 +88,9 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 	slices.SortStableFunc(r.Backups, newestFirst)
 	var forget func(string) bool
 	if failed == nil {
-		forget = j.missing(r, whole)
+		if forget = j.missing(r, whole); j.Memory != nil && len(j.roots) > 0 {
+			j.survey(whole)
+		}
 	}
 	j.save(forget)
 	r.Finished, r.Interrupted = time.Now().UTC().Truncate(time.Second), failed != nil
@@ -132,7 +134,7 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 	}, func(_ int, b Backup) {
 		switch {
 		case b.Why == gone:
-		case b.unread || j.Shard.Has(cmp.Or(b.ID, b.Path)):
+		case j.Shard.Has(b.Path): // the id is another when it is re-encrypted meanwhile
 			backups = append(backups, b)
 		default:
 			others = append(others, b.peer())

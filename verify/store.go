@@ -63,11 +63,12 @@ type peer struct {
 	series  unique.Handle[prune.Series]
 	known   bool // its envelope could be read
 	bad     bool // it counts for nothing beside others
+	unread  bool // the store did not give its envelope
 }
 
 func (b *Backup) peer() peer {
 	return peer{
-		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error,
+		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error, unread: b.unread,
 		series: unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
 	}
 }
@@ -141,17 +142,17 @@ func (j *Job) age(r *Report, b *Backup, newest bool) {
 	}
 }
 
-// history is how many backups make a median, and few how many do not.
+// enough is how many backups make a median, and few how many do not.
 const (
-	history = 7
-	few     = 3
+	enough = 7
+	few    = 3
 )
 
 // medianSize returns the median of the sizes of the newest good backups.
 func medianSize(newest []peer) (int64, bool) {
 	var sizes []int64
 	for _, p := range newest {
-		if len(sizes) == history {
+		if len(sizes) == enough {
 			break
 		}
 		if !p.bad {

@@ -21,8 +21,7 @@ import (
 type Course struct {
 	Store store.Store
 	Paths []string // of backups, and of folders with backups in and under them
-	// Shard is the part of the backups to work on. It goes by path and not by id:
-	// Reencrypt gives new ids.
+	// Shard is the part of the backups to work on.
 	Shard   backup.Shard
 	Workers int
 	// Find lists the backups at the paths; nil is [backup.Find].

@@ -82,20 +82,17 @@ func provedIn(cmd *cobra.Command, stateDir string) *verify.Memory {
 	return nil
 }
 
-// doubter is why a backup is in doubt by what this host knows of its keys.
-func doubter(cmd *cobra.Command, stateDir string) func(*backup.Backup, kek.ID) error {
+// doubter is why a backup is in doubt by what this host knows of its keys and of the
+// store.
+func doubter(cmd *cobra.Command, stateDir string, memory *verify.Memory) func(*backup.Backup, kek.ID) error {
 	if stateDir == "" {
 		stateDir, _ = history.Dir() // what cannot be had holds no history
 	}
-	past, err := history.Read(stateDir)
+	doubt, err := verify.Doubter(stateDir, memory)
 	if err != nil {
 		warn(cmd, "which keys were rotated out is not known: %v", err)
-		return nil
 	}
-	records := past.Records()
-	return func(b *backup.Backup, opened kek.ID) error {
-		return history.Late(records, opened, b.Created, history.Overlap)
-	}
+	return doubt
 }
 
 // rootArg is the store that a command works on.
@@ -116,7 +113,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 			warn(cmd, "%v; what needs this key is not checked", err)
 		}
 	}
-	entries, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring, Doubt: doubter(cmd, "")})
+	entries, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring, Doubt: doubter(cmd, "", proved)})
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -129,15 +130,16 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 			return err
 		}
 	}
+	memory := provedIn(cmd, p.stateDir)
 	o := prune.Options{
 		Policy: p.policy, MaxRead: p.maxRead, Apply: p.apply,
-		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir)},
+		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir, memory)},
 		Before: func(*backup.Backup) error { return checkStdout() },
 		Done: func(b *backup.Backup, d prune.Decision, err error) error {
 			return p.done(ctx, cmd, s, b, d, err)
 		},
 	}
-	p.remembering(cmd, &o)
+	p.remembering(cmd, &o, memory)
 	r, err := prune.Run(ctx, p.place, root, o)
 	if err != nil {
 		return err
@@ -147,8 +149,7 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 }
 
 // remembering has the run know what was proved earlier, and remember what it proves.
-func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options) {
-	memory := provedIn(cmd, p.stateDir)
+func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory *verify.Memory) {
 	if memory != nil {
 		o.Remembered = memory.Whole
 	}

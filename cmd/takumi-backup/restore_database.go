@@ -209,7 +209,7 @@ func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []s
 	}
 	defer ring.Close()
 	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(),
-		backup.Options{Keys: ring, Doubt: doubter(cmd, "")}, r.guard == "off")
+		backup.Options{Keys: ring, Doubt: doubter(cmd, "", provedIn(cmd, ""))}, r.guard == "off")
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
 	}

@@ -65,8 +65,9 @@ What was proved is remembered in the state folder and shown by list. With it the
 work can be spread: --newer-only leaves out what was proved already,
 --recheck-after what was proved since then, and --sample checks a random part of
 what these leave out. New backups come first, newest first, and then what was
-proved the longest time ago. A backup that took the place of another, and a name
-whose backups are all gone, are errors until --accept says that it is to be so.
+proved the longest time ago. A backup that took the place of another, one that was
+not there when one a week newer was, and a name whose backups are all gone, are
+errors until --accept says that it is to be so.
 
 One PATH that is a file has an exit code of its own: 4 when no key opens it, 7 when the
 store does not give it, 1 when it cannot be judged, and 5 for all other errors; one that is
@@ -97,7 +98,7 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	f.StringVar(&v.shard, "shard", "", "work on the I-th of N parts of the backups, as I/N (default: that of $JOB_COMPLETION_INDEX and $JOB_COMPLETIONS, or all)")
 	v.rehearsal.add(cmd)
 	f.StringVar(&v.stateDir, "state-dir", "", "folder of what is remembered (default: that of key history)")
-	f.StringArrayVar(&v.accept, "accept", nil, "forget what stood at `PATH`, and take what stands there now for what belongs there; may be repeated")
+	f.StringArrayVar(&v.accept, "accept", nil, "forget what stood at `PATH`, and take what stands there now, of a folder all that does, for what belongs there; may be repeated")
 	v.addReports(cmd)
 	cmd.AddCommand(newVerifyMerge())
 	return audited(cmd, "verify", reads)
@@ -194,7 +195,6 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	defer ring.Close()
 	j := &v.job
 	j.Keys = ring
-	j.Doubt = doubter(cmd, v.stateDir)
 	if j.Level == verify.Restore {
 		stage, err := v.rehearsal.stage(cmd, ring)
 		if err != nil {
@@ -212,6 +212,7 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	if err := v.accepts(cmd); err != nil {
 		return nil, err
 	}
+	j.Doubt = doubter(cmd, v.stateDir, j.Memory)
 	if j.Checkpoint, err = currentCheckpoint(cmd); err != nil {
 		warn(cmd, "the report has no checkpoint of the audit log: %v", err)
 	}

@@ -1,0 +1,92 @@
+package verify
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+)
+
+// ErrAppeared is why a backup is in doubt that came into the store after newer ones
+// of its series.
+var ErrAppeared = fail.New(fail.Failed, "find out who put it there; when it is to be so: takumi-backup verify --accept PATH, or --accept FOLDER for all in it",
+	"it was not there when a newer backup of its name was seen")
+
+// Doubter returns what is known, by the history of keys in the state folder dir and by
+// m, against backups that a key opens: history.ErrLate, or ErrAppeared. m may be nil.
+// The errors are those of [history.Read].
+func Doubter(dir string, m *Memory) (func(b *backup.Backup, opened kek.ID) error, error) {
+	past, err := history.Read(dir)
+	if err != nil {
+		return nil, err
+	}
+	records := past.Records()
+	return func(b *backup.Backup, opened kek.ID) error {
+		if err := history.Late(records, opened, b.Created, history.Overlap); err != nil || m == nil {
+			return err
+		}
+		return m.appeared(b.Path, prune.Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series()}, b.Created)
+	}, nil
+}
+
+// sight is what a backup claimed of itself when its folder was looked at as a whole;
+// nothing, where it could not be read.
+type sight struct {
+	Kind    string    `json:"kind,omitempty"`
+	Series  string    `json:"series,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+}
+
+// appeared is an ErrAppeared for a backup that nobody saw, when one of its series was
+// seen that is more than history.Overlap newer: by then it had to be there. A backup
+// that is re-encrypted keeps its place and time.
+func (m *Memory) appeared(path string, s prune.Series, created time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if was, known := m.seen[anchored(path)]; known && (was.Created.IsZero() || was == sight{s.Kind, s.Name, created}) {
+		return nil
+	}
+	if m.newest == nil {
+		m.newest = make(map[prune.Series]time.Time)
+		for path, v := range m.seen {
+			s := prune.Series{Folder: store.Dir(path), Kind: v.Kind, Name: v.Series}
+			if v.Created.After(m.newest[s]) {
+				m.newest[s] = v.Created
+			}
+		}
+	}
+	s.Folder = anchored(s.Folder)
+	if newest := m.newest[s]; newest.After(created.Add(history.Overlap)) {
+		return fmt.Errorf("%w: that is of %s, and this of %s", ErrAppeared, newest.Format(time.DateOnly), created.Format(time.DateOnly))
+	}
+	return nil
+}
+
+// survey remembers, until Save, which backups are in the folders, but for those in
+// doubt, and for those of a time to come, beside which all others would seem late.
+func (j *Job) survey(whole []peer) {
+	m, added := j.Memory, make(map[string]sight)
+	for _, p := range whole {
+		path, s := anchored(p.path), p.series.Value()
+		switch {
+		case !j.rooted(path):
+		case !p.known:
+			added[path] = sight{}
+		case !p.created.After(j.now.Add(prune.Skew)) && m.appeared(path, s, p.created) == nil:
+			added[path] = sight{s.Kind, s.Name, p.created}
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for path, v := range added {
+		if was, known := m.seen[path]; !known || was != v {
+			m.seen[path], m.sighted[path] = v, true
+		}
+	}
+	m.newest = nil
+}
