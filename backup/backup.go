@@ -65,10 +65,13 @@ type Backup struct {
 	State      State
 	// Err says why State is not Authentic or better. It is nil when no key was given.
 	Err error
-	// Doubt says why a backup that is Authentic is not to be restored unasked, nor
+	// Doubt says why a backup that is not Bad is not to be restored unasked, nor
 	// counted as one that others may go for: its file has the name of another, the key
-	// that opens it was no longer in use when it was made, or it appeared too late.
+	// that opens it was no longer in use when it was made, it appeared too late, or none
+	// of the signers that were asked for has signed it.
 	Doubt error
+	// Signer is who signed its head, by the word of the signers that were asked for.
+	Signer string
 }
 
 // Readable reports whether the envelope could be parsed.

@@ -72,15 +72,21 @@ func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 		b.State, b.Err = Bad, err
 		return
 	}
-	if b.describe(seen); seen.Opened != nil {
+	b.describe(seen)
+	if b.Signer = seen.Signer; seen.Opened != nil {
 		b.State, b.Doubt = Authentic, Misnamed(b.Path, b.Name)
 		if b.Doubt == nil && o.Doubt != nil {
 			b.Doubt = o.Doubt(b, kek.ID(seen.Opened.Holder.Name))
 		}
+		b.Doubt = cmp.Or(seen.Unsigned, b.Doubt)
 		return
 	}
 	if b.Err = seen.Err; b.Err != nil && !NoKey(b.Err) {
 		b.State = Bad
+		return
+	}
+	if b.Doubt = seen.Unsigned; seen.Signer != "" {
+		b.State, b.Doubt = Signed, Misnamed(b.Path, b.Name)
 	}
 }
 

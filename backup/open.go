@@ -24,10 +24,13 @@ type Options struct {
 	Keys   *keystore.Ring // nil, or a ring of no sources, opens nothing
 	Rescue bool           // see [envelope.Options]
 	Meter  *Meter         // if it is set, it counts what is read
-	// Signers, if they are set, are whom the backups have to be signed by: of Open
-	// and OpenAt. The head of the signature is checked before anything is released,
-	// and the payload before a reader that reads in order ends well.
+	// Signers, if they are set, are whom the backups have to be signed by. The head of
+	// the signature is checked before anything is released, and when a backup is looked
+	// at, and the payload before a reader that reads in order ends well.
 	Signers *sign.Signers
+	// Vouched refuses with ErrAnonymous, where there are no Signers, what anybody may
+	// have made who knows a public recipient.
+	Vouched bool
 	// Doubt, if it is set, says why a backup that opened with the key of this id is
 	// not to be trusted all the same.
 	Doubt func(b *Backup, opened kek.ID) error
@@ -106,6 +109,9 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 		}
 		r, err := envelope.Open(ctx, src, how)
 		if err == nil {
+			if err := o.vouched(r.Holder); err != nil {
+				return err
+			}
 			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
 			return nil
 		}
@@ -129,6 +135,10 @@ type Seen struct {
 	Packed int64
 	// Err says why Opened is not set; nil without keys.
 	Err error
+	// Signer is who signed the head, where Signers were asked for, and Unsigned why it is
+	// none of them.
+	Signer   string
+	Unsigned error
 }
 
 // Look reads the envelopes of the backup at path and, with keys, authenticates
@@ -143,6 +153,12 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 			return passedOver(path, foreign(ctx, place, path, obj, err), besideErr)
 		}
 		s = &Seen{Size: obj.Size(), Own: own, Beside: beside, BesideErr: besideErr}
+		if o.Signers != nil {
+			signed, err := OpenSigned(ctx, place, path, obj, o.Signers)
+			if s.Unsigned = err; err == nil {
+				s.Signer = signed.Signer().String()
+			}
+		}
 		if o.keyless() {
 			s.Err = err
 			return nil

@@ -40,6 +40,11 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 			}
 		}
 		r, err := envelope.OpenAt(ctx, obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
+		if err == nil {
+			if err := o.vouched(r.Holder); err != nil {
+				return err
+			}
+		}
 		if err == nil && signed != nil {
 			if err := signed.Begin(r.Envelope, r.Start, r.Header()); err != nil {
 				return err

@@ -3,6 +3,8 @@ package backup
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +14,9 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
@@ -26,10 +30,27 @@ func refused(err error) error {
 	return fail.As(fail.Damaged, "look who put it there, and use a backup that one of the signers has signed", err)
 }
 
+// ErrAnonymous is returned for a backup that opens for a public recipient, where
+// somebody has to vouch for what is done with it.
+var ErrAnonymous = fail.New(fail.Usage, "name with --signers who is trusted to sign; --unsigned takes it as it is, when it is known whose it is", "it opens for a recipient, which is public, and no signature is asked for: anybody may have made it")
+
+// Anonymous reports whether anybody who knows a public recipient can have made a
+// backup that opened by the slot of this holder. Whoever can make a slot for a key
+// knows the key.
+func Anonymous(opened slot.Holder) bool { return opened.Type == agekey.SlotType }
+
+func (o Options) vouched(opened slot.Holder) error {
+	if o.Vouched && o.Signers == nil && Anonymous(opened) {
+		return ErrAnonymous
+	}
+	return nil
+}
+
 // witness holds a backup that is read to a signature.
 type witness struct {
 	sign.Sums
 	signature *sign.Signature
+	signer    sign.Signer
 }
 
 // signedBy returns the witness of the backup at path, whose signature is good and by
@@ -42,14 +63,15 @@ func signedBy(ctx context.Context, place store.Store, path string, signers *sign
 	if text == nil {
 		return nil, ErrUnsigned
 	}
+	var signer sign.Signer
 	s, err := sign.Parse(text)
 	if err == nil {
-		_, err = signers.Verify(s)
+		signer, err = signers.Verify(s)
 	}
 	if err != nil {
 		return nil, refused(fmt.Errorf("%s: %w", store.Beside(path, sign.Suffix), err))
 	}
-	return &witness{signature: s}, nil
+	return &witness{signature: s, signer: signer}, nil
 }
 
 // Signature returns the signature next to the backup at path, unread and at most one
@@ -88,6 +110,81 @@ func (w *witness) End() error {
 		return refused(err)
 	}
 	return nil
+}
+
+// SignedFile holds the bytes of a backup's file to its signature, without a key. It is
+// written all of the file, in order, and End says whether the payload is the signed
+// one.
+type SignedFile struct {
+	*witness
+	skip int64 // of the envelope, which is not signed but for its preamble
+}
+
+// OpenSigned looks whether the file of the backup at path has a signature of one of the
+// signers, and the head that it names. The errors are ErrUnsigned, those that speak
+// against the signature, and those of reading.
+func OpenSigned(ctx context.Context, place store.Store, path string, file store.Object, signers *sign.Signers) (*SignedFile, error) {
+	w, err := signedBy(ctx, place, path, signers)
+	if err != nil {
+		return nil, err
+	}
+	e, err := envelope.Parse(io.NewSectionReader(file, 0, file.Size()))
+	if err != nil {
+		return nil, err
+	}
+	start := int64(len(e.Bytes()))
+	var header [stream.HeaderSize]byte
+	if _, err := file.ReadAt(header[:], start); err != nil {
+		return nil, fmt.Errorf("reading the head of the payload: %w", err)
+	}
+	if err := w.Begin(e, start, header); err != nil {
+		return nil, err
+	}
+	return &SignedFile{w, start}, nil
+}
+
+// Signer is who signed, by the word of the signers.
+func (f *SignedFile) Signer() sign.Signer { return f.signer }
+
+// Write takes the next bytes of the file.
+func (f *SignedFile) Write(p []byte) (int, error) {
+	n := min(f.skip, int64(len(p)))
+	f.skip -= n
+	if _, err := f.witness.Write(p[n:]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// ProveSigned reads the backup at path to its end, without a key, and returns nil only
+// when its payload is the one that one of the signers has signed, and the file is what
+// its sidecar says, if it has one.
+func ProveSigned(ctx context.Context, place store.Store, path string, o Options) error {
+	want, err := sidecarOf(ctx, place, path)
+	if err != nil {
+		return err
+	}
+	file, err := place.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	signed, err := OpenSigned(ctx, place, path, file, o.Signers)
+	if err != nil {
+		return err
+	}
+	var src io.Reader = file
+	if o.Meter != nil {
+		src = o.Meter.Metered(file)
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(hash, signed), src); err != nil {
+		return err
+	}
+	if want != "" && hex.EncodeToString(hash.Sum(nil)) != want {
+		return fmt.Errorf("%s: %w", path, ErrSidecar)
+	}
+	return signed.End()
 }
 
 // signable is a place that a signature fits next to: a [store.Writer].

@@ -248,6 +248,10 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	b.label(f.Envelope)
 	b.slots(f.Envelope)
 	b.KeyID = f.Opened.Holder.Name
+	if c.Signers == nil && backup.Anonymous(f.Opened.Holder) {
+		_, hint := fail.Of(backup.ErrAnonymous)
+		b.add(Finding{Severity: Warning, Code: Anonymous, Message: backup.ErrAnonymous.Error(), Advice: hint})
+	}
 	if c.Doubt != nil {
 		if err := c.Doubt(&backup.Backup{Backup: store.Backup{Path: b.Path}, Label: f.Envelope.Label, ID: f.Envelope.ID}, kek.ID(b.KeyID)); err != nil {
 			_, hint := fail.Of(err)

@@ -76,6 +76,7 @@ const (
 	Replaced       Code = "replaced"      // whole and authentic, but not the backup that belongs there; a warning when only its name says so
 	Doubtful       Code = "doubtful"      // whole and authentic, but made for a key that was rotated out, or late to appear
 	Unsigned       Code = "unsigned"      // where signers are asked for
+	Anonymous      Code = "anonymous"     // it opens for a public recipient, and signers are not asked for
 	BadSignature   Code = "bad-signature" // by nobody who is trusted, or of something else
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it

@@ -7,10 +7,14 @@ import (
 	"hash/maphash"
 	"io"
 	"slices"
+	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -43,6 +47,10 @@ type ReencryptOptions struct {
 	ReadBack *keystore.Ring
 	Pack     *pack.Options // how to pack anew; nil leaves what is packed as it is
 	State    *State        // what is done
+	// Signers, if they are set, have to have signed what is re-encrypted. Signer signs
+	// anew what they, or without them itself, have signed before.
+	Signers *sign.Signers
+	Signer  ssh.Signer
 }
 
 // Reencrypt re-encrypts the backup at path, unless o.State has it. Created, kind
@@ -82,7 +90,11 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 		return r, err
 	}
 	beside, besideErr := backup.Beside(ctx, o.Store, path)
-	src, err := backup.Open(ctx, o.Store, path, backup.Options{Keys: o.From, Rescue: o.Rescue, Meter: o.Meter})
+	signers, err := o.vouching(ctx, path)
+	if err != nil {
+		return Result{}, err
+	}
+	src, err := backup.Open(ctx, o.Store, path, backup.Options{Keys: o.From, Rescue: o.Rescue, Meter: o.Meter, Signers: signers})
 	if err != nil {
 		return Result{}, fmt.Errorf("opening it: %w", err)
 	}
@@ -105,10 +117,12 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	}
 	w := newWitness(o.To)
 	defer w.wipe()
-	sealing, err := envelope.NewWriter(ctx, dst, label, w.recipients...)
+	var sums sign.Sums
+	sealing, err := envelope.NewWriter(ctx, io.MultiWriter(dst, &sums), label, w.recipients...)
 	if err != nil {
 		return r, err
 	}
+	sums.Begin(sealing.Envelope(), int64(len(sealing.Envelope().Bytes())))
 	was, err := transfer(sealing, src, o.Pack)
 	if err != nil {
 		return r, fmt.Errorf("re-encrypting: %w", err)
@@ -130,7 +144,13 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if beside != nil { // it is the old backup's, and nobody's now
 		besideErr = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside, nil)
 	}
-	if words := unsign(ctx, o.Store, path); words != "" {
+	var signature []byte
+	if o.Signer != nil && signers != nil {
+		if signature, err = sign.Sign(sums.Statement(time.Now()), o.Signer); err != nil {
+			r.warn(fmt.Sprintf("it is not signed anew: %v", err))
+		}
+	}
+	if words := resign(ctx, o.Store, path, signature); words != "" {
 		r.warn(words)
 	}
 	if besideErr != nil {
@@ -139,19 +159,42 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	return r, nil
 }
 
-// unsign takes away the signature of the old payload, and says what became of it.
-func unsign(ctx context.Context, st store.Store, path string) string {
+// vouching returns who has to have signed the backup at path: Signers, or Signer where
+// it has a signature of that, or nobody.
+func (o ReencryptOptions) vouching(ctx context.Context, path string) (*sign.Signers, error) {
+	if o.Signers != nil || o.Signer == nil {
+		return o.Signers, nil
+	}
+	text, err := backup.Signature(ctx, o.Store, path)
+	if err != nil || text == nil {
+		return nil, err
+	}
+	own := sign.Only(o.Signer.PublicKey())
+	if was, err := sign.Parse(text); err == nil {
+		if _, err := own.Verify(was); err == nil {
+			return own, nil
+		}
+	}
+	return nil, nil
+}
+
+// resign puts a signature, nil for none, in the place of that of the old payload, and
+// says what became of it.
+func resign(ctx context.Context, st store.Store, path string, signature []byte) string {
 	was, err := backup.Signature(ctx, st, path)
-	if err == nil && was == nil {
+	if err == nil && was == nil && signature == nil {
 		return ""
 	}
 	if err == nil {
-		err = st.Put(ctx, path, store.SignatureSuffix, was, nil)
+		err = st.Put(ctx, path, store.SignatureSuffix, was, signature)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return fmt.Sprintf("the signature next to it is of the old payload, and still there: %v", err)
+	case signature == nil:
+		return "it has no signature any more: takumi-backup sign makes one"
 	}
-	return "it has no signature any more: takumi-backup sign makes one"
+	return ""
 }
 
 // checkSlots fails when a holder that this program cannot seal for would lose the

@@ -138,7 +138,7 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	if err != nil {
 		return r, err
 	}
-	return r, errors.Join(settle(ctx, i, o.Place), settleSignature(ctx, o.Place, i.Backup.Path, i.To))
+	return r, errors.Join(settle(ctx, i, o.Place), settleSignature(ctx, i, o))
 }
 
 // counter tells how much was written.
@@ -159,13 +159,26 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 		return "", err
 	}
 	hash := sha256.New()
-	n, err := copyAll(io.MultiWriter(dst, hash, counter(progress)), f)
+	to := []io.Writer{dst, hash, counter(progress)}
+	var signed *backup.SignedFile
+	if o.Signers != nil {
+		if signed, err = backup.OpenSigned(ctx, o.Place, i.Backup.Path, f, o.Signers); err != nil {
+			return "", fmt.Errorf("%s: %w", i.Backup.Path, err)
+		}
+		to = append(to, signed)
+	}
+	n, err := copyAll(io.MultiWriter(to...), f)
 	if err != nil {
 		return "", fmt.Errorf("copying %s: %w", i.Backup.Path, err)
 	}
 	sum := hex.EncodeToString(hash.Sum(nil))
 	if n != f.Size() || want != "" && sum != want {
 		return "", fmt.Errorf("%s: %w", i.Backup.Path, ErrRotten)
+	}
+	if signed != nil {
+		if err := signed.End(); err != nil {
+			return "", fmt.Errorf("%s: %w", i.Backup.Path, err)
+		}
 	}
 	return sum, nil
 }

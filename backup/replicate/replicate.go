@@ -23,6 +23,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -73,6 +74,8 @@ type Options struct {
 	// WithoutSidecar takes backups that have none for what they are, and gives
 	// the copies one.
 	WithoutSidecar bool
+	// Signers, if they are set, are those whose backups and signatures alone are copied.
+	Signers *sign.Signers
 	// ReplaceOthers lets a backup take the place of one of another id.
 	ReplaceOthers bool
 }

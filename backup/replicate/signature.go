@@ -38,8 +38,12 @@ func (s signatures) differ() bool { return s.mine != nil && !bytes.Equal(s.mine,
 
 // settleSignature brings the signature of a backup along, or takes away that of
 // another backup whose place the copy took.
-func settleSignature(ctx context.Context, place store.Store, from, to string) error {
+func settleSignature(ctx context.Context, i Item, o Options) error {
+	place, from, to := o.Place, i.Backup.Path, i.To
 	s, err := signaturesOf(ctx, place, from, to)
+	if err == nil && s.differ() && s.fault == nil && o.Signers != nil {
+		s.fault = byThem(ctx, i, o)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -51,6 +55,18 @@ func settleSignature(ctx context.Context, place store.Store, from, to string) er
 	if s.fault != nil {
 		return s.fault
 	}
+	return err
+}
+
+// byThem fails unless the signature of a backup is by one of the signers: another one
+// must not take the place of theirs at the copy.
+func byThem(ctx context.Context, i Item, o Options) error {
+	f, err := o.Place.Open(ctx, i.Backup.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = backup.OpenSigned(ctx, o.Place, i.Backup.Path, f, o.Signers)
 	return err
 }
 

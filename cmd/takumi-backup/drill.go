@@ -16,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
@@ -43,6 +42,8 @@ type drillCommand struct {
 	strict   bool
 	json     bool
 	job      jobFlags
+	signers  string
+	unsigned bool
 }
 
 func newDrill() *cobra.Command {
@@ -82,6 +83,8 @@ failed. A missed target is a warning, and 1 with --strict.`,
 	f.StringSliceVar(&d.kinds, "kind", nil, "rehearse this kind: database, contracts or uploads; may be repeated (default: each that there is)")
 	d.keys.add(cmd, "open with this key")
 	d.keys.age.addIdentities(cmd)
+	addSigners(f, &d.signers, "draw only what one of these has signed")
+	f.BoolVar(&d.unsigned, "unsigned", false, "restore databases that anybody may have made who knows a public recipient")
 	d.place.add(cmd)
 	f.StringVar(&d.page, "report", "", "append to this page")
 	d.targets = drill.Targets{RTO: time.Hour, RPO: 26 * time.Hour}
@@ -132,12 +135,16 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	}
 	defer ring.Close()
 	warnPlacement(cmd, ring.Places(), root)
-	stage, err := d.place.stage(cmd, ring)
+	signers, err := trusted(d.signers)
+	if err != nil {
+		return d.notBegun(cmd, r, err)
+	}
+	stage, err := d.place.stage(cmd, rehearse.Options{Keys: ring, Signers: signers, Unsigned: d.unsigned})
 	if err != nil {
 		return d.notBegun(cmd, r, err)
 	}
 	defer func() { err = errors.Join(err, stage.Close()) }()
-	picked, err := d.pick(cmd, stage, ring, r)
+	picked, err := d.pick(cmd, stage, backup.Options{Keys: ring, Signers: signers}, r)
 	if err != nil {
 		return d.notBegun(cmd, r, err)
 	}
@@ -187,14 +194,18 @@ func (d *drillCommand) conclude(cmd *cobra.Command, r *drill.Report, faults []er
 }
 
 // pick draws the backups, and finds that there is a place for each.
-func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, ring *keystore.Ring, r *drill.Report) ([]drill.Picked, error) {
-	entries, err := backup.List(cmd.Context(), newPlace(), r.Root, backup.Options{Keys: ring})
+func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, how backup.Options, r *drill.Report) ([]drill.Picked, error) {
+	entries, err := backup.List(cmd.Context(), newPlace(), r.Root, how)
 	if err != nil {
 		return nil, fmt.Errorf("looking for backups: %w", err)
 	}
 	var why error
 	for i := range entries {
-		if e := &entries[i]; e.State != backup.Authentic {
+		e := &entries[i]
+		if e.State == backup.Authentic && e.Doubt != nil {
+			e.State, e.Err = backup.Bad, e.Doubt // it is not drawn from either
+		}
+		if e.State != backup.Authentic {
 			if r.PassedOver++; why == nil {
 				why = fmt.Errorf("%s: %w", printable(e.Path), e.Err)
 			}

@@ -64,8 +64,12 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer ring.Close()
+	how, err := c.opening.options(ring)
+	if err != nil {
+		return err
+	}
 	root := rootArg(args[1:])
-	list, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring, Rescue: c.rescue})
+	list, err := backup.List(cmd.Context(), newPlace(), root, how)
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}

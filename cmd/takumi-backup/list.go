@@ -16,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
@@ -24,7 +23,7 @@ import (
 func newList() *cobra.Command {
 	var keys keyFlags
 	var asJSON, deleted, long bool
-	var stateDir string
+	var stateDir, signers string
 	cmd := &cobra.Command{
 		Use:   "list [flags] [ROOT]",
 		Short: "List the backups of a store, newest first",
@@ -33,7 +32,8 @@ time that each one carries inside.
 
 With a key at hand, time, kind, name and length of each backup are authenticated,
 which AUTHENTIC shows; the content is not read. No key is needed: then all of it
-is what the files claim. Paths are those below ROOT; --long shows them whole, with the
+is what the files claim; what one of --signers has signed is "signed", by the head of
+the file, and all else is in doubt. Paths are those below ROOT; --long shows them whole, with the
 kind, the name and the keys. A file that cannot be read, is no backup or was altered
 is listed with the reason, and the exit code is 6; one that S3 keeps in an archive
 (Glacier) is "archived", and restore-object fetches it back. VERIFIED is up to which level
@@ -52,12 +52,18 @@ unjudged where seal did not know the format: whether the content is complete is 
 				return err
 			}
 			defer ring.Close()
-			return list(cmd, ring, rootArg(args), provedIn(cmd, stateDir), asJSON, long)
+			proved := provedIn(cmd, stateDir)
+			how := backup.Options{Keys: ring, Doubt: doubter(cmd, "", proved)}
+			if how.Signers, err = trusted(signers); err != nil {
+				return err
+			}
+			return list(cmd, how, rootArg(args), proved, asJSON, long)
 		},
 	}
 	cmd.Flags().SortFlags = false
 	keys.add(cmd, "authenticate with this key")
 	keys.age.addIdentities(cmd)
+	addSigners(cmd.Flags(), &signers, "put in doubt what none of these has signed")
 	cmd.Flags().StringVar(&stateDir, "state-dir", "", "folder of what verify remembers (default: that of key history)")
 	cmd.Flags().BoolVar(&deleted, "deleted", false, "list what was deleted in a bucket that keeps versions, and undelete brings back")
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "show age, kind, name and keys too, and whole paths")
@@ -103,8 +109,8 @@ func rootArg(args []string) string {
 	return storeFolder()
 }
 
-func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.Memory, asJSON, long bool) error {
-	if len(ring.Sources()) > 0 {
+func list(cmd *cobra.Command, how backup.Options, root string, proved *verify.Memory, asJSON, long bool) error {
+	if ring := how.Keys; len(ring.Places()) > 0 {
 		warnPlacement(cmd, ring.Places(), root)
 		if _, err := ring.Current(cmd.Context()); err != nil {
 			if cmd.Context().Err() != nil {
@@ -113,7 +119,7 @@ func list(cmd *cobra.Command, ring *keystore.Ring, root string, proved *verify.M
 			warn(cmd, "%v; what needs this key is not checked", err)
 		}
 	}
-	entries, err := backup.List(cmd.Context(), newPlace(), root, backup.Options{Keys: ring, Doubt: doubter(cmd, "", proved)})
+	entries, err := backup.List(cmd.Context(), newPlace(), root, how)
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}
@@ -153,6 +159,7 @@ type listing struct {
 	Codec      string        `json:"codec,omitempty"`
 	KeyIDs     []kek.ID      `json:"key_ids,omitempty"`
 	Recipients []slot.Holder `json:"recipients,omitempty"`
+	Signer     string        `json:"signer,omitempty"`   // of whom it is signed, with --signers
 	Unjudged   bool          `json:"unjudged,omitempty"` // nobody knows whether the content is complete
 	Verified   *shownProof   `json:"verified,omitempty"` // of list alone
 }
@@ -173,7 +180,7 @@ func listed(e *backup.Backup) listing {
 	}
 	if v := e; v.Readable() {
 		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
-		l.Series, l.KeyIDs, l.Recipients, l.Unjudged = e.Series(), v.Keys, v.Recipients, e.Unjudged()
+		l.Series, l.KeyIDs, l.Recipients, l.Signer, l.Unjudged = e.Series(), v.Keys, v.Recipients, v.Signer, e.Unjudged()
 	}
 	return l
 }
@@ -258,7 +265,7 @@ func authentic(b *backup.Backup) string {
 	if b.Archived() {
 		return "archived"
 	}
-	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked"}[b.State]
+	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked", backup.Signed: "signed"}[b.State]
 }
 
 func ageText(age time.Duration) string {

@@ -32,9 +32,9 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 		return nil, nil, err
 	}
 	warnPlacement(cmd, ring.Places(), store.Dir(path))
-	signers, err := trusted(o.signers)
+	how, err := o.options(ring)
 	if err == nil {
-		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers})
+		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, how)
 	}
 	if err != nil {
 		ring.Close()
@@ -97,11 +97,11 @@ func (o *opening) openMembers(cmd *cobra.Command, path string) (a *members.Archi
 
 // membersBy opens an archive by its index with keys that are there already.
 func (o *opening) membersBy(ctx context.Context, ring *keystore.Ring, path string) (*members.Archive, *backup.HandleAt, error) {
-	signers, err := trusted(o.signers)
+	how, err := o.options(ring)
 	if err != nil {
 		return nil, nil, err
 	}
-	h, err := backup.OpenAt(ctx, newPlace(), path, backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers})
+	h, err := backup.OpenAt(ctx, newPlace(), path, how)
 	if err != nil {
 		return nil, nil, aboutPath("opening", path, err)
 	}

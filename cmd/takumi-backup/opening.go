@@ -8,10 +8,12 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -26,6 +28,8 @@ type opening struct {
 	pinned   envelope.ID // if it is set: of the backup that was proved, and has to be this one
 	mustFit  bool        // refuse a backup whose file has the name of another
 	signers  string      // file of whom a backup has to be signed by
+	vouched  bool        // somebody has to vouch for it: signers, or who says --unsigned
+	unsigned bool
 
 	meter backup.Meter
 }
@@ -36,7 +40,7 @@ func (o *opening) add(cmd *cobra.Command) {
 	o.keys.add(cmd, "open with this key")
 	o.keys.age.addIdentities(cmd)
 	f.BoolVar(&o.rescue, "rescue", false, "open although the envelope was altered or damaged, by its first six lines and one slot; the payload is authenticated all the same")
-	f.StringVar(&o.signers, "signers", "", "open only what one of these has signed: an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
+	addSigners(f, &o.signers, "open only what one of these has signed")
 	o.progress.add(cmd)
 }
 
@@ -60,6 +64,23 @@ func (o *opening) fits(cmd *cobra.Command, path string, e *envelope.Envelope) er
 		warn(cmd, "%s: %v", path, err)
 	}
 	return nil
+}
+
+func addSigners(f *pflag.FlagSet, file *string, words string) {
+	f.StringVar(file, "signers", "", words+": an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
+}
+
+// options say how a backup is opened.
+func (o *opening) options(ring *keystore.Ring) (backup.Options, error) {
+	signers, err := trusted(o.signers)
+	return backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers, Vouched: o.vouched && !o.unsigned}, err
+}
+
+// anonymous says of what opened for a public recipient that nobody vouches for it.
+func (o *opening) anonymous(cmd *cobra.Command, path string, opened slot.Holder, how backup.Options) {
+	if how.Signers == nil && !o.unsigned && backup.Anonymous(opened) {
+		warn(cmd, "%s: %v", path, backup.ErrAnonymous)
+	}
 }
 
 // trusted reads the file of signers, or that of the environment with "", nil when
@@ -125,7 +146,7 @@ func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ 
 		}
 	}()
 	if path == "-" {
-		err = o.openStdin(ctx, b)
+		err = o.openStdin(ctx, cmd, b)
 	} else {
 		err = o.openFile(ctx, cmd, b, path)
 	}
@@ -143,8 +164,9 @@ func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ 
 	return b, nil
 }
 
-func (o *opening) openStdin(ctx context.Context, b *openedBackup) error {
-	if signers, err := trusted(o.signers); err != nil || signers != nil {
+func (o *opening) openStdin(ctx context.Context, cmd *cobra.Command, b *openedBackup) error {
+	how, err := o.options(b.ring)
+	if err != nil || how.Signers != nil {
 		return cmp.Or(err, usagef("a backup on standard input has no signature next to it: give --signers and the file"))
 	}
 	src, err := source.Stdin(ctx, os.Stdin)
@@ -153,23 +175,29 @@ func (o *opening) openStdin(ctx context.Context, b *openedBackup) error {
 	}
 	b.src = src
 	b.Reader, err = envelope.Open(ctx, o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: b.ring.Identities})
+	if err == nil && how.Vouched && backup.Anonymous(b.Holder) {
+		err = backup.ErrAnonymous
+	}
 	if err != nil {
 		src.Close()
 		return fmt.Errorf("opening -: %w", err)
 	}
+	o.anonymous(cmd, "-", b.Holder, how)
 	return nil
 }
 
 func (o *opening) openFile(ctx context.Context, cmd *cobra.Command, b *openedBackup, path string) error {
 	warnPlacement(cmd, b.ring.Places(), store.Dir(path))
-	signers, err := trusted(o.signers)
+	how, err := o.options(b.ring)
 	if err != nil {
 		return err
 	}
-	f, err := backup.Open(ctx, newPlace(), path, backup.Options{Keys: b.ring, Rescue: o.rescue, Meter: &o.meter, Signers: signers})
+	how.Meter = &o.meter
+	f, err := backup.Open(ctx, newPlace(), path, how)
 	if err != nil {
 		return aboutPath("opening", path, err)
 	}
+	o.anonymous(cmd, path, f.Holder, how)
 	b.Reader, b.src, b.size = f.Reader, f, f.Object.Size()
 	for _, passed := range []error{f.Beside, f.Detached} {
 		if passed != nil {

@@ -37,6 +37,7 @@ type pruneCommand struct {
 	maxRead   int64
 	stateDir  string
 	job       jobFlags
+	signers   string
 
 	place store.Store
 }
@@ -92,6 +93,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	f.Var((*sizeFlag)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
 	f.StringVar(&p.stateDir, "state-dir", "", "folder of what was proved (default $XDG_STATE_HOME/takumi-backup)")
 	p.job.add(f)
+	addSigners(f, &p.signers, "count only what one of these has signed")
 	p.keys.add(cmd, "authenticate with this key")
 	p.keys.age.addIdentities(cmd)
 	p.progress.add(cmd)
@@ -105,6 +107,10 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	}
 	if err := store.Check(root); err != nil {
 		return usage(err)
+	}
+	signers, err := trusted(p.signers)
+	if err != nil {
+		return err
 	}
 	ring, err := p.keys.ring()
 	if err != nil {
@@ -133,7 +139,7 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	memory := provedIn(cmd, p.stateDir)
 	o := prune.Options{
 		Policy: p.policy, MaxRead: p.maxRead, Apply: p.apply,
-		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir, memory)},
+		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir, memory), Signers: signers},
 		Before: func(*backup.Backup) error { return checkStdout() },
 		Done: func(b *backup.Backup, d prune.Decision, err error) error {
 			return p.done(ctx, cmd, s, b, d, err)

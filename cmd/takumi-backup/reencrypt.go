@@ -24,6 +24,8 @@ type reencryptCommand struct {
 	dropOther    bool
 	rescue       bool
 	legacy       legacyFlags
+	signing      signFlags
+	signers      string
 
 	pack *pack.Options
 }
@@ -78,6 +80,8 @@ said that it was not imported, and one that has the name of a backup counts as f
 	f.BoolVar(&r.dropOther, "drop-other", false, "go on with backups that have other holders than keys, who lose them")
 	f.BoolVar(&r.rescue, "rescue", false, "go on with backups whose envelope is damaged, with what of it still opens")
 	f.StringVar(&r.stateFile, "state", "", "file that lists what this run has done, while it is not through (default: one in --state-dir for the same paths and keys)")
+	r.signing.add(cmd, "sign anew, with this key, what was signed: by it, or by one of --signers")
+	addSigners(f, &r.signers, "re-encrypt only what one of these has signed")
 	r.legacy.add(cmd)
 	return audited(cmd, "reencrypt", changes)
 }
@@ -133,6 +137,12 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 			Store: r.place, StateDir: r.stateDir, From: r.ring, To: r.to, DropOther: r.dropOther, Rescue: r.rescue, DryRun: r.dryRun, Meter: &r.meter,
 		},
 		ReadBack: readBack, Pack: r.pack, State: state,
+	}
+	if o.Signers, err = trusted(r.signers); err != nil {
+		return err
+	}
+	if o.Signer, err = r.signing.signer(cmd.Context(), &r.keys.from.passphrase, foldersOf(paths)); err != nil {
+		return err
 	}
 	return r.run(cmd, paths, func(ctx context.Context, path string) (rekey.Result, error) { return rekey.Reencrypt(ctx, path, o) })
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
 
@@ -27,9 +26,10 @@ func (r *rehearsalFlags) add(cmd *cobra.Command) {
 	f.StringVar(&r.databaseURL, "database-url", "", "restore databases into this server, set aside for it, as postgresql://USER@HOST:PORT")
 }
 
-// stage returns where to rehearse. The caller closes it.
-func (r *rehearsalFlags) stage(cmd *cobra.Command, ring *keystore.Ring) (*rehearse.Stage, error) {
-	o := rehearse.Options{Place: newPlace(), Keys: ring, ScratchDir: r.scratchDir}
+// stage returns where to rehearse; o says with which keys, and what. The caller closes
+// it.
+func (r *rehearsalFlags) stage(cmd *cobra.Command, o rehearse.Options) (*rehearse.Stage, error) {
+	o.Place, o.ScratchDir = newPlace(), r.scratchDir
 	if r.scratchDir == "" && r.databaseURL == "" {
 		return nil, usagef("say where backups may be restored: --scratch-dir DIR on a disk that may hold plaintext, or --database-url")
 	}

@@ -23,6 +23,7 @@ type replicateCommand struct {
 	replace   bool
 	cut       bool // without a sidecar
 	stored    placeFlags
+	signers   string
 	dryRun    bool
 	json      bool
 	job       jobFlags
@@ -69,6 +70,7 @@ DST alone is touched.`,
 	f.BoolVar(&r.cut, "without-sidecar", false, "copy what has no sidecar too, as it is, and give the copy one")
 	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be copied")
 	f.BoolVar(&r.json, "json", false, "print one JSON object per backup and line")
+	addSigners(f, &r.signers, "copy only what one of these has signed, whole")
 	r.stored.add(f)
 	r.job.add(f)
 	r.progress.add(cmd)
@@ -102,6 +104,10 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		return usagef("%s and %s stand in one another, so that copies would be copied", from, to)
 	}
 	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut}
+	var err error
+	if o.Signers, err = trusted(r.signers); err != nil {
+		return err
+	}
 	if r.newerThan > 0 {
 		o.NewerThan = time.Now().Add(-r.newerThan)
 	}

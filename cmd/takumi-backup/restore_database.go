@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/keystore"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -39,7 +41,7 @@ type restoreDatabase struct {
 }
 
 func newRestoreDatabase() *cobra.Command {
-	r := &restoreDatabase{opening: opening{mustFit: true}}
+	r := &restoreDatabase{opening: opening{mustFit: true, vouched: true}}
 	cmd := &cobra.Command{
 		Use:   "database [flags] FILE|-|--latest",
 		Short: "Restore a PostgreSQL database from a sealed dump",
@@ -74,6 +76,10 @@ rights and foreign keys to other tables, is shown beforehand. Partitions come al
 what holds the table is read, also from S3. All of it is one transaction. A table that is
 there already is never touched: --to-schema puts the restored one into another schema.
 
+With --signers the backup is read to its end before the server gets a byte. Without
+them, what opens for a public recipient of age wants --unsigned: anybody may have made
+it, and a server runs what a dump says.
+
 The former stays until --drop-previous: with FILE it, and no other, is dropped
 after a good restore, and without FILE all that earlier restores of NAME have kept.`,
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
@@ -104,6 +110,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.StringVar(&r.toSchema, "to-schema", "", "with --table, restore into this schema")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
+	f.BoolVar(&r.unsigned, "unsigned", false, "restore what opens for a public recipient although no signers are named, so that anybody may have made it")
 	return cmd
 }
 
@@ -156,6 +163,9 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	if len(r.tables) > 0 {
 		return r.runTables(ctx, cmd, path)
 	}
+	if err := r.signed(ctx, path); err != nil {
+		return err
+	}
 	b, err := r.open(ctx, cmd, path)
 	if err != nil {
 		return err
@@ -166,6 +176,9 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 		Look: r.dryRun, Options: r.options(cmd),
 	}
 	job.Contents = contents
+	if job.Signers, err = trusted(r.signers); err != nil {
+		return err
+	}
 	at, err := job.Begin(ctx)
 	if err != nil {
 		return err
@@ -184,6 +197,27 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 		return err
 	}
 	return r.finish(cmd, path, result, err)
+}
+
+// signed reads a backup that has to be signed to its end, before anything of it is used.
+func (r *restoreDatabase) signed(ctx context.Context, path string) error {
+	ring := keystore.NewRing()
+	how, err := r.opening.options(ring)
+	if err != nil || how.Signers == nil || r.latest || path == "-" {
+		return err
+	}
+	if how.Keys, err = r.keys.ring(); err != nil {
+		return err
+	}
+	defer how.Keys.Close()
+	f, err := backup.Open(ctx, newPlace(), path, how)
+	if err != nil {
+		return aboutPath("opening", path, err)
+	}
+	defer f.Close()
+	r.pinned = f.Envelope.ID
+	_, err = f.WriteTo(io.Discard)
+	return aboutPath("reading", path, err)
 }
 
 func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
@@ -208,8 +242,12 @@ func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []s
 		return "", nil, err
 	}
 	defer ring.Close()
-	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(),
-		backup.Options{Keys: ring, Doubt: doubter(cmd, "", provedIn(cmd, ""))}, r.guard == "off")
+	how, err := r.opening.options(ring)
+	if err != nil {
+		return "", nil, err
+	}
+	how.Doubt = doubter(cmd, "", provedIn(cmd, ""))
+	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
 	}

@@ -53,13 +53,7 @@ what is no signature, is refused and stays.`,
 func (s *signCommand) run(cmd *cobra.Command, paths []string) (err error) {
 	ctx := cmd.Context()
 	s.place = newPlace()
-	folders := make([]string, len(paths))
-	for i, path := range paths {
-		if folders[i] = path; !store.IsRemote(path) && (store.Backup{Path: path}).Named() {
-			folders[i] = store.Dir(path)
-		}
-	}
-	if s.signer, err = s.signing.signer(ctx, &s.keys.passphrase, folders); err != nil {
+	if s.signer, err = s.signing.signer(ctx, &s.keys.passphrase, foldersOf(paths)); err != nil {
 		return err
 	}
 	if s.signer == nil {
@@ -99,6 +93,17 @@ func (s *signCommand) run(cmd *cobra.Command, paths []string) (err error) {
 		return errSome
 	}
 	return nil
+}
+
+// foldersOf returns the folders of backups, and of folders of backups, at the paths.
+func foldersOf(paths []string) []string {
+	folders := make([]string, len(paths))
+	for i, path := range paths {
+		if folders[i] = path; !store.IsRemote(path) && (store.Backup{Path: path}).Named() {
+			folders[i] = store.Dir(path)
+		}
+	}
+	return folders
 }
 
 // one signs one backup, records and tells it.

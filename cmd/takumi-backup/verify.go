@@ -26,6 +26,7 @@ type verifyCommand struct {
 	rehearsal rehearsalFlags
 
 	level, shard, sample, stateDir, metrics, signers string
+	unsigned                                         bool
 	maxAge, reports, accept                          []string
 	newerOnly, strict, json, notify                  bool
 	recheckAfter                                     ageFlag
@@ -86,7 +87,8 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	f.SortFlags = false
 	v.keys.add(cmd, "open with this key")
 	v.keys.age.addIdentities(cmd)
-	f.StringVar(&v.signers, "signers", "", "backups have to be signed by one of these: an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
+	addSigners(f, &v.signers, "backups have to be signed by one of these")
+	f.BoolVar(&v.unsigned, "unsigned", false, "with --level restore, restore databases that anybody may have made who knows a public recipient")
 	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")
 	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
 	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated (default $TAKUMI_MAX_AGE)")
@@ -196,7 +198,7 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	j := &v.job
 	j.Keys = ring
 	if j.Level == verify.Restore {
-		stage, err := v.rehearsal.stage(cmd, ring)
+		stage, err := v.rehearsal.stage(cmd, rehearse.Options{Keys: ring, Signers: j.Signers, Unsigned: v.unsigned})
 		if err != nil {
 			return nil, err
 		}

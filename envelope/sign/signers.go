@@ -86,6 +86,9 @@ func ParseSigners(src io.Reader) (*Signers, error) {
 	return s, nil
 }
 
+// Only returns signers of which this key is the one.
+func Only(key ssh.PublicKey) *Signers { return &Signers{lines: []signer{{key: key}}} }
+
 // Skipped returns the numbers of lines that count for nothing here.
 func (s *Signers) Skipped() []int { return s.skipped }
 

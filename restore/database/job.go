@@ -7,6 +7,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -15,14 +16,15 @@ import (
 // [Job.Run] does it. The caller opens the backup, whose head is authentic then, and
 // closes it; nothing of its payload counts before all of it has proved authentic.
 type Job struct {
-	Backup *envelope.Reader
-	Stop   func() // ends a Read of Backup that waits, as of a pipe
-	Path   string // of the backup in Store; "-" for one that comes without a file
-	Store  store.Store
-	Keys   *keystore.Ring // opens the manifest next to the backup
-	Rescue bool           // see [backup.Options]
-	Meter  *backup.Meter  // counts what is restored
-	Size   int64          // of the sealed file, or -1
+	Backup  *envelope.Reader
+	Stop    func() // ends a Read of Backup that waits, as of a pipe
+	Path    string // of the backup in Store; "-" for one that comes without a file
+	Store   store.Store
+	Keys    *keystore.Ring // opens the manifest next to the backup
+	Signers *sign.Signers  // have to have signed that too
+	Rescue  bool           // see [backup.Options]
+	Meter   *backup.Meter  // counts what is restored
+	Size    int64          // of the sealed file, or -1
 	// Look reads a backup that has a file and no manifest once in Begin, to know what it
 	// needs.
 	Look bool
@@ -36,7 +38,7 @@ type Job struct {
 func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	o := j.Options
 	if j.Path != "-" {
-		m, useless := backup.FindManifest(ctx, j.Store, j.Path, j.Backup.Envelope, backup.Options{Keys: j.Keys, Rescue: j.Rescue})
+		m, useless := backup.FindManifest(ctx, j.Store, j.Path, j.Backup.Envelope, backup.Options{Keys: j.Keys, Rescue: j.Rescue, Signers: j.Signers})
 		for _, why := range useless {
 			o.Warn("a manifest is not used: %v", why)
 		}

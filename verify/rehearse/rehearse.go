@@ -19,6 +19,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
@@ -46,6 +47,11 @@ var (
 type Options struct {
 	Place store.Store
 	Keys  *keystore.Ring
+	// Signers have to have signed what is restored. Without them a database that anybody
+	// may have made who knows a public recipient is restored only if it is Unsigned on
+	// purpose: a server runs what a dump says.
+	Signers  *sign.Signers
+	Unsigned bool
 	// ScratchDir is the folder in which scratch folders and servers are made.
 	ScratchDir string
 	// Database leads to a server that was set aside, for databases; nil means a
@@ -180,7 +186,11 @@ func (o *Outcome) begin() {
 }
 
 func (s *Stage) open(ctx context.Context, path string, m *backup.Meter) (*backup.Handle, error) {
-	f, err := backup.Open(ctx, s.o.Place, path, backup.Options{Keys: s.o.Keys, Meter: m})
+	f, err := backup.Open(ctx, s.o.Place, path, backup.Options{Keys: s.o.Keys, Meter: m, Signers: s.o.Signers})
+	if err == nil && f.Envelope.Kind == backup.KindDatabase && s.o.Signers == nil && !s.o.Unsigned && backup.Anonymous(f.Holder) {
+		f.Close()
+		err = backup.ErrAnonymous
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", path, err)
 	}
