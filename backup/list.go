@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -25,28 +27,53 @@ var workers = max(4, runtime.GOMAXPROCS(0))
 // List is that of root itself, or the context's.
 func List(ctx context.Context, st store.Store, root string, o Options) ([]Backup, error) {
 	var list []Backup
-	for b, err := range walk(ctx, st, root) {
-		if err != nil {
-			return nil, err
-		}
-		if b.Err != nil && (b.Path == root || b.Path == filepath.Clean(root)) {
-			return nil, b.Err
-		}
-		list = append(list, b)
-	}
-	err := parallel.Each(ctx, workers, len(list), func(ctx context.Context, i int) struct{} {
-		if b := &list[i]; b.Err == nil {
-			b.Look(ctx, st, o)
-		}
-		return struct{}{}
-	}, func(int, struct{}) {})
+	err := Each(ctx, st, root, o, func(b *Backup) error {
+		list = append(list, *b)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	// What was pruned or moved meanwhile is no longer part of the store.
-	list = slices.DeleteFunc(list, func(b Backup) bool { return b.State == Bad && errors.Is(b.Err, fs.ErrNotExist) })
 	slices.SortFunc(list, NewestFirst)
 	return list, nil
+}
+
+// Each calls do with each of the backups that [List] returns, in the order of the store
+// and on the caller's goroutine, and keeps none of them. An error of do ends it. do may
+// not keep the pointer.
+func Each(ctx context.Context, st store.Store, root string, o Options, do func(*Backup) error) error {
+	next, stop := iter.Pull2(walk(ctx, st, root))
+	defer stop()
+	return parallel.Run(workers, make([]Backup, 4*workers), parallel.Stages[Backup]{
+		Fill: func(b *Backup) (bool, error) {
+			found, err, ok := next()
+			switch {
+			case !ok:
+				return false, io.EOF
+			case err != nil:
+				return false, err
+			case found.Err != nil && (found.Path == root || found.Path == filepath.Clean(root)):
+				return false, found.Err
+			}
+			*b = found
+			return true, nil
+		},
+		Work: func(b *Backup) {
+			if b.Err == nil && ctx.Err() == nil {
+				b.Look(ctx, st, o)
+			}
+		},
+		Drain: func(b *Backup) error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			// What was pruned or moved meanwhile is no longer part of the store.
+			if b.State == Bad && errors.Is(b.Err, fs.ErrNotExist) {
+				return nil
+			}
+			return do(b)
+		},
+	})
 }
 
 // NewestFirst orders backups by the time in their envelopes, newest first, and

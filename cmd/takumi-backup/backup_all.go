@@ -238,30 +238,17 @@ func (b *backupAll) partsOf(ctx context.Context, t config.Target) []*part {
 	return []*part{p}
 }
 
-// databases are those that the names and patterns of an entry mean on its server, one
-// part each; failed, when the server does not say, or has none of them.
+// databases are the parts of an entry with names and patterns; one that failed, when the
+// server does not say what it has.
 func (b *backupAll) databases(ctx context.Context, t config.Target, failed *part) []*part {
-	failing := func(err error) []*part {
+	targets, err := expand(ctx, t)
+	if err != nil {
 		failed.run = func(context.Context, *cobra.Command) error { return err }
 		return []*part{failed}
 	}
-	settings, err := databaseSettings(t.Settings.WithDatabase("postgres"))
-	if err != nil {
-		return failing(err)
-	}
-	names, err := settings.Databases(ctx)
-	if err != nil {
-		return failing(sourceError(fmt.Errorf("asking which databases there are: %w", err)))
-	}
 	var parts []*part
-	for _, name := range names {
-		if t.Database.Means(name) {
-			one := config.Target{Kind: t.Kind, Name: name, Settings: t.Settings.WithDatabase(name)}
-			parts = append(parts, b.partsOf(ctx, one)...)
-		}
-	}
-	if len(parts) == 0 {
-		return failing(sourceError(fmt.Errorf("no database of %s is one of %s", settings.Server(), t.Name)))
+	for _, one := range targets {
+		parts = append(parts, b.partsOf(ctx, one)...)
 	}
 	return parts
 }

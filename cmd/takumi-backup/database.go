@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -57,4 +59,30 @@ func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, 
 		warn(cmd, "whoever lists the processes of this machine can read the password in %s: leave it out, and set PGPASSWORD or PGPASSFILE", flag)
 	}
 	return checkedSettings(postgres.FromURI(uri))
+}
+
+// expand returns the databases that an entry of the settings means, of those that its
+// server has. That there is none is an error.
+func expand(ctx context.Context, t config.Target) ([]config.Target, error) {
+	if t.Database == nil || !t.Database.Several() {
+		return []config.Target{t}, nil
+	}
+	settings, err := databaseSettings(t.Settings.WithDatabase("postgres"))
+	if err != nil {
+		return nil, err
+	}
+	names, err := settings.Databases(ctx)
+	if err != nil {
+		return nil, sourceError(fmt.Errorf("asking which databases there are: %w", err))
+	}
+	var targets []config.Target
+	for _, name := range names {
+		if t.Database.Means(name) {
+			targets = append(targets, config.Target{Kind: t.Kind, Name: name, Settings: t.Settings.WithDatabase(name)})
+		}
+	}
+	if len(targets) == 0 {
+		return nil, sourceError(fmt.Errorf("no database of %s is one of %s", settings.Server(), t.Name))
+	}
+	return targets, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
@@ -164,6 +165,9 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 			part.Error = redact.Keys(err.Error())
 		}
 		run.Parts = append(run.Parts, part)
+		if err == nil {
+			run.Drilled = append(run.Drilled, runs.Series{Folder: store.Dir(p.Path), Kind: p.Kind, Name: p.Series()})
+		}
 	}
 	return d.conclude(cmd, r, faults)
 }

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
@@ -40,6 +41,7 @@ type Run struct {
 	Bytes             int64  // written, or copied, or freed
 	Parts             []Part
 	Made              []Made
+	Drilled           []Series // restored in a rehearsal, and found good
 }
 
 // Part is how one part of a run went.
@@ -81,6 +83,14 @@ type Task struct {
 type Memory struct {
 	Tasks map[string]Task `json:"tasks"`
 	Made  []Made          `json:"made"` // the newest of each series
+	// Drilled is when a backup of a series was last restored in a rehearsal.
+	Drilled []Drilled `json:"drilled,omitempty"`
+}
+
+// Drilled is when a backup of a series was last restored.
+type Drilled struct {
+	Series
+	At time.Time `json:"at"`
 }
 
 type file struct {
@@ -161,6 +171,9 @@ func (m *Memory) add(r *Run) {
 	}
 	m.Tasks = maps.Clone(m.Tasks)
 	m.Tasks[r.Task] = t
+	for _, s := range r.Drilled {
+		m.Drilled = append(slices.DeleteFunc(m.Drilled, func(d Drilled) bool { return d.Series == s }), Drilled{s, r.Finished})
+	}
 	newest := make(map[Series]int)
 	var all []Made
 	for _, one := range append(append([]Made{}, m.Made...), r.Made...) {

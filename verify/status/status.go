@@ -1,0 +1,231 @@
+// Package status says how the backups of a store are: of each series when the last good
+// one was made, how large it is, what was proved of it and where its copies are, and how
+// the jobs that the clock starts went. Call [Of].
+package status
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/verify"
+	"github.com/takumi-backup/takumi-backup/verify/runs"
+)
+
+// Options say what is looked at. Memory, Runs and Keys may be nil.
+type Options struct {
+	Root   string
+	Copies []string // the roots of further stores
+	Open   backup.Options
+	Memory *verify.Memory
+	Runs   *runs.Memory
+	Keys   []history.Record
+	MaxAge map[string]time.Duration // by kind; "" is for all
+	Now    time.Time
+}
+
+// Status is what there is to say.
+type Status struct {
+	Store  string               `json:"store"`
+	Time   time.Time            `json:"time"`
+	Series []Series             `json:"series"`
+	Jobs   map[string]runs.Task `json:"jobs"`
+	Keys   []Key                `json:"keys"`
+	// Unknown is how many files are no backups, or could not be read.
+	Unknown int `json:"unknown"`
+}
+
+// Series is one line. Of the last good backup: the newest that is authentic, or without
+// a key the newest of all, and not from the future.
+type Series struct {
+	Kind    string    `json:"kind"`
+	Name    string    `json:"series"`
+	Folder  string    `json:"folder"`
+	Path    string    `json:"path,omitempty"` // "" where none is good
+	ID      string    `json:"id,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+	Size    int64     `json:"size"`
+	State   string    `json:"state"` // authentic, not checked, or bad when none is good
+	Age     float64   `json:"age_seconds"`
+	Late    bool      `json:"late"`    // older than MaxAge allows
+	Backups int       `json:"backups"` // of the series
+	Bad     int       `json:"bad"`     // of them
+	// Trend is its size by the median of the others, -1 to as much as it may be: 0.1 is
+	// a tenth larger. Nil where there are no others.
+	Trend *float64 `json:"trend,omitempty"`
+	// Verified is up to which level it was last proved, and when; VerifiedAt is zero when
+	// it was not.
+	Verified   verify.Level `json:"verified"`
+	VerifiedAt time.Time    `json:"verified_at,omitzero"`
+	DrilledAt  time.Time    `json:"drilled_at,omitzero"` // when one of the series was last restored in a rehearsal
+	Copies     []Copy       `json:"copies,omitempty"`
+
+	sizes []int64
+}
+
+// Copy is whether another store has the last good backup.
+type Copy struct {
+	Store string `json:"store"`
+	Has   bool   `json:"has"`
+	Error string `json:"error,omitempty"`
+}
+
+// Key is a key that is in use.
+type Key struct {
+	ID       string    `json:"id"`
+	Provider string    `json:"provider"`
+	Due      time.Time `json:"next_rotation,omitzero"`
+	Overdue  bool      `json:"overdue"`
+}
+
+// maxSizes bounds what is remembered of a series.
+const maxSizes = 32
+
+// Of looks through a store. It keeps nothing of a backup but its series. The error is
+// that of the root, or the context's.
+func Of(ctx context.Context, st store.Store, o Options) (*Status, error) {
+	s := &Status{Store: o.Root, Time: o.Now.UTC().Truncate(time.Second), Jobs: map[string]runs.Task{}}
+	all := make(map[runs.Series]*Series)
+	err := backup.Each(ctx, st, o.Root, o.Open, func(b *backup.Backup) error {
+		if !b.Readable() {
+			s.Unknown++
+			return nil
+		}
+		if b.Kind == backup.KindManifest {
+			return nil // part of the backup next to it
+		}
+		key := runs.Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series()}
+		line := all[key]
+		if line == nil {
+			line = &Series{Kind: key.Kind, Name: key.Name, Folder: key.Folder, State: backup.Bad.String()}
+			all[key] = line
+		}
+		line.add(b, o.Now)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, line := range all {
+		line.settle(o)
+		for _, root := range o.Copies {
+			if line.Path != "" {
+				line.Copies = append(line.Copies, copyOf(ctx, st, o.Root, root, line.Path))
+			}
+		}
+		s.Series = append(s.Series, *line)
+	}
+	slices.SortFunc(s.Series, func(a, b Series) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Folder, b.Folder))
+	})
+	if o.Runs != nil {
+		s.Jobs = o.Runs.Tasks
+	}
+	s.Keys = keysOf(o.Keys, o.Now)
+	return s, ctx.Err()
+}
+
+// add counts a backup in.
+func (s *Series) add(b *backup.Backup, now time.Time) {
+	s.Backups++
+	if b.State == backup.Bad && !b.Archived() || b.Doubt != nil {
+		s.Bad++
+		return
+	}
+	if b.Created.After(now.Add(prune.Skew)) {
+		return
+	}
+	if s.sizes = append(s.sizes, b.Size); len(s.sizes) > maxSizes {
+		s.sizes = s.sizes[1:]
+	}
+	if s.Path == "" || b.Created.After(s.Created) {
+		s.Path, s.ID, s.Created, s.Size, s.State = b.Path, b.ID.String(), b.Created, b.Size, b.State.String()
+	}
+}
+
+// settle fills in what the last good one needs to be known for.
+func (s *Series) settle(o Options) {
+	if s.Path == "" {
+		s.Late = true
+		return
+	}
+	age := o.Now.Sub(s.Created)
+	s.Age = age.Seconds()
+	allowed, found := o.MaxAge[s.Kind]
+	if !found {
+		allowed = o.MaxAge[""]
+	}
+	s.Late = allowed > 0 && age > allowed
+	if len(s.sizes) > 1 {
+		sorted := slices.Sorted(slices.Values(s.sizes))
+		if median := sorted[len(sorted)/2]; median > 0 {
+			trend := float64(s.Size)/float64(median) - 1
+			s.Trend = &trend
+		}
+	}
+	if o.Memory != nil {
+		if p, ok := o.Memory.Proved(s.Path, s.ID, s.Size); ok {
+			s.Verified, s.VerifiedAt = p.Level, p.At
+		}
+	}
+	if o.Runs != nil {
+		for _, d := range o.Runs.Drilled {
+			if d.Series == (runs.Series{Folder: s.Folder, Kind: s.Kind, Name: s.Name}) {
+				s.DrilledAt = d.At
+			}
+		}
+	}
+	if s.Verified == verify.Restore && s.VerifiedAt.After(s.DrilledAt) {
+		s.DrilledAt = s.VerifiedAt
+	}
+}
+
+// copyOf looks for a backup of one store in another one, where --also and replicate put
+// it.
+func copyOf(ctx context.Context, st store.Store, from, to, path string) Copy {
+	c := Copy{Store: to}
+	_, _, err := st.Stat(ctx, Counterpart(from, to, path))
+	switch {
+	case err == nil:
+		c.Has = true
+	case !errors.Is(err, fs.ErrNotExist):
+		c.Error = err.Error()
+	}
+	return c
+}
+
+// Counterpart is where a copy of the backup at path, in the store from, is in the
+// store to.
+func Counterpart(from, to, path string) string {
+	below, found := store.CutRoot(path, from)
+	if !found {
+		below = store.Base(path)
+	}
+	return store.Join(to, strings.Split(strings.Trim(below, "/"), "/")...)
+}
+
+// keysOf are the keys that are in use, the first due first.
+func keysOf(records []history.Record, now time.Time) []Key {
+	var keys []Key
+	for _, r := range records {
+		if !r.Live() {
+			continue
+		}
+		k := Key{ID: string(r.ID), Provider: r.Provider}
+		if since := r.Since(); !since.IsZero() {
+			k.Due = since.Add(history.DefaultMaxAge)
+			k.Overdue = now.After(k.Due)
+		}
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return a.Due.Compare(b.Due) })
+	return keys
+}
