@@ -130,7 +130,7 @@ SECRETS_BACKEND (or --backend) says where secrets are:
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fail.Usagef("%w", err) })
 	addSettings(root)
-	root.AddCommand(newGet(), newRun(), newCheck(), newGenerate(), newRotate(), newStatus(), newHistory(), newReport(), newToken(), newVersion())
+	root.AddCommand(newGet(), newRun(), newCheck(), newGenerate(), newRotate(), newStatus(), newHistory(), newReport(), newToken(), newAudit(), newEnv(), newVersion())
 	return root
 }
 

@@ -48,6 +48,9 @@ func text(cmd *cobra.Command, name string) string {
 	return ""
 }
 
+// anyEnvironment is for commands that do the same in every environment.
+const anyEnvironment = "any environment"
+
 func loadSettings(cmd *cobra.Command) (*settings, error) {
 	s := &settings{config: &rotation.Config{Sets: make(map[string]*rotation.Set)}}
 	path := cmp.Or(text(cmd, "sets"), os.Getenv("TAKUMI_SECRETS_FILE"))
@@ -60,7 +63,7 @@ func loadSettings(cmd *cobra.Command) (*settings, error) {
 	case path != "" || !errors.Is(err, fs.ErrNotExist):
 		return nil, fail.Usagef("reading the sets: %w", err)
 	}
-	s.environment = cmp.Or(text(cmd, "environment"), os.Getenv("TAKUMI_ENV"), os.Getenv("NODE_ENV"), s.config.Environment)
+	s.environment = cmp.Or(text(cmd, "environment"), os.Getenv("TAKUMI_ENV"), os.Getenv("NODE_ENV"), s.config.Environment, cmd.Annotations[anyEnvironment])
 	if !slices.Contains(environments, s.environment) {
 		return nil, fail.As(fail.Usage, "give --environment, or set TAKUMI_ENV or NODE_ENV", fmt.Errorf("the environment is %q, not one of %s", s.environment, strings.Join(environments, ", ")))
 	}

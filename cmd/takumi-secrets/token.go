@@ -25,7 +25,8 @@ func newTokenNew() *cobra.Command {
 	var algorithm string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "new", Short: "Make an API key, and the hash to store",
+		Annotations: map[string]string{anyEnvironment: "development"},
+		Use:         "new", Short: "Make an API key, and the hash to store",
 		Long:    "Make an API key, and print it, the prefix to look it up by, and its hash. The key is shown this once; prefix and hash are what the table of keys holds.",
 		Example: "  takumi-secrets token new\n  takumi-secrets token new --hash bcrypt --json",
 		Args:    usageArgs(cobra.NoArgs),

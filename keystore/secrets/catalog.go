@@ -106,8 +106,8 @@ func (s Spec) needed(environment string, setting func(string) string) bool {
 	return conditional && slices.Contains(strings.Split(values, ","), setting(name))
 }
 
-// malformed says why a value is not of its form, without the value; "" when it is.
-func (s Spec) malformed(value string) string {
+// Malformed says why a value is not of its form, without the value; "" when it is.
+func (s Spec) Malformed(value string) string {
 	switch s.Form {
 	case "url":
 		if u, err := url.Parse(value); err != nil || u.Host == "" {

@@ -91,8 +91,8 @@ func (s Spec) judge(value, environment string, setting func(string) string) *Pro
 		return problem("is missing", s.makeHint())
 	case value == "":
 		return nil
-	case s.malformed(value) != "":
-		return problem(s.malformed(value), "")
+	case s.Malformed(value) != "":
+		return problem(s.Malformed(value), "")
 	case s.Form == "bool" && environment == production && value != "true":
 		return problem("is false, which production refuses", "set it to true")
 	case !s.Secret:

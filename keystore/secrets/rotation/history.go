@@ -111,7 +111,7 @@ func waitForLock(path string) (*fsutil.Lock, error) {
 var EmergencySteps = []string{
 	"done: the stolen secret is replaced at once, and no grace period keeps it",
 	"revoke all sessions and refresh tokens: every token that was signed with it is refused already",
-	"look through the access logs (takumi-secrets audit log, the backend's, the application's) since the secret may have leaked",
+	"look through the access logs (takumi-backup audit show, the backend's, the application's) since the secret may have leaked",
 	"find how it leaked, and close that",
 	"rotate every other secret that was kept in the same place",
 	"notify the security team and those whose data may be concerned",
