@@ -32,6 +32,7 @@ type connection struct {
 	api      *s3.Client // patient, for what is under way
 	probe    *s3.Client // for what a user waits for
 	endpoint string     // "" is AWS
+	inPath   bool       // the bucket is in the path of requests, and not in the host
 }
 
 func (s *Store) connect(ctx context.Context) (*connection, error) {
@@ -70,13 +71,14 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 	if err != nil {
 		return nil, &Fault{Kind: ErrCredentials, Reason: "no AWS credentials can be had: " + clean(err.Error()), Fix: awsclient.FixCredentials}
 	}
+	inPath := o.PathStyle || isAddress(endpoint)
 	client := way.Client(cfg, func(base http.RoundTripper) http.RoundTripper { return &watched{base, o.limits} })
 	with := func(attempts int) *s3.Client {
 		return s3.NewFromConfig(cfg, func(so *s3.Options) {
 			if endpoint != "" {
 				so.BaseEndpoint = &endpoint
 			}
-			so.UsePathStyle = o.PathStyle || isAddress(endpoint)
+			so.UsePathStyle, so.UseARNRegion = inPath, true
 			so.HTTPClient = client
 			so.Retryer = way.Retryer(attempts)
 			so.RetryMaxAttempts = attempts
@@ -92,7 +94,7 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 			}
 		})
 	}
-	return &connection{api: with(o.limits.attempts), probe: with(o.limits.probes), endpoint: endpoint}, nil
+	return &connection{api: with(o.limits.attempts), probe: with(o.limits.probes), endpoint: endpoint, inPath: inPath}, nil
 }
 
 // profileOf is what the shared configuration says for the profile in force.
@@ -106,8 +108,13 @@ func profileOf(cfg aws.Config) (profile config.SharedConfig) {
 }
 
 // fits fails for an endpoint that names the bucket already, as the consoles of some
-// vendors show it: objects would get keys that begin with the bucket's name.
+// vendors show it: objects would get keys that begin with the bucket's name. It fails
+// for an access point, too, where requests have the bucket in their path.
 func (c *connection) fits(bucket string) error {
+	if c.inPath && strings.HasPrefix(bucket, "arn:") {
+		return &Fault{Kind: ErrNoBucket, Reason: "an access point is part of the host's name, and cannot be in the path of requests, as path_style or an endpoint that is an address asks for",
+			Fix: "leave out path_style; unset AWS_ENDPOINT_URL; or use the name of the bucket, or the alias of the access point, in place of its ARN"}
+	}
 	u, err := url.Parse(c.endpoint)
 	if err != nil || bucket == "" || !slices.Contains(append(strings.Split(u.Path, "/"), strings.Split(u.Host, ".")[0]), bucket) {
 		return nil
