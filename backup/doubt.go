@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 // ErrMisnamed is why a backup whose file and label name different series is in doubt.
@@ -101,8 +103,8 @@ func prove(ctx context.Context, st store.Store, path string, o Options) error {
 	}
 	sum := hash.Sum()
 	if got := hex.EncodeToString(sum[:]); err == nil && got != want {
-		if want, err = sidecarOf(ctx, st, path); err == nil && got == want {
-			return nil // it was rewrapped before it was opened
+		if want, err = sidecarOf(ctx, st, path); err == nil && (got == want || Staged(ctx, st, path, got)) {
+			return nil // it was rewrapped before it was opened, or the rewrap was killed
 		}
 		err = fmt.Errorf("%s: %w", path, ErrSidecar)
 	}
@@ -120,9 +122,33 @@ func (f *Handle) judged(content func(io.Reader) error) error {
 	return verdict
 }
 
+// Staged tells whether a rewrap or reencrypt of the backup at path, which has this
+// SHA-256 in hex, was killed before its sidecar got its place: the next one finishes it.
+// In a bucket the sum is noted in the object, and in a folder the right sidecar is
+// there under another name.
+func Staged(ctx context.Context, st store.Store, path, sum string) bool {
+	o, err := st.Open(ctx, path)
+	if err != nil {
+		return false
+	}
+	defer o.Close()
+	if swapped, ok := o.(interface {
+		Noted() (sum [sha256.Size]byte, ok bool)
+	}); ok {
+		noted, ok := swapped.Noted()
+		return ok && sum == hex.EncodeToString(noted[:])
+	}
+	staged, err := sidecarAt(ctx, st, local.Partial(path+store.SidecarSuffix), path)
+	return err == nil && staged == sum
+}
+
 // sidecarOf returns the sum in the sidecar of a backup, or "" when it has none.
 func sidecarOf(ctx context.Context, st store.Store, path string) (string, error) {
-	obj, err := st.Open(ctx, path+store.SidecarSuffix)
+	return sidecarAt(ctx, st, path+store.SidecarSuffix, path)
+}
+
+func sidecarAt(ctx context.Context, st store.Store, at, path string) (string, error) {
+	obj, err := st.Open(ctx, at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -136,7 +162,7 @@ func sidecarOf(ctx context.Context, st store.Store, path string) (string, error)
 	}
 	sum, name, ok := store.ParseSidecar(string(text))
 	if !ok || name != store.Base(path) {
-		return "", fmt.Errorf("%s%s: %w", path, store.SidecarSuffix, ErrSidecar)
+		return "", fmt.Errorf("%s: %w", at, ErrSidecar)
 	}
 	return sum, nil
 }

@@ -3,6 +3,7 @@ package backup_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -183,6 +184,56 @@ func TestTorn(t *testing.T) {
 			t.Errorf("want %v: %v", want, err)
 		}
 		put(t, path+envelope.DetachedSuffix, whole[:envelope.Unit])
+	}
+}
+
+// swapped is a place whose object says which sum a swap noted in it.
+type swapped struct {
+	local.Folder
+	path string
+	sum  [sha256.Size]byte
+}
+
+type swappedObject struct {
+	store.Object
+	sum [sha256.Size]byte
+}
+
+func (o swappedObject) Noted() ([sha256.Size]byte, bool) { return o.sum, true }
+
+func (p swapped) Open(ctx context.Context, path string) (store.Object, error) {
+	o, err := p.Folder.Open(ctx, path)
+	if err == nil && path == p.path {
+		o = swappedObject{o, p.sum}
+	}
+	return o, err
+}
+
+// TestKilledSwap: a backup whose change was killed before the sidecar got its place is
+// whole; one that merely has another sidecar is not.
+func TestKilledSwap(t *testing.T) {
+	ours := newHeld(t)
+	path := filepath.Join(t.TempDir(), "a.enc")
+	content := sealed(t, "a", noon, ours.key)
+	sum, other := sha256.Sum256(content), sha256.Sum256(nil)
+	put(t, path, content)
+	put(t, path+store.SidecarSuffix, []byte(store.FormatSidecar(other, "a.enc")))
+	proves := func(st store.Store, want error) {
+		t.Helper()
+		if err := backup.Prove(t.Context(), st, path, ours.Options); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	proves(swapped{path: path, sum: sum}, nil)
+	proves(swapped{path: path, sum: other}, backup.ErrSidecar)
+	for text, want := range map[string]error{
+		store.FormatSidecar(sum, "a.enc"):   nil,
+		store.FormatSidecar(other, "a.enc"): backup.ErrSidecar,
+		store.FormatSidecar(sum, "b.enc"):   backup.ErrSidecar,
+		"half":                              backup.ErrSidecar,
+	} {
+		put(t, local.Partial(path+store.SidecarSuffix), []byte(text))
+		proves(local.Folder{}, want)
 	}
 }
 

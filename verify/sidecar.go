@@ -2,8 +2,6 @@ package verify
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,7 +56,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *
 		return differs("its sidecar is that of another file, %s", printable(named))
 	case named != name:
 		return differs("its sidecar has the right sum, and names another file, %s", printable(named))
-	case sum != b.SHA256 && c.staged(ctx, b):
+	case sum != b.SHA256 && backup.Staged(ctx, c.Place, b.Path, b.SHA256):
 		where := "the right one is beside it as " + printable(local.Partial(name+store.SidecarSuffix))
 		if store.IsRemote(b.Path) {
 			where = "the sum that it noted in the object is right"
@@ -73,30 +71,6 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *
 		return Checksum
 	}
 	return None
-}
-
-// staged tells whether a change of the backup was killed before its sidecar got its
-// place: that is beside it under another name, or in a bucket its sum is noted in
-// the object.
-func (c *Checker) staged(ctx context.Context, b *Backup) bool {
-	if store.IsRemote(b.Path) {
-		o, err := c.Place.Open(ctx, b.Path)
-		if err != nil {
-			return false
-		}
-		defer o.Close()
-		swapped, ok := o.(interface {
-			Noted() (sum [sha256.Size]byte, ok bool)
-		})
-		if !ok {
-			return false
-		}
-		sum, ok := swapped.Noted()
-		return ok && b.SHA256 == hex.EncodeToString(sum[:])
-	}
-	text, err := c.text(ctx, local.Partial(b.Path+store.SidecarSuffix), store.MaxSidecar)
-	sum, named, ok := store.ParseSidecar(text)
-	return err == nil && ok && sum == b.SHA256 && named == store.Base(b.Path)
 }
 
 // writing is the command that writes a backup's sidecar.

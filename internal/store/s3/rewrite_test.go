@@ -2,6 +2,7 @@ package s3store_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -131,6 +132,14 @@ func TestSwapKilled(t *testing.T) {
 			})
 			wants(t, changes["Replace"](t.Context(), f.Store, path, now), s3store.ErrDenied, "sha256")
 			p.Before(nil)
+			killed, err := f.Open(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum, ok := killed.(*s3store.Object).Noted(); !ok || sum != sha256.Sum256(now) {
+				t.Errorf("%s: %x, %v is noted", name, sum, ok)
+			}
+			killed.Close()
 			for range 2 {
 				r, err := f.Replace(t.Context(), path)
 				if err != nil {
