@@ -215,8 +215,12 @@ func (b *backupAll) partsOf(ctx context.Context, t config.Target) []*part {
 	case t.Database != nil && t.Database.Several():
 		return b.databases(ctx, t, p)
 	case t.Kind == backup.KindDatabase:
+		jobs := 1
+		if t.Database != nil {
+			jobs = max(1, t.Database.Jobs)
+		}
 		p.run = func(ctx context.Context, cmd *cobra.Command) error {
-			return (&backupDatabase{sealing: b.sealing(p, t, ""), format: "plain", globals: b.globals, manifest: b.manifest}).run(ctx, cmd)
+			return (&backupDatabase{sealing: b.sealing(p, t, ""), format: "plain", jobs: jobs, globals: b.globals, manifest: b.manifest}).run(ctx, cmd)
 		}
 	case t.Kind == backup.KindContracts:
 		base := ""

@@ -78,7 +78,7 @@ func expand(ctx context.Context, t config.Target) ([]config.Target, error) {
 	var targets []config.Target
 	for _, name := range names {
 		if t.Database.Means(name) {
-			targets = append(targets, config.Target{Kind: t.Kind, Name: name, Settings: t.Settings.WithDatabase(name)})
+			targets = append(targets, config.Target{Kind: t.Kind, Name: name, Settings: t.Settings.WithDatabase(name), Database: &config.Database{Name: name, Jobs: t.Database.Jobs}})
 		}
 	}
 	if len(targets) == 0 {
