@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,6 +28,19 @@ func mayPrint(show bool) error {
 	return nil
 }
 
+var secretName = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
+
+// checkNames refuses what is no name, and may be a value that was pasted in its place:
+// it must not go on to a log.
+func checkNames(names ...string) error {
+	for _, name := range names {
+		if !secretName.MatchString(name) {
+			return fail.Usagef("a name of a secret has capital letters, digits and underscores; what was given is not repeated")
+		}
+	}
+	return nil
+}
+
 func newGet() *cobra.Command {
 	var show, optional bool
 	cmd := &cobra.Command{
@@ -33,7 +48,7 @@ func newGet() *cobra.Command {
 		Long:    "Print one secret, and a line feed. It is refused on a terminal without --show.",
 		Example: "  takumi-secrets get DB_PASSWORD | docker login --password-stdin …",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := mayPrint(show); err != nil {
+			if err := cmp.Or(checkNames(args...), mayPrint(show)); err != nil {
 				return err
 			}
 			return recorded(cmd, "get", false, func(ctx context.Context, s *settings, log *audit.Session) error {
@@ -81,6 +96,9 @@ what the backend has wins. The credentials of the backend are not passed on.`,
 }
 
 func (f *runFlags) run(cmd *cobra.Command, args []string) error {
+	if err := checkNames(f.names...); err != nil {
+		return err
+	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return fail.Usagef("%w", err)
@@ -170,6 +188,9 @@ It fails where the component would, and before it does.`,
 		Example: "  takumi-secrets check --component database --against staging=vault:secret/takumi/staging",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkNames(f.names...); err != nil {
+				return err
+			}
 			return recorded(cmd, "check", false, func(ctx context.Context, s *settings, _ *audit.Session) error { return f.check(ctx, cmd, s) })
 		},
 	}

@@ -84,7 +84,6 @@ func (f *rotateFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	return recorded(cmd, operation, true, func(ctx context.Context, s *settings, log *audit.Session) error {
 		if !f.all {
-			log.Last().Name = args[0]
 			return f.one(ctx, cmd, s, log, args[0])
 		}
 		failed := false
@@ -146,6 +145,9 @@ func (f *rotateFlags) one(ctx context.Context, cmd *cobra.Command, s *settings, 
 	}
 	if err != nil {
 		return err
+	}
+	if !f.all {
+		log.Last().Name = name
 	}
 	r, err := s.rotator(set)
 	if err != nil {

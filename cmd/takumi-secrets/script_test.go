@@ -29,11 +29,16 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script. Each script starts in the environment staging with
 // SECRETS_BACKEND=dotenv:$WORK/.env, a file that does not exist yet.
 func TestScripts(t *testing.T) {
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"), RequireExplicitExec: true, RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_STATE_HOME", filepath.Join(e.WorkDir, "state"))
 			e.Setenv("TAKUMI_ENV", "staging")
+			e.Setenv("REPO", repo)
 			e.Setenv("SECRETS_BACKEND", "dotenv:"+filepath.Join(e.WorkDir, ".env"))
 			e.Setenv("GORACE", os.Getenv("GORACE"))
 			return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,7 +95,7 @@ func (s *settings) set(name string) (*rotation.Set, error) {
 		}
 	}
 	if set == nil {
-		return nil, fail.As(fail.Usage, "declare it in a file and name that by --sets; jwt needs no declaration", fmt.Errorf("there is no set %s", name))
+		return nil, fail.As(fail.Usage, "declare it in a file and name that by --sets; jwt needs no declaration", errors.New("there is no set of that name"))
 	}
 	return set, nil
 }
@@ -110,15 +111,12 @@ func (s *settings) place(set *rotation.Set) string {
 	return s.backend
 }
 
+// names are the declared sets; jwt where none is declared.
 func (s *settings) names() []string {
-	names := []string{"jwt"}
-	for name := range s.config.Sets {
-		if name != "jwt" {
-			names = append(names, name)
-		}
+	if len(s.config.Sets) == 0 {
+		return []string{"jwt"}
 	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(s.config.Sets))
 }
 
 // manager reads secrets: those of sets from where the sets are.

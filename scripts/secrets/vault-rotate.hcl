@@ -1,0 +1,4 @@
+# For the rotation, and nobody else.
+path "secret/data/takumi/production" {
+  capabilities = ["create", "read", "update"]
+}
