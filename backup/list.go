@@ -112,8 +112,13 @@ func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 		b.State = Bad
 		return
 	}
-	if b.Doubt = seen.Unsigned; seen.Signer != "" {
-		b.State, b.Doubt = Signed, Misnamed(b.Path, b.Name)
+	if _, here := o.Ledger.of(b); here {
+		b.State = SealedHere
+	} else if seen.Signer != "" {
+		b.State = Signed
+	}
+	if b.Doubt = seen.Unsigned; b.Doubt == nil && b.State > Claimed {
+		b.Doubt = Misnamed(b.Path, b.Name)
 	}
 }
 

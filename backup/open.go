@@ -31,6 +31,9 @@ type Options struct {
 	// Vouched refuses with ErrAnonymous, where there are no Signers, what anybody may
 	// have made who knows a public recipient.
 	Vouched bool
+	// Ledger, if it is set, knows what this host has sealed, which List calls SealedHere
+	// where no key opens it.
+	Ledger *Ledger
 	// Doubt, if it is set, says why a backup that opened with the key of this id is
 	// not to be trusted all the same.
 	Doubt func(b *Backup, opened kek.ID) error

@@ -23,7 +23,7 @@ type Options struct {
 	// Remembered returns what earlier runs know of a backup: that all of it was
 	// verified, or that it is bad.
 	Remembered func(*backup.Backup) (whole, bad bool)
-	// Prove is [backup.Prove] with what the caller shows and remembers.
+	// Prove is [backup.ProveKnown] with what the caller shows and remembers.
 	Prove func(ctx context.Context, b *backup.Backup) error
 	// Before runs before each deletion; an error ends the run.
 	Before func(*backup.Backup) error
@@ -79,8 +79,13 @@ func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, 
 // item is what the rules see of a backup.
 func (o *Options) item(b *backup.Backup) Item {
 	it := Item{Path: b.Path, Incomplete: !b.Sidecar, State: Unchecked}
-	if b.Err != nil {
+	switch {
+	case b.Err != nil:
 		it.Why = b.Err.Error()
+	case b.Doubt != nil:
+		it.Why = b.Doubt.Error()
+	default:
+		it.Why = "no key is at hand, and this host has no record of having sealed it as it is"
 	}
 	if b.Readable() {
 		it.Series = Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series()}
@@ -89,9 +94,9 @@ func (o *Options) item(b *backup.Backup) Item {
 	switch {
 	case b.State == backup.Bad:
 		it.State = Bad
-	case b.State >= backup.Authentic && b.Doubt != nil:
+	case b.State > backup.Claimed && b.Doubt != nil:
 		it.State, it.Why = Bad, b.Doubt.Error()
-	case b.State >= backup.Authentic:
+	case b.State >= backup.SealedHere:
 		it.State = Good
 		if o.Remembered != nil {
 			if _, bad := o.Remembered(b); bad {
@@ -117,7 +122,7 @@ func (o *Options) prove(ctx context.Context, st store.Store, b *backup.Backup, r
 	if o.Prove != nil {
 		return o.Prove(ctx, b)
 	}
-	return backup.Prove(ctx, st, b.Path, o.Open)
+	return backup.ProveKnown(ctx, st, b, o.Open)
 }
 
 // carryOut does as the decisions say.

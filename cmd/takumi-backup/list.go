@@ -33,7 +33,8 @@ time that each one carries inside.
 With a key at hand, time, kind, name and length of each backup are authenticated,
 which AUTHENTIC shows; the content is not read. No key is needed: then all of it
 is what the files claim; what one of --signers has signed is "signed", by the head of
-the file, and all else is in doubt. Paths are those below ROOT; --long shows them whole, with the
+the file, and all else is in doubt; "sealed here" is what this host knows to have made,
+and has the same length still. Paths are those below ROOT; --long shows them whole, with the
 kind, the name and the keys. A file that cannot be read, is no backup or was altered
 is listed with the reason, and the exit code is 6; one that S3 keeps in an archive
 (Glacier) is "archived", and restore-object fetches it back. VERIFIED is up to which level
@@ -53,7 +54,7 @@ unjudged where seal did not know the format: whether the content is complete is 
 			}
 			defer ring.Close()
 			proved := provedIn(cmd, stateDir)
-			how := backup.Options{Keys: ring, Doubt: doubter(cmd, "", proved)}
+			how := backup.Options{Keys: ring, Doubt: doubter(cmd, "", proved), Ledger: ledgerIn(cmd, stateDir)}
 			if how.Signers, err = trusted(signers); err != nil {
 				return err
 			}
@@ -69,6 +70,23 @@ unjudged where seal did not know the format: whether the content is complete is 
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "show age, kind, name and keys too, and whole paths")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per backup and line")
 	return cmd
+}
+
+// ledgerIn returns what this host knows to have sealed, nil when that cannot be had:
+// then nothing is taken for its own.
+func ledgerIn(cmd *cobra.Command, stateDir string) *backup.Ledger {
+	var err error
+	if stateDir == "" {
+		stateDir, err = history.Dir()
+	}
+	if err == nil {
+		var ledger *backup.Ledger
+		if ledger, err = backup.OpenLedger(stateDir); err == nil {
+			return ledger
+		}
+	}
+	warn(cmd, "what this host has sealed is not known: %v", err)
+	return nil
 }
 
 // provedIn returns what verify remembers, nil when that cannot be had: a list
@@ -265,7 +283,7 @@ func authentic(b *backup.Backup) string {
 	if b.Archived() {
 		return "archived"
 	}
-	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked", backup.Signed: "signed"}[b.State]
+	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked", backup.Signed: "signed", backup.SealedHere: "sealed here"}[b.State]
 }
 
 func ageText(age time.Duration) string {

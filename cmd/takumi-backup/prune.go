@@ -22,6 +22,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -64,6 +65,11 @@ of another, or sealed for a key that was rotated out before its date is never co
 and never deleted. What has
 no sidecar, which may never have been finished, is not counted either, and goes
 only when one of its name is complete and no rule would have kept it.
+
+A host with recipients alone cannot open its backups. It knows those that it has
+sealed by its own record of them, in --state-dir, and those that one of --signers has
+signed; what is to stay is read to its end and compared with that. All else is left
+alone, and the exit code is 6. Where the record is lost, nothing is deleted.
 
 Kept for ever are contract snapshots, without --contracts, and kinds that --kind
 does not name, such as stream. A folder, or backup, that cannot be read, is
@@ -117,8 +123,10 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 		return err
 	}
 	defer ring.Close()
-	// With several keys one may do.
-	if ring.Ways() < 2 {
+	// With several keys one may do. Without any, what this host has sealed, or what is
+	// signed, is known all the same.
+	ledger := ledgerIn(cmd, p.stateDir)
+	if ring.Ways() < 2 && (ring.Opens() || !ledger.Knows() && signers == nil) {
 		if _, err := ring.Current(ctx); err != nil {
 			return fmt.Errorf("loading the key, without which nothing is deleted: %w", err)
 		}
@@ -139,7 +147,7 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	memory := provedIn(cmd, p.stateDir)
 	o := prune.Options{
 		Policy: p.policy, MaxRead: p.maxRead, Apply: p.apply,
-		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir, memory), Signers: signers},
+		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir, memory), Signers: signers, Ledger: ledger},
 		Before: func(*backup.Backup) error { return checkStdout() },
 		Done: func(b *backup.Backup, d prune.Decision, err error) error {
 			return p.done(ctx, cmd, s, b, d, err)
@@ -164,9 +172,9 @@ func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory 
 		open := o.Open
 		open.Meter = &meter
 		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(b.Path), b.Size, &meter)
-		err := backup.Prove(ctx, p.place, b.Path, open)
+		err := backup.ProveKnown(ctx, p.place, b, open)
 		hide()
-		if memory == nil {
+		if memory == nil || b.State == backup.Signed { // of which nobody here knows that it opens
 			return err
 		}
 		memory.Learn(b, err, programVersion())
@@ -223,19 +231,27 @@ func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.R
 	case r.Damaged || r.Failed != nil:
 		return errSome
 	}
-	return noneOpened(r.Backups)
+	return unknown(r.Backups)
 }
 
-// noneOpened is the error when not one backup opens with the keys at hand.
-func noneOpened(entries []backup.Backup) error {
+// unknown is the error when not one backup is known: when none opens with the keys at
+// hand, and this host has sealed none, nor is one signed. Without any key it is
+// errSome when some are not.
+func unknown(entries []backup.Backup) error {
 	var why error
+	known := false
 	for _, e := range entries {
-		switch e.State {
-		case backup.Authentic:
+		switch {
+		case e.State == backup.Authentic:
 			return nil
-		case backup.Claimed:
-			why = fmt.Errorf("no backup opens with the keys at hand, so none is deleted; %s: %w", e.Path, e.Err)
+		case e.State > backup.Claimed:
+			known = true
+		case e.State == backup.Claimed:
+			why = fmt.Errorf("no backup opens with the keys at hand, so none is deleted; %s: %w", e.Path, cmp.Or(e.Err, e.Doubt, error(keystore.ErrNone)))
 		}
+	}
+	if known && why != nil {
+		return errSome
 	}
 	return why
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -225,6 +226,13 @@ func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*
 	rec.Path, rec.Name, rec.Kind, rec.Detail = made.Path, made.Name, made.Kind, made.Proof.String()
 	if made.Envelope != nil {
 		describe(rec, made.Envelope, made.Envelope.Holders()...)
+	}
+	dir, err := history.Dir()
+	if err == nil {
+		err = backup.RecordSealed(dir, made)
+	}
+	if err != nil {
+		warn(cmd, "without a key, prune will not know this backup: %v", err)
 	}
 	if err := s.summarize(cmd, made, time.Since(j.Created)); err != nil {
 		return made, err

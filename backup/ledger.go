@@ -1,0 +1,175 @@
+package backup
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// LedgerName is the name of the ledger's file in the state folder.
+const LedgerName = "sealed.jsonl"
+
+// ErrNotAsSealed is returned for a backup that is not what this host has sealed.
+var ErrNotAsSealed = fail.New(fail.Damaged, "use another copy of this backup, or an older one; one that was rewrapped elsewhere is known by its signature alone", "the file is not the one that this host has sealed")
+
+// ErrLedger is returned for a ledger that is not as this package writes it.
+var ErrLedger = errors.New("the record of what this host sealed is damaged")
+
+// Sealed is what a host knows of a backup that it made. It is no secret.
+type Sealed struct {
+	ID      string    `json:"id"`
+	Kind    string    `json:"kind"`
+	Name    string    `json:"name"`
+	Created time.Time `json:"created"`
+	Size    int64     `json:"size"`   // of the file
+	SHA256  string    `json:"sha256"` // of the file, lower-case hex
+}
+
+// Ledger is what a host has sealed, a file in its state folder, to which lines are
+// added: a host with recipients alone cannot open its backups, and by this knows them
+// again, wherever they are copied. The nil Ledger knows nothing. It does not change, and
+// several processes may add lines to the file.
+type Ledger struct {
+	all map[string]Sealed // by id
+}
+
+// OpenLedger reads the ledger in the state folder dir, which need not exist. The errors
+// are ErrLedger and the system's.
+func OpenLedger(dir string) (*Ledger, error) {
+	l, path := &Ledger{make(map[string]Sealed)}, filepath.Join(dir, LedgerName)
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what this host sealed: %w", err)
+	}
+	defer file.Close()
+	lines := bufio.NewReader(file)
+	for n := 1; ; n++ {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF { // a last line without an end is what a crash left
+			return l, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading what this host sealed: %w", err)
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		var s Sealed
+		if err := json.Unmarshal(line, &s); err != nil || s.ID == "" {
+			return nil, fmt.Errorf("%w: %s, line %d", ErrLedger, path, n)
+		}
+		l.all[s.ID] = s
+	}
+}
+
+// Knows reports whether anything was ever recorded.
+func (l *Ledger) Knows() bool {
+	return l != nil && len(l.all) > 0
+}
+
+// RecordSealed adds a backup that was made for recipients alone to the ledger in the
+// state folder dir, on disk before it returns. Others open with a key.
+func RecordSealed(dir string, m *Made) (err error) {
+	if m.Envelope == nil || m.SHA256 == "" || len(m.Keys) > 0 {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("recording what was sealed: %w", err)
+	}
+	s := Sealed{m.ID.String(), m.Kind, m.Name, m.Envelope.Created, m.Size, m.SHA256}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("recording what was sealed: %w", err)
+	}
+	file, err := os.OpenFile(filepath.Join(dir, LedgerName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("recording what was sealed: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	text = append(text, '\n')
+	if broken(file) {
+		text = append([]byte{'\n'}, text...)
+	}
+	if _, err := file.Write(text); err != nil {
+		return fmt.Errorf("recording what was sealed: %w", err)
+	}
+	if err := errors.Join(file.Sync(), fsutil.SyncDir(dir)); err != nil {
+		return fmt.Errorf("recording what was sealed: %w", err)
+	}
+	return nil
+}
+
+// broken reports whether the file ends in a line without an end.
+func broken(file *os.File) bool {
+	info, err := file.Stat()
+	if err != nil || info.Size() == 0 {
+		return false
+	}
+	var last [1]byte
+	_, err = file.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// of returns the record of a backup, when what it says of itself and its length are
+// as they were when this host sealed it.
+func (l *Ledger) of(b *Backup) (Sealed, bool) {
+	if l == nil {
+		return Sealed{}, false
+	}
+	s, known := l.all[b.ID.String()]
+	return s, known && s.Size == b.Size && s.Kind == b.Kind && s.Name == b.Name && s.Created.Equal(b.Created)
+}
+
+// ProveKnown is [Prove] for what is in a list: what a key opened, and without a key what
+// this host has sealed, by the hash that it had, or what was signed, by that.
+func ProveKnown(ctx context.Context, st store.Store, b *Backup, o Options) error {
+	switch b.State {
+	case SealedHere:
+		if err := proveSealed(ctx, st, b, o); err != nil || o.Signers == nil {
+			return err
+		}
+		return ProveSigned(ctx, st, b.Path, o)
+	case Signed:
+		return ProveSigned(ctx, st, b.Path, o)
+	}
+	return Prove(ctx, st, b.Path, o)
+}
+
+func proveSealed(ctx context.Context, st store.Store, b *Backup, o Options) error {
+	sealed, known := o.Ledger.of(b)
+	if !known {
+		return store.ErrChanged
+	}
+	file, err := st.Open(ctx, b.Path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	var src io.Reader = file
+	if o.Meter != nil {
+		src = o.Meter.Metered(file)
+	}
+	hash := store.NewHashReader(src)
+	_, err = io.Copy(io.Discard, hash)
+	sum := hash.Sum()
+	if err == nil && hex.EncodeToString(sum[:]) != sealed.SHA256 {
+		err = fmt.Errorf("%s: %w", b.Path, ErrNotAsSealed)
+	}
+	return err
+}
