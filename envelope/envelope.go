@@ -130,7 +130,7 @@ func (l Label) check() error {
 // preamble returns the first six lines: what the payload is bound to.
 func (e *Envelope) preamble() []byte {
 	return fmt.Appendf(nil, "%s\nid %s\ncreated %s\nkind %s\nname %s\ncodec %s\n",
-		magic, e.ID, e.Created.Format(timeLayout), e.Kind, encodeName(e.Name), e.Codec)
+		magic, e.ID, e.Created.Format(timeLayout), e.Kind, EncodeName(e.Name), e.Codec)
 }
 
 // head returns every line before the padding.

@@ -33,8 +33,9 @@ func isUnreserved(c byte) bool { // RFC 3986, section 2.3
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// encodeName percent-encodes every byte outside unreserved, and no other.
-func encodeName(name string) string {
+// EncodeName is how names stand in an envelope: every byte outside RFC 3986's
+// unreserved ones is percent-encoded, and no other.
+func EncodeName(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
 		if c := name[i]; isUnreserved(c) {
@@ -46,7 +47,7 @@ func encodeName(name string) string {
 	return b.String()
 }
 
-// decodeName accepts only what encodeName makes of a good name.
+// decodeName accepts only what EncodeName makes of a good name.
 func decodeName(text string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -63,7 +64,7 @@ func decodeName(text string) (string, error) {
 		b.WriteByte(c)
 	}
 	name := b.String()
-	if encodeName(name) != text {
+	if EncodeName(name) != text {
 		return "", errors.New("the name is not encoded in the one right way")
 	}
 	return name, CheckName(name)

@@ -42,8 +42,8 @@ type Rewrapped struct {
 	// Own is the backup's own envelope, nil when it has no good form.
 	Own *Envelope
 	// Current says that the envelope that opened is for the very holders that New
-	// is for, and each of them that can be tried opens it: nothing would be gained
-	// by New.
+	// is for, each of them that can be tried opens it, and no key of theirs was
+	// rotated since: nothing would be gained by New.
 	Current bool
 	// Dropped are the holders whose slots New has no more, and that were not asked
 	// for either: those of other keys, and after a rescue those whose slots do not
@@ -93,7 +93,7 @@ func Rewrap(ctx context.Context, src io.ReaderAt, size int64, opts Options, how 
 	if err := w.New.prove(ctx, w.Envelope.preamble(), dataKey[:], to); err != nil {
 		return nil, err
 	}
-	w.Current = w.Altered == nil && w.Envelope.hasSlots(w.New) && w.Envelope.prove(ctx, w.Envelope.preamble(), dataKey[:], to) == nil
+	w.Current = w.Altered == nil && w.Envelope.hasSlots(w.New) && !w.Envelope.outdated(w.New, to) && w.Envelope.prove(ctx, w.Envelope.preamble(), dataKey[:], to) == nil
 	w.Dropped = slices.DeleteFunc(holders(f.own, f.rescue, w.Envelope), func(h slot.Holder) bool { return slices.Contains(w.New.Holders(), h) })
 	return w, nil
 }
@@ -153,6 +153,23 @@ func (e *Envelope) fitInto(size int64, grow bool) error {
 func (e *Envelope) hasSlots(other *Envelope) bool {
 	ours, theirs := e.Holders(), other.Holders()
 	return len(ours) == len(theirs) && !slices.ContainsFunc(ours, func(h slot.Holder) bool { return !slices.Contains(theirs, h) })
+}
+
+// outdated reports whether a slot was wrapped with an older version of a key than that
+// of the envelope that was made for to.
+func (e *Envelope) outdated(than *Envelope, to []Recipient) bool {
+	for i, r := range to { // whose slots come first, in this order
+		rotating, ok := r.(slot.Rotating)
+		if !ok {
+			continue
+		}
+		for _, s := range e.Slots {
+			if s.Holder() == than.Slots[i].Holder() && rotating.Outdated(s, than.Slots[i]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // prove reads the envelope as a reader does, and opens it with each of the

@@ -28,7 +28,7 @@ type ageFlags struct {
 
 func (a *ageFlags) addRecipients(cmd *cobra.Command) {
 	a.seals = true
-	cmd.Flags().StringArrayVarP(&a.recipients, "recipient", "r", nil, "seal for this age recipient: age1…, age1pq1…, ssh-ed25519 …; may be repeated")
+	cmd.Flags().StringArrayVarP(&a.recipients, "recipient", "r", nil, "seal for this recipient: age1…, age1pq1…, ssh-ed25519 …, awskms:KEY, transit:MOUNT/KEY; may be repeated")
 	cmd.Flags().StringArrayVarP(&a.recipientFiles, "recipients-file", "R", nil, "seal for the age recipients in this file; may be repeated (default $BACKUP_RECIPIENTS_FILE)")
 }
 
@@ -56,19 +56,19 @@ func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 		Passphrase: k.asks().ask,
 	}
 	for _, text := range k.age.recipients {
-		r, err := agekey.ParseRecipient(text, o)
-		if err != nil {
+		if err := joinRecipient(ring, text, o); err != nil {
 			return usagef("--recipient: %w", err)
 		}
-		ring.AddRecipients(r)
 	}
 	files := k.age.recipientFiles
 	if path := conf.Get("BACKUP_RECIPIENTS_FILE"); k.age.seals && !k.age.named() && len(k.uris) == 0 && path != "" {
 		files = []string{path}
 	}
 	if text := conf.Get("BACKUP_RECIPIENTS"); k.age.seals && !k.age.named() && len(k.uris) == 0 && text != "" {
-		if err := joinRecipients(ring, []byte(strings.Join(config.List(text), "\n")), o); err != nil {
-			return usagef("BACKUP_RECIPIENTS: %w", err)
+		for _, one := range config.List(text) {
+			if err := joinRecipient(ring, one, o); err != nil {
+				return usagef("BACKUP_RECIPIENTS: %w", err)
+			}
 		}
 	}
 	for _, path := range files {
@@ -97,7 +97,23 @@ func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 			return err
 		}
 	}
-	return nil
+	return k.joinServices(ring, k.named())
+}
+
+// joinRecipient adds a recipient of age's, or a key of a service to seal for alone.
+func joinRecipient(ring *keystore.Ring, text string, o agekey.Options) error {
+	if isService(text) {
+		s, err := parseService(text)
+		if err == nil {
+			ring.AddRecipients(s.seals)
+		}
+		return err
+	}
+	r, err := agekey.ParseRecipient(text, o)
+	if err == nil {
+		ring.AddRecipients(r)
+	}
+	return err
 }
 
 func joinRecipients(ring *keystore.Ring, text []byte, o agekey.Options) error {

@@ -38,6 +38,8 @@ const keyFormsHelp = `Keys are named by URI:
   vault:MOUNT/PATH[#field][@version]      HashiCorp Vault or OpenBao, KV version 2
   env:NAME                                an environment variable; not in production
   age:PATH                                a file of age identities, or of recipients
+  awskms:KEY-ID, awskms:alias/NAME        AWS KMS, which wraps data keys itself
+  transit:MOUNT/KEY                       the transit engine of Vault or OpenBao, likewise
 Without --key, BACKUP_ENCRYPTION_KEY_FILE names a key file, and else
 SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in Vault
 $VAULT_PATH/backup-encryption, next to the application's secrets, field key.`
@@ -87,7 +89,7 @@ func (k *keyFlags) sources() ([]keystore.Source, error) {
 			return nil, fmt.Errorf("SECRETS_BACKEND: %w", err)
 		}
 	}
-	uris := slices.DeleteFunc(slices.Clone(k.uris), isAge)
+	uris := slices.DeleteFunc(slices.Clone(k.uris), isHolder)
 	if len(k.uris) == 0 && !k.age.named() {
 		named := k.named()
 		switch path := conf.Get("BACKUP_ENCRYPTION_KEY_FILE"); {
@@ -96,7 +98,7 @@ func (k *keyFlags) sources() ([]keystore.Source, error) {
 		case path != "":
 			return []keystore.Source{keystore.File{Path: path}}, nil
 		case len(named) > 0:
-			uris = slices.DeleteFunc(named, isAge)
+			uris = slices.DeleteFunc(named, isHolder)
 		case fromBackend != "":
 			uris = []string{fromBackend}
 		}

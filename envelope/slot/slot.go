@@ -116,6 +116,14 @@ type Recipient interface {
 	Wrap(ctx context.Context, id ID, dataKey []byte) (Slot, error)
 }
 
+// Rotating is a Recipient whose key has versions, and wraps with the newest.
+type Rotating interface {
+	Recipient
+	// Outdated reports whether a slot of this holder was wrapped with an older
+	// version than another, so that it is worth making anew.
+	Outdated(s, than Slot) bool
+}
+
 // Identity unwraps the data keys of a holder's slots.
 type Identity interface {
 	// Unwrap returns the data key of a backup, which is then the caller's to

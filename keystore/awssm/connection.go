@@ -3,7 +3,6 @@ package awssm
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 
@@ -67,7 +66,7 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	}
 	conn.session = &session{credentials: cfg.Credentials, region: cfg.Region}
 	conn.session.api = secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
-		o.HTTPClient = way.Client(cfg, func(base http.RoundTripper) http.RoundTripper { return bounded{base} })
+		o.HTTPClient = way.Client(cfg, func(base http.RoundTripper) http.RoundTripper { return awsclient.Bounded(base, maxAnswer) })
 		o.Logger = logging.Nop{}
 		o.ClientLogMode = 0
 	})
@@ -80,7 +79,7 @@ func (o Options) way(region string) awsclient.Options {
 		RequireTLS: o.RequireTLS, Region: region, Timeout: o.limits.attempt, Attempts: o.limits.attempts, Pause: o.limits.pause,
 		Passing: func(err error) aws.Ternary {
 			var api smithy.APIError
-			if errors.Is(err, errTooLarge) || errors.As(err, &api) && api.ErrorCode() == "LimitExceededException" {
+			if errors.Is(err, awsclient.ErrTooLarge) || errors.As(err, &api) && api.ErrorCode() == "LimitExceededException" {
 				return aws.FalseTernary
 			}
 			return aws.UnknownTernary
@@ -91,40 +90,6 @@ func (o Options) way(region string) awsclient.Options {
 // maxAnswer is more than any answer of Secrets Manager: a page of 100 versions
 // with 20 stages of 256 characters in all, or a value of 64 KiB in base64.
 const maxAnswer = 1 << 20
-
-var errTooLarge = errors.New("the answer is too large")
-
-// bounded lets answers of at most maxAnswer bytes through.
-type bounded struct{ base http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		// The SDK closes the body as soon as an answer begins. The WriteTo that
-		// its body has then fails, in the last, empty read that net/http still
-		// makes, and net/http drops the connection with the answer. Read does not.
-		r = r.WithContext(r.Context()) // a copy, for the request is not ours to change
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	resp, err := b.base.RoundTrip(r)
-	if err == nil {
-		resp.Body = &boundedBody{resp.Body, maxAnswer}
-	}
-	return resp, err
-}
-
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *boundedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= n; b.left < 0 {
-		return 0, errTooLarge
-	}
-	return n, err
-}
 
 func (s *Secret) refuse(reason, fix string) error {
 	return &keystore.Error{URI: s.String(), Kind: keystore.ErrRefused, Reason: reason, Fix: fix}

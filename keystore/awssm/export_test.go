@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 )
 
 // Quick makes everything that waits wait less.
@@ -37,4 +38,4 @@ func PutIn(text string, binary bool, field string, key *kek.Key) (string, error)
 }
 
 // Bounded is the transport that bounds answers.
-func Bounded(base http.RoundTripper) http.RoundTripper { return bounded{base} }
+func Bounded(base http.RoundTripper) http.RoundTripper { return awsclient.Bounded(base, maxAnswer) }

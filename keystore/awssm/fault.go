@@ -36,7 +36,7 @@ func (s *Secret) fault(ctx context.Context, c *session, action string, err error
 	case errors.As(err, new(*tls.CertificateVerificationError)):
 		e.Reason = "the certificate of the endpoint was not accepted: " + clean(awsclient.SendText(err))
 		e.Fix = "for an endpoint with a certificate of your own, export AWS_CA_BUNDLE=FILE with its authority"
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, awsclient.ErrTooLarge):
 		e.Reason = fmt.Sprintf("the answer to %s has more than %d bytes, which Secrets Manager never sends", action, maxAnswer)
 		e.Fix = "check AWS_ENDPOINT_URL"
 	case status >= 500 || status == http.StatusTooManyRequests:

@@ -10,24 +10,29 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// do runs an operation of the secret in bounded time and with a token. When the
-// token's lease ran out meanwhile, as it may in a long process, it fetches
-// another and runs the operation once more.
+// do runs an operation of the secret.
 func (s Secret) do(ctx context.Context, operation func(context.Context) error) error {
-	bounded, cancel := context.WithTimeout(ctx, s.conn.total)
+	return s.conn.do(ctx, s.String(), operation)
+}
+
+// do runs an operation, for what has this URI, in bounded time and with a token. When
+// the token's lease ran out meanwhile, as it may in a long process, it fetches
+// another and runs the operation once more.
+func (c *connection) do(ctx context.Context, uri string, operation func(context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, c.total)
 	defer cancel()
-	seen, err := s.conn.ready(bounded)
+	seen, err := c.ready(bounded)
 	if err == nil {
 		err = operation(bounded)
 		var answer *api.ResponseError
-		if errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden && seen.expired(s.conn.now()) {
-			if err = s.conn.another(bounded, seen); err == nil {
+		if errors.As(err, &answer) && answer.StatusCode == http.StatusForbidden && seen.expired(c.now()) {
+			if err = c.another(bounded, seen); err == nil {
 				err = operation(bounded)
 			}
 		}
 	}
 	if err == nil {
-		s.conn.upkeep(bounded)
+		c.upkeep(bounded)
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -35,10 +40,10 @@ func (s Secret) do(ctx context.Context, operation func(context.Context) error) e
 	}
 	var fault *keystore.Error
 	if !errors.As(err, &fault) {
-		return s.fault(err, "", "")
+		return explain(uri, err, "", "")
 	}
 	if fault.URI == "" {
-		fault.URI = s.String()
+		fault.URI = uri
 	}
 	return err
 }

@@ -29,6 +29,7 @@ type fake struct {
 	requests []*http.Request
 	ahead    time.Duration // how far the clock was put forward
 	mounts   map[string]*mount
+	transit  map[string]*transitMount
 	policies map[string]map[string][]string // name, path, capabilities
 	tokens   map[string]*token
 	roles    map[string]map[string]any // of AppRole
@@ -50,6 +51,7 @@ type answer map[string]any
 func newFake(t *testing.T) *fake {
 	f := &fake{
 		mounts:   map[string]*mount{"secret/": newMount("2")},
+		transit:  map[string]*transitMount{},
 		policies: map[string]map[string][]string{},
 		tokens:   map[string]*token{"root": {policies: []string{"root"}}},
 		roles:    map[string]map[string]any{},
@@ -115,9 +117,11 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in.UseNumber()
 	in.Decode(&body)
 	recorder := httptest.NewRecorder()
-	f.mu.Lock()
-	f.handle(recorder, r, strings.TrimPrefix(r.URL.Path, "/v1/"), body)
-	f.mu.Unlock()
+	func() {
+		f.mu.Lock()
+		defer f.mu.Unlock() // net/http goes on after a panic
+		f.handle(recorder, r, strings.TrimPrefix(r.URL.Path, "/v1/"), body)
+	}()
 	if after != nil {
 		after(n)
 	}
@@ -149,6 +153,12 @@ func (f *fake) handle(w http.ResponseWriter, r *http.Request, path string, body 
 	if !f.may(tok, path, wants) {
 		problem(w, http.StatusForbidden, "1 error occurred:\n\t* permission denied\n\n")
 		return
+	}
+	for prefix, m := range f.transit {
+		if rest, found := strings.CutPrefix(path, prefix); found {
+			m.serve(w, rest, body)
+			return
+		}
 	}
 	switch {
 	case m != nil:
@@ -207,6 +217,8 @@ func (f *fake) admin(w http.ResponseWriter, r *http.Request, path string, body m
 	parts := strings.Split(path, "/")
 	name := parts[len(parts)-1]
 	switch {
+	case strings.HasPrefix(path, "sys/mounts/") && body["type"] == "transit":
+		f.transit[strings.TrimPrefix(path, "sys/mounts/")+"/"] = &transitMount{keys: map[string]*transitKey{}}
 	case strings.HasPrefix(path, "sys/mounts/") && r.Method == "PUT":
 		version := "1"
 		if options, ok := body["options"].(map[string]any); ok {
@@ -215,6 +227,8 @@ func (f *fake) admin(w http.ResponseWriter, r *http.Request, path string, body m
 		f.mounts[strings.TrimPrefix(path, "sys/mounts/")+"/"] = newMount(version)
 	case strings.HasPrefix(path, "sys/mounts/") && r.Method == "DELETE":
 		delete(f.mounts, strings.TrimPrefix(path, "sys/mounts/")+"/")
+	case strings.HasPrefix(path, "sys/policies/acl/") && r.Method == "DELETE":
+		delete(f.policies, name)
 	case strings.HasPrefix(path, "sys/policies/acl/"):
 		policy := map[string][]string{}
 		for _, m := range rule.FindAllStringSubmatch(body["policy"].(string), -1) {

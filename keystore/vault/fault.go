@@ -29,16 +29,21 @@ func (s Secret) odd() error {
 	return s.fail(keystore.ErrRefused, "what answers at VAULT_ADDR does not answer as Vault does")
 }
 
-// fault explains a failed exchange. The capabilities, quoted, and the path, if
-// there are any, are what a policy must allow for it.
+// fault explains a failed exchange, as explain does.
 func (s Secret) fault(err error, capabilities, path string) *keystore.Error {
+	return explain(s.String(), err, capabilities, path)
+}
+
+// explain explains a failed exchange for what has this URI. The capabilities, quoted,
+// and the path, if there are any, are what a policy must allow for it.
+func explain(uri string, err error, capabilities, path string) *keystore.Error {
 	if e := (*keystore.Error)(nil); errors.As(err, &e) {
 		return e
 	}
 	if answer := (*api.ResponseError)(nil); errors.As(err, &answer) {
-		return s.refusal(answer, capabilities, path)
+		return refusal(uri, answer, capabilities, path)
 	}
-	e := &keystore.Error{URI: s.String(), Kind: keystore.ErrUnreachable, Err: err}
+	e := &keystore.Error{URI: uri, Kind: keystore.ErrUnreachable, Err: err}
 	server := serverName()
 	switch {
 	case errors.Is(err, netsafe.ErrPlain):
@@ -61,8 +66,8 @@ func (s Secret) fault(err error, capabilities, path string) *keystore.Error {
 
 // refusal explains an answer that is neither 200 nor 404, by Vault's
 // documentation of its HTTP status codes.
-func (s Secret) refusal(answer *api.ResponseError, capabilities, path string) *keystore.Error {
-	e := &keystore.Error{URI: s.String(), Kind: keystore.ErrUnreachable, Err: answer}
+func refusal(uri string, answer *api.ResponseError, capabilities, path string) *keystore.Error {
+	e := &keystore.Error{URI: uri, Kind: keystore.ErrUnreachable, Err: answer}
 	words := said(answer)
 	switch code := answer.StatusCode; {
 	case code == http.StatusForbidden && strings.Contains(words, "invalid token"):
@@ -102,12 +107,11 @@ func (s Secret) refusal(answer *api.ResponseError, capabilities, path string) *k
 func loginFault(err error, name, check string) error {
 	answer := (*api.ResponseError)(nil)
 	if !errors.As(err, &answer) {
-		e := Secret{}.fault(err, "", "")
-		e.URI = ""
+		e := explain("", err, "", "")
+		e.URI = "" // which a fault of before may have
 		return e
 	}
-	e := Secret{}.refusal(answer, "", "")
-	e.URI = ""
+	e := refusal("", answer, "", "")
 	e.Reason = "the login by " + name + " failed: " + e.Reason
 	if e.Kind == keystore.ErrRefused {
 		e.Fix = "check " + check

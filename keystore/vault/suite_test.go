@@ -60,6 +60,10 @@ func suite(t *testing.T, addr, root string) {
 		"AppRole":                   testAppRole,
 		"renewal of a static token": testRenewal,
 		"token file":                testTokenFile,
+		"transit":                   testTransit,
+		"transit, rotated":          testTransitRotated,
+		"transit, refused":          testTransitRefused,
+		"transit, least privilege":  testTransitPolicies,
 	} {
 		t.Run(name, func(t *testing.T) {
 			v.environment(t, v.root)
@@ -207,7 +211,7 @@ func refused(t *testing.T, err error, kind error, words ...string) {
 			t.Errorf("error %q lacks %q", err, w)
 		}
 	}
-	if !strings.HasPrefix(e.URI, "vault:") || strings.HasPrefix(e.URI, "vault:/") {
+	if !strings.HasPrefix(e.URI, "vault:") && !strings.HasPrefix(e.URI, "transit:") || strings.HasPrefix(e.URI, "vault:/") {
 		t.Errorf("error names %q, not the key's URI", e.URI)
 	}
 	if redact.HasKey(err.Error()) || strings.Contains(err.Error(), "hvs.") {
