@@ -3,10 +3,13 @@ package tables
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
+	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
@@ -249,8 +252,7 @@ func copyEnd(text []byte) int {
 // authenticated chunk by chunk. It ends with an error when they are not as many whole
 // rows as the index says, or when there is an end marker among them.
 func (d *Dump) Rows(b Block) io.Reader {
-	// Frames are read several in one go.
-	return &rows{src: bufio.NewReaderSize(io.NewSectionReader(d.packed, b.Offset, b.Length), int(min(b.Length, readAhead))), of: b}
+	return b.Counted(d.Section(b.Offset, b.Offset+b.Length))
 }
 
 const readAhead = 4 << 20
@@ -273,4 +275,103 @@ func (r *rows) Read(p []byte) (int, error) {
 		return 0, fmt.Errorf("%w: the rows of %s at byte %d are not as it says", ErrIndex, r.of.TableName, r.of.Offset)
 	}
 	return n, err
+}
+
+// Piece is a block of rows or, where Part is set, a part of the dump without rows.
+type Piece struct {
+	Part string
+	Block
+	// Gap is where what is between this piece and the one before begins: the end
+	// marker of other rows, comments, the COPY statement of these. Follows says that
+	// the piece before is of the same COPY, and Rest that rows came before.
+	Gap           int64
+	Follows, Rest bool
+}
+
+// Pieces returns all pieces of the dump in its order. Together with their gaps they are
+// the whole dump; an index for which that is not so is ErrIndex. The caller holds what
+// is in the gaps to [Dump.CheckGap].
+func (d *Dump) Pieces() ([]Piece, error) {
+	var all []Piece
+	for l, err := range d.lines(d.index.All()) {
+		if err != nil {
+			return nil, err
+		}
+		if l.Part != PartContents {
+			all = append(all, Piece{Part: l.Part, Block: l.block()})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Piece) int { return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(a.Length, b.Length)) })
+	at := int64(0)
+	for i := range all {
+		p := &all[i]
+		p.Gap = at
+		if p.Offset < at || (p.Part == "") != (p.Table != "") || p.Part == "" && p.Copy < 0 {
+			return nil, fmt.Errorf("%w: two of its entries overlap, or one is of nothing", ErrIndex)
+		}
+		if i > 0 {
+			before := &all[i-1]
+			p.Rest = before.Table != ""
+			p.Follows = p.Rest && p.Table != "" && before.Copy == p.Copy
+		}
+		if p.Follows && p.Offset != at || !p.Follows && p.Table != "" && (p.Copy < at || p.Copy >= p.Offset) {
+			return nil, fmt.Errorf("%w: rows of %s are without their COPY", ErrIndex, p.TableName)
+		}
+		at = p.Offset + p.Length
+	}
+	if len(all) < 2 || all[0].Part != guard.PartPre || all[0].Offset != 0 || all[len(all)-1].Part != guard.PartPost || at != d.Size() {
+		return nil, fmt.Errorf("%w: it is not of all of it", ErrIndex)
+	}
+	return all, nil
+}
+
+// between is what is in a gap before the COPY: an end marker, comments and spaces.
+var between = regexp.MustCompile(`^(\\\.\r?\n)?(--[^\n]*\n|[ \t\r\n]+|--[^\n]*$)*$`)
+
+// CheckGap reads what is before a piece, from src, and returns the columns of its rows,
+// nil for all; of rows that follow others they are not known by it. Anything else than
+// belongs there is ErrIndex.
+func (p *Piece) CheckGap(src io.Reader) ([]string, error) {
+	bad := func() ([]string, error) {
+		return nil, fmt.Errorf("%w: what is at byte %d does not belong there", ErrIndex, p.Gap)
+	}
+	size := p.Offset - p.Gap
+	if size > maxCopy+64<<10 {
+		return bad()
+	}
+	gap := make([]byte, size)
+	if _, err := io.ReadFull(src, gap); err != nil {
+		return nil, err
+	}
+	if p.Follows {
+		return nil, nil
+	}
+	rest := gap
+	if p.Table != "" {
+		rest = gap[:p.Copy-p.Gap]
+	}
+	if !between.Match(rest) || bytes.HasPrefix(rest, []byte(`\.`)) != p.Rest {
+		return bad()
+	}
+	if p.Table == "" {
+		return nil, nil
+	}
+	text := gap[p.Copy-p.Gap:]
+	end := copyEnd(text)
+	sql, line := text[:end], text[end:]
+	schema, table, columns, ok := guard.ParseCopy(sql)
+	if !ok || schema != p.Schema || table != p.Table || len(line) == 0 || line[len(line)-1] != '\n' || len(bytes.TrimSpace(line)) > 0 {
+		return bad()
+	}
+	return columns, nil
+}
+
+// Section reads the dump from begin to end, several frames in one go.
+func (d *Dump) Section(begin, end int64) io.Reader {
+	return bufio.NewReaderSize(io.NewSectionReader(d.packed, begin, end-begin), int(min(max(16, end-begin), readAhead)))
+}
+
+// Counted is rows from src, held to what the index says of the block as Rows does.
+func (b Block) Counted(src io.Reader) io.Reader {
+	return &rows{src: io.LimitReader(src, b.Length), of: b}
 }

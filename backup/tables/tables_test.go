@@ -138,6 +138,55 @@ func TestAnIndexThatLies(t *testing.T) {
 	}
 }
 
+// whole reads all pieces of a dump as a restore does.
+func whole(d *tables.Dump) error {
+	pieces, err := d.Pieces()
+	for i := 0; err == nil && i < len(pieces); i++ {
+		p := &pieces[i]
+		src := d.Section(p.Gap, p.Offset+p.Length)
+		if _, err = p.CheckGap(src); err == nil && p.Table != "" {
+			_, err = io.Copy(io.Discard, p.Counted(src))
+		}
+	}
+	return err
+}
+
+// TestAnIndexOfNotAll: what an index leaves out, or puts elsewhere, is noticed by who
+// reads all of the dump by it.
+func TestAnIndexOfNotAll(t *testing.T) {
+	const dump = "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.a (id int);\nCREATE TABLE public.b (id int);\n--\n-- Data\n--\n\n" +
+		"COPY public.a (id) FROM stdin;\n1\n2\n\\.\n\n\nCOPY public.b (id) FROM stdin;\n3\n\\.\n\n\nSELECT pg_catalog.setval('x', 1);\n" +
+		"CREATE INDEX i ON public.a (id);\n--\n-- PostgreSQL database dump complete\n--\n\n"
+	for name, lie := range map[string]struct {
+		about  string
+		change func(*guard.Piece)
+	}{
+		"a row is left out":          {"a", func(p *guard.Piece) { p.Length -= 2; p.Rows-- }},
+		"the first row is left out":  {"a", func(p *guard.Piece) { p.Offset += 2; p.Length -= 2; p.Rows-- }},
+		"a table is left out":        {"b", func(p *guard.Piece) { p.Length = -1 }},
+		"sequences are left out":     {"sequences", func(p *guard.Piece) { p.Length = -1 }},
+		"an index is left out":       {"post", func(p *guard.Piece) { p.Offset += 34; p.Length -= 34 }},
+		"the end is left out":        {"post", func(p *guard.Piece) { p.Length -= 5 }},
+		"the beginning is left out":  {"pre", func(p *guard.Piece) { p.Offset = 30; p.Length -= 30 }},
+		"a table is not made":        {"pre", func(p *guard.Piece) { p.Length -= 40 }},
+		"rows go elsewhere":          {"b", func(p *guard.Piece) { p.Table = "a" }},
+		"rows are of another COPY":   {"b", func(p *guard.Piece) { p.Copy = int64(strings.Index(dump, "COPY public.a")) }},
+		"rows are there twice":       {"b", func(p *guard.Piece) { p.Offset -= 40 }},
+		"rows are a part":            {"b", func(p *guard.Piece) { p.Part, p.Table = "sequences", "" }},
+		"a part has the name of one": {"sequences", func(p *guard.Piece) { p.Table = "b" }},
+		"":                           {"", nil},
+	} {
+		err := whole(dumpkit.Indexed(t, []byte(dump), nil, func(p *guard.Piece) {
+			if lie.change != nil && (p.Part == lie.about || p.Table == lie.about) {
+				lie.change(p)
+			}
+		}))
+		if name == "" && err != nil || name != "" && !errors.Is(err, tables.ErrIndex) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestCSV(t *testing.T) {
 	const rows = "1\t\\N\t\n\\\\.\ta,b\tsays \"x\"\n\\b\\f\\n\\r\\t\\v\t\\101\\x41\\q\t \n"
 	const want = "a,\"b \"\"c\"\"\",d\n1,,\"\"\n\"\\.\",\"a,b\",\"says \"\"x\"\"\"\n\"\b\f\n\r\t\v\",AAq, \n"

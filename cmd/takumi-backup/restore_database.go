@@ -34,6 +34,8 @@ type restoreDatabase struct {
 	guard        string
 	keepGoing    bool
 	swap         bool
+	jobs         int
+	first        []string
 	tables       []string
 	toSchema     string
 
@@ -69,6 +71,12 @@ which may do nothing; the backup of the globals has the real ones.
 When a statement of the dump fails, nothing is restored; with --keep-going the rest
 is, into NAME_partial_TIME, which is left beside NAME, or with --swap takes its place.
 
+--jobs N restores by N connections, which read different places of the backup at one
+time, here or on S3: what makes the tables first, then rows, those of --first before
+others, then indexes and constraints, N at a time where backup database --jobs made the
+dump. It needs the index that plain dumps have which this program sealed; without it, from
+standard input, with --signers and with --keep-going one connection restores, as said then.
+
 --table SCHEMA.NAME restores one table alone, into the database as it is, or into that
 of --into, which may exist or is made: with its types, sequences, indexes, constraints
 and comments, as far as they need nothing else; what is left out, as triggers, policies,
@@ -84,6 +92,7 @@ The former stays until --drop-previous: with FILE it, and no other, is dropped
 after a good restore, and without FILE all that earlier restores of NAME have kept.`,
 		Example: `  DB_NAME=takumi takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc
   takumi-backup restore database --latest --into takumi_test --yes
+  takumi-backup restore database --latest --jobs 4 --first public.users --first public.orders
   takumi-backup restore database FILE.sql.zst.enc --table public.orders --to-schema rescued
   takumi-backup restore database --latest --table public.orders --into takumi_test --yes
   takumi-backup restore database --drop-previous`,
@@ -106,6 +115,8 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.keepGoing, "keep-going", false, "restore the rest when a statement fails, as psql does, into NAME_partial_TIME or --into; exit code 6")
 	f.BoolVar(&r.swap, "swap", false, "with --keep-going, exchange the databases although something failed")
 	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
+	f.IntVarP(&r.jobs, "jobs", "j", 1, "restore by this many connections at once, from different places of the dump")
+	f.StringArrayVar(&r.first, "first", nil, "with --jobs, restore the rows of this table, SCHEMA.NAME, before others; may be repeated")
 	f.StringArrayVar(&r.tables, "table", nil, "restore this table alone, SCHEMA.NAME, beside what is there; may be repeated")
 	f.StringVar(&r.toSchema, "to-schema", "", "with --table, restore into this schema")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
@@ -131,6 +142,10 @@ func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
 		return usagef("name a backup, or give --latest")
 	case cmd.Flags().Changed("into") && r.into == "":
 		return usagef("--into is empty")
+	case r.jobs < 1:
+		return usagef("--jobs is %d, and has to be 1 or more", r.jobs)
+	case len(r.first) > 0 && r.jobs < 2:
+		return usagef("--first goes with --jobs: one connection restores in the order of the dump")
 	case r.swap && !r.keepGoing:
 		return usagef("--swap goes with --keep-going: without it nothing may fail")
 	case r.guard != "on" && r.guard != "off":
@@ -174,6 +189,13 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	job := pgrestore.Job{
 		Backup: b.Reader, Stop: b.stop, Path: path, Store: newPlace(), Keys: b.ring, Rescue: r.rescue, Meter: &r.meter, Size: b.size,
 		Look: r.dryRun, Options: r.options(cmd),
+	}
+	for _, text := range r.first {
+		name, err := tableName("--first", text)
+		if err != nil {
+			return err
+		}
+		job.First = append(job.First, name)
 	}
 	job.Contents = contents
 	if job.Signers, err = trusted(r.signers); err != nil {
@@ -222,7 +244,7 @@ func (r *restoreDatabase) signed(ctx context.Context, path string) error {
 
 func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
 	return pgrestore.Options{
-		Settings: r.settings, Into: r.into, From: r.from, Unchecked: r.unchecked, Unguarded: r.guard == "off",
+		Settings: r.settings, Jobs: r.jobs, Into: r.into, From: r.from, Unchecked: r.unchecked, Unguarded: r.guard == "off",
 		DropPrevious: r.dropPrevious, KeepGoing: r.keepGoing, Swap: r.swap, CreateRoles: r.createRoles,
 		Time: time.Now(), Stderr: os.Stderr, Warn: warner(cmd), Tell: func(format string, args ...any) {
 			if !r.progress.quiet {

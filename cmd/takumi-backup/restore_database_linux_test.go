@@ -318,19 +318,23 @@ func (b *sandbox) distrustsManifests(path string) {
 // database is what it was, or, when the exchange was already done, what it
 // should become; and the next restore removes what was left.
 func TestRestoreDatabaseKilled(t *testing.T) {
-	for _, format := range []string{"plain", "custom"} {
+	for _, format := range []string{"plain", "custom", "jobs"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			c := pgtest.Start(t)
+			jobs := "1"
+			if format == "jobs" {
+				format, jobs = "plain", "3"
+			}
 			b, path, _ := live(t, c, "killed", format)
-			args := []string{"restore", "database", path, "--yes", "--quiet"}
+			args := []string{"restore", "database", path, "--yes", "--quiet", "--jobs", jobs}
 			old := rows(t, c, "killed")
 			begin := time.Now()
 			b.run(exitOK, nil, append(args, "--into", "measure")...)
 			took := time.Since(begin)
 			restored := rows(t, c, "measure")
 			points := 20
-			if format == "custom" && os.Getenv("TAKUMI_TEST_LONG") != "1" {
+			if (format == "custom" || jobs != "1") && os.Getenv("TAKUMI_TEST_LONG") != "1" {
 				points = 5
 			}
 			before, after := 0, 0

@@ -24,6 +24,8 @@ func (r *restoreDatabase) checkTables(cmd *cobra.Command, args []string) error {
 		return nil
 	case len(args) > 0 && args[0] == "-":
 		return usagef("--table needs a backup whose parts can be read, not standard input")
+	case r.jobs > 1:
+		return usagef("--jobs does not go with --table, which is one transaction")
 	case r.dropPrevious || r.keepGoing || r.createRoles || r.unchecked || r.guard != "on":
 		return usagef("--table restores beside what is there: --drop-previous, --keep-going, --create-roles, --ignore-manifest and --guard do not go with it")
 	}

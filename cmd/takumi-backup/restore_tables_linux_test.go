@@ -73,6 +73,7 @@ func TestOneTableFromS3(t *testing.T) {
 		large, wanted, most = 10<<30, 10<<20, 16<<20
 	}
 	b := withDatabase(t, c, "onefroms3")
+	b.patience = time.Hour
 	chunk, table := noiseRows(1<<20+1000), noiseRows(wanted)
 	rows := bytes.Count(table, []byte("\n"))
 	parts := []io.Reader{strings.NewReader("--\n-- PostgreSQL database dump\n--\n\nSET client_encoding = 'UTF8';\nCREATE TABLE public.large (id integer, t text);\n" +

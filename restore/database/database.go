@@ -59,6 +59,10 @@ type Options struct {
 	// KeepGoing restores what can be where statements fail. What comes of it is
 	// exchanged only with Swap, or goes into the new database of Into.
 	KeepGoing, Swap bool
+	// Jobs is how many connections a restore has that reads a dump in parts, and First
+	// are the tables whose rows come first then.
+	Jobs  int
+	First []postgres.TableName
 	// Unguarded restores what the guard does not take for a whole dump.
 	Unguarded bool
 	// Contents are what the dump says of itself, where there is no manifest and it was

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -79,10 +80,51 @@ func (j Job) Run(ctx context.Context, at *Restore) (Result, error) {
 }
 
 func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
+	if j.Jobs > 1 {
+		h, dump, err := j.parts(ctx)
+		switch {
+		case errors.Is(err, errInOrder):
+			j.Warn("it is restored by one connection: %v", err)
+		case err != nil:
+			return Result{}, err
+		default:
+			defer h.Close()
+			return at.RunParts(ctx, dump, j.Meter)
+		}
+	}
 	content := backup.NewPlaintext(j.Backup, j.Meter)
 	defer content.Close()
 	defer j.Stop() // for which Close would wait
 	return at.Run(ctx, content)
+}
+
+var errInOrder = errors.New("the backup is read in order")
+
+// parts opens the backup to read its parts. The error is errInOrder when they cannot be.
+func (j Job) parts(ctx context.Context) (*backup.HandleAt, *tables.Dump, error) {
+	switch {
+	case j.Path == "-":
+		return nil, nil, fmt.Errorf("%w: it comes without a file", errInOrder)
+	case j.Signers != nil:
+		return nil, nil, fmt.Errorf("%w: the signature of all of it is checked", errInOrder)
+	case j.KeepGoing || j.Unguarded:
+		return nil, nil, fmt.Errorf("%w: --keep-going and --guard=off take what comes", errInOrder)
+	}
+	h, err := backup.OpenAt(ctx, j.Store, j.Path, backup.Options{Keys: j.Keys, Rescue: j.Rescue})
+	if err != nil {
+		return nil, nil, err
+	}
+	dump, err := h.Tables()
+	if err == nil && h.Envelope.ID != j.Backup.Envelope.ID {
+		err = store.ErrChanged
+	}
+	if err != nil {
+		h.Close()
+	}
+	if errors.Is(err, tables.ErrNoIndex) {
+		return nil, nil, fmt.Errorf("%w: it has no index of a plain dump", errInOrder)
+	}
+	return h, dump, err
 }
 
 // Of sets Source to the database that a backup is of, as its label says.

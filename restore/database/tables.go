@@ -258,18 +258,22 @@ func (r *TablesRestore) load(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// copyBlock copies rows of a dump into a table, and holds their number to what the
-// server says.
+// copyBlock copies rows of a dump into a table.
 func copyBlock(ctx context.Context, conn *pgx.Conn, d *tables.Dump, b tables.Block, to postgres.TableName, m *backup.Meter) error {
 	columns, err := d.Columns(b)
 	if err != nil {
 		return err
 	}
+	return copyRows(ctx, conn, b, d.Rows(b), to, columns, m)
+}
+
+// copyRows copies rows into a table, and holds their number to what the server says.
+func copyRows(ctx context.Context, conn *pgx.Conn, b tables.Block, rows io.Reader, to postgres.TableName, columns []string, m *backup.Meter) error {
 	sql := "COPY " + to.Quoted()
 	if columns != nil {
 		sql += " " + pgColumns(columns)
 	}
-	tag, err := conn.PgConn().CopyFrom(ctx, d.Rows(b), sql+" FROM STDIN")
+	tag, err := conn.PgConn().CopyFrom(ctx, rows, sql+" FROM STDIN")
 	if err != nil {
 		return fmt.Errorf("copying rows into %s: %w", to, err)
 	}

@@ -3,6 +3,7 @@ package dumpkit
 
 import (
 	"bytes"
+	"io"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup/tables"
@@ -10,10 +11,31 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// Indexed packs a plain dump, with the contents of an archive if there are any, and
-// returns it by its index. The index is that of the pieces of the dump after change, if
-// there is one, has changed them.
+// Indexed packs a dump and returns it by its index: see Packed.
 func Indexed(t testing.TB, dump, contents []byte, change func(*guard.Piece)) *tables.Dump {
+	t.Helper()
+	src := Packed(t, dump, contents, change)
+	return Open(t, src, src.Size())
+}
+
+// Open returns the packed dump that src has.
+func Open(t testing.TB, src io.ReaderAt, size int64) *tables.Dump {
+	t.Helper()
+	r, err := pack.NewReaderAt(src, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := tables.Indexed(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// Packed packs a plain dump, with the contents of an archive if there are any. The index
+// is that of the pieces of the dump after change, if there is one, has changed them; a
+// piece that it gives the length -1 is left out.
+func Packed(t testing.TB, dump, contents []byte, change func(*guard.Piece)) *bytes.Reader {
 	t.Helper()
 	b, err := tables.NewBuilder()
 	if err != nil {
@@ -24,7 +46,9 @@ func Indexed(t testing.TB, dump, contents []byte, change func(*guard.Piece)) *ta
 		if change != nil {
 			change(&p)
 		}
-		b.Add(p)
+		if p.Length >= 0 {
+			b.Add(p)
+		}
 	}})
 	defer g.Close()
 	var out bytes.Buffer
@@ -47,13 +71,5 @@ func Indexed(t testing.TB, dump, contents []byte, change func(*guard.Piece)) *ta
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := pack.NewReaderAt(bytes.NewReader(out.Bytes()), int64(out.Len()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := tables.Indexed(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return bytes.NewReader(out.Bytes())
 }
