@@ -34,11 +34,14 @@ func (b *sandbox) backupOf(args ...string) string {
 func TestRestoreDatabase(t *testing.T) {
 	c := pgtest.Shared(t)
 	c.Psql(t, "postgres", "DROP ROLE IF EXISTS visitor; CREATE ROLE visitor")
-	for _, format := range []string{"plain", "custom"} {
+	for _, format := range []string{"plain", "custom", "parallel"} {
 		for _, manifest := range []string{"--manifest", "--manifest=off"} {
 			t.Run(format+manifest, func(t *testing.T) {
 				t.Parallel()
-				name := "rich" + format + fmt.Sprint(len(manifest))
+				name, jobs := "rich"+format+fmt.Sprint(len(manifest)), "1"
+				if format == "parallel" {
+					format, jobs = "plain", "2"
+				}
 				c := database(t, name, rich)
 				c.Psql(t, "postgres", strings.ReplaceAll(`COMMENT ON DATABASE NAME IS 'our 🎯'; REVOKE ALL ON DATABASE NAME FROM PUBLIC;
 					GRANT CONNECT ON DATABASE NAME TO visitor WITH GRANT OPTION; ALTER DATABASE NAME CONNECTION LIMIT 77;
@@ -51,12 +54,12 @@ func TestRestoreDatabase(t *testing.T) {
 						FROM pg_database d WHERE datname = '`+name+`'`)
 				}
 				b := withDatabase(t, c, name)
-				path := b.backupOf("--format", format, manifest)
+				path := b.backupOf("--format", format, "--jobs", jobs, manifest)
 				wantDump, wantRows, wantProperties := dumpOf(t, c, name), rows(t, c, name), properties()
 
 				c.Psql(t, name, "DELETE FROM public.events; CREATE TABLE public.since (id int)")
 				changed := dumpOf(t, c, name)
-				args := []string{"restore", "database", path}
+				args := []string{"restore", "database", path, "--jobs", jobs}
 				b.run(exitUsage, nil, args...).says("give --yes")
 				dry := b.run(exitOK, nil, append(args, "--dry-run")...)
 				if dry.stdout.Len() == 0 || dumpOf(t, c, name) != changed || len(databases(t, c, name)) != 1 {

@@ -27,12 +27,13 @@ const (
 
 // Entry is one of the table of contents. Texts are in the encoding of the dump.
 type Entry struct {
-	ID             int
+	ID, Section    int    // Section is one of the numbers of pg_restore: 4 is post-data
 	OID            string // of what it is about
 	Tag, Namespace string
 	Desc           string // TABLE, TABLE DATA, SEQUENCE SET, …
 	Defn, Copy     string // Copy is the COPY … FROM stdin of a TABLE DATA
 	Owner          string
+	Needs          []string // ids of entries
 }
 
 // Contents is a table of contents.
@@ -155,7 +156,7 @@ func (r *reader) entry(minor, offSize int) Entry {
 	r.integer() // whether it has data
 	r.text()    // the catalog
 	e.OID, e.Tag, e.Desc = r.word(), r.word(), r.word()
-	r.integer() // the section
+	e.Section = r.integer()
 	e.Defn = r.word()
 	r.text() // how to drop it
 	e.Copy, e.Namespace = r.word(), r.word()
@@ -168,8 +169,12 @@ func (r *reader) entry(minor, offSize int) Entry {
 	}
 	e.Owner = r.word()
 	r.text()
-	for more := true; more && r.err == nil; {
-		_, more = r.text() // what it depends on
+	for {
+		id, more := r.text()
+		if !more || r.err != nil {
+			break
+		}
+		e.Needs = append(e.Needs, id)
 	}
 	r.bytes(1 + offSize)
 	return e

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"reflect"
 	"testing"
 )
 
@@ -66,8 +67,8 @@ func TestContents(t *testing.T) {
 		if err != nil || !bytes.Equal(c.Raw, contents) || c.Server != "15.8" || c.Program != "17.2" || len(c.Entries) != 1 {
 			t.Fatalf("1.%d: %+v, %v", minor, c, err)
 		}
-		want := Entry{ID: 300, OID: "16385", Tag: "odd\nname", Namespace: "s", Desc: "TABLE DATA", Copy: "COPY s.t (a) FROM stdin;\n", Owner: "owner"}
-		if c.Entries[0] != want {
+		want := Entry{ID: 300, Section: 3, OID: "16385", Tag: "odd\nname", Namespace: "s", Desc: "TABLE DATA", Copy: "COPY s.t (a) FROM stdin;\n", Owner: "owner", Needs: []string{"12"}}
+		if !reflect.DeepEqual(c.Entries[0], want) {
 			t.Errorf("1.%d: %+v", minor, c.Entries[0])
 		}
 		for n := range contents {
@@ -101,4 +102,17 @@ func FuzzRead(f *testing.F) {
 			t.Error("the contents are not what was read")
 		}
 	})
+}
+
+// TestPhases: what needs something that comes later is not made before.
+func TestPhases(t *testing.T) {
+	c := &Contents{Entries: []Entry{
+		{ID: 1, Section: 2, Desc: "TABLE"}, {ID: 2, Section: 1, Desc: "COMMENT"},
+		{ID: 3, Section: 4, Desc: "INDEX", Needs: []string{"1"}}, {ID: 4, Section: 4, Desc: "FK CONSTRAINT", Defn: "ALTER TABLE ONLY a ADD", Needs: []string{"3"}},
+		{ID: 5, Section: 4, Desc: "FK CONSTRAINT", Defn: "ALTER TABLE a ADD"}, {ID: 6, Section: 4, Desc: "FUNCTION"},
+		{ID: 7, Section: 4, Desc: "INDEX", Needs: []string{"8"}}, {ID: 8, Section: 4, Desc: "CONSTRAINT", Needs: []string{"6"}}, {ID: 9, Section: 4, Desc: "TRIGGER"},
+	}}
+	if got, want := c.phases(), [phases][]int{{3}, {4}, {1, 2, 5, 6, 7, 8, 9}}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
+	}
 }

@@ -31,21 +31,45 @@ func (p Restorer) SQL(ctx context.Context, c []byte, section string, ids ...int)
 	if section != "" {
 		args = append(args, "--section="+section)
 	} else {
-		var list bytes.Buffer
-		for _, id := range ids {
-			fmt.Fprintf(&list, "%d;\n", id)
-		}
-		args, files = append(args, "--use-list=/proc/self/fd/4"), append(files, list.Bytes())
+		args, files = append(args, useList), append(files, listOf(ids))
 	}
 	var out bytes.Buffer
 	err := p.run(ctx, &out, args, files)
 	return out.Bytes(), err
 }
 
-// PostData makes indexes, constraints, and what else comes after the rows, jobs at a time.
-// Target names the database, as postgres.Settings.Target does.
-func (p Restorer) PostData(ctx context.Context, c []byte, target string, jobs int) error {
-	return p.run(ctx, nil, []string{"--no-password", "--exit-on-error", "--section=post-data", fmt.Sprintf("--jobs=%d", jobs), target}, [][]byte{c})
+const useList = "--use-list=/proc/self/fd/4"
+
+// listOf is a list of entries as pg_restore reads it.
+func listOf(ids []int) []byte {
+	var list bytes.Buffer
+	for _, id := range ids {
+		fmt.Fprintf(&list, "%d;\n", id)
+	}
+	return list.Bytes()
+}
+
+// PostData makes what comes after the rows: indexes and constraints jobs at a time, then
+// foreign keys, then the rest in its order. Target names the database, as
+// postgres.Settings.Target does.
+func (p Restorer) PostData(ctx context.Context, raw []byte, target string, jobs int) error {
+	c, err := Read(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	for i, ids := range c.phases() {
+		if len(ids) == 0 {
+			continue
+		}
+		args := []string{"--no-password", "--exit-on-error", "--section=post-data", useList, target}
+		if i < inOrder {
+			args = append(args, fmt.Sprintf("--jobs=%d", jobs))
+		}
+		if err := p.run(ctx, nil, args, [][]byte{raw, listOf(ids)}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run gives the files to pg_restore, the first as the archive. They never touch a disk.

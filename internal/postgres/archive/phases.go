@@ -1,0 +1,62 @@
+package archive
+
+import (
+	"strconv"
+	"strings"
+)
+
+// The phases of what comes after the rows. What is in one of the first two can be made
+// at one time: where pg_restore makes everything so, its workers come to wait for each
+// other over foreign keys of partitioned tables, for it does not know the locks on their
+// partitions.
+const (
+	indexes = iota // and constraints that are no foreign keys
+	foreign        // keys of tables that are not partitioned
+	inOrder        // the rest
+	phases
+)
+
+const postData = 4
+
+// phases returns the ids of the entries of each phase, in their order. The last has
+// those of other sections too, which pg_restore passes over.
+func (c *Contents) phases() (ids [phases][]int) {
+	of := make(map[string]int, len(c.Entries))
+	for i := range c.Entries {
+		e := &c.Entries[i]
+		phase := inOrder
+		switch {
+		case e.Section != postData:
+			continue
+		case e.Desc == "INDEX", e.Desc == "CONSTRAINT", e.Desc == "CHECK CONSTRAINT":
+			phase = indexes
+		case e.Desc == "FK CONSTRAINT" && strings.HasPrefix(e.Defn, "ALTER TABLE ONLY "):
+			phase = foreign
+		}
+		of[strconv.Itoa(e.ID)] = phase
+	}
+	for again := true; again; { // what needs something later comes later
+		again = false
+		for i := range c.Entries {
+			e := &c.Entries[i]
+			id := strconv.Itoa(e.ID)
+			if now, is := of[id]; is {
+				latest := now
+				for _, need := range e.Needs {
+					latest = max(latest, of[need])
+				}
+				if latest > now {
+					of[id], again = latest, true
+				}
+			}
+		}
+	}
+	for i := range c.Entries {
+		phase, is := of[strconv.Itoa(c.Entries[i].ID)]
+		if !is {
+			phase = inOrder
+		}
+		ids[phase] = append(ids[phase], c.Entries[i].ID)
+	}
+	return ids
+}
