@@ -5,10 +5,14 @@
     python3 recover.py KEYFILE backup.sql.zst.enc | zstd -d > backup.sql
     python3 recover.py KEYFILE backup.sql.gz.enc  | gunzip  > backup.sql
     python3 recover.py KEYFILE - < backup.enc > packed
+    grep -a -m1 '^slot age ' backup.enc | cut -d' ' -f4 | base64 -d | age -d -i identity.txt |
+        python3 recover.py --data-key-from - backup.enc > packed
 
 KEYFILE holds 64 hex digits; several may be given. With --written it is text that
 was typed from paper: a key, or one after the other as many shares of it as are
-needed. `head -6 BACKUP` names the codec. Every byte that comes out is authentic,
+needed. --data-key-from reads, from a file or standard input, what is in a slot of
+another holder: id and data key (48 bytes, as age gives them), or the data key alone
+(32 bytes, of AWS KMS or transit). `head -6 BACKUP` names the codec. Every byte that comes out is authentic,
 but THEY ARE THE WHOLE BACKUP ONLY IF THE EXIT CODE IS 0. It is 4 for a wrong or
 bad key, 5 for a backup that is damaged, 64 for a wrong command line and 1 for the
 rest. --rescue opens a backup whose envelope was altered or is damaged, as long as
@@ -87,6 +91,19 @@ def read_key(path):
     if not re.fullmatch(rb"[0-9A-Fa-f]{64}", text):
         raise Refused("bad-key-file", f"{path} does not hold 64 hex digits and nothing else")
     return bytes.fromhex(text.decode())
+
+
+def read_data_key(path):
+    """What a slot that is not for a key holds: id and data key, or the data key alone."""
+    with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+        held = file.read(49)
+    if len(held) not in (32, 48):
+        raise Refused("bad-key-file", f"{path} does not hold the 48 bytes of an id and a data key, nor the 32 of a data key")
+    return DataKey(held)
+
+
+class DataKey(bytes):
+    """Not a key that opens slots, but what one holds."""
 
 
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -209,20 +226,26 @@ def salvage(text):
 
 def find_data_key(envelope, keys, heads, rescue):
     """Section "Opening" of docs/FORMAT.md: the data key, and where the payload begins."""
+    unwrapped = [key for key in keys if isinstance(key, DataKey)]
+    keys = [key for key in keys if key not in unwrapped]
     ids = [hmac.digest(key, b"takumi-backup/v1 key id", "sha256")[:8].hex().encode() for key in keys]
+    for held in unwrapped:
+        if held[:-32] not in (b"", bytes.fromhex(envelope["id"].decode())):
+            raise Refused("wrong-key", f"the data key is that of the backup {held[:-32].hex()}, and this is {envelope['id'].decode()}")
     slots = re.findall(rb"slot key (\S+) (\S+)\n", envelope["slots"])
     pairs = [(slot_id == key_id, wrap, key) for slot_id, wrap in slots for key_id, key in zip(ids, keys)]
+    pairs += [(True, None, held[-32:]) for held in unwrapped]
     fault = None
     for named, wrap, key in sorted(pairs, key=lambda pair: not pair[0]):  # named first, else in file order
         context = b"takumi-backup/v1 slot key\0" + bytes.fromhex(envelope["id"].decode())
-        data_key = open_small(key, context, base64.b64decode(wrap))
+        data_key = open_small(key, context, base64.b64decode(wrap)) if wrap else key
         if data_key is None:
             if named:
                 fault = fault or Refused("damaged", "the slot of the offered key does not open")
             continue
         start = next((at for at, head in heads.items() if Message(data_key, envelope["preamble"], head).fits), None)
         if start is None:
-            fault = Refused("damaged", "the preamble, a slot or the head of the payload was changed")
+            fault = Refused("damaged", "the preamble, a slot or the head of the payload was changed, or the data key is another's")
         else:
             context = b"takumi-backup/v1 envelope\0" + envelope["covered"]
             auth = base64.b64decode(envelope["auth"])
@@ -298,12 +321,18 @@ def warn(what):
 
 def main(args):
     rescue, read = "--rescue" in args, read_written if "--written" in args else read_key
-    *key_files, path = [arg for arg in args if arg not in ("--rescue", "--written")] or [""]
-    if not key_files or sys.stdout.isatty():
+    args = [arg for arg in args if arg not in ("--rescue", "--written")]
+    unwrapped = []
+    while "--data-key-from" in args[:-1]:
+        at = args.index("--data-key-from")
+        unwrapped.append(args[at + 1])
+        del args[at:at + 2]
+    *key_files, path = args or [""]
+    if not key_files + unwrapped or unwrapped.count("-") + (path == "-") > 1 or path == "--data-key-from" or sys.stdout.isatty():
         print(__doc__, "\nrecover.py: give KEYFILE and BACKUP, and send the output to a pipe or a file", file=sys.stderr)
         return 64
     try:
-        keys, beside = [read(file) for file in key_files], b""
+        keys, beside = [*map(read, key_files), *map(read_data_key, unwrapped)], b""
         if path != "-" and os.path.exists(path + ".envelope"):
             with open(path + ".envelope", "rb") as src:
                 beside = src.read(MAX_ENVELOPE + 1)
