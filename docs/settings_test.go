@@ -17,6 +17,7 @@ var ownEnvironment = map[string]string{
 	"cmd/takumi-secrets":        "main: what its flags leave out, and the environment of the command that it runs",
 	"cmd/age-plugin-pkcs11":     "main of a program that age starts, with settings of its own",
 	"keystore":                  "env:NAME is a key URI that means a variable",
+	"keystore/awskms":           "the variables of the AWS SDK for an endpoint",
 	"keystore/history":          "HOME and XDG_STATE_HOME, as the XDG specification has them",
 	"keystore/secrets":          "env is a backend that means variables; VAULT_PATH and others complete what SECRETS_BACKEND says",
 	"keystore/secrets/kube":     "KUBECONFIG, and what Kubernetes gives a pod, as its own clients have them",

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -336,9 +337,13 @@ func TestNothingIsOverwritten(t *testing.T) {
 }
 
 // TestBackup: takumi-backup seals with the public recipient alone, and opens with the
-// token.
+// token. The PIN turns up nowhere but in its file.
 func TestBackup(t *testing.T) {
 	withToken(t)
+	const canary = "55918273645"
+	newHSM(t)
+	initToken(t, "one", canary)
+	pinFile(t, canary)
 	recipient, _, file := generate(t)
 	program := filepath.Join(t.TempDir(), "takumi-backup")
 	build := exec.Command("go", "build", "-o", program, "./cmd/takumi-backup")
@@ -346,14 +351,41 @@ func TestBackup(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	sealed := filepath.Join(t.TempDir(), "backup.enc")
-	tool(t, []byte(message), program, "seal", "-r", recipient, "-o", sealed)
-	if got := tool(t, nil, program, "open", "-i", file, sealed); !strings.HasSuffix(got, message) {
-		t.Errorf("it opens to %q", got)
+	state := t.TempDir()
+	for _, name := range []string{"XDG_STATE_HOME", "TAKUMI_AUDIT_DIR", "HOME"} {
+		t.Setenv(name, state)
 	}
-	pinFile(t, "0000")
-	if out, err := attempt(nil, program, "open", "-i", file, sealed); err == nil || !strings.Contains(out, "the PIN is wrong") {
+	t.Setenv("GOTRACEBACK", "system")
+	sealed := filepath.Join(state, "backup.enc")
+	said := tool(t, []byte(message), program, "seal", "-r", recipient, "-o", sealed)
+	out := tool(t, nil, program, "open", "-i", file, sealed)
+	if !strings.HasSuffix(out, message) {
+		t.Errorf("it opens to %q", out)
+	}
+	said += out
+	pinFile(t, canary+"0")
+	out, err := attempt(nil, program, "open", "-i", file, sealed)
+	if err == nil || !strings.Contains(out, "the PIN is wrong") {
 		t.Errorf("with a wrong PIN: %v: %s", err, out)
+	}
+	said += out
+	out, err = attempt(nil, program, "verify", "-i", file, sealed)
+	if err == nil || !strings.Contains(out, "not tried again") {
+		t.Errorf("with a wrong PIN, again: %v: %s", err, out)
+	}
+	err = filepath.WalkDir(state, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			var text []byte
+			text, err = os.ReadFile(path)
+			said += string(text)
+		}
+		return err
+	})
+	identity, readErr := os.ReadFile(file)
+	if err != nil || readErr != nil {
+		t.Fatal(err, readErr)
+	}
+	if strings.Contains(said+out+string(identity), canary) {
+		t.Error("the PIN is in what was printed or written")
 	}
 }

@@ -99,7 +99,7 @@ func (p *page) identity(seed *agekey.Seed) {
 		version = "age 1.3 or later"
 	}
 	p.Restore[1] = step{"Without it, with " + version + ": the line below is the identity, for a file ID. A slot of the backup, decoded from base64, " +
-		"gives the data key, with which scripts/recover.py goes on.", []string{seed.Line(), "grep -a -m1 '^slot age ' BACKUP | cut -d' ' -f4 | base64 -d | age -d -i ID | python3 recover.py --data-key-from - BACKUP | zstd -d > FILE"}}
+		"gives the data key, with which scripts/recover.py goes on.", []string{seed.Line(), "grep -a -m1 '^slot age ' BACKUP | cut -d' ' -f4 | base64 -d | age -d -i ID |", "  python3 recover.py --data-key-from - BACKUP | zstd -d > FILE"}}
 }
 
 // recovery is how it goes without this program.
