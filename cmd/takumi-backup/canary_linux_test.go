@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
+	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
@@ -36,8 +42,17 @@ func newCanary(t *testing.T, digits string) canary {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := canary{digits: digits, raw: raw}
-	for _, line := range strings.Split(string(paper.NewKey(key).Text()), "\n")[2:] { // after the title and the id
+	return canaryOf(t, key)
+}
+
+func canaryOf(t *testing.T, secret paper.Secret) canary {
+	t.Helper()
+	c := canary{digits: hex.EncodeToString(secret.Bytes()), raw: bytes.Clone(secret.Bytes())}
+	if seed, ok := secret.(*agekey.Seed); ok {
+		_, data, _ := strings.Cut(seed.Line(), "-1")
+		c.lines = append(c.lines, data[:20], data[20:40], strings.ToLower(data[:20]))
+	}
+	for _, line := range strings.Split(string(paper.NewKey(secret).Text()), "\n")[2:] { // after the title and the id
 		if len(line) > 20 {
 			c.lines = append(c.lines, line)
 		}
@@ -72,6 +87,17 @@ func (c canary) in(text string) string {
 		}
 	}
 	return ""
+}
+
+// signingCanary returns an OpenSSH private key, and its seed as a canary.
+func signingCanary(t *testing.T) (canary, string) {
+	t.Helper()
+	key := kek.Generate()
+	block, err := ssh.MarshalPrivateKey(ed25519.NewKeyFromSeed(key.Bytes()), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return canaryOf(t, key), string(pem.EncodeToMemory(block))
 }
 
 // keyServers are a Vault and a Secrets Manager that hold the canary, and
@@ -121,10 +147,17 @@ func TestCanary(t *testing.T) {
 		"GODEBUG=http2debug=2", "GOTRACEBACK=system", "TAKUMI_PASSPHRASE_FILE="+keys+"/passphrase",
 		"XDG_STATE_HOME="+b.path("state"), "HOME="+b.dir,
 	)
+	seed := agekey.GenerateSeed(true)
+	identity := put("identity", string(seed.Text(time.Now())))
+	signing, signer := signingCanary(t)
+	signKey := put("signing", signer)
+	canaries := []canary{c, canaryOf(t, seed), signing}
 	look := func(what, text string) {
 		t.Helper()
-		if form := c.in(text); form != "" {
-			t.Errorf("%s: the key is there, in %s:\n%s", what, form, text)
+		for i, c := range canaries {
+			if form := c.in(text); form != "" {
+				t.Errorf("%s: %s is there, in %s:\n%s", what, []string{"the key", "the identity", "the signing key"}[i], form, text)
+			}
 		}
 	}
 	// run wants an exit code: a row that is no more than a mistake on the command
@@ -183,6 +216,26 @@ func TestCanary(t *testing.T) {
 	run(exitOK, "list", "--json", b.dir)
 	run(exitOK, "audit", "show")
 	run(exitOK, "audit", "checkpoint", "--checkpoint-key", "file:"+key)
+
+	// An identity, and a key that signs.
+	run(exitOK, "seal", "-o", "age.enc", "-r", seed.Recipient().String(), "--sign-key", signKey)
+	run(exitOK, "open", "age.enc", "-o", "-", "-i", identity)
+	run(exitOK, "verify", "-i", identity, "--json", "age.enc")
+	run(exitOK, "list", "--json", "-i", identity, b.dir)
+	run(exitOK, "sign", "--sign-key", signKey, "-i", identity, "age.enc")
+	run(exitOK, "rewrap", "-i", identity, "--to", "age:"+identity, "age.enc")
+	run(exitOK, "reencrypt", "-i", identity, "--to", "age:"+identity, "--sign-key", signKey, "age.enc")
+	run(exitOK, "key", "check", "-i", identity, "--root", b.path("nothing"))
+	run(exitOK, "key", "split", "--shares", "3", "--threshold", "2", "--key", "age:"+identity, "-o", at("identity.shares"))
+	run(exitOK, "key", "paper", "--key", "age:"+identity, "-o", at("identity.pdf"))
+	run(exitOK, "key", "import", identity, "-o", at("identity.again"))
+	run(exitUsage, "seal", "-o", "x.enc", "-r", seed.Line())
+	run(exitUsage, "seal", "-o", "x.enc", "-R", identity)
+	run(exitKey, "open", "0.enc", "-o", "-", "-i", identity)
+	run(exitFailed, "open", seed.Line())
+	run(exitKey, "open", "age.enc", "-o", "-", "-i", put("cut", seed.Line()[:60]+"\n"))
+	run(exitFailed, "seal", "-o", "x.enc", "--key", "file:"+key, "--sign-key", put("half", signer[:len(signer)/2]))
+	run(exitUsage, "open", "age.enc", "-o", "-", "-i", identity, "--signers", signKey)
 
 	// What goes wrong.
 	for _, uri := range []string{"env:HALF_A_KEY", "vault:secret/backup#half", "awssm:backup#field", "passfile:" + key} {
