@@ -137,7 +137,7 @@ func published() ([]*vector, error) {
 	}
 	var all []*vector
 	for _, entry := range entries {
-		if slices.Contains([]string{"README.md", ".gitattributes"}, entry.Name()) {
+		if slices.Contains([]string{"README.md", ".gitattributes", signatures}, entry.Name()) {
 			continue
 		}
 		text, err := os.ReadFile(filepath.Join(folder, entry.Name()))
