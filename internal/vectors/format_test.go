@@ -24,6 +24,8 @@ type vector struct {
 	chunk                 *int
 	identity              string // of age
 	identityExpect        string // the class with that identity alone; "" is opens
+	service               key    // that a stub of the service of the slot has
+	serviceExpect         string // the class with that service alone; "" is opens
 	detached, file        []byte
 }
 
@@ -61,6 +63,12 @@ func (v *vector) encode() []byte {
 	}
 	if v.identityExpect != "" {
 		line("identity-expect", v.identityExpect)
+	}
+	if v.service != nil {
+		line("service-key", hex.EncodeToString(v.service))
+	}
+	if v.serviceExpect != "" {
+		line("service-expect", v.serviceExpect)
 	}
 	both("released", &v.released)
 	both("plaintext", v.plaintext)
@@ -105,6 +113,10 @@ func decode(name string, text []byte) (*vector, error) {
 			v.identity = value
 		case field == "identity-expect":
 			v.identityExpect = value
+		case field == "service-key":
+			v.service, err = hex.DecodeString(value)
+		case field == "service-expect":
+			v.serviceExpect = value
 		case measure == "size":
 			sizes[what], err = strconv.Atoi(value)
 		case measure == "sha256":

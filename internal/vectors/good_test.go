@@ -34,6 +34,14 @@ func goodOnes() []recipe {
 		{name: "slot-age", expect: opens, identity: ageX25519, comment: "a slot for an age recipient, X25519, next to the key's", make: func(f *file) { f.slots = append(f.slots, string(sample("slot-age.slot"))) }},
 		{name: "slot-age-hybrid", expect: opens, identity: ageHybrid, comment: "a slot for a hybrid post-quantum age recipient, before the key's", make: func(f *file) { f.slots = append([]string{string(sample("slot-age-hybrid.slot"))}, f.slots...) }},
 		{name: "slot-age-of-another-backup", expect: opens, identity: ageX25519, identityExpect: damaged, comment: "the age slot holds another backup's id, and this one's data key", make: func(f *file) { f.slots = append(f.slots, string(sample("slot-age-of-another-backup.slot"))) }},
+		{name: "slot-awskms", expect: opens, service: keyC, comment: "a slot for a key of AWS KMS, before the key's", make: func(f *file) { f.slots = append([]string{f.kmsSlot(f.id)}, f.slots...) }},
+		{name: "slot-awskms-of-another-backup", expect: opens, service: keyC, serviceExpect: damaged, comment: "the encryption context of the slot is that of another backup", make: func(f *file) {
+			f.slots = append(f.slots, f.kmsSlot(strings.Repeat("0", 32)))
+		}},
+		{name: "slot-transit", expect: opens, service: keyC, comment: "a slot for a key of the transit engine, which has been rotated twice, next to the key's", make: func(f *file) { f.slots = append(f.slots, f.transitSlot(f.id)) }},
+		{name: "slot-transit-of-another-backup", expect: opens, service: keyC, serviceExpect: damaged, comment: "the associated data of the slot is that of another backup", make: func(f *file) {
+			f.slots = append(f.slots, f.transitSlot(strings.Repeat("0", 32)))
+		}},
 		{name: "slot-unknown", expect: opens, comment: "slots of types that no reader knows stand before and after the key's", make: func(f *file) {
 			f.slots = []string{otherSlot, f.slots[0], "slot x ~ ! ~"}
 		}},

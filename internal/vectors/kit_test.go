@@ -135,6 +135,34 @@ func (f *file) slotWith(k key, dataKey []byte) string {
 	return "slot key " + k.id() + " " + base64.StdEncoding.EncodeToString(wrapped)
 }
 
+// The names of the keys that services keep.
+const (
+	kmsKey     = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	transitKey = "transit/backup"
+)
+
+// kmsContext is the additional data of the stub of KMS.
+func kmsContext(id string) []byte { return []byte("id=" + id + ",takumi-backup=v1") }
+
+func transitContext(id string) []byte {
+	return append([]byte("takumi-backup/v1 slot transit\x00"), must(hex.DecodeString(id))...)
+}
+
+// byService wraps the data key as a service with keyC does, for a backup of this id.
+func (f *file) byService(what string, context []byte) string {
+	nonce := random(f.seed, what, 12)
+	sealed := must(cipher.NewGCM(must(aes.NewCipher(keyC)))).Seal(nonce, nonce, f.dataKey, context)
+	return base64.StdEncoding.EncodeToString(sealed)
+}
+
+func (f *file) kmsSlot(id string) string {
+	return "slot awskms " + kmsKey + " " + f.byService("awskms", kmsContext(id))
+}
+
+func (f *file) transitSlot(id string) string {
+	return "slot transit " + transitKey + " vault:v3:" + f.byService("transit", transitContext(id))
+}
+
 func (f *file) preamble() string {
 	return "takumi-backup/v1\nid " + f.id + "\ncreated " + f.created + "\nkind " + f.kind + "\nname " + f.name + "\ncodec " + f.codec + "\n"
 }

@@ -31,6 +31,8 @@ type recipe struct {
 	chunk                 *int          // the payload fails at this chunk; what is before it is released
 	identity              string        // of age, that is offered alone, beside what else is tried
 	identityExpect        string        // what comes of that; opens when it is ""
+	service               key           // that a service keeps, which is asked alone, beside what else is tried
+	serviceExpect         string        // what comes of that; opens when it is ""
 	rescued               bool          // a rescue opens it, as it does whatever is altered
 }
 
@@ -51,7 +53,7 @@ func (r recipe) vector() *vector {
 	if r.spoil != nil {
 		r.spoil(s)
 	}
-	v := &vector{name: r.name, expect: r.expect, comment: r.comment, keys: r.keys, identity: r.identity, identityExpect: r.identityExpect,
+	v := &vector{name: r.name, expect: r.expect, comment: r.comment, keys: r.keys, identity: r.identity, identityExpect: r.identityExpect, service: r.service, serviceExpect: r.serviceExpect,
 		file: slices.Concat(s.envelope, s.payload), detached: s.detached, chunk: r.chunk}
 	if v.keys == nil {
 		v.keys = []key{keyA}
