@@ -124,8 +124,8 @@ func (b *Backup) describe(seen *Seen) {
 func (b *Backup) Series() string { return SeriesOf(b.Name) }
 
 // stamp is the time in a generated name, with the number of a second backup of
-// the same second.
-var stamp = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?`)
+// the same second, and the place in a chain.
+var stamp = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?(\.[0-9a-f]{16}-\d{1,4}\b)?`)
 
 // SeriesOf returns the series of a name, as the label or the file has it.
 func SeriesOf(name string) string {

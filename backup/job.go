@@ -59,6 +59,7 @@ type Job struct {
 
 	contents func() []byte      // of the database that is the source, see [tables.PartContents]; when it was read
 	stats    func() *tree.Stats // of a folder that is the source, when it was read
+	night    *night             // of an incremental backup, or nil
 }
 
 // Dest says where a backup goes: to what Sink opens, to the file at Path, or under
@@ -160,6 +161,9 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 			made.Signer = ssh.FingerprintSHA256(j.Signer.PublicKey())
 		}
 	}
+	if err == nil {
+		err = j.night.fault()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sealing: %w", err)
 	}
@@ -195,6 +199,10 @@ func (j *Job) indexer(format guard.Format) (ix indexer, done func(), err error) 
 	switch {
 	case j.Pack.Codec != pack.Zstd:
 	case format == guard.Tar:
+		if j.night != nil { // whose source has been read from by now
+			j.Guard.TarEntry = j.night.builder.Add
+			return j.night.index, func() {}, nil
+		}
 		entries, err := members.NewBuilder()
 		if err != nil {
 			return nil, nil, err
@@ -254,7 +262,7 @@ func (j Job) begin(ctx context.Context, format guard.Format) (*target, error) {
 	if len(j.Also) > 0 && (err == nil || store.IsStoreFault(err)) {
 		folder := j.To.Folder
 		if folder == "" {
-			folder = j.Kind
+			folder = Family(j.Kind)
 		}
 		var also []string
 		for _, root := range j.Also {
@@ -275,12 +283,12 @@ func (j Job) generated(format guard.Format, n int) string {
 		base = j.Name
 	}
 	file := Naming{
-		Base: base, DBName: j.To.DBName, Kind: j.Kind, Format: format, Codec: j.Pack.Codec, Time: j.Created, Plain: j.Plain,
+		Base: base, DBName: j.To.DBName, Kind: Family(j.Kind), Format: format, Codec: j.Pack.Codec, Time: j.Created, Plain: j.Plain, Link: j.link(),
 	}.FileName(n)
 	if j.To.Flat {
 		return store.Join(j.To.Root, file)
 	}
-	return store.Join(j.To.Root, j.Kind, file)
+	return store.Join(j.To.Root, Family(j.Kind), file)
 }
 
 // SourceError makes err a failure to read what is to be backed up, which sets it

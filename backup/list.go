@@ -86,7 +86,9 @@ func NewestFirst(a, b Backup) int {
 		}
 		return 1
 	case a.Readable():
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
+		linkA, _ := LinkOf(a.Name)
+		linkB, _ := LinkOf(b.Name)
+		return cmp.Or(b.Created.Compare(a.Created), linkB.After(linkA), cmp.Compare(a.Path, b.Path))
 	}
 	return cmp.Compare(a.Path, b.Path)
 }

@@ -2,6 +2,8 @@ package backup
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +21,50 @@ const (
 	KindDatabase  = "database"
 	KindContracts = "contracts"
 	KindUploads   = "uploads"
+	// KindIncrement is the kind of an archive that has only what is new or changed in
+	// a tree since the archive before it in its chain.
+	KindIncrement = "uploads-increment"
 	KindStream    = "stream"
 )
+
+// Family is the kind that a backup is kept and counted with: increments are uploads.
+func Family(kind string) string {
+	if kind == KindIncrement {
+		return KindUploads
+	}
+	return kind
+}
+
+// Link is the place of a backup in a chain of incremental ones, by its name: the first
+// half of the chain's id, and the number. The index has all of the id.
+type Link struct {
+	Chain string
+	N     int
+}
+
+// After is how many places of one chain l is behind m, and 0 for two chains.
+func (l Link) After(m Link) int {
+	if l.Chain != m.Chain {
+		return 0
+	}
+	return l.N - m.N
+}
+
+// tag is what the name of a link has after its time.
+func (l Link) tag() string { return fmt.Sprintf(".%s-%d", l.Chain, l.N) }
+
+var linkTag = regexp.MustCompile(`_\d{8}_\d{6}(?:-\d+)?\.([0-9a-f]{16})-(\d{1,4})\.`)
+
+// LinkOf returns the place in a chain that a name tells of.
+func LinkOf(name string) (l Link, ok bool) {
+	all := linkTag.FindAllStringSubmatch(name, -1)
+	if all == nil {
+		return l, false
+	}
+	last := all[len(all)-1]
+	n, err := strconv.Atoi(last[2])
+	return Link{last[1], n}, err == nil
+}
 
 // KindOf returns the kind that a format speaks for.
 func KindOf(f guard.Format) string {
@@ -39,11 +83,12 @@ type Naming struct {
 	Codec  pack.Codec
 	Time   time.Time
 	Plain  bool // packed, and not encrypted
+	Link   Link // in a chain
 }
 
 // FileName returns BASE_YYYYMMDD_HHMMSS.EXT.enc, in UTC, and for n above 1 the
 // n-th name for the same second: BASE_YYYYMMDD_HHMMSS-n.EXT.enc. A plain file's
-// name lacks the .enc.
+// name lacks the .enc, and that of a link has its place in the chain after the time.
 func (m Naming) FileName(n int) string {
 	base := m.Base
 	switch {
@@ -58,6 +103,9 @@ func (m Naming) FileName(n int) string {
 	again := ""
 	if n > 1 {
 		again = fmt.Sprintf("-%d", n)
+	}
+	if m.Link.Chain != "" {
+		again += m.Link.tag()
 	}
 	name := base + "_" + m.Time.UTC().Format("20060102_150405") + again + "." + extension(m.Format) + m.Codec.Extension()
 	if m.Plain {

@@ -3,6 +3,8 @@ package backup
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
@@ -21,6 +23,21 @@ type HandleAt struct {
 	// Beside says why what is beside the backup as its detached envelope cannot be
 	// read. Its own slots opened it then.
 	Beside error
+
+	place store.Store
+	path  string
+	opts  Options
+	links []*HandleAt
+}
+
+// Close closes the file, and those of the chain that were opened with it.
+func (h *HandleAt) Close() error {
+	err := h.Closer.Close()
+	for _, link := range h.links {
+		err = errors.Join(err, link.Close())
+	}
+	h.links = nil
+	return err
 }
 
 // OpenAt is [Open] for random access. With Signers the head of the signature is
@@ -51,7 +68,7 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 			}
 		}
 		if err == nil {
-			f = &HandleAt{r, obj, besideErr}
+			f = &HandleAt{ReaderAt: r, Closer: obj, Beside: besideErr, place: place, path: path, opts: o}
 			return nil
 		}
 		return passedOver(path, err, besideErr)
@@ -62,14 +79,54 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 	return f, nil
 }
 
-// Members returns what is in the archive that the backup holds, by its index. The
-// error is [members.ErrNoIndex] when it has none.
-func (h *HandleAt) Members() (*members.Archive, error) {
+// Members returns what is in the archive that the backup holds, by its index: for an
+// increment the whole tree, with the backups of its chain, which are next to it and are
+// opened as it was. The error is [members.ErrNoIndex] when it has no index, and wraps
+// [members.ErrChain] when a backup of the chain is missing, is another, or does not open.
+func (h *HandleAt) Members(ctx context.Context) (*members.Archive, error) {
+	a, err := h.members()
+	increment := h.Envelope.Kind == KindIncrement
+	switch {
+	case err == members.ErrNoIndex && increment:
+		return nil, fmt.Errorf("%w: the backup is an increment, and has no index", members.ErrChain)
+	case err != nil:
+		return nil, err
+	case increment != (a.Chain().N > 0):
+		return nil, fmt.Errorf("%w: a backup of kind %s says that it is number %d", members.ErrChain, h.Envelope.Kind, a.Chain().N)
+	}
+	var older []*members.Archive
+	for n, name := range a.Chain().Links {
+		link, err := h.openLink(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: it needs %s, number %d: %w", members.ErrChain, name+Suffix, n, err)
+		}
+		older = append(older, link)
+	}
+	return a, a.Join(older)
+}
+
+func (h *HandleAt) members() (*members.Archive, error) {
 	packed, err := h.packed()
 	if packed == nil {
 		return nil, cmp.Or(err, members.ErrNoIndex)
 	}
 	return members.Indexed(packed)
+}
+
+// openLink opens the backup of the chain that has this name.
+func (h *HandleAt) openLink(ctx context.Context, name string) (*members.Archive, error) {
+	if err := envelope.CheckName(name); err != nil {
+		return nil, err
+	}
+	link, err := OpenAt(ctx, h.place, store.Join(store.Dir(h.path), name+Suffix), h.opts)
+	if err != nil {
+		return nil, err
+	}
+	h.links = append(h.links, link)
+	if link.Envelope.Name != name {
+		return nil, fmt.Errorf("its envelope says that it is %s", link.Envelope.Name)
+	}
+	return link.members()
 }
 
 // Tables returns what is in the plain dump that the backup holds, by its index. The

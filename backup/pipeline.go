@@ -2,9 +2,9 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"math"
 	"sync/atomic"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
@@ -125,7 +125,11 @@ func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options, proof *pac
 	}
 	if ix != nil {
 		// A backup without its index is worth as much, and is only slower to search.
-		if content, err := ix(size); err == nil && content.Size < math.MaxUint32-8 {
+		content, err := ix(size)
+		if errors.Is(err, errIndexNeeded) {
+			return err
+		}
+		if err == nil && content.Size <= pack.MaxIndex {
 			if err := packed.WriteIndex(content, content.Size); err != nil {
 				return err
 			}

@@ -15,8 +15,12 @@ import (
 // job with its Source and Kind filled in. The statistics are those of the folder,
 // which [Made] has too.
 func Uploads(ctx context.Context, job Job, run Runner, dir string, o tree.Options) (*tree.Stats, error) {
-	var src *tree.Reader
 	job.Kind = KindUploads
+	return uploads(ctx, job, run, dir, o)
+}
+
+func uploads(ctx context.Context, job Job, run Runner, dir string, o tree.Options) (*tree.Stats, error) {
+	var src *tree.Reader
 	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
 		var err error
 		if src, err = tree.Open(ctx, dir, o); errors.Is(err, tree.ErrEmpty) {

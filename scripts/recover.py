@@ -295,6 +295,7 @@ def recover(src, keys, beside=b"", rescue=False):
     if not data_key:
         raise torn or why
     payload = Message(data_key, envelope["preamble"], heads[offset])
+    warn_of_chain(envelope)
     rest, offset = front[offset + HEAD:], offset + HEAD
     for number in range(MAX_CHUNKS):
         sealed, rest = rest[:CHUNK], rest[CHUNK:]
@@ -313,6 +314,13 @@ def recover(src, keys, beside=b"", rescue=False):
             return
         offset += CHUNK
     raise Refused("damaged", "it has more chunks than a backup can have")
+
+
+def warn_of_chain(envelope):
+    """This program knows nothing of the other archives: what it gives is a part of a tree."""
+    if b"\nkind uploads-increment\n" in envelope["preamble"]:
+        warn("the backup is an increment: its archive has only what changed. Unpack the archives of its chain "
+             "one over the other, from -0 to this one (docs/FORMAT.md, Chains); what was deleted is then still there")
 
 
 def warn(what):

@@ -140,7 +140,8 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 // judged, if that is so. An archive is read by the code that restores it: what passes
 // here is restored.
 func (c *Checker) follow(ctx context.Context, kind string, is guard.Format, content io.Reader) (unjudged string, err error) {
-	if kind != backup.KindUploads && kind != backup.KindContracts && (is != guard.Tar || kind == backup.KindDatabase) {
+	// The hard links of an increment may lead to files of another archive of its chain.
+	if kind == backup.KindIncrement || kind != backup.KindUploads && kind != backup.KindContracts && (is != guard.Tar || kind == backup.KindDatabase) {
 		whole := guard.NewReader(content, guard.Options{})
 		defer whole.Close()
 		err := drain(whole)

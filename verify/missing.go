@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -43,7 +44,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 		proofs = j.Memory.all(j.rooted)
 	}
 	for path, p := range proofs {
-		s := prune.Series{Folder: store.Dir(path), Kind: p.Kind, Name: p.Series}
+		s := prune.Series{Folder: store.Dir(path), Kind: backup.Family(p.Kind), Name: p.Series}
 		if was, known := last[s]; !there[path] && !series[s] && (!known || p.Created.After(proofs[was].Created)) {
 			last[s] = path
 		}
@@ -52,7 +53,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	for _, path := range slices.Sorted(maps.Values(last)) {
 		p := proofs[path]
 		kept[path] = true
-		kinds[p.Kind] = true
+		kinds[backup.Family(p.Kind)] = true
 		if most := j.mostAge(p.Kind); most > 0 {
 			tooOld(path, fmt.Sprintf("no %s backup %s is left: this was the newest, of %s, and one may be %s old",
 				p.Kind, printable(p.Series), p.Created.Format(time.DateOnly), prune.Span(most)),

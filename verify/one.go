@@ -283,8 +283,13 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	}
 	if err != nil {
 		b.add(fault(err, b.Size))
-	} else if c.Level == Auth {
+		return
+	}
+	if c.Level == Auth {
 		b.Proven = Auth
+	}
+	if b.Kind == backup.KindIncrement {
+		c.chain(ctx, b)
 	}
 }
 

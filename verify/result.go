@@ -84,6 +84,7 @@ const (
 	TooOld         Code = "too-old"    // of a series, with --max-age: its newest backup is named, or the last it had
 	NotRestorable  Code = "not-restorable"
 	Differs        Code = "differs-from-manifest"
+	BrokenChain    Code = "broken-chain"  // what an increment needs is missing, bad or another
 	NotRehearsed   Code = "not-rehearsed" // nothing is said against the backup
 )
 

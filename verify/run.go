@@ -83,6 +83,7 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 	for i := range r.Backups {
 		whole = append(whole, r.Backups[i].peer())
 	}
+	j.chains(r, whole)
 	j.compare(r, whole)
 	j.judgeKeys(r)
 	slices.SortStableFunc(r.Backups, newestFirst)

@@ -64,12 +64,17 @@ type peer struct {
 	known   bool // its envelope could be read
 	bad     bool // it counts for nothing beside others
 	unread  bool // the store did not give its envelope
+
+	increment bool // its size says nothing of others
+	link      backup.Link
 }
 
 func (b *Backup) peer() peer {
+	link, _ := backup.LinkOf(b.Name)
 	return peer{
 		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error, unread: b.unread,
-		series: unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series}),
+		series:    unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
+		increment: b.Kind == backup.KindIncrement, link: link,
 	}
 }
 
@@ -83,7 +88,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 		}
 	}
 	order := func(a, b peer) int {
-		return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.path, b.path))
+		return cmp.Or(b.created.Compare(a.created), b.link.After(a.link), cmp.Compare(a.path, b.path))
 	}
 	for _, all := range series {
 		slices.SortFunc(all, order)
@@ -106,7 +111,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 			continue // another one stands there now
 		}
 		j.age(r, b, at == 0)
-		if median, ok := medianSize(all[at+1:]); ok && b.Size < median/2 {
+		if median, ok := medianSize(all[at+1:]); ok && !self.increment && b.Size < median/2 {
 			b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", b.Size, median),
 				Advice: "look what is missing in the source"})
 		}
@@ -119,7 +124,7 @@ func (j *Job) mostAge(kind string) time.Duration {
 	if kind == backup.KindManifest {
 		return 0
 	}
-	if most, ok := j.MaxAge[kind]; ok {
+	if most, ok := j.MaxAge[backup.Family(kind)]; ok {
 		return most
 	}
 	return j.MaxAge[""]
@@ -136,7 +141,7 @@ func (j *Job) age(r *Report, b *Backup, newest bool) {
 	case newest && most > 0 && age > most:
 		r.Findings = append(r.Findings, Finding{Severity: Error, Code: TooOld, Path: b.Path, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, prune.Span(age), prune.Span(most)),
 			Advice: "find out why there is no newer one: takumi-backup audit show, and the log of the backup job"})
-	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, b.Kind):
+	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, backup.Family(b.Kind)):
 		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s old, and kept for %s", prune.Span(age), prune.Span(j.Retention)),
 			Advice: "takumi-backup prune shows what no rule keeps"})
 	}
@@ -155,7 +160,7 @@ func medianSize(newest []peer) (int64, bool) {
 		if len(sizes) == enough {
 			break
 		}
-		if !p.bad {
+		if !p.bad && !p.increment {
 			sizes = append(sizes, p.size)
 		}
 	}

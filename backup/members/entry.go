@@ -25,7 +25,7 @@ type Entry struct {
 	Path   string `json:"p,omitempty"`
 	Raw    []byte `json:"pb,omitempty"` // the path, where it is not UTF-8
 	Type   string `json:"t"`            // f, d, l (symbolic link), h (hard link) or o
-	Offset int64  `json:"o"`            // of the header
+	Offset int64  `json:"o,omitempty"`  // of the header
 	Data   int64  `json:"d,omitempty"`  // where the body begins
 	Size   int64  `json:"n,omitempty"`
 	MTime  int64  `json:"m,omitempty"`
@@ -34,6 +34,18 @@ type Entry struct {
 	GID    int    `json:"g,omitempty"`
 	Link   string `json:"l,omitempty"`
 	RawTo  []byte `json:"lb,omitempty"` // the link, where it is not UTF-8
+
+	// What the state of incremental backups has too.
+	CTime int64  `json:"c,omitempty"`
+	Inode uint64 `json:"i,omitempty"`
+	Hash  []byte `json:"hash,omitempty"`
+
+	// In a chain, From is the number of the archive that has the bytes, where it is
+	// not the index's own, and Gone says that the path went.
+	From *int `json:"from,omitempty"`
+	Gone bool `json:"del,omitempty"`
+
+	in *Archive // has the bytes
 }
 
 // Name is the path of the entry, of whatever bytes; that of the tree itself is ".".
@@ -86,15 +98,19 @@ func entryOf(h *tar.Header, offset, data int64) *Entry {
 	if t := h.ModTime; t.Year() > 1678 && t.Year() < 2262 && !t.Equal(time.Unix(0, 0)) { // what nanoseconds can hold
 		e.MTime = t.UnixNano()
 	}
-	if !utf8.ValidString(e.Link) {
-		e.Link, e.RawTo = "", []byte(e.Link)
-	}
-	if name := Clean(h.Name); utf8.ValidString(name) {
-		e.Path = name
-	} else {
-		e.Raw = []byte(name)
-	}
+	e.SetNames(Clean(h.Name), e.Link)
 	return e
+}
+
+// SetNames sets the path and the link, of whatever bytes.
+func (e *Entry) SetNames(name, link string) {
+	e.Path, e.Raw, e.Link, e.RawTo = name, nil, link, nil
+	if !utf8.ValidString(link) {
+		e.Link, e.RawTo = "", []byte(link)
+	}
+	if !utf8.ValidString(name) {
+		e.Path, e.Raw = "", []byte(name)
+	}
 }
 
 // Clean is the path of what an archive names, "." for the tree itself.
@@ -107,6 +123,9 @@ func Clean(name string) string {
 
 // Builder makes the index of an archive. It is for one goroutine.
 type Builder struct {
+	// Chain, if it is set, is the place of the archive in a chain.
+	Chain Chain
+
 	w   *index.Writer
 	err error
 }
@@ -132,13 +151,20 @@ func (b *Builder) Add(e guard.TarEntry) {
 		b.err = fmt.Errorf("a header at byte %d cannot be read alone: %w", e.Offset, err)
 		return
 	}
-	entry := entryOf(h, e.Offset, e.Data)
-	if entry == nil {
+	if entry := entryOf(h, e.Offset, e.Data); entry != nil {
+		b.AddEntry(entry)
+	}
+}
+
+// AddEntry takes an entry that is not in the archive: what went, or what another
+// archive of the chain has.
+func (b *Builder) AddEntry(e *Entry) {
+	if b.err != nil {
 		return
 	}
-	line, err := json.Marshal(entry)
+	line, err := json.Marshal(e)
 	if err == nil {
-		err = b.w.Add([]byte(entry.Name()), line)
+		err = b.w.Add([]byte(e.Name()), line)
 	}
 	b.err = err
 }
@@ -149,7 +175,11 @@ func (b *Builder) Finish(size int64) (*index.Content, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	if err := b.w.SetHeader(fmt.Appendf(nil, `{"v":1,"format":"tar","size":%d}`, size)); err != nil {
+	line, err := json.Marshal(header{Version: 1, Format: "tar", Size: size, Chain: b.Chain})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.w.SetHeader(line); err != nil {
 		return nil, err
 	}
 	return b.w.Finish()

@@ -26,11 +26,14 @@ var (
 	ErrIndex = fail.New(fail.Damaged, "restore uploads reads the archive without its index", "the index of the backup is not that of its archive")
 )
 
-// Archive is a tar archive that has an index. It is safe for concurrent use when its
+// Archive is a tar archive that has an index, or the tree that an archive of a chain
+// has with the ones before it ([Archive.Join]). It is safe for concurrent use when its
 // source is.
 type Archive struct {
 	packed *pack.ReaderAt
 	index  *index.Reader
+	chain  Chain
+	older  []*Archive // the archives of the chain before this one, from the full one on
 }
 
 // Indexed returns the archive that packed holds, by its index. The errors are
@@ -51,25 +54,28 @@ func Indexed(packed *pack.ReaderAt) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	var header struct {
-		Version int    `json:"v"`
-		Format  string `json:"format"`
-		Size    int64  `json:"size"`
-		Chain   string `json:"chain"`
-	}
-	if json.Unmarshal(line, &header) != nil || header.Version != 1 || header.Format != "tar" || header.Chain != "" {
+	var head header
+	if json.Unmarshal(line, &head) != nil || head.Version != 1 || head.Format != "tar" {
 		return nil, ErrNoIndex // or one of what this program does not know
 	}
-	if header.Size != packed.Size() {
-		return nil, fmt.Errorf("%w: it is of %d bytes, and the content has %d", ErrIndex, header.Size, packed.Size())
+	if head.Size != packed.Size() {
+		return nil, fmt.Errorf("%w: it is of %d bytes, and the content has %d", ErrIndex, head.Size, packed.Size())
 	}
-	return &Archive{packed, in}, nil
+	if err := head.Chain.check(); err != nil {
+		return nil, err
+	}
+	return &Archive{packed: packed, index: in, chain: head.Chain}, nil
 }
 
 // All returns what the archive holds, in the order of the paths' bytes. Of several
 // entries of one path it returns the last, which is what a restore makes. An error
 // ends it.
-func (a *Archive) All() iter.Seq2[*Entry, error] { return entries(a.index.All()) }
+func (a *Archive) All() iter.Seq2[*Entry, error] {
+	if len(a.older) > 0 {
+		return a.tree()
+	}
+	return entries(a.index.All())
+}
 
 func entries(lines iter.Seq2[[]byte, error]) iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
@@ -96,7 +102,14 @@ func entries(lines iter.Seq2[[]byte, error]) iter.Seq2[*Entry, error] {
 
 // Find returns the entry of a path, or an error that wraps [fs.ErrNotExist].
 func (a *Archive) Find(name string) (*Entry, error) {
-	name = Clean(name)
+	if name = Clean(name); len(a.older) > 0 {
+		return a.findInTree(name)
+	}
+	return a.find(name)
+}
+
+// find looks into the archive's own index.
+func (a *Archive) find(name string) (*Entry, error) {
 	for e, err := range entries(a.index.Range([]byte(name), []byte(name))) {
 		if err != nil || e.Name() == name {
 			return e, err
@@ -109,8 +122,8 @@ func (a *Archive) Find(name string) (*Entry, error) {
 func (a *Archive) File(name string) (*Entry, error) {
 	e, err := a.Find(name)
 	for err == nil && e.Type == "h" {
-		before := e.Offset
-		if e, err = a.Find(e.Target()); err == nil && e.Offset >= before {
+		link := e
+		if e, err = a.Find(e.Target()); err == nil && !a.isBefore(e, link) {
 			return nil, fmt.Errorf("%w: a hard link leads to what is not before it", ErrIndex)
 		}
 	}
@@ -124,14 +137,34 @@ func (a *Archive) File(name string) (*Entry, error) {
 // made of such parts can be read as a tar. It fails for an entry whose length is not
 // known, as of sparse files.
 func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
+	s, err := a.span(e)
+	if err != nil {
+		return nil, err
+	}
+	return io.NewSectionReader(a.of(e).packed, s.offset, s.length), nil
+}
+
+// span is a part of an archive.
+type span struct{ offset, length int64 }
+
+func (a *Archive) span(e *Entry) (span, error) {
 	if e.Data <= e.Offset {
-		return nil, ErrLength
+		return span{}, ErrLength
 	}
+	size := a.of(e).packed.Size()
 	length := e.Data - e.Offset + (e.Size+511)&^511
-	if e.Offset < 0 || e.Size < 0 || e.Offset >= a.packed.Size() || length <= 0 {
-		return nil, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
+	if e.Offset < 0 || e.Size < 0 || e.Offset >= size || length <= 0 {
+		return span{}, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
 	}
-	return io.NewSectionReader(a.packed, e.Offset, min(length, a.packed.Size()-e.Offset)), nil
+	return span{e.Offset, min(length, size-e.Offset)}, nil
+}
+
+// of is the archive that has the bytes of an entry.
+func (a *Archive) of(e *Entry) *Archive {
+	if e.in != nil {
+		return e.in
+	}
+	return a
 }
 
 // ErrLength is returned by Part for an entry whose length the index does not have.
@@ -142,7 +175,8 @@ var ErrLength = errors.New("the index does not have the length of this entry")
 func (a *Archive) Open(e *Entry) (io.Reader, *tar.Header, error) {
 	part, err := a.Part(e)
 	if errors.Is(err, ErrLength) {
-		part, err = io.NewSectionReader(a.packed, e.Offset, a.packed.Size()-e.Offset), nil
+		whole := a.of(e).packed
+		part, err = io.NewSectionReader(whole, e.Offset, whole.Size()-e.Offset), nil
 	}
 	if err != nil {
 		return nil, nil, err
@@ -180,7 +214,7 @@ func Scan(src io.Reader, each func(*Entry, io.Reader) error) error {
 }
 
 // Select returns a tar archive of the entries that match, and of the folders above
-// them, in the order of the whole. Only what holds them is read. The error is
+// them, in the order of a tree. Only what holds them is read. The error is
 // ErrLength when the index does not say enough for that.
 func (a *Archive) Select(match func(name string, isDir bool) bool) (io.Reader, error) {
 	var chosen []*Entry
@@ -213,7 +247,12 @@ func (a *Archive) Select(match func(name string, isDir bool) bool) (io.Reader, e
 			chosen = append(chosen, e)
 		}
 	}
-	slices.SortFunc(chosen, func(a, b *Entry) int { return cmp.Compare(a.Offset, b.Offset) })
+	slices.SortFunc(chosen, func(x, y *Entry) int {
+		if len(a.older) > 0 {
+			return Order(x.Name(), y.Name())
+		}
+		return cmp.Compare(x.Offset, y.Offset)
+	})
 	parts := make([]io.Reader, 0, len(chosen)+1)
 	for _, e := range chosen {
 		part, err := a.Part(e)

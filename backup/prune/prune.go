@@ -73,7 +73,7 @@ func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, 
 			}
 		}
 	}
-	return r, o.carryOut(ctx, st, decisions, r)
+	return r, o.carryOut(ctx, st, items, decisions, r)
 }
 
 // item is what the rules see of a backup.
@@ -88,7 +88,8 @@ func (o *Options) item(b *backup.Backup) Item {
 		it.Why = "no key is at hand, and this host has no record of having sealed it as it is"
 	}
 	if b.Readable() {
-		it.Series = Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series()}
+		it.Series = Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series()}
+		it.Link, _ = backup.LinkOf(b.Name)
 		it.ID, it.Created = b.ID.String(), b.Created
 	}
 	switch {
@@ -126,9 +127,10 @@ func (o *Options) prove(ctx context.Context, st store.Store, b *backup.Backup, r
 }
 
 // carryOut does as the decisions say.
-func (o *Options) carryOut(ctx context.Context, st store.Store, decisions []Decision, r *Result) error {
-	for i, d := range decisions {
-		b := &r.Backups[i]
+func (o *Options) carryOut(ctx context.Context, st store.Store, items []Item, decisions []Decision, r *Result) error {
+	left := make(map[chainOf]string) // what was to be deleted of a chain, and could not
+	for _, i := range order(items) {
+		d, b := decisions[i], &r.Backups[i]
 		var err error
 		switch d.Action {
 		case Keep:
@@ -136,10 +138,16 @@ func (o *Options) carryOut(ctx context.Context, st store.Store, decisions []Deci
 		case Ignore:
 			r.Ignored++
 		case Delete:
-			if err = o.delete(ctx, st, b); ctx.Err() != nil {
+			linked := items[i].Link != (backup.Link{})
+			if needer := left[items[i].chain()]; linked && needer != "" {
+				err = fmt.Errorf("%s: it is needed by %s, which could not be deleted", b.Path, needer)
+			} else if err = o.delete(ctx, st, b); ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			if err != nil {
+				if linked {
+					left[items[i].chain()] = store.Base(b.Path)
+				}
 				if r.Failures++; r.Failed == nil {
 					r.Failed = err
 				}

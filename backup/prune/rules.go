@@ -10,6 +10,7 @@
 //   - only backups that are [Good], and dated neither in the future nor before
 //     there were any, count as kept ones, and only such are ever deleted;
 //   - the newest of those in each series is kept;
+//   - what a backup that stays needs is kept with it, as the full one of its chain;
 //   - nothing is deleted before all that counts in its series was read to its end;
 //   - an incomplete one never counts, and is deleted only where there is one that
 //     does, and where it would be if it counted.
@@ -24,6 +25,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup"
 )
 
 // State is how far an item can be trusted.
@@ -57,6 +60,9 @@ type Item struct {
 	// Incomplete: what a writer writes last is not there, so that nobody knows
 	// whether all of it was meant to be.
 	Incomplete bool
+	// Link is its place in a chain of incremental backups, or zero. What has a place is
+	// kept while one behind it is.
+	Link backup.Link
 }
 
 // Policy says what is kept besides the newest of each series. An item is kept
@@ -113,8 +119,11 @@ type Decision struct {
 func Decide(items []Item, p Policy, now time.Time) []Decision {
 	decisions := make([]Decision, len(items))
 	series := make(map[Series][]int)
+	useless := broken(items)
 	for i, it := range items {
 		switch {
+		case useless[i] != "":
+			decisions[i] = Decision{Action: Ignore, Reason: "not counted, and left alone: " + useless[i]}
 		case it.State == Bad:
 			decisions[i] = Decision{Action: Ignore, Reason: "not counted, and left alone: " + it.Why}
 		case it.State != Good:
@@ -152,12 +161,13 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 			}
 		}
 	}
+	keepLinks(items, decisions)
 	return decisions
 }
 
 // newestFirst has copies of one backup next to each other.
 func newestFirst(a, b Item) int {
-	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path))
+	return cmp.Or(b.Created.Compare(a.Created), b.Link.After(a.Link), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path))
 }
 
 // rule keeps the newest item of each of left periods.
@@ -257,6 +267,7 @@ func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, sto
 				decisions[i] = Decision{Action: Ignore, Reason: "left alone, because not all that would stay was read: --max-read"}
 			}
 		}
+		keepLinks(items, decisions)
 		return decisions, nil
 	}
 }

@@ -10,6 +10,9 @@
 // again. What is there already, with the same length and SHA-256 by its sidecar,
 // is left alone, so that a run that was stopped goes on where it was.
 //
+// What an increment needs of its chain is copied with it: copy the items group by group,
+// as [Waves] gives them, and ask [Links] before each.
+//
 // Who may open a copy never becomes less by accident: see [Kept].
 package replicate
 
@@ -69,7 +72,7 @@ type Item struct {
 type Options struct {
 	Place store.Store // of both
 	// NewerThan leaves out what was last written before, the envelope beside it
-	// too.
+	// too, unless a newer one of its chain needs it.
 	NewerThan time.Time
 	// WithoutSidecar takes backups that have none for what they are, and gives
 	// the copies one.
@@ -101,9 +104,14 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found, err = withLinks(ctx, o.Place, found); err != nil {
+		return nil, err
+	}
+	isNew := func(f *backup.Backup) bool { return f.Err != nil || !f.ModTime.Before(o.NewerThan) || renewed[f.Path] }
+	most := needed(found, isNew)
 	var items []Item
 	for _, f := range found {
-		if f.Err == nil && f.ModTime.Before(o.NewerThan) && !renewed[f.Path] {
+		if c, n, ok := chainAt(f.Path); !isNew(&f) && !(ok && n < most[c]) {
 			continue
 		}
 		i := Item{Backup: f.Backup, Err: f.Err, Action: Copy}
@@ -111,7 +119,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 			i.Err = fmt.Errorf("%s: %w", f.Path, ErrIncomplete)
 		}
 		inside, _ := store.CutRoot(f.Path, from)
-		if inside == "" { // from is the backup itself
+		if !roots { // from is the backup itself
 			inside = store.Base(f.Path)
 		}
 		i.To = store.Join(to, inside)

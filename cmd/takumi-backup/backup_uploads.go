@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 type backupUploads struct {
@@ -20,6 +23,9 @@ type backupUploads struct {
 	excludes []string // files of patterns
 	strict   bool
 	tree     tree.Options
+
+	incremental bool
+	fullEvery   time.Duration
 }
 
 func newBackupUploads() *cobra.Command {
@@ -50,11 +56,22 @@ from DIR on, one without for a name at any depth, one with a slash at its end fo
 folders alone; !PATTERN takes back what patterns before it left out. --exclude-from
 FILE reads such lines. A pattern that matches nothing is reported.
 
+--incremental stores what is new or has changed since the night before, by size, times,
+inode, mode and owner, and with --checksum by content too: an archive of kind
+uploads-increment. It and those before it are a chain, which begins with a full backup,
+and holds one for each night of --full-every. restore, ls, find, diff, verify and drill
+take an increment for the whole tree as it was that night; prune keeps what is needed of
+a chain, and replicate copies it. What was there the night before is kept in the state
+folder, sealed; without it, or when the store does not have the chain as it was, or when
+others may open the backup than before, a full backup is made, and said why.
+
 UPLOADS_EXCLUDE holds patterns, with blanks between them, UPLOADS_EXCLUDE_FROM names
-such a file, and UPLOADS_STRICT=true is --strict, here and in backup all.
+such a file, UPLOADS_STRICT=true is --strict, UPLOADS_INCREMENTAL=true --incremental,
+and UPLOADS_FULL_EVERY is --full-every, here and in backup all.
 
 DIR may not hold the folder where the backups go: each would hold all before.`,
 		Example: `  takumi-backup backup uploads /srv/takumi/uploads
+  takumi-backup backup uploads /srv/takumi/uploads --incremental --full-every 7d
   UPLOADS_DIR=/srv/takumi/uploads takumi-backup backup uploads --exclude '*.tmp' --exclude /cache --strict`,
 		Annotations: records("backup uploads"),
 		Args:        usageArgs(cobra.MaximumNArgs(1)),
@@ -71,6 +88,10 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	f.BoolVar(&b.tree.NoXattrs, "no-xattrs", false, "leave out extended attributes and ACLs")
 	f.BoolVar(&b.tree.OneFileSystem, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
 	f.BoolVar(&b.strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
+	f.BoolVar(&b.incremental, "incremental", false, "store what has changed since the last backup of this folder, with a full one now and then")
+	f.Var((*withinFlag)(&b.fullEvery), "full-every", "with --incremental: how often all of it is stored (default 7d)")
+	f.Lookup("full-every").DefValue = ""
+	f.BoolVar(&b.tree.Checksum, "checksum", false, "with --incremental: read every file, and do not go by times alone")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	f.BoolVar(&b.tree.AllowEmpty, "allow-empty", false, "accept an empty folder")
 	b.sealing.add(cmd)
@@ -86,6 +107,9 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 	if err := b.patterns(cmd); err != nil {
 		return err
 	}
+	if err := b.nights(cmd, &job); err != nil {
+		return err
+	}
 	dir, err := b.dir(args)
 	if err != nil {
 		return err
@@ -96,7 +120,7 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 	}
 	defer ring.Close()
 	b.tree.Report = func(p tree.Problem) { warn(cmd, "%v", p) }
-	stats, err := backup.Uploads(ctx, job, b.runner(cmd), dir, b.tree)
+	stats, err := b.backup(ctx, cmd, job, dir)
 	if err != nil {
 		return err
 	}
@@ -104,6 +128,56 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 		warn(cmd, "--exclude: %s", words)
 	}
 	return b.judge(cmd, *stats)
+}
+
+// nights reads what is asked of incremental backups.
+func (b *backupUploads) nights(cmd *cobra.Command, job *backup.Job) error {
+	on, err := boolIn(b.conf(), "UPLOADS_INCREMENTAL", false)
+	if err != nil {
+		return err
+	}
+	if !cmd.Flags().Changed("incremental") {
+		b.incremental = on && b.out == "" // one into a named file is by itself
+	}
+	switch every := b.conf().Get("UPLOADS_FULL_EVERY"); {
+	case cmd.Flags().Changed("full-every"):
+	case every != "":
+		if err := (*withinFlag)(&b.fullEvery).Set(every); err != nil {
+			return usagef("UPLOADS_FULL_EVERY: %w", err)
+		}
+	default:
+		b.fullEvery = 7 * 24 * time.Hour
+	}
+	switch {
+	case !b.incremental && (cmd.Flags().Changed("full-every") || b.tree.Checksum):
+		return usagef("--full-every and --checksum go with --incremental")
+	case !b.incremental:
+		return nil
+	case b.fullEvery <= 0:
+		return usagef("--full-every is %v: it is how often a full backup is made, as 7d", b.fullEvery)
+	case b.out != "" || job.Plain || job.Pack.Codec != pack.Zstd:
+		return usagef("--incremental makes sealed backups, packed with zstd, below --store or $BACKUP_ROOT: it does not go with -o, --codec or BACKUP_ENCRYPTION_ENABLED=false")
+	}
+	return nil
+}
+
+// backup makes the backup.
+func (b *backupUploads) backup(ctx context.Context, cmd *cobra.Command, job backup.Job, dir string) (*tree.Stats, error) {
+	if !b.incremental {
+		return backup.Uploads(ctx, job, b.runner(cmd), dir, b.tree)
+	}
+	state, err := history.Dir()
+	if err != nil {
+		return nil, usage(err)
+	}
+	return backup.UploadsIncremental(ctx, job, b.runner(cmd), dir, b.tree, backup.Incremental{
+		StateDir: state, FullEvery: b.fullEvery,
+		Full: func(why string) {
+			if !b.progress.quiet {
+				fmt.Fprintf(cmd.ErrOrStderr(), "a full backup is made: %s\n", why)
+			}
+		},
+	})
 }
 
 // judge says what of the folder is not in the backup as it is.

@@ -79,7 +79,7 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	for i := range list {
 		b := &list[i]
-		if b.Readable() && b.Kind != backup.KindUploads && b.Kind != backup.KindContracts {
+		if b.Readable() && backup.Family(b.Kind) != backup.KindUploads && b.Kind != backup.KindContracts {
 			continue
 		}
 		if err := c.in(cmd, ring, out, b, patterns, versions); err != nil {

@@ -72,7 +72,7 @@ func (o *opening) look(cmd *cobra.Command, path string) (in inside, err error) {
 		return in, err
 	}
 	in.done = done
-	if in.archive, err = h.Members(); errors.Is(err, members.ErrNoIndex) {
+	if in.archive, err = h.Members(cmd.Context()); errors.Is(err, members.ErrNoIndex) {
 		if in.dump, err = h.Tables(); errors.Is(err, tables.ErrNoIndex) {
 			err = nil
 		}
@@ -105,7 +105,7 @@ func (o *opening) membersBy(ctx context.Context, ring *keystore.Ring, path strin
 	if err != nil {
 		return nil, nil, aboutPath("opening", path, err)
 	}
-	a, err := h.Members()
+	a, err := h.Members(ctx)
 	if err != nil {
 		h.Close()
 		return nil, nil, aboutPath("opening", path, err)

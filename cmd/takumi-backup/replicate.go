@@ -130,10 +130,13 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	}
 	var copied, same, failed int
 	var first, fault error
-	err = parallel.Each(cmd.Context(), r.workers, len(items), func(ctx context.Context, n int) outcome {
-		i := items[n]
+	var links replicate.Links
+	copyOne := func(ctx context.Context, i replicate.Item) outcome {
 		if r.dryRun || i.Err == nil && (i.Action == replicate.Nothing || i.Action == replicate.Kept) {
 			return outcome{err: i.Err}
+		}
+		if err := links.Check(i); err != nil {
+			return outcome{err: err}
 		}
 		result, err := replicate.One(ctx, i, o, meter.Add)
 		if ctx.Err() != nil {
@@ -141,8 +144,8 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		}
 		recordBackup(cmd, audit.Record{Path: i.To, Fault: err})
 		return outcome{result, err}
-	}, func(n int, done outcome) {
-		i := items[n]
+	}
+	tell := func(i replicate.Item, done outcome) {
 		line := replicated{Path: i.Backup.Path, To: i.To, Action: i.Action, Size: i.Backup.Size, SHA256: done.result.SHA256}
 		switch {
 		case done.err != nil:
@@ -166,7 +169,23 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		if fault == nil {
 			fault = r.print(cmd, line)
 		}
-	})
+	}
+	for _, wave := range replicate.Waves(items) {
+		var lost []replicate.Item
+		err = parallel.Each(cmd.Context(), r.workers, len(wave), func(ctx context.Context, n int) outcome { return copyOne(ctx, items[wave[n]]) },
+			func(n int, done outcome) {
+				if done.err != nil {
+					lost = append(lost, items[wave[n]])
+				}
+				tell(items[wave[n]], done)
+			})
+		for _, i := range lost { // for the waves behind this one
+			links.Failed(i)
+		}
+		if err != nil {
+			break
+		}
+	}
 	hide()
 	run.Bytes = meter.In()
 	if err == nil {

@@ -76,11 +76,9 @@ func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
 		}
 		return archive, err
 	}
-	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
-		return r.extract(cmd, cancel, path, b, to, nil, readState)
-	}
-	return r.restore(cmd, path, []string{backup.KindDatabase, backup.KindUploads}, fill, func(former string, stats tree.Stats) error {
-		return r.finishSnapshot(cmd, path, former, stats, r.compare(cmd, state))
+	j := tree.Job{Foreign: []string{backup.KindDatabase, backup.KindUploads, backup.KindIncrement}, Through: readState}
+	return r.restore(cmd, path, j, func(res tree.Result) error {
+		return r.finishSnapshot(cmd, path, res, r.compare(cmd, state))
 	})
 }
 
@@ -127,7 +125,7 @@ func (r *restoreContracts) compare(cmd *cobra.Command, state *contracts.State) *
 	}
 }
 
-func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path, former string, s tree.Stats, c *comparison) error {
+func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tree.Result, c *comparison) error {
 	words := cmd.ErrOrStderr()
 	switch {
 	case c.fault != nil, r.progress.quiet || r.json:
@@ -146,7 +144,7 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path, former strin
 			restoredFolder
 			Comparison  *comparison `json:"comparison,omitempty"`
 			NotCompared string      `json:"not_compared,omitempty"`
-		}{r.result(path, former, s), c, c.skipped}
+		}{r.result(path, s), c, c.skipped}
 		if c.fault != nil {
 			told.NotCompared = c.fault.Error()
 		}
@@ -157,7 +155,7 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path, former strin
 			err = errors.Join(err, fmt.Errorf("%s is restored all the same", r.to))
 		}
 	} else {
-		err = r.finish(cmd, path, former, s)
+		err = r.finish(cmd, path, s)
 	}
 	switch {
 	case err != nil:

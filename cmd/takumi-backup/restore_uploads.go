@@ -3,12 +3,9 @@ package main
 import (
 	"archive/tar"
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/backup/members"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
@@ -138,194 +134,78 @@ func (r *restoreUploads) effect(args []string) effect {
 func (r *restoreUploads) replaces() bool { return len(r.include) == 0 }
 
 func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
-	fill := func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error) {
-		stats, err := r.extract(cmd, cancel, path, b, to, nil, nil)
-		if err == nil && !stats.Root {
-			err = to.Inherit()
-		}
-		return stats, err
-	}
-	return r.restore(cmd, path, []string{backup.KindDatabase, backup.KindContracts}, fill, func(former string, stats tree.Stats) error {
-		return r.finish(cmd, path, former, stats)
-	})
+	j := tree.Job{Foreign: []string{backup.KindDatabase, backup.KindContracts}, Inherit: true}
+	return r.restore(cmd, path, j, func(res tree.Result) error { return r.finish(cmd, path, res) })
 }
 
-// restore exchanges DIR for a fresh folder, which fill fills; done tells what
-// happened. Backups of the foreign kinds have a command of their own.
-func (r *restoreUploads) restore(cmd *cobra.Command, path string, foreign []string,
-	fill func(cancel func(), b *openedBackup, to *tree.Fresh) (tree.Stats, error), done func(former string, stats tree.Stats) error) error {
-	exists, err := r.check(path)
-	if err != nil {
+// restore does the job, of which the flags say the rest; done tells what happened.
+func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, done func(tree.Result) error) error {
+	if _, err := r.check(path); err != nil {
 		return err
 	}
-	// What reads standard input has to end with this command.
-	whole := cmd.Context()
-	ctx, cancel := context.WithCancel(whole)
-	defer cancel()
-	cmd.SetContext(ctx)
-	defer cmd.SetContext(whole)
 	b, err := r.open(cmd.Context(), cmd, path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if slices.Contains(foreign, b.Envelope.Kind) {
-		return fmt.Errorf("%s is a backup of kind %s: takumi-backup restore %[2]s restores it", path, b.Envelope.Kind)
+	if j.Open, err = r.options(b.ring); err != nil {
+		return err
 	}
+	j.Backup, j.Stop, j.Path, j.Store, j.Meter, j.Size, j.To = b.Reader, b.stop, path, newPlace(), &r.meter, b.size, r.to
+	j.Options = r.files
+	j.Include = r.patterns
+	j.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
+	j.Stray = func(path string) {
+		warn(cmd, "%s is what a killed restore has left, or what another one works on", path)
+	}
+	out := bufio.NewWriter(cmd.OutOrStdout())
 	if r.dryRun {
-		return r.show(cmd, cancel, path, b, exists)
+		j.Each = func(h *tar.Header) { fmt.Fprintln(out, pathText(h.Name)) } // Flush has the error
 	}
-	if exists && r.replaces() {
+	at, err := j.Begin(cmd.Context())
+	if err != nil {
+		return aboutPath("opening", path, err)
+	}
+	defer at.Close()
+	if r.dryRun {
+		return r.show(cmd, path, at, out)
+	}
+	if at.Plan().Replaces {
 		if err := r.confirm(cmd, path, b); err != nil {
 			return err
 		}
 	}
-	// What is compressed takes at least as much when it is unpacked.
-	if err := tree.CheckRoom(r.to, b.size); err != nil && len(r.patterns) == 0 {
-		return fmt.Errorf("restoring %s: %w", path, err)
-	}
-	to, err := tree.Begin(r.to, tree.Target{Replace: r.replaces(), NoModes: r.files.NoModes}, time.Now())
-	if err != nil {
-		return err
-	}
-	defer to.Abort()
-	for _, stray := range to.Strays {
-		warn(cmd, "%s is what a killed restore has left, or what another one works on", stray)
-	}
-	stats, err := fill(cancel, b, to)
-	if err != nil {
-		return errors.Join(fmt.Errorf("restoring %s: %w", path, err), to.Abort())
-	}
-	if whole.Err() != nil {
-		return context.Cause(whole)
-	}
-	former, err := to.Commit()
-	if err != nil {
-		return fmt.Errorf("restoring %s: %w", path, err)
-	}
-	cmd.SetContext(whole)
-	return done(former, stats)
-}
-
-// extract reads the whole backup and fills the fresh folder. Without one it only
-// looks. Through, if there is one, stands between the backup and the archive.
-func (r *restoreUploads) extract(cmd *cobra.Command, cancel func(), path string, b *openedBackup, to *tree.Fresh,
-	each func(*tar.Header), through func(io.Reader) (io.Reader, error)) (tree.Stats, error) {
-	o := r.files
-	o.Include, o.Each = r.patterns, each
-	o.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
-	if path != "-" {
-		o.Again = func() (io.ReadCloser, error) { return r.again(cmd, path, b) }
-		if len(r.patterns) > 0 && through == nil {
-			stats, err := r.extractPart(cmd, path, b, to, o)
-			if !errors.Is(err, members.ErrNoIndex) && !errors.Is(err, members.ErrLength) {
-				return stats, err
-			}
-		}
-	}
 	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
-	defer hide()
-	content := backup.NewPlaintext(b.Reader, &r.meter)
-	defer content.Close()
-	defer cancel()
-	whole, err := tree.Open(content)
+	res, err := at.Run(cmd.Context())
+	hide()
 	if err != nil {
-		return tree.Stats{}, err
+		return fmt.Errorf("restoring %s: %w", path, err)
 	}
-	defer whole.Close()
-	var archive io.Reader = whole
-	if through != nil {
-		if archive, err = through(whole); err != nil {
-			return tree.Stats{}, err
-		}
-	}
-	return r.fill(cmd, archive, to, o)
+	r.unused(cmd)
+	return done(res)
 }
 
-// extractPart reads what the patterns name, by the archive's index.
-func (r *restoreUploads) extractPart(cmd *cobra.Command, path string, b *openedBackup, to *tree.Fresh, o tree.Options) (tree.Stats, error) {
-	a, h, err := r.membersBy(cmd.Context(), b.ring, path)
-	if err != nil {
-		return tree.Stats{}, err
+// unused warns of patterns that name nothing.
+func (r *restoreUploads) unused(cmd *cobra.Command) {
+	for _, words := range r.patterns.Unused() {
+		warn(cmd, "--include: %s", words)
 	}
-	defer h.Close()
-	if h.Envelope.ID != b.Envelope.ID {
-		return tree.Stats{}, errReplaced
-	}
-	part, err := a.Select(r.patterns.MatchAbove)
-	if err != nil {
-		return tree.Stats{}, err
-	}
-	return r.fill(cmd, part, to, o)
-}
-
-var errReplaced = errors.New("another backup is there by now")
-
-// fill makes what is in the archive.
-func (r *restoreUploads) fill(cmd *cobra.Command, archive io.Reader, to *tree.Fresh, o tree.Options) (tree.Stats, error) {
-	var root *os.Root
-	if to != nil {
-		root = to.Root()
-	}
-	stats, err := tree.Extract(cmd.Context(), root, archive, o)
-	if err == nil {
-		for _, words := range r.patterns.Unused() {
-			warn(cmd, "--include: %s", words)
-		}
-	}
-	return stats, err
-}
-
-// again opens the archive a second time.
-func (r *restoreUploads) again(cmd *cobra.Command, path string, first *openedBackup) (io.ReadCloser, error) {
-	b, err := r.open(cmd.Context(), cmd, path)
-	if err != nil {
-		return nil, err
-	}
-	content := backup.NewPlaintext(b.Reader, new(backup.Meter))
-	closers := closeAll{content, b}
-	if b.Envelope.ID != first.Envelope.ID {
-		return nil, errors.Join(errReplaced, closers.Close())
-	}
-	whole, err := tree.Open(content)
-	if err != nil {
-		return nil, errors.Join(err, closers.Close())
-	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{whole, append(closeAll{whole}, closers...)}, nil
-}
-
-// closeAll closes one after the other.
-type closeAll []io.Closer
-
-func (c closeAll) Close() (err error) {
-	for _, closer := range c {
-		err = errors.Join(err, closer.Close())
-	}
-	return err
 }
 
 // show is the dry run: paths on standard output, words on standard error.
-func (r *restoreUploads) show(cmd *cobra.Command, cancel func(), path string, b *openedBackup, exists bool) error {
-	out := bufio.NewWriter(cmd.OutOrStdout())
-	var written error
-	stats, err := r.extract(cmd, cancel, path, b, nil, func(h *tar.Header) {
-		if _, err := fmt.Fprintln(out, pathText(h.Name)); err != nil && written == nil {
-			written = err
-		}
-	}, nil)
-	if err := out.Flush(); err != nil && written == nil {
-		written = err
-	}
+func (r *restoreUploads) show(cmd *cobra.Command, path string, at *tree.Restore, out *bufio.Writer) error {
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", at.Size, &r.meter)
+	stats, err := at.Look(cmd.Context())
+	hide()
+	written := out.Flush()
 	if err != nil {
 		return fmt.Errorf("checking %s: %w", path, err)
 	}
+	r.unused(cmd)
 	if !r.progress.quiet {
 		words := fmt.Sprintf("would restore %s to %s", statsText(stats), r.to)
-		if exists && r.replaces() {
-			words += ", and keep the former as " + tree.Former(r.to)
+		if p := at.Plan(); p.Replaces {
+			words += ", and keep the former as " + p.Former
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
@@ -392,21 +272,21 @@ type restoredFolder struct {
 	NoAttributes int `json:"no_attributes"`
 }
 
-func (r *restoreUploads) result(path, former string, s tree.Stats) restoredFolder {
-	return restoredFolder{r.to, former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut, s.Failed, s.Renamed, s.NoOwner, s.NoAttributes}
+func (r *restoreUploads) result(path string, s tree.Result) restoredFolder {
+	return restoredFolder{r.to, s.Former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut, s.Failed, s.Renamed, s.NoOwner, s.NoAttributes}
 }
 
-func (r *restoreUploads) finish(cmd *cobra.Command, path, former string, s tree.Stats) error {
+func (r *restoreUploads) finish(cmd *cobra.Command, path string, s tree.Result) error {
 	if !r.progress.quiet && !r.json {
-		words := fmt.Sprintf("restored %s from %s", statsText(s), path)
-		if former != "" {
-			words += "; the former is kept as " + former
+		words := fmt.Sprintf("restored %s from %s", statsText(s.Stats), path)
+		if s.Former != "" {
+			words += "; the former is kept as " + s.Former
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
 	var err error
 	if r.json {
-		err = writeJSON(cmd.OutOrStdout(), r.result(path, former, s))
+		err = writeJSON(cmd.OutOrStdout(), r.result(path, s))
 	} else {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.to)
 		err = stdoutError(err)

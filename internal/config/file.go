@@ -69,6 +69,8 @@ type Uploads struct {
 	Exclude     []string `toml:"exclude" setting:"UPLOADS_EXCLUDE" doc:"patterns to leave out, as gitignore has them"`
 	ExcludeFrom string   `toml:"exclude_from" setting:"UPLOADS_EXCLUDE_FROM" doc:"file of such patterns"`
 	Strict      *bool    `toml:"strict" setting:"UPLOADS_STRICT" doc:"a file that changes while it is read is a failure"`
+	Incremental *bool    `toml:"incremental" setting:"UPLOADS_INCREMENTAL" doc:"store what has changed since the last backup"`
+	FullEvery   string   `toml:"full_every" setting:"UPLOADS_FULL_EVERY" doc:"how often all of it is stored then, as 7d"`
 }
 
 // Contracts is one project.

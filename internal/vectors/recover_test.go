@@ -254,3 +254,26 @@ func TestRecoverCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoverIncrement: recover.py knows no chains, and says so of what is only a part.
+func TestRecoverIncrement(t *testing.T) {
+	python, dir, k := python(t), t.TempDir(), kek.Generate()
+	if err := os.WriteFile(dir+"/key", []byte(hex.EncodeToString(k.Bytes())), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for kind, warned := range map[string]bool{"uploads": false, "uploads-increment": true} {
+		var sealed, stderr bytes.Buffer
+		w, err := envelope.NewWriter(t.Context(), &sealed, envelope.Label{Kind: kind, Name: "x", Codec: "none"}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(python, recoverScript, dir+"/key", "-")
+		cmd.Stdin, cmd.Stderr = &sealed, &stderr
+		if err := cmd.Run(); err != nil || strings.Contains(stderr.String(), "the backup is an increment") != warned {
+			t.Errorf("%s: %v, %s", kind, err, &stderr)
+		}
+	}
+}

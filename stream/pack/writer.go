@@ -170,6 +170,13 @@ func (w *Writer) Proof() Proof {
 	return Proof{w.enc.frames.Load(), w.enc.differed.Load()}
 }
 
+// MaxIndex bounds an index in bytes, and MaxIndexed the content of streams of full blocks
+// of the default size that may have one.
+const (
+	MaxIndex   = math.MaxUint32 - 8
+	MaxIndexed = (maxSeekEntries - 1) * DefaultBlockSize
+)
+
 // WriteIndex packs what is left and writes an index of size bytes as a frame that
 // other readers pass over (docs/FORMAT.md, "The index"). Nothing but Close may
 // follow. It is for codec Zstd; a stream with too many frames for a seek table
@@ -178,7 +185,7 @@ func (w *Writer) WriteIndex(content io.Reader, size int64) error {
 	if w.err != nil {
 		return w.err
 	}
-	if w.opts.Codec != Zstd || size > math.MaxUint32-8 {
+	if w.opts.Codec != Zstd || size > MaxIndex {
 		return fmt.Errorf("writing the index: %d bytes do not go into a stream of codec %s", size, w.opts.Codec)
 	}
 	w.end()

@@ -50,7 +50,7 @@ func Pick(entries []backup.Backup, kinds []string, latest bool, now time.Time) (
 		var of []*backup.Backup
 		for i := range entries {
 			e := &entries[i]
-			if e.State == backup.Authentic && e.Kind == kind && rehearse.Can(kind, e.Name) &&
+			if e.State == backup.Authentic && backup.Family(e.Kind) == kind && rehearse.Can(kind, e.Name) &&
 				e.Created.Before(now.Add(prune.Skew)) {
 				of = append(of, e)
 			}
@@ -95,7 +95,7 @@ func newerThan(entries []backup.Backup, old *backup.Backup) *backup.Backup {
 			if sameThing(byName(e), byName(old)) && filepath.Base(e.Path) > filepath.Base(old.Path) {
 				return e
 			}
-		case e.Kind == old.Kind && sameThing(e, old) && e.Created.After(old.Created):
+		case backup.Family(e.Kind) == backup.Family(old.Kind) && sameThing(e, old) && e.Created.After(old.Created):
 			return e
 		}
 	}

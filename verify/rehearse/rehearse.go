@@ -122,7 +122,7 @@ func Can(kind, name string) bool {
 	switch kind {
 	case backup.KindDatabase:
 		return !globals.MatchString(name)
-	case backup.KindContracts, backup.KindUploads:
+	case backup.KindContracts, backup.KindUploads, backup.KindIncrement:
 		return true
 	}
 	return false

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
@@ -130,6 +131,9 @@ func (s *Stage) read(ctx context.Context, file string, m *backup.Meter, use func
 		return err
 	}
 	defer f.Close()
+	if f.Envelope.Kind == backup.KindIncrement {
+		return s.readChain(ctx, file, m, use)
+	}
 	content := backup.NewPlaintext(f.Reader, m)
 	defer content.Close()
 	defer cancel()
@@ -141,9 +145,27 @@ func (s *Stage) read(ctx context.Context, file string, m *backup.Meter, use func
 	return use(archive)
 }
 
+// readChain gives the whole tree of an increment to use.
+func (s *Stage) readChain(ctx context.Context, file string, m *backup.Meter, use func(io.Reader) error) error {
+	h, err := backup.OpenAt(ctx, s.o.Place, file, backup.Options{Keys: s.o.Keys})
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", file, err)
+	}
+	defer h.Close()
+	whole, err := h.Members(ctx)
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", file, err)
+	}
+	archive, err := whole.Whole()
+	if err != nil {
+		return err
+	}
+	return use(m.Metered(archive))
+}
+
 // judgeTree tells what speaks against a backup from what speaks against the disk.
 func judgeTree(err error) error {
-	for _, target := range []error{tree.ErrArchive, guard.ErrEmpty} {
+	for _, target := range []error{tree.ErrArchive, guard.ErrEmpty, members.ErrChain, members.ErrIndex} {
 		if errors.Is(err, target) {
 			return accuse(ErrNotRestorable, err)
 		}

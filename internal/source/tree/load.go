@@ -32,6 +32,11 @@ type entry struct {
 	file    *bigFile
 	extra   *headerExtra
 	attrs   []attribute
+
+	earlier *Facts
+	same    bool   // it is as it was, and does not go into the archive
+	linked  string // the first name of the file, where this is a further one
+	hash    []byte // with Options.Checksum
 }
 
 func (e *entry) regular() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFREG }
@@ -67,6 +72,7 @@ func (b *batch) reset() {
 
 // loader opens and reads the entries of batches, on many goroutines.
 type loader struct {
+	checksum bool
 	oneDev   bool
 	dev      uint64
 	noXattrs bool
@@ -74,7 +80,7 @@ type loader struct {
 }
 
 func newLoader(w *walker) *loader {
-	return &loader{oneDev: w.opts.OneFileSystem, dev: w.dev, noXattrs: w.opts.NoXattrs}
+	return &loader{checksum: w.opts.Checksum && w.opts.Earlier != nil, oneDev: w.opts.OneFileSystem, dev: w.dev, noXattrs: w.opts.NoXattrs}
 }
 
 func (l *loader) load(b *batch) {
@@ -86,7 +92,11 @@ func (l *loader) load(b *batch) {
 			e.dir.release()
 			e.dir = nil
 		}
-		if e.ready {
+		// The root keeps an archive from being empty.
+		if e.ready && !e.regular() && e.path != "./" {
+			e.same = e.isEarlier()
+		}
+		if e.ready && !e.same {
 			l.encode(b, e)
 		}
 	}
@@ -108,6 +118,9 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 		l.lookAt(e)
 		return 0
 	}
+	if l.isSame(e) {
+		return 0
+	}
 	fd, err := openat(e.dir.fd, e.name, 0)
 	if err != nil {
 		e.problem = vanished(err)
@@ -120,14 +133,14 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 		}
 		e.again = try > 1
 		if l.read(b, e, fd, used); e.file != nil {
-			return 0
+			return l.sum(e, fd)
 		}
 		if e.problem != ErrChanged || e.body == nil || try == maxTries {
 			break
 		}
 	}
 	closeFD(fd)
-	return len(e.body)
+	return l.sum(e, fd)
 }
 
 // read makes e ready, whose metadata is known. A large file takes fd over.

@@ -98,6 +98,7 @@ type Stats struct {
 	Again    int   `json:"again"`    // changed, and are in the archive as they were a moment later
 	Sockets  int   `json:"sockets"`
 	Excluded int   `json:"excluded"` // what below a folder is left out with it is not counted
+	Same     int   `json:"same"`     // are in an earlier archive as they are
 }
 
 // String names what there is, and what is not as it should be.
@@ -107,7 +108,7 @@ func (s Stats) String() string {
 		n    int
 		what string
 	}{
-		{s.Others, "devices and FIFOs"}, {s.Excluded, "excluded"}, {s.Again, "read again"}, {s.Changed, "changed each time"},
+		{s.Others, "devices and FIFOs"}, {s.Same, "as they were"}, {s.Excluded, "excluded"}, {s.Again, "read again"}, {s.Changed, "changed each time"},
 		{s.Vanished, "vanished"}, {s.Unread, "unread"}, {s.Sockets, "sockets left out"},
 	} {
 		if more.n > 0 {
@@ -128,6 +129,16 @@ type Options struct {
 	NoXattrs         bool // extended attributes are left out
 	AllowEmpty       bool
 	Report           func(Problem) // is called by Read; may be nil
+
+	// Earlier, if it is set, returns what is known of a path since an earlier archive,
+	// or nil: what is as it was then does not go into this one. It is called for each
+	// path in the order of the archive, on a goroutine of its own; the folder itself is
+	// ".". Seen is called by Read for each path that the tree has, in that order too,
+	// and with Earlier has to be set.
+	Earlier func(path string) *Facts
+	Seen    func(path string, f Facts, stored bool)
+	// Checksum, with Earlier, takes no file for the same without having read it.
+	Checksum bool
 }
 
 // Reader is the archive of a folder. It is for one goroutine at a time.
@@ -356,7 +367,7 @@ func (r *Reader) advance() error {
 	r.next++
 	r.tries = 1
 	r.report(e.path, e.problem)
-	if e.head == nil {
+	if e.head == nil && !e.same {
 		return nil
 	}
 	if e.again && e.problem == nil {
@@ -364,6 +375,14 @@ func (r *Reader) advance() error {
 	}
 	if e.regular() && e.stat.Nlink > 1 && r.isKnown(e) {
 		return nil
+	}
+	if e.same {
+		r.stats.Same++
+		r.seen(e, false)
+		return nil
+	}
+	if e.file == nil {
+		r.seen(e, true)
 	}
 	r.count(e)
 	r.head, r.body, r.file = e.head, e.body, e.file
@@ -386,9 +405,15 @@ func (r *Reader) isKnown(e *entry) bool {
 	if first.left--; first.left == 0 {
 		delete(r.links, id)
 	}
+	e.close()
+	if e.linked = first.path; e.isEarlier() {
+		r.stats.Same++
+		r.seen(e, false)
+		return true
+	}
+	r.seen(e, true)
 	r.head = e.encodeLink(first.path)
 	r.stats.Links++
-	e.close()
 	return true
 }
 
@@ -404,6 +429,11 @@ func (r *Reader) endFile() {
 	}
 	r.report(r.file.path, err)
 	r.closeFile()
+	e := &r.cur.entries[r.next-1]
+	if err != nil {
+		e.problem = err
+	}
+	r.seen(e, true)
 }
 
 // sendAgain sends the entry of a large file that has changed once more.
@@ -413,6 +443,8 @@ func (r *Reader) sendAgain() {
 	if !f.again(&e.stat) {
 		r.report(f.path, ErrChanged)
 		r.closeFile()
+		e.problem = ErrChanged
+		r.seen(e, true)
 		return
 	}
 	r.tries++

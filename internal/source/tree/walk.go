@@ -122,6 +122,7 @@ func (w *walker) fill(b *batch) (bool, error) {
 	if w.root != nil {
 		e := entry{path: "./", stat: w.root.stat, ready: true}
 		w.attributes(w.root, &e)
+		e.earlier = w.earlier(".")
 		b.entries = append(b.entries, e)
 		w.root = nil
 	}
@@ -153,13 +154,20 @@ func (w *walker) step(b *batch) {
 		w.excluded.Add(1)
 		return
 	}
-	e := entry{path: path, name: n.text, isReg: n.isReg}
+	e := entry{path: path, name: n.text, isReg: n.isReg, earlier: w.earlier(path)}
 	if n.isDir {
 		w.enter(top.folder, &e)
 	} else {
 		e.dir = top.hold()
 	}
 	b.entries = append(b.entries, e)
+}
+
+func (w *walker) earlier(path string) *Facts {
+	if w.opts.Earlier == nil {
+		return nil
+	}
+	return w.opts.Earlier(path)
 }
 
 // enter makes e the entry of a folder and goes on inside it. What cannot be

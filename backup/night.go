@@ -1,0 +1,370 @@
+package backup
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup/chain"
+	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
+	"github.com/takumi-backup/takumi-backup/stream/pack/index"
+)
+
+// Incremental says how a folder is backed up by what has changed.
+type Incremental struct {
+	StateDir  string        // where the state is kept
+	FullEvery time.Duration // how often all of it is backed up
+	// Full, if it is set, is told why a full one is made where an increment was wanted.
+	Full func(why string)
+}
+
+const (
+	// wholeEvery is the number of archives of which one has an index of all of the tree.
+	wholeEvery = 16
+	// slack is by how much a night may come early: the clock that starts it has jitter.
+	slack = time.Hour
+)
+
+// settled is how old a change of a file has to be for its times to show the next one:
+// what changes twice within a tick of the file system's clock has the same times. The
+// tests have less patience.
+var settled = 2 * time.Second
+
+// night is the work on one archive of a chain. What of it runs on two goroutines holds mu.
+type night struct {
+	of    Incremental
+	store *chain.Store
+	last  *chain.Last // nil for a full one
+	next  *chain.Next
+	head  chain.Header
+	chain members.Chain
+	began time.Time
+
+	builder *members.Builder // is called by whoever reads the source
+
+	mu      sync.Mutex
+	held    *members.Entry // the next of last
+	matched []*members.Entry
+	went    []*members.Entry
+	err     error
+}
+
+// UploadsIncremental is [Uploads] of what has changed since the last archive of the
+// chain, or a full archive that begins a chain: when the last full one is FullEvery old,
+// when the chain has an archive for each of its nights, and when what this host knows of
+// the last one, or the chain in the store, is in doubt. The job has a generated name.
+func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o tree.Options, of Incremental) (*tree.Stats, error) {
+	if of.Full == nil {
+		of.Full = func(string) {}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if job.Name != "" { // of the files; the label of a link is its place in the chain
+		job.To.Base, job.Name = job.Name, ""
+	}
+	if job.Pack.Codec != "" && job.Pack.Codec != pack.Zstd || job.Unguarded || job.Plain || job.To.Sink != nil || job.To.Path != "" {
+		return nil, errors.New("an incremental backup is sealed, packed with zstd, and has a generated name")
+	}
+	n := &night{of: of, began: time.Now()}
+	if n.store, err = chain.Open(of.StateDir, strings.Join([]string{dir, job.To.Root, job.To.Base}, "\x00")); err != nil {
+		return nil, err
+	}
+	defer n.store.Close()
+	n.head.Holders, n.head.Options = holdersOf(job.Recipients), fmt.Sprintf("xattrs=%v", !o.NoXattrs)
+	if err := n.begin(ctx, &job); err != nil {
+		return nil, err
+	}
+	defer n.end()
+	job.night = n
+	o.Earlier, o.Seen = n.earlier, n.seen
+	stats, err := uploads(ctx, job, func(ctx context.Context, j Job) (*Made, error) {
+		made, err := run(ctx, j)
+		if made != nil {
+			err = errors.Join(err, n.keep(made))
+		}
+		return made, err
+	}, dir, o)
+	return stats, err
+}
+
+// holdersOf names recipients. One that has no name is taken for a new one each time.
+func holdersOf(to []envelope.Recipient) string {
+	var names []string
+	for _, r := range to {
+		h, ok := slot.HolderOf(r)
+		if !ok {
+			h.Name = rand.Text()
+		}
+		names = append(names, h.Type+" "+h.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, "\n")
+}
+
+// begin takes up the chain, or begins one.
+func (n *night) begin(ctx context.Context, job *Job) (err error) {
+	if n.next, err = n.store.Begin(); err != nil {
+		return err
+	}
+	n.last, err = n.store.Last()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		n.of.Full("there is no state of an earlier one")
+	case err != nil:
+		n.of.Full(err.Error())
+	default:
+		why, err := n.doubt(ctx, job)
+		if err != nil {
+			n.end()
+			return err
+		}
+		if why != "" {
+			n.of.Full(why)
+			n.last.Close()
+			n.last = nil
+		}
+	}
+	if err := n.place(job); err != nil {
+		n.end()
+		return err
+	}
+	n.builder, err = members.NewBuilder()
+	if err != nil {
+		n.end()
+		return err
+	}
+	n.builder.Chain = n.chain
+	return nil
+}
+
+// place is the place of the archive in its chain.
+func (n *night) place(job *Job) (err error) {
+	job.Kind = KindUploads
+	if n.last == nil {
+		var id [16]byte
+		rand.Read(id[:]) // never fails
+		n.chain.ID = hex.EncodeToString(id[:])
+		n.head.Chain = n.chain.ID
+		return nil
+	}
+	job.Kind = KindIncrement
+	n.head.Chain, n.head.Links = n.last.Chain, n.last.Links
+	n.chain = members.Chain{ID: n.head.Chain, N: len(n.head.Links)}
+	for _, l := range n.head.Links {
+		n.chain.Links = append(n.chain.Links, l.Name)
+	}
+	n.held, err = n.following()
+	return err
+}
+
+// doubt says why no increment is to be made on what is known, or is empty.
+func (n *night) doubt(ctx context.Context, job *Job) (string, error) {
+	links := n.last.Links
+	nights := int(n.of.FullEvery / (24 * time.Hour))
+	switch age := job.Created.Sub(links[0].Created); {
+	case age >= n.of.FullEvery-min(slack, n.of.FullEvery/2) || len(links) > min(max(nights, 1), members.MaxLinks-1):
+		return "the last full one is as old as they may become", nil
+	case age < 0:
+		return "the last full one is dated in the future", nil
+	case n.last.Holders != n.head.Holders:
+		return "others may open it than may open the last one", nil
+	case n.last.Options != n.head.Options:
+		return "extended attributes were treated otherwise", nil
+	}
+	folder := job.To.Root
+	if !job.To.Flat {
+		folder = store.Join(folder, KindUploads)
+	}
+	for i, l := range links {
+		seen, err := Look(ctx, job.Store, store.Join(folder, l.Name+Suffix), Options{})
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		switch {
+		case err != nil:
+			return fmt.Sprintf("%s is not as it was: %v", l.Name, err), nil
+		case seen.Own == nil || seen.Own.Name != l.Name || !seen.Own.Created.Equal(l.Created) || (seen.Own.Kind == KindIncrement) != (i > 0) ||
+			seen.Size-int64(len(seen.Own.Bytes())) != l.Payload:
+			return l.Name + " is not as it was: another backup has its name", nil
+		}
+	}
+	return "", nil
+}
+
+// following is the next entry of the last tree.
+func (n *night) following() (*members.Entry, error) {
+	e, err := n.last.Next()
+	if err == io.EOF {
+		return nil, nil
+	}
+	return e, err
+}
+
+// earlier returns what is known of a path, and takes for gone what comes before it.
+func (n *night) earlier(path string) *tree.Facts {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.last == nil {
+		return nil
+	}
+	for n.err == nil && n.held != nil {
+		e := n.held
+		order := members.Order(e.Name(), path)
+		if order > 0 {
+			return nil
+		}
+		n.held, n.err = n.following()
+		if order == 0 {
+			n.matched = append(n.matched, e)
+			return &tree.Facts{
+				Type: e.Type[0], Size: e.Size, MTime: e.MTime, CTime: e.CTime, Inode: e.Inode, Mode: e.Mode,
+				UID: e.UID, GID: e.GID, Target: e.Target(), Hash: e.Hash,
+			}
+		}
+		n.went = append(n.went, e)
+	}
+	return nil
+}
+
+// seen takes an entry of the tree as it is now.
+func (n *night) seen(path string, f tree.Facts, stored bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var was *members.Entry
+	for len(n.matched) > 0 && was == nil {
+		e := n.matched[0]
+		order := members.Order(e.Name(), path)
+		if order > 0 {
+			break
+		}
+		n.matched = n.matched[1:]
+		if order == 0 {
+			was = e
+		} else {
+			n.went = append(n.went, e) // it could not be read
+		}
+	}
+	n.say()
+	if !stored && was != nil {
+		if n.chain.N%wholeEvery == 0 {
+			plain := *was
+			plain.CTime, plain.Inode, plain.Hash = 0, 0, nil
+			n.builder.AddEntry(&plain)
+		}
+		n.add(was)
+		return
+	}
+	e := &members.Entry{
+		Type: string(f.Type), Size: f.Size, MTime: f.MTime, CTime: f.CTime, Inode: f.Inode, Mode: f.Mode, UID: f.UID, GID: f.GID,
+		Hash: f.Hash, From: &n.chain.N,
+	}
+	e.SetNames(path, f.Target)
+	if last := n.began.Add(-settled).UnixNano(); f.CTime > last || f.MTime > last {
+		e.CTime = 0
+	}
+	n.add(e)
+}
+
+// say has the index say what went.
+func (n *night) say() {
+	for _, e := range n.went {
+		gone := &members.Entry{Type: e.Type, Gone: true}
+		gone.SetNames(e.Name(), "")
+		n.builder.AddEntry(gone)
+	}
+	n.went = n.went[:0]
+}
+
+func (n *night) add(e *members.Entry) {
+	if n.err == nil {
+		n.err = n.next.Add(e)
+	}
+}
+
+// errIndexNeeded is wrapped when an archive of a chain has no index.
+var errIndexNeeded = errors.New("an archive of a chain needs its index")
+
+// index makes the index, without which an archive of a chain is worth nothing.
+func (n *night) index(size int64) (*index.Content, error) {
+	n.finish()
+	content, err := n.builder.Finish(size)
+	if err == nil && (content.Size > pack.MaxIndex || size > pack.MaxIndexed) {
+		err = fmt.Errorf("the archive has %d bytes, and its index would have %d", size, content.Size)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", errIndexNeeded, err)
+	}
+	return content, err
+}
+
+// finish takes for gone what the source did not come to.
+func (n *night) finish() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.went = append(n.went, n.matched...)
+	n.matched = nil
+	for n.err == nil && n.held != nil {
+		n.went = append(n.went, n.held)
+		n.say()
+		n.held, n.err = n.following()
+	}
+	n.say()
+}
+
+// fault is why the archive is not to be kept.
+func (n *night) fault() error {
+	if n == nil {
+		return nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+// keep makes the archive the last one of the chain, unless a copy of it failed.
+func (n *night) keep(m *Made) error {
+	for _, c := range m.Copies {
+		if c.Err != nil {
+			return n.store.Forget()
+		}
+	}
+	n.head.Links = append(slices.Clone(n.head.Links), chain.Link{
+		Name: m.Name, Created: m.Envelope.Created, Payload: m.Size - int64(len(m.Envelope.Bytes())),
+	})
+	return n.next.Commit(n.head)
+}
+
+func (n *night) end() {
+	n.next.Abort()
+	if n.builder != nil {
+		n.builder.Close()
+	}
+	if n.last != nil {
+		n.last.Close()
+		n.last = nil
+	}
+}
+
+// link is the place of the job's backup in a chain, by its name.
+func (j *Job) link() Link {
+	if j.night == nil {
+		return Link{}
+	}
+	return Link{Chain: j.night.chain.ID[:16], N: j.night.chain.N}
+}

@@ -1,0 +1,83 @@
+package prune
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// chainOf is where the links of one chain of incremental backups are.
+type chainOf struct{ folder, id string }
+
+func (it *Item) chain() chainOf { return chainOf{store.Dir(it.Path), it.Link.Chain} }
+
+// chains returns the links of each chain, by their numbers.
+func chains(items []Item) map[chainOf][]int {
+	all := make(map[chainOf][]int)
+	for i := range items {
+		if items[i].Link != (backup.Link{}) {
+			all[items[i].chain()] = append(all[items[i].chain()], i)
+		}
+	}
+	for _, links := range all {
+		slices.SortFunc(links, func(a, b int) int { return items[a].Link.N - items[b].Link.N })
+	}
+	return all
+}
+
+// broken says, by its index, of each item what it needs and is not there or not good:
+// nothing can be restored of it, and so it counts for nothing.
+func broken(items []Item) map[int]string {
+	why := make(map[int]string)
+	for _, links := range chains(items) {
+		next := 0 // the first number that no good link has
+		for _, i := range links {
+			it := &items[i]
+			if it.Link.N > next {
+				why[i] = fmt.Sprintf("it needs number %d of its chain, and no good one is there", next)
+			}
+			if it.Link.N == next && it.State == Good && !it.Incomplete {
+				next++
+			}
+		}
+	}
+	return why
+}
+
+// keepLinks keeps what others need that are not deleted. What counts on a link counts
+// with it.
+func keepLinks(items []Item, decisions []Decision) {
+	for _, links := range chains(items) {
+		needer := -1
+		counts := false
+		for _, i := range slices.Backward(links) {
+			d := &decisions[i]
+			if needer >= 0 && items[i].Link.N < items[needer].Link.N {
+				if d.Action == Delete {
+					*d = Decision{Action: Keep, Reason: "needed by " + store.Base(items[needer].Path)}
+				}
+				d.counts = d.counts || counts && d.Action == Keep
+			}
+			if d.Action != Delete && (needer < 0 || d.counts && !counts) {
+				needer, counts = i, counts || d.counts
+			}
+		}
+	}
+}
+
+// order is that in which decisions are carried out: an increment before what it needs,
+// so that a run that is stopped leaves no others without theirs.
+func order(items []Item) []int {
+	var plain, linked []int
+	for i := range items {
+		if items[i].Link == (backup.Link{}) {
+			plain = append(plain, i)
+		} else {
+			linked = append(linked, i)
+		}
+	}
+	slices.SortStableFunc(linked, func(a, b int) int { return items[b].Link.N - items[a].Link.N })
+	return append(plain, linked...)
+}
