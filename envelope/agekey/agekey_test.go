@@ -384,62 +384,86 @@ func TestIdentityNeverPrints(t *testing.T) {
 	}
 }
 
-// TestTools: what this program seals, age opens, and what age-keygen and ssh-keygen
-// make is taken as it is. ages are Debian's, and one of v1.3 where there is one.
+// TestTools: what this program seals, age opens: that of go.mod, which is built here, and
+// the system's, as Debian's 1.1.1, which knows nothing post-quantum. What age,
+// age-keygen and ssh-keygen make is taken as it is.
 func TestTools(t *testing.T) {
 	if os.Getenv("TAKUMI_TEST_INTEGRATION") != "1" {
 		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to run age and ssh-keygen")
 	}
 	dir := t.TempDir()
-	run := func(stdin []byte, name string, args ...string) []byte {
-		cmd := exec.Command(name, args...)
-		cmd.Stdin = bytes.NewReader(stdin)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%s %v: %v: %s", name, args, err, out)
-		}
-		return out
+	tool(t, nil, "go", "build", "-o", dir+"/", "filippo.io/age/cmd/age", "filippo.io/age/cmd/age-keygen")
+	ages := []string{filepath.Join(dir, "age")}
+	if _, err := os.Stat("/usr/bin/age"); err == nil {
+		ages = append(ages, "/usr/bin/age")
 	}
-	keys := map[string]string{"x25519": filepath.Join(dir, "age.txt"), "ed25519": filepath.Join(dir, "ed"), "rsa": filepath.Join(dir, "rsa")}
-	run(nil, "age-keygen", "-o", keys["x25519"])
-	run(nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys["ed25519"])
-	run(nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "3072", "-N", "", "-f", keys["rsa"])
-	pq := filepath.Join(dir, "pq.txt")
-	if exec.Command("age-keygen", "-pq", "-o", pq).Run() == nil {
-		keys["hybrid"] = pq
-	} else {
-		t.Log("this age-keygen makes no post-quantum identities")
+	withPlugins(t, "good")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	tool(t, nil, ages[0]+"-keygen", "-o", at("x25519"))
+	tool(t, nil, ages[0]+"-keygen", "-pq", "-o", at("hybrid"))
+	tool(t, nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", at("ed25519"))
+	tool(t, nil, "ssh-keygen", "-q", "-t", "rsa", "-b", "3072", "-N", "", "-f", at("rsa"))
+	plug := plugged(t, "good")
+	if err := os.WriteFile(at("plugin"), []byte(plug.identity), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	for name, path := range keys {
-		secret, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
+	for _, name := range []string{"x25519", "hybrid", "ed25519", "rsa", "plugin"} {
+		public := []byte(plug.recipient)
+		switch name {
+		case "ed25519", "rsa":
+			var err error
+			if public, err = os.ReadFile(at(name) + ".pub"); err != nil {
+				t.Fatal(err)
+			}
+		case "x25519", "hybrid":
+			public = tool(t, nil, ages[0]+"-keygen", "-y", at(name))
 		}
-		i := identity(t, string(secret), agekey.Options{})
-		id, dataKey := slot.ID{1, 2}, bytes.Repeat([]byte{9}, slot.DataKeySize)
-		s, err := i.(slot.Recipient).Wrap(t.Context(), id, dataKey)
-		if err != nil {
-			t.Fatal(err)
+		for _, age := range ages {
+			version := strings.TrimPrefix(strings.TrimSpace(string(tool(t, nil, age, "--version"))), "v")
+			if name == "hybrid" && (strings.HasPrefix(version, "1.0") || strings.HasPrefix(version, "1.1") || strings.HasPrefix(version, "1.2")) {
+				continue
+			}
+			t.Run(name+" and age "+version, func(t *testing.T) { agrees(t, age, at(name), strings.TrimSpace(string(public))) })
 		}
-		file, err := base64.StdEncoding.DecodeString(s.Args[1])
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := run(file, "age", "-d", "-i", path); !bytes.Equal(got, append(id[:], dataKey...)) {
-			t.Errorf("%s: age decrypts the slot to %x", name, got)
-		}
-		public, err := os.ReadFile(path + ".pub")
-		if err != nil {
-			public = run(nil, "age-keygen", "-y", path)
-		}
-		r := recipient(t, strings.TrimSpace(string(public)), agekey.Options{})
-		if r.Holder() != s.Holder() {
-			t.Errorf("%s: the tool's recipient is called %v, the identity's %v", name, r.Holder(), s.Holder())
-		}
-		made := run(append(id[:], dataKey...), "age", "-e", "-r", strings.TrimSpace(string(public)))
-		byHand := slot.Slot{Type: "age", Args: []string{r.Holder().Name, base64.StdEncoding.EncodeToString(made)}}
-		if got, err := i.Unwrap(t.Context(), id, byHand); err != nil || !bytes.Equal(got, dataKey) {
-			t.Errorf("%s: a slot that age made: %x, %v", name, got, err)
-		}
+	}
+}
+
+func tool(t *testing.T, stdin []byte, name string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %v: %v: %s", name, args, err, out)
+	}
+	return out
+}
+
+// agrees exchanges slots with an age, both ways.
+func agrees(t *testing.T, age, path, public string) {
+	secret, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, i := recipient(t, public, agekey.Options{}), identity(t, string(secret), agekey.Options{})
+	id, dataKey := slot.ID{1, 2}, bytes.Repeat([]byte{9}, slot.DataKeySize)
+	s, err := r.Wrap(t.Context(), id, dataKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := base64.StdEncoding.DecodeString(s.Args[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tool(t, file, age, "-d", "-i", path); !bytes.Equal(got, append(id[:], dataKey...)) {
+		t.Errorf("age decrypts the slot to %x", got)
+	}
+	if named, known := slot.HolderOf(i); known && named != s.Holder() {
+		t.Errorf("the tool's recipient is called %v, the identity's %v", s.Holder(), named)
+	}
+	made := tool(t, append(id[:], dataKey...), age, "-e", "-r", public)
+	byHand := slot.Slot{Type: "age", Args: []string{r.Holder().Name, base64.StdEncoding.EncodeToString(made)}}
+	if got, err := i.Unwrap(t.Context(), id, byHand); err != nil || !bytes.Equal(got, dataKey) {
+		t.Errorf("a slot that age made: %x, %v", got, err)
 	}
 }
