@@ -96,7 +96,9 @@ plugin or in a locked file, has no hint: name its recipient.`,
 			for _, r := range holders {
 				h, known := slot.HolderOf(r)
 				if !known {
-					continue
+					if h, err = askService(cmd.Context(), r); err != nil {
+						return err
+					}
 				}
 				if _, err := fmt.Fprintln(cmd.OutOrStdout(), h.Name); err != nil {
 					return stdoutError(err)

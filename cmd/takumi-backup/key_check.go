@@ -105,7 +105,12 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 	}
 	for _, r := range recipients {
 		h, known := slot.HolderOf(r)
-		if !known || h.Type == kek.SlotType {
+		if isServiceSlot(h, known) {
+			if h, err = askService(cmd.Context(), r); err != nil {
+				return fmt.Errorf("trying the key: %w", err)
+			}
+		}
+		if h.Type == kek.SlotType {
 			continue
 		}
 		checked := checkedKey{ID: kek.ID(h.Name), Key: h.String(), OK: true}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
@@ -42,6 +46,35 @@ func parseService(uri string) (service, error) {
 		return service{}, err
 	}
 	return service{k.Recipient(), k.Identity().(holder)}, nil
+}
+
+// isServiceSlot reports whether holders of that type are keys of services. One whose
+// name is not known is one of KMS that an alias names.
+func isServiceSlot(h slot.Holder, known bool) bool {
+	return !known || h.Type == awskms.SlotType || h.Type == vault.TransitSlot
+}
+
+// askService has the service wrap a data key, and unwrap it where r is to open too, and
+// returns what its slots are called.
+func askService(ctx context.Context, r slot.Recipient) (slot.Holder, error) {
+	var id slot.ID
+	dataKey := make([]byte, slot.DataKeySize)
+	rand.Read(id[:])
+	rand.Read(dataKey)
+	s, err := r.Wrap(ctx, id, dataKey)
+	if err != nil {
+		return slot.Holder{}, err
+	}
+	if i, opens := r.(slot.Identity); opens {
+		got, err := i.Unwrap(ctx, id, s)
+		if err == nil && !bytes.Equal(got, dataKey) { // both were just made, and are thrown away
+			err = errors.New("it gives another data key back than it was given")
+		}
+		if err != nil {
+			return slot.Holder{}, err
+		}
+	}
+	return s.Holder(), nil
 }
 
 // joinServices adds the keys of services that the key URIs name.

@@ -106,7 +106,16 @@ func TestServiceKeys(t *testing.T) {
 	if out := run(exitKey, "open", "--key", transit, "three.enc"); !strings.Contains(out, `path "transit/decrypt/backup"`) {
 		t.Errorf("a host that may not decrypt: %s", out)
 	}
+	if out := run(exitKey, "key", "check", "--key", kms); !strings.Contains(out, "allow kms:Decrypt on this key") {
+		t.Errorf("key check of a key that may not decrypt: %s", out)
+	}
 	k.deny("")
+	if out := run(exitOK, "key", "check", "--key", kms, "--key", transit); !strings.Contains(out, "awskms arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab: good") || !strings.Contains(out, "transit transit/backup: good") {
+		t.Errorf("key check: %s", out)
+	}
+	if out := run(exitOK, "key", "id", "--key", kms); !strings.HasPrefix(out, "arn:aws:kms:") {
+		t.Errorf("key id: %s", out)
+	}
 	for _, uri := range []string{kms, transit, "file:" + key, "awskms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"} {
 		if out := run(exitOK, "open", "--key", uri, "three.enc"); !strings.HasPrefix(out, "content") {
 			t.Errorf("%s opens it to %q", uri, out)
