@@ -119,7 +119,7 @@ func parseIdentity(line string, o Options) (*Identity, error) {
 		if err != nil {
 			return nil, fault
 		}
-		return &Identity{age: plugged{name: name, text: line, o: o}, asks: true}, nil
+		return &Identity{age: plugged{name: name, text: line, o: o, memory: newMemory()}, asks: true}, nil
 	case strings.HasPrefix(line, "AGE-SECRET-KEY-PQ-1"):
 		i, err := age.ParseHybridIdentity(line)
 		if err != nil {

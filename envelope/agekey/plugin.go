@@ -32,6 +32,7 @@ type plugged struct {
 	ctx        context.Context
 	name, text string
 	o          Options
+	memory     *memory // of an identity
 }
 
 // in returns p for work that ctx bounds.
@@ -39,6 +40,8 @@ func (p plugged) in(ctx context.Context) plugged {
 	p.ctx = ctx
 	return p
 }
+
+func (p plugged) bound() context.Context { return cmp.Or(p.ctx, context.Background()) }
 
 // Wrap implements age.Recipient.
 func (p plugged) Wrap(fileKey []byte) (made []*age.Stanza, err error) {
@@ -66,6 +69,16 @@ func (p plugged) Unwrap(stanzas []*age.Stanza) (fileKey []byte, err error) {
 	say := []stanza{{words: []string{"add-identity", p.text}}}
 	for _, s := range stanzas {
 		say = append(say, stanza{append([]string{"recipient-stanza", "0", s.Type}, s.Args...), s.Body})
+	}
+	select {
+	case p.memory.turn <- struct{}{}:
+		p.memory.begin()
+		defer func() {
+			p.memory.end(err == nil)
+			<-p.memory.turn
+		}()
+	case <-p.bound().Done():
+		return nil, context.Cause(p.ctx)
 	}
 	err = p.talk("identity-v1", say, func(s stanza) (bool, error) {
 		switch {
@@ -106,7 +119,7 @@ func (p plugged) fault(err error) error {
 // says, each with take first. The plugin gets no variable that holds a secret, and is
 // ended with the context, or when its time is over.
 func (p plugged) talk(protocol string, say []stanza, take func(stanza) (bool, error)) error {
-	outer := cmp.Or(p.ctx, context.Background())
+	outer := p.bound()
 	ctx, stop := context.WithTimeoutCause(outer, cmp.Or(p.o.PluginTimeout, DefaultPluginTimeout), errSilent)
 	defer stop()
 	cmd := exec.CommandContext(ctx, p.program(), "--age-plugin="+protocol)
@@ -260,10 +273,19 @@ func (c *conversation) confirm(message string, choices []string) (yes bool, err 
 }
 
 func (c *conversation) ask(prompt string, secret bool) ([]byte, error) {
+	remembers := secret && c.memory != nil
+	if remembers {
+		if answer, known := c.memory.recall(prompt); known {
+			return answer, nil
+		}
+	}
 	err := errors.New("there is nobody to ask")
 	if c.o.Ask != nil {
 		var value []byte
 		if value, err = c.o.Ask(c.ctx, prompt, secret); err == nil {
+			if remembers {
+				c.memory.keep(prompt, value)
+			}
 			return value, nil
 		}
 	}

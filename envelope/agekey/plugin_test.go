@@ -67,6 +67,9 @@ func pluginMain(name string) int {
 			return nil, errors.New("the token is not there\x1b[2J")
 		}
 		i, err := age.ParseX25519Identity(string(data))
+		if name == "retrying" {
+			return retrying{i, p}, err
+		}
 		if name == "asking" {
 			return asking{i, p}, err
 		}
@@ -105,6 +108,52 @@ func (a asking) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		return nil, fmt.Errorf("%q, %q, %v, %v", secret, slot, one, two)
 	}
 	return a.Identity.Unwrap(stanzas)
+}
+
+// retrying is a plugin's identity that asks for a PIN until it is right, three times.
+type retrying struct {
+	age.Identity
+	p *plugin.Plugin
+}
+
+func (r retrying) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	for range 3 {
+		if pin, err := r.p.RequestValue("PIN", true); err != nil || pin == "4321" {
+			return r.Identity.Unwrap(stanzas)
+		}
+	}
+	return nil, errors.New("three wrong PINs")
+}
+
+// TestPluginRemembers: what opened is not asked for again, and what did not is: within a
+// run and in the next one.
+func TestPluginRemembers(t *testing.T) {
+	withPlugins(t, "retrying")
+	p := plugged(t, "retrying")
+	asked, answers := 0, []string{"1", "4321"}
+	o := agekey.Options{Ask: func(context.Context, string, bool) ([]byte, error) {
+		asked++
+		return []byte(answers[min(asked, len(answers))-1]), nil
+	}}
+	i, sealed := identity(t, p.identity, o), seal(t, recipient(t, p.recipient, o))
+	for range 3 {
+		if _, _, err := open(sealed, i); err != nil {
+			t.Error(err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("for three backups it is asked %d times, want a wrong answer and a right one", asked)
+	}
+	asked, answers = 0, []string{"0"}
+	if _, _, err := open(sealed, identity(t, p.identity, o)); err == nil || asked != 3 {
+		t.Errorf("wrong answers: %v after %d", err, asked)
+	}
+	other := identity(t, p.identity, o)
+	asked, answers = 0, []string{"0", "0", "0", "4321"}
+	open(sealed, other)
+	if _, _, err := open(sealed, other); err != nil || asked != 4 {
+		t.Errorf("after three wrong answers: %v, asked %d times, want 4", err, asked)
+	}
 }
 
 // TestPluginTalks: what a plugin says reaches who is there, and what they answer the
