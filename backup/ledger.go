@@ -136,19 +136,23 @@ func (l *Ledger) of(b *Backup) (Sealed, bool) {
 	return s, known && s.Size == b.Size && s.Kind == b.Kind && s.Name == b.Name && s.Created.Equal(b.Created)
 }
 
+// Has reports whether this host has sealed a backup, by what that says of itself and
+// its length.
+func (l *Ledger) Has(b *Backup) bool {
+	_, known := l.of(b)
+	return known
+}
+
 // ProveKnown is [Prove] for what is in a list: what a key opened, and without a key what
 // this host has sealed, by the hash that it had, or what was signed, by that.
 func ProveKnown(ctx context.Context, st store.Store, b *Backup, o Options) error {
-	switch b.State {
-	case SealedHere:
-		if err := proveSealed(ctx, st, b, o); err != nil || o.Signers == nil {
-			return err
-		}
-		return ProveSigned(ctx, st, b.Path, o)
-	case Signed:
-		return ProveSigned(ctx, st, b.Path, o)
+	switch {
+	case b.State >= Authentic:
+		return Prove(ctx, st, b.Path, o)
+	case o.Ledger.Has(b): // the head of a signature, if one is asked for, fits by now
+		return proveSealed(ctx, st, b, o)
 	}
-	return Prove(ctx, st, b.Path, o)
+	return ProveSigned(ctx, st, b.Path, o)
 }
 
 func proveSealed(ctx context.Context, st store.Store, b *Backup, o Options) error {

@@ -114,10 +114,10 @@ func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 		b.State = Bad
 		return
 	}
-	if _, here := o.Ledger.of(b); here {
-		b.State = SealedHere
-	} else if seen.Signer != "" {
+	if seen.Signer != "" {
 		b.State = Signed
+	} else if o.Ledger.Has(b) {
+		b.State = SealedHere
 	}
 	if b.Doubt = seen.Unsigned; b.Doubt == nil && b.State > Claimed {
 		b.Doubt = Misnamed(b.Path, b.Name)

@@ -60,7 +60,7 @@ func signedBy(ctx context.Context, place store.Store, path string, signers *sign
 	if err != nil {
 		return nil, err
 	}
-	if text == nil {
+	if text == nil || signers == nil {
 		return nil, ErrUnsigned
 	}
 	var signer sign.Signer

@@ -174,7 +174,7 @@ func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory 
 		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(b.Path), b.Size, &meter)
 		err := backup.ProveKnown(ctx, p.place, b, open)
 		hide()
-		if memory == nil || b.State == backup.Signed { // of which nobody here knows that it opens
+		if memory == nil || b.State == backup.Signed && !o.Open.Ledger.Has(b) { // of which nobody here knows that it opens
 			return err
 		}
 		memory.Learn(b, err, programVersion())
