@@ -38,6 +38,7 @@ type nights struct {
 	key       *kek.Key
 	open      backup.Options
 	every     time.Duration
+	wait      time.Duration
 	options   source.Options
 	now       time.Time
 	full      []string // why full ones were made
@@ -47,7 +48,7 @@ type nights struct {
 func newNights(t *testing.T) *nights {
 	key := kek.Generate()
 	return &nights{t: t, place: local.Folder{}, dir: t.TempDir(), root: t.TempDir(), state: t.TempDir(), key: key,
-		open: backup.Options{Keys: ringOf(t, key)}, every: 40 * 24 * time.Hour, now: time.Now().Add(-60 * 24 * time.Hour)}
+		open: backup.Options{Keys: ringOf(t, key)}, wait: tick, every: 40 * 24 * time.Hour, now: time.Now().Add(-60 * 24 * time.Hour)}
 }
 
 // night makes a backup, and returns its path.
@@ -60,7 +61,7 @@ func (n *nights) night() string {
 }
 
 func (n *nights) try(place store.Store) error {
-	time.Sleep(tick)
+	time.Sleep(n.wait)
 	n.now = n.now.Add(24 * time.Hour)
 	job := backup.Job{Store: place, To: backup.Dest{Root: n.root}, Created: n.now, Recipients: []envelope.Recipient{n.key}}
 	run := func(ctx context.Context, j backup.Job) (made *backup.Made, err error) {
