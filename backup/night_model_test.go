@@ -24,9 +24,9 @@ import (
 
 // TestChainModel: whatever nights, prune, replicate, rewrap, reencrypt and lost states do
 // in whatever order, each backup that is left in a store restores what was there in its
-// night, and the newest one is left. With TAKUMI_TEST_LONG 10,000 runs, else 60.
+// night, and the newest one is left. With TAKUMI_TEST_LONG 10,000 runs, else 25.
 func TestChainModel(t *testing.T) {
-	runs := 60
+	runs := 25
 	if os.Getenv("TAKUMI_TEST_LONG") != "" {
 		runs = 10000
 	}

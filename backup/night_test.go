@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,11 +16,13 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	places "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 	treetest "github.com/takumi-backup/takumi-backup/internal/testkit/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
@@ -188,14 +191,37 @@ func exists(path string) bool {
 }
 
 // TestEveryNight: a chain of thirty nights of edits, renames and deletions restores each
-// of them as it was.
+// of them as it was, from a folder and from a bucket.
 func TestEveryNight(t *testing.T) {
-	n := newNights(t)
+	t.Run("folder", func(t *testing.T) { everyNight(t, newNights(t), 17) })
+	t.Run("bucket", func(t *testing.T) {
+		server := httptest.NewServer(s3test.NewMemory())
+		defer server.Close()
+		for name, value := range map[string]string{
+			"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+		} {
+			t.Setenv(name, value)
+		}
+		n := newNights(t)
+		n.root = "s3://bucket/prefix"
+		var err error
+		if n.place, err = places.Open(n.root, places.S3Options{}); err != nil {
+			t.Fatal(err)
+		}
+		everyNight(t, n, 4)
+	})
+}
+
+// everyNight makes so many increments, or 30 in the long run.
+func everyNight(t *testing.T, n *nights, increments int) {
+	if os.Getenv("TAKUMI_TEST_LONG") != "" {
+		increments = 30
+	}
 	treetest.Make(t, n.dir, 7)
 	r := rand.New(rand.NewPCG(1, 2))
 	var paths []string
 	var want []map[string]string
-	for night := range 31 {
+	for night := range 1 + increments {
 		if night > 0 {
 			for range 1 + r.IntN(12) {
 				n.edit(r)
@@ -208,7 +234,7 @@ func TestEveryNight(t *testing.T) {
 		t.Fatalf("full ones were made because of %q", n.full)
 	}
 	for night, path := range paths {
-		if l, ok := backup.LinkOf(n.made.Name); !ok || l.N != 30 || n.made.Series() != "uploads.tar" {
+		if l, ok := backup.LinkOf(n.made.Name); !ok || l.N != increments || n.made.Series() != "uploads.tar" {
 			t.Fatalf("night %d is %s, of series %s", night, n.made.Name, n.made.Series())
 		}
 		n.check(path, want[night])

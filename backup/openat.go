@@ -144,7 +144,7 @@ func (h *HandleAt) packed() (*pack.ReaderAt, error) {
 	if pack.Codec(h.Envelope.Codec) != pack.Zstd {
 		return nil, nil
 	}
-	packed, err := pack.NewReaderAt(h.ReaderAt, h.Size())
+	packed, err := pack.NewReaderAt(newTailed(h.ReaderAt, h.Size()), h.Size())
 	if err == pack.ErrNoSeekTable {
 		return nil, nil
 	}
