@@ -2,7 +2,6 @@ package backup
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -25,7 +24,7 @@ const LedgerName = "sealed.jsonl"
 // ErrNotAsSealed is returned for a backup that is not what this host has sealed.
 var ErrNotAsSealed = fail.New(fail.Damaged, "use another copy of this backup, or an older one; one that was rewrapped elsewhere is known by its signature alone", "the file is not the one that this host has sealed")
 
-// ErrLedger is returned for a ledger that is not as this package writes it.
+// ErrLedger is returned for a ledger of which no line is as this package writes it.
 var ErrLedger = errors.New("the record of what this host sealed is damaged")
 
 // Sealed is what a host knows of a backup that it made. It is no secret.
@@ -59,20 +58,21 @@ func OpenLedger(dir string) (*Ledger, error) {
 	}
 	defer file.Close()
 	lines := bufio.NewReader(file)
-	for n := 1; ; n++ {
+	for odd := false; ; {
 		line, err := lines.ReadBytes('\n')
-		if err == io.EOF { // a last line without an end is what a crash left
+		if err == io.EOF {
+			if odd && len(l.all) == 0 {
+				return nil, fmt.Errorf("%w: %s", ErrLedger, path)
+			}
 			return l, nil
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what this host sealed: %w", err)
 		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
 		var s Sealed
 		if err := json.Unmarshal(line, &s); err != nil || s.ID == "" {
-			return nil, fmt.Errorf("%w: %s, line %d", ErrLedger, path, n)
+			odd = true // a crash cut it: its backup is not known, and kept
+			continue
 		}
 		l.all[s.ID] = s
 	}
