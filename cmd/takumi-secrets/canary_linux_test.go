@@ -62,6 +62,9 @@ func TestCanary(t *testing.T) {
 			return "dotenv:" + filepath.Join(t.TempDir(), ".env"), nil
 		},
 	} {
+		if os.Getenv("TAKUMI_TEST_LONG") == "" && name != "vault" {
+			continue // each takes some seconds
+		}
 		t.Run(name, func(t *testing.T) {
 			spec, server := start(t)
 			canary(t, newSite(t, spec, server))

@@ -91,7 +91,7 @@ func (s *site) history() []rotation.Entry {
 // same command again: the service accepts the current and the former secret, exactly
 // one is current, and the history has one rotation more.
 func TestKillAtAnyMoment(t *testing.T) {
-	moments := 2 // for each of four backends
+	moments := 1 // for each of two backends; 50 for each of four in the long run
 	if os.Getenv("TAKUMI_TEST_LONG") != "" {
 		moments = 50
 	}
@@ -112,6 +112,9 @@ func TestKillAtAnyMoment(t *testing.T) {
 		},
 		"dotenv": func(t *testing.T) *site { return newSite(t, "dotenv:"+filepath.Join(t.TempDir(), ".env"), nil) },
 	} {
+		if moments < 50 && name != "dotenv" && name != "aws" {
+			continue // each takes some seconds
+		}
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			begin := time.Now()

@@ -310,45 +310,47 @@ var scenarios = []struct {
 // TestKilledAtEveryStep kills each kind of run at each of its points, for every
 // backend, and runs the same command again.
 func TestKilledAtEveryStep(t *testing.T) {
-	backends(t, func(t *testing.T, b *bench) {
-		for _, s := range scenarios {
-			killed := 0
-			for n := 1; ; n++ {
-				b.again()
-				s.prepare(b)
-				before, runs := b.document().Fields, len(b.history())
-				if s.fails {
-					b.failProof()
-				}
-				if !b.killedAt(n, func(r *Rotator) (*Result, error) { return s.run(t.Context(), r) }) {
-					break
-				}
-				killed++
-				for _, name := range b.set.Names { // whatever happens: what was signed before is accepted
-					if v := before[name]; s.name != "compromised" && name == "JWT_SECRET" && !b.accepts(v) {
-						t.Errorf("%s, killed at point %d: %s of before is refused", s.name, n, name)
-					}
-				}
-				res, err := s.run(t.Context(), b.rotator())
-				if s.fails != errors.Is(err, ErrRolledBack) || !s.fails && err != nil {
-					t.Errorf("%s, killed at point %d, again: %v %+v", s.name, n, err, res)
-				}
-				s.judge(b, before, b.document().Fields)
-				if h := b.history(); len(h) != runs+1 || h[runs].Success == s.fails {
-					t.Errorf("%s, killed at point %d: history %+v", s.name, n, h[runs:])
-				}
-				if st := b.state(); st.Op != nil {
-					t.Errorf("%s, killed at point %d: %+v is left", s.name, n, st.Op)
-				}
-				if t.Failed() {
-					t.Fatalf("%s, point %d of %v\n%s", s.name, n, b.points, strings.Join(b.lines, "\n"))
+	backends(t, killAtEveryStep)
+}
+
+func killAtEveryStep(t *testing.T, b *bench) {
+	for _, s := range scenarios {
+		killed := 0
+		for n := 1; ; n++ {
+			b.again()
+			s.prepare(b)
+			before, runs := b.document().Fields, len(b.history())
+			if s.fails {
+				b.failProof()
+			}
+			if !b.killedAt(n, func(r *Rotator) (*Result, error) { return s.run(t.Context(), r) }) {
+				break
+			}
+			killed++
+			for _, name := range b.set.Names { // whatever happens: what was signed before is accepted
+				if v := before[name]; s.name != "compromised" && name == "JWT_SECRET" && !b.accepts(v) {
+					t.Errorf("%s, killed at point %d: %s of before is refused", s.name, n, name)
 				}
 			}
-			if killed < 5 {
-				t.Errorf("%s was killed at %d points only", s.name, killed)
+			res, err := s.run(t.Context(), b.rotator())
+			if s.fails != errors.Is(err, ErrRolledBack) || !s.fails && err != nil {
+				t.Errorf("%s, killed at point %d, again: %v %+v", s.name, n, err, res)
+			}
+			s.judge(b, before, b.document().Fields)
+			if h := b.history(); len(h) != runs+1 || h[runs].Success == s.fails {
+				t.Errorf("%s, killed at point %d: history %+v", s.name, n, h[runs:])
+			}
+			if st := b.state(); st.Op != nil {
+				t.Errorf("%s, killed at point %d: %+v is left", s.name, n, st.Op)
+			}
+			if t.Failed() {
+				t.Fatalf("%s, point %d of %v\n%s", s.name, n, b.points, strings.Join(b.lines, "\n"))
 			}
 		}
-	})
+		if killed < 5 {
+			t.Errorf("%s was killed at %d points only", s.name, killed)
+		}
+	}
 }
 
 // again puts the bench back to its beginning.
