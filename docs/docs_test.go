@@ -40,6 +40,7 @@ func TestClaimsHaveTests(t *testing.T) {
 	name := regexp.MustCompile("`([\\w-]+\\.(?:Test|Fuzz)\\w+)`")
 	for page, head := range map[string]string{
 		"SECURITY.md": "| claim | test |\n|---|---|\n",
+		"SECRETS.md":  "| # demand | command | test |\n|---|---|---|\n",
 		"KEYS.md":     "| control | feature | test |\n|---|---|---|\n",
 	} {
 		text, err := os.ReadFile(page)
