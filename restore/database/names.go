@@ -129,16 +129,28 @@ func (r *Restore) look(ctx context.Context) (err error) {
 // lock keeps other restores of the same database away for as long as the
 // connection lives. What carries the mark of one is then a dead one's.
 func (r *Restore) lock(ctx context.Context) error {
-	var got bool
-	err := r.conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", lockKey(r.plan.Target)).Scan(&got)
-	if err != nil {
-		return fmt.Errorf("locking out other restores: %w", err)
+	for began := time.Now(); ; {
+		var got bool
+		err := r.conn.QueryRow(ctx, "SELECT pg_catalog.pg_try_advisory_lock($1)", lockKey(r.plan.Target)).Scan(&got)
+		switch {
+		case err != nil:
+			return fmt.Errorf("locking out other restores: %w", err)
+		case got:
+			return nil
+		case time.Since(began) > settling:
+			return fmt.Errorf("restoring %q: %w", r.plan.Target, ErrBusy)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	if !got {
-		return fmt.Errorf("restoring %q: %w", r.plan.Target, ErrBusy)
-	}
-	return nil
 }
+
+// settling is how long the server may take to end the session, and with it the
+// lock, of a restore that has just ended.
+const settling = 3 * time.Second
 
 // clientEncoding is how a dump of either format says what it is written in.
 var clientEncoding = regexp.MustCompile(`SET client_encoding = '([A-Za-z0-9_]+)';`)

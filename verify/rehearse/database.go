@@ -181,10 +181,6 @@ func rowsOf(c postgres.Contents) (n int64) {
 	return n
 }
 
-// settling is how long the server may take to end the session, and with it the
-// lock, of a try that has just ended.
-const settling = 5 * time.Second
-
 // begin takes the server for this rehearsal, and removes what a killed one left.
 func (s *Stage) begin(ctx context.Context, want *postgres.Manifest, out *Outcome) (*pgrestore.Restore, error) {
 	from := ""
@@ -195,16 +191,8 @@ func (s *Stage) begin(ctx context.Context, want *postgres.Manifest, out *Outcome
 		want, from = &plain, want.Database
 	}
 	o := pgrestore.Options{Settings: s.settings, Manifest: want, From: from, Time: time.Now(), Stderr: s.silent, CreateRoles: true, Tell: func(string, ...any) {}, Warn: out.note}
-	for began := time.Now(); ; {
+	for {
 		at, err := pgrestore.Begin(ctx, o)
-		if errors.Is(err, pgrestore.ErrBusy) && time.Since(began) < settling {
-			select {
-			case <-time.After(50 * time.Millisecond):
-				continue
-			case <-ctx.Done():
-				return nil, context.Cause(ctx)
-			}
-		}
 		if err != nil || !at.Plan().Replaces {
 			return at, err
 		}
