@@ -92,7 +92,9 @@ func (t *contentsTable) end(id int64) {
 			t.found.packed = true
 			return
 		}
-		t.tables[id] = Table{Schema: string(s[tocNamespace]), Name: string(s[tocTag])}
+		// Not its tag: rows of a partition may be loaded through the root.
+		schema, name := tokens(s[tocCopy]).path(1)
+		t.tables[id] = Table{Schema: schema, Name: name}
 		return
 	}
 	// A table defines itself at length and needs nothing that is not said elsewhere.

@@ -158,7 +158,7 @@ func lockTables(ctx context.Context, tx pgx.Tx) error {
 	for batch := range slices.Chunk(tables, lockBatch) {
 		names := make([]string, len(batch))
 		for i, t := range batch {
-			names[i] = "ONLY " + pgx.Identifier{t.Schema, t.Name}.Sanitize()
+			names[i] = "ONLY " + t.name()
 		}
 		if _, err := tx.Exec(ctx, "LOCK TABLE "+strings.Join(names, ", ")+" IN ACCESS SHARE MODE"); err != nil {
 			return fmt.Errorf("locking the tables for the time of the backup: %w", err)

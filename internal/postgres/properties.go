@@ -103,8 +103,8 @@ func ReadProperties(ctx context.Context, conn *pgx.Conn, name string) (*Properti
 		return nil, err
 	}
 	rows, err = conn.Query(ctx, `SELECT coalesce(r.rolname, ''), pg_catalog.split_part(c, '=', 1), pg_catalog.substr(c, pg_catalog.strpos(c, '=') + 1)
-		FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, pg_catalog.unnest(s.setconfig) c
-		WHERE s.setdatabase = $1 ORDER BY 1, 2`, p.OID)
+		FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole, pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS c (c, n)
+		WHERE s.setdatabase = $1 ORDER BY 1, n`, p.OID)
 	if err != nil {
 		return nil, err
 	}

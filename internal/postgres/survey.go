@@ -21,12 +21,32 @@ SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_ou
 SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = pg_catalog`
 
 // userTables lists the tables that a dump carries with their rows. What an
-// extension brings along is made anew by the extension.
+// extension brings along is made anew by the extension. Where rows are spread by the
+// hash of an enum, whose values have other numbers in another database, a dump loads
+// them through the root of the partitions (pg_dump.c, forcePartitionRootLoad), and the
+// root and its columns come with each.
 const userTables = `
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname, c.relname, coalesce(rn.nspname, n.nspname), coalesce(rc.relname, c.relname),
+	coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum) || ')' FROM pg_catalog.pg_attribute
+		WHERE attrelid = root.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), '')
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (SELECT pg_catalog.pg_partition_root(c.oid) AS oid WHERE c.relispartition AND EXISTS (
+	SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = a.relid
+	JOIN pg_catalog.pg_opclass o ON o.oid = ANY (p.partclass) JOIN pg_catalog.pg_am m ON m.oid = o.opcmethod
+	WHERE o.opcname = 'enum_ops' AND m.amname = 'hash')) root ON true
+LEFT JOIN pg_catalog.pg_class rc ON rc.oid = root.oid LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace
 WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY 1, 2`
+ORDER BY 3, 4, 1, 2`
+
+// listed is a table that a dump carries, and by which name.
+type listed struct {
+	schema, table string
+	as            Table
+	columns       string // in parentheses, or "" for all in their order
+}
+
+func (l *listed) name() string { return pgx.Identifier{l.schema, l.table}.Sanitize() }
 
 // CountTables returns the number of a database's tables, without those of the
 // system and of extensions.
@@ -43,13 +63,13 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-func listTables(ctx context.Context, conn querier) ([]Table, error) {
+func listTables(ctx context.Context, conn querier) ([]listed, error) {
 	rows, err := conn.Query(ctx, userTables)
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)
 	}
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
-		return t, row.Scan(&t.Schema, &t.Name)
+	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t listed, err error) {
+		return t, row.Scan(&t.schema, &t.table, &t.as.Schema, &t.as.Name, &t.columns)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)
@@ -64,23 +84,26 @@ func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error)
 	if _, err := tx.Exec(ctx, sameText); err != nil {
 		return c, fmt.Errorf("surveying the database: %w", err)
 	}
-	if c.Tables, err = listTables(ctx, tx); err != nil {
+	tables, err := listTables(ctx, tx)
+	if err != nil {
 		return c, err
 	}
-	for i := range c.Tables {
-		t := &c.Tables[i]
-		name := pgx.Identifier{t.Schema, t.Name}.Sanitize()
-		var sum rowSum
+	var sum rowSum
+	for _, t := range tables {
+		last := c.last(t.as)
+		if last.SHA256 == "" {
+			sum = rowSum{}
+		}
 		// Without a query: planning one would run the functions of indexes, and those
 		// may need another search_path.
-		from := name
+		from := t.name() + t.columns
 		if version == 1 {
-			from = "(SELECT * FROM ONLY " + name + ")"
+			from = "(SELECT * FROM ONLY " + t.name() + ")"
 		}
 		if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY "+from+" TO STDOUT"); err != nil {
-			return c, fmt.Errorf("surveying table %s: %w", name, err)
+			return c, fmt.Errorf("surveying table %s: %w", t.name(), err)
 		}
-		t.Sum = sum.sum()
+		last.Sum = sum.sum()
 	}
 	if c.LargeObjects, err = surveyLargeObjects(ctx, tx); err != nil {
 		return c, fmt.Errorf("surveying the large objects: %w", err)
@@ -95,20 +118,30 @@ func Count(ctx context.Context, conn *pgx.Conn) (c Contents, err error) {
 	if _, err := conn.Exec(ctx, "SET default_transaction_read_only = on"); err != nil {
 		return c, fmt.Errorf("counting the rows: %w", err)
 	}
-	if c.Tables, err = listTables(ctx, conn); err != nil {
+	tables, err := listTables(ctx, conn)
+	if err != nil {
 		return c, err
 	}
-	for i := range c.Tables {
-		t := &c.Tables[i]
-		if t.Rows, err = countRows(ctx, conn, pgx.Identifier{t.Schema, t.Name}.Sanitize()); err != nil {
+	for _, t := range tables {
+		n, err := countRows(ctx, conn, t.name())
+		if err != nil {
 			return c, err
 		}
+		c.last(t.as).Rows += n
 	}
 	if err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata").Scan(&c.LargeObjects.Rows); err != nil {
 		return c, fmt.Errorf("counting the large objects: %w", err)
 	}
 	_, err = conn.Exec(ctx, "SET default_transaction_read_only = off")
 	return c, err
+}
+
+// last returns the last of the tables when it has the name of t, and else adds t.
+func (c *Contents) last(t Table) *Table {
+	if n := len(c.Tables); n == 0 || c.Tables[n-1].Schema != t.Schema || c.Tables[n-1].Name != t.Name {
+		c.Tables = append(c.Tables, t)
+	}
+	return &c.Tables[len(c.Tables)-1]
 }
 
 // countRows counts by a query, and where that cannot be planned, see Survey, by
