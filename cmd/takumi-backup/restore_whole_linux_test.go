@@ -60,12 +60,26 @@ func TestRestoreOfAnother(t *testing.T) {
 func TestRestoreInTheWay(t *testing.T) {
 	c := database(t, "in_the_way", "CREATE TABLE t AS SELECT 1 AS i")
 	b := withDatabase(t, c, "in_the_way")
-	path := b.backupOf()
 	c.Psql(t, "in_the_way", "CREATE SUBSCRIPTION enabled_one CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false)")
+	path := b.backupOf()
 	b.run(exitOK, nil, "restore", "database", path, "--dry-run")
 	c.Psql(t, "in_the_way", "ALTER SUBSCRIPTION enabled_one ENABLE")
 	b.run(exitFailed, nil, "restore", "database", path, "--dry-run").says(`subscription "enabled_one" goes on`)
-	c.Psql(t, "in_the_way", "ALTER SUBSCRIPTION enabled_one DISABLE; ALTER SUBSCRIPTION enabled_one SET (slot_name = NONE); DROP SUBSCRIPTION enabled_one")
+	c.Psql(t, "in_the_way", "ALTER SUBSCRIPTION enabled_one DISABLE; CREATE VIEW broken AS SELECT 1 / i AS x FROM t; CREATE MATERIALIZED VIEW m AS SELECT * FROM broken; UPDATE t SET i = 0")
+
+	// A database with a subscription cannot be dropped: nothing that a restore has made,
+	// or kept, may stay for that.
+	failing, format := b.backupOf("--manifest=off"), "--format=custom"
+	b.run(exitFailed, nil, "restore", "database", failing, "--yes").says("division by zero")
+	b.run(exitFailed, nil, "restore", "database", b.backupOf("--manifest=off", format), "--yes").says("division by zero")
+	if got := databases(t, c, "in_the_way"); len(got) != 1 {
+		t.Errorf("the databases are %q", got)
+	}
+	b.run(exitOK, nil, "restore", "database", path, "--yes", "--drop-previous")
+	if got := databases(t, c, "in_the_way"); len(got) != 1 || c.Psql(t, "in_the_way", "SELECT i FROM t") != "1\n" {
+		t.Errorf("the databases are %q", got)
+	}
+	c.Psql(t, "in_the_way", "ALTER SUBSCRIPTION enabled_one SET (slot_name = NONE); DROP SUBSCRIPTION enabled_one")
 }
 
 // TestRestoreScripts: dumps with statements about the database itself fill the new

@@ -205,8 +205,7 @@ func (r *Restore) dropUnfinished(ctx context.Context, conn *pgx.Conn, name strin
 	// room, and a drop that fails leaves a database that lets nobody in. So first what
 	// fills the disk goes; where that cannot be, it need not.
 	_ = empty(ctx, r.admin.On(name))
-	_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+postgres.Quote(name))
-	return err
+	return postgres.DropDatabase(ctx, conn, r.admin, name)
 }
 
 // empty drops the largest tables of a database, each by itself. One that cannot be
@@ -246,7 +245,15 @@ func (r *Restore) DropPrevious(ctx context.Context, names []string) (dropped []s
 		if !slices.Contains(r.plan.Previous, name) {
 			return dropped, fmt.Errorf("dropping %q: it is not a database that a restore of %q has kept", name, r.plan.Target)
 		}
-		if _, err := r.conn.Exec(ctx, "DROP DATABASE "+postgres.Quote(name)); err != nil {
+		var slots int
+		err := r.conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_replication_slots WHERE database = $1", name).Scan(&slots)
+		if err == nil && slots > 0 {
+			err = fmt.Errorf("it has %d replication slots, which would go with it: SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '%s', when nobody reads from them", slots, name)
+		}
+		if err == nil {
+			err = postgres.DropDatabase(ctx, r.conn, r.admin, name)
+		}
+		if err != nil {
 			return dropped, fmt.Errorf("dropping %q: %w", name, err)
 		}
 		dropped = append(dropped, name)

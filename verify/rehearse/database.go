@@ -257,8 +257,7 @@ func (s *Stage) dropMarked(ctx context.Context) error {
 		if mark != stageMark {
 			return fmt.Errorf("database %q of %s is there, and %w: rename it, or drop it", stageName, s.settings.Server(), ErrForeign)
 		}
-		_, err = conn.Exec(ctx, "DROP DATABASE "+stageName)
-		return err
+		return postgres.DropDatabase(ctx, conn, s.settings, stageName)
 	})
 }
 
@@ -266,7 +265,8 @@ func (s *Stage) dropMarked(ctx context.Context) error {
 func (s *Stage) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()
-	if err := s.exec(ctx, "DROP DATABASE "+stageName); err != nil {
+	err := s.do(ctx, "postgres", func(conn *pgx.Conn) error { return postgres.DropDatabase(ctx, conn, s.settings, stageName) })
+	if err != nil {
 		return fmt.Errorf("dropping the restored database %q: %w", stageName, err)
 	}
 	return nil
