@@ -30,8 +30,15 @@ func Open(content io.Reader) (*Archive, error) {
 	return &Archive{u, guard.NewReader(u, guard.Options{})}, nil
 }
 
-// Read returns the next bytes of the archive.
-func (a *Archive) Read(p []byte) (int, error) { return a.whole.Read(p) }
+// Read returns the next bytes of the archive. That it is not whole is a
+// [guard.IncompleteError], which says here what helps whoever restores it.
+func (a *Archive) Read(p []byte) (int, error) {
+	n, err := a.whole.Read(p)
+	if cut := (*guard.IncompleteError)(nil); errors.As(err, &cut) {
+		err = fail.As(fail.Failed, "the backup is authentic, and what was sealed is not whole: use an older one, and look why its source stopped early", err)
+	}
+	return n, err
+}
 
 // Close ends what works on it. It returns nil.
 func (a *Archive) Close() error {
