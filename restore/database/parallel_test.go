@@ -75,9 +75,9 @@ CREATE FUNCTION public.noted() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGI
 
 // TestParallel: dumps of pg_dump and of several connections come back whole.
 func TestParallel(t *testing.T) {
-	c := pgtest.Shared(t)
+	c := pgtest.Start(t) // the role of the shop is another test's too
 	c.CreateDB(t, "pshop")
-	c.Psql(t, "pshop", "DROP ROLE IF EXISTS clerk;"+shop+more)
+	c.Psql(t, "pshop", shop+more)
 	s := leading(t, c, "pshop")
 	want := sorted(pgDump(t, c, "pshop"))
 	plain := pgDump(t, c, "--create", "--clean", "pshop")

@@ -16,10 +16,14 @@ const (
 	phases
 )
 
-const postData = 4
+const (
+	noSection = 1
+	postData  = 4
+)
 
-// phases returns the ids of the entries of each phase, in their order. The last has
-// those of other sections too, which pg_restore passes over.
+// phases returns the ids of the entries of each phase, in their order. Comments are of no
+// section: pg_restore takes them for one of the entry before them, and so the list has
+// nothing of other sections, after which it would pass over the comment on an index.
 func (c *Contents) phases() (ids [phases][]int) {
 	of := make(map[string]int, len(c.Entries))
 	for i := range c.Entries {
@@ -51,12 +55,18 @@ func (c *Contents) phases() (ids [phases][]int) {
 			}
 		}
 	}
+	section := 0
 	for i := range c.Entries {
-		phase, is := of[strconv.Itoa(c.Entries[i].ID)]
-		if !is {
-			phase = inOrder
+		e := &c.Entries[i]
+		phase, is := of[strconv.Itoa(e.ID)]
+		if e.Section != noSection {
+			section = e.Section
+		} else if section == postData {
+			phase, is = inOrder, true
 		}
-		ids[phase] = append(ids[phase], c.Entries[i].ID)
+		if is {
+			ids[phase] = append(ids[phase], e.ID)
+		}
 	}
 	return ids
 }
