@@ -19,6 +19,7 @@ var tortureWays = []struct {
 }{
 	{"plain", []string{"--format", "plain", "--manifest=checksums"}, nil},
 	{"custom", []string{"--format", "custom"}, nil},
+	{"parallel", []string{"--jobs", "3"}, []string{"--jobs", "3"}},
 }
 
 // TestTorture: a database with one of every kind of object is equal after its backup,
