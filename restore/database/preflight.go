@@ -87,12 +87,13 @@ func (i *inspection) able(ctx context.Context) error {
 	if i.o.CreateRoles && !m.Create {
 		i.find("rights", Stop, "ALTER ROLE "+me+" CREATEROLE, as a superuser", "role %q may not make roles, which --create-roles asks for", m.Name)
 	}
-	if m.Left < connections {
+	need := connections + max(0, i.o.Jobs-1)
+	if m.Left < need {
 		i.find("connections", Stop, "ALTER SYSTEM SET max_connections, and restart the server, or end some (SELECT pid, usename FROM pg_stat_activity)",
-			"the server has room for %d more connections, and a restore has %d", max(0, m.Left), connections)
+			"the server has room for %d more connections, and a restore has %d", max(0, m.Left), need)
 	}
-	if m.RoleLeft < connections {
-		i.find("connections", Stop, "ALTER ROLE "+me+" CONNECTION LIMIT -1", "role %q may have %d more connections, and a restore has %d", m.Name, max(0, m.RoleLeft), connections)
+	if m.RoleLeft < need {
+		i.find("connections", Stop, "ALTER ROLE "+me+" CONNECTION LIMIT -1", "role %q may have %d more connections, and a restore has %d", m.Name, max(0, m.RoleLeft), need)
 	}
 	for _, name := range []string{"psql", "pg_restore"} {
 		if _, err := postgres.Program(ctx, name, i.server); errors.As(err, new(*postgres.ProgramError)) {
