@@ -11,10 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/scripts/systemd"
 )
+
+// tomlSettings are what units go by where it is there.
+const tomlSettings = "/etc/takumi-backup/backup.toml"
 
 // unitsProgram is where the units look for the program.
 const unitsProgram = "/usr/local/bin/takumi-backup"
@@ -34,6 +38,9 @@ the quarterly drill, a service that tells root when one of them fails, the user 
 they run as and the folder of the store.
 Without --apply, what would be written is only shown. Nothing is started: what to do
 then is said at the end.
+
+Where there is an /etc/takumi-backup/backup.toml, the units go by it, and by the schedule in
+it; it and the key belong to the user takumi-backup then, as init makes them.
 
 A file that is there and differs is never written over, unless with --force. To
 change a unit, use systemctl edit, which leaves the file alone.`,
@@ -56,7 +63,16 @@ change a unit, use systemctl edit, which leaves the file alone.`,
 func (i *installTimers) run(cmd *cobra.Command) error {
 	var files []systemd.File
 	var differ []string
-	for _, file := range systemd.Files() {
+	units := systemd.Files()
+	switch loaded, err := config.Load(filepath.Join(i.root, tomlSettings), nil); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("reading the settings that the units will go by: %w", err)
+	default:
+		s := loaded.File.Schedule
+		units = systemd.ForTOML(units, map[string]string{"takumi-backup.timer": s.Backup, "takumi-backup-verify.timer": s.Verify, "takumi-backup-drill.timer": s.Drill})
+	}
+	for _, file := range units {
 		file.Path = filepath.Join(i.root, file.Path)
 		what := "new"
 		switch old, err := os.ReadFile(file.Path); {
@@ -118,9 +134,16 @@ func (i *installTimers) next(cmd *cobra.Command) {
 	if _, err := os.Stat(filepath.Join(i.root, unitsProgram)); err != nil {
 		warn(cmd, "the units run %s, which is not there", unitsProgram)
 	}
+	if _, err := os.Stat(filepath.Join(i.root, tomlSettings)); err == nil {
+		fmt.Fprint(cmd.ErrOrStderr(), `then, with the settings and the key belonging to takumi-backup:
+`+enableTimers)
+		return
+	}
 	fmt.Fprint(cmd.ErrOrStderr(), `then, with the key in /etc/takumi-backup/backup.key and the settings in backup.conf beside it:
-  systemd-sysusers && systemd-tmpfiles --create takumi-backup.conf && systemctl daemon-reload
+`+enableTimers)
+}
+
+const enableTimers = `  systemd-sysusers && systemd-tmpfiles --create takumi-backup.conf && systemctl daemon-reload
   systemctl enable --now takumi-backup.timer takumi-backup-verify.timer takumi-backup-drill.timer
   systemctl start takumi-backup-verify.service   # once now, to see that it can
-`)
-}
+`

@@ -50,7 +50,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 		warnMisspelt(cmd)
 		return checkEnvironment()
 	}
-	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newSign(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInstallTimers(), newConfig(), newStatus(), newDoctor(), newVersion(), newMan())
+	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newSign(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInit(), newInstallTimers(), newConfig(), newStatus(), newDoctor(), newVersion(), newMan())
 	return root
 }
 

@@ -63,8 +63,7 @@ func Migrate(variables []Variable, dir string) (text []byte, secrets []Secret, e
 	if err := file.Check(); err != nil {
 		return nil, nil, err
 	}
-	tree := pruned(reflect.ValueOf(file))
-	text, err = toml.Marshal(tree)
+	text, err = file.Marshal()
 	return text, secrets, err
 }
 
@@ -190,3 +189,6 @@ func pruned(v reflect.Value) any {
 	}
 	return v.Interface()
 }
+
+// Marshal returns the file as TOML, without what is not set.
+func (f File) Marshal() ([]byte, error) { return toml.Marshal(pruned(reflect.ValueOf(f))) }

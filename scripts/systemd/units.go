@@ -5,6 +5,7 @@ package systemd
 import (
 	"embed"
 	"path"
+	"strings"
 )
 
 //go:embed *.service *.timer *.sysusers *.tmpfiles
@@ -37,6 +38,27 @@ func Files() []File {
 			target = path.Join(folder, "takumi-backup.conf")
 		}
 		files = append(files, File{target, text})
+	}
+	return files
+}
+
+// ForTOML makes units that go by /etc/takumi-backup/backup.toml, and the key that it
+// names, in place of backup.conf and backup.key. Both have to belong to the user of the
+// units. Schedules are what OnCalendar of a timer is, by its unit; "" leaves it.
+func ForTOML(files []File, schedules map[string]string) []File {
+	for i, f := range files {
+		var lines []string
+		for line := range strings.Lines(string(f.Text)) {
+			switch {
+			case strings.HasPrefix(line, "EnvironmentFile=-/etc/takumi-backup/backup.conf"), strings.HasPrefix(line, "LoadCredential=key:"),
+				strings.HasPrefix(line, "# The same settings as for --config."), strings.HasPrefix(line, "# The key is read by root"):
+				continue
+			case strings.HasPrefix(line, "OnCalendar=") && schedules[path.Base(f.Path)] != "":
+				line = "OnCalendar=" + schedules[path.Base(f.Path)] + "\n"
+			}
+			lines = append(lines, strings.ReplaceAll(line, "--config none --key file:${CREDENTIALS_DIRECTORY}/key", "--config /etc/takumi-backup/backup.toml"))
+		}
+		files[i].Text = []byte(strings.Join(lines, ""))
 	}
 	return files
 }
