@@ -1,15 +1,15 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
@@ -184,11 +184,54 @@ func pruned(v reflect.Value) any {
 			all = append(all, pruned(v.Index(i)).(map[string]any))
 		}
 		return all
+	case reflect.Map:
+		all := make(map[string]any)
+		for _, key := range v.MapKeys() {
+			all[key.String()] = pruned(v.MapIndex(key))
+		}
+		return all
 	case reflect.Pointer:
 		return v.Elem().Interface()
 	}
 	return v.Interface()
 }
 
-// Marshal returns the file as TOML, without what is not set.
-func (f File) Marshal() ([]byte, error) { return toml.Marshal(pruned(reflect.ValueOf(f))) }
+// Marshal returns the file as TOML, without what is not set. (The encoder of the library
+// would be 50 KB of the program.)
+func (f File) Marshal() ([]byte, error) {
+	var b bytes.Buffer
+	err := encode(&b, "", pruned(reflect.ValueOf(f)).(map[string]any))
+	return b.Bytes(), err
+}
+
+// encode writes a table: its values first, and then the tables in it.
+func encode(b *bytes.Buffer, at string, table map[string]any) error {
+	names := slices.Sorted(maps.Keys(table))
+	for _, name := range names {
+		switch v := table[name].(type) {
+		case map[string]any, []map[string]any:
+		default: // strings, numbers and arrays of strings are in TOML as in JSON
+			text, err := json.Marshal(v)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(b, "%s = %s\n", name, text)
+		}
+	}
+	for _, name := range names {
+		inner, header := []map[string]any(nil), "\n[[%s]]\n"
+		switch v := table[name].(type) {
+		case map[string]any:
+			inner, header = []map[string]any{v}, "\n[%s]\n"
+		case []map[string]any:
+			inner = v
+		}
+		for _, one := range inner {
+			fmt.Fprintf(b, header, at+name)
+			if err := encode(b, at+name+".", one); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

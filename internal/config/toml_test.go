@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -232,5 +233,22 @@ func TestPublishedSchema(t *testing.T) {
 	}
 	if err := json.Unmarshal(want, &s); err != nil || len(s.Properties) < 12 {
 		t.Errorf("%d properties, %v", len(s.Properties), err)
+	}
+}
+
+// TestMarshal: what is written is read as the same, whatever is in it.
+func TestMarshal(t *testing.T) {
+	want, err := config.ParseTOML([]byte(everything))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Uploads[0].Path = "/a \"quoted\" \\ back\tslash\u0001 <é>&\n"
+	text, err := want.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := config.ParseTOML(text)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v\n%s\n%+v\n%+v", err, text, got, want)
 	}
 }
