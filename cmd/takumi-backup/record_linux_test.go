@@ -317,7 +317,7 @@ func TestRecordLine(t *testing.T) {
 // a key on a backup nor change one.
 func TestWhoIsAudited(t *testing.T) {
 	t.Parallel()
-	silent := strings.Fields("inspect list version man key/id key/check audit/show audit/verify audit/checkpoint backup/all verify/merge install-timers config/migrate config/schema config/show config/validate status doctor")
+	silent := strings.Fields("inspect list version man key/id key/check audit/show audit/verify audit/checkpoint backup/all verify/merge install-timers config/migrate config/schema config/show config/validate status doctor init")
 	var found []string
 	var walk func(cmd *cobra.Command, path string)
 	walk = func(cmd *cobra.Command, path string) {
