@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 func withToken(t *testing.T) {
 	t.Helper()
 	if os.Getenv("TAKUMI_TEST_INTEGRATION") != "1" {
-		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to use SoftHSM")
+		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to use SoftHSM; scripts/test installs it and does")
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // the quotients within them counts.
 func TestCostOfHolders(t *testing.T) {
 	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
-		t.Skip("set TAKUMI_TEST_LONG=1 to measure")
+		t.Skip("set TAKUMI_TEST_LONG=1 to measure, as scripts/test --long does")
 	}
 	b := newSandbox(t)
 	five := []string{}

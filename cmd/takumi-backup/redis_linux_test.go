@@ -15,7 +15,7 @@ import (
 // reads it again.
 func TestSealRedis(t *testing.T) {
 	if os.Getenv(pgtest.Switch) != "1" {
-		t.Skipf("needs redis-server; set %s=1 to run it", pgtest.Switch)
+		t.Skipf("set %s=1 to run redis-server; scripts/test installs it and does", pgtest.Switch)
 	}
 	dir, err := os.MkdirTemp("", "redis") // a socket's path is short
 	if err != nil {

@@ -19,6 +19,7 @@ type Problem struct {
 	Hint   string `json:"hint,omitempty"`
 }
 
+// String is the name and what is wrong with it.
 func (p Problem) String() string { return p.Name + " " + p.Reason }
 
 // CheckOptions say what Check looks at.

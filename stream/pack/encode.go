@@ -69,19 +69,26 @@ func (p *prover) encode(dst, block []byte) ([]byte, error) {
 	c := <-p.free
 	defer func() { p.free <- c }()
 	at := len(dst)
-	dst = c.encode(dst, block)
-	if p.unproved {
-		return dst, nil
+	packed, ok := c.try(dst, block)
+	if p.unproved && ok {
+		return packed, nil
 	}
 	p.frames.Add(1)
-	if c.opens(dst[at:], block) {
-		return dst, nil
+	if ok && c.opens(packed[at:], block) {
+		return packed, nil
 	}
 	p.differed.Add(1)
 	if dst = c.ordinary(dst[:at], block); !c.opens(dst[at:], block) {
 		return dst[:at], errDiffers
 	}
 	return dst, nil
+}
+
+// try is encode; a panic is a fault of the encoder, which is no reason to have no
+// backup.
+func (c *proving) try(dst, block []byte) (packed []byte, ok bool) {
+	defer func() { ok = recover() == nil }()
+	return c.encode(dst, block), true
 }
 
 func (c *proving) opens(packed, block []byte) bool {
@@ -251,7 +258,7 @@ func (c *gzipCoder) decode(dst, packed []byte, n int) ([]byte, error) {
 		return dst[:got], err
 	}
 	if more, err := c.r.Read(dst[n : n+1]); more > 0 || err != io.EOF { // the sum is checked at the end
-		return dst[:n], errors.Join(errDiffers, err)
+		return dst[:n], errors.Join(errors.New("the member does not end where it should"), err)
 	}
 	return dst[:n], nil
 }

@@ -156,7 +156,7 @@ func TestSameEverywhere(t *testing.T) {
 // Gigabytes of all that the maker makes, with random changes.
 func TestLong(t *testing.T) {
 	if os.Getenv("TAKUMI_TEST_LONG") == "" {
-		t.Skip("set TAKUMI_TEST_LONG=1 to run it")
+		t.Skip("set TAKUMI_TEST_LONG=1 to run it, as scripts/test --long does")
 	}
 	var e dumpzstd.Encoder
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
@@ -185,7 +185,7 @@ func TestLong(t *testing.T) {
 // The reference implementation opens what is made.
 func TestReference(t *testing.T) {
 	if os.Getenv("TAKUMI_TEST_INTEGRATION") == "" {
-		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to run zstd")
+		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to run zstd; scripts/test installs it and does")
 	}
 	var e dumpzstd.Encoder
 	var in, frames []byte
