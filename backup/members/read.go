@@ -39,27 +39,15 @@ type Archive struct {
 // Indexed returns the archive that packed holds, by its index. The errors are
 // ErrNoIndex, those of [index.NewReader] and those of the source.
 func Indexed(packed *pack.ReaderAt) (*Archive, error) {
-	content, ok, err := packed.Index()
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, ErrNoIndex
-	}
-	in, err := index.NewReader(content, content.Size())
-	if err != nil {
-		return nil, err
-	}
-	line, err := in.Header()
-	if err != nil {
-		return nil, err
-	}
 	var head header
-	if json.Unmarshal(line, &head) != nil || head.Version != 1 || head.Format != "tar" {
-		return nil, ErrNoIndex // or one of what this program does not know
-	}
-	if head.Size != packed.Size() {
-		return nil, fmt.Errorf("%w: it is of %d bytes, and the content has %d", ErrIndex, head.Size, packed.Size())
+	in, ok, err := index.Open(packed, "tar", &head)
+	switch {
+	case errors.Is(err, index.ErrOther):
+		return nil, fmt.Errorf("%w: %w", ErrIndex, err)
+	case err != nil:
+		return nil, err
+	case !ok: // or one of what this program does not know
+		return nil, ErrNoIndex
 	}
 	if err := head.Chain.check(); err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -50,31 +51,14 @@ type Dump struct {
 // Indexed returns the dump that packed holds, by its index. The errors are
 // ErrNoIndex, those of [index.NewReader] and those of the source.
 func Indexed(packed *pack.ReaderAt) (*Dump, error) {
-	content, ok, err := packed.Index()
-	if err != nil {
+	in, ok, err := index.Open(packed, "pgdump", new(struct{}))
+	switch {
+	case errors.Is(err, index.ErrOther):
+		return nil, fmt.Errorf("%w: %w", ErrIndex, err)
+	case err != nil:
 		return nil, err
-	}
-	if !ok {
+	case !ok:
 		return nil, ErrNoIndex
-	}
-	in, err := index.NewReader(content, content.Size())
-	if err != nil {
-		return nil, err
-	}
-	first, err := in.Header()
-	if err != nil {
-		return nil, err
-	}
-	var header struct {
-		Version int    `json:"v"`
-		Format  string `json:"format"`
-		Size    int64  `json:"size"`
-	}
-	if json.Unmarshal(first, &header) != nil || header.Version != 1 || header.Format != "pgdump" {
-		return nil, ErrNoIndex
-	}
-	if header.Size != packed.Size() {
-		return nil, fmt.Errorf("%w: it is of %d bytes, and the content has %d", ErrIndex, header.Size, packed.Size())
 	}
 	return &Dump{packed, in}, nil
 }

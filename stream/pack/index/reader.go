@@ -3,6 +3,8 @@ package index
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -25,6 +27,44 @@ type Reader struct {
 	src    io.ReaderAt
 	frames []frame
 	dec    *zstd.Decoder
+}
+
+// Packed is a packed stream that may have an index, such as a pack.ReaderAt.
+type Packed interface {
+	Index() (content *io.SectionReader, ok bool, err error)
+	Size() int64 // of the content
+}
+
+// ErrOther is returned by [Open] for an index of contents of another size.
+var ErrOther = errors.New("it is not the index of this content")
+
+// Open returns the index of packed if it is one of that format, with its header in
+// head, a pointer to a struct; ok is false without one, and for one of another format or
+// version. The errors are ErrOther, those of [NewReader] and those of the source.
+func Open(packed Packed, format string, head any) (r *Reader, ok bool, err error) {
+	content, ok, err := packed.Index()
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	if r, err = NewReader(content, content.Size()); err != nil {
+		return nil, false, err
+	}
+	line, err := r.Header()
+	if err != nil {
+		return nil, false, err
+	}
+	var common struct {
+		Version int    `json:"v"`
+		Format  string `json:"format"`
+		Size    int64  `json:"size"`
+	}
+	if json.Unmarshal(line, &common) != nil || common.Version != 1 || common.Format != format || json.Unmarshal(line, head) != nil {
+		return nil, false, nil
+	}
+	if common.Size != packed.Size() {
+		return nil, false, fmt.Errorf("%w: it is of %d bytes, and the content has %d", ErrOther, common.Size, packed.Size())
+	}
+	return r, true, nil
 }
 
 // NewReader reads the directory of the index that fills the first size bytes of
