@@ -28,6 +28,10 @@ type Options struct {
 	// the signature is checked before anything is released, and when a backup is looked
 	// at, and the payload before a reader that reads in order ends well.
 	Signers *sign.Signers
+	// SignedWhole, with Signers, has [Open] hold the payload to its signature before it
+	// returns: it reads all of the file once more, by the same open file, so that what is
+	// then read can only be what was proved, but for who writes into that very file.
+	SignedWhole bool
 	// Vouched refuses with ErrAnonymous, where there are no Signers, what anybody may
 	// have made who knows a public recipient.
 	Vouched bool
@@ -109,6 +113,9 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 				return err
 			}
 			src, how.Witness = io.TeeReader(src, w), w
+			if o.SignedWhole {
+				how.Witness = &wholeWitness{w, obj}
+			}
 		}
 		r, err := envelope.Open(ctx, src, how)
 		if err == nil {

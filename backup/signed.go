@@ -112,6 +112,29 @@ func (w *witness) End() error {
 	return nil
 }
 
+// wholeWitness holds the payload in file to its signature before anything is released.
+type wholeWitness struct {
+	*witness
+	file store.Object
+}
+
+// wholePiece is what is read at once: a request each, in a bucket.
+const wholePiece = 8 << 20
+
+// Begin implements [envelope.Witness].
+func (w *wholeWitness) Begin(e *envelope.Envelope, start int64, payload [stream.HeaderSize]byte) error {
+	if err := w.witness.Begin(e, start, payload); err != nil {
+		return err
+	}
+	before := &witness{signature: w.signature}
+	before.Sums.Begin(e, start)
+	all := io.NewSectionReader(w.file, start, w.file.Size()-start)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{before}, struct{ io.Reader }{all}, make([]byte, wholePiece)); err != nil {
+		return err
+	}
+	return before.End()
+}
+
 // SignedFile holds the bytes of a backup's file to its signature, without a key. It is
 // written all of the file, in order, and End says whether the payload is the signed
 // one.

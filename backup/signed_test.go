@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -104,5 +105,26 @@ func TestOnlyWhatIsSigned(t *testing.T) {
 			}
 			f.Close()
 		}
+
+		// Nothing is released before all of it is held to the signature, and what takes
+		// the place of the file afterwards is not what is read.
+		f, err := backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ringOf(t, key), Signers: signers, SignedWhole: true})
+		if want := cmp.Or(tc.opens, tc.ends); want != nil {
+			if err == nil || want == tc.ends && !errors.Is(err, want) {
+				t.Errorf("%s: opens whole with %v", name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, path+".other", content[:len(content)/2])
+		if err := os.Rename(path+".other", path); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.WriteTo(io.Discard); n != 100_000 || err != nil {
+			t.Errorf("%s: %d bytes, %v", name, n, err)
+		}
+		f.Close()
 	}
 }

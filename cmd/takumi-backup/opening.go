@@ -30,6 +30,7 @@ type opening struct {
 	signers  string      // file of whom a backup has to be signed by
 	vouched  bool        // somebody has to vouch for it: signers, or who says --unsigned
 	unsigned bool
+	whole    bool // with signers: its signature is checked to the end before anything is read
 
 	meter backup.Meter
 }
@@ -73,7 +74,7 @@ func addSigners(f *pflag.FlagSet, file *string, words string) {
 // options say how a backup is opened.
 func (o *opening) options(ring *keystore.Ring) (backup.Options, error) {
 	signers, err := trusted(o.signers)
-	return backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers, Vouched: o.vouched && !o.unsigned}, err
+	return backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers, SignedWhole: o.whole, Vouched: o.vouched && !o.unsigned}, err
 }
 
 // anonymous says of what opened for a public recipient that nobody vouches for it.

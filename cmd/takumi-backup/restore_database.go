@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -178,9 +176,7 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	if len(r.tables) > 0 {
 		return r.runTables(ctx, cmd, path)
 	}
-	if err := r.signed(ctx, path); err != nil {
-		return err
-	}
+	r.whole = true // psql acts on what it reads
 	b, err := r.open(ctx, cmd, path)
 	if err != nil {
 		return err
@@ -219,27 +215,6 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 		return err
 	}
 	return r.finish(cmd, path, result, err)
-}
-
-// signed reads a backup that has to be signed to its end, before anything of it is used.
-func (r *restoreDatabase) signed(ctx context.Context, path string) error {
-	ring := keystore.NewRing()
-	how, err := r.opening.options(ring)
-	if err != nil || how.Signers == nil || r.latest || path == "-" {
-		return err
-	}
-	if how.Keys, err = r.keys.ring(); err != nil {
-		return err
-	}
-	defer how.Keys.Close()
-	f, err := backup.Open(ctx, newPlace(), path, how)
-	if err != nil {
-		return aboutPath("opening", path, err)
-	}
-	defer f.Close()
-	r.pinned = f.Envelope.ID
-	_, err = f.WriteTo(io.Discard)
-	return aboutPath("reading", path, err)
 }
 
 func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
