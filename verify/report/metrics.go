@@ -4,12 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/takumi-backup/takumi-backup/internal/promtext"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
@@ -20,7 +18,7 @@ import (
 // error, and not nothing at all. docs/REPORTS.md lists the metrics. The error is a
 // [store.Error].
 func WriteMetrics(path string, r *verify.Report, success bool) error {
-	if err := prometheus.WriteToTextfile(path, registry(r, success)); err != nil {
+	if err := pageOf(r, success).WriteFile(path); err != nil {
 		return &store.Error{Op: "write the metrics to", Path: path, Err: err}
 	}
 	return nil
@@ -46,26 +44,23 @@ func CheckMetrics(path string) error {
 
 // metrics makes gauges, all of which are new for each report: what is no longer
 // in the store is no longer in them.
-type metrics struct{ *prometheus.Registry }
+type metrics struct{ promtext.Page }
 
-func (m metrics) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
-	g := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "takumi_backup", Name: name, Help: help}, labels)
-	m.MustRegister(g)
-	return g
+func (m *metrics) gauge(name, help string, labels ...string) *promtext.Gauge {
+	return m.Gauge("takumi_backup_"+name, help, labels...)
 }
 
-// registry has the metrics of a report.
-func registry(r *verify.Report, success bool) *prometheus.Registry {
-	m := metrics{prometheus.NewRegistry()}
+func pageOf(r *verify.Report, success bool) *promtext.Page {
+	m := new(metrics)
 	m.run(r, success)
 	m.keys(r)
 	m.series(r)
-	return m.Registry
+	return &m.Page
 }
 
-func (m metrics) run(r *verify.Report, success bool) {
-	m.gauge("build_info", "The program that verified; always 1.", "version").WithLabelValues(label(r.Program)).Set(1)
-	one := func(name, help string, value float64) { m.gauge(name, help).WithLabelValues().Set(value) }
+func (m *metrics) run(r *verify.Report, success bool) {
+	m.gauge("build_info", "The program that verified; always 1.", "version").Set(1, r.Program)
+	one := func(name, help string, value float64) { m.gauge(name, help).Set(value) }
 	s := r.Summary()
 	one("verify_last_run_timestamp_seconds", "When the last run of verify ended.", seconds(r.Finished))
 	one("verify_duration_seconds", "How long the last run of verify took.", r.Finished.Sub(r.Started).Seconds())
@@ -77,7 +72,7 @@ func (m metrics) run(r *verify.Report, success bool) {
 	findings := m.gauge("verify_findings", "What the last run of verify found, by code.", "severity", "code")
 	count := func(list []verify.Finding) {
 		for _, f := range list {
-			findings.WithLabelValues(label(string(f.Severity)), label(string(f.Code))).Inc()
+			findings.Add(1, string(f.Severity), string(f.Code))
 		}
 	}
 	count(r.Findings)
@@ -86,24 +81,24 @@ func (m metrics) run(r *verify.Report, success bool) {
 	}
 }
 
-func (m metrics) keys(r *verify.Report) {
+func (m *metrics) keys(r *verify.Report) {
 	age := m.gauge("key_age_seconds", "Age of a key when verify ended.", "key_id")
 	next := m.gauge("key_next_rotation_timestamp_seconds", "When a key is due to be rotated.", "key_id")
 	overdue := m.gauge("key_overdue", "Whether a key was due to be rotated when verify ended.", "key_id")
 	for _, k := range r.Keys {
-		id := label(k.ID)
+		id := k.ID
 		if !k.Activated.IsZero() {
-			age.WithLabelValues(id).Set(r.Finished.Sub(k.Activated).Seconds())
+			age.Set(r.Finished.Sub(k.Activated).Seconds(), id)
 		}
 		if !k.NextRotation.IsZero() {
-			next.WithLabelValues(id).Set(seconds(k.NextRotation))
+			next.Set(seconds(k.NextRotation), id)
 		}
-		overdue.WithLabelValues(id).Set(truth(k.Overdue))
+		overdue.Set(truth(k.Overdue), id)
 	}
 }
 
-func (m metrics) series(r *verify.Report) {
-	gauge := func(name, help string, more ...string) *prometheus.GaugeVec {
+func (m *metrics) series(r *verify.Report) {
+	gauge := func(name, help string, more ...string) *promtext.Gauge {
 		return m.gauge(name, help, append([]string{"folder", "kind", "name"}, more...)...)
 	}
 	newest := gauge("newest_timestamp_seconds", "When the newest backup was made, whatever is known of it.")
@@ -124,45 +119,42 @@ func (m metrics) series(r *verify.Report) {
 	count := gauge("backups", "Backups, by what came out of verifying them.", "result")
 	keys, of := bySeries(r)
 	for _, key := range keys {
-		labels := []string{label(key.folder), label(key.kind), label(key.name)}
+		labels := []string{key.folder, key.kind, key.name}
 		backups := of[key]
 		for _, s := range states {
-			count.WithLabelValues(append(labels, string(s))...).Set(0)
+			count.Set(0, append(labels, string(s))...)
 		}
 		var lastProven time.Time
 		var succeeded, unpacked bool
-		late.WithLabelValues(labels...).Set(0)
+		late.Set(0, labels...)
 		for i, b := range backups { // newest first
 			if tooOld[b.Path] {
-				late.WithLabelValues(labels...).Set(1)
+				late.Set(1, labels...)
 			}
 			if i == 0 {
-				newest.WithLabelValues(labels...).Set(seconds(b.Created))
-				size.WithLabelValues(labels...).Set(float64(b.Size))
+				newest.Set(seconds(b.Created), labels...)
+				size.Set(float64(b.Size), labels...)
 			}
 			// One from the future must not hide for years that none was made since.
 			if s := stateOf(b); !succeeded && (s == good || s == warned && b.Proven > verify.None) && !b.Created.After(r.Finished) {
 				succeeded = true
-				success.WithLabelValues(labels...).Set(seconds(b.Created))
-				age.WithLabelValues(labels...).Set(r.Finished.Sub(b.Created).Seconds())
+				success.Set(seconds(b.Created), labels...)
+				age.Set(r.Finished.Sub(b.Created).Seconds(), labels...)
 			}
 			if b.Content > 0 && !unpacked {
 				unpacked = true
-				content.WithLabelValues(labels...).Set(float64(b.Content))
+				content.Set(float64(b.Content), labels...)
 			}
 			if b.Proven > verify.None && b.ProvenAt.After(lastProven) {
 				lastProven = b.ProvenAt
-				proven.WithLabelValues(labels...).Set(seconds(b.ProvenAt))
+				proven.Set(seconds(b.ProvenAt), labels...)
 			}
-			stored.WithLabelValues(labels...).Add(float64(b.Size))
-			duration.WithLabelValues(labels...).Add(b.Seconds)
-			count.WithLabelValues(append(labels, string(stateOf(b)))...).Inc()
+			stored.Add(float64(b.Size), labels...)
+			duration.Add(b.Seconds, labels...)
+			count.Add(1, append(labels, string(stateOf(b)))...)
 		}
 	}
 }
-
-// label makes text from outside fit for a label; the format escapes the rest.
-func label(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 

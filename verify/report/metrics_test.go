@@ -1,10 +1,13 @@
 package report
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,20 +36,28 @@ func families(t *testing.T, r *verify.Report) map[string]*dto.MetricFamily {
 	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
 		t.Errorf("left: %v", left)
 	}
-	file, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	parser := expfmt.NewTextParser(model.LegacyValidation) // the strict one
-	found, err := parser.TextToMetricFamilies(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Seek(0, 0)
-	problems, err := promlint.New(file).Lint()
+	problems, err := promlint.New(bytes.NewReader(text)).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
+	}
+	return parsed(t, bytes.NewBuffer(text))
+}
+
+// parsed reads a page as Prometheus does.
+func parsed(t *testing.T, page io.WriterTo) map[string]*dto.MetricFamily {
+	t.Helper()
+	var text bytes.Buffer
+	if _, err := page.WriteTo(&text); err != nil {
+		t.Fatal(err)
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation) // the strict one
+	found, err := parser.TextToMetricFamilies(&text)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return found
 }
@@ -122,7 +133,7 @@ func TestMetrics(t *testing.T) {
 func TestMetricsOfAnything(t *testing.T) {
 	t.Parallel()
 	found := families(t, nasty())
-	if got := value(t, found, "backups", map[string]string{"kind": label(hostile), "result": "failed"}); got != 1 {
+	if got := value(t, found, "backups", map[string]string{"kind": strings.ToValidUTF8(hostile, "\uFFFD"), "result": "failed"}); got != 1 {
 		t.Errorf("got %v", got)
 	}
 	found = families(t, &verify.Report{Started: noon, Finished: noon})

@@ -27,12 +27,8 @@ func metricNames(t *testing.T) map[string]bool {
 	}
 	h := healthy()
 	for task := range h.memory.Tasks {
-		all, err := taskRegistry(task, h.memory, noon).Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, family := range all {
-			names[family.GetName()] = true
+		for name := range parsed(t, taskPage(task, h.memory, noon)) {
+			names[name] = true
 		}
 	}
 	return names

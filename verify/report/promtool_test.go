@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
 	"sigs.k8s.io/yaml"
 
+	"github.com/takumi-backup/takumi-backup/internal/promtext"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
@@ -76,11 +76,8 @@ func (h *host) finding(b int, severity verify.Severity, code verify.Code) {
 // series are the metrics as node_exporter would show them, in promtool's words.
 func (h *host) series(t *testing.T) (all []map[string]string) {
 	t.Helper()
-	add := func(families []*dto.MetricFamily, err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, family := range families {
+	add := func(page *promtext.Page) {
+		for _, family := range parsed(t, page) {
 			for _, m := range family.Metric {
 				labels := []string{`instance="db1"`}
 				for _, l := range m.Label {
@@ -100,11 +97,11 @@ func (h *host) series(t *testing.T) (all []map[string]string) {
 	}
 	if !h.silent["verify"] {
 		s := h.verified.Summary()
-		add(registry(h.verified, !h.failed && s.Errors == 0 && s.Failed == 0 && s.Backups > 0).Gather())
+		add(pageOf(h.verified, !h.failed && s.Errors == 0 && s.Failed == 0 && s.Backups > 0))
 	}
 	for task := range h.memory.Tasks {
 		if !h.silent[task] {
-			add(taskRegistry(task, h.memory, ago(8*time.Hour)).Gather())
+			add(taskPage(task, h.memory, ago(8*time.Hour)))
 		}
 	}
 	return all

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
+	"github.com/takumi-backup/takumi-backup/internal/promtext"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
@@ -55,16 +54,16 @@ func CheckTaskMetrics(path string) error {
 // series, as [WriteMetrics] does. They keep their times while the job does not run, so
 // that they alone say that it did not.
 func WriteTaskMetrics(path, task string, m *runs.Memory, now time.Time) error {
-	if err := prometheus.WriteToTextfile(path, taskRegistry(task, m, now)); err != nil {
+	if err := taskPage(task, m, now).WriteFile(path); err != nil {
 		return &store.Error{Op: "write the metrics to", Path: path, Err: err}
 	}
 	return nil
 }
 
-func taskRegistry(task string, memory *runs.Memory, now time.Time) *prometheus.Registry {
-	m := metrics{prometheus.NewRegistry()}
+func taskPage(task string, memory *runs.Memory, now time.Time) *promtext.Page {
+	m := new(metrics)
 	t := memory.Tasks[task]
-	one := func(name, help string, value float64) { m.gauge(name, help, "task").WithLabelValues(task).Set(value) }
+	one := func(name, help string, value float64) { m.gauge(name, help, "task").Set(value, task) }
 	one("task_last_run_timestamp_seconds", "When the job last ended.", seconds(t.LastRun))
 	if !t.LastSuccess.IsZero() {
 		one("task_last_success_timestamp_seconds", "When the job last ended well.", seconds(t.LastSuccess))
@@ -73,25 +72,25 @@ func taskRegistry(task string, memory *runs.Memory, now time.Time) *prometheus.R
 	one("task_duration_seconds", "How long the last run of the job took.", t.Seconds)
 	one("task_bytes", "Bytes that the last run of the job wrote.", float64(t.Bytes))
 	if task != "backup" {
-		return m.Registry
+		return &m.Page
 	}
 	parts := m.gauge("part_success", "Whether the part of the last night went well.", "part")
 	for _, p := range t.Parts {
-		parts.WithLabelValues(label(p.Name)).Set(truth(p.Error == ""))
+		parts.Set(truth(p.Error == ""), p.Name)
 	}
-	made := func(name, help string) *prometheus.GaugeVec {
+	made := func(name, help string) *promtext.Gauge {
 		return m.gauge("made_"+name, help, "folder", "kind", "name")
 	}
 	at, age := made("timestamp_seconds", "When this host last made a backup of the series."), made("age_seconds", "Its age when the job ended.")
 	size, content := made("bytes", "Its size."), made("content_bytes", "Bytes of its source.")
 	took := made("duration_seconds", "How long it took.")
 	for _, one := range memory.Made {
-		labels := []string{label(one.Folder), label(one.Kind), label(one.Name)}
-		at.WithLabelValues(labels...).Set(seconds(one.Created))
-		age.WithLabelValues(labels...).Set(now.Sub(one.Created).Seconds())
-		size.WithLabelValues(labels...).Set(float64(one.Bytes))
-		content.WithLabelValues(labels...).Set(float64(one.Content))
-		took.WithLabelValues(labels...).Set(one.Seconds)
+		labels := []string{one.Folder, one.Kind, one.Name}
+		at.Set(seconds(one.Created), labels...)
+		age.Set(now.Sub(one.Created).Seconds(), labels...)
+		size.Set(float64(one.Bytes), labels...)
+		content.Set(float64(one.Content), labels...)
+		took.Set(one.Seconds, labels...)
 	}
-	return m.Registry
+	return &m.Page
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/takumi-backup/takumi-backup/internal/promtext"
 )
 
 // Status is how a set is now.
@@ -65,13 +65,12 @@ func (r *Rotator) patience() time.Duration {
 // WriteMetrics writes what alerts are made of for node_exporter's textfile collector, in
 // one step.
 func WriteMetrics(path string, all []*Status) error {
-	registry := prometheus.NewRegistry()
+	var page promtext.Page
 	gauge := func(name, help string, value func(*Status) float64) {
-		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "takumi_secret", Name: name, Help: help}, []string{"set", "environment"})
+		g := page.Gauge("takumi_secret_"+name, help, "set", "environment")
 		for _, s := range all {
-			v.WithLabelValues(s.Set, s.Environment).Set(value(s))
+			g.Set(value(s), s.Set, s.Environment)
 		}
-		registry.MustRegister(v)
 	}
 	is := func(b bool) float64 {
 		if b {
@@ -90,7 +89,7 @@ func WriteMetrics(path string, all []*Status) error {
 		}
 		return float64(s.RotatedAt.Unix())
 	})
-	if err := prometheus.WriteToTextfile(path, registry); err != nil {
+	if err := page.WriteFile(path); err != nil {
 		return fmt.Errorf("writing metrics: %w", err)
 	}
 	return nil
