@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -121,6 +122,9 @@ func Clean(name string) string {
 	return name
 }
 
+// noMap begins the body of a sparse file without any data (GNU.sparse.major 1).
+var noMap = append([]byte("0\n"), make([]byte, 510)...)
+
 // Builder makes the index of an archive. It is for one goroutine.
 type Builder struct {
 	// Chain, if it is set, is the place of the archive in a chain.
@@ -145,9 +149,9 @@ func (b *Builder) Add(e guard.TarEntry) {
 		b.err = errors.New("a header is too long")
 		return
 	}
-	h, err := tar.NewReader(bytes.NewReader(e.Head)).Next()
+	// The maps of some sparse files are in their bodies: here one of no parts is.
+	h, err := tar.NewReader(io.MultiReader(bytes.NewReader(e.Head), bytes.NewReader(noMap))).Next()
 	if err != nil {
-		// The maps of some sparse files are in their bodies.
 		b.err = fmt.Errorf("a header at byte %d cannot be read alone: %w", e.Offset, err)
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 	"github.com/takumi-backup/takumi-backup/stream/pack/index"
 )
@@ -122,8 +123,7 @@ func (a *Archive) File(name string) (*Entry, error) {
 }
 
 // Part returns the entry with its header, as it is in the archive; an archive that is
-// made of such parts can be read as a tar. It fails for an entry whose length is not
-// known, as of sparse files.
+// made of such parts can be read as a tar.
 func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
 	s, err := a.span(e)
 	if err != nil {
@@ -136,12 +136,19 @@ func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
 type span struct{ offset, length int64 }
 
 func (a *Archive) span(e *Entry) (span, error) {
-	if e.Data <= e.Offset {
-		return span{}, ErrLength
+	packed := a.of(e).packed
+	size := packed.Size()
+	if e.Offset < 0 || e.Size < 0 || e.Offset >= size {
+		return span{}, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
 	}
-	size := a.of(e).packed.Size()
 	length := e.Data - e.Offset + (e.Size+511)&^511
-	if e.Offset < 0 || e.Size < 0 || e.Offset >= size || length <= 0 {
+	if e.Data <= e.Offset { // as of sparse files, whose headers have it
+		var err error
+		if length, err = guard.TarSpan(bufio.NewReader(io.NewSectionReader(packed, e.Offset, size-e.Offset))); err != nil {
+			return span{}, fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
+		}
+	}
+	if length <= 0 {
 		return span{}, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
 	}
 	return span{e.Offset, min(length, size-e.Offset)}, nil
@@ -155,17 +162,10 @@ func (a *Archive) of(e *Entry) *Archive {
 	return a
 }
 
-// ErrLength is returned by Part for an entry whose length the index does not have.
-var ErrLength = errors.New("the index does not have the length of this entry")
-
 // Open returns the content of a file, and its header. What is read is authenticated
 // chunk by chunk; that the rest of the backup is whole is not proved by it.
 func (a *Archive) Open(e *Entry) (io.Reader, *tar.Header, error) {
 	part, err := a.Part(e)
-	if errors.Is(err, ErrLength) {
-		whole := a.of(e).packed
-		part, err = io.NewSectionReader(whole, e.Offset, whole.Size()-e.Offset), nil
-	}
 	if err != nil {
 		return nil, nil, err
 	}

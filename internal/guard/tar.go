@@ -3,6 +3,7 @@ package guard
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strconv"
 )
 
@@ -69,6 +70,27 @@ func (t *tar) tell() {
 	}
 	t.entry(e)
 	t.raw, t.lost = t.raw[:0], false
+}
+
+// TarSpan returns the length of the entry that src begins with, from its first header
+// to the padding of its body. It reads the headers alone. The error is an
+// *IncompleteError or that of src.
+func TarSpan(src io.Reader) (int64, error) {
+	t := newTar()
+	done := false
+	t.entry = func(TarEntry) { done = true }
+	for block := make([]byte, tarBlock); !done; {
+		if _, err := io.ReadFull(src, block); err != nil {
+			return 0, err
+		}
+		if err := t.write(block); err != nil {
+			return 0, err
+		}
+		if t.state == afterZero {
+			return 0, t.bad("its end is where an entry should begin")
+		}
+	}
+	return t.pos + t.skip, nil
 }
 
 type tarState int

@@ -150,13 +150,10 @@ func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 	if r.Path != "-" && !r.Replaces() && r.Through == nil {
 		a, file, err := r.parts(ctx)
 		if err == nil {
-			var stats Stats
-			if stats, err = r.fromTree(ctx, root, a, o); !errors.Is(err, members.ErrLength) {
-				return stats, errors.Join(err, file.Close())
-			}
-			file.Close()
+			stats, err := r.fromTree(ctx, root, a, o)
+			return stats, errors.Join(err, file.Close())
 		}
-		if !errors.Is(err, members.ErrNoIndex) && !errors.Is(err, members.ErrLength) {
+		if !errors.Is(err, members.ErrNoIndex) {
 			return Stats{}, err
 		}
 	}

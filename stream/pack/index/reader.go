@@ -10,6 +10,7 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -27,6 +28,10 @@ type Reader struct {
 	src    io.ReaderAt
 	frames []frame
 	dec    *zstd.Decoder
+
+	mu   sync.Mutex
+	held []byte // the lines of frame at, for whoever looks up one after the other
+	at   int
 }
 
 // Packed is a packed stream that may have an index, such as a pack.ReaderAt.
@@ -69,7 +74,7 @@ func Open(packed Packed, format string, head any) (r *Reader, ok bool, err error
 
 // NewReader reads the directory of the index that fills the first size bytes of
 // src. The errors are ErrMalformed and those of src. Memory is the directory, at
-// most 64 MiB, and for each range a frame of 1 MiB.
+// most 64 MiB, a frame of 1 MiB, and for each range another.
 func NewReader(src io.ReaderAt, size int64) (*Reader, error) {
 	if size < int64(len(intro)+footerSize) {
 		return nil, malformed("it has %d bytes", size)
@@ -194,13 +199,11 @@ func (r *Reader) lines(from, to int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		var plain []byte
 		for i := from; i < to; i++ {
-			f := r.frames[i]
-			packed, err := section(r.src, f.offset, f.offset+f.length)
-			if err == nil {
-				plain, err = r.dec.DecodeAll(packed, slices.Grow(plain[:0], MaxFrame))
-				if err != nil || len(plain) == 0 || plain[len(plain)-1] != '\n' {
-					err = malformed("frame %d does not unpack to lines: %v", i, err)
-				}
+			var err error
+			if to-from <= few {
+				plain, err = r.looked(i)
+			} else {
+				plain, err = r.unpack(i, plain[:0])
 			}
 			if err != nil {
 				yield(nil, err)
@@ -213,4 +216,35 @@ func (r *Reader) lines(from, to int) iter.Seq2[[]byte, error] {
 			}
 		}
 	}
+}
+
+// few is how many frames a key is looked up in.
+const few = 2
+
+// looked is unpack for what is likely asked for again.
+func (r *Reader) looked(i int) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held != nil && r.at == i {
+		return r.held, nil
+	}
+	plain, err := r.unpack(i, nil)
+	if err == nil {
+		r.held, r.at = plain, i
+	}
+	return plain, err
+}
+
+// unpack reads a frame, and appends its lines to dst.
+func (r *Reader) unpack(i int, dst []byte) ([]byte, error) {
+	f := r.frames[i]
+	packed, err := section(r.src, f.offset, f.offset+f.length)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := r.dec.DecodeAll(packed, slices.Grow(dst, MaxFrame))
+	if err != nil || len(plain) == 0 || plain[len(plain)-1] != '\n' {
+		return nil, malformed("frame %d does not unpack to lines: %v", i, err)
+	}
+	return plain, nil
 }
