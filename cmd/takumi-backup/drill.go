@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -14,8 +14,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
@@ -126,138 +124,48 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	if err := d.check(cmd); err != nil {
 		return err
 	}
-	version, _, _ := strings.Cut(buildInfo(), ",")
-	r := &drill.Report{
-		Time: time.Now().UTC(), Passed: true, Who: audit.UserName() + "@" + audit.Host(), Program: version, Root: root, Random: !d.latest,
+	o := drill.Options{Store: newPlace(), Root: root, Kinds: d.kinds, Latest: d.latest, Targets: d.targets, Page: d.page}
+	o.Program, _, _ = strings.Cut(buildInfo(), ",")
+	ring, _, fault := d.keys.required(cmd.Context())
+	if fault == nil {
+		defer ring.Close()
+		warnPlacement(cmd, ring.Places(), root)
+		o.Keys = ring
+		o.Signers, fault = trusted(d.signers)
 	}
-	ring, _, err := d.keys.required(cmd.Context())
-	if err != nil {
-		return d.notBegun(cmd, r, err)
+	if fault == nil {
+		o.Stage, fault = d.place.stage(cmd, rehearse.Options{Keys: ring, Signers: o.Signers, Unsigned: d.unsigned})
 	}
-	defer ring.Close()
-	warnPlacement(cmd, ring.Places(), root)
-	signers, err := trusted(d.signers)
-	if err != nil {
-		return d.notBegun(cmd, r, err)
+	if o.Stage != nil {
+		defer func() { err = errors.Join(err, o.Stage.Close()) }()
 	}
-	stage, err := d.place.stage(cmd, rehearse.Options{Keys: ring, Signers: signers, Unsigned: d.unsigned})
-	if err != nil {
-		return d.notBegun(cmd, r, err)
-	}
-	defer func() { err = errors.Join(err, stage.Close()) }()
-	picked, err := d.pick(cmd, stage, backup.Options{Keys: ring, Signers: signers}, r)
-	if err != nil {
-		return d.notBegun(cmd, r, err)
-	}
-	var faults []error
-	for _, p := range picked {
-		result, err := d.rehearse(cmd, stage, p)
-		if cmd.Context().Err() != nil {
-			return context.Cause(cmd.Context())
-		}
-		if err != nil {
-			faults = append(faults, fmt.Errorf("rehearsing %s: %w", p.Path, err))
-			r.Passed = false
-		}
-		r.Results = append(r.Results, result)
-		part := runs.Part{Name: p.Kind + " " + p.Name}
-		if err != nil {
-			part.Error = redact.Keys(err.Error())
-		}
-		run.Parts = append(run.Parts, part)
-		if err == nil {
-			run.Drilled = append(run.Drilled, runs.Series{Folder: store.Dir(p.Path), Kind: p.Kind, Name: p.Series()})
-		}
-	}
-	return d.conclude(cmd, r, faults)
-}
-
-// notBegun writes down a drill that could not be held. What is wrong on the command
-// line is none yet, unless the store shows it.
-func (d *drillCommand) notBegun(cmd *cobra.Command, r *drill.Report, fault error) error {
-	switch {
-	case cmd.Context().Err() != nil:
-		return context.Cause(cmd.Context())
-	case is(fault, fail.Usage) && !errors.Is(fault, rehearse.ErrNoPlace):
+	o.Fault = fault
+	r, fault := o.Run(cmd.Context(), drill.Observer{
+		Warn:       func(format string, args ...any) { warn(cmd, format, args...) },
+		Checkpoint: func() (json.RawMessage, error) { return currentCheckpoint(cmd) },
+		Rehearsing: func(p drill.Picked, m *backup.Meter) func() {
+			return d.progress.start(cmd.ErrOrStderr(), "rehearsing "+p.Kind, p.Size, m)
+		},
+		Rehearsed: func(p drill.Picked, r *drill.Result, m *backup.Meter) {
+			rec := audit.Record{Path: p.Path, BackupID: r.ID, Name: p.Name, Kind: p.Kind, BytesIn: m.In(), BytesOut: m.Out(), Fault: errors.Unwrap(r.Fault)}
+			if r.KeyID != "" {
+				rec.KeyIDs = []string{r.KeyID}
+			}
+			recordBackup(cmd, rec)
+			run.Parts = append(run.Parts, runs.Part{Name: p.Kind + " " + p.Name, Error: r.Error})
+			if r.Fault == nil {
+				run.Drilled = append(run.Drilled, runs.Series{Folder: store.Dir(p.Path), Kind: p.Kind, Name: p.Series()})
+			}
+		},
+	})
+	if r == nil {
 		return fault
 	}
-	r.Passed, r.Error = false, redact.Keys(fault.Error()) // a page is read by many
-	return d.conclude(cmd, r, []error{fault})
+	return d.tell(cmd, r, fault)
 }
 
-// conclude writes the drill down, and tells what was found.
-func (d *drillCommand) conclude(cmd *cobra.Command, r *drill.Report, faults []error) (err error) {
-	// After the records of the rehearsals, so that it covers them.
-	if r.Checkpoint, err = currentCheckpoint(cmd); err != nil {
-		warn(cmd, "the drill has no checkpoint of the audit log: %v", err)
-	}
-	if err := drill.Append(d.page, r); err != nil {
-		return errors.Join(fmt.Errorf("writing the drill down in %s: %w", d.page, err), errors.Join(faults...))
-	}
-	return d.finish(cmd, r, faults)
-}
-
-// pick draws the backups, and finds that there is a place for each.
-func (d *drillCommand) pick(cmd *cobra.Command, stage *rehearse.Stage, how backup.Options, r *drill.Report) ([]drill.Picked, error) {
-	entries, err := backup.List(cmd.Context(), newPlace(), r.Root, how)
-	if err != nil {
-		return nil, fmt.Errorf("looking for backups: %w", err)
-	}
-	var why error
-	for i := range entries {
-		e := &entries[i]
-		if e.State == backup.Authentic && e.Doubt != nil {
-			e.State, e.Err = backup.Bad, e.Doubt // it is not drawn from either
-		}
-		if e.State != backup.Authentic {
-			if r.PassedOver++; why == nil {
-				why = fmt.Errorf("%s: %w", printable(e.Path), e.Err)
-			}
-		}
-	}
-	if why != nil {
-		r.PassedOverWhy = redact.Keys(why.Error())
-		warn(cmd, "%d of %d backups are not authentic with this key and were not drawn from; the first: %v", r.PassedOver, len(entries), why)
-	}
-	picked, err := drill.Pick(entries, d.kinds, d.latest, time.Now())
-	if err != nil {
-		err = fmt.Errorf("%s: %w", r.Root, err)
-		if why != nil {
-			err = fmt.Errorf("%w; %w", err, why)
-		}
-		return nil, err
-	}
-	for _, p := range picked {
-		if err := stage.Check(p.Kind); err != nil {
-			return nil, usage(fmt.Errorf("%w: give --scratch-dir, or leave the kind out with --kind", err))
-		}
-	}
-	return picked, nil
-}
-
-// rehearse restores one backup.
-func (d *drillCommand) rehearse(cmd *cobra.Command, stage *rehearse.Stage, p drill.Picked) (drill.Result, error) {
-	now := time.Now()
-	var meter backup.Meter
-	hide := d.progress.start(cmd.ErrOrStderr(), "rehearsing "+p.Kind, p.Size, &meter)
-	outcome, err := stage.Run(cmd.Context(), p.Path, &meter)
-	hide()
-	if err == nil && d.latest && p.Newer != nil {
-		err = fmt.Errorf("it was restored, and is not the newest: %s is newer, and not authentic: %w", printable(p.Newer.Path), p.Newer.Err)
-	}
-	rec := audit.Record{
-		Path: p.Path, BackupID: p.ID.String(), Name: p.Name, Kind: p.Kind, Fault: err,
-		BytesIn: meter.In(), BytesOut: meter.Out(),
-	}
-	if outcome != nil {
-		rec.KeyIDs = audit.IDs(outcome.KeyID)
-	}
-	recordBackup(cmd, rec)
-	return drill.NewResult(p, outcome, err, now, d.targets), err
-}
-
-// finish tells what was found.
-func (d *drillCommand) finish(cmd *cobra.Command, r *drill.Report, faults []error) error {
+// tell says what was found. fault is why nothing was rehearsed.
+func (d *drillCommand) tell(cmd *cobra.Command, r *drill.Report, fault error) error {
 	missed := 0
 	for i := range r.Results {
 		res := &r.Results[i]
@@ -281,6 +189,10 @@ func (d *drillCommand) finish(cmd *cobra.Command, r *drill.Report, faults []erro
 	} else {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), d.page)
 		err = stdoutError(err)
+	}
+	faults := r.Faults()
+	if fault != nil {
+		faults = []error{fault}
 	}
 	record := recordOf(cmd)
 	record.Backups, record.Failures = len(r.Results), len(faults)

@@ -1,6 +1,6 @@
-// Package drill is the rehearsal of a bad day: [Pick] draws the backups, package
-// rehearse restores them, and [Append] writes down how that went, for whoever asks
-// a year later.
+// Package drill is the rehearsal of a bad day: [Options.Run] draws backups with [Pick],
+// has package rehearse restore them, and writes down with [Append] how that went, for
+// whoever asks a year later.
 package drill
 
 import (
@@ -126,6 +126,16 @@ type Report struct {
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
 }
 
+// Faults returns what went wrong with the backups that were rehearsed.
+func (r *Report) Faults() (faults []error) {
+	for i := range r.Results {
+		if err := r.Results[i].Fault; err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return faults
+}
+
 // Result is the rehearsal of one backup.
 type Result struct {
 	Path    string    `json:"path"`
@@ -136,6 +146,7 @@ type Result struct {
 	Size    int64     `json:"size"`
 	KeyID   string    `json:"key_id,omitempty"`
 	Error   string    `json:"error,omitempty"`
+	Fault   error     `json:"-"` // what Error says, with the path, its class and its hint
 
 	// RTO is the time from the first byte read to a checked database or tree, and
 	// RPO the age of the newest backup of the same thing.
@@ -171,7 +182,7 @@ func NewResult(p Picked, o *rehearse.Outcome, err error, now time.Time, t Target
 		r.Manifest, r.Compared, r.Notes = o.Manifest, o.Compared, o.Notes
 	}
 	if err != nil {
-		r.Error = redact.Keys(err.Error()) // a page is read by many
+		r.Error, r.Fault = redact.Keys(err.Error()), fmt.Errorf("rehearsing %s: %w", p.Path, err) // a page is read by many
 	}
 	return r
 }
