@@ -19,7 +19,10 @@ import (
 type ContractsOptions struct {
 	Dir     string
 	Network string
+	Named   bool            // somebody said which network is meant
 	Node    *contracts.Node // of the network; nil asks no chain
+	// Configured tells whether there is a node to ask for another network. It may be nil.
+	Configured func(network string) bool
 	ChainID uint64          // that the node must serve; 0 leaves it to metadata.json and to the name of Network
 	Block   string          // to read at
 	Slots   []string        // further storage slots, as ADDRESS:SLOT or NAME:SLOT
@@ -29,10 +32,11 @@ type ContractsOptions struct {
 
 // Contracts backs up a snapshot of a contracts' project and of what the chain says
 // of it, by the given job with its Source and Kind filled in. When there is a Node, and
-// nothing to ask it for, the backup is made, and [ErrUnasked] returned.
+// nothing to ask it for, the backup is made, and [ErrUnasked] returned; [ErrOthers] when
+// nobody said that one network is meant, and others could have been asked.
 func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) error {
 	state, unasked := o.state(ctx)
-	if unasked != nil && !errors.Is(unasked, ErrUnasked) {
+	if unasked != nil && state == nil {
 		return unasked
 	}
 	revision, err := contracts.ReadRevision(o.Dir)
@@ -60,17 +64,44 @@ func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) err
 // was to be asked for.
 var ErrUnasked = fail.New(fail.Some, "name in interfaces/metadata.json what was deployed, or give --offline", "the backup is made, and holds nothing of the chain")
 
-// state asks the chain, if there is one to ask.
+// ErrOthers is returned for a backup of contracts without what nodes of other networks
+// were to be asked for.
+var ErrOthers = fail.New(fail.Some, "say with --network or NETWORK which is meant, and make a backup for each; --offline asks no chain", "the backup is made, and a chain that is configured was not asked")
+
+// others is ErrOthers where another network has contracts and a node, and this one was
+// not chosen for it.
+func (o ContractsOptions) others(chains []contracts.Chain) error {
+	if o.Configured == nil || o.Named && o.Node != nil {
+		return nil
+	}
+	var names []string
+	for _, c := range chains {
+		if c.Name != o.Network && len(c.Contracts) > 0 && o.Configured(c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrOthers, strings.Join(names, ", "))
+}
+
+// state asks the chain, if there is one to ask. With a state, the error is why it does
+// not have all that was wanted.
 func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 	unasked := func(why string) *contracts.State {
 		return &contracts.State{Version: contracts.StateVersion, Network: o.Network, Note: why, Accounts: []contracts.Account{}}
 	}
+	chains, unread := o.chains()
 	if o.Node == nil {
-		return unasked("no chain was asked: there was no RPC URL"), nil
+		return unasked("no chain was asked: there was no RPC URL"), o.others(chains)
 	}
-	chain, unread := o.chain()
 	if unread != nil && !errors.Is(unread, contracts.ErrNoChains) {
 		return nil, unread
+	}
+	chain, err := o.chain(chains)
+	if err != nil {
+		return nil, err
 	}
 	if o.ChainID != 0 && chain.ChainID != 0 && o.ChainID != chain.ChainID {
 		return nil, fail.Usagef("--chain-id is %d, and interfaces/metadata.json has %d for %s", o.ChainID, chain.ChainID, o.Network)
@@ -106,26 +137,32 @@ func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 		}
 	}
 	o.Asked(state)
-	return state, nil
+	return state, o.others(chains)
 }
 
-// chain returns the network's part of metadata.json. Without that file it is
-// empty.
-func (o ContractsOptions) chain() (contracts.Chain, error) {
-	none := contracts.Chain{Name: o.Network}
-	path := filepath.Join(o.Dir, "interfaces", "metadata.json")
-	f, err := fsutil.OpenRegular(path)
+// chains reads metadata.json. Without that file there are none.
+func (o ContractsOptions) chains() ([]contracts.Chain, error) {
+	f, err := fsutil.OpenRegular(o.metadata())
 	if errors.Is(err, fs.ErrNotExist) {
-		return none, nil
+		return nil, nil
 	}
 	if err != nil {
-		return none, SourceError(fmt.Errorf("reading what was deployed: %w", err))
+		return nil, SourceError(fmt.Errorf("reading what was deployed: %w", err))
 	}
 	defer f.Close()
 	chains, err := contracts.ParseMetadata(f)
 	if err != nil {
-		return none, SourceError(fmt.Errorf("reading %s: %w", path, err))
+		return nil, SourceError(fmt.Errorf("reading %s: %w", o.metadata(), err))
 	}
+	return chains, nil
+}
+
+func (o ContractsOptions) metadata() string {
+	return filepath.Join(o.Dir, "interfaces", "metadata.json")
+}
+
+// chain returns the network's part of metadata.json, which is empty without that file.
+func (o ContractsOptions) chain(chains []contracts.Chain) (contracts.Chain, error) {
 	var names []string
 	for _, c := range chains {
 		if c.Name == o.Network {
@@ -133,8 +170,9 @@ func (o ContractsOptions) chain() (contracts.Chain, error) {
 		}
 		names = append(names, c.Name)
 	}
+	none := contracts.Chain{Name: o.Network}
 	if len(names) > 0 {
-		return none, fail.Usagef("%s lists %s, and not the network %q: say which with --network or NETWORK", path, strings.Join(names, ", "), o.Network)
+		return none, fail.Usagef("%s lists %s, and not the network %q: say which with --network or NETWORK", o.metadata(), strings.Join(names, ", "), o.Network)
 	}
 	return none, nil
 }

@@ -47,7 +47,8 @@ has that block is not proved: compare its hash with what another node says.
 
 The node has to serve the chain of the network: its id is that of a known name, or
 "chain_id" in metadata.json, or --chain-id. When there is a URL and metadata.json
-names no contract to ask for, the snapshot is made and the exit code is 6. A node
+names no contract to ask for, or when it is the URL of another network in it and no
+--network or NETWORK says which is meant, the snapshot is made and the exit code is 6. A node
 without eth_getProof or without the state of the block is no use: ask another, or an
 archive node, or give --block latest, or --offline.
 
@@ -81,7 +82,9 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	if err != nil {
 		return err
 	}
-	b.network = cmp.Or(b.network, b.conf().Get("NETWORK"), "sepolia")
+	b.network = cmp.Or(b.network, b.conf().Get("NETWORK"))
+	named := b.network != ""
+	b.network = cmp.Or(b.network, "sepolia")
 	if strings.ContainsFunc(b.network, notInName) {
 		return usagef("--network or NETWORK is %q: a network's name is made of a-z, 0-9, - and _", b.network)
 	}
@@ -104,7 +107,7 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	}
 	defer ring.Close()
 	return backup.Contracts(ctx, job, b.runner(cmd), backup.ContractsOptions{
-		Dir: dir, Network: b.network, Node: node, ChainID: b.rpc.chainID, Block: b.rpc.block, Slots: b.slots, Warn: warner(cmd),
+		Dir: dir, Network: b.network, Named: named, Configured: b.rpc.configured, Node: node, ChainID: b.rpc.chainID, Block: b.rpc.block, Slots: b.slots, Warn: warner(cmd),
 		Asked: func(s *contracts.State) {
 			if !b.progress.quiet {
 				fmt.Fprintf(cmd.ErrOrStderr(), "verified %d accounts of %s at block %d (%s), %s\n",
@@ -158,6 +161,12 @@ func (r *rpcFlags) check() error {
 // rpcVariable names the variable that holds the URL for a network.
 func rpcVariable(network string) string {
 	return config.RPCVariable(network)
+}
+
+// configured tells whether there is a URL for a network.
+func (r *rpcFlags) configured(network string) bool {
+	name := rpcVariable(network)
+	return !r.offline && (conf.Get(name) != "" || conf.Get(name+"_FILE") != "")
 }
 
 // dial returns the node to ask, or nil when there is none. The URL may hold an

@@ -245,16 +245,17 @@ func (n *Node) once(ctx context.Context, result any, method string, request []by
 func (n *Node) decode(result any, method string, body []byte) error {
 	var answer struct {
 		Result json.RawMessage `json:"result"`
-		Error  *struct {
-			Code    int    `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
+		Error  json.RawMessage `json:"error"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return fmt.Errorf("%s: %s does not answer in JSON-RPC: %q", method, n, n.redact(string(body)))
 	}
-	if answer.Error != nil {
-		refused := &RPCError{method, answer.Error.Code, n.redact(answer.Error.Message)}
+	refusal := answer.Error
+	if len(refusal) == 0 && len(answer.Result) == 0 {
+		refusal = body // some gateways leave the envelope out
+	}
+	if code, message, ok := parseRefusal(refusal); ok {
+		refused := &RPCError{method, code, n.redact(message)}
 		if refused.isBusy() {
 			return &retryError{error: refused}
 		}
@@ -267,6 +268,33 @@ func (n *Node) decode(result any, method string, body []byte) error {
 		return fmt.Errorf("%s: %s gives an unfit answer: %s", method, n, n.redact(err.Error()))
 	}
 	return nil
+}
+
+// parseRefusal reads what JSON-RPC 2.0 calls an error object, and what gateways before
+// nodes say in its place: words alone, or a code that is a text.
+func parseRefusal(data []byte) (code int, message string, ok bool) {
+	if len(data) == 0 || string(data) == "null" {
+		return 0, "", false
+	}
+	if json.Unmarshal(data, &message) == nil {
+		return 0, message, true
+	}
+	var object struct {
+		Code    any    `json:"code"`
+		Message string `json:"message"`
+		Error   string `json:"error"`
+	}
+	if json.Unmarshal(data, &object) != nil {
+		return 0, string(data), true
+	}
+	switch c := object.Code.(type) {
+	case float64:
+		code = int(c)
+	case string:
+		code, _ = strconv.Atoi(c)
+	}
+	message = cmp.Or(object.Message, object.Error)
+	return code, message, code != 0 || message != ""
 }
 
 // errNothing is a node's answer when it has not what was asked for.
