@@ -76,7 +76,7 @@ func (f File) read(ctx context.Context, max int) (text []byte, piped bool, err e
 	if looksLikeKey(f.Path) {
 		return nil, false, f.refuse("the path looks like a key itself", "give the path of the file that holds the key, and make a new key: others may have seen this one")
 	}
-	file, err := os.OpenFile(f.Path, openFlags, 0)
+	file, err := sys.open(f.Path)
 	if err != nil {
 		return nil, false, f.openError(err)
 	}
@@ -96,7 +96,7 @@ func (f File) read(ctx context.Context, max int) (text []byte, piped bool, err e
 	if _, known := pipes.Load(f.Path); piped && !known {
 		n, err = readPipe(ctx, file, text)
 	} else if !piped {
-		n, err = io.ReadFull(file, text)
+		n, err = io.ReadFull(reading{file}, text)
 	}
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		clear(text)
@@ -107,6 +107,10 @@ func (f File) read(ctx context.Context, max int) (text []byte, piped bool, err e
 	}
 	return text[:n], piped, nil
 }
+
+type reading struct{ *os.File }
+
+func (r reading) Read(p []byte) (int, error) { return sys.read(r.File, p) }
 
 // pipePatience is how long the writer of a named pipe may take to open it. A
 // variable for the tests.

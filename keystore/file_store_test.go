@@ -287,7 +287,7 @@ func TestStoreWaits(t *testing.T) {
 func TestStoreRemovesStrays(t *testing.T) {
 	dir := t.TempDir()
 	f, a := keyIn(t, dir)
-	stray, err := writeTemp(dir, textOf(kek.Generate()))
+	stray, err := writeTemp(dir, textOf(kek.Generate()), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

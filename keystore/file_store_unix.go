@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 var _ Storer = File{}
@@ -26,9 +25,6 @@ var _ Storer = File{}
 // formerName matches what follows a key file's name in that of a former key:
 // a dot and its id.
 var formerName = regexp.MustCompile(`^\.[0-9a-f]{16}$`)
-
-// tempPattern is what writeTemp names its files.
-const tempPattern = ".takumi-key-*.tmp"
 
 // former is the file that keeps a former key of f.
 func (f File) former(id kek.ID) File { return File{Path: f.Path + "." + string(id)} }
@@ -143,10 +139,9 @@ func conflict(src Source, current, before kek.ID) error {
 // interrupted may have left it already.
 func (f File) keep(ctx context.Context, old *kek.Key) error {
 	place := f.former(old.ID())
-	err := WriteFile(place.Path, old)
-	if err == nil {
-		return likeFile(place.Path, f.Path)
-	}
+	text := textOf(old)
+	defer clear(text)
+	err := writeNew(place.Path, text, f.dress)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -158,8 +153,13 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 	if kept.ID() != old.ID() {
 		return &Error{URI: place.String(), Kind: ErrRefused, Reason: "it holds another key than its name says: key " + string(kept.ID()), Fix: "move it away"}
 	}
-	// The run that left it may have been killed before this.
-	return likeFile(place.Path, f.Path)
+	// The owner of the current one may be another by now.
+	file, err := sys.open(place.Path)
+	if err != nil {
+		return place.openError(err)
+	}
+	defer file.Close()
+	return errors.Join(f.dress(file), sys.sync(file))
 }
 
 // replace puts key in the place of the file that is there.
@@ -168,36 +168,33 @@ func (f File) replace(key *kek.Key) error {
 	const doing = "the new key file cannot be written"
 	text := textOf(key)
 	defer clear(text)
-	temp, err := writeTemp(dir, text)
+	temp, err := writeTemp(dir, text, f.dress)
 	if err != nil {
 		return f.unchanged(doing, err)
 	}
-	if err := likeFile(temp, f.Path); err != nil {
-		return f.unchanged(doing, errors.Join(cause(err), remove(temp)))
-	}
-	if err := os.Rename(temp, f.Path); err != nil {
+	if err := sys.rename(temp, f.Path); err != nil {
 		return f.unchanged(doing, errors.Join(cause(err), remove(temp)))
 	}
 	// From here on the key is the new one, whatever else fails.
-	if err := fsutil.SyncDir(dir); err != nil {
+	if err := sys.syncDir(dir); err != nil {
 		return fmt.Errorf("replace key file %s: %w", display(f.Path), cause(err))
 	}
 	return nil
 }
 
-// likeFile gives a file the owner and the mode of another, so that whoever
-// could read that one can read it.
-func likeFile(path, model string) error {
-	info, err := os.Stat(model)
+// dress gives a file the owner and the mode of f, so that whoever could read that one
+// can read it.
+func (f File) dress(file *os.File) error {
+	info, err := os.Stat(f.Path)
 	if err != nil {
 		return err
 	}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		if err := os.Chown(path, int(sys.Uid), int(sys.Gid)); err != nil {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		if err := sys.chown(file, int(st.Uid), int(st.Gid)); err != nil {
 			return err
 		}
 	}
-	return os.Chmod(path, info.Mode().Perm())
+	return sys.chmod(file, info.Mode().Perm())
 }
 
 // strayAge is how old a temporary file is that no live writer can still need.
@@ -212,8 +209,8 @@ func removeStrays(dir string) {
 		if stray, _ := filepath.Match(tempPattern, e.Name()); !stray {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > strayAge {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && sys.now().Sub(info.ModTime()) > strayAge {
+			_ = sys.remove(filepath.Join(dir, e.Name()))
 		}
 	}
 }

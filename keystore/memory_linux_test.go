@@ -24,10 +24,15 @@ func fsType(t *testing.T, dir string) uint32 {
 func onDisk(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	if fs := fsType(t, dir); fs == unix.TMPFS_MAGIC || fs == unix.RAMFS_MAGIC {
+	if inMemory(t, dir) {
 		t.Skip("TMPDIR is in memory")
 	}
 	return dir
+}
+
+func inMemory(t *testing.T, dir string) bool {
+	fs := fsType(t, dir)
+	return fs == unix.TMPFS_MAGIC || fs == unix.RAMFS_MAGIC
 }
 
 // delivery checks what root may deliver in a folder that is held in memory.

@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // WriteFile writes key as a new key file with mode 0600 whatever the umask:
@@ -37,7 +36,11 @@ func textOf(key *kek.Key) []byte {
 
 // WriteSecret is WriteFile for the text of another secret, of at most 16 KiB. The text
 // stays the caller's to wipe.
-func WriteSecret(path string, text []byte) (err error) {
+func WriteSecret(path string, text []byte) error { return writeNew(path, text, nil) }
+
+// writeNew is WriteSecret for a file that dress, if it is set, gives another owner and
+// mode.
+func writeNew(path string, text []byte, dress func(*os.File) error) (err error) {
 	defer func() {
 		if errors.Is(err, fs.ErrExist) {
 			err = fmt.Errorf("write key file %s: a key file is never overwritten: %w", display(path), cause(err))
@@ -51,14 +54,14 @@ func WriteSecret(path string, text []byte) (err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return fs.ErrExist
 	}
-	temp, err := writeTemp(filepath.Dir(path), text)
+	temp, err := writeTemp(filepath.Dir(path), text, dress)
 	if err != nil {
 		return err
 	}
-	if err := fsutil.RenameNew(temp, path); err != nil {
+	if err := sys.renameNew(temp, path); err != nil {
 		return errors.Join(cause(err), remove(temp))
 	}
-	if err := fsutil.SyncDir(filepath.Dir(path)); err != nil {
+	if err := sys.syncDir(filepath.Dir(path)); err != nil {
 		return errors.Join(cause(err), remove(path))
 	}
 	return nil
@@ -66,15 +69,18 @@ func WriteSecret(path string, text []byte) (err error) {
 
 // remove says loudly when a key is left where none should be.
 func remove(name string) error {
-	if err := os.Remove(name); err != nil {
+	if err := sys.remove(name); err != nil {
 		return fmt.Errorf("a key is left in %s: %w", display(name), cause(err))
 	}
 	return nil
 }
 
+// tempPattern is what writeTemp names its files.
+const tempPattern = ".takumi-key-*.tmp"
+
 // writeTemp leaves a synced, proven key file under a hidden name in dir.
-func writeTemp(dir string, text []byte) (_ string, err error) {
-	file, err := os.CreateTemp(dir, ".takumi-key-*.tmp")
+func writeTemp(dir string, text []byte, dress func(*os.File) error) (_ string, err error) {
+	file, err := sys.create(dir, tempPattern)
 	if err != nil {
 		return "", err
 	}
@@ -86,21 +92,26 @@ func writeTemp(dir string, text []byte) (_ string, err error) {
 		}
 	}()
 	// CreateTemp asks for 0600, of which the umask may have taken something.
-	if err := file.Chmod(0o600); err != nil {
+	if err := sys.chmod(file, 0o600); err != nil {
 		return "", err
 	}
-	if _, err := file.Write(text); err != nil {
+	if _, err := sys.write(file, text); err != nil {
 		return "", err
 	}
-	if err := file.Sync(); err != nil {
+	if dress != nil {
+		if err := dress(file); err != nil {
+			return "", err
+		}
+	}
+	if err := sys.sync(file); err != nil {
 		return "", err
 	}
-	if err := file.Close(); err != nil {
+	if err := sys.close(file); err != nil {
 		return "", err
 	}
 	back, err := File{Path: name}.ReadSecret(context.Background(), maxSecret)
 	defer clear(back)
-	if refusal := (*Error)(nil); errors.As(err, &refusal) {
+	if refusal := (*Error)(nil); errors.As(err, &refusal) && refusal.Err == nil {
 		return "", fmt.Errorf("the folder cannot hold a key file, for the one just written is refused: %s: %w", refusal.Reason, refusal.Kind)
 	} else if err != nil {
 		return "", err
