@@ -168,7 +168,7 @@ END
 
 // attributesIn lists all attributes and ACLs below dir.
 func attributesIn(t testing.TB, dir string) string {
-	return string(shell(t, dir, "getfattr -h -R -d -m - -e hex . | sort; getfacl -p -n -R -P .", "getfattr", "getfacl"))
+	return string(shell(t, dir, "getfattr -h -R -d -m - -e hex . | sort; find . ! -type l -print0 | sort -z | xargs -0 getfacl -p -n", "getfattr", "getfacl"))
 }
 
 // TestAttributes: extended attributes and ACLs come back, GNU tar and bsdtar find
