@@ -10,7 +10,7 @@ import (
 const inlineHash = 32 << 10
 
 // Hasher computes a SHA-256 beside its caller. A Begin is followed by a Wait
-// before anything else, and a Finish ends its goroutine, which starts with the
+// before another one, and a Finish ends its goroutine, which starts with the
 // first piece that is worth it.
 type Hasher struct {
 	sha     hash.Hash
@@ -57,8 +57,9 @@ func (h *Hasher) Wait() {
 func (h *Hasher) Finish() (sum [sha256.Size]byte) {
 	if h.in != nil {
 		close(h.in)
-		<-h.done
-		h.in = nil
+		for range h.done { // until it is closed
+		}
+		h.in, h.pending = nil, false
 	}
 	h.sha.Sum(sum[:0])
 	return sum

@@ -45,11 +45,6 @@ func (r *HashReader) give() {
 // Sum returns the SHA-256 of what was read. It may be called again; nothing is
 // read through r afterwards.
 func (r *HashReader) Sum() [sha256.Size]byte {
-	r.hash.Wait()
-	if len(r.filling) > 0 {
-		r.give()
-		r.hash.Wait()
-		r.filling = r.filling[:0]
-	}
+	r.give()
 	return r.hash.Finish()
 }

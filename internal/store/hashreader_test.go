@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"io"
+	"runtime/pprof"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 func TestHashReader(t *testing.T) {
@@ -27,10 +29,29 @@ func TestHashReader(t *testing.T) {
 					break
 				}
 			}
+			if size == len(data) && !hashing(t) {
+				t.Error("the large input was hashed on the caller's goroutine")
+			}
 			want := sha256.Sum256(data[:size])
 			if got := r.Sum(); got != want || r.Sum() != want || total != size {
 				t.Errorf("%d bytes, %s: %x of %d, want %x", size, name, got, total, want)
 			}
+			for try := 0; hashing(t) && try < 100; try++ { // it may need a moment
+				time.Sleep(10 * time.Millisecond)
+			}
+			if hashing(t) {
+				t.Errorf("%d bytes, %s: the goroutine is left", size, name)
+			}
 		}
 	}
+}
+
+// hashing reports whether a Hasher has a goroutine.
+func hashing(t *testing.T) bool {
+	t.Helper()
+	var stacks bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&stacks, 1); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(stacks.Bytes(), []byte("(*Hasher).run"))
 }

@@ -34,3 +34,21 @@ func TestScheme(t *testing.T) {
 		}
 	}
 }
+
+// TestQuery: what is behind a "?" is a query in a bucket alone, and when it is known.
+func TestQuery(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string][2]string{
+		"s3://b/k.enc?region=x":          {"s3://b/k.enc", "?region=x"},
+		"s3://b/k.enc?region=x.sha256":   {"s3://b/k.enc.sha256", "?region=x"},
+		"s3://b/k?a=b?profile=p&region=": {"s3://b/k?a=b", "?profile=p&region="},
+		"s3://b/k.enc?other=x":           {"s3://b/k.enc?other=x", ""},
+		"s3://b/k.enc":                   {"s3://b/k.enc", ""},
+		"dir/k.enc?region=x":             {"dir/k.enc?region=x", ""},
+		"?region=x":                      {"?region=x", ""},
+	} {
+		if got := store.MapBase(path, func(base string) string { return base + "|" }); got != want[0]+"|"+want[1] {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+}
