@@ -68,6 +68,7 @@ func one(name string) error {
 	var listed struct {
 		Dir, ImportPath string
 		GoFiles         []string
+		Module          struct{ Dir string }
 	}
 	out, err := exec.Command("go", "list", "-json", name).Output()
 	if err == nil {
@@ -98,11 +99,20 @@ func one(name string) error {
 		}
 		all = append(all, found...)
 	}
+	judged, err := equivalents(listed.Module.Dir, all)
+	if err != nil {
+		return err
+	}
 	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	tried, noticed := 0, 0
+	tried, noticed, equivalent := 0, 0, 0
 	for _, m := range all {
 		if tried == *wanted {
 			break
+		}
+		if why := judged[m.String()]; why != "" {
+			equivalent++
+			fmt.Printf("equivalent: %s (%s)\n", m, why)
+			continue
 		}
 		result, err := try(m, patience, name)
 		switch {
@@ -120,7 +130,8 @@ func one(name string) error {
 	if tried == 0 {
 		return errors.New("there is nothing to mutate on lines that tests reach")
 	}
-	fmt.Printf("%s: %d of %d mutants noticed (%d %%), of %d possible ones, seed %d\n", listed.ImportPath, noticed, tried, 100*noticed/tried, len(all), *seed)
+	fmt.Printf("%s: %d of %d mutants noticed (%d %%), and %d equivalent, of %d possible ones, seed %d\n",
+		listed.ImportPath, noticed, tried, 100*noticed/tried, equivalent, len(all), *seed)
 	return nil
 }
 

@@ -76,3 +76,36 @@ func TestProfile(t *testing.T) {
 		t.Errorf("%v, %v", covered, err)
 	}
 }
+
+// TestEquivalents: what is judged is found by its text, wherever its line is, and
+// every entry has its reason.
+func TestEquivalents(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "sample.go")
+	if err := os.WriteFile(path, []byte(sample), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all, err := mutants(path, []span{{3, 27, 14, 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := readEquivalents("# a comment\nsample.go f: boundary: < -> <=\nif n < 3 && n != 1 {\nwhy\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, m := range all {
+		if listed[m.name("sample.go")] == "why" {
+			found = append(found, m.with)
+		}
+	}
+	if !slices.Equal(found, []string{"<="}) {
+		t.Errorf("found %q", found)
+	}
+	if _, err := readEquivalents("one\ntwo\n"); err == nil {
+		t.Error("an entry without a reason passes")
+	}
+	if _, err := readEquivalents(equivalent); err != nil {
+		t.Error(err)
+	}
+}

@@ -12,19 +12,28 @@ import (
 
 // mutant is a file of which some bytes are replaced.
 type mutant struct {
-	file, kind, with string
-	source           []byte
-	from, to, line   int
+	file, function, kind, with string
+	source                     []byte
+	from, to, line             int
 }
 
 func (m mutant) text() []byte {
 	return bytes.Join([][]byte{m.source[:m.from], []byte(m.with), m.source[m.to:]}, nil)
 }
 
-func (m mutant) String() string {
+func (m mutant) String() string { return fmt.Sprintf("%s:%d: %s", m.file, m.line, m.change()) }
+
+func (m mutant) change() string {
 	was, _, _ := strings.Cut(string(m.source[m.from:m.to]), "\n")
 	with, _, _ := strings.Cut(m.with, "\n")
-	return fmt.Sprintf("%s:%d: %s: %s -> %s", m.file, m.line, m.kind, was, with)
+	return strings.TrimSpace(fmt.Sprintf("%s: %s -> %s", m.kind, was, with))
+}
+
+// name says which mutant it is, wherever its line has moved to, in two lines.
+func (m mutant) name(file string) string {
+	begin := bytes.LastIndexByte(m.source[:m.from], '\n') + 1
+	line, _, _ := bytes.Cut(m.source[begin:], []byte("\n"))
+	return fmt.Sprintf("%s %s: %s\n%s", file, m.function, m.change(), bytes.TrimSpace(line))
 }
 
 // span is a block of a coverage profile, in lines and columns.
@@ -64,6 +73,7 @@ type finder struct {
 	source  []byte
 	set     *token.FileSet
 	covered []span
+	within  string // function
 	found   []mutant
 }
 
@@ -79,6 +89,7 @@ func mutants(path string, covered []span) ([]mutant, error) {
 	}
 	for _, d := range tree.Decls {
 		if fn, ok := d.(*ast.FuncDecl); ok && fn.Body != nil {
+			f.within = fn.Name.Name
 			ast.Inspect(fn.Body, f.node)
 		}
 	}
@@ -94,7 +105,7 @@ func (f *finder) replace(kind string, from, to token.Pos, with string) {
 	at := f.set.Position(from)
 	for _, s := range f.covered {
 		if s.holds(at) {
-			f.found = append(f.found, mutant{f.file, kind, with, f.source, at.Offset, f.set.Position(to).Offset, at.Line})
+			f.found = append(f.found, mutant{f.file, f.within, kind, with, f.source, at.Offset, f.set.Position(to).Offset, at.Line})
 			return
 		}
 	}
