@@ -13,7 +13,7 @@ const (
 // more of the hash in the others.
 type finder struct {
 	table  [1 << tableBits]uint32
-	starts [blockSize / 64]uint64 // where fields begin, a bit for each byte of the block
+	starts [blockSize/64 + 2]uint64 // where fields begin, a bit for each byte of the block
 }
 
 func (f *finder) reset() {
@@ -45,11 +45,12 @@ const (
 
 // mark finds where fields begin in src[start:end]: at a byte of 0x30 or more, or
 // one that is not ASCII, after a space, tab, line feed, or another byte below
-// 0x30, as most that separates fields is.
+// 0x30, as most that separates fields is. A word of 64 bytes without a beginning
+// has one at its first, so that zeros are found.
 func (f *finder) mark(src []byte, start, end int) {
-	carry := uint64(1)
 	words := f.starts[:(end-start+63)/64]
-	for i := range words {
+	done, carry := markFast(words, src[start:])
+	for i := done; i < len(words); i++ {
 		at := start + 64*i
 		var word uint64
 		if at+64 <= len(src) {
@@ -68,6 +69,9 @@ func (f *finder) mark(src []byte, start, end int) {
 		}
 		long := word & (word << 1) & (word << 2) & (word << 3)
 		words[i] = (word<<1|carry)&^word | long&^(long<<1)
+		if words[i] == 0 {
+			words[i] = 1
+		}
 		carry = word >> 63
 	}
 }
@@ -76,57 +80,43 @@ func (f *finder) mark(src []byte, start, end int) {
 // of the last.
 func (f *finder) match(src []byte, start, end int, l *literals, q *sequences) (anchor int) {
 	f.mark(src, start, end)
-	anchor = start
+	from, anchor := f.matchFast(src, start, end, l, q)
 	limit := end - 8
-	for i := range f.starts[:(end-start+63)/64] {
-		base := start + 64*i
-		word := f.starts[i]
+	for from <= limit {
+		word := f.starts[(from-start)>>6] >> (from & 63)
 		if word == 0 {
-			word = 1
+			from = from&^63 + 64
+			continue
 		}
-		if anchor > base {
-			if anchor-base >= 64 {
-				continue
-			}
-			word &= ^uint64(0) << (anchor - base)
+		p := from + bits.TrailingZeros64(word)
+		if p > limit {
+			break
 		}
-		for word != 0 {
-			p := base + bits.TrailingZeros64(word)
-			word &= word - 1
-			if p > limit {
-				return anchor
-			}
-			v := load64(src, p)
-			slot, tag := hash(v)
-			e := f.table[slot]
-			f.table[slot] = tag | uint32(p)
-			if (e^tag)>>posBits != 0 {
-				continue
-			}
-			c := int(e & posMask)
-			diff := load64(src, c) ^ v
-			if diff<<24 != 0 || c >= p {
-				continue
-			}
-			n := 0
-			if diff != 0 {
-				n = bits.TrailingZeros64(diff) >> 3
-			} else {
-				n = 8 + matchLen(src[c+8:], src[p+8:end])
-			}
-			for p > anchor && c > 0 && src[p-1] == src[c-1] {
-				p--
-				c--
-				n++
-			}
-			l.take(src, anchor, p)
-			q.list = append(q.list, newSequence(p-anchor, n, uint32(p-c)))
-			anchor = p + n
-			if anchor-base >= 64 {
-				break
-			}
-			word &= ^uint64(0) << (anchor - base)
+		from = p + 1
+		v := load64(src, p)
+		slot, tag := hash(v)
+		e := f.table[slot]
+		f.table[slot] = tag | uint32(p)
+		c := int(e & posMask)
+		if (e^tag)>>posBits != 0 || c >= p {
+			continue
 		}
+		diff := load64(src, c) ^ v
+		if diff<<24 != 0 {
+			continue
+		}
+		n := bits.TrailingZeros64(diff) >> 3
+		if diff == 0 {
+			n += matchLen(src[c+8:], src[p+8:end])
+		}
+		before := matchBefore(src, p, c, p-anchor)
+		p -= before
+		c -= before
+		n += before
+		l.take(src, anchor, p)
+		q.list = append(q.list, newSequence(p-anchor, n, uint32(p-c)))
+		anchor = p + n
+		from = anchor
 	}
 	return anchor
 }
@@ -141,6 +131,22 @@ func matchLen(a, b []byte) (n int) {
 		n += 8
 	}
 	for n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// matchBefore returns how many bytes, at most most, are the same before p and
+// before c, which is less than p.
+func matchBefore(src []byte, p, c, most int) (n int) {
+	for c-n >= 8 {
+		same := bits.LeadingZeros64(load64(src, p-n-8)^load64(src, c-n-8)) >> 3
+		n += same
+		if same < 8 || n >= most {
+			return min(n, most)
+		}
+	}
+	for n < most && n < c && src[p-n-1] == src[c-n-1] {
 		n++
 	}
 	return n

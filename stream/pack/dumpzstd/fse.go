@@ -10,13 +10,13 @@ const (
 // fseTable is an FSE table for packing: the decoding table of RFC 8878, 4.1.1,
 // turned around. norm holds the counts that it is made from.
 type fseTable struct {
+	step [64]fseStep // first, as the assembly has it
+	// states holds the states of each symbol, one symbol after the other.
+	states  [1 << maxTableLog]uint16
 	norm    [maxSymbols]int16
 	symbols int // of norm that count
 	log     uint
-	// states holds the states of each symbol, one symbol after the other.
-	states [1 << maxTableLog]uint16
-	step   [64]fseStep
-	run    int // the symbol of a table that has one; else -1
+	run     int // the symbol of a table that has one; else -1
 }
 
 type fseStep struct {

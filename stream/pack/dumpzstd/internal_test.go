@@ -4,11 +4,33 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+	"unsafe"
 )
 
 // Holds says whether e still holds b.
 func Holds(e *Encoder, b []byte) bool {
 	return bytes.Contains(e.lits.buf, b)
+}
+
+// Sections packs in as Encode does, but with all that is read and written in memory
+// that mem gives, and returns the sections of all blocks.
+func Sections(mem func(n int) []byte, in []byte) (out []byte) {
+	f := (*finder)(unsafe.Pointer(unsafe.SliceData(mem(int(unsafe.Sizeof(finder{}))))))
+	var l literals
+	var q sequences
+	l.clear()
+	q.clear()
+	l.buf, l.scratch = mem(len(l.buf)), mem(4*streamRoom)
+	q.list = unsafe.Slice((*sequence)(unsafe.Pointer(unsafe.SliceData(mem(8*maxSequences)))), maxSequences)
+	q.codes = unsafe.Slice((*codes)(unsafe.Pointer(unsafe.SliceData(mem(4*maxSequences)))), maxSequences)
+	f.reset()
+	l.reset()
+	q.reset()
+	for start := 0; start < len(in); start += blockSize {
+		f.find(in, start, min(start+blockSize, len(in)), &l, &q)
+		out = q.encode(l.encode(out))
+	}
+	return out
 }
 
 // A fitted table gives every symbol that occurs a place and fills exactly its

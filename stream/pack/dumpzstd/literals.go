@@ -11,7 +11,7 @@ const (
 	maxCodeLen  = 11 // RFC 8878, 4.2.1
 	minLiterals = 64 // fewer are not worth a table
 	oneStream   = 1023
-	missing     = 1 << 7
+	missing     = 1 << 16 // apart from code and length
 	streamRoom  = (blockSize/4+1)*maxCodeLen/8 + 16
 )
 
@@ -20,7 +20,7 @@ const (
 type literals struct {
 	buf     []byte // blockSize, and room for copies that run over
 	n       int
-	codes   [256]uint32 // code << 8 | length; missing
+	codes   [256]uint64 // the code in the highest bits | length; missing
 	valid   bool        // the decoder has this table
 	cost    int         // bytes for 4 KiB of literals when it was made
 	lengths [256]uint8
@@ -34,7 +34,7 @@ func (l *literals) reset() { l.valid = false }
 // clear makes room for a block.
 func (l *literals) clear() {
 	if l.buf == nil {
-		l.buf = make([]byte, blockSize+16)
+		l.buf = make([]byte, blockSize+32)
 	}
 	l.n = 0
 }
@@ -128,7 +128,7 @@ func (l *literals) pack(lits []byte) (size [4]int, ok bool) {
 	if l.scratch == nil {
 		l.scratch = make([]byte, 4*streamRoom)
 	}
-	var seen uint32
+	var seen uint64
 	if len(lits) <= oneStream {
 		size[0], _, seen = pack2(l.scratch, nil, lits, nil, &l.codes)
 		return size, seen&missing == 0
@@ -146,54 +146,43 @@ func (l *literals) pack(lits []byte) (size [4]int, ok bool) {
 
 // pack2 packs two inputs at once, from their ends, so that the steps of one fill
 // the waits of the other. It returns the sizes, and all table entries together.
-func pack2(outA, outB, a, b []byte, codes *[256]uint32) (sizeA, sizeB int, seen uint32) {
-	var accA, accB uint64
-	var haveA, haveB uint
-	var atA, atB int
+func pack2(outA, outB, a, b []byte, codes *[256]uint64) (sizeA, sizeB int, seen uint64) {
+	// The bits of accA and accB are their highest, so that a code comes to its
+	// place by one shift. What is under a code, its length, is shifted out.
+	done, accA, accB, sumA, sumB, atA, atB, seen := pack2Fast(outA, outB, a, b, codes)
+	a, b = a[:len(a)-done], b[:len(b)-done]
 	for len(a) >= 5 && len(b) >= 5 {
 		x, y := a[len(a)-5:], b[len(b)-5:]
 		a, b = a[:len(a)-5], b[:len(b)-5]
 		p, q := codes[x[4]], codes[y[4]]
 		seen |= p | q
-		accA |= uint64(p>>8) << (haveA & 63)
-		accB |= uint64(q>>8) << (haveB & 63)
-		haveA += uint(p & 15)
-		haveB += uint(q & 15)
+		accA, accB = accA>>(p&63)|p, accB>>(q&63)|q
+		sumA, sumB = sumA+p, sumB+q
 		p, q = codes[x[3]], codes[y[3]]
 		seen |= p | q
-		accA |= uint64(p>>8) << (haveA & 63)
-		accB |= uint64(q>>8) << (haveB & 63)
-		haveA += uint(p & 15)
-		haveB += uint(q & 15)
+		accA, accB = accA>>(p&63)|p, accB>>(q&63)|q
+		sumA, sumB = sumA+p, sumB+q
 		p, q = codes[x[2]], codes[y[2]]
 		seen |= p | q
-		accA |= uint64(p>>8) << (haveA & 63)
-		accB |= uint64(q>>8) << (haveB & 63)
-		haveA += uint(p & 15)
-		haveB += uint(q & 15)
+		accA, accB = accA>>(p&63)|p, accB>>(q&63)|q
+		sumA, sumB = sumA+p, sumB+q
 		p, q = codes[x[1]], codes[y[1]]
 		seen |= p | q
-		accA |= uint64(p>>8) << (haveA & 63)
-		accB |= uint64(q>>8) << (haveB & 63)
-		haveA += uint(p & 15)
-		haveB += uint(q & 15)
+		accA, accB = accA>>(p&63)|p, accB>>(q&63)|q
+		sumA, sumB = sumA+p, sumB+q
 		p, q = codes[x[0]], codes[y[0]]
 		seen |= p | q
-		accA |= uint64(p>>8) << (haveA & 63)
-		accB |= uint64(q>>8) << (haveB & 63)
-		haveA += uint(p & 15)
-		haveB += uint(q & 15)
-		store64(outA, atA, accA)
-		atA += int(haveA >> 3)
-		accA >>= haveA & 56
-		haveA &= 7
-		store64(outB, atB, accB)
-		atB += int(haveB >> 3)
-		accB >>= haveB & 56
-		haveB &= 7
+		accA, accB = accA>>(p&63)|p&^15, accB>>(q&63)|q&^15
+		sumA, sumB = (sumA+p)&0xff, (sumB+q)&0xff
+		store64(outA, atA, accA>>(-sumA&63))
+		atA += int(sumA >> 3)
+		sumA &= 7
+		store64(outB, atB, accB>>(-sumB&63))
+		atB += int(sumB >> 3)
+		sumB &= 7
 	}
-	wa := bitWriter{out: outA, at: atA, acc: accA, have: haveA}
-	wb := bitWriter{out: outB, at: atB, acc: accB, have: haveB}
+	wa := bitWriter{out: outA, at: atA, acc: accA >> (64 - sumA), have: uint(sumA)}
+	wb := bitWriter{out: outB, at: atB, acc: accB >> (64 - sumB), have: uint(sumB)}
 	seen |= wa.symbols(a, codes)
 	if outB != nil {
 		seen |= wb.symbols(b, codes)
@@ -201,12 +190,12 @@ func pack2(outA, outB, a, b []byte, codes *[256]uint32) (sizeA, sizeB int, seen 
 	return wa.at, wb.at, seen
 }
 
-// symbols packs what is left and ends the stream.
-func (b *bitWriter) symbols(in []byte, codes *[256]uint32) (seen uint32) {
+func (b *bitWriter) symbols(in []byte, codes *[256]uint64) (seen uint64) {
 	for _, c := range slices.Backward(in) {
-		p := codes[c]
-		seen |= p
-		b.add(uint64(p>>8), uint(p&15))
+		e := codes[c]
+		seen |= e
+		n := uint(e & 15)
+		b.add(e>>(64-n), n)
 		b.flush()
 	}
 	b.close()
@@ -260,7 +249,7 @@ func (l *literals) build(counts *[256]uint32) bool {
 	for s, n := range l.lengths {
 		l.codes[s] = missing
 		if n > 0 {
-			l.codes[s] = next[n]<<8 | uint32(n)
+			l.codes[s] = uint64(next[n])<<(64-n) | uint64(n)
 			next[n]++
 		}
 	}

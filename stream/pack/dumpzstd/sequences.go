@@ -42,7 +42,14 @@ type sequences struct {
 	codes   []codes
 }
 
-type codes struct{ lits, offset, match uint8 }
+// codes are those of a sequence: of the literals in the lowest byte, of the offset,
+// of the match, and then how many extra bits they have together.
+type codes uint32
+
+func (c codes) lits() uint8   { return uint8(c) & 63 }
+func (c codes) offset() uint8 { return uint8(c>>8) & 63 }
+func (c codes) match() uint8  { return uint8(c>>16) & 63 }
+func (c codes) bits() uint    { return uint(c >> 24) }
 
 func (q *sequences) reset() {
 	q.offsets = [3]uint32{1, 4, 8}
@@ -58,11 +65,15 @@ func (q *sequences) clear() {
 	q.list = q.list[:0]
 }
 
-// code puts offsets in their coded form, finds all codes and counts them.
+// code finds and counts all codes, and leaves in list the extra bits of each
+// sequence, those of the literals the lowest, then those of the match.
 func (q *sequences) code() {
 	q.counts = [3][maxSymbols]uint32{}
-	a, b, c := q.offsets[0], q.offsets[1], q.offsets[2]
 	out := q.codes[:len(q.list)]
+	if q.codeFast(out) {
+		return
+	}
+	a, b, c := q.offsets[0], q.offsets[1], q.offsets[2]
 	for i, s := range q.list {
 		lits, offset := s.lits(), s.offset()
 		value := offset + 3
@@ -84,12 +95,15 @@ func (q *sequences) code() {
 		default:
 			a, b, c = offset, a, b
 		}
-		q.list[i] = s&(1<<36-1) | sequence(value)<<36
-		code := codes{litCode(lits), uint8(bits.Len32(value) - 1), matchCode(s.match())}
-		q.counts[litCodes][code.lits]++
-		q.counts[offsetCodes][code.offset]++
-		q.counts[matchCodes][code.match]++
-		out[i] = code
+		l, lBits := litCode(lits)
+		m, mBits := matchCode(s.match())
+		o := uint(bits.Len32(value) - 1)
+		q.counts[litCodes][l]++
+		q.counts[offsetCodes][o]++
+		q.counts[matchCodes][m]++
+		out[i] = codes(l | o<<8 | m<<16 | (lBits+mBits+o)<<24)
+		extra := uint64(value)&(1<<o-1)<<mBits | uint64(s.match()-3)&(1<<mBits-1)
+		q.list[i] = sequence(extra<<lBits | uint64(lits)&(1<<lBits-1))
 	}
 	q.offsets = [3]uint32{a, b, c}
 }
@@ -172,95 +186,100 @@ func (q *sequences) choose(dst []byte, kind int) ([]byte, byte) {
 func (q *sequences) write(dst []byte) []byte {
 	at := len(dst)
 	dst = room(dst, 13*len(q.list)+32)
-	lits, offsets, matches := q.tables[litCodes], q.tables[offsetCodes], q.tables[matchCodes]
 	last := len(q.list) - 1
-	c := q.codes[last]
-	litState, offsetState, matchState := lits.begin(c.lits), offsets.begin(c.offset), matches.begin(c.match)
-	var acc uint64 // as a bitWriter does it, in registers
-	var have uint
-	for i := last; ; {
-		s := q.list[i]
-		l, m := uint(litBits[c.lits&63]), uint(matchBits[c.match&63])
-		if l+m > 8 { // at most 7 bits are left, 26 of states came, and 21 of the offset follow
-			store64(dst, at, acc)
-			at += int(have >> 3)
-			acc >>= have & 56
-			have &= 7
-		}
-		acc |= (uint64(s) & (1<<(l&63) - 1)) << (have & 63)
-		have += l
-		acc |= (uint64(s.match()-3) & (1<<(m&63) - 1)) << (have & 63)
-		have += m
-		if l+m > 8 {
-			store64(dst, at, acc)
-			at += int(have >> 3)
-			acc >>= have & 56
-			have &= 7
-		}
-		acc |= (uint64(s.offset()) & (1<<(c.offset&63) - 1)) << (have & 63)
-		have += uint(c.offset)
-		store64(dst, at, acc)
-		at += int(have >> 3)
-		acc >>= have & 56
-		have &= 7
-		if i--; i < 0 {
-			break
-		}
-		c = q.codes[i]
+	w := sequenceWriter{lits: q.tables[litCodes], offsets: q.tables[offsetCodes], matches: q.tables[matchCodes]}
+	w.begin(q.codes[last])
+	w.bits = bitWriter{out: dst, at: at}
+	w.bits.add(uint64(q.list[last]), q.codes[last].bits())
+	w.bits.flush()
+	w.write(q.list[:last], q.codes[:last])
+	w.end()
+	return dst[:w.bits.at]
+}
+
+type sequenceWriter struct {
+	bits                              bitWriter
+	lits, offsets, matches            *fseTable
+	litState, offsetState, matchState fseState
+}
+
+func (w *sequenceWriter) begin(c codes) {
+	w.litState, w.offsetState, w.matchState = w.lits.begin(c.lits()), w.offsets.begin(c.offset()), w.matches.begin(c.match())
+}
+
+// write writes all sequences but the last one of the block.
+func (w *sequenceWriter) write(list []sequence, of []codes) {
+	if w.fast(list, of) {
+		return
+	}
+	b := w.bits // in registers
+	litState, offsetState, matchState := w.litState, w.offsetState, w.matchState
+	for i := len(list) - 1; i >= 0; i-- {
+		c := of[i]
 		var v uint64
 		var n uint
-		offsetState, v, n = offsets.next(offsetState, c.offset)
-		acc |= v << (have & 63)
-		have += n
-		matchState, v, n = matches.next(matchState, c.match)
-		acc |= v << (have & 63)
-		have += n
-		litState, v, n = lits.next(litState, c.lits)
-		acc |= v << (have & 63)
-		have += n
+		offsetState, v, n = w.offsets.next(offsetState, c.offset())
+		b.add(v, n)
+		matchState, v, n = w.matches.next(matchState, c.match())
+		b.add(v, n)
+		litState, v, n = w.lits.next(litState, c.lits())
+		b.add(v, n)
+		if c.bits() > 30 { // at most 7 bits were left, and 26 of states came
+			b.flush()
+		}
+		b.add(uint64(list[i]), c.bits())
+		b.flush()
 	}
-	b := bitWriter{out: dst, at: at, acc: acc, have: have}
-	matches.end(&b, matchState)
-	offsets.end(&b, offsetState)
-	lits.end(&b, litState)
-	b.close()
-	return dst[:b.at]
+	w.bits, w.litState, w.offsetState, w.matchState = b, litState, offsetState, matchState
 }
 
-func litCode(n uint32) uint8 {
+func (w *sequenceWriter) end() {
+	w.matches.end(&w.bits, w.matchState)
+	w.offsets.end(&w.bits, w.offsetState)
+	w.lits.end(&w.bits, w.litState)
+	w.bits.close()
+}
+
+// litCode and matchCode return the code of a length, and how many extra bits it
+// has (RFC 8878, 3.1.1.3.2.1.1). Every baseline is a multiple of what its bits
+// hold, so that the bits are the lowest of the value.
+func litCode(n uint32) (code, extra uint) {
 	if n < 64 {
-		return shortLits[n]
+		s := uint(short[n])
+		return s & 0xff, s >> 8
 	}
-	return uint8(bits.Len32(n)) + 18
+	extra = uint(bits.Len32(n)) - 1
+	return extra + 19, extra
 }
 
-func matchCode(n uint32) uint8 {
-	if n < 128+3 {
-		return shortMatches[n-3]
+func matchCode(n uint32) (code, extra uint) {
+	if n -= 3; n < 128 {
+		s := uint(short[64+n])
+		return s & 0xff, s >> 8
 	}
-	return uint8(bits.Len32(n-3)) + 35
+	extra = uint(bits.Len32(n)) - 1
+	return extra + 36, extra
 }
 
-// The numbers of extra bits (RFC 8878, 3.1.1.3.2.1.1). Every baseline is a
-// multiple of what its bits hold, so that the bits are the lowest of the value.
-var (
-	litBits   = [64]uint8{16: 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-	matchBits = [64]uint8{32: 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-)
-
-var shortLits, shortMatches = codesBelow(&litBits, 64), codesBelow(&matchBits, 128)
-
-func codesBelow(extra *[64]uint8, n int) []uint8 {
-	var out []uint8
-	for code := 0; len(out) < n; code++ {
-		for range 1 << extra[code] {
-			if len(out) < n {
-				out = append(out, uint8(code))
+// short holds code | extra bits << 8 of literals shorter than 64, and of matches
+// shorter than 128+3.
+var short = func() (s [64 + 128]uint16) {
+	fill := func(s []uint16, first uint16, extra ...int) {
+		for n := range first {
+			s[n] = n
+		}
+		at := int(first)
+		for i, e := range extra {
+			for range 1 << e {
+				s[at] = first + uint16(i) | uint16(e)<<8
+				at++
 			}
 		}
 	}
-	return out
-}
+	fill(s[:64], 16, 1, 1, 1, 1, 2, 2, 3, 3, 4)
+	fill(s[64:], 32, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5)
+	return s
+}()
 
 // The predefined distributions (RFC 8878, 3.1.1.3.2.2).
 var predefinedTables = [3]*fseTable{

@@ -1,0 +1,71 @@
+//go:build !purego && !noasm
+
+package dumpzstd
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+// fast says that the processor has what the assembly needs. The tests change it.
+var fast = cpu.X86.HasAVX2 && cpu.X86.HasBMI1 && cpu.X86.HasBMI2
+
+// The assembly does the first part of the work, as much as it may without looking
+// over the edge of src, or all of it, and says how far it came.
+
+// markFast marks done words and returns the highest bit of the last.
+func markFast(words []uint64, src []byte) (done int, carry uint64) {
+	if done = min(len(words), len(src)/64); !fast || done == 0 {
+		return 0, 1
+	}
+	return done, markAVX2(&words[0], &src[0], done)
+}
+
+// matchFast looks at the places up to from.
+func (f *finder) matchFast(src []byte, start, end int, l *literals, q *sequences) (from, anchor int) {
+	if !fast || end-start < 64 {
+		return start, start
+	}
+	list := unsafe.SliceData(q.list)
+	from, anchor, lits, n := matchAVX2(&src[0], &l.buf[0], (*uint64)(list), &f.table[0], &f.starts[0], start, end-32, end)
+	l.n, q.list = lits, q.list[:n]
+	return from, anchor
+}
+
+// pack2Fast packs the last done bytes of a and of b.
+func pack2Fast(outA, outB, a, b []byte, codes *[256]uint64) (done int, accA, accB, haveA, haveB uint64, atA, atB int, seen uint64) {
+	rounds := min(len(a), len(b)) / 5
+	if !fast || rounds == 0 {
+		return
+	}
+	accA, accB, haveA, haveB, atA, atB, seen = pack2BMI2(&outA[0], &outB[0], &a[0], &b[0], len(a), len(b), codes, rounds)
+	return 5 * rounds, accA, accB, haveA, haveB, atA, atB, seen
+}
+
+// codeFast does all or nothing.
+func (q *sequences) codeFast(out []codes) bool {
+	if fast {
+		codeBMI2((*uint64)(&q.list[0]), (*uint32)(&out[0]), len(out), &q.offsets, &q.counts, &short)
+	}
+	return fast
+}
+
+// fast does all or nothing.
+func (w *sequenceWriter) fast(list []sequence, of []codes) bool {
+	if !fast || len(list) == 0 {
+		return false
+	}
+	states := [3]uint64{uint64(w.litState), uint64(w.offsetState), uint64(w.matchState)}
+	b := &w.bits
+	n, acc, have := writeBMI2(&b.out[b.at], (*uint64)(&list[0]), (*uint32)(&of[0]), len(list),
+		w.lits.words(), w.offsets.words(), w.matches.words(), &states, b.acc, b.have)
+	b.at, b.acc, b.have = b.at+n, acc, have
+	w.litState, w.offsetState, w.matchState = fseState(states[0]), fseState(states[1]), fseState(states[2])
+	return true
+}
+
+// words is where the steps begin, with the states after them.
+func (t *fseTable) words() *uint64 { return (*uint64)(unsafe.Pointer(t)) }
+
+var _ [0]struct{} = [unsafe.Offsetof(fseTable{}.states) - 64*8]struct{}{}

@@ -1,0 +1,19 @@
+//go:build !amd64 || purego || noasm
+
+package dumpzstd
+
+// There is no assembly: Go does all of the work.
+
+func markFast([]uint64, []byte) (done int, carry uint64) { return 0, 1 }
+
+func (f *finder) matchFast(_ []byte, start, _ int, _ *literals, _ *sequences) (from, anchor int) {
+	return start, start
+}
+
+func pack2Fast(_, _, _, _ []byte, _ *[256]uint64) (done int, accA, accB, haveA, haveB uint64, atA, atB int, seen uint64) {
+	return
+}
+
+func (q *sequences) codeFast([]codes) bool { return false }
+
+func (w *sequenceWriter) fast([]sequence, []codes) bool { return false }
