@@ -50,9 +50,9 @@ func loadSettings(cmd *cobra.Command, path string) error {
 }
 
 // needsNoSettings tells whether a command only speaks of the program, or reads the
-// file itself.
+// file itself, as completion does when it knows the command line.
 func needsNoSettings(cmd *cobra.Command) bool {
-	return cmd == cmd.Root() || cmd.Name() == "version" || cmd.Name() == "man" || cmd.Parent().Name() == "completion" ||
+	return cmd == cmd.Root() || cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == "version" || cmd.Name() == "man" || cmd.Parent().Name() == "completion" ||
 		cmd.Parent().Name() == "config" && cmd.Name() != "show"
 }
 

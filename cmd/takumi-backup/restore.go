@@ -16,6 +16,6 @@ what is there as it was.`,
 		Args:    usageArgs(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newRestoreDatabase(), newRestoreUploads(), newRestoreContracts())
+	cmd.AddCommand(takesBackups(newRestoreDatabase(), 1), takesBackups(newRestoreUploads(), 1), takesBackups(newRestoreContracts(), 1))
 	return cmd
 }

@@ -26,7 +26,7 @@ type restoreContracts struct {
 func newRestoreContracts() *cobra.Command {
 	r := &restoreContracts{restoreUploads: restoreUploads{opening: opening{mustFit: true}}}
 	cmd := &cobra.Command{
-		Use:   "contracts [flags] FILE|- --to DIR",
+		Use:   "contracts [flags] FILE|-|--latest --to DIR",
 		Short: "Restore a snapshot of contracts, and compare it with the chain",
 		Long: `Restore a sealed snapshot of contracts: DIR is then a folder that holds
 snapshot_TIME with its files.
@@ -46,12 +46,19 @@ restored all the same.`,
 		Example: `  takumi-backup restore contracts contract_snapshot_20261123_020000.tar.zst.enc --to /srv/restored
   RPC_URL_SEPOLIA=https://… takumi-backup restore contracts backup.enc --to /srv/restored --strict
   takumi-backup restore contracts backup.enc --to /tmp/found --include foundry.toml --offline`,
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0]) },
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := r.find(cmd, args, backup.KindContracts)
+			if err != nil {
+				return err
+			}
+			return r.run(cmd, path)
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&r.to, "to", "", "the folder to restore")
+	r.addLatest(cmd)
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
 	r.addTarget(cmd)
 	r.rpc.add(cmd, "latest")

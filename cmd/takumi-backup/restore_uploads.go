@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
@@ -20,6 +21,8 @@ import (
 type restoreUploads struct {
 	opening
 	to         string
+	latest     bool
+	name       string // of a series, with latest
 	include    []string
 	files      tree.Options // Special and what follows it
 	onConflict string
@@ -33,7 +36,7 @@ type restoreUploads struct {
 func newRestoreUploads() *cobra.Command {
 	r := &restoreUploads{opening: opening{mustFit: true}}
 	cmd := &cobra.Command{
-		Use:   "uploads [flags] FILE|- --to DIR",
+		Use:   "uploads [flags] FILE|-|--latest --to DIR",
 		Short: "Restore a folder from a sealed backup",
 		Long: `Restore a folder from a sealed backup of one, or from any sealed tar archive.
 
@@ -70,13 +73,20 @@ Of a backup that this program made only what is named is read, also from S3, and
 byte of that is authentic; that the rest of the backup is whole is not proved.`,
 		Example: `  takumi-backup restore uploads uploads_20261123_020000.tar.zst.enc --to /srv/takumi/uploads
   takumi-backup restore uploads backup.enc --to /tmp/found --include '/avatars/alice.png'
-  takumi-backup restore uploads backup.enc --to /srv/takumi/uploads --dry-run`,
-		Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0]) },
+  takumi-backup restore uploads --latest --to /srv/takumi/uploads --dry-run`,
+		Args: usageArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := r.find(cmd, args, backup.KindUploads)
+			if err != nil {
+				return err
+			}
+			return r.run(cmd, path)
+		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&r.to, "to", "", "the folder to restore")
+	r.addLatest(cmd)
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
 	f.BoolVar(&r.files.Special, "special", false, "restore devices, FIFOs, setuid and setgid files, and attributes that give rights too")
 	f.BoolVar(&r.files.NumericOwner, "numeric-owner", false, "as root: owners by number, not by name")
@@ -86,6 +96,52 @@ byte of that is authentic; that the rest of the backup is whole is not proved.`,
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)
 	return auditedBy(cmd, "restore uploads", r.effect)
+}
+
+// addLatest adds the flags that have the newest backup found.
+func (r *restoreUploads) addLatest(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this kind in $BACKUP_ROOT that is whole and authentic")
+	f.StringVar(&r.name, "name", "", "with --latest, of the series of this name: where there are several")
+}
+
+// find returns the path of the backup to restore.
+func (r *restoreUploads) find(cmd *cobra.Command, args []string, kind string) (string, error) {
+	switch {
+	case len(args) > 0 && r.latest:
+		return "", usagef("--latest finds the backup by itself: leave %q out", args[0])
+	case len(args) == 0 && !r.latest:
+		return "", usagef("name a backup, or give --latest")
+	case r.name != "" && !r.latest:
+		return "", usagef("--name goes with --latest")
+	case !r.latest:
+		return args[0], nil
+	}
+	if _, err := r.check(""); err != nil { // before hours of proving
+		return "", err
+	}
+	ring, err := r.keys.ring()
+	if err != nil {
+		return "", err
+	}
+	defer ring.Close()
+	if _, err := ring.Current(cmd.Context()); err != nil && ring.Ways() < 2 {
+		return "", fmt.Errorf("loading the key: %w", err)
+	}
+	how, err := r.options(ring)
+	if err != nil {
+		return "", err
+	}
+	how.Doubt = doubter(cmd, "", provedIn(cmd, ""))
+	found, passed, err := backup.LatestOf(cmd.Context(), newPlace(), backupFolder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
+	for _, b := range passed {
+		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
+	}
+	if err != nil {
+		return "", err
+	}
+	r.pinned = found.ID
+	return found.Path, nil
 }
 
 // addTarget adds the flags for targets that cannot hold everything.
@@ -124,7 +180,7 @@ func (r *restoreUploads) check(path string) (exists bool, err error) {
 
 // effect is that of replacing a folder that is live, or of making one beside.
 func (r *restoreUploads) effect(args []string) effect {
-	if exists, err := r.check(args[0]); err == nil && exists && r.replaces() {
+	if exists, err := r.check(strings.Join(args, "")); err == nil && exists && r.replaces() {
 		return changes
 	}
 	return reads

@@ -43,14 +43,18 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	addAuditFlags(root)
 	var config string
 	root.PersistentFlags().StringVar(&config, "config", "", "read settings from this file, a .toml or NAME=VALUE lines; none: from no file (default /etc/takumi-backup/backup.toml or backup.conf; see config --help)")
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		if err := loadSettings(cmd, config); err != nil {
 			return err
 		}
 		warnMisspelt(cmd)
-		return checkEnvironment()
+		if err := checkEnvironment(); err != nil {
+			return err
+		}
+		return findBackups(cmd, args)
 	}
-	root.AddCommand(newSeal(), newOpen(), newInspect(), newLs(), newFind(), newDiff(), newList(), newPrune(), newReplicate(), newUndelete(), newRestoreObject(), newVerify(), newSign(), newBackup(), newRestore(), newDrill(), newRewrap(), newReencrypt(), newKey(), newAudit(), newInit(), newInstallTimers(), newConfig(), newStatus(), newDoctor(), newVersion(), newMan())
+	root.AddCommand(newSeal(), takesBackups(newOpen(), 1), takesBackups(newInspect(), -1), takesBackups(newLs(), 1), newFind(), takesBackups(newDiff(), 2), newList(), newPrune(), newReplicate(), newUndelete(), takesBackups(newRestoreObject(), -1), takesBackups(newVerify(), -1), takesBackups(newSign(), -1), newBackup(), newRestore(), newDrill(), takesBackups(newRewrap(), -1), takesBackups(newReencrypt(), -1), newKey(), newAudit(), newInit(), newInstallTimers(), newConfig(), newStatus(), newDoctor(), newVersion(), newMan())
+	addCompletions(root)
 	return root
 }
 

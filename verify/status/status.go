@@ -63,8 +63,8 @@ type Series struct {
 	Trend *float64 `json:"trend,omitempty"`
 	// Verified is up to which level it was last proved, and when; VerifiedAt is zero when
 	// it was not.
-	Verified   verify.Level `json:"verified"`
-	VerifiedAt time.Time    `json:"verified_at,omitzero"`
+	Verified   verify.Level `json:"proven"`
+	VerifiedAt time.Time    `json:"proven_at,omitzero"`
 	DrilledAt  time.Time    `json:"drilled_at,omitzero"` // when one of the series was last restored in a rehearsal
 	Copies     []Copy       `json:"copies,omitempty"`
 

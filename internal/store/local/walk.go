@@ -3,10 +3,12 @@ package local
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -29,10 +31,7 @@ import (
 func Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		w := walker{ctx: ctx, root: filepath.Clean(root), all: all, yield: yield}
-		// The root may be a link, and is followed: "/." says so to Lstat.
-		if err := filepath.WalkDir(strings.TrimRight(w.root, "/")+"/.", w.visit); err != nil {
-			yield(store.Backup{}, err)
-		}
+		w.found(w.root, fs.ModeDir)
 	}
 }
 
@@ -43,50 +42,132 @@ type walker struct {
 	yield func(store.Backup, error) bool
 }
 
-func (w *walker) visit(path string, entry fs.DirEntry, err error) error {
+// found looks at what a folder has at path, and reports whether the walk goes on.
+func (w *walker) found(path string, mode fs.FileMode) bool {
 	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
+		w.yield(store.Backup{}, context.Cause(w.ctx))
+		return false
 	}
-	path = filepath.Clean(path)
-	var found store.Backup
 	switch {
-	case err != nil:
-		if errors.Is(err, fs.ErrNotExist) && path != w.root {
-			return nil
-		}
-		err = fault("read", path, err)
-	case entry.IsDir():
+	case mode.IsDir():
 		if path == filepath.Join(w.root, "lost+found") {
-			return fs.SkipDir
+			return true
 		}
-		return nil
-	case entry.Type()&fs.ModeSymlink != 0:
-		if w.mayPass(path) {
-			return nil
-		}
-		if info, statErr := os.Stat(path); w.all && statErr == nil && info.Mode().IsRegular() {
-			found = store.Backup{Path: path, Size: info.Size(), ModTime: info.ModTime()}
-			break
-		}
-		err = fault("follow", path, store.ErrLink)
-	case !entry.Type().IsRegular() || !w.wants(path):
-		return nil
-	default:
-		info, statErr := entry.Info()
-		if errors.Is(statErr, fs.ErrNotExist) {
-			return nil
-		}
-		if err = statErr; err != nil {
-			err = fault("look at", path, err)
-			break
-		}
-		sidecar, err := os.Lstat(path + store.SidecarSuffix)
-		found = store.Backup{Path: path, Size: info.Size(), ModTime: info.ModTime(), Sidecar: err == nil && sidecar.Mode().IsRegular()}
+		return w.folder(path)
+	case mode&fs.ModeSymlink != 0:
+		return w.link(path)
+	case !mode.IsRegular() || !w.wants(path):
+		return true
 	}
-	if !w.yield(found, err) {
-		return fs.SkipAll
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
 	}
-	return nil
+	if err != nil {
+		return w.yield(store.Backup{}, fault("look at", path, err))
+	}
+	sidecar, err := os.Lstat(path + store.SidecarSuffix)
+	return w.yield(store.Backup{Path: path, Size: info.Size(), ModTime: info.ModTime(), Sidecar: err == nil && sidecar.Mode().IsRegular()}, nil)
+}
+
+func (w *walker) link(path string) bool {
+	if w.mayPass(path) {
+		return true
+	}
+	if info, err := os.Stat(path); w.all && err == nil && info.Mode().IsRegular() {
+		return w.yield(store.Backup{Path: path, Size: info.Size(), ModTime: info.ModTime()}, nil)
+	}
+	return w.yield(store.Backup{}, fault("follow", path, store.ErrLink))
+}
+
+// folder looks at all that is in a folder.
+func (w *walker) folder(path string) bool {
+	names, err := w.names(path)
+	if err != nil && (path == w.root || !errors.Is(err, fs.ErrNotExist)) && !w.yield(store.Backup{}, fault("read", path, err)) {
+		return false
+	}
+	for _, at := range names.order {
+		name, mode := names.at(at)
+		if !w.found(filepath.Join(path, name), mode) {
+			return false
+		}
+	}
+	return true
+}
+
+// names reads what a folder has, and leaves out what found would pass over by its name:
+// a folder may have a million backups, and twice as many files next to them.
+func (w *walker) names(path string) (*names, error) {
+	n := new(names)
+	dir := path
+	if path == w.root { // which may be a link, and is followed
+		dir += "/."
+	} else if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+		return n, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return n, err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(1024)
+		for _, e := range entries {
+			if mode := e.Type(); mode.IsDir() || mode&fs.ModeSymlink != 0 || mode.IsRegular() && w.wants(e.Name()) {
+				n.add(e.Name(), mode)
+			}
+		}
+		if err != nil || w.ctx.Err() != nil {
+			slices.SortFunc(n.order, func(a, b uint32) int {
+				x, _ := n.at(a)
+				y, _ := n.at(b)
+				return strings.Compare(x, y)
+			})
+			if err == io.EOF {
+				err = nil
+			}
+			return n, err
+		}
+	}
+}
+
+// names are those of a folder, packed.
+type names struct {
+	blocks []string // each name with two bytes for its length, and one for its type, before it
+	last   strings.Builder
+	order  []uint32 // where they are
+}
+
+const nameBlock = 1 << 16
+
+func (n *names) add(name string, mode fs.FileMode) {
+	if n.last.Cap()-n.last.Len() < 3+len(name) {
+		n.last = strings.Builder{}
+		n.last.Grow(nameBlock)
+		n.blocks = append(n.blocks, "")
+	}
+	n.order = append(n.order, uint32((len(n.blocks)-1)*nameBlock+n.last.Len()))
+	kind := byte('f')
+	switch {
+	case mode.IsDir():
+		kind = 'd'
+	case mode&fs.ModeSymlink != 0:
+		kind = 'l'
+	}
+	n.last.Write([]byte{byte(len(name) >> 8), byte(len(name)), kind})
+	n.last.WriteString(name)
+	n.blocks[len(n.blocks)-1] = n.last.String()
+}
+
+func (n *names) at(i uint32) (name string, mode fs.FileMode) {
+	text := n.blocks[i/nameBlock][i%nameBlock:]
+	switch text[2] {
+	case 'd':
+		mode = fs.ModeDir
+	case 'l':
+		mode = fs.ModeSymlink
+	}
+	return text[3 : 3+int(text[0])<<8+int(text[1])], mode
 }
 
 func (w *walker) wants(path string) bool { return w.all || strings.HasSuffix(path, store.BackupSuffix) }

@@ -1,0 +1,101 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Filter says which backups of a store are meant; the zero value, all of them.
+type Filter struct {
+	Kinds []string // uploads are increments too
+	// Name is a series, with or without its ending, as takumi_db.sql or takumi_db; or a
+	// pattern of such, as [path.Match] reads it.
+	Name  string
+	Since time.Time // made then or later
+}
+
+// Match reports whether a backup is meant. What no envelope says anything of is meant by
+// the zero value alone.
+func (f *Filter) Match(b *Backup) bool {
+	switch {
+	case len(f.Kinds) > 0 && !slices.Contains(f.Kinds, b.Kind) && !slices.Contains(f.Kinds, Family(b.Kind)):
+	case f.Name != "" && !named(b, f.Name):
+	case !f.Since.IsZero() && (!b.Readable() || b.Created.Before(f.Since)):
+	default:
+		return true
+	}
+	return false
+}
+
+func named(b *Backup, name string) bool {
+	if !b.Readable() {
+		return false
+	}
+	series := b.Series()
+	if series == name || strings.HasPrefix(series, name+".") {
+		return true
+	}
+	match, err := path.Match(name, series)
+	return match && err == nil
+}
+
+// Newest returns of a sorted list the newest backup of each folder, kind and series that
+// is not bad, archived, in doubt, nor from after now.
+func (r *Roll) Newest(now time.Time) *Roll {
+	type series struct{ folder, kind, name string }
+	seen, newest := make(map[series]bool), new(Roll)
+	for _, b := range r.All() {
+		s := series{store.Dir(b.Path), Family(b.Kind), b.Series()}
+		if b.State != Bad && b.Doubt == nil && !b.Created.After(now) && !seen[s] {
+			seen[s] = true
+			newest.Add(&b)
+		}
+	}
+	newest.SortNewest()
+	return newest
+}
+
+// ErrManySeries is returned where the newest of several series would be one by chance.
+var ErrManySeries = fail.New(fail.Usage, "say with --name which one", "there are backups of several series")
+
+// LatestOf returns the newest backup in and under folder that f means, is not from after
+// now, authentic to its end and in no doubt, and those that are newer and were passed
+// over, each with its Err. That there is none is an error, ErrManySeries one that f means
+// more than one series.
+func LatestOf(ctx context.Context, st store.Store, folder string, f Filter, now time.Time, o Options) (found *Backup, passed []Backup, err error) {
+	var list []Backup
+	var series []string
+	err = Each(ctx, st, folder, o, func(b *Backup) error {
+		if b.Readable() && f.Match(b) && !b.Created.After(now) {
+			list = append(list, *b)
+			series = append(series, b.Series())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("looking for the newest backup: %w", err)
+	}
+	slices.Sort(series)
+	if series = slices.Compact(series); len(series) > 1 {
+		return nil, nil, fmt.Errorf("looking for the newest backup in %s: %w: %s", folder, ErrManySeries, strings.Join(series[:min(len(series), 10)], ", "))
+	}
+	slices.SortFunc(list, NewestFirst)
+	found, passed, err = Latest(ctx, st, list, func(*Backup) bool { return true }, o)
+	if err != nil {
+		return nil, passed, fmt.Errorf("looking for the newest backup: %w", err)
+	}
+	if found == nil {
+		err = fmt.Errorf("no %s backup in %s is whole and authentic", strings.Join(f.Kinds, " or "), folder)
+		if len(passed) > 0 && passed[0].Err != nil {
+			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
+		}
+	}
+	return found, passed, err
+}

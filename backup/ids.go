@@ -1,0 +1,56 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// idPrefix is what may be the beginning of an id: as few digits as four.
+var idPrefix = regexp.MustCompile(`^[0-9a-f]{4,32}$`)
+
+// IsIDPrefix reports whether text may be the beginning of a backup's id.
+func IsIDPrefix(text string) bool { return idPrefix.MatchString(text) }
+
+// ErrNoID is returned where no backup has an id that begins as was asked for.
+var ErrNoID = fail.New(fail.Store, "takumi-backup list shows the ids; or give the path", "no backup has an id that begins like this")
+
+// ErrManyIDs is returned where several backups have ids that begin as was asked for.
+var ErrManyIDs = fail.New(fail.Usage, "give more digits, or the path", "several backups have an id that begins like this")
+
+// FindID returns the path of the only backup in and under root whose id begins with
+// prefix. The id is what the envelope claims: opening the backup is what proves it. The
+// errors are ErrNoID, ErrManyIDs, which names the first few, that of root, and the
+// context's.
+func FindID(ctx context.Context, st store.Store, root, prefix string) (string, error) {
+	const named = 5
+	var found []string
+	more := 0
+	err := Each(ctx, st, root, Options{}, func(b *Backup) error {
+		switch {
+		case !b.Readable() || !strings.HasPrefix(b.ID.String(), prefix):
+		case len(found) < named:
+			found = append(found, fmt.Sprintf("%s %s", b.ID, b.Path))
+		default:
+			more++
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("looking for the backup %s in %s: %w", prefix, root, err)
+	case len(found) == 0:
+		return "", fmt.Errorf("looking for the backup %s in %s: %w", prefix, root, ErrNoID)
+	case len(found) > 1:
+		if more > 0 {
+			found = append(found, fmt.Sprintf("and %d more", more))
+		}
+		return "", fmt.Errorf("%s: %w: %s", prefix, ErrManyIDs, strings.Join(found, "; "))
+	}
+	_, path, _ := strings.Cut(found[0], " ")
+	return path, nil
+}
