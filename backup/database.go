@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -64,23 +65,15 @@ type database struct {
 // than the roles, which are backed up first: it is made also when they fail, with
 // their error.
 func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error {
-	conn, err := o.Settings.Connect(ctx)
+	d, err := open(ctx, job, run, o)
 	if err != nil {
-		return SourceError(err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := postgres.CheckDirect(ctx, conn); err != nil {
 		return err
 	}
-	job.Kind, job.To.DBName = KindDatabase, FileNameOf(o.Settings.Database())
-	d := &database{DatabaseOptions: o, job: job, run: run, conn: conn}
-	if d.server, err = postgres.Version(ctx, conn); err != nil {
-		return SourceError(err)
-	}
+	defer d.conn.Close(context.WithoutCancel(ctx))
 	if !o.Globals {
 		return d.dump(ctx)
 	}
-	if err = d.globals(ctx); err == nil {
+	if err = d.globals(ctx, cmp.Or(job.Name, d.job.To.DBName)); err == nil {
 		return d.dump(ctx)
 	}
 	err = fmt.Errorf("backing up the roles: %w", err)
@@ -91,6 +84,47 @@ func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error
 		return errors.Join(err, dumpErr)
 	}
 	return errors.Join(err, errors.New("the backup of the database is complete all the same"))
+}
+
+// Globals seals the roles and tablespaces of the server that the settings lead to, as a
+// backup that is named after the server.
+func Globals(ctx context.Context, job Job, run Runner, o DatabaseOptions) error {
+	d, err := open(ctx, job, run, o)
+	if err != nil {
+		return err
+	}
+	defer d.conn.Close(context.WithoutCancel(ctx))
+	return d.globals(ctx, serverName(o.Settings.Address()))
+}
+
+// serverName is the name of a server as it can be part of a file's.
+func serverName(address string) string {
+	address = strings.TrimSuffix(address, ":5432")
+	if strings.HasPrefix(address, "/") { // the folder of a socket
+		_, port, _ := strings.Cut(path.Base(address), ":")
+		address = strings.TrimSuffix("local:"+port, ":")
+	}
+	return FileNameOf(strings.ReplaceAll(address, ":", "-"))
+}
+
+// open connects to the server. The caller closes the connection.
+func open(ctx context.Context, job Job, run Runner, o DatabaseOptions) (d *database, err error) {
+	conn, err := o.Settings.Connect(ctx)
+	if err != nil {
+		return nil, SourceError(err)
+	}
+	job.Kind, job.To.DBName = KindDatabase, FileNameOf(o.Settings.Database())
+	d = &database{DatabaseOptions: o, job: job, run: run, conn: conn}
+	if err = postgres.CheckDirect(ctx, conn); err == nil {
+		if d.server, err = postgres.Version(ctx, conn); err != nil {
+			err = SourceError(err)
+		}
+	}
+	if err != nil {
+		conn.Close(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return d, nil
 }
 
 // dump seals the dump, and the manifest if there is to be one.
@@ -200,7 +234,8 @@ func (d *database) output(ctx context.Context, job Job, name string, args []stri
 	return job, nil
 }
 
-func (d *database) globals(ctx context.Context) error {
+// globals seals the roles and tablespaces, as NAME_globals.
+func (d *database) globals(ctx context.Context, name string) error {
 	args := []string{"--globals-only", "--no-password", strings.Replace(d.Settings.Target(), "--dbname=", "--database=", 1)}
 	var secrets bool
 	if err := d.conn.QueryRow(ctx, "SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')").Scan(&secrets); err != nil {
@@ -211,7 +246,7 @@ func (d *database) globals(ctx context.Context) error {
 		args = append(args, "--no-role-passwords")
 	}
 	job := d.job
-	job.To.Base = cmp.Or(job.Name, job.To.DBName) + "_globals"
+	job.To.Base = name + "_globals"
 	job.Name, job.Want = "", guard.PlainDump
 	_, err := d.program(ctx, job, "pg_dumpall", args)
 	return err

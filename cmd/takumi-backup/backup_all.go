@@ -6,17 +6,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
-	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
@@ -30,6 +29,8 @@ type backupAll struct {
 	json     bool
 	quiet    bool
 	job      jobFlags
+
+	chosen []*backup.Chosen // of the entries with several databases
 }
 
 func newBackupAll() *cobra.Command {
@@ -84,27 +85,6 @@ config --help says where settings come from.`,
 	return cmd
 }
 
-// part is one thing to back up, and how that went.
-type part struct {
-	Name     string   `json:"name"`
-	Kind     string   `json:"kind,omitempty"`
-	State    string   `json:"state"` // done, failed or left out
-	Why      string   `json:"why,omitempty"`
-	ExitCode int      `json:"exit_code"`
-	Seconds  float64  `json:"seconds"`
-	Paths    []string `json:"paths,omitempty"`
-
-	run  func(context.Context, *cobra.Command) error
-	made []*backup.Made
-	err  error
-}
-
-const (
-	partDone    = "done"
-	partFailed  = "failed"
-	partLeftOut = "left out"
-)
-
 func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 	started := time.Now()
 	sealed, err := encryptionEnabled()
@@ -137,19 +117,11 @@ func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 
 // work makes the backups, one after the other.
 func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started time.Time) error {
-	parts := b.parts(cmd.Context())
-	ran, failed := 0, 0
-	for _, p := range parts {
-		if p.State == partLeftOut {
-			continue
-		}
-		ran++
-		if err := b.runPart(cmd, p, "backup "+p.Kind); err != nil {
-			return err
-		}
-		if p.State == partFailed {
-			failed++
-		}
+	report := reporting{b.json, b.quiet}
+	parts := b.parts(cmd)
+	ran, failed, err := report.runAll(cmd, parts)
+	if err != nil {
+		return err
 	}
 	if ran == 0 {
 		return usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, or list databases, contracts and uploads in a backup.toml (takumi-backup config --help)")
@@ -163,7 +135,7 @@ func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started t
 			p.Why = "BACKUP_ENCRYPTION_ENABLED is false, and only what is authenticated is deleted"
 		default:
 			ran++
-			if err := b.runPart(cmd, p, ""); err != nil {
+			if err := report.runPart(cmd, p, ""); err != nil {
 				return err
 			}
 		}
@@ -179,20 +151,27 @@ func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started t
 			r.Made = append(r.Made, madeOf(m, time.Duration(p.Seconds*float64(time.Second))))
 		}
 	}
-	if err := b.summarize(cmd, parts, started); err != nil {
+	if err := report.summarize(cmd, parts, started); err != nil {
 		return err
+	}
+	for _, c := range b.chosen {
+		if err := c.Remember(); err != nil {
+			warn(cmd, "%v", err)
+		}
 	}
 	return outcome(parts, ran)
 }
 
 // parts lists what is configured, and what is not with the reason.
-func (b *backupAll) parts(ctx context.Context) []*part {
+func (b *backupAll) parts(cmd *cobra.Command) []*part {
 	var parts []*part
 	for _, kind := range []string{"database", "contracts", "uploads"} {
 		targets := conf.Targets(kind)
+		var of []*part
 		for _, t := range targets {
-			parts = append(parts, b.partsOf(ctx, t)...)
+			of = append(of, b.partsOf(cmd, t, of)...)
 		}
+		parts = append(parts, of...)
 		if len(targets) == 0 {
 			why := strings.Join(config.Named(kind), ", ") + ": not set"
 			if conf.File != nil {
@@ -204,24 +183,17 @@ func (b *backupAll) parts(ctx context.Context) []*part {
 	return parts
 }
 
-// partsOf are the backups that one entry of the settings stands for.
-func (b *backupAll) partsOf(ctx context.Context, t config.Target) []*part {
+// partsOf are the backups that one entry of the settings means, behind those of the
+// entries of its kind before it.
+func (b *backupAll) partsOf(cmd *cobra.Command, t config.Target, before []*part) []*part {
 	name := t.Kind
 	if t.Name != t.Kind {
 		name += " " + t.Name
 	}
 	p := &part{Name: name, Kind: t.Kind}
 	switch {
-	case t.Database != nil && t.Database.Several():
-		return b.databases(ctx, t, p)
 	case t.Kind == backup.KindDatabase:
-		jobs := 1
-		if t.Database != nil {
-			jobs = max(1, t.Database.Jobs)
-		}
-		p.run = func(ctx context.Context, cmd *cobra.Command) error {
-			return (&backupDatabase{sealing: b.sealing(p, t, ""), format: "plain", jobs: jobs, globals: b.globals, manifest: b.manifest}).run(ctx, cmd)
-		}
+		return b.databases(cmd, t, p, before)
 	case t.Kind == backup.KindContracts:
 		base := ""
 		if t.Contracts != nil {
@@ -242,19 +214,59 @@ func (b *backupAll) partsOf(ctx context.Context, t config.Target) []*part {
 	return []*part{p}
 }
 
-// databases are the parts of an entry with names and patterns; one that failed, when the
-// server does not say what it has.
-func (b *backupAll) databases(ctx context.Context, t config.Target, failed *part) []*part {
-	targets, err := expand(ctx, t)
+// databases are the parts of an entry that means one database or several; a part that
+// fails, when that cannot be known. The roles of a server are backed up once, and a
+// database that an entry before it means is left to that.
+func (b *backupAll) databases(cmd *cobra.Command, t config.Target, p *part, before []*part) []*part {
+	several := t.Database != nil && t.Database.Several()
+	if several {
+		t.Settings = t.Settings.WithDatabase("postgres")
+	}
+	failed := func(err error) []*part {
+		p.run = func(context.Context, *cobra.Command) error { return err }
+		return []*part{p}
+	}
+	settings, err := databaseSettings(t.Settings)
 	if err != nil {
-		failed.run = func(context.Context, *cobra.Command) error { return err }
-		return []*part{failed}
+		return failed(err)
 	}
-	var parts []*part
-	for _, one := range targets {
-		parts = append(parts, b.partsOf(ctx, one)...)
+	d := severalDatabases{settings: settings, want: t.Database, stateDir: b.stateDir, globals: b.globals}
+	for _, other := range before {
+		d.globals = d.globals && other.server != settings.Address()
 	}
-	return parts
+	jobs := 1
+	if t.Database != nil {
+		jobs = max(1, t.Database.Jobs)
+	}
+	d.one = func(p *part, s *postgres.Settings, rolesAlone bool) func(context.Context, *cobra.Command) error {
+		one := &backupDatabase{sealing: b.sealing(p, t, ""), target: s, rolesAlone: rolesAlone, format: "plain", jobs: jobs, globals: d.globals && !several, manifest: b.manifest}
+		return one.run
+	}
+	parts := []*part{p}
+	if several {
+		var chosen *backup.Chosen
+		if parts, chosen, err = d.parts(cmd.Context(), cmd); err != nil {
+			return failed(err)
+		}
+		b.chosen = append(b.chosen, chosen)
+	} else {
+		p.run = d.one(p, settings, false)
+	}
+	var left []*part
+	for _, p := range parts {
+		p.server = settings.Address()
+		at := slices.IndexFunc(before, func(other *part) bool { return other.Name == p.Name })
+		switch {
+		case at >= 0 && before[at].server == p.server && several:
+			continue
+		case at >= 0:
+			p.run = func(context.Context, *cobra.Command) error {
+				return usagef("%s is in the settings twice, and backups of one name are one series: give the second one settings and a store of its own", p.Name)
+			}
+		}
+		left = append(left, p)
+	}
+	return left
 }
 
 // sealing is how each part seals.
@@ -262,43 +274,8 @@ func (b *backupAll) sealing(p *part, t config.Target, base string) sealing {
 	return sealing{
 		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", prove: "on", mayBePlain: true,
 		settings: t.Settings, base: base,
-		made: func(cmd *cobra.Command, m *backup.Made) error {
-			p.Paths = append(p.Paths, m.Path)
-			p.made = append(p.made, m)
-			if b.json || b.quiet {
-				return nil
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), m.Path)
-			return stdoutError(err)
-		},
+		made: func(cmd *cobra.Command, m *backup.Made) error { return reporting{b.json, b.quiet}.took(cmd, p, m) },
 	}
-}
-
-// runPart runs one part, with an audit record of its own. An error means that all is
-// to end; a part that fails is none.
-func (b *backupAll) runPart(cmd *cobra.Command, p *part, operation string) error {
-	if cmd.Context().Err() != nil {
-		return context.Cause(cmd.Context())
-	}
-	if err := checkStdout(); err != nil {
-		return err
-	}
-	began := time.Now()
-	if operation == "" { // it records itself
-		p.err = p.run(cmd.Context(), cmd)
-	} else {
-		p.err = session(cmd, operation, changes, nil, func(ctx context.Context, _ *audit.Session) error { return p.run(ctx, cmd) })
-	}
-	p.Seconds = time.Since(began).Seconds()
-	if cmd.Context().Err() != nil {
-		return context.Cause(cmd.Context())
-	}
-	p.State = partDone
-	if p.err != nil {
-		p.State, p.Why = partFailed, redact.Keys(p.err.Error())
-		p.ExitCode = report(cmd.ErrOrStderr(), p.err)
-	}
-	return nil
 }
 
 // runPrune deletes old backups. What is deleted is words here: standard output is for
@@ -326,31 +303,13 @@ func (b *backupAll) runPrune(ctx context.Context, cmd *cobra.Command) error {
 	return prune.RunE(prune, nil)
 }
 
-// outcome is errSome, or with a single part its own failure, which was reported.
-func outcome(parts []*part, ran int) error {
-	for _, p := range parts {
-		if p.State != partFailed {
-			continue
-		}
-		if ran > 1 {
-			return errSome
-		}
-		class, _ := fail.Of(p.err)
-		return fail.As(class, "", fmt.Errorf("backup %s failed", p.Name))
-	}
-	return nil
-}
-
 // lock keeps a second run out.
 func (b *backupAll) lock() (*fsutil.Lock, error) {
-	dir := b.stateDir
-	if dir == "" {
-		var err error
-		if dir, err = history.Dir(); err != nil {
-			return nil, usage(err)
-		}
+	dir, err := stateDirOr(b.stateDir)
+	if err != nil {
+		return nil, err
 	}
-	err := os.MkdirAll(dir, 0o700)
+	err = os.MkdirAll(dir, 0o700)
 	var lock *fsutil.Lock
 	if err == nil {
 		lock, err = fsutil.LockFile(filepath.Join(dir, "backup-all.lock"))
@@ -361,28 +320,14 @@ func (b *backupAll) lock() (*fsutil.Lock, error) {
 	return lock, nil
 }
 
-func (b *backupAll) summarize(cmd *cobra.Command, parts []*part, started time.Time) error {
-	for _, p := range parts {
-		if b.quiet && p.State != partFailed {
-			continue
-		}
-		words := fmt.Sprintf("%s: %s", p.Name, p.State)
-		switch p.State {
-		case partDone:
-			words += fmt.Sprintf(" in %.1f s", p.Seconds)
-		case partFailed:
-			words = fmt.Sprintf("%s: FAILED after %.1f s: why is said above", p.Name, p.Seconds)
-		default:
-			words += " (" + p.Why + ")"
-		}
-		fmt.Fprintln(cmd.ErrOrStderr(), "takumi-backup: "+words)
+// stateDirOr is the folder that a flag names, or the usual one for what is remembered.
+func stateDirOr(dir string) (string, error) {
+	if dir != "" {
+		return dir, nil
 	}
-	if !b.json {
-		return nil
+	dir, err := history.Dir()
+	if err != nil {
+		return "", usage(err)
 	}
-	return writeJSON(cmd.OutOrStdout(), struct {
-		Started time.Time `json:"started"`
-		Seconds float64   `json:"seconds"`
-		Parts   []*part   `json:"parts"`
-	}{started.UTC().Truncate(time.Second), time.Since(started).Seconds(), parts})
+	return dir, nil
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
@@ -18,18 +21,30 @@ type backupDatabase struct {
 	jobs     int
 	globals  bool
 	manifest string // empty: on, where there is a place for it
+	all      bool
+	exclude  []string
+
+	target     *postgres.Settings // of one of several databases
+	rolesAlone bool
 }
 
 func newBackupDatabase() *cobra.Command {
 	b := new(backupDatabase)
 	b.mayBePlain = true
 	cmd := &cobra.Command{
-		Use:   "database [flags]",
+		Use:   "database [NAME|PATTERN]... [flags]",
 		Short: "Dump a PostgreSQL database and seal the dump",
 		Long: `Run pg_dump and seal what it writes, as
 $BACKUP_ROOT/database/NAME_db_TIME.sql.zst.enc, and print that path.
 
 ` + databaseHelp + `
+
+NAME is another database of that server, or one that a backup.toml lists. With several
+names, with patterns as 'shop_*', and with --all-databases, each database is backed up as
+a series of its own, and with --globals the roles once, as SERVER_globals_TIME. Which
+databases there are is asked each time: a new one is backed up as well, and one that is
+gone since the last time is reported. One that fails keeps no other from its backup: exit
+code 6. What every server has as a template, and what a restore keeps, is not meant.
 
 The server's version is asked first, and a pg_dump that fits it is taken from PATH
 or /usr/lib/postgresql. Unless it ends with status 0 and its dump is whole, there
@@ -58,15 +73,28 @@ and a dump would be wrong without a word.`,
 		Example: `  DB_NAME=takumi takumi-backup backup database
   takumi-backup backup database --db postgresql://takumi@db.example:5432/takumi --format custom
   takumi-backup backup database --globals --manifest=checksums
-  takumi-backup backup database --jobs 4`,
+  takumi-backup backup database --jobs 4
+  takumi-backup backup database --all-databases --exclude 'scratch_*' --globals`,
 		Annotations: records("backup database"),
-		Args:        usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return session(cmd, "backup database", changes, nil, func(ctx context.Context, _ *audit.Session) error { return b.run(ctx, cmd) })
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if b.all || len(args) > 1 || len(args) == 1 && strings.ContainsAny(args[0], config.Wild) {
+				return b.several(cmd, args)
+			}
+			return session(cmd, "backup database", changes, nil, func(ctx context.Context, _ *audit.Session) error {
+				if len(args) == 1 {
+					var err error
+					if b.target, err = b.database.named(cmd, args[0]); err != nil {
+						return err
+					}
+				}
+				return b.run(ctx, cmd)
+			})
 		},
 	}
 	b.database.add(cmd)
 	f := cmd.Flags()
+	f.BoolVar(&b.all, "all-databases", false, "back up every database of the server, each by itself")
+	f.StringArrayVar(&b.exclude, "exclude", nil, "leave out databases of this name or pattern; may be repeated")
 	f.StringVar(&b.format, "format", "plain", "what pg_dump writes: plain or custom")
 	f.IntVarP(&b.jobs, "jobs", "j", 1, "read the rows by this many connections at once; with 1 pg_dump does it all")
 	f.BoolVar(&b.globals, "globals", false, "seal the roles and tablespaces too, as a backup of their own")
@@ -77,15 +105,12 @@ and a dump would be wrong without a word.`,
 }
 
 func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
-	var settings *postgres.Settings
-	var err error
-	if b.settings != nil {
-		settings, err = databaseSettings(b.settings)
-	} else {
-		settings, err = b.database.settings(cmd)
-	}
-	if err != nil {
-		return err
+	settings := b.target
+	if settings == nil {
+		var err error
+		if settings, err = b.database.settings(cmd); err != nil {
+			return err
+		}
 	}
 	job, err := b.job(cmd)
 	if err != nil {
@@ -110,9 +135,56 @@ func (b *backupDatabase) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	defer ring.Close()
-	return backup.Database(ctx, job, b.runner(cmd), backup.DatabaseOptions{
+	make := backup.Database
+	if b.rolesAlone {
+		make = backup.Globals
+	}
+	return make(ctx, job, b.runner(cmd), backup.DatabaseOptions{
 		Settings: settings, Custom: b.format == "custom", Jobs: b.jobs, Globals: b.globals, Manifest: mode, Warn: warner(cmd),
 	})
+}
+
+// several backs up the databases that names and patterns mean, each by itself.
+func (b *backupDatabase) several(cmd *cobra.Command, names []string) error {
+	want := &config.Database{Names: names, Exclude: b.exclude, All: b.all}
+	switch err := want.CheckPatterns(); {
+	case err != nil:
+		return usage(err)
+	case b.all && len(names) > 0:
+		return usagef("--all-databases and names of databases exclude each other")
+	case b.out != "":
+		return usagef("-o names one file, and each database has its own")
+	case b.name != "":
+		return usagef("--name would make one series of several databases")
+	}
+	settings, err := b.database.settings(cmd)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	report := reporting{json: b.json, quiet: b.progress.quiet}
+	d := severalDatabases{settings: settings, want: want, globals: b.globals}
+	d.one = func(p *part, s *postgres.Settings, rolesAlone bool) func(context.Context, *cobra.Command) error {
+		one := *b
+		one.target, one.rolesAlone, one.globals, one.json = s, rolesAlone, false, false
+		one.made = func(cmd *cobra.Command, m *backup.Made) error { return report.took(cmd, p, m) }
+		return one.run
+	}
+	parts, chosen, err := d.parts(cmd.Context(), cmd)
+	if err != nil {
+		return err
+	}
+	ran, _, err := report.runAll(cmd, parts)
+	if err == nil {
+		err = report.summarize(cmd, parts, started)
+	}
+	if err != nil {
+		return err
+	}
+	if err := chosen.Remember(); err != nil {
+		warn(cmd, "%v", err)
+	}
+	return outcome(parts, ran)
 }
 
 // addManifest adds the flag that says what is sealed beside a dump.

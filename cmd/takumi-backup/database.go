@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +35,26 @@ func (d *databaseFlags) settings(cmd *cobra.Command) (*postgres.Settings, error)
 	return databaseSettings(conf)
 }
 
+// named are the settings of the database of this name: of the server that --db names, or
+// of the entry of the settings that means it.
+func (d *databaseFlags) named(cmd *cobra.Command, name string) (*postgres.Settings, error) {
+	if name == "" {
+		return nil, usagef("the name of the database is empty")
+	}
+	if !cmd.Flags().Changed("db") {
+		for _, t := range conf.Targets("database") {
+			if t.Database != nil && t.Database.Means(name) {
+				return databaseSettings(t.Settings.WithDatabase(name))
+			}
+		}
+	}
+	s, err := d.settings(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return s.On(name), nil
+}
+
 // databaseSettings are those of the database that settings name.
 func databaseSettings(s *config.Settings) (*postgres.Settings, error) {
 	return checkedSettings(postgres.FromSettings(s.Get))
@@ -59,30 +77,4 @@ func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, 
 		warn(cmd, "whoever lists the processes of this machine can read the password in %s: leave it out, and set PGPASSWORD or PGPASSFILE", flag)
 	}
 	return checkedSettings(postgres.FromURI(uri))
-}
-
-// expand returns the databases that an entry of the settings means, of those that its
-// server has. That there is none is an error.
-func expand(ctx context.Context, t config.Target) ([]config.Target, error) {
-	if t.Database == nil || !t.Database.Several() {
-		return []config.Target{t}, nil
-	}
-	settings, err := databaseSettings(t.Settings.WithDatabase("postgres"))
-	if err != nil {
-		return nil, err
-	}
-	names, err := settings.Databases(ctx)
-	if err != nil {
-		return nil, sourceError(fmt.Errorf("asking which databases there are: %w", err))
-	}
-	var targets []config.Target
-	for _, name := range names {
-		if t.Database.Means(name) {
-			targets = append(targets, config.Target{Kind: t.Kind, Name: name, Settings: t.Settings.WithDatabase(name), Database: &config.Database{Name: name, Jobs: t.Database.Jobs}})
-		}
-	}
-	if len(targets) == 0 {
-		return nil, sourceError(fmt.Errorf("no database of %s is one of %s", settings.Server(), t.Name))
-	}
-	return targets, nil
 }

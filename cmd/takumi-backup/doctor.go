@@ -11,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/doctor"
@@ -133,17 +134,18 @@ func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
 // sources fills in what is backed up.
 func sources(ctx context.Context, o *doctor.Options) {
 	for _, t := range conf.Targets("database") {
-		targets, err := expand(ctx, t)
+		several := t.Database != nil && t.Database.Several()
+		if several {
+			t.Settings = t.Settings.WithDatabase("postgres")
+		}
+		settings, err := databaseSettings(t.Settings)
+		if err == nil && several {
+			err = severalSources(ctx, o, settings, t.Database)
+		} else if err == nil {
+			o.Databases = append(o.Databases, doctor.Database{Name: settings.Database(), Settings: settings})
+		}
 		if err != nil {
 			o.Databases = append(o.Databases, doctor.Database{Name: t.Name, Err: err})
-		}
-		for _, one := range targets {
-			name := one.Name
-			settings, err := databaseSettings(one.Settings)
-			if err == nil {
-				name = settings.Database()
-			}
-			o.Databases = append(o.Databases, doctor.Database{Name: name, Settings: settings, Err: err})
 		}
 	}
 	for _, kind := range []string{backup.KindContracts, backup.KindUploads} {
@@ -151,4 +153,19 @@ func sources(ctx context.Context, o *doctor.Options) {
 			o.Folders = append(o.Folders, doctor.Folder{Kind: kind, Path: t.Settings.Get(config.Named(kind)[0])})
 		}
 	}
+}
+
+// severalSources fills in the databases that an entry of the settings means.
+func severalSources(ctx context.Context, o *doctor.Options, s *postgres.Settings, want *config.Database) error {
+	chosen, err := backup.ChooseDatabases(ctx, s, want, o.StateDir)
+	if err != nil {
+		return err
+	}
+	for _, name := range chosen.Names {
+		o.Databases = append(o.Databases, doctor.Database{Name: name, Settings: s.On(name)})
+	}
+	for _, name := range chosen.Absent {
+		o.Databases = append(o.Databases, doctor.Database{Name: name, Err: fmt.Errorf("%s has no database %q", s.Server(), name)})
+	}
+	return nil
 }

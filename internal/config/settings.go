@@ -201,7 +201,7 @@ func (s *Settings) Targets(kind string) []Target {
 		case "database":
 			for i := range s.File.Databases {
 				d := &s.File.Databases[i]
-				all = append(all, Target{kind, d.title(), s.with(d.variables()), d, nil, nil})
+				all = append(all, Target{kind, d.Title(), s.with(d.variables()), d, nil, nil})
 			}
 		case "uploads":
 			for i := range s.File.Uploads {

@@ -206,8 +206,8 @@ func RPCVariable(network string) string {
 // Several tells whether it may be more than one database.
 func (d *Database) Several() bool { return d.All || len(d.Names) > 0 }
 
-// title is what reports call it.
-func (d *Database) title() string {
+// Title is what reports call it.
+func (d *Database) Title() string {
 	switch {
 	case d.Name != "":
 		return d.Name
@@ -294,10 +294,8 @@ func (f *File) checkTargets(wrong func(string, ...any) error) error {
 		if ways != 1 {
 			return wrong("database[%d]: give one of name, names and all", i)
 		}
-		for _, pattern := range append(slices.Clone(d.Names), d.Exclude...) {
-			if _, err := path.Match(pattern, ""); err != nil {
-				return wrong("database[%d]: %q is no pattern", i, pattern)
-			}
+		if err := d.CheckPatterns(); err != nil {
+			return wrong("database[%d]: %v", i, err)
 		}
 	}
 	names := make(map[string]bool)
@@ -322,11 +320,28 @@ func (f *File) checkTargets(wrong func(string, ...any) error) error {
 	return nil
 }
 
+// Wild are the characters that make a pattern of a name.
+const Wild = `*?[\`
+
+// CheckPatterns finds a pattern that is none.
+func (d *Database) CheckPatterns() error {
+	for _, pattern := range slices.Concat(d.Names, d.Exclude) {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("%q is no pattern", pattern)
+		}
+	}
+	return nil
+}
+
 // Means tells whether one of the names and patterns means a database, and none that
 // excludes it does.
 func (d *Database) Means(name string) bool {
+	flat := strings.NewReplacer("/", "\x01") // which names of files alone are divided by
 	matches := func(patterns []string) bool {
-		return slices.ContainsFunc(patterns, func(p string) bool { ok, err := path.Match(p, name); return ok && err == nil })
+		return slices.ContainsFunc(patterns, func(p string) bool {
+			ok, err := path.Match(flat.Replace(p), flat.Replace(name))
+			return ok && err == nil
+		})
 	}
 	return (d.All || name == d.Name || matches(d.Names)) && !matches(d.Exclude)
 }

@@ -95,17 +95,42 @@ func Version(ctx context.Context, conn *pgx.Conn) (int, error) {
 // Quote returns a name as SQL has it.
 func Quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// Databases returns the names of the databases of the server that can be connected to
-// and are no templates, in order.
-func (s *Settings) Databases(ctx context.Context) ([]string, error) {
+// ListedDatabase is a database that a server has.
+type ListedDatabase struct {
+	Name   string
+	Closed bool // it lets nobody in, or was being dropped when the server died
+	// System is set for the templates that every server has, and for what a restore of
+	// this program is making, or has kept.
+	System bool
+}
+
+// OwnMark begins the comment of a database that a restore of this program is making, or
+// has kept.
+const OwnMark = "takumi-backup: "
+
+// OwnLimit is the connection limit that a restore makes a database with. It marks what a
+// kill leaves between CREATE DATABASE and COMMENT, which are not one.
+const OwnLimit = 0x74616b75
+
+// Databases returns the databases of the server, in the order of their names. It asks in
+// the database of the settings, or, where there is none of that name, in one that every
+// server has.
+func (s *Settings) Databases(ctx context.Context) ([]ListedDatabase, error) {
 	conn, err := s.Connect(ctx)
+	for _, usual := range []string{"postgres", "template1"} {
+		var refused *ConnectError
+		if errors.As(err, &refused) && refused.NoDatabase() {
+			conn, err = s.On(usual).Connect(ctx)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	rows, err := conn.Query(ctx, "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
+	rows, err := conn.Query(ctx, `SELECT datname, NOT datallowconn OR datconnlimit = -2, datname IN ('template0', 'template1') OR datconnlimit = $1
+		OR starts_with(coalesce(pg_catalog.shobj_description(oid, 'pg_database'), ''), $2) FROM pg_catalog.pg_database ORDER BY datname`, OwnLimit, OwnMark)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[ListedDatabase])
 }

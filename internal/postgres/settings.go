@@ -171,6 +171,9 @@ func (s *Settings) Server() string {
 	return fmt.Sprintf("%s:%d", s.config.Host, s.config.Port)
 }
 
+// Address is like Server, and also tells servers with sockets in one folder apart.
+func (s *Settings) Address() string { return fmt.Sprintf("%s:%d", s.config.Host, s.config.Port) }
+
 // On returns the settings for another database of the same server.
 func (s *Settings) On(database string) *Settings {
 	other := &Settings{maps.Clone(s.vars), s.config.Copy()}

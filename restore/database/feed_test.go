@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 )
 
@@ -110,8 +111,8 @@ func TestMarks(t *testing.T) {
 			t.Errorf("%s becomes %s", target, name)
 		}
 		for want, is := range map[bool]bool{
-			true:  unfinished(name, "", markedLimit, target) && unfinished(name, halfMade(target), -1, target) && unfinished("renamed", halfMade(target), markedLimit, target),
-			false: unfinished(name, "", -1, target) || unfinished(name, "mine", markedLimit, target) || unfinished(name, former(target), -1, target) || unfinished(name+"x", "", markedLimit, target) || unfinished(name, halfMade("another"), markedLimit, target) || unfinished(name, "", markedLimit, "another"),
+			true:  unfinished(name, "", postgres.OwnLimit, target) && unfinished(name, halfMade(target), -1, target) && unfinished("renamed", halfMade(target), postgres.OwnLimit, target),
+			false: unfinished(name, "", -1, target) || unfinished(name, "mine", postgres.OwnLimit, target) || unfinished(name, former(target), -1, target) || unfinished(name+"x", "", postgres.OwnLimit, target) || unfinished(name, halfMade("another"), postgres.OwnLimit, target) || unfinished(name, "", postgres.OwnLimit, "another"),
 		} {
 			if is != want {
 				t.Errorf("%s: the mark is not told from others", name)

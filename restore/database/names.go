@@ -35,17 +35,13 @@ func derivedFrom(name, tail string) string {
 
 // halfMade is the comment of a database that becomes target, and is not it yet.
 func halfMade(target string) string {
-	return fmt.Sprintf("takumi-backup: not finished; a restore of %q makes this, and the next one removes what is left of it", target)
+	return fmt.Sprintf(postgres.OwnMark+"not finished; a restore of %q makes this, and the next one removes what is left of it", target)
 }
 
 // former is the comment of a database that was target.
 func former(target string) string {
-	return fmt.Sprintf("takumi-backup: this was %q before a restore; takumi-backup restore database --drop-previous removes it", target)
+	return fmt.Sprintf(postgres.OwnMark+"this was %q before a restore; takumi-backup restore database --drop-previous removes it", target)
 }
-
-// markedLimit is the connection limit that a new database is made with. It marks
-// what a kill leaves between CREATE DATABASE and COMMENT, which are not one.
-const markedLimit = 0x74616b75
 
 // markColumns of pg_database are what a mark is read from.
 const markColumns = "coalesce(pg_catalog.shobj_description(oid, 'pg_database'), ''), datconnlimit"
@@ -56,7 +52,7 @@ var stamp = regexp.MustCompile(`_[0-9]{8}_[0-9]{6}$`)
 // that did not come to its end: its comment, or, as long as it has none, its
 // connection limit together with its name.
 func unfinished(name, comment string, limit int, target string) bool {
-	if comment != "" || limit != markedLimit {
+	if comment != "" || limit != postgres.OwnLimit {
 		return comment == halfMade(target)
 	}
 	return isDerived(name, target, "restore")
@@ -168,7 +164,7 @@ func (r *Restore) create(ctx context.Context, head []byte) error {
 	} else if match := clientEncoding.FindSubmatch(head); match != nil {
 		how = " ENCODING" + postgres.QuoteText(string(match[1]))
 	}
-	sql := fmt.Sprintf("CREATE DATABASE %s TEMPLATE template0 CONNECTION LIMIT %d%s", postgres.Quote(r.plan.New), markedLimit, how)
+	sql := fmt.Sprintf("CREATE DATABASE %s TEMPLATE template0 CONNECTION LIMIT %d%s", postgres.Quote(r.plan.New), postgres.OwnLimit, how)
 	if _, err := r.conn.Exec(ctx, sql); err != nil {
 		return err
 	}

@@ -31,9 +31,9 @@ func Look(ctx context.Context, s *postgres.Settings, roots ...string) Found {
 	var f Found
 	all, err := s.Databases(ctx)
 	f.Unreached = err
-	for _, name := range all {
-		if name != "postgres" {
-			f.Databases = append(f.Databases, name)
+	for _, d := range all {
+		if !d.System && !d.Closed && d.Name != "postgres" {
+			f.Databases = append(f.Databases, d.Name)
 		}
 	}
 	for _, root := range roots {
