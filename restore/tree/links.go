@@ -39,7 +39,7 @@ func (x *extractor) hardLink(names, linked []string, h *tar.Header) error {
 	oldPath := strings.Join(x.names.locals(linked), "/")
 	_, err = x.put(s, h, func(s spot) error {
 		above := x.names.locals(names[:len(names)-1])
-		return x.chain[0].root.Link(oldPath, strings.Join(append(above, s.name), "/"))
+		return sys.link(x.chain[0].root, oldPath, strings.Join(append(above, s.name), "/"))
 	})
 	if err == nil || !isAny(err, unlinked) {
 		return err

@@ -86,7 +86,7 @@ func (x *extractor) descend(names []string, h *tar.Header) error {
 		err = fs.ErrNotExist // another name of it is there
 	}
 	if errors.Is(err, fs.ErrNotExist) || isAny(err, nameErrors) {
-		if s, err = x.put(s, h, func(s spot) error { return s.at.root.Mkdir(s.name, 0o755) }); err != nil {
+		if s, err = x.put(s, h, func(s spot) error { return sys.mkdirIn(s.at.root, s.name, 0o755) }); err != nil {
 			return err
 		}
 		x.adopt(s.path)
@@ -161,7 +161,7 @@ func (x *extractor) folder(names []string, h *tar.Header) error {
 		if err != nil {
 			return err
 		}
-		if _, err = x.put(s, h, func(s spot) error { return s.at.root.Mkdir(s.name, 0o700) }); err != nil {
+		if _, err = x.put(s, h, func(s spot) error { return sys.mkdirIn(s.at.root, s.name, 0o700) }); err != nil {
 			return err
 		}
 	}
@@ -181,14 +181,14 @@ func (x *extractor) file(names []string, h *tar.Header, body io.Reader) error {
 func (x *extractor) fileAt(s spot, h *tar.Header, fill func(*os.File) error) error {
 	var f *os.File
 	s, err := x.put(s, h, func(s spot) (err error) {
-		f, err = s.at.root.OpenFile(s.name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err = sys.create(s.at.root, s.name)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	err = fill(f)
-	if closeErr := f.Close(); err == nil && closeErr != nil {
+	if closeErr := sys.close(f); err == nil && closeErr != nil {
 		err = failed("writing", h, closeErr)
 	}
 	if err == nil {
@@ -209,7 +209,7 @@ var zeros [holeSize]byte
 func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
 	// What the file system cannot hold is better refused before it is read.
 	if h.Size > int64(len(x.buf)) {
-		if err := f.Truncate(h.Size); err != nil {
+		if err := sys.truncate(f, h.Size); err != nil {
 			return failed("making room for", h, err)
 		}
 	}
@@ -222,7 +222,7 @@ func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
 		for p := x.buf[:n]; len(p) > 0; {
 			hole, data := runs(p)
 			if len(data) > 0 {
-				if _, err := f.WriteAt(data, off+int64(hole)); err != nil {
+				if _, err := sys.write(f, data, off+int64(hole)); err != nil {
 					return failed("writing", h, err)
 				}
 				end = off + int64(hole+len(data))
@@ -232,7 +232,7 @@ func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
 		}
 	}
 	if end < h.Size && h.Size <= int64(len(x.buf)) {
-		if err := f.Truncate(h.Size); err != nil {
+		if err := sys.truncate(f, h.Size); err != nil {
 			return failed("writing", h, err)
 		}
 	}
@@ -263,7 +263,7 @@ func (x *extractor) symlink(names []string, h *tar.Header) error {
 }
 
 func (x *extractor) symlinkAt(s spot, h *tar.Header, target string) error {
-	s, err := x.put(s, h, func(s spot) error { return s.at.root.Symlink(target, s.name) })
+	s, err := x.put(s, h, func(s spot) error { return sys.symlink(s.at.root, target, s.name) })
 	if err != nil {
 		return err
 	}
@@ -271,8 +271,9 @@ func (x *extractor) symlinkAt(s spot, h *tar.Header, target string) error {
 		return err
 	}
 	attrs := x.attributes(h)
-	x.setAttributes(s, h, attrs, true)
-	x.setAttributes(s, h, attrs, false)
+	if err := errors.Join(x.setAttributes(s, h, attrs, true), x.setAttributes(s, h, attrs, false)); err != nil {
+		return err
+	}
 	if err := x.setTime(s, h); err != nil && !isAny(err, unsupported) {
 		return err
 	}
@@ -289,7 +290,7 @@ func (x *extractor) special(names []string, h *tar.Header) error {
 		if err != nil {
 			return err
 		}
-		return mknod(fd, s.name, h)
+		return sys.mknod(fd, s.name, h)
 	}); err != nil {
 		return err
 	}

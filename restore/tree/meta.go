@@ -66,9 +66,11 @@ func (x *extractor) finish(s spot, h *tar.Header) error {
 	}
 	// Before the mode, which may forbid it; the others depend on owner and mode.
 	attrs := x.attributes(h)
-	x.setAttributes(s, h, attrs, true)
+	if err := x.setAttributes(s, h, attrs, true); err != nil {
+		return err
+	}
 	if !x.NoModes {
-		if err := s.at.root.Chmod(s.name, x.mode(h, given)); err != nil {
+		if err := sys.chmod(s.at.root, s.name, x.mode(h, given)); err != nil {
 			err = bare(err)
 			if isAny(err, append(unsupported, unix.EPERM)) {
 				err = fmt.Errorf("%w: %w", ErrModes, err)
@@ -76,7 +78,9 @@ func (x *extractor) finish(s spot, h *tar.Header) error {
 			return failed("setting the mode of", h, err)
 		}
 	}
-	x.setAttributes(s, h, attrs, false)
+	if err := x.setAttributes(s, h, attrs, false); err != nil {
+		return err
+	}
 	return x.setTime(s, h)
 }
 
@@ -87,7 +91,7 @@ func (x *extractor) setOwner(s spot, h *tar.Header) (bool, error) {
 		return os.Geteuid() != 0, nil // as root, it is not the owner that the bits are meant for
 	}
 	uid, gid := x.owners.uid(h), x.owners.gid(h)
-	err := s.at.root.Lchown(s.name, uid, gid)
+	err := sys.chown(s.at.root, s.name, uid, gid)
 	switch {
 	case err == nil:
 		return true, nil
@@ -133,7 +137,7 @@ func (x *extractor) setTime(s spot, h *tar.Header) error {
 	}
 	when, err := unix.TimeToTimespec(h.ModTime)
 	if err == nil {
-		err = unix.UtimesNanoAt(fd, s.name, []unix.Timespec{when, when}, unix.AT_SYMLINK_NOFOLLOW)
+		err = sys.setTime(fd, s.name, when)
 	}
 	if err != nil {
 		return failed("setting the time of", h, err)
@@ -147,8 +151,8 @@ func rights(name string) bool {
 }
 
 // setAttributes sets those of users or all others. What cannot be set is reported
-// once for each name, and no failure.
-func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, users bool) {
+// once for each name, and no failure unless the disk fails.
+func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, users bool) error {
 	missed := false
 	for _, a := range attrs {
 		if strings.HasPrefix(a.name, "user.") != users {
@@ -164,7 +168,10 @@ func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, user
 		}
 		fd, err := s.at.fd()
 		if err == nil {
-			err = setAttribute(fd, s.name, a)
+			err = sys.setAttribute(fd, s.name, a)
+		}
+		if errors.Is(err, unix.EIO) {
+			return failed("setting an attribute of", h, err)
 		}
 		if err != nil {
 			missed = true
@@ -174,4 +181,5 @@ func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, user
 	if missed {
 		x.stats.NoAttributes++
 	}
+	return nil
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 var (
@@ -27,13 +26,6 @@ var (
 	// ErrReplaced is wrapped when somebody who may write to the folder around it
 	// puts something else in the place of the fresh folder.
 	ErrReplaced = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "somebody put something else in the place of")
-)
-
-// Variables for the tests.
-var (
-	swap  = exchange
-	sync  = syncTree
-	mkdir = os.Mkdir
 )
 
 // Fresh is a new folder that will get its final name, or whose content will get
@@ -192,7 +184,7 @@ func (f *Fresh) make(now time.Time) error {
 		if _, err := os.Lstat(f.before()); err == nil {
 			continue
 		}
-		err := mkdir(f.path, 0o700)
+		err := sys.mkdir(f.path, 0o700)
 		if err == nil {
 			dropACL(f.path)
 			return nil
@@ -276,12 +268,12 @@ func (f *Fresh) Inherit() error {
 	}
 	if err == nil && os.Geteuid() == 0 {
 		st := info.Sys().(*syscall.Stat_t)
-		if err = f.root.Lchown(".", int(st.Uid), int(st.Gid)); isAny(err, ungiven) {
+		if err = sys.chown(f.root, ".", int(st.Uid), int(st.Gid)); isAny(err, ungiven) {
 			err = nil
 		}
 	}
 	if err == nil && !f.o.NoModes {
-		err = f.root.Chmod(".", info.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky))
+		err = sys.chmod(f.root, ".", info.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky))
 	}
 	if err != nil {
 		return fmt.Errorf("giving the restored folder the mode and owner of the former: %w", err)
@@ -314,10 +306,10 @@ func (f *Fresh) Commit() (former string, err error) {
 	case f.within:
 		former, err = f.exchangeContents()
 	case !f.exists:
-		err = renameNew(f.path, f.final)
+		err = sys.renameNew(f.path, f.final)
 	case !f.o.Replace:
 		// Fails if it is no longer empty. (os.Rename replaces no folder.)
-		err = unix.Rename(f.path, f.final)
+		err = sys.rename(f.path, f.final)
 	default:
 		former = f.before()
 		err = f.exchange()
@@ -327,8 +319,12 @@ func (f *Fresh) Commit() (former string, err error) {
 	}
 	f.ended = true
 	f.root.Close()
-	if err := fsutil.SyncDir(filepath.Dir(f.final)); err != nil {
-		return former, fmt.Errorf("the folder is restored, but syncing the one around it failed: %w", err)
+	around := filepath.Dir(f.final)
+	if f.within {
+		around = f.final
+	}
+	if err := sys.syncDir(around); err != nil {
+		return former, fmt.Errorf("the folder is restored, but syncing %s failed: %w", around, err)
 	}
 	return former, nil
 }
@@ -339,31 +335,31 @@ func (f *Fresh) sync() error {
 		return err
 	}
 	defer dir.Close()
-	return sync(dir)
+	return sys.syncTree(dir)
 }
 
 // exchange renames the fresh folder to what the former one is to be called, and
 // exchanges the two. Whoever finds DIR.before-TIME after a crash finds either
 // the former folder or something that the backup holds as well.
 func (f *Fresh) exchange() error {
-	if err := renameNew(f.path, f.before()); err != nil {
+	if err := sys.renameNew(f.path, f.before()); err != nil {
 		return err
 	}
 	fresh := f.path
 	f.path = f.before()
-	err := swap(f.path, f.final)
+	err := sys.swap(f.path, f.final)
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	if err := renameNew(f.path, fresh); err != nil {
+	if err := sys.renameNew(f.path, fresh); err != nil {
 		return err
 	}
 	f.path = fresh
-	if err := renameNew(f.final, f.before()); err != nil {
+	if err := sys.renameNew(f.final, f.before()); err != nil {
 		return err
 	}
-	if err := renameNew(f.path, f.final); err != nil {
-		return errors.Join(err, renameNew(f.before(), f.final))
+	if err := sys.renameNew(f.path, f.final); err != nil {
+		return errors.Join(err, sys.renameNew(f.before(), f.final))
 	}
 	return nil
 }

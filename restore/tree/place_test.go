@@ -61,13 +61,13 @@ func begin(t *testing.T, dir string, replace bool) *Fresh {
 }
 
 func TestCommit(t *testing.T) {
-	real := swap
-	defer func() { swap = real }()
+	real := sys.swap
+	defer func() { sys.swap = real }()
 	for name, exchange := range map[string]func(a, b string) error{
 		"exchange": real, "two renames": func(string, string) error { return errors.ErrUnsupported },
 	} {
 		t.Run(name, func(t *testing.T) {
-			swap = exchange
+			sys.swap = exchange
 			around := t.TempDir()
 			dir := filepath.Join(around, "uploads")
 			// Nothing stands there.
@@ -105,19 +105,19 @@ func TestCommit(t *testing.T) {
 // TestFailures: whatever fails, the former folder is where it was and nothing
 // stands beside it.
 func TestFailures(t *testing.T) {
-	realSwap, realSync := swap, sync
-	defer func() { swap, sync = realSwap, realSync }()
+	real := sys
+	defer func() { sys = real }()
 	broken := errors.New("broken")
 	for name, fail := range map[string]func(dir string, f *Fresh) error{
 		"abort":    func(string, *Fresh) error { return broken },
-		"sync":     func(string, *Fresh) error { sync = func(*os.File) error { return broken }; return nil },
-		"exchange": func(string, *Fresh) error { swap = func(string, string) error { return broken }; return nil },
+		"sync":     func(string, *Fresh) error { sys.syncTree = func(*os.File) error { return broken }; return nil },
+		"exchange": func(string, *Fresh) error { sys.swap = func(string, string) error { return broken }; return nil },
 		"a folder that lets nobody in": func(_ string, f *Fresh) error {
 			return errors.Join(f.Root().MkdirAll("a/b", 0o700), f.Root().Chmod("a/b", 0), f.Root().Chmod("a", 0), broken)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			swap, sync = realSwap, realSync
+			sys = real
 			around := t.TempDir()
 			dir := filepath.Join(around, "uploads")
 			put(t, dir, "old")
@@ -226,12 +226,12 @@ func TestReplaced(t *testing.T) {
 	around := t.TempDir()
 	dir, theirs := filepath.Join(around, "up"), filepath.Join(around, "theirs")
 	put(t, theirs, "theirs")
-	defer func() { mkdir = os.Mkdir }()
+	defer func() { sys.mkdir = os.Mkdir }()
 	for name, replace := range map[string]func(path string) error{
 		"a link":   func(path string) error { return os.Symlink(theirs, path) },
 		"a folder": func(path string) error { return os.Mkdir(path, 0o755) },
 	} {
-		mkdir = func(path string, _ fs.FileMode) error { return replace(path) }
+		sys.mkdir = func(path string, _ fs.FileMode) error { return replace(path) }
 		if _, err := Begin(dir, Target{}, now); !errors.Is(err, ErrReplaced) {
 			t.Errorf("%s, at once: %v", name, err)
 		}
@@ -239,7 +239,7 @@ func TestReplaced(t *testing.T) {
 		_ = os.Remove(path)
 		stands(t, around, "theirs")
 
-		mkdir = os.Mkdir
+		sys.mkdir = os.Mkdir
 		f := begin(t, dir, false)
 		if err := errors.Join(os.Rename(path, path+".taken"), replace(path)); err != nil {
 			t.Fatal(err)

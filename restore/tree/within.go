@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,17 +11,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // exchangeContents moves what the final folder holds into DIR/.before-TIME, and
 // what the fresh one holds into the final one. When it fails, everything is back.
 func (f *Fresh) exchangeContents() (former string, err error) {
 	var moved [][2]string // from, to
+	was, err := os.Stat(f.final)
+	if err != nil {
+		return "", err
+	}
+	dressed := false
 	defer func() {
+		if err != nil && dressed {
+			err = errors.Join(err, f.dress(was))
+		}
 		for i := len(moved) - 1; err != nil && i >= 0; i-- {
-			if back := renameNew(moved[i][1], moved[i][0]); back != nil {
+			if back := sys.renameNew(moved[i][1], moved[i][0]); back != nil {
 				err = errors.Join(err, fmt.Errorf("moving it back: %w", back))
 			}
 		}
@@ -39,14 +46,14 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 			if slices.Contains(except, step[0]) {
 				continue
 			}
-			if err := renameNew(step[0], step[1]); err != nil {
+			if err := sys.renameNew(step[0], step[1]); err != nil {
 				return err
 			}
 			moved = append(moved, step)
 		}
 		return nil
 	}
-	if err := os.Mkdir(f.before(), 0o700); err != nil {
+	if err := sys.mkdir(f.before(), 0o700); err != nil {
 		return "", err
 	}
 	former = f.before()
@@ -61,18 +68,19 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 		return former, ErrNotEmpty // somebody filled it meanwhile
 	}
 	// What was in it is safe before anything new is.
-	if err := fsutil.SyncDir(former); err != nil {
+	if err := sys.syncDir(former); err != nil {
 		return former, err
 	}
 	if err := move(f.path, f.final); err != nil {
 		return former, err
 	}
+	dressed = true
 	when, err := f.dressFinal()
 	if err != nil {
 		return former, err
 	}
 	kept := len(moved) > 0 && filepath.Dir(moved[0][1]) == former
-	if err := unix.Rmdir(f.path); err != nil {
+	if err := sys.rmdir(f.path); err != nil {
 		return former, err
 	}
 	if !kept {
@@ -95,19 +103,25 @@ func (f *Fresh) dressFinal() (when time.Time, err error) {
 	if err != nil {
 		return when, err
 	}
-	if os.Geteuid() == 0 {
-		st := info.Sys().(*syscall.Stat_t)
-		if err := os.Chown(f.final, int(st.Uid), int(st.Gid)); err != nil && !isAny(err, ungiven) {
-			return when, err
-		}
-	}
-	if !f.o.NoModes {
-		if err := os.Chmod(f.final, info.Mode()); err != nil {
-			return when, err
-		}
+	if err := f.dress(info); err != nil {
+		return when, err
 	}
 	copyAttributes(f.path, f.final)
 	return info.ModTime(), nil
+}
+
+// dress gives the final folder an owner and a mode.
+func (f *Fresh) dress(like fs.FileInfo) error {
+	if os.Geteuid() == 0 {
+		st := like.Sys().(*syscall.Stat_t)
+		if err := sys.chownPath(f.final, int(st.Uid), int(st.Gid)); err != nil && !isAny(err, ungiven) {
+			return err
+		}
+	}
+	if f.o.NoModes {
+		return nil
+	}
+	return sys.chmodPath(f.final, like.Mode())
 }
 
 func exists(path string) bool {
