@@ -103,7 +103,7 @@ func Extract(ctx context.Context, root *os.Root, src io.Reader, o Options) (Stat
 	in := &input{ctx: ctx, src: src}
 	x := &extractor{
 		Options: o, in: in, folders: make(map[string]*tar.Header), wanted: make(map[string][]*tar.Header), pending: make(map[string]bool), brought: make(map[string][]string),
-		said: make(map[string]bool), made: make(map[uint64]struct{}), names: newNames(),
+		implied: make(map[string]bool), said: make(map[string]bool), made: make(map[uint64]struct{}), names: newNames(),
 	}
 	x.stats.names = x.names
 	if !o.NoOwner {
@@ -164,6 +164,7 @@ type extractor struct {
 
 	folders map[string]*tar.Header   // whose metadata is set last
 	above   []*tar.Header            // with Include: folders above the current entry
+	implied map[string]bool          // made before the archive had an entry of them
 	wanted  map[string][]*tar.Header // hard links whose content is still to be found, by the file that has it
 	pending map[string]bool          // the names of those
 	brought map[string][]string      // and what came of them, by the name of the file in the archive
@@ -338,6 +339,9 @@ func (x *extractor) remember(path string, h *tar.Header) {
 		return
 	}
 	h.Name = path
+	if x.implied[path] { // some programs store a folder after what it holds
+		x.folders[path] = h
+	}
 	for len(x.above) > 0 && !isAbove(x.above[len(x.above)-1].Name, h.Name) {
 		x.above = x.above[:len(x.above)-1]
 	}

@@ -111,6 +111,7 @@ func (x *extractor) descend(names []string, h *tar.Header) error {
 // adopt gives a folder that was made for the sake of an included file the
 // metadata that the archive has of it.
 func (x *extractor) adopt(path string) {
+	x.implied[path] = true
 	for _, h := range x.above {
 		if h.Name == path {
 			x.folders[path] = h

@@ -150,7 +150,7 @@ func TestIncludeFurtherName(t *testing.T) {
 // attributes sets attributes of each kind, some of which only root may set.
 func attributes(t testing.TB, dir string) {
 	t.Helper()
-	shell(t, dir, `mkdir -p d/e; echo x > f; echo y > d/g; ln -s f l; mkfifo p
+	treetest.Shell(t, dir, `mkdir -p d/e; echo x > f; echo y > d/g; ln -s f l; mkfifo p
 		printf '\001\000\n=\377' > ../value; python3 - <<'END'
 import os
 value = open("../value", "rb").read()
@@ -168,7 +168,7 @@ END
 
 // attributesIn lists all attributes and ACLs below dir.
 func attributesIn(t testing.TB, dir string) string {
-	return string(shell(t, dir, "getfattr -h -R -d -m - -e hex . | sort; find . ! -type l -print0 | sort -z | xargs -0 getfacl -p -n", "getfattr", "getfacl"))
+	return string(treetest.Shell(t, dir, "getfattr -h -R -d -m - -e hex . | sort; find . ! -type l -print0 | sort -z | xargs -0 getfacl -p -n", "getfattr", "getfacl"))
 }
 
 // TestAttributes: extended attributes and ACLs come back, GNU tar and bsdtar find
@@ -198,7 +198,7 @@ func TestAttributes(t *testing.T) {
 	if _, err := extract(t, plain, bytes.NewReader(data), tree.Options{NoXattrs: true}); err != nil {
 		t.Fatal(err)
 	}
-	check("without", string(shell(t, plain, "getfattr -h -R -d -m - .", "getfattr")), "")
+	check("without", string(treetest.Shell(t, plain, "getfattr -h -R -d -m - .", "getfattr")), "")
 
 	path := filepath.Join(t.TempDir(), "ours.tar")
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -207,7 +207,7 @@ func TestAttributes(t *testing.T) {
 	asRoot := os.Geteuid() == 0
 	if asRoot {
 		theirs := t.TempDir()
-		shell(t, theirs, "tar --xattrs --xattrs-include='*' -xpf "+path, "tar")
+		treetest.Shell(t, theirs, "tar --xattrs --xattrs-include='*' -xpf "+path, "tar")
 		check("GNU tar reads ours", attributesIn(t, theirs), want)
 	}
 	for name, script := range map[string]string{
@@ -215,7 +215,7 @@ func TestAttributes(t *testing.T) {
 		"bsdtar": "bsdtar --xattrs --acls --format=pax -c -f - .",
 	} {
 		out := t.TempDir()
-		if _, err := extract(t, out, bytes.NewReader(shell(t, in, script, "tar", "bsdtar")), tree.Options{Special: true}); err != nil {
+		if _, err := extract(t, out, bytes.NewReader(treetest.Shell(t, in, script, "tar", "bsdtar")), tree.Options{Special: true}); err != nil {
 			t.Fatal(err)
 		}
 		got, want := attributesIn(t, out), want
