@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -52,7 +53,7 @@ const maxAgeFile = 1 << 20
 func (k *keyFlags) joinAge(ring *keystore.Ring) error {
 	o := agekey.Options{
 		Tell:       func(message string) { fmt.Fprintln(os.Stderr, "takumi-backup:", message) },
-		Ask:        askOnTerminal,
+		Ask:        terminal.Ask,
 		Passphrase: k.asks().ask,
 	}
 	for _, text := range k.age.recipients {

@@ -22,6 +22,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/verify/setup"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
@@ -97,7 +98,7 @@ func (i *initCommand) run(cmd *cobra.Command) error {
 	if (i.shares > 0) != (i.threshold > 0) {
 		return usagef("--shares and --threshold go together")
 	}
-	if !i.yes && !isTerminal(os.Stdin) {
+	if !i.yes && !terminal.Is(os.Stdin) {
 		return usagef("standard input is no terminal: give --yes, and say in flags what to do")
 	}
 	if err := i.place(); err != nil {
@@ -248,7 +249,7 @@ func (i *initCommand) ask(cmd *cobra.Command, question, def string) (string, err
 	if def != "" {
 		question += " [" + printable(def) + "]"
 	}
-	answer, err := ask(cmd, question+": ")
+	answer, err := terminal.Question(cmd.Context(), cmd.ErrOrStderr(), question+": ")
 	if answer == "" {
 		answer = def
 	}

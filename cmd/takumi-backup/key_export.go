@@ -38,7 +38,7 @@ finds the stick can try passphrases for as long as they like.`,
 				return err
 			}
 			defer key.Wipe()
-			passphrase, err := keys.passphrase.choose(cmd.Context())
+			passphrase, err := keys.passphrase.passphrases().Choose(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("getting the passphrase: %w", err)
 			}

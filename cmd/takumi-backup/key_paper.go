@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
 )
@@ -63,7 +64,7 @@ func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
 	if p.out == "" && !p.terminal {
 		return usagef("give -o KIT.html, KIT.pdf or KIT.png, or --terminal")
 	}
-	if p.terminal && !isTerminal(os.Stdout) {
+	if p.terminal && !terminal.Is(os.Stdout) {
 		return usagef("standard output is not a terminal, and --terminal shows a key")
 	}
 	var write func(io.Writer, []*paper.Block) error

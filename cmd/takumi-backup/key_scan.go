@@ -12,6 +12,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
@@ -130,7 +131,7 @@ says which line is mistyped.`,
 
 // importKey gets the key from a terminal, or from the text of a file.
 func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (paper.Secret, error) {
-	if len(args) == 0 && isTerminal(os.Stdin) {
+	if len(args) == 0 && terminal.Is(os.Stdin) {
 		blocks, err := typedBlocks(cmd, paper.KindKey)
 		defer paper.Wipe(blocks)
 		if err != nil {

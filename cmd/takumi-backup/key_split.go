@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/shares"
@@ -114,7 +115,7 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 		return usagef("--output is %q, which looks like a key itself", s.out)
 	case s.out == "" && s.json:
 		return usagef("--json goes with -o DIR")
-	case s.out == "" && !isTerminal(os.Stdout):
+	case s.out == "" && !terminal.Is(os.Stdout):
 		return usagef("standard output is not a terminal, and shares in one file or pipe are no shares: give -o DIR")
 	}
 	if s.out == "" {
@@ -268,7 +269,7 @@ is named and ignored.`,
 // gatherShares reads the shares of all paths, or those that are typed. The rest may
 // be enough where one cannot be read.
 func gatherShares(cmd *cobra.Command, paths []string) (blocks []*paper.Block, unread []error, err error) {
-	if len(paths) == 0 && isTerminal(os.Stdin) {
+	if len(paths) == 0 && terminal.Is(os.Stdin) {
 		blocks, err = typedBlocks(cmd, paper.KindShare)
 		return blocks, nil, err
 	}

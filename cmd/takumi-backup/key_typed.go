@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/passfile"
@@ -51,7 +52,7 @@ func checkKeyFile(flag, path string) error {
 	switch {
 	case path != "-":
 		return checkNewFile(flag, path)
-	case isTerminal(os.Stdout):
+	case terminal.Is(os.Stdout):
 		return usagef("standard output is a terminal, and a key is not shown there: give %s, or pipe it into the program that keeps it", flag)
 	}
 	return nil

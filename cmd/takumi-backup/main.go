@@ -13,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
+	"github.com/takumi-backup/takumi-backup/keystore/passfile"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -24,7 +25,7 @@ func run(args []string) int {
 	}
 	ctx, stop := withSignals(context.Background())
 	defer stop()
-	defer wipeTyped()
+	defer passfile.WipeTyped()
 	root := newRoot()
 	root.SetArgs(args)
 	return report(os.Stderr, forRoot(ending(ctx, root.ExecuteContext(ctx))))

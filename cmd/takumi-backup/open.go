@@ -11,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 )
 
 type openCommand struct {
@@ -62,11 +63,11 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 	switch toStdout := o.out == "" || o.out == "-"; {
 	case cmd.Flags().Changed("output") && o.out == "":
 		return usagef("--output is empty")
-	case toStdout && !o.forceTTY && isTerminal(os.Stdout):
+	case toStdout && !o.forceTTY && terminal.Is(os.Stdout):
 		return usagef("standard output is a terminal: give -o FILE, a pipe, or --force-tty")
 	case toStdout && o.force:
 		return usagef("--force goes with -o FILE")
-	case path == "-" && isTerminal(os.Stdin):
+	case path == "-" && terminal.Is(os.Stdin):
 		return usagef("standard input is a terminal: pipe a backup in, or name a file")
 	}
 	if o.force && sameFile(path, o.out) {

@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
@@ -57,24 +56,6 @@ func checkStdout() error {
 	}
 	return nil
 }
-
-// isNowhere tells whether f is what the Go runtime puts in place of a standard
-// stream that is closed: /dev/null, for reading and writing. Redirections of a
-// shell open it for one of the two.
-func isNowhere(f *os.File) bool {
-	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_ACCMODE != unix.O_RDWR {
-		return false
-	}
-	here, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	null, err := os.Stat(os.DevNull)
-	return err == nil && os.SameFile(here, null)
-}
-
-func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // sortedKeys returns the keys of a map in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 )
 
 // progressFlags say what is shown on standard error while long work goes on.
@@ -24,7 +25,7 @@ func (p *progressFlags) add(cmd *cobra.Command) {
 // start shows the meter until the returned function is called. total is the
 // size of the input in bytes, or -1.
 func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.Meter) (stop func()) {
-	if p.quiet || !p.always && !isTerminal(os.Stderr) {
+	if p.quiet || !p.always && !terminal.Is(os.Stderr) {
 		return func() {}
 	}
 	bar := progressbar.NewOptions64(total,

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal opens a pseudo-terminal: the side of the person, and that of the
+// onTerminal opens a pseudo-terminal: the side of the person, and that of the
 // program.
-func terminal(t *testing.T) (person, program *os.File) {
+func onTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -53,7 +53,7 @@ func TestPassphraseIsNotShown(t *testing.T) {
 	t.Parallel()
 	b := newSandbox(t)
 	for _, stopped := range []bool{false, true} {
-		person, tty := terminal(t)
+		person, tty := onTerminal(t)
 		cmd := b.program("key", "export", "--passphrase", "-o", b.path(fmt.Sprint("locked-", stopped)))
 		cmd.Env = append(cmd.Env, "BACKUP_ROOT="+t.TempDir())
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
@@ -130,7 +130,7 @@ func TestPluginAsksOnTerminal(t *testing.T) {
 	}
 	b.run(exitOK, strings.NewReader("content"), "seal", "-r", x.Recipient().String(), "-o", b.path("sealed.enc"))
 	for _, stopped := range []bool{false, true} {
-		person, tty := terminal(t)
+		person, tty := onTerminal(t)
 		cmd := b.program("open", "-i", b.path("identity.txt"), b.path("sealed.enc"))
 		cmd.Stdin, cmd.Stderr = tty, tty
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

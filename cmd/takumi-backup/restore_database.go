@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -150,9 +151,9 @@ func (r *restoreDatabase) check(cmd *cobra.Command, args []string) (err error) {
 		return usagef("--guard is %q, neither on nor off", r.guard)
 	case r.into != "" && r.dropPrevious:
 		return usagef("--into leaves the live database alone, so that there is nothing for --drop-previous")
-	case len(args) > 0 && args[0] == "-" && isTerminal(os.Stdin):
+	case len(args) > 0 && args[0] == "-" && terminal.Is(os.Stdin):
 		return usagef("standard input is a terminal: pipe a backup in, or name a file")
-	case !r.yes && !r.dryRun && (!isTerminal(os.Stdin) || !isTerminal(os.Stderr)):
+	case !r.yes && !r.dryRun && (!terminal.Is(os.Stdin) || !terminal.Is(os.Stderr)):
 		return usagef("there is no terminal to ask on: give --yes, or --dry-run to see what would be done")
 	}
 	if err := r.checkTables(cmd, args); err != nil {

@@ -518,7 +518,7 @@ func TestRestoreDatabaseAsks(t *testing.T) {
 		typed     string
 		code, all int
 	}{{"ask", exitFailed, 1}, {"", exitFailed, 1}, {"asks", exitOK, 2}} {
-		person, tty := terminal(t)
+		person, tty := onTerminal(t)
 		cmd := b.program("restore", "database", path)
 		cmd.Stdin, cmd.Stderr = tty, tty
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}

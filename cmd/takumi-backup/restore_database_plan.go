@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
@@ -61,7 +62,7 @@ func (r *restoreDatabase) confirm(cmd *cobra.Command, name string) error {
 	if r.yes {
 		return nil
 	}
-	answer, err := ask(cmd, fmt.Sprintf("Type the name of the database, %s, to go on: ", name))
+	answer, err := terminal.Question(cmd.Context(), cmd.ErrOrStderr(), fmt.Sprintf("Type the name of the database, %s, to go on: ", name))
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 
@@ -166,13 +167,13 @@ func (r *restoreUploads) check(path string) (exists bool, err error) {
 		return false, usagef("--on-conflict is %q: it is refuse or rename", r.onConflict)
 	case r.to == "":
 		return false, usagef("say with --to DIR which folder to restore")
-	case path == "-" && isTerminal(os.Stdin):
+	case path == "-" && terminal.Is(os.Stdin):
 		return false, usagef("standard input is a terminal: pipe a backup in, or name a file")
 	}
 	if _, exists, err = tree.Check(r.to, r.replaces()); err != nil {
 		return false, err
 	}
-	if exists && r.replaces() && !r.yes && !r.dryRun && (!isTerminal(os.Stdin) || !isTerminal(os.Stderr)) {
+	if exists && r.replaces() && !r.yes && !r.dryRun && (!terminal.Is(os.Stdin) || !terminal.Is(os.Stderr)) {
 		return false, usagef("%s exists, and there is no terminal to ask on: give --yes, or --dry-run to see what would be done", r.to)
 	}
 	return exists, nil
@@ -298,7 +299,7 @@ func (r *restoreUploads) confirm(cmd *cobra.Command, path string, b *openedBacku
 	if r.yes {
 		return nil
 	}
-	answer, err := ask(cmd, fmt.Sprintf("%s exists. Put the backup %s, made %s, in its place, and keep it as %s? [y/N] ",
+	answer, err := terminal.Question(cmd.Context(), cmd.ErrOrStderr(), fmt.Sprintf("%s exists. Put the backup %s, made %s, in its place, and keep it as %s? [y/N] ",
 		r.to, path, b.Envelope.Created.UTC().Format(time.RFC3339), tree.Former(r.to)))
 	if err != nil {
 		return err

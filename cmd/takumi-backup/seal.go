@@ -11,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/source"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 )
 
 type sealOptions struct {
@@ -108,7 +109,7 @@ func (s *sealOptions) check(cmd *cobra.Command, args []string) error {
 			return usagef("--kind: %w", err)
 		}
 	}
-	if len(args) == 0 && isTerminal(os.Stdin) {
+	if len(args) == 0 && terminal.Is(os.Stdin) {
 		return usagef("standard input is a terminal: pipe something in, or name a command behind --")
 	}
 	return nil

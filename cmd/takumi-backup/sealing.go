@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -113,9 +114,9 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 		return j, usagef("--store and --output exclude each other")
 	case f.Changed("name") && s.name == "":
 		return j, usagef("--name is empty")
-	case s.out == "-" && isTerminal(os.Stdout):
+	case s.out == "-" && terminal.Is(os.Stdout):
 		return j, usagef("standard output is a terminal: sealed bytes are not for reading")
-	case s.out == "-" && isNowhere(os.Stdout):
+	case s.out == "-" && terminal.Nowhere(os.Stdout):
 		return j, stdoutError(errors.New("it is closed"))
 	}
 	for _, path := range append([]string{s.out}, s.roots()...) {

@@ -233,7 +233,7 @@ func TestRestoreUploadsAsks(t *testing.T) {
 	b := newSandbox(t)
 	dir, sealed, former, backed := uploads(b)
 	for _, answer := range []string{"\n", "n\n", "y\n"} {
-		person, tty := terminal(t)
+		person, tty := onTerminal(t)
 		cmd := b.program("restore", "uploads", sealed, "--to", dir)
 		cmd.Stdin, cmd.Stderr = tty, tty
 		if err := cmd.Start(); err != nil {
