@@ -21,13 +21,13 @@ type ContractsOptions struct {
 	Network string
 	Named   bool            // somebody said which network is meant
 	Node    *contracts.Node // of the network; nil asks no chain
-	// Configured tells whether there is a node to ask for another network. It may be nil.
+	// Configured says whether there is a node to ask for another network. It may be nil.
 	Configured func(network string) bool
-	ChainID uint64          // that the node must serve; 0 leaves it to metadata.json and to the name of Network
-	Block   string          // to read at
-	Slots   []string        // further storage slots, as ADDRESS:SLOT or NAME:SLOT
-	Warn    func(format string, args ...any)
-	Asked   func(*contracts.State) // sees what the chain said
+	ChainID    uint64   // that the node must serve; 0 leaves it to metadata.json and to the name of Network
+	Block      string   // to read at
+	Slots      []string // further storage slots, as ADDRESS:SLOT or NAME:SLOT
+	Warn       func(format string, args ...any)
+	Asked      func(*contracts.State) // sees what the chain said
 }
 
 // Contracts backs up a snapshot of a contracts' project and of what the chain says

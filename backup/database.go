@@ -35,7 +35,7 @@ type DatabaseOptions struct {
 	Warn     func(format string, args ...any)
 }
 
-// ManifestMode says what is sealed beside a dump.
+// ManifestMode says what is sealed next to a dump.
 type ManifestMode string
 
 const (

@@ -122,7 +122,7 @@ func (f *Handle) judged(content func(io.Reader) error) error {
 	return verdict
 }
 
-// Staged tells whether a rewrap or reencrypt of the backup at path, which has this
+// Staged says whether a rewrap or reencrypt of the backup at path, which has this
 // SHA-256 in hex, was killed before its sidecar got its place: the next one finishes it.
 // In a bucket the sum is noted in the object, and in a folder the right sidecar is
 // there under another name.

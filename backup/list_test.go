@@ -147,7 +147,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestDetached: the envelope beside a backup opens it, or does no harm.
+// TestDetached: the envelope next to a backup opens it, or does no harm.
 func TestDetached(t *testing.T) {
 	ours, theirs := newHeld(t), newHeld(t)
 	path := filepath.Join(t.TempDir(), "a.enc")
@@ -166,7 +166,7 @@ func TestDetached(t *testing.T) {
 	}
 }
 
-// TestTorn: the envelope beside a backup stands in for the slot that is torn.
+// TestTorn: the envelope next to a backup stands in for the slot that is torn.
 func TestTorn(t *testing.T) {
 	ours := newHeld(t)
 	path := filepath.Join(t.TempDir(), "a.enc")

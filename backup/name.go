@@ -117,7 +117,7 @@ func (m Naming) FileName(n int) string {
 // unjudged is the extension of what the guard does not know.
 const unjudged = "bin"
 
-// Unjudged tells whether the name that seal gave a backup says that nobody knows
+// Unjudged says whether the name that seal gave a backup says that nobody knows
 // whether what was sealed is complete: its format is not known.
 func (b *Backup) Unjudged() bool {
 	return strings.HasSuffix(SeriesOf(store.Base(b.Path)), "."+unjudged)

@@ -75,7 +75,7 @@ func (o Options) find(ctx context.Context, wanted []slot.Holder) ([]envelope.Ide
 type Handle struct {
 	*envelope.Reader
 	store.Object
-	// Beside says why what stands beside the backup as its detached envelope
+	// Beside says why what is next to the backup as its detached envelope
 	// cannot be read. Its own slots opened it then.
 	Beside error
 }
@@ -91,7 +91,7 @@ func (f *Handle) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo
 func (f *Handle) Unpack(dst io.Writer) error { return Unseal(dst, f.Reader, false, new(Meter)) }
 
 // Open opens the backup at path. The errors are those of the place and of
-// [envelope.Open]; [NoKey] tells whether a key is what it lacks. The caller
+// [envelope.Open]; [NoKey] says whether a key is what it lacks. The caller
 // closes the file.
 func Open(ctx context.Context, place store.Store, path string, o Options) (*Handle, error) {
 	if o.keyless() {
@@ -136,8 +136,8 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 // Seen is what a backup says of itself.
 type Seen struct {
 	Size        int64
-	Own, Beside *envelope.Envelope // its own envelope and the one beside it; either may be nil
-	BesideErr   error              // why what stands beside it as an envelope cannot be read
+	Own, Beside *envelope.Envelope // its own envelope and the one next to it; either may be nil
+	BesideErr   error              // why what is next to it as an envelope cannot be read
 	// Opened is set when a key opened it: the preamble and the length are then
 	// authentic, and the rest of the content was not read.
 	Opened *envelope.Opened
@@ -187,7 +187,7 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 	return s, nil
 }
 
-// passedOver adds to err, why a backup does not open, that what stands beside it
+// passedOver adds to err, why a backup does not open, that what is next to it
 // as its envelope could not be read, if that is so.
 func passedOver(path string, err, beside error) error {
 	if beside == nil {
@@ -235,7 +235,7 @@ func (o Options) settle(ctx context.Context, place store.Store, path string, try
 	}
 }
 
-// changed tells whether the envelopes of a backup are others than before.
+// changed says whether the envelopes of a backup are others than before.
 func changed(ctx context.Context, place store.Store, path string, head [envelope.Unit]byte, beside []byte) bool {
 	obj, err := place.Open(ctx, path)
 	if err != nil {
@@ -253,7 +253,7 @@ func headOf(obj store.Object) (head [envelope.Unit]byte) {
 	return head
 }
 
-// Beside returns the bytes of what stands beside a backup as its envelope, not
+// Beside returns the bytes of what is next to a backup as its envelope, not
 // many more than a good one has, and nil when there is none.
 func Beside(ctx context.Context, place store.Store, path string) ([]byte, error) {
 	obj, err := place.Open(ctx, path+envelope.DetachedSuffix)

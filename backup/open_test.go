@@ -21,7 +21,7 @@ import (
 )
 
 // racing is a place in which, after so many opens of the backup, another file
-// stands there.
+// is there.
 type racing struct {
 	local.Folder
 	path  string
@@ -120,7 +120,7 @@ func TestNoKey(t *testing.T) {
 	}
 }
 
-// TestPassedOver: what is wrong with the envelope beside a backup is not taken for
+// TestPassedOver: what is wrong with the envelope next to a backup is not taken for
 // the lack of a key alone.
 func TestPassedOver(t *testing.T) {
 	from, to := kek.Generate(), kek.Generate()
@@ -143,7 +143,7 @@ func TestPassedOver(t *testing.T) {
 		says   string
 	}{
 		"cut":       {w.New.Bytes()[:4000], true, envelope.ErrTruncated, "x.enc.envelope was passed over"},
-		"altered":   {altered, false, envelope.ErrAltered, "with the envelope beside it"},
+		"altered":   {altered, false, envelope.ErrAltered, "with the envelope next to it"},
 		"another's": {backupFor(t, to)[:envelope.Unit], true, nil, "belongs to another backup"},
 	} {
 		path := filepath.Join(t.TempDir(), "x.enc")

@@ -20,7 +20,7 @@ import (
 type HandleAt struct {
 	*envelope.ReaderAt
 	io.Closer
-	// Beside says why what is beside the backup as its detached envelope cannot be
+	// Beside says why what is next to the backup as its detached envelope cannot be
 	// read. Its own slots opened it then.
 	Beside error
 

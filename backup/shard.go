@@ -44,7 +44,7 @@ func ShardFromJob(index, count string) (Shard, error) {
 	return s, nil
 }
 
-// Has tells whether the backup at path is part of the shard. Each path is in one
+// Has says whether the backup at path is part of the shard. Each path is in one
 // shard of a count, which depends on nothing else: a backup that is re-encrypted
 // while shards look at it has another id, and stays where it is.
 func (s Shard) Has(path string) bool {

@@ -1,4 +1,4 @@
-// Command bench measures takumi-backup beside what a user would take in its place,
+// Command bench measures takumi-backup against what a user would take in its place,
 // on the same data, in turns.
 //
 //	go run ./bench                                  everything; an hour and more
@@ -62,7 +62,7 @@ func run() error {
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each is measured")
 	flag.Var(&b.size, "size", "size of the corpora, such as 256M")
 	flag.StringVar(&b.cache, "cache", filepath.Join(cache, "takumi-backup-bench"), "folder for corpora, programs and what is made, on the disk to be measured")
-	flag.Func("also", "measure another build of takumi-backup beside this checkout's: NAME=PATH (repeatable)", func(v string) error {
+	flag.Func("also", "measure another build of takumi-backup next to this checkout's: NAME=PATH (repeatable)", func(v string) error {
 		name, path, ok := strings.Cut(v, "=")
 		if !ok || name == "" {
 			return errors.New("not NAME=PATH")

@@ -31,7 +31,7 @@ const (
 	terminator  = "---\n"
 
 	// DetachedSuffix is appended to a backup's file name to name the envelope
-	// that may stand beside it.
+	// that may be next to it.
 	DetachedSuffix = ".envelope"
 
 	// MaxSize bounds an envelope in bytes, and Unit divides its length.
@@ -78,7 +78,7 @@ type Envelope struct {
 	auth [authSize]byte
 }
 
-// Bytes returns the envelope as it stands in the file. Do not change them.
+// Bytes returns the envelope as it is in the file. Do not change them.
 func (e *Envelope) Bytes() []byte { return e.text }
 
 // Preamble returns the first six lines, which never change: what the payload is
@@ -179,7 +179,7 @@ func (e *Envelope) fitTo(size int) error {
 	return nil
 }
 
-// CheckKind tells whether kind can be a backup's kind: a lower-case letter, then
+// CheckKind says whether kind can be a backup's kind: a lower-case letter, then
 // lower-case letters, digits and "-", at most 32 characters.
 func CheckKind(kind string) error {
 	if !slot.IsWord(kind) {

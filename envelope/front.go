@@ -70,7 +70,7 @@ func (f *front) fault(err error, keyFound bool) error {
 	if f.rescue != nil {
 		return fmt.Errorf("%w; nor can it be rescued: %v", f.err, err)
 	}
-	return fmt.Errorf("%w; nor does it open with the envelope beside it: %v", f.err, err)
+	return fmt.Errorf("%w; nor does it open with the envelope next to it: %v", f.err, err)
 }
 
 // open looks for identities until one opens the backup. try joins a data key

@@ -9,9 +9,9 @@ import (
 )
 
 // ErrName is what every error of CheckName wraps.
-var ErrName = errors.New("the name cannot stand in an envelope")
+var ErrName = errors.New("the name cannot be in an envelope")
 
-// CheckName tells whether name can be a backup's name: 1 to 255 bytes of valid
+// CheckName says whether name can be a backup's name: 1 to 255 bytes of valid
 // UTF-8, no "/", no control characters, and neither "." nor "..".
 func CheckName(name string) error {
 	switch {
@@ -33,7 +33,7 @@ func isUnreserved(c byte) bool { // RFC 3986, section 2.3
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// EncodeName is how names stand in an envelope: every byte outside RFC 3986's
+// EncodeName is how names are in an envelope: every byte outside RFC 3986's
 // unreserved ones is percent-encoded, and no other.
 func EncodeName(name string) string {
 	var b strings.Builder

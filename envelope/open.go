@@ -77,7 +77,7 @@ type Options struct {
 	// It gets the holders that the slots name, which nothing has authenticated
 	// yet, and what it returns is tried after what was given. When none of that
 	// opens the backup, it is asked again for the holders that it left out. An
-	// error beside identities counts only when none of them opens the backup.
+	// error next to identities counts only when none of them opens the backup.
 	Find func(ctx context.Context, wanted []slot.Holder) ([]Identity, error)
 	// Witness, if it is set, has a say of its own: of [Open] alone.
 	Witness Witness

@@ -27,7 +27,7 @@ type RewrapOptions struct {
 	// none of the new holders has.
 	DropOther bool
 	// Grow lets the new envelope be longer than the backup's own. It can then
-	// stand next to the backup or before a copy of its payload, and never over its
+	// are next to the backup or before a copy of its payload, and never over its
 	// own. Without Grow both have the same length.
 	Grow bool
 }

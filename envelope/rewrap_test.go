@@ -106,7 +106,7 @@ func TestRewrapRefuses(t *testing.T) {
 }
 
 // TestTorn: wherever the writing of a new envelope over the old one stops, and
-// whichever of its sectors had come to the disk, the copy beside it opens the
+// whichever of its sectors had come to the disk, the copy next to it opens the
 // backup, in order and at random, and can be rewrapped again.
 func TestTorn(t *testing.T) {
 	sealed := seal(t, label, "message", keyA)

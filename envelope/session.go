@@ -178,9 +178,9 @@ func bothFail(embedded, detached error) error {
 		}
 		return &all
 	case !ownKey && !errors.Is(detached, ErrPreamble):
-		return fmt.Errorf("with the envelope beside it: %w; and with its own: %v", detached, embedded)
+		return fmt.Errorf("with the envelope next to it: %w; and with its own: %v", detached, embedded)
 	}
-	return fmt.Errorf("%w; and the envelope beside it was passed over: %v", embedded, detached)
+	return fmt.Errorf("%w; and the envelope next to it was passed over: %v", embedded, detached)
 }
 
 // openOne follows "Opening" in docs/FORMAT.md.

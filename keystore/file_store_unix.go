@@ -37,9 +37,9 @@ func (f File) real() File {
 	return f
 }
 
-// Versions implements Keeper: the key file, and beside it the former keys,
+// Versions implements Keeper: the key file, and next to it the former keys,
 // which Store leaves under the same name with a dot and their id. A symbolic
-// link is followed: they stand beside the file that it leads to.
+// link is followed: they are next to the file that it leads to.
 func (f File) Versions(ctx context.Context) ([]Version, error) {
 	current, err := f.Load(ctx)
 	if err != nil {

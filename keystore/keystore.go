@@ -9,7 +9,7 @@
 //	defer key.Wipe()
 //
 // A program that writes backups also calls [CheckApart] with the folder that
-// it writes to, and does not go on when the key stands there, and in production
+// it writes to, and does not go on when the key is there, and in production
 // [CheckProduction]. One that reads backups, or handles many, uses a [Ring],
 // which also finds former keys and fetches each key once.
 //
@@ -81,11 +81,11 @@ var ErrURI = errors.New("not a key URI")
 // A Scheme is a kind of place, for Parse. The packages below this one have one
 // each, for places that need a library or a network.
 type Scheme struct {
-	// Name is what stands before the colon.
+	// Name is what is before the colon.
 	Name string
 	// Form shows how the URI goes on, as "MOUNT/PATH[#field][@version]".
 	Form string
-	// Parse reads what stands after the colon. It touches neither disk nor
+	// Parse reads what is after the colon. It touches neither disk nor
 	// network, and its errors do not repeat what it was given.
 	Parse func(rest string) (Source, error)
 }
@@ -113,7 +113,7 @@ func Parse(uri string, further ...Scheme) (Source, error) {
 		case looksLikeKey(rest):
 			return nil, looksLikeKeyError()
 		case rest == "":
-			return nil, fmt.Errorf("%w: nothing stands after %q; want %s", ErrURI, s.Name+":", s.Name+":"+s.Form)
+			return nil, fmt.Errorf("%w: nothing is after %q; want %s", ErrURI, s.Name+":", s.Name+":"+s.Form)
 		}
 		src, err := s.Parse(rest)
 		if err != nil {

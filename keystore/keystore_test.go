@@ -58,7 +58,7 @@ func TestParseRefuses(t *testing.T) {
 		"no scheme":       {"/etc/backup.key", "want file:PATH"},
 		"other scheme":    {"vault:secret/takumi#key", "want file:PATH"},
 		"upper case":      {"FILE:/etc/backup.key", "want file:PATH"},
-		"no path":         {"file:", "nothing stands after"},
+		"no path":         {"file:", "nothing is after"},
 		"host":            {"file://etc/backup.key", "has no host"},
 		"key":             {canaryHex, "looks like a key itself"},
 		"key and newline": {canaryHex + "\n", "looks like a key itself"},

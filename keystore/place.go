@@ -9,17 +9,17 @@ import (
 	"syscall"
 )
 
-// Local is a Source that stands in this machine's file system.
+// Local is a Source that is in this machine's file system.
 type Local interface {
 	Source
 
-	// Inside reports whether the key stands in or anywhere under the folder
+	// Inside reports whether the key is in or anywhere under the folder
 	// dir, which need not exist yet. It looks at where things really are:
 	// the target counts, and so does every symbolic link on the way to it.
 	Inside(dir string) (bool, error)
 }
 
-// CheckApart returns an error when src stands in or under dir, the folder of
+// CheckApart returns an error when src is in or under dir, the folder of
 // the backups: whoever copies or steals that folder would have the key too.
 // It is an *Error of kind ErrRefused. A program that writes to dir stops at
 // it; one that only reads prints it as a warning. Sources elsewhere than in
@@ -39,12 +39,12 @@ func CheckApart(src Source, dir string) error {
 		dir = abs // says more than "."
 	}
 	if err != nil {
-		return &Error{URI: src.String(), Kind: ErrRefused, Reason: fmt.Sprintf("cannot tell whether it stands apart from %s: %v", display(dir), err), Err: err}
+		return &Error{URI: src.String(), Kind: ErrRefused, Reason: fmt.Sprintf("cannot tell whether it is apart from %s: %v", display(dir), err), Err: err}
 	}
 	if inside {
 		return &Error{
 			URI: src.String(), Kind: ErrRefused,
-			Reason: "it stands in or under " + display(dir) + ", the folder of the backups: who copies the folder takes the key along",
+			Reason: "it is in or under " + display(dir) + ", the folder of the backups: who copies the folder takes the key along",
 			Fix:    "move it to a folder of its own, such as /etc/takumi-backup, or ~/.config/takumi-backup for one user",
 		}
 	}

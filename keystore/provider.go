@@ -18,7 +18,7 @@ type Version struct {
 	Gone error
 }
 
-// Keeper is a Source that keeps former keys beside the current one.
+// Keeper is a Source that keeps former keys next to the current one.
 type Keeper interface {
 	Source
 

@@ -72,7 +72,7 @@ func isHexDigit(c byte) bool {
 }
 
 var (
-	// assigned is what stands before a value in files of settings, and in what
+	// assigned is what is before a value in files of settings, and in what
 	// `openssl enc -P` prints.
 	assigned = regexp.MustCompile(`^(?:export\s+)?"?[A-Za-z_][A-Za-z0-9_-]*"?\s*[=:]\s*`)
 	quotes   = []string{`"`, `'`}

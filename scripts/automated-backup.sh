@@ -42,5 +42,5 @@ if $configured || [[ -n ${BACKUP_ALSO:-} ]]; then
 fi
 code=0
 CLOUD_BACKUP=false takumi-backup backup all --prune "$@" || code=$?
-say "error: CLOUD_BACKUP is true, and no target is named: set CLOUD_BUCKET, or BACKUP_ALSO=s3://BUCKET/PREFIX. What was backed up stands on this machine only"
+say "error: CLOUD_BACKUP is true, and no target is named: set CLOUD_BUCKET, or BACKUP_ALSO=s3://BUCKET/PREFIX. What was backed up is on this machine only"
 exit $((code == 0 ? 6 : code))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Restores contracts from a sealed snapshot into a new folder beside
+# Restores contracts from a sealed snapshot into a new folder next to
 # CONTRACTS_DIR, and prints its path: takumi-backup restore contracts, with
 # Takumi's environment. Nothing that exists is touched: what to take over from
 # the snapshot is for people to decide.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows that the database can be restored: makes a backup of it, as every night,
-# restores that into a database beside it, compares, and drops the copy. The
+# restores that into a database next to it, compares, and drops the copy. The
 # live database is only read; the backup stays in the store.
 #
 # What is compared: every row of every table, with what the dump saw (restore

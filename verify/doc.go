@@ -6,7 +6,7 @@
 //
 // # How a backup is read
 //
-// The file is read once. Its SHA-256 is computed beside that, on a goroutine of
+// The file is read once. Its SHA-256 is computed next to that, on a goroutine of
 // its own, and compared with the sidecar; the same bytes are authenticated,
 // unpacked and handed to the guard of their kind. Where that fails half way, the
 // rest is still read for the sum. A second reading happens only where nothing

@@ -68,7 +68,7 @@ func (m *Memory) appeared(path string, s prune.Series, created time.Time) error 
 }
 
 // survey remembers, until Save, which backups are in the folders, but for those in
-// doubt, and for those of a time to come, beside which all others would seem late.
+// doubt, and for those of a time to come, next to which all others would seem late.
 func (j *Job) survey(whole []peer) {
 	m, added := j.Memory, make(map[string]sight)
 	for _, p := range whole {

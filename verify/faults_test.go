@@ -178,7 +178,7 @@ func (f seeded) check(b *Backup, remembered bool) error {
 	}
 	for _, found := range b.Findings {
 		if found.Code == Small && !remembered {
-			continue // beside one that was swapped, which only the memory shows
+			continue // next to one that was swapped, which only the memory shows
 		}
 		if !slices.Contains(f.primary, found.Code) && !slices.Contains(f.others, found.Code) {
 			return fmt.Errorf("found %v, which it is not (%s)", found.Code, found.Message)
@@ -201,7 +201,7 @@ func (f seeded) check(b *Backup, remembered bool) error {
 
 // TestSeededFaults puts faults into a store of 40 good backups of all kinds, one
 // into each, again and again, and wants every one found, under its name, and
-// nothing else. What the checksum alone shows is counted beside that.
+// nothing else. What the checksum alone shows is counted next to that.
 func TestSeededFaults(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t)

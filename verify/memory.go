@@ -119,8 +119,8 @@ func (m *Memory) all(where func(path string) bool) map[string]Proof {
 	return all
 }
 
-// Accept forgets, for good, what stood at path, and tells whether anything was
-// known of it or of its folder: what stands there now is no longer compared with it,
+// Accept forgets, for good, what was at path, and says whether anything was
+// known of it or of its folder: what is there now is no longer compared with it,
 // nor in doubt because it appeared late. Of a folder it takes all that is in it for
 // what belongs there. The errors are those of Save.
 func (m *Memory) Accept(path string) (known bool, err error) {
@@ -230,7 +230,7 @@ func (m *Memory) remember(b *Backup, program string) {
 	was, known := m.Of(b.Path)
 	if known && b.ID != "" && (b.Kind != was.Kind || b.Series != was.Series || b.Created.Before(was.Created)) && !b.misplaced() {
 		b.add(Finding{Severity: Error, Code: Replaced,
-			Message: fmt.Sprintf("another backup took the place of one: this is %s %s of %s, and what stood here was %s %s of %s",
+			Message: fmt.Sprintf("another backup took the place of one: this is %s %s of %s, and what was here was %s %s of %s",
 				b.Kind, printable(b.Series), b.Created.Format(time.RFC3339), was.Kind, printable(was.Series), was.Created.Format(time.RFC3339)),
 			Advice: "find out who put it here, and where the other is; when it is to be so: takumi-backup verify --accept " + printable(b.Path)})
 		b.Proven, b.ProvenAt = None, time.Time{}
@@ -264,12 +264,12 @@ func (m *Memory) remember(b *Backup, program string) {
 	})
 }
 
-// misplaced tells whether it is an error that the backup stands under its name.
+// misplaced says whether it is an error that the backup is under its name.
 func (b *Backup) misplaced() bool {
 	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == Replaced && f.Severity == Error })
 }
 
-// under tells whether a path stands in or under a folder.
+// under says whether a path is in or under a folder.
 func under(path, root string) bool {
 	_, inside := store.CutRoot(path, root)
 	return inside

@@ -79,7 +79,7 @@ func keyOf(r *Report, b *Backup) string {
 	return r.Host + "\x00" + b.Path
 }
 
-// supersedes tells whether b says more of a backup than old does; later compares
+// supersedes says whether b says more of a backup than old does; later compares
 // when their reports were finished.
 func supersedes(b, old *Backup, later int) bool {
 	switch {

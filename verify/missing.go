@@ -69,7 +69,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	return func(path string) bool { return !there[path] && !kept[path] && j.rooted(path) }
 }
 
-// rooted tells whether an anchored path is in a folder that was looked at as a whole.
+// rooted says whether an anchored path is in a folder that was looked at as a whole.
 func (j *Job) rooted(path string) bool {
 	return slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
 }

@@ -79,7 +79,7 @@ const looks = 10
 // it is no longer there, which Why says.
 //
 // A bad backup that is rewrapped, re-encrypted or replaced at the same time is
-// read anew: what is reported stood there, unchanged, from before the reading
+// read anew: what is reported was there, unchanged, from before the reading
 // until after it, and nobody was at work on it, or is for a minute already.
 func (c *Checker) One(ctx context.Context, path string) Backup {
 	began, waited := time.Now(), false
@@ -112,7 +112,7 @@ func (c *Checker) One(ctx context.Context, path string) Backup {
 
 const gone = "it is no longer there"
 
-// standing is what tells whether a backup is the one that it was.
+// standing is what says whether a backup is the one that it was.
 type standing struct {
 	gone            bool
 	size            int64
@@ -260,7 +260,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	}
 	for _, passed := range []error{f.Beside, f.Detached} {
 		if passed != nil {
-			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope beside it was passed over: %v", passed),
+			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope next to it was passed over: %v", passed),
 				Advice: "the backup opens without it: if no rewrap is under way, delete " + printable(b.Path+envelope.DetachedSuffix), cause: passed})
 		}
 	}
@@ -315,7 +315,7 @@ func (b *Backup) has(code Code) bool {
 	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == code })
 }
 
-// Err returns the error that stands behind the first finding that is one, as an
+// Err returns the error that is behind the first finding that is one, as an
 // *Fault, or nil.
 func (b *Backup) Err() error {
 	for i := range b.Findings {

@@ -399,7 +399,7 @@ func TestFitsName(t *testing.T) {
 		{"takumi_db_20261123_020000-2.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", Error},
 		{"takumi_db_20261122_020000.sql.zst.enc", "takumi_db_20261123_020000.sql.zst", Error},
 		{"nightly_20261123_020000.sql.zst.enc", "nightly", ""},
-		{"nightly_20261124_020000.sql.zst.enc", "nightly", Error},   // an older one stands here
+		{"nightly_20261124_020000.sql.zst.enc", "nightly", Error},   // an older one is here
 		{"nightly_20261123_110000.sql.zst.enc", "nightly", Warning}, // a user's own time, of another zone
 		{"nightly_20240101_000000.bin.enc", "nightly", Warning},
 		{"mine_20261122_030000.enc", "nightly", ""}, // -o with a time of the user's own

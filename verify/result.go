@@ -52,7 +52,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Severity tells what must not be from what should not.
+// Severity says what must not be from what should not.
 type Severity string
 
 // The severities.

@@ -256,7 +256,7 @@ func (j *Job) save(forget func(path string) bool) {
 	}
 }
 
-// look finds what stands in the folders besides backups, and should not.
+// look finds what is in the folders besides backups, and should not.
 func (j *Job) look(ctx context.Context, r *Report) error {
 	said := make(map[string]bool)
 	for _, root := range j.Paths {

@@ -179,7 +179,7 @@ func mustRead(t testing.TB, path string) []byte {
 	return data
 }
 
-// TestStoreFindings: what can only be seen beside the others.
+// TestStoreFindings: what can only be seen next to the others.
 func TestStoreFindings(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

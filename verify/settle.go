@@ -43,7 +43,7 @@ func (c *Checker) settled(ctx context.Context, b *Backup, changed time.Time) boo
 	return false
 }
 
-// wait waits, and tells whether ctx did not end.
+// wait waits, and says whether ctx did not end.
 func wait(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
@@ -53,7 +53,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reserved tells whether somebody who is alive holds the name of a local backup,
+// reserved says whether somebody who is alive holds the name of a local backup,
 // or of its sidecar.
 func reserved(path string) bool {
 	return locked(path) || locked(path+store.SidecarSuffix)

@@ -18,7 +18,7 @@ import (
 )
 
 // sidecar compares a backup with its sidecar, and returns Checksum when they fit.
-// rewrapped says that an envelope stands beside it. What was put into a bucket a
+// rewrapped says that an envelope is next to it. What was put into a bucket a
 // moment ago may have no sidecar yet.
 func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *hashed) Level {
 	line := file.fetch(ctx, b.Path+store.SidecarSuffix)
@@ -31,7 +31,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *
 		case b.Worst() == Error:
 			f.Advice = "see what else was found on this backup"
 		case c.Level == Checksum:
-			f.Advice = "verify --level auth tells whether the backup or its sidecar is wrong"
+			f.Advice = "verify --level auth says whether the backup or its sidecar is wrong"
 		case rewrapped:
 			f.Advice = "the content is authentic all the same: a rewrap was stopped, perhaps. Run it again, and it renews the sidecar"
 		default:
@@ -57,7 +57,7 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *
 	case named != name:
 		return differs("its sidecar has the right sum, and names another file, %s", printable(named))
 	case sum != b.SHA256 && backup.Staged(ctx, c.Place, b.Path, b.SHA256):
-		where := "the right one is beside it as " + printable(local.Partial(name+store.SidecarSuffix))
+		where := "the right one is next to it as " + printable(local.Partial(name+store.SidecarSuffix))
 		if store.IsRemote(b.Path) {
 			where = "the sum that it noted in the object is right"
 		}
@@ -83,7 +83,7 @@ func writing(path string) string {
 }
 
 // sharpen says more of a fault of a file that is not the one that was written.
-// No writer of this format made what stands in its head now, so that a version
+// No writer of this format made what is in its head now, so that a version
 // that nobody knows is damage; and which keys it wants may be damaged too.
 func (b *Backup) sharpen() {
 	for i := range b.Findings {
@@ -112,9 +112,9 @@ func stampOf(name string) string {
 // zones is how far a name with a local time can be from the time in UTC.
 const zones = 15 * time.Hour
 
-// fitsName tells how sure it is that a backup was not made under its file name:
+// fitsName says how sure it is that a backup was not made under its file name:
 // "" says that it can have been. Names that are generated hold the time that
-// stands in the envelope, and without --name the envelope has the file name too.
+// is in the envelope, and without --name the envelope has the file name too.
 // Any name without a time fits. Where the envelope's name has no time, that of the file may be one that a
 // user has chosen, for an old dump perhaps, and only a backup that is older than
 // it is an error.
@@ -150,7 +150,7 @@ func misplaced(b *Backup, doubt Severity) Finding {
 			Advice:  "if nobody has named it so (seal -o), find out who exchanged it"}
 	}
 	return Finding{Severity: Error, Code: Replaced,
-		Message: fmt.Sprintf("another backup stands under this name: %s, made %s", printable(b.Name), b.Created.Format(time.RFC3339)),
+		Message: fmt.Sprintf("another backup is under this name: %s, made %s", printable(b.Name), b.Created.Format(time.RFC3339)),
 		Advice:  "find out who renamed or exchanged it; the backup that belongs here is missing"}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// TestWriting: the command that is advised writes a sidecar, beside a file and
-// beside an object.
+// TestWriting: the command that is advised writes a sidecar, next to a file and
+// next to an object.
 func TestWriting(t *testing.T) {
 	content := []byte("sealed")
 	for _, name := range []string{"x.enc", "a & b's.enc"} {

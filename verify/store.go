@@ -16,7 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// strayAge is how long a file that is being written may stand unfinished.
+// strayAge is how long a file that is being written may be unfinished.
 const strayAge = time.Hour
 
 // plaintext is what the names of dumps and archives that are not sealed end in.
@@ -62,7 +62,7 @@ type peer struct {
 	created time.Time
 	series  unique.Handle[prune.Series]
 	known   bool // its envelope could be read
-	bad     bool // it counts for nothing beside others
+	bad     bool // it counts for nothing next to others
 	unread  bool // the store did not give its envelope
 
 	increment bool // its size says nothing of others
@@ -78,7 +78,7 @@ func (b *Backup) peer() peer {
 	}
 }
 
-// compare judges every backup of the report beside the others of its series;
+// compare judges every backup of the report next to the others of its series;
 // whole has all backups, those of other shards too.
 func (j *Job) compare(r *Report, whole []peer) {
 	series := make(map[unique.Handle[prune.Series]][]peer)
@@ -108,7 +108,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 		all := series[self.series]
 		at, found := slices.BinarySearchFunc(all, self, order)
 		if !found {
-			continue // another one stands there now
+			continue // another one is there now
 		}
 		j.age(r, b, at == 0)
 		if median, ok := medianSize(all[at+1:]); ok && !self.increment && b.Size < median/2 {

@@ -38,7 +38,7 @@ func ringOf(keys ...*kek.Key) *keystore.Ring {
 	return keystore.NewRing(sources...)
 }
 
-// good is a backup of the test store, and what stood beside it.
+// good is a backup of the test store, and what was next to it.
 type good struct {
 	path          string
 	data, sidecar []byte

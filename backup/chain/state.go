@@ -3,7 +3,7 @@
 // when it is in doubt, the next backup is a full one.
 //
 // The tree is sealed under a key that is next to it, as it names every file and the
-// host may hold no key that opens its own backups. A state is written to a file beside
+// host may hold no key that opens its own backups. A state is written to a file next to
 // the former one, and takes its place when the backup is there.
 package chain
 

@@ -212,7 +212,7 @@ func (a *Archive) findInTree(name string) (*Entry, error) {
 	return nil, fmt.Errorf("%q: %w", name, fs.ErrNotExist)
 }
 
-// isBefore tells whether a restore has made e when it comes to the hard link.
+// isBefore says whether a restore has made e when it comes to the hard link.
 func (a *Archive) isBefore(e, link *Entry) bool {
 	of, from := a.of(e), a.of(link)
 	return of == from && e.Offset < link.Offset || of.chain.N < from.chain.N

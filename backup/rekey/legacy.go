@@ -34,7 +34,7 @@ var (
 // LegacyDamageError says that a file to import is not whole.
 type LegacyDamageError struct{ Reason error }
 
-// Error tells what is wrong with it.
+// Error says what is wrong with it.
 func (e *LegacyDamageError) Error() string {
 	return fmt.Sprintf("it is cut short or damaged: %v", e.Reason)
 }
@@ -55,7 +55,7 @@ type ImportOptions struct {
 	Root       string // the new backup's folder is that of its kind under it; "" is that of the file
 }
 
-// IsLegacy tells whether a file of that name and beginning is one to import:
+// IsLegacy says whether a file of that name and beginning is one to import:
 // what openssl encrypted whatever its name, and else what is named as a dump or
 // an archive and begins as one.
 func IsLegacy(name string, head []byte) bool {
@@ -161,7 +161,7 @@ func proveImport(ctx context.Context, made *Result, want sum, o ImportOptions) e
 	return err
 }
 
-// compare is Import when something stands in the place of the new backup.
+// compare is Import when something is in the place of the new backup.
 func compare(ctx context.Context, made *Result, old *legacy, src io.Reader, d *digest, o ImportOptions, exists error) error {
 	if _, err := io.Copy(io.Discard, src); err != nil {
 		return old.judge(ctx, err)
@@ -336,7 +336,7 @@ type passedOver struct{ error }
 
 var errOther = passedOver{errors.New("it is not named as a dump or an archive, and openssl did not encrypt it")}
 
-// toImport tells whether a file is one to import. It is passedOver for one of which
+// toImport says whether a file is one to import. It is passedOver for one of which
 // somebody is told that it was not.
 func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 	name := store.Base(path)

@@ -27,10 +27,10 @@ import (
 var ErrOtherSlots = fail.New(fail.Failed, "name with --to, -r or -R those that are to open it from now on; --drop-other gives them up", "the backup is also sealed for holders of another type than those that are named")
 
 // ReadBackError says that what was written did not come back from the disk. The
-// old backup stands as it was.
+// old backup is as it was.
 type ReadBackError struct{ Reason error }
 
-// Error tells what was read instead.
+// Error says what was read instead.
 func (e *ReadBackError) Error() string {
 	return fmt.Sprintf("what was written does not come back, and the old backup stays: %v", e.Reason)
 }
@@ -235,7 +235,7 @@ func look(ctx context.Context, path string, o ReencryptOptions) (Result, error) 
 	return Result{Old: seen.Opened.Envelope, Size: seen.Size}, o.checkSlots(seen.Opened.Envelope, seen)
 }
 
-// done tells whether an earlier run put the backup at path there, and else what is
+// done says whether an earlier run put the backup at path there, and else what is
 // seen of it without keys. That it opens with the new holders is authenticated, where
 // one of them is at hand: what its id says is a claim until then.
 func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, Result, error) {
@@ -339,7 +339,7 @@ func content(r *envelope.Reader, unpacked bool) (io.WriterTo, error) {
 }
 
 // transfer moves the content of src to dst, and closes dst. Opening and sealing
-// run beside each other.
+// run next to each other.
 func transfer(dst *envelope.Writer, src *backup.Handle, repack *pack.Options) (sum, error) {
 	from, err := content(src.Reader, repack != nil)
 	if err != nil {

@@ -177,7 +177,7 @@ func (r *Retirement) judgeRecipient(id kek.ID) (*Retired, []string, error) {
 	}
 	if out.Recipient == nil {
 		return nil, nil, fmt.Errorf("key %s: %w: the key history does not know it, so nobody can tell whether it is in use; "+
-			"takumi-backup key history --add --key URI makes it known, where URI is the place that keeps it beside the key that came after it, or with --retired it alone", id, ErrNeeded)
+			"takumi-backup key history --add --key URI makes it known, where URI is the place that keeps it next to the key that came after it, or with --retired it alone", id, ErrNeeded)
 	}
 	out.Places = []Destruction{{Provider: out.Recipient.String(), Reason: "where the identity is kept, the key history does not know"}}
 	return out, nil, nil

@@ -252,7 +252,7 @@ func noRoom(err error) error {
 	return err
 }
 
-// hasOtherNames tells whether the file at path has hard links.
+// hasOtherNames says whether the file at path has hard links.
 func hasOtherNames(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -381,7 +381,7 @@ type sidecar struct {
 	sum, name string // of a good form, or sum is ""
 }
 
-// names tells whether it is a sidecar of the file at path; that of nil is none.
+// names says whether it is a sidecar of the file at path; that of nil is none.
 func (s *sidecar) names(path string) bool { return s != nil && s.name == store.Base(path) }
 
 // sidecar reads it; it is nil when there is none.

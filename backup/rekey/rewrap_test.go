@@ -143,7 +143,7 @@ func TestOneFailsOthersGoOn(t *testing.T) {
 			t.Errorf("%s: error %v, and the file is the same: %v", tc.name, err, bytes.Equal(before, after))
 		}
 		if _, err := os.Lstat(in(tc.name) + envelope.DetachedSuffix); err == nil {
-			t.Errorf("%s: an envelope was left beside it", tc.name)
+			t.Errorf("%s: an envelope was left next to it", tc.name)
 		}
 	}
 	checked(t, in("good"))

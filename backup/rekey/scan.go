@@ -38,9 +38,9 @@ func Scan(ctx context.Context, place store.Store, root string) ([]history.Backup
 }
 
 // holdersOf reads who opens a backup, by its own slots or by those of the envelope
-// beside it. It returns nil for what is none: a file of another name than a backup's
+// next to it. It returns nil for what is none: a file of another name than a backup's
 // that does not begin as one, breaks off in its envelope, or has vanished, as a
-// writer's does when it gets its name; and an envelope that stands beside its backup.
+// writer's does when it gets its name; and an envelope that is next to its backup.
 func holdersOf(ctx context.Context, place store.Store, file store.Backup) *history.Backup {
 	b := &history.Backup{Path: file.Path}
 	seen, err := backup.Look(ctx, place, file.Path, backup.Options{})

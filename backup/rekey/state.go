@@ -44,7 +44,7 @@ type State struct {
 	mu   sync.Mutex
 	file *os.File // nil when it is only read
 	made map[envelope.ID]bool
-	err  error // the first failed write, sticky: half a line may stand there
+	err  error // the first failed write, sticky: half a line may be there
 }
 
 // head is the first line of a state file.

@@ -16,7 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// beside returns the envelopes beside a backup at both ends, nil where there is
+// beside returns the envelopes next to a backup at both ends, nil where there is
 // none. One at the destination that is of no use counts as none when there is
 // another to take its place.
 func beside(ctx context.Context, place store.Store, from, to string) (mine, their []byte, err error) {
@@ -123,7 +123,7 @@ func readSmall(ctx context.Context, place store.Store, path string, limit int64)
 }
 
 // One does what an item says: it copies the backup, its signature and the envelope
-// beside it, and proves the copy. progress is told of every piece.
+// next to it, and proves the copy. progress is told of every piece.
 func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.Result, err error) {
 	switch {
 	case i.Err != nil:
@@ -141,7 +141,7 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	return r, errors.Join(settle(ctx, i, o.Place), settleSignature(ctx, i, o))
 }
 
-// counter tells how much was written.
+// counter says how much was written.
 type counter func(n int)
 
 func (c counter) Write(p []byte) (int, error) { c(len(p)); return len(p), nil }

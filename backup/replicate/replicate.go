@@ -37,8 +37,8 @@ var (
 	// ErrIncomplete is returned for a backup without a sidecar, which is written
 	// last.
 	ErrIncomplete = fail.New(fail.Failed, "takumi-backup verify says whether it is whole; --without-sidecar copies it as it is", "it has no sidecar, as a backup that was never finished, and is not copied")
-	// ErrOther is returned when another backup stands at the destination.
-	ErrOther = fail.New(fail.Failed, "find out why two backups have one name; --replace-others lets this one take its place", "another backup stands there, and is left alone")
+	// ErrOther is returned when another backup is at the destination.
+	ErrOther = fail.New(fail.Failed, "find out why two backups have one name; --replace-others lets this one take its place", "another backup is there, and is left alone")
 	// ErrNotTheSame is returned when what the destination holds after copying is
 	// not what was sent.
 	ErrNotTheSame = errors.New("the copy is not what was sent")
@@ -51,7 +51,7 @@ type Action string
 const (
 	Copy     Action = "copy"     // it is missing
 	Replace  Action = "replace"  // it differs, as after a rewrap
-	Envelope Action = "envelope" // only the envelope beside it does, or is gone
+	Envelope Action = "envelope" // only the envelope next to it does, or is gone
 	// Signature is that only the signature does.
 	Signature Action = "signature"
 	Nothing   Action = "same"
@@ -71,7 +71,7 @@ type Item struct {
 // Options say what is copied.
 type Options struct {
 	Place store.Store // of both
-	// NewerThan leaves out what was last written before, the envelope beside it
+	// NewerThan leaves out what was last written before, the envelope next to it
 	// too, unless a newer one of its chain needs it.
 	NewerThan time.Time
 	// WithoutSidecar takes backups that have none for what they are, and gives
@@ -83,7 +83,7 @@ type Options struct {
 	ReplaceOthers bool
 }
 
-// Plan compares two stores. What stands only at the destination is not looked
+// Plan compares two stores. What is only at the destination is not looked
 // at. The error is the context's, or a root's.
 func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	there := make(map[string]store.Backup)
@@ -143,7 +143,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 // companions belong to a backup, and may be newer than it.
 var companions = []string{envelope.DetachedSuffix, store.SignatureSuffix}
 
-// renewed returns the backups of the source whose envelope beside them or signature was
+// renewed returns the backups of the source whose envelope next to them or signature was
 // written since NewerThan: the backup itself may be as old as it likes.
 func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[string]bool, error) {
 	all := make(map[string]bool)
@@ -179,7 +179,7 @@ func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[stri
 	return all, nil
 }
 
-// compare tells what there is to do with a backup whose like stands at the
+// compare says what there is to do with a backup whose like is at the
 // destination, where everything may be anything.
 func compare(ctx context.Context, place store.Store, b store.Backup, to string) (Action, error) {
 	sum := sidecar

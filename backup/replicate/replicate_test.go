@@ -89,7 +89,7 @@ func keep(t *testing.T, path string, content []byte) {
 	write(t, path+store.SidecarSuffix, []byte(store.FormatSidecar(sha256.Sum256(content), filepath.Base(path))))
 }
 
-// TestPlanAndOne: what is done about a backup, by what stands at the two ends.
+// TestPlanAndOne: what is done about a backup, by what is at the two ends.
 func TestPlanAndOne(t *testing.T) {
 	mine, other := sealed(t, 300_000), sealed(t, 300_000)
 	first, second := besides(t, mine, 1), besides(t, mine, 2)
@@ -290,7 +290,7 @@ func TestPlan(t *testing.T) {
 	}
 	write(t, old+envelope.DetachedSuffix, []byte("new"))
 	if all, one := targets(from, o), targets(old, o); all != "a/new.enc old.enc" || one != "old.enc" {
-		t.Errorf("with a new envelope beside they are %q, and one is %q", all, one)
+		t.Errorf("with a new envelope next to they are %q, and one is %q", all, one)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -335,7 +335,7 @@ func (w watchedWriter) Beside(suffix string, content []byte) {
 }
 
 // TestCopy: what comes back as something else is no copy, and is taken away; the
-// envelope beside is there before the backup is.
+// envelope next to it is there before the backup is.
 func TestCopy(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "x.enc"), filepath.Join(dir, "to", "x.enc")

@@ -82,7 +82,7 @@ func newAuditShow() *cobra.Command {
 		Use:   "show [flags] [DIR]",
 		Short: "Show the records of the audit log, the oldest first",
 		Long: `Show the records of the audit log in DIR, or where the commands append to it, the
-oldest first, one line each; with --json as they stand in the log.
+oldest first, one line each; with --json as they are in the log.
 
 The flags choose, and a record has to fit all of them. The chain is proved on the
 way: where it breaks, the rest is not shown, and the exit code is 5.`,
@@ -119,7 +119,7 @@ way: where it breaks, the rest is not shown, and the exit code is 5.`,
 	return cmd
 }
 
-// wants tells whether a record fits the flags.
+// wants says whether a record fits the flags.
 func (s *auditShow) wants(r *audit.Record) bool {
 	switch {
 	case !s.since.IsZero() && r.Time.Before(s.since.Time),
@@ -210,7 +210,7 @@ when MACs were begun more than once). With it nothing was changed, deleted, adde
 moved since MACs began, up to the last record, also if the host was taken over
 afterwards.
 
---checkpoint, or checkpoint.json beside the log if it is there, shows whether the
+--checkpoint, or checkpoint.json next to the log if it is there, shows whether the
 newest records were cut off (audit checkpoint), also by turning a virtual machine
 back. --public-key is the key that it must be signed with; without it, whoever
 changed the log may have signed the checkpoint too. On its own host a cut end also
@@ -273,7 +273,7 @@ func (v *auditVerify) run(cmd *cobra.Command, args []string) error {
 	return fault
 }
 
-// find reads the checkpoint that was named, or the one beside the log.
+// find reads the checkpoint that was named, or the one next to the log.
 func (v *auditVerify) find(dir string, trusted audit.PublicKey) (*audit.Checkpoint, error) {
 	if v.checkpoint != "" {
 		return readCheckpoint(v.checkpoint, trusted)

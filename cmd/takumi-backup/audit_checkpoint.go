@@ -27,11 +27,11 @@ func newAuditCheckpoint() *cobra.Command {
 		Use:   "checkpoint [flags] [DIR]",
 		Short: "Sign how far the audit log has come, so that a cut end can be seen",
 		Long: `Prove the audit log and sign how far it has come: a small JSON file, which stands
-beside the log as checkpoint.json, or with -o somewhere else. Copy it to where
+next to the log as checkpoint.json, or with -o somewhere else. Copy it to where
 nobody who can change the log can change it. audit verify --checkpoint then shows
-what was cut off or written anew. The checkpoint that stands there is proved
+what was cut off or written anew. The checkpoint that is there is proved
 first, and is not replaced when the log is not what it saw; nor is another one made
-when the log is not what the one beside it saw.
+when the log is not what the one next to it saw.
 
 It is signed (Ed25519) with what is derived from a key, which key generate makes
 and which best seals no backups: --checkpoint-key, or $TAKUMI_AUDIT_KEY, names it
@@ -66,7 +66,7 @@ signatures, and signs nothing.`,
 			}
 			former, err := readCheckpoint(out, known)
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("proving the checkpoint that stands there: %w", err)
+				return fmt.Errorf("proving the checkpoint that is there: %w", err)
 			}
 			beside := checkpointBeside(cmd, dir, known)
 			if former != nil && beside != nil {
@@ -84,7 +84,7 @@ signatures, and signs nothing.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&uri, "checkpoint-key", "", "sign with this key, as file:PATH, awssm:ID, vault:PATH, … (default $TAKUMI_AUDIT_KEY)")
-	f.StringVarP(&out, "output", "o", "", "write to this file, or to standard output with - (default: checkpoint.json beside the log)")
+	f.StringVarP(&out, "output", "o", "", "write to this file, or to standard output with - (default: checkpoint.json next to the log)")
 	f.BoolVar(&public, "public-key", false, "print the public key, and sign nothing")
 	keys.passphrase.add(cmd)
 	return cmd
@@ -142,12 +142,12 @@ func currentCheckpoint(cmd *cobra.Command) (json.RawMessage, error) {
 	return json.Marshal(made)
 }
 
-// checkpointBeside returns the checkpoint that stands beside the log, if there is
+// checkpointBeside returns the checkpoint that is next to the log, if there is
 // one that trusted signed.
 func checkpointBeside(cmd *cobra.Command, dir string, trusted audit.PublicKey) *audit.Checkpoint {
 	c, err := readCheckpoint(filepath.Join(dir, audit.CheckpointName), trusted)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		warn(cmd, "the checkpoint beside the log was passed over: %v", err)
+		warn(cmd, "the checkpoint next to the log was passed over: %v", err)
 	}
 	return c
 }

@@ -119,7 +119,7 @@ func (a *auditInit) check(cmd *cobra.Command, log string) error {
 			return fmt.Errorf("checking where the first key will stand: %w", err)
 		}
 		if inside {
-			return usagef("the first key would stand in %s, with what it is to prove: name a place off this host", dir)
+			return usagef("the first key would be in %s, with what it is to prove: name a place off this host", dir)
 		}
 	}
 	return nil

@@ -167,7 +167,7 @@ func TestBackupAllKilled(t *testing.T) {
 	all.exits(-1)
 }
 
-// TestRehearsal: test-encrypted-backup-restore.sh restores beside and drops the
+// TestRehearsal: test-encrypted-backup-restore.sh restores a copy and drops the
 // copy, and verify-encrypted-backups.sh finds the backup good.
 func TestRehearsal(t *testing.T) {
 	c := database(t, "rehearsed", schema)

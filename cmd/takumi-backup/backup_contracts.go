@@ -163,7 +163,7 @@ func rpcVariable(network string) string {
 	return config.RPCVariable(network)
 }
 
-// configured tells whether there is a URL for a network.
+// configured says whether there is a URL for a network.
 func (r *rpcFlags) configured(network string) bool {
 	name := rpcVariable(network)
 	return !r.offline && (conf.Get(name) != "" || conf.Get(name+"_FILE") != "")

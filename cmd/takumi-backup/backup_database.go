@@ -54,7 +54,7 @@ is no backup: exit code 3.
 them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. When that fails,
 so does the command, but not before the dump is made.
 
-A manifest is sealed beside the backup, as NAME_db_TIME.manifest.json.zst.enc: the
+A manifest is sealed next to the backup, as NAME_db_TIME.manifest.json.zst.enc: the
 rows of every table, counted as the dump passes, the owner, rights, settings,
 encoding and collation of the database, which are in no dump, and the roles,
 tablespaces and extensions that the dump needs. restore compares the rows, and
@@ -187,9 +187,9 @@ func (b *backupDatabase) several(cmd *cobra.Command, names []string) error {
 	return outcome(parts, ran)
 }
 
-// addManifest adds the flag that says what is sealed beside a dump.
+// addManifest adds the flag that says what is sealed next to a dump.
 func addManifest(f *pflag.FlagSet, mode *string) {
-	f.StringVar(mode, "manifest", "", "seal beside the dump what the database held and was: on, checksums or off (default on)")
+	f.StringVar(mode, "manifest", "", "seal next to the dump what the database held and was: on, checksums or off (default on)")
 	f.Lookup("manifest").NoOptDefVal = string(backup.ManifestOn)
 }
 

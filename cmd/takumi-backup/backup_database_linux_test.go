@@ -212,7 +212,7 @@ func TestBackupDatabaseStops(t *testing.T) {
 			b.seal([]byte("yesterday's"), "-o", "yesterday.enc")
 			backup := b.start(b.program("backup", "database"))
 			eventually(t, "the backup is written", func() bool { return len(files(t, b.path("store"))) > 0 })
-			// While it stands still, pg_dump cannot come to its end.
+			// While it is stopped, pg_dump cannot come to its end.
 			backup.Process.Signal(syscall.SIGSTOP)
 			stop(t, c)
 			backup.Process.Signal(syscall.SIGCONT)
@@ -275,7 +275,7 @@ func TestBackupDatabaseToFullDisk(t *testing.T) {
 	}
 }
 
-// TestBackupDatabaseOddName: names that cannot stand in a path.
+// TestBackupDatabaseOddName: names that cannot be in a path.
 func TestBackupDatabaseOddName(t *testing.T) {
 	name := `../o'dd\ name`
 	c := database(t, name, schema)

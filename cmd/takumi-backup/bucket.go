@@ -32,7 +32,7 @@ func newUndelete() *cobra.Command {
 		Use:   "undelete PATH...",
 		Short: "Bring backups back that were deleted in a bucket with versions",
 		Long: `Bring backups back that were deleted in a bucket that keeps versions: the marker that
-hides each one is deleted, and so is that of its sidecar and of an envelope beside it.
+hides each one is deleted, and so is that of its sidecar and of an envelope next to it.
 list --deleted shows what can be brought back. prune deletes all versions, and what
 it deleted is gone.`,
 		Example: "  takumi-backup undelete s3://takumi-offsite/db1/database/takumi_db_20260801_020000.sql.zst.enc",

@@ -49,7 +49,7 @@ func loadSettings(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// needsNoSettings tells whether a command only speaks of the program, or reads the
+// needsNoSettings says whether a command only speaks of the program, or reads the
 // file itself, as completion does when it knows the command line.
 func needsNoSettings(cmd *cobra.Command) bool {
 	return cmd == cmd.Root() || cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == "version" || cmd.Name() == "man" || cmd.Parent().Name() == "completion" ||

@@ -13,7 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/config"
 )
 
-// TestSettings: every variable that the documents name can stand in a settings
+// TestSettings: every variable that the documents name can be in a settings
 // file, and the example of the runbook is one.
 func TestSettings(t *testing.T) {
 	for _, name := range []string{"DB_PASSWORD", "PGSSLMODE", "RPC_URL_SEPOLIA", "VAULT_TOKEN", "AWS_REGION", "TAKUMI_ENV", "TAKUMI_PASSPHRASE_FILE"} {

@@ -27,7 +27,7 @@ func TestDamage(t *testing.T) {
 				damaged[fmt.Sprintf("cut to %d", at)] = good[:at]
 				damaged[fmt.Sprintf("byte %d changed", at)] = flip(good, at, 0x20)
 			}
-			// Where a byte means most, and the change is to what may stand there.
+			// Where a byte means most, and the change is to what may be there.
 			text := string(good[:600])
 			for _, line := range []string{"id ", "created ", "kind ", "name ", "codec ", "slot key ", "pad ", "auth ", "v1\n"} {
 				at := strings.Index(text, line)

@@ -196,7 +196,7 @@ func TestDrillStopped(t *testing.T) {
 	}
 }
 
-// alive tells whether a process is there that is not a zombie.
+// alive says whether a process is there that is not a zombie.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -431,7 +431,7 @@ func (i *initCommand) step(cmd *cobra.Command, args ...string) error {
 	return nil
 }
 
-// replaced tells whether a variable says what the settings that were written say: no
+// replaced says whether a variable says what the settings that were written say: no
 // night will have it.
 func replaced(pair string) bool {
 	name, _, _ := strings.Cut(pair, "=")

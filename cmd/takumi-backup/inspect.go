@@ -134,7 +134,7 @@ func (i *inspection) print(w io.Writer) error {
 		rows = append(rows, [2]string{"opens with", h.String()})
 	}
 	if i.Detached {
-		rows = append(rows, [2]string{"key slots from", "the detached envelope beside the file"})
+		rows = append(rows, [2]string{"key slots from", "the detached envelope next to the file"})
 	}
 	rows = append(rows, [2]string{"authenticated", "no: without a key, all this is what the file claims"})
 	for _, row := range rows {

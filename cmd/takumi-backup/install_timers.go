@@ -139,7 +139,7 @@ func (i *installTimers) next(cmd *cobra.Command) {
 `+enableTimers)
 		return
 	}
-	fmt.Fprint(cmd.ErrOrStderr(), `then, with the key in /etc/takumi-backup/backup.key and the settings in backup.conf beside it:
+	fmt.Fprint(cmd.ErrOrStderr(), `then, with the key in /etc/takumi-backup/backup.key and the settings in backup.conf next to it:
 `+enableTimers)
 }
 

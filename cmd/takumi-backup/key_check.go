@@ -33,9 +33,9 @@ func newKeyCheck() *cobra.Command {
 	c := &keyCheck{maxAge: ageFlag(history.DefaultMaxAge)}
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check that each key can be fetched, stands where it should, and is not overdue",
+		Short: "Check that each key can be fetched, is where it should, and is not overdue",
 		Long: `Check that each key can be fetched: that it is there, private to the caller or
-root, and 64 hex digits; and that it does not stand with the backups, in or
+root, and 64 hex digits; and that it is not with the backups, in or
 under $BACKUP_ROOT.
 
 A recipient and an identity of age are named by their hint: of an identity it is
@@ -175,7 +175,7 @@ func (c *keyCheck) warnings(ctx context.Context, src keystore.Source, id kek.ID)
 	return all
 }
 
-// locate tells where a key is, as the history has it. The key could be had, and
+// locate says where a key is, as the history has it. The key could be had, and
 // if its place could not, its URI has to do.
 func (c *keyCheck) locate(ctx context.Context, src keystore.Source) history.Site {
 	at, _ := history.Locate(ctx, anchored(src))
@@ -241,7 +241,7 @@ func (c *keyCheck) unusedBy(activated time.Time, used func(*history.Backup) bool
 	return ""
 }
 
-// isThere tells whether a former key can still be had. It says yes where it
+// isThere says whether a former key can still be had. It says yes where it
 // cannot tell.
 func isThere(ctx context.Context, src keystore.Source, id kek.ID) bool {
 	keeper, ok := src.(keystore.Keeper)

@@ -30,7 +30,7 @@ func (s *stateFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.root, "root", "", "folder of the backups (default $BACKUP_ROOT)")
 }
 
-// resolve fills in the defaults, and refuses a history beside the backups. It
+// resolve fills in the defaults, and refuses a history next to the backups. It
 // warns when which history it is depends on who calls.
 func (s *stateFlags) resolve(cmd *cobra.Command) error {
 	if s.root == "" {
@@ -65,7 +65,7 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 	return rekey.Scan(ctx, newPlace(), s.root)
 }
 
-// noRoot tells whether the scan found no folder of backups at all.
+// noRoot says whether the scan found no folder of backups at all.
 func noRoot(backups []history.Backup, root string) bool {
 	return len(backups) == 1 && backups[0].Path == store.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
 }
@@ -192,7 +192,7 @@ it. As long as one backup cannot be read, or none is found, nothing may be: then
 nobody can tell. Backups in other places are up to you.
 
 With --json, may_be_destroyed is such a claim as well, opens counts the backups that still have a slot for a key, whether they
-need it or not, and only_beside those that a current key opens by the envelope beside
+need it or not, and only_beside those that a current key opens by the envelope next to
 them alone. Neither knows of copies that were made before a backup was rewrapped.
 
 --add makes the keys of --key known when the history was lost: the current one, and

@@ -104,10 +104,10 @@ func (r *keyRetire) run(cmd *cobra.Command, text string) (err error) {
 
 func (r *keyRetire) tell(cmd *cobra.Command, out *rekey.Retired) error {
 	if out.OnlyBeside > 0 {
-		warn(cmd, "%d backups are opened by a current key only through the envelope beside them (FILE.envelope): when one of those gets lost, this key is what opens the backup", out.OnlyBeside)
+		warn(cmd, "%d backups are opened by a current key only through the envelope next to them (FILE.envelope): when one of those gets lost, this key is what opens the backup", out.OnlyBeside)
 	}
 	if out.Opens > 0 {
-		warn(cmd, "%d backups still have a slot for it, beside that of another key: who has a copy of the key can read them", out.Opens)
+		warn(cmd, "%d backups still have a slot for it, next to that of another key: who has a copy of the key can read them", out.Opens)
 	}
 	if r.json {
 		return writeJSON(cmd.OutOrStdout(), out)

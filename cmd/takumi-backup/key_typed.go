@@ -250,9 +250,9 @@ func typedBlocks(cmd *cobra.Command, kind paper.Kind) (blocks []*paper.Block, er
 		rest, _ := lines.Peek(lines.Buffered()) // typed ahead
 		clear(rest)
 	}()
-	fmt.Fprintln(cmd.ErrOrStderr(), "Type the lines as they stand on the paper. Letter case and blanks do not matter, and the number in front may be left out.")
+	fmt.Fprintln(cmd.ErrOrStderr(), "Type the lines as they are on the paper. Letter case and blanks do not matter, and the number in front may be left out.")
 	if kind == paper.KindKey {
-		fmt.Fprintln(cmd.ErrOrStderr(), "Of a key that stands there as 64 digits alone, type those.")
+		fmt.Fprintln(cmd.ErrOrStderr(), "Of a key that is there as 64 digits alone, type those.")
 	}
 	for {
 		if kind == paper.KindShare {

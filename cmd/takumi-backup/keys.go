@@ -156,7 +156,7 @@ func (k *keyFlags) one(ctx context.Context) (*keystore.Ring, *kek.Key, error) {
 	return ring, keys[0], nil
 }
 
-// inProduction tells whether either of TAKUMI_ENV and NODE_ENV says so.
+// inProduction says whether either of TAKUMI_ENV and NODE_ENV says so.
 func inProduction() bool { return environment() == "production" }
 
 // environments are what TAKUMI_ENV and NODE_ENV can be.

@@ -131,7 +131,7 @@ func (o *openCommand) one(cmd *cobra.Command, path string) error {
 	})
 }
 
-// isDump tells whether a backup without an index holds a plain dump.
+// isDump says whether a backup without an index holds a plain dump.
 func (o *openCommand) isDump(cmd *cobra.Command, path string) (is bool, err error) {
 	b, err := o.open(cmd.Context(), cmd, path)
 	if err != nil {
@@ -166,7 +166,7 @@ func (o *openCommand) into(write func(io.Writer) error) error {
 	return err
 }
 
-// sameFile tells whether both paths lead to one file.
+// sameFile says whether both paths lead to one file.
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)

@@ -208,7 +208,7 @@ func (o *opening) openFile(ctx context.Context, cmd *cobra.Command, b *openedBac
 	return nil
 }
 
-// warnPlacement says when a key stands with the backups. Who reads a backup
+// warnPlacement says when a key is with the backups. Who reads a backup
 // needs it now, so it is no more than a warning.
 func warnPlacement(cmd *cobra.Command, sources []keystore.Source, folder string) {
 	for _, src := range sources {

@@ -205,7 +205,7 @@ func killHalfWay(b *sandbox, dump []string) *running {
 	child := readPID(b.T, pid)
 	os.Remove(pid)
 	eventually(b, "seal writes", func() bool { return exists(b.path(".today.enc.partial")) })
-	// While seal stands still, pg_dump cannot come to its end: the pipe is full
+	// While seal is stopped, pg_dump cannot come to its end: the pipe is full
 	// before it is.
 	seal.Process.Signal(syscall.SIGSTOP)
 	syscall.Kill(child, syscall.SIGKILL)

@@ -28,7 +28,7 @@ import (
 const program = "takumi-backup"
 
 // TestMain makes this test binary the program when it is called by the
-// program's name, which stands in PATH while the tests run.
+// program's name, which is in PATH while the tests run.
 func TestMain(m *testing.M) {
 	// A program built for the race detector waits a second before it ends.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
@@ -240,7 +240,7 @@ func files(t testing.TB, dir string) []string {
 	return names
 }
 
-// holds checks that exactly these files stand in the working directory and
+// holds checks that exactly these files are in the working directory and
 // under it, and that nothing was left in TMPDIR.
 func (b *sandbox) holds(want ...string) {
 	b.Helper()

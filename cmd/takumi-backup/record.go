@@ -216,7 +216,7 @@ func flagText(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// isDryRun tells whether the command was asked to change nothing.
+// isDryRun says whether the command was asked to change nothing.
 func isDryRun(cmd *cobra.Command) bool {
 	return flagText(cmd, "dry-run") == "true" || flagText(cmd, "apply") == "false"
 }

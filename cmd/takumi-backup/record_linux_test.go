@@ -228,7 +228,7 @@ func TestOpenBegun(t *testing.T) {
 	}
 }
 
-// TestRestoreEffect: to replace what is live is a change, to restore beside is none.
+// TestRestoreEffect: to replace what is live is a change, to restore next to it is none.
 func TestRestoreEffect(t *testing.T) {
 	t.Parallel()
 	live := t.TempDir()

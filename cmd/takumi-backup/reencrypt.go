@@ -54,7 +54,7 @@ made, or dumps and archives that nobody encrypted, packed with gzip or not. With
 IV next to it in NAME.iv, raw or in hex, a file is taken for one of openssl enc
 -aes-256-cbc -K -iv (16 bytes) or of raw AES-256-GCM (12 bytes; its tag behind the
 content or in NAME.tag), under the key of --from or BACKUP_ENCRYPTION_KEY_FILE. Each
-that proves whole becomes a backup beside it or under --output-root. The old file
+that proves whole becomes a backup next to it or under --output-root. The old file
 stays; delete it when the new one is verified. Of every other file in a folder it is
 said that it was not imported, and one that has the name of a backup counts as failed.`,
 		Example: `  takumi-backup reencrypt --to file:/etc/takumi-backup/new.key /var/backups/takumi

@@ -142,7 +142,7 @@ func TestReencryptBesideReaders(t *testing.T) {
 	}
 }
 
-// changes runs a command that changes the backups, beside others that do: some of
+// changes runs a command that changes the backups, next to others that do: some of
 // them may have been locked, or changed meanwhile, which is told.
 func (b *twoKeys) changes(args ...string) {
 	r := b.start(b.program(append(args, "--quiet", "--from", b.keys[0], "--from", b.keys[1])...))

@@ -40,13 +40,13 @@ may be a folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
 Each backup is hashed on its way. One that is not what its sidecar says is not
 copied, and one without a sidecar, which may never have been finished, only with
 --without-sidecar. What was written to a folder is read back; of what goes to S3
-the server checks the SHA-256 of each part. One that stands at DST with the same length and sidecar is left alone, so
+the server checks the SHA-256 of each part. One that is at DST with the same length and sidecar is left alone, so
 that a run that was stopped goes on where it was. One that was rewrapped at SRC
 takes the place of its former self, which stays until the new one was read back;
 another backup of that name, of another id, is left alone and told of, unless
---replace-others is given. The envelope that rewrap --detached puts beside a backup
+--replace-others is given. The envelope that rewrap --detached puts next to a backup
 comes along, and goes at DST when it is gone at SRC. A signature comes along too, and
-what stands in its place and is of another backup is told of. No other thing that stands at
+what is in its place and is of another backup is told of. No other thing that is at
 DST alone is touched.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
@@ -101,7 +101,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		}
 	}
 	if stands(to, from) || stands(from, to) {
-		return usagef("%s and %s stand in one another, so that copies would be copied", from, to)
+		return usagef("%s and %s are in one another, so that copies would be copied", from, to)
 	}
 	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut}
 	var err error
@@ -210,7 +210,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	return nil
 }
 
-// stands tells whether a path leads into a store.
+// stands says whether a path leads into a store.
 func stands(path, in string) bool {
 	if store.IsRemote(path) || store.IsRemote(in) {
 		_, inside := store.CutRoot(path, in)

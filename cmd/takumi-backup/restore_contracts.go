@@ -31,7 +31,7 @@ func newRestoreContracts() *cobra.Command {
 		Long: `Restore a sealed snapshot of contracts: DIR is then a folder that holds
 snapshot_TIME with its files.
 
-They go into a new folder beside DIR, and when all of the backup has proved
+They go into a new folder next to DIR, and when all of the backup has proved
 authentic, the two are exchanged in one step; the former is kept as
 DIR.before-TIME. Nothing is written outside of the new folder. --include PATTERN
 restores only what the pattern names, and what is below it, into a DIR that is

@@ -53,7 +53,7 @@ and -c write about the database itself; commands of psql in it are refused.
 ` + databaseHelp + `
 
 The dump goes into a new database, NAME_restore_TIME, in which it is checked: by
-the manifest, when one stands beside the backup, and otherwise that it has tables.
+the manifest, when one is next to the backup, and otherwise that it has tables.
 Then the connections to NAME are ended, and in one transaction NAME becomes
 NAME_before_TIME and the new one becomes NAME, with the owner, rights and settings
 of the former. A failure, a signal or a damaged backup before that leaves NAME as
@@ -68,7 +68,7 @@ exchange, and the backup of another database, which --from-database NAME lets pa
 which may do nothing; the backup of the globals has the real ones.
 
 When a statement of the dump fails, nothing is restored; with --keep-going the rest
-is, into NAME_partial_TIME, which is left beside NAME, or with --swap takes its place.
+is, into NAME_partial_TIME, which is left next to NAME, or with --swap takes its place.
 
 --jobs N restores by N connections, which read different places of the backup at one
 time, here or on S3: what makes the tables first, then rows, those of --first before
@@ -108,7 +108,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
 	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
-	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that stands beside the backup")
+	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that is next to the backup")
 	f.StringVar(&r.from, "from-database", "", "the backup is of the database of this name, and is meant all the same")
 	f.StringVar(&r.guard, "guard", "on", "with off, restore what does not look like a whole dump as far as psql takes it")
 	f.BoolVar(&r.keepGoing, "keep-going", false, "restore the rest when a statement fails, as psql does, into NAME_partial_TIME or --into; exit code 6")
@@ -116,7 +116,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVar(&r.createRoles, "create-roles", false, "make the roles that the dump needs and the server lacks, without login, password or right")
 	f.IntVarP(&r.jobs, "jobs", "j", 1, "restore by this many connections at once, from different places of the dump")
 	f.StringArrayVar(&r.first, "first", nil, "with --jobs, restore the rows of this table, SCHEMA.NAME, before others; may be repeated")
-	f.StringArrayVar(&r.tables, "table", nil, "restore this table alone, SCHEMA.NAME, beside what is there; may be repeated")
+	f.StringArrayVar(&r.tables, "table", nil, "restore this table alone, SCHEMA.NAME, next to what is there; may be repeated")
 	f.StringVar(&r.toSchema, "to-schema", "", "with --table, restore into this schema")
 	f.BoolVar(&r.json, "json", false, "print what was done as JSON")
 	r.opening.add(cmd)

@@ -476,7 +476,7 @@ func TestRestoreDatabaseFullServer(t *testing.T) {
 	for _, format := range []string{"plain", "custom"} {
 		b := withDatabase(t, c, "large")
 		path := b.backupOf("--format", format)
-		// The new database stands where the live one does.
+		// The new database is where the live one does.
 		b.env = append(b.env, "DB_NAME=fits")
 		run := b.run(exitFailed, nil, "restore", "database", path, "--yes", "--from-database", "large").says("No space left on device")
 		if rows(t, c, "fits") != want || len(databases(t, c, "fits")) != 1 {

@@ -27,7 +27,7 @@ func (r *restoreDatabase) checkTables(cmd *cobra.Command, args []string) error {
 	case r.jobs > 1:
 		return usagef("--jobs does not go with --table, which is one transaction")
 	case r.dropPrevious || r.keepGoing || r.createRoles || r.unchecked || r.guard != "on":
-		return usagef("--table restores beside what is there: --drop-previous, --keep-going, --create-roles, --ignore-manifest and --guard do not go with it")
+		return usagef("--table never replaces what is there: --drop-previous, --keep-going, --create-roles, --ignore-manifest and --guard do not go with it")
 	}
 	return nil
 }

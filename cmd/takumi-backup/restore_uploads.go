@@ -41,13 +41,13 @@ func newRestoreUploads() *cobra.Command {
 		Short: "Restore a folder from a sealed backup",
 		Long: `Restore a folder from a sealed backup of one, or from any sealed tar archive.
 
-The files go into a new folder beside DIR, DIR.restore-TIME. When all of the
+The files go into a new folder next to DIR, DIR.restore-TIME. When all of the
 backup has proved authentic and is on the disk, the two folders are exchanged in
 one step, and the former is kept as DIR.before-TIME. A failure, a signal or a
 damaged backup before that leaves DIR as it was, and the new folder is removed.
 (Where the file system cannot exchange two names, as on NFS, two renames stand for
 it.) Where DIR is a mount point, the volume of a container or a subvolume, or where
-nothing may be made beside it, the new folder is DIR/.restore-TIME; the entries of
+nothing may be made next to it, the new folder is DIR/.restore-TIME; the entries of
 both are renamed one by one, and the former ones are kept in DIR/.before-TIME. The
 path of DIR is printed in the end.
 
@@ -195,7 +195,7 @@ func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
 	return r.restore(cmd, path, j, func(res tree.Result) error { return r.finish(cmd, path, res) })
 }
 
-// restore does the job, of which the flags say the rest; done tells what happened.
+// restore does the job, of which the flags say the rest; done says what happened.
 func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, done func(tree.Result) error) error {
 	if _, err := r.check(path); err != nil {
 		return err

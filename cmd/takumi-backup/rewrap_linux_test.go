@@ -188,7 +188,7 @@ func TestRewrapBesideReaders(t *testing.T) {
 	}
 }
 
-// TestRewrapDisks: a full disk and one that cannot be written fail what stands on
+// TestRewrapDisks: a full disk and one that cannot be written fail what is on
 // them, as a store does, and the others go on.
 func TestRewrapDisks(t *testing.T) {
 	t.Parallel()

@@ -302,7 +302,7 @@ func TestS3Labels(t *testing.T) {
 	}
 }
 
-// TestS3Rewrap changes keys in a bucket: by an exchange of the head, beside a
+// TestS3Rewrap changes keys in a bucket: by an exchange of the head, next to a
 // locked object, and with a new payload.
 func TestS3Rewrap(t *testing.T) {
 	t.Parallel()
@@ -344,7 +344,7 @@ func TestS3Rewrap(t *testing.T) {
 	}
 }
 
-// TestS3Prune deletes in buckets that keep versions, and tells what they do not
+// TestS3Prune deletes in buckets that keep versions, and says what they do not
 // let go of, and why.
 func TestS3Prune(t *testing.T) {
 	t.Parallel()
@@ -464,9 +464,9 @@ func TestS3Replicate(t *testing.T) {
 	damage(t, path, -1)
 	o.run(exitSome, nil, "replicate", "--without-sidecar", here, o.root+"/c").says("is not what its sidecar says")
 	o.has(slices.DeleteFunc(o.server.Keys(t, o.bucket), func(key string) bool { return key == "c/"+name })...)
-	o.run(exitUsage, nil, "replicate", o.root+"/b/"+name, o.root+"/b/stream").says("stand in one another") // itself
+	o.run(exitUsage, nil, "replicate", o.root+"/b/"+name, o.root+"/b/stream").says("are in one another") // itself
 	o.seal(noise(5), "-o", o.root+"/d/"+name)
-	o.run(exitFailed, nil, "replicate", o.root+"/b/"+name, o.root+"/d/stream").says("another backup stands there")
+	o.run(exitFailed, nil, "replicate", o.root+"/b/"+name, o.root+"/d/stream").says("another backup is there")
 	o.opens(o.root+"/d/"+name, noise(5))
 	o.run(exitOK, nil, "replicate", "--replace-others", o.root+"/b/"+name, o.root+"/d/stream")
 	o.opens(o.root+"/d/"+name, content)

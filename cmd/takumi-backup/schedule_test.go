@@ -71,7 +71,7 @@ func scripts(t *testing.T, pattern string) (files []script) {
 	return files
 }
 
-// allArgs finds what stands under "args", however deep.
+// allArgs finds what is under "args", however deep.
 func allArgs(in any) (found [][]string) {
 	switch in := in.(type) {
 	case []any:

@@ -94,9 +94,9 @@ func (s *sealOptions) check(cmd *cobra.Command, args []string) error {
 	dash := cmd.ArgsLenAtDash()
 	switch {
 	case len(args) > 0 && dash != 0:
-		return usagef("unexpected argument %q: a command stands behind --", args[0])
+		return usagef("unexpected argument %q: a command is behind --", args[0])
 	case len(args) == 0 && dash == 0:
-		return usagef("no command stands behind --")
+		return usagef("no command is behind --")
 	case s.guard != "on" && s.guard != "off":
 		return usagef("--guard is %q, neither on nor off", s.guard)
 	case s.sidecar != "" && s.out != "-":

@@ -27,7 +27,7 @@ func heldPipe(t *testing.T, cmd *exec.Cmd) *os.File {
 	return w
 }
 
-// isTaken tells whether the program has taken the pipe for its input: it makes
+// isTaken says whether the program has taken the pipe for its input: it makes
 // it larger then.
 func isTaken(w *os.File) bool {
 	size, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
@@ -39,7 +39,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// isGone tells whether a process has ended. A zombie has: somebody else's
+// isGone says whether a process has ended. A zombie has: somebody else's
 // reaping is not the program's.
 func isGone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

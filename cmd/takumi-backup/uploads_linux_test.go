@@ -38,7 +38,7 @@ func uploads(b *sandbox) (dir, sealed string, former, backed map[string]string) 
 	return dir, sealed, treetest.Describe(b, dir), backed
 }
 
-// siblings lists what stands beside dir.
+// siblings lists what is next to dir.
 func siblings(t testing.TB, dir string) []string {
 	t.Helper()
 	names, err := filepath.Glob(dir + ".*")
@@ -50,7 +50,7 @@ func siblings(t testing.TB, dir string) []string {
 
 // TestRestoreUploadsKilled kills a restore at 20 points. The folder is the
 // former or the one from the backup, whole, and if it is the latter, the former
-// stands beside it.
+// is next to it.
 func TestRestoreUploadsKilled(t *testing.T) {
 	t.Parallel()
 	b := newSandbox(t)
@@ -74,7 +74,7 @@ func TestRestoreUploadsKilled(t *testing.T) {
 			finished++
 			before, err := filepath.Glob(dir + ".before-*")
 			if err != nil || len(before) != 1 {
-				t.Fatalf("point %d: the former folder stands in %q, %v", point, before, err)
+				t.Fatalf("point %d: the former folder is in %q, %v", point, before, err)
 			}
 			treetest.Compare(t, treetest.Describe(t, before[0]), former)
 			if err := os.RemoveAll(dir); err != nil {
@@ -92,7 +92,7 @@ func TestRestoreUploadsKilled(t *testing.T) {
 }
 
 // TestRestoreUploadsStopped: a signal in the middle, and a backup that ends
-// early, leave the folder as it was and nothing beside it.
+// early, leave the folder as it was and nothing next to it.
 func TestRestoreUploadsStopped(t *testing.T) {
 	t.Parallel()
 	b := newSandbox(t)

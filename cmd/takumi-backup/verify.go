@@ -100,7 +100,7 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	f.StringVar(&v.shard, "shard", "", "work on the I-th of N parts of the backups, as I/N (default: that of $JOB_COMPLETION_INDEX and $JOB_COMPLETIONS, or all)")
 	v.rehearsal.add(cmd)
 	f.StringVar(&v.stateDir, "state-dir", "", "folder of what is remembered (default: that of key history)")
-	f.StringArrayVar(&v.accept, "accept", nil, "forget what stood at `PATH`, and take what stands there now, of a folder all that does, for what belongs there; may be repeated")
+	f.StringArrayVar(&v.accept, "accept", nil, "forget what was at `PATH`, and take what is there now, of a folder all that does, for what belongs there; may be repeated")
 	v.addReports(cmd)
 	cmd.AddCommand(newVerifyMerge())
 	return audited(cmd, "verify", reads)
@@ -286,7 +286,7 @@ func (v *verifyCommand) remember(cmd *cobra.Command) {
 	}
 }
 
-// accepts forgets what stood where something else is to stand.
+// accepts forgets what was where something else is to stand.
 func (v *verifyCommand) accepts(cmd *cobra.Command) error {
 	for _, path := range v.accept {
 		if v.job.Memory == nil {

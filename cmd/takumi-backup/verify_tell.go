@@ -70,7 +70,7 @@ func (v *verifyCommand) warn(cmd *cobra.Command, format string, args ...any) {
 	warn(cmd, format, args...)
 }
 
-// end tells how it went, and returns the same.
+// end says how it went, and returns the same.
 func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, found *verify.Report, fault error) error {
 	if notifier == nil {
 		return fault

@@ -28,7 +28,7 @@ func newAudit() *cobra.Command {
 what the handbook's checklist forbids: .env files that are in git, readable or real in
 examples, defaults and literals in code, secrets in images, configuration and logs, TLS
 that is off, images without a version, policies that are too wide, secrets of the
-environment in production. gitleaks is run beside it where it is on PATH. No value is
+environment in production. gitleaks is run next to it where it is on PATH. No value is
 repeated. With findings the exit code is 6.
 
 Findings that were looked at and accepted go into a baseline: --accept writes one.`,

@@ -20,7 +20,7 @@ import (
 // key signed.
 var ErrSignature = fail.New(fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved", "the signature of the checkpoint does not hold")
 
-// CheckpointName is the usual name of a checkpoint, beside the log.
+// CheckpointName is the usual name of a checkpoint, next to the log.
 const CheckpointName = "checkpoint.json"
 
 // maxCheckpoint bounds the size of a checkpoint.

@@ -23,7 +23,7 @@ import (
 var ErrKey = errors.New("the log carries MACs, and the key of the next one cannot be had: takumi-backup audit init --replace begins anew")
 
 const (
-	// placeName is the file beside the records that says where the current key is.
+	// placeName is the file next to the records that says where the current key is.
 	placeName = "audit.mac.json"
 	// maxPlace bounds it.
 	maxPlace = 16 << 10
@@ -55,7 +55,7 @@ type current struct {
 
 // Init begins MACs: the records from here on carry them, the first is one of the
 // log itself, and names first. The key of the next record is put into keyFile,
-// which must be new and whose folder is made; it must not stand where first does.
+// which must be new and whose folder is made; it must not be where first does.
 // MACs that have begun end: with their key, if that is there, they name the new
 // one. What a crash leaves of Init is a log that goes on as before, or has begun.
 func (l *Log) Init(ctx context.Context, first FirstKey, keyFile string) error {

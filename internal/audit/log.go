@@ -58,11 +58,11 @@ type Log struct {
 }
 
 // ErrOwner is returned when the log may not be written: it has one user, and root
-// beside it.
+// next to it.
 var ErrOwner = errors.New("an audit log has one user: run as that one, or set TAKUMI_AUDIT_DIR to another folder for each user")
 
 // New returns the log in dir, which is made, for its owner alone, when the first
-// record is appended. Root gives it to the owner of the folder that it stands in.
+// record is appended. Root gives it to the owner of the folder that it is in.
 func New(dir string) *Log {
 	return &Log{dir: dir, now: time.Now, write: writeAt, sync: (*os.File).Sync}
 }
@@ -221,7 +221,7 @@ func (b *batch) mend(end end) error {
 	}
 	err := b.add(Record{
 		PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(torn, b.text...)),
-		Detail: fmt.Sprintf("what stands before was torn by a crash: %d bytes are no record", len(torn)),
+		Detail: fmt.Sprintf("the line before was torn by a crash: %d bytes are no record", len(torn)),
 	})
 	b.key = key
 	return err
@@ -281,7 +281,7 @@ type end struct {
 	hash string // of the last record, or origin
 	line []byte // the last record, with its line feed
 	step *uint64
-	torn []byte // what stands behind it, and is none
+	torn []byte // what is behind it, and is none
 	open bool   // the last record is whole, but for its line feed
 }
 

@@ -203,7 +203,7 @@ func TestConcurrent(t *testing.T) {
 	l.holds(t, 80)
 }
 
-// TestNotAFile: what stands where the log should be is not written to.
+// TestNotAFile: what is where the log should be is not written to.
 func TestNotAFile(t *testing.T) {
 	t.Parallel()
 	for _, make := range []func(path string) error{

@@ -80,7 +80,7 @@ func (k *forward) sign(line []byte) []byte {
 	return fmt.Appendf(bytes.Clone(body), "%s%x%s\n", macField, k.mac(body), macEnd)
 }
 
-// holds tells whether a line carries the MAC of this key.
+// holds says whether a line carries the MAC of this key.
 func (k *forward) holds(line []byte) bool {
 	body, mac := splitMAC(line)
 	return mac != nil && hmac.Equal(mac, k.mac(body))
@@ -130,7 +130,7 @@ var ErrFirstKey = fail.New(fail.Key, "give the first key of each part with --fir
 var (
 	errMAC     = errors.New("its MAC does not hold: it was changed or added by somebody who had no key for it")
 	errNoMAC   = errors.New("it carries no MAC, and records before it do: it was added or changed")
-	errUnbegun = errors.New("it carries a MAC, and no record before it begins them: what stood before it is gone")
+	errUnbegun = errors.New("it carries a MAC, and no record before it begins them: what was before it is gone")
 	errStep    = errors.New("its step is not the next one: it was moved or added")
 )
 
@@ -211,7 +211,7 @@ func (m *macs) wipe() {
 	m.key = nil
 }
 
-// complete tells whether all that carries MACs was proved, when first keys were
+// complete says whether all that carries MACs was proved, when first keys were
 // given, and whether each of them was met.
 func (m *macs) complete(s *State) error {
 	if m.loose != nil || len(m.first) == 0 {

@@ -105,7 +105,7 @@ func TestRewrittenChain(t *testing.T) {
 			}
 		}
 	}
-	// All MACs are taken away, or all that stood before the key came.
+	// All MACs are taken away, or all that was before the key came.
 	var plain [][]byte
 	for _, line := range whole {
 		r, _ := parse(line)

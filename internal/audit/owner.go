@@ -12,7 +12,7 @@ import (
 func asRoot() bool { return os.Geteuid() == 0 }
 
 // makeFolder makes the folder of a log, for one user. As root it gives it to the
-// owner of the folder that it stands in: one restore by root is not to keep the
+// owner of the folder that it is in: one restore by root is not to keep the
 // backups' own user from every later record.
 func makeFolder(dir string) error {
 	parent := filepath.Dir(filepath.Clean(dir))

@@ -22,7 +22,7 @@ const (
 	Done    Outcome = "done"    // it went well
 	Failed  Outcome = "failed"  // it did not
 	Stopped Outcome = "stopped" // by a signal
-	Mended  Outcome = "mended"  // the log itself: what stands before was torn by a crash
+	Mended  Outcome = "mended"  // the log itself: the line before was torn by a crash
 	Keyed   Outcome = "keyed"   // the log itself: MACs begin here, with the first key that is named
 	Rekeyed Outcome = "rekeyed" // the log itself: the next record begins them anew, with the first key that is named
 )
@@ -127,7 +127,7 @@ func (r Record) Clean() Record {
 	return r
 }
 
-// line returns the record as it stands in the log.
+// line returns the record as it is in the log.
 func (r Record) line() ([]byte, error) {
 	r = r.Clean()
 	var text bytes.Buffer
@@ -180,7 +180,7 @@ func parse(line []byte) (Record, error) {
 		return r, fmt.Errorf("not a record: %w", err)
 	}
 	if rest := line[dec.InputOffset():]; len(rest) > 0 && string(rest) != "\n" {
-		return r, fmt.Errorf("not a record: %d bytes stand behind it", len(rest))
+		return r, fmt.Errorf("not a record: %d bytes follow it", len(rest))
 	}
 	return r, nil
 }

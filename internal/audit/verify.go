@@ -46,7 +46,7 @@ func (e *BrokenError) Unwrap() error { return e.Err }
 
 var (
 	errChain = errors.New("it does not follow on the line before: one of the two was changed, or lines between them were deleted, added or moved")
-	errFirst = errors.New("it is not the first record of the log: what stood before it is gone")
+	errFirst = errors.New("it is not the first record of the log: what was before it is gone")
 	errTorn  = errors.New("it is not complete: a crash tore it, which the next record mends and notes, or somebody cut it")
 	errLong  = fmt.Errorf("it has more than %d bytes", maxLine)
 )
@@ -91,7 +91,7 @@ type Proof struct {
 // system, or the context's cause. A log that has no record is whole.
 //
 // What is appended meanwhile may be seen or not. Without a checkpoint or the
-// current key nothing tells whether the last records were cut off, and without
+// current key nothing says whether the last records were cut off, and without
 // MACs, whether the very last one was changed.
 func Verify(ctx context.Context, dir string, p Proof) (State, error) {
 	id, step := reached(dir)

@@ -133,7 +133,7 @@ func TestEveryChange(t *testing.T) {
 
 // TestEveryRecord: in a log of 10,000 records, each is flipped at a random byte,
 // deleted, doubled, swapped and cut through, and a foreign one is put in. What
-// stands before is proved only once. By default it is every tenth record.
+// is before is proved only once. By default it is every tenth record.
 func TestEveryRecord(t *testing.T) {
 	t.Parallel()
 	_, lines, _ := sealedLog(t, 9999)

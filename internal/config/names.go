@@ -18,7 +18,7 @@ var Names = []string{
 
 var prefixes = []string{"PG", "RPC_URL_", "UPLOADS_", "AWS_", "TAKUMI_S3_", "VAULT_", "ALERT_"}
 
-// Known tells whether a variable is a setting.
+// Known says whether a variable is a setting.
 func Known(name string) bool {
 	return slices.Contains(Names, name) ||
 		slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) && name != p })

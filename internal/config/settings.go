@@ -129,7 +129,7 @@ func (s *Settings) add(from map[string]Value) {
 	}
 }
 
-// inEnvironment tells whether the environment has a setting, or a rival of it.
+// inEnvironment says whether the environment has a setting, or a rival of it.
 func (s *Settings) inEnvironment(name string) bool {
 	has := func(name string) bool { return s.environ[name] }
 	return has(name) || slices.ContainsFunc(rivals, func(group []string) bool {

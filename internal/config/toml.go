@@ -203,7 +203,7 @@ func RPCVariable(network string) string {
 	return "RPC_URL_" + strings.ToUpper(strings.ReplaceAll(network, "-", "_"))
 }
 
-// Several tells whether it may be more than one database.
+// Several says whether it may be more than one database.
 func (d *Database) Several() bool { return d.All || len(d.Names) > 0 }
 
 // Title is what reports call it.
@@ -333,7 +333,7 @@ func (d *Database) CheckPatterns() error {
 	return nil
 }
 
-// Means tells whether one of the names and patterns means a database, and none that
+// Means says whether one of the names and patterns means a database, and none that
 // excludes it does.
 func (d *Database) Means(name string) bool {
 	flat := strings.NewReplacer("/", "\x01") // which names of files alone are divided by

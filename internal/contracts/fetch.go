@@ -226,7 +226,7 @@ func uniqueSlots(slots []Hash) []Hash {
 	return unique
 }
 
-// CheckBlock tells whether a choice of a block can be one.
+// CheckBlock says whether a choice of a block can be one.
 func CheckBlock(choice string) error {
 	switch choice {
 	case "finalized", "safe", "latest":

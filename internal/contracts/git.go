@@ -127,7 +127,7 @@ func packedRef(path, ref string) (string, error) {
 	return "", lines.Err()
 }
 
-// isCommit tells whether text is an object id, of SHA-1 or SHA-256.
+// isCommit says whether text is an object id, of SHA-1 or SHA-256.
 func isCommit(text string) bool {
 	return (len(text) == 40 || len(text) == 64) && strings.Trim(text, "0123456789abcdef") == ""
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// header is a block's header as a node answers it. Its fields stand in the
+// header is a block's header as a node answers it. Its fields are in the
 // order in which they are encoded.
 type header struct {
 	Parent       *Hash     `json:"parentHash"`
@@ -89,7 +89,7 @@ func (h *header) encode() ([]byte, error) {
 			if i < requiredFields {
 				return nil, errors.New("the node's block header is incomplete")
 			}
-			break // the hash tells when one that follows is there all the same
+			break // the hash says when one that follows is there all the same
 		}
 		content = rlpEncodeString(content, value)
 	}

@@ -15,7 +15,7 @@ var ErrState = errors.New("unfit " + StateName)
 
 const maxState = 256 << 20
 
-// What stands before contract_state.json is kept in memory: the folder and
+// What is before contract_state.json is kept in memory: the folder and
 // snapshot_metadata.json, with room for what others add.
 const (
 	maxHead        = 4 << 20

@@ -34,7 +34,7 @@ func ask(t *testing.T, ctx context.Context, answers ...http.HandlerFunc) (calls 
 	_, err = contracts.Fetch(ctx, n, contracts.Query{Network: "sepolia", Block: "latest"})
 	for _, secret := range []string{basic, strings.TrimRight(basic, "="), "swordfish", "someone", "0123456789abcdef", "topsecrettoken"} {
 		if err != nil && strings.Contains(err.Error(), secret) || strings.Contains(n.String(), secret) {
-			t.Errorf("%q stands in: %v", secret, err)
+			t.Errorf("%q is in: %v", secret, err)
 		}
 	}
 	return calls, err

@@ -139,7 +139,7 @@ func (a *archive) document(name string, content any) error {
 	return err
 }
 
-// folder adds a folder and everything under it, and tells whether it exists.
+// folder adds a folder and everything under it, and says whether it exists.
 // os.Root keeps links that lead elsewhere, put there meanwhile, from being
 // followed.
 func (a *archive) folder(name string) (bool, error) {

@@ -64,7 +64,7 @@ func (w *proofWalk) follow(root Hash) ([]byte, error) {
 				return leafValue(items[1])
 			}
 			if leaf || !bytes.HasPrefix(w.path, part) {
-				return nil, nil // another key stands where this one would
+				return nil, nil // another key is where this one would
 			}
 			next, w.path = items[1], w.path[len(part):]
 		default:
@@ -74,7 +74,7 @@ func (w *proofWalk) follow(root Hash) ([]byte, error) {
 		case next.list && len(next.raw) < len(root): // small nodes stand inside the one above
 			node = next.raw
 		case next.list:
-			return nil, fmt.Errorf("%w: a node of %d bytes stands inside another", errProof, len(next.raw))
+			return nil, fmt.Errorf("%w: a node of %d bytes is inside another", errProof, len(next.raw))
 		case len(next.content) == 0 && len(items) == 17:
 			return nil, nil
 		default:

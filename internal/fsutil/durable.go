@@ -10,7 +10,7 @@ import (
 )
 
 // LinkNew renames from to to, unless to exists, on systems that have no call
-// for it: link never replaces. Between its two steps the file stands under both
+// for it: link never replaces. Between its two steps the file is under both
 // names, which a crash turns into a stale temporary file and no harm.
 func LinkNew(from, to string) error {
 	if err := os.Link(from, to); err != nil {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RenameNew renames from to to. Where something stands at to, it fails with an
+// RenameNew renames from to to. Where something is at to, it fails with an
 // error that wraps fs.ErrExist and changes nothing.
 func RenameNew(from, to string) error {
 	var err error = unix.EINTR

@@ -2,6 +2,6 @@
 
 package fsutil
 
-// RenameNew renames from to to. Where something stands at to, it fails with an
+// RenameNew renames from to to. Where something is at to, it fails with an
 // error that wraps fs.ErrExist and changes nothing.
 func RenameNew(from, to string) error { return LinkNew(from, to) }

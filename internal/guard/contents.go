@@ -227,7 +227,7 @@ func (s statement) value(i int) string {
 	return s[i].value
 }
 
-// rfind returns where a word stands last outside of parentheses, or -2.
+// rfind returns where a word is last outside of parentheses, or -2.
 func (s statement) rfind(w string) int {
 	for i := len(s) - 1; i >= 0; i-- {
 		if s[i] == (token{word, w}) {

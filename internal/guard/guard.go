@@ -2,7 +2,7 @@
 //
 // A shell pipe hides the exit status of its first command: when pg_dump dies
 // half way, whoever reads the pipe sees an ordinary end of file. A [Reader]
-// stands in that pipe. It passes every byte through unchanged, recognises
+// is in that pipe. It passes every byte through unchanged, recognises
 // from the first bytes what the input is, follows its structure, and returns
 // an error in place of io.EOF when the input ends before its format allows.
 //

@@ -149,7 +149,7 @@ var (
 	dull     = statement{{word, "select"}}
 )
 
-// interesting tells whether it is worth while to take a statement apart. The
+// interesting says whether it is worth while to take a statement apart. The
 // others are many in some dumps.
 func interesting(sql []byte) bool {
 	var first [8]byte
@@ -337,7 +337,7 @@ func (l *lexer) text() error {
 	return nil
 }
 
-// insideBody tells whether a statement goes on inside the BEGIN ATOMIC … END of a
+// insideBody says whether a statement goes on inside the BEGIN ATOMIC … END of a
 // function in SQL, as psql knows it.
 func insideBody(sql []byte) bool {
 	if len(sql) < len("create") || !bytes.EqualFold(sql[:len("create")], []byte("create")) || !bytes.Contains(bytes.ToLower(sql), []byte("begin")) {

@@ -144,7 +144,7 @@ func (d *plain) incomplete(reason string) error {
 	return &IncompleteError{Format: PlainDump, Offset: d.pos, Reason: reason}
 }
 
-// aboutDatabase tells whether a statement is one of pg_dump -C about the database
+// aboutDatabase says whether a statement is one of pg_dump -C about the database
 // itself and not about what is in it.
 func aboutDatabase(s statement) bool {
 	switch {

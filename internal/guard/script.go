@@ -102,7 +102,7 @@ func (s *Script) query(q statement, _ bool) error {
 	return nil
 }
 
-// drops tells whether a statement of pg_dump -c takes away what a new database does
+// drops says whether a statement of pg_dump -c takes away what a new database does
 // not have. The schema public it has, and older dumps make that again.
 func drops(q statement) bool {
 	if q.begin("alter") {

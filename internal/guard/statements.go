@@ -58,10 +58,10 @@ func (c *cutter) query(statement, bool) error {
 	return nil
 }
 
-// Begins tells whether the statement begins with these words.
+// Begins says whether the statement begins with these words.
 func (s *Statement) Begins(words ...string) bool { return s.parts.begin(words...) }
 
-// Has tells whether part i and those after it are these words.
+// Has says whether part i and those after it are these words.
 func (s *Statement) Has(i int, words ...string) bool {
 	return i >= 0 && i <= len(s.parts) && s.parts[i:].begin(words...)
 }

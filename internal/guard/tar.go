@@ -169,7 +169,7 @@ func (t *tar) step(block []byte) error {
 	case zero:
 		t.state = afterZero
 	case t.state == afterZero:
-		return t.bad("a single zero block stands between its files")
+		return t.bad("a single zero block is between its files")
 	default:
 		return t.header(block)
 	}

@@ -111,7 +111,7 @@ func dollarQuoted(sql []byte) (string, []byte) {
 	return string(body), rest
 }
 
-// begin tells whether the statement begins with these words.
+// begin says whether the statement begins with these words.
 func (s statement) begin(words ...string) bool {
 	if len(s) < len(words) {
 		return false
@@ -124,10 +124,10 @@ func (s statement) begin(words ...string) bool {
 	return true
 }
 
-// has tells whether a word is in the statement.
+// has says whether a word is in the statement.
 func (s statement) has(w string) bool { return s.find(w) >= 0 }
 
-// find returns where a row of words stands outside of parentheses, or -1.
+// find returns where a row of words is outside of parentheses, or -1.
 func (s statement) find(words ...string) int {
 	depth := 0
 	for i, t := range s {
@@ -151,7 +151,7 @@ func (s statement) name(i int) string {
 	return s[i].value
 }
 
-// path returns the name with its schema that stands at i; without one schema is "".
+// path returns the name with its schema that is at i; without one schema is "".
 func (s statement) path(i int) (schema, table string) {
 	if table = s.name(i); i+2 < len(s) && s[i+1] == (token{symbol, "."}) {
 		return table, s.name(i + 2)
@@ -159,5 +159,5 @@ func (s statement) path(i int) (schema, table string) {
 	return "", table
 }
 
-// isCopy tells whether rows follow the statement.
+// isCopy says whether rows follow the statement.
 func isCopy(s statement) bool { return s.begin("copy") && s.find("from", "stdin") > 0 }

@@ -41,5 +41,5 @@ func (u *units) next(p []byte) (unit, rest []byte) {
 	return u.buf[:u.want], p[n:]
 }
 
-// between says whether the input stands exactly before a unit.
+// between says whether the input is exactly before a unit.
 func (u *units) between() bool { return u.skip == 0 && u.have == 0 }

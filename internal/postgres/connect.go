@@ -42,13 +42,13 @@ func (*ConnectError) Fail() (fail.Class, string) {
 
 func (e *ConnectError) Unwrap() error { return e.Err }
 
-// NoDatabase tells whether the server lacks the database.
+// NoDatabase says whether the server lacks the database.
 func (e *ConnectError) NoDatabase() bool { return hasCode(e.Err, codeNoDatabase) }
 
-// Denied tells whether the server refused the role or its password.
+// Denied says whether the server refused the role or its password.
 func (e *ConnectError) Denied() bool { return hasCode(e.Err, codeBadPassword, codeUnauthorized) }
 
-// IsDuplicate tells whether err is the server's word that a database, role or
+// IsDuplicate says whether err is the server's word that a database, role or
 // tablespace of this name is there already.
 func IsDuplicate(err error) bool { return hasCode(err, codeDuplicate, codeThere) }
 

@@ -79,7 +79,7 @@ func ReadManifest(r io.Reader) (*Manifest, error) {
 	return m, nil
 }
 
-// Summed tells whether there are checksums, of the tables or of large objects.
+// Summed says whether there are checksums, of the tables or of large objects.
 func (m *Manifest) Summed() bool {
 	return m.LargeObjects.SHA256 != "" || slices.ContainsFunc(m.Tables, func(t Table) bool { return t.SHA256 != "" })
 }

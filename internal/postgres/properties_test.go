@@ -22,7 +22,7 @@ func (r refusing) Exec(_ context.Context, sql string, _ ...any) (pgconn.CommandT
 	return pgconn.CommandTag{}, nil
 }
 
-// TestGiveSecret: an error tells which setting it was, and not its value.
+// TestGiveSecret: an error says which setting it was, and not its value.
 func TestGiveSecret(t *testing.T) {
 	p := &Properties{Owner: "app", Settings: []Setting{{"", "app.jwt_secret", "hunter2"}, {"web", "search_path", "hunter2"}}}
 	denied := &pgconn.PgError{Code: "42501", Message: "permission denied"}

@@ -84,7 +84,7 @@ func newSettings(vars map[string]string, get func(string) string) (*Settings, er
 		return nil, settingsf("PGHOSTADDR is set, which this program does not follow: use PGHOST, or hostaddr in a connection URI")
 	}
 	if os.Getenv("PGSERVICE") != "" && len(vars) > 0 {
-		return nil, settingsf("PGSERVICE is set beside DB_* variables or a connection URI: give one of them")
+		return nil, settingsf("PGSERVICE is set next to DB_* variables or a connection URI: give one of them")
 	}
 	for name, value := range vars {
 		if strings.ContainsRune(value, 0) {
@@ -195,7 +195,7 @@ func (s *Settings) As(user, password string) *Settings {
 func (s *Settings) Environ() []string {
 	vars := maps.Clone(s.vars)
 	delete(vars, "PGDATABASE")
-	// Found in a password file it may have stood there for one database only.
+	// Found in a password file it may have was there for one database only.
 	if s.config.Password != "" {
 		vars["PGPASSWORD"] = s.config.Password
 	}
@@ -212,7 +212,7 @@ func (s *Settings) Environ() []string {
 // Target returns the argument that names the database to a program of
 // PostgreSQL. A bare name would be read as a connection string when it looks
 // like one, and PGDATABASE loses against a service file. Parameters that libpq has no
-// variable for stand there too; none of them is secret.
+// variable for are there too; none of them is secret.
 func (s *Settings) Target() string {
 	target := "--dbname=dbname=" + quoteWord(s.config.Database)
 	for _, p := range parameters {

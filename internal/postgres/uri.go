@@ -173,7 +173,7 @@ func splitHosts(text string) (hosts, ports string, err error) {
 	return strings.Join(hostList, ","), ports, nil
 }
 
-// HasPassword tells whether a connection URI holds a password, which whoever
+// HasPassword says whether a connection URI holds a password, which whoever
 // lists the processes of this machine can read on a command line.
 func HasPassword(uri string) bool {
 	_, rest, _ := strings.Cut(uri, "://")

@@ -1,6 +1,6 @@
 // Package secretenv knows the environment variables that hold secrets: which they
 // are, what a child process gets without them, and when a value is no secret but
-// what stood in an example.
+// what was in an example.
 package secretenv
 
 import (

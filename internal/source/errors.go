@@ -43,7 +43,7 @@ func (e *ExitError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*ExitError) Fail() (fail.Class, string) {
-	return fail.Source, "nothing was kept; what the command says of it stands above"
+	return fail.Source, "nothing was kept; what the command says of it is above"
 }
 
 // startError makes a *StartError of what package exec returned, whose own text

@@ -17,7 +17,7 @@ var stopGrace = 5 * time.Second
 // SIGKILL, and waits for it. Without a terminal that goes for everything that
 // the child started and that kept its process group, unless the output was read
 // to its good end: what runs on after that was meant to. Close may be called
-// again and beside Read, and always returns nil.
+// again and next to Read, and always returns nil.
 func (c *Cmd) Close() error {
 	c.stop.Do(func() {
 		c.unhook()

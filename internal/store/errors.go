@@ -47,10 +47,10 @@ func (e *Error) Fail() (fail.Class, string) {
 	return fail.Inner(e.Err, fail.Store, fail.StoreHint)
 }
 
-// ErrChanged is returned by Remove when another file stands where the backup
+// ErrChanged is returned by Remove when another file is where the backup
 // stood.
 var ErrChanged = fail.New(fail.Failed, "run it again", "it has changed since it was looked at, and is left alone")
 
 // ErrLink is what Walk says of a symbolic link that it does not follow although
-// backups may stand behind it.
+// backups may be behind it.
 var ErrLink = errors.New("a symbolic link that leads out of the store, or nowhere, is not followed")

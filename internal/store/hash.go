@@ -9,7 +9,7 @@ import (
 // costs more than hashing it on the spot.
 const inlineHash = 32 << 10
 
-// Hasher computes a SHA-256 beside its caller. A Begin is followed by a Wait
+// Hasher computes a SHA-256 next to its caller. A Begin is followed by a Wait
 // before another one, and a Finish ends its goroutine, which starts with the
 // first piece that is worth it.
 type Hasher struct {

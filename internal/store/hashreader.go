@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// hashPiece is what is hashed at a time beside the reader.
+// hashPiece is what is hashed at a time next to the reader.
 const hashPiece = 1 << 20
 
 // HashReader computes the SHA-256 of what is read through it, on another

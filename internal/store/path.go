@@ -25,7 +25,7 @@ func Check(path string) error {
 	return nil
 }
 
-// IsRemote tells whether a path names something on no file system of this host.
+// IsRemote says whether a path names something on no file system of this host.
 func IsRemote(path string) bool { return strings.HasPrefix(path, URLScheme) }
 
 // Clean is [filepath.Clean] for paths of any place: how Walk begins the paths of

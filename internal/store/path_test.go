@@ -19,7 +19,7 @@ func TestPaths(t *testing.T) {
 		}
 	}
 	if store.Dir("s3://bucket/x.enc") != "s3://bucket" || store.Dir("s3://bucket") != "s3://bucket" {
-		t.Error("the folder of what stands in no folder")
+		t.Error("the folder of what is in no folder")
 	}
 }
 

@@ -44,7 +44,7 @@ type Backup struct {
 	Path    string // begins with the root that Walk was given
 	Size    int64
 	ModTime time.Time
-	Sidecar bool // NAME.sha256 stands beside it
+	Sidecar bool // NAME.sha256 is next to it
 }
 
 // Named reports whether the name is one that Walk finds.

@@ -145,7 +145,7 @@ func Question(ctx context.Context, w io.Writer, question string) (string, error)
 	}
 }
 
-// Nowhere tells whether f is what the Go runtime puts in place of a standard
+// Nowhere says whether f is what the Go runtime puts in place of a standard
 // stream that is closed: /dev/null, for reading and writing. Redirections of a
 // shell open it for one of the two.
 func Nowhere(f *os.File) bool {

@@ -3,10 +3,10 @@
 //
 //	k, err := awskms.Parse("alias/takumi-backup", awskms.Options{RequireTLS: true})
 //
-// What stands behind "awskms:" is a key's id, its ARN, or alias/NAME and its ARN; the
+// What is behind "awskms:" is a key's id, its ARN, or alias/NAME and its ARN; the
 // key is a symmetric one for ENCRYPT_DECRYPT. A [Key] makes slots of type "awskms"
 // (docs/FORMAT.md) and opens them: the encryption context "takumi-backup" = "v1",
-// "id" = the backup's id binds them, and stands in CloudTrail. Decrypt names the key
+// "id" = the backup's id binds them, and is in CloudTrail. Decrypt names the key
 // that it wants, so that a slot for somebody else's key opens nothing.
 //
 // Credentials, endpoint (AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS) and certificates are
@@ -72,7 +72,7 @@ var (
 	naming = regexp.MustCompile(`^(?:arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:(?:key/(` + keyID + `)|` + alias + `)|(` + keyID + `)|` + alias + `)$`)
 )
 
-// Parse reads what stands behind "awskms:". It uses no network, and its errors do not
+// Parse reads what is behind "awskms:". It uses no network, and its errors do not
 // repeat what it was given.
 func Parse(id string, opts Options) (*Key, error) {
 	if !naming.MatchString(id) {

@@ -12,7 +12,7 @@
 // SECRET-ID is a secret's name or its ARN. The version is a stage (AWSCURRENT,
 // which is meant when there is none, AWSPREVIOUS or any other), or a version
 // id: what has 32 to 64 characters is an id, as the API has it. Names may hold
-// an @ too, and the version is what stands after the last one (behind the #
+// an @ too, and the version is what is after the last one (behind the #
 // when there is one): write a name with an @ as awssm:backup@takumi@AWSCURRENT.
 //
 // The secret's value is 64 hex digits, as text or as binary, or binary of

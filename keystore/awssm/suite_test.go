@@ -190,7 +190,7 @@ func testField(t *testing.T, name string) {
 	_, err = open(t, name).Load(t.Context())
 	wants(t, err, keystore.ErrRefused, "#field", keys...)
 
-	// A second key beside the first, and a secret that starts with a field.
+	// A second key next to the first, and a secret that starts with a field.
 	stores(t, open(t, name+"#other"), "", keys[0])
 	loads(t, name+"#other", keys[0])
 	loads(t, name+"#key", keys[1])

@@ -44,9 +44,9 @@ func parse(rest string) (*Secret, error) {
 	case strings.HasPrefix(s.id, "arn:") && arnRegion(s.id) == "":
 		return nil, errors.New("an ARN of a secret reads arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
 	case hasField && !plain(s.field, 1024):
-		return nil, errors.New("no name of a JSON field stands after the #")
+		return nil, errors.New("no name of a JSON field is after the #")
 	case hasVersion && !plain(s.version, 256):
-		return nil, errors.New("no stage and no version id stands after the last @; a name that has an @ itself is written NAME@AWSCURRENT")
+		return nil, errors.New("no stage and no version id is after the last @; a name that has an @ itself is written NAME@AWSCURRENT")
 	}
 	return s, nil
 }

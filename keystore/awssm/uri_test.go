@@ -33,7 +33,7 @@ func TestParseRefuses(t *testing.T) {
 	key := kek.Generate()
 	digits := hex.EncodeToString(key.Bytes())
 	for rest, want := range map[string]string{
-		"":                            "nothing stands after",
+		"":                            "nothing is after",
 		"a b":                         "letters, digits",
 		"#key":                        "letters, digits",
 		"@AWSCURRENT":                 "letters, digits",

@@ -149,7 +149,7 @@ func (v value) with(field string, key *kek.Key) (value, error) {
 	return value{text: fresh, binary: v.binary}, nil
 }
 
-// place says where a field stands in the text of a JSON object: its value, or
+// place says where a field is in the text of a JSON object: its value, or
 // nil and the place of the closing brace.
 type place struct {
 	at    int

@@ -60,7 +60,7 @@ func Dir() (string, error) {
 	return systemDir, nil
 }
 
-// isMine tells whether a folder is there and belongs to who runs the program.
+// isMine says whether a folder is there and belongs to who runs the program.
 func isMine(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {
@@ -70,7 +70,7 @@ func isMine(dir string) bool {
 	return ok && int(s.Uid) == uid()
 }
 
-// holdsMine tells whether there is something in it, too.
+// holdsMine says whether there is something in it, too.
 func holdsMine(dir string) bool {
 	entries, err := os.ReadDir(dir)
 	return err == nil && len(entries) > 0 && isMine(dir)
@@ -107,16 +107,16 @@ func Others(dir string) []string {
 	return others
 }
 
-// CheckApart returns an error when dir, the folder of the history, stands in or
+// CheckApart returns an error when dir, the folder of the history, is in or
 // under root, the folder of the backups.
 func CheckApart(dir, root string) error {
-	// A key file would stand just so.
+	// A key file would be just so.
 	inside, err := keystore.File{Path: filepath.Join(dir, FileName)}.Inside(root)
 	if err != nil {
-		return fmt.Errorf("cannot tell whether %s stands apart from the backups in %s: %w", dir, root, err)
+		return fmt.Errorf("cannot tell whether %s is apart from the backups in %s: %w", dir, root, err)
 	}
 	if inside {
-		return fmt.Errorf("the key history would stand in %s, in or under %s, the folder of the backups", dir, root)
+		return fmt.Errorf("the key history would be in %s, in or under %s, the folder of the backups", dir, root)
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func (d document) check(size int) error {
 		case r.Live() && !r.Cleared.IsZero():
 			return fault("it was cleared to be destroyed, and was not retired")
 		case seen[key{place, r.ID}]:
-			return fault("it stands there twice")
+			return fault("it is there twice")
 		case r.Live() && live[place]:
 			return fault("its provider has two current keys")
 		}

@@ -3,19 +3,19 @@
 //
 // Call [Dir] for the usual folder and [Open] it; then [Rotate] replaces the key
 // of a place by a new one, [Put] brings an existing key there, and
-// [History.Judge] tells which former keys no backup needs any more. Who only
+// [History.Judge] says which former keys no backup needs any more. Who only
 // wants to look calls [Read].
 //
 // The record is one small JSON file without secrets: ids, URIs and times. It is
 // replaced whole or not at all, and a damaged one is an error and never written
-// over. It does not belong beside the backups ([CheckApart]): it says which keys
+// over. It does not belong next to the backups ([CheckApart]): it says which keys
 // may be destroyed.
 //
 // # What a kill leaves
 //
 // Rotate first writes down what it is about to do, then stores the new key, then
 // completes the record. Killed at any moment, it leaves a state from which the
-// same call finishes: it looks which key the place holds now, and that tells how
+// same call finishes: it looks which key the place holds now, and that says how
 // far the other came. The former key stays where it was, as [keystore.Storer]
 // promises.
 //

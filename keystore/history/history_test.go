@@ -250,9 +250,9 @@ func TestNeeded(t *testing.T) {
 		"with a new slot":              {backups: []Backup{sealed(older, current)}, needed: [3]int{0, 0, 1}, destroy: [3]bool{true, false, false}},
 		"for two that are retired":     {backups: []Backup{sealed(older, old)}, needed: [3]int{1, 1, 0}},
 		"for one that nobody knows":    {backups: []Backup{sealed(older, paper)}, needed: [3]int{1, 0, 0}},
-		"a slot that stands twice":     {backups: []Backup{sealed(older, older)}, needed: [3]int{1, 0, 0}},
+		"a slot that is twice":         {backups: []Backup{sealed(older, older)}, needed: [3]int{1, 0, 0}},
 		"one that cannot be read":      {backups: []Backup{sealed(current), {Path: "/c", Err: errInjected}}, needed: [3]int{0, 0, 1}},
-		"a bad envelope beside it":     {backups: []Backup{{Path: "/c", Keys: []kek.ID{current}, Err: errInjected}}, needed: [3]int{0, 0, 1}},
+		"a bad envelope next to it":    {backups: []Backup{{Path: "/c", Keys: []kek.ID{current}, Err: errInjected}}, needed: [3]int{0, 0, 1}},
 		"nothing that needs a key":     {backups: []Backup{sealed()}, destroy: [3]bool{true, false, false}},
 		"one for a stranger alone too": {backups: []Backup{sealed(paper)}, destroy: [3]bool{true, false, false}},
 	} {

@@ -14,8 +14,8 @@ import (
 type Backup struct {
 	Path    string
 	Created time.Time
-	Keys    []kek.ID // the ids of its slots, in the file or in the envelope beside it
-	Own     []kek.ID // those in the file itself, when an envelope stands beside it; else nil
+	Keys    []kek.ID // the ids of its slots, in the file or in the envelope next to it
+	Own     []kek.ID // those in the file itself, when an envelope is next to it; else nil
 	// Recipients are the holders of its other slots, of which the history has no record.
 	Recipients []slot.Holder
 	Err        error // why Keys may not be all; nil when they are
@@ -31,11 +31,11 @@ type Judgement struct {
 	// the key can read them.
 	Opens int `json:"opens"`
 	// OnlyBeside counts those that this key opens by the file alone, and every key
-	// that is current only by the envelope beside it, which so must not get lost.
+	// that is current only by the envelope next to it, which so must not get lost.
 	OnlyBeside int `json:"only_beside,omitempty"`
 	// MayBeDestroyed is what the slots claim, as all of these counts.
 	MayBeDestroyed bool `json:"may_be_destroyed"`
-	// WhyNot says what stands against destroying a key that is not current.
+	// WhyNot says what is against destroying a key that is not current.
 	WhyNot string `json:"why_not,omitempty"`
 	// Unknown is set for a key that slots name and no record; see History.Unknown.
 	Unknown bool `json:"unknown,omitempty"`
@@ -74,14 +74,14 @@ func (h *History) InUse(holders ...slot.Holder) { h.inUse = append(h.inUse, hold
 
 func (h *History) isInUse(holder slot.Holder) bool { return slices.Contains(h.inUse, holder) }
 
-// another tells whether a key other than id is among the keys and current somewhere.
+// another says whether a key other than id is among the keys and current somewhere.
 func (h *History) another(id kek.ID, keys []kek.ID) bool {
 	live := h.current()
 	return slices.ContainsFunc(keys, func(k kek.ID) bool { return k != id && live[k] != "" })
 }
 
 // opens counts the backups that a key opens, and those of them that no current key
-// opens without the envelope beside them.
+// opens without the envelope next to them.
 func (h *History) opens(id kek.ID, backups []Backup) (all, onlyBeside int) {
 	for _, b := range backups {
 		if !slices.Contains(b.Keys, id) {

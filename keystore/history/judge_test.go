@@ -8,7 +8,7 @@ import (
 )
 
 // TestWhatOpens: a key that is not needed may open backups all the same, and one
-// that is needed nowhere may be all that opens a backup without what is beside it.
+// that is needed nowhere may be all that opens a backup without what is next to it.
 func TestWhatOpens(t *testing.T) {
 	const former, current = "00000000000000f1", "00000000000000c1"
 	h := &History{doc: document{Keys: []Record{

@@ -221,7 +221,7 @@ func changedError(begun []Intent, current kek.ID) error {
 }
 
 // unused makes a key whose id has never been seen, neither in the history, nor
-// in the place, nor in a backup. It also tells when the current key of the place
+// in the place, nor in a backup. It also says when the current key of the place
 // was created, as far as the place knows.
 func unused(ctx context.Context, src keystore.Storer, doc document, o Options) (key *kek.Key, created time.Time, err error) {
 	versions, err := src.Versions(ctx)

@@ -15,7 +15,7 @@ type Site struct {
 	Place string // as that of a [keystore.Placed] says it, and else ""
 }
 
-// Locate tells where src is. The errors are those of its Place method.
+// Locate says where src is. The errors are those of its Place method.
 func Locate(ctx context.Context, src keystore.Source) (Site, error) {
 	s := Site{URI: src.String()}
 	placed, ok := src.(keystore.Placed)

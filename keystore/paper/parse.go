@@ -16,7 +16,7 @@ var (
 	headLine = regexp.MustCompile(`^TAKUM1BACKUP(KEY|SHARE)V([0-9]{1,3})$`)
 	heads    = [][]byte{plain([]byte(title + " KEY V" + version)), plain([]byte(title + " SHARE V" + version))}
 
-	// firstLine is what cannot stand outside of a block by chance.
+	// firstLine is what cannot be outside of a block by chance.
 	firstLine = regexp.MustCompile(`^1(SET.{8}SHARE[0-9]+0F[0-9]+NEED|KEY[0-9A-F]{16}.{4}$)`)
 )
 
@@ -32,8 +32,8 @@ func Read(r io.Reader) ([]*Block, error) {
 }
 
 // Parse returns the keys and shares of a text, in order. A slash counts as a line
-// feed. Whatever stands before, between and after the blocks is passed over, but
-// not what stands in one: there, only empty lines are.
+// feed. Whatever is before, between and after the blocks is passed over, but
+// not what is in one: there, only empty lines are.
 //
 // It returns blocks or an error, never both. The error is ErrNone, ErrTooLong, or
 // one or several *LineError and *BlockError, joined: every bad line that can be

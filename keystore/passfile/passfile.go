@@ -165,7 +165,7 @@ func bare(err error) error {
 	return err
 }
 
-// IsLocked tells whether text begins like an armored age file.
+// IsLocked says whether text begins like an armored age file.
 func IsLocked(text []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(text), []byte(armor.Header)) }
 
 func (f File) unlock(locked, passphrase []byte) ([]byte, error) {

@@ -24,7 +24,7 @@ type Backend interface {
 // Document is all that a Store holds, as it was read.
 type Document struct {
 	Fields map[string]string
-	// State is what the rotation keeps beside the secrets, in the same write; JSON.
+	// State is what the rotation keeps next to the secrets, in the same write; JSON.
 	State string
 	// version is what a write is checked against.
 	version any
@@ -50,7 +50,7 @@ var (
 )
 
 // StateField is the field of a document that the rotation keeps its state in, where
-// the backend has nothing beside fields. It holds no secret.
+// the backend has nothing next to fields. It holds no secret.
 const StateField = "TAKUMI_ROTATION_STATE"
 
 // Options say how backends are opened.

@@ -11,7 +11,7 @@ import (
 type Spec struct {
 	Name      string
 	Component string
-	Secret    bool // else a setting, which may stand in the environment
+	Secret    bool // else a setting, which may be in the environment
 	// When says in which case it is needed: always, production, or NAME=VALUE[,VALUE]
 	// of a setting. "" is never: it is judged when it is there.
 	When string

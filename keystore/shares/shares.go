@@ -29,7 +29,7 @@ var (
 	// ErrLimits is returned by Split for numbers that make no sense.
 	ErrLimits = errors.New("a key has 2 to 255 shares, and 2 up to all of them restore it")
 
-	// ErrNotShare means that a whole key stands among the shares.
+	// ErrNotShare means that a whole key is among the shares.
 	ErrNotShare = errors.New("a whole key is no share")
 
 	// ErrMixed means that shares belong to different sets, or do not agree on

@@ -160,7 +160,7 @@ func (v *site) environment(t *testing.T, token string) {
 	t.Setenv("VAULT_TOKEN", token)
 }
 
-// source parses what stands after "vault:", with a connection of its own that
+// source parses what is after "vault:", with a connection of its own that
 // does not wait long between tries.
 func source(t *testing.T, rest string) Secret {
 	t.Helper()

@@ -42,7 +42,7 @@ var (
 
 const transitForm = "transit:MOUNT/KEY"
 
-// ParseTransit reads what stands behind "transit:", MOUNT/KEY. It uses no network,
+// ParseTransit reads what is behind "transit:", MOUNT/KEY. It uses no network,
 // and its errors do not repeat what it was given.
 func ParseTransit(rest string, opts Options) (*Transit, error) {
 	i := strings.LastIndexByte(rest, '/')

@@ -14,7 +14,7 @@ import (
 
 const defaultField = "key"
 
-// parse reads what stands after "vault:". Its errors do not repeat it.
+// parse reads what is after "vault:". Its errors do not repeat it.
 func parse(rest string) (Secret, error) {
 	switch {
 	case redact.HasKey(rest):
@@ -28,13 +28,13 @@ func parse(rest string) (Secret, error) {
 	if pinned {
 		n, err := strconv.Atoi(versionText)
 		if err != nil || n < 1 || n > math.MaxInt32 || strconv.Itoa(n) != versionText {
-			return Secret{}, errors.New("what stands after @ is the version, a positive number, and nothing follows it")
+			return Secret{}, errors.New("what is after @ is the version, a positive number, and nothing follows it")
 		}
 		s.version = n
 	}
 	if named {
 		if field == "" || strings.Contains(field, "#") {
-			return Secret{}, errors.New("what stands after # is the name of one field")
+			return Secret{}, errors.New("what is after # is the name of one field")
 		}
 		s.field = field
 	}

@@ -42,7 +42,7 @@ func TestURIRefused(t *testing.T) {
 	digits := strings.Repeat("0123456789abcdef", 4)
 	base64 := strings.Repeat("abcdefghij0", 4)[:43] + "="
 	for uri, word := range map[string]string{
-		"vault:":                          "nothing stands after",
+		"vault:":                          "nothing is after",
 		"vault:secret":                    "none of them empty",
 		"vault:/secret/a":                 "none of them empty",
 		"vault:secret/":                   "none of them empty",

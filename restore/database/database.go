@@ -29,7 +29,7 @@ import (
 )
 
 var (
-	// ErrExists means that the database to restore beside is there already.
+	// ErrExists means that the database to restore into is there already.
 	ErrExists = fail.New(fail.Failed, "choose another name, or move the old one away", "the database exists already")
 	// ErrBusy means that another restore of the same database is at work.
 	ErrBusy = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another restore of this database is at work")
@@ -352,7 +352,7 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 	return tables, nil
 }
 
-// compares tells whether what is restored is compared with a manifest.
+// compares says whether what is restored is compared with a manifest.
 func (r *Restore) compares() bool { return r.o.Manifest != nil && !r.o.Unchecked }
 
 // judgement is by what the restored database is judged, for people.

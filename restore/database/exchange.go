@@ -30,7 +30,7 @@ func (r *Restore) rehearse(ctx context.Context) error {
 	return r.like().Give(ctx, tx, r.plan.New)
 }
 
-// keepPart gives a database that lacks something a name of its own, beside the live
+// keepPart gives a database that lacks something a name of its own, next to the live
 // one. Nobody but who restores has a right in it.
 func (r *Restore) keepPart(ctx context.Context) (string, error) {
 	name := derived(r.plan.Target, "partial", r.o.Time)

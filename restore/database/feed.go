@@ -45,7 +45,7 @@ func (e *FeedError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*FeedError) Fail() (fail.Class, string) {
-	return fail.Failed, "the live database is as it was; what the program says of it stands above"
+	return fail.Failed, "the live database is as it was; what the program says of it is above"
 }
 
 func (e *FeedError) Unwrap() error { return e.Err }
@@ -125,7 +125,7 @@ func unpacked(input *bufio.Reader) (*bufio.Reader, error) {
 	return bufio.NewReaderSize(plain, headSize), nil
 }
 
-// knowsRestrict tells whether psql knows \restrict, which came with fixes to all
+// knowsRestrict says whether psql knows \restrict, which came with fixes to all
 // versions in August 2025.
 func knowsRestrict(ctx context.Context, psql string) bool {
 	out, err := exec.CommandContext(ctx, psql, "--help=commands").Output()

@@ -88,7 +88,7 @@ func (i *inspection) lacks(check, cure, format string, args ...any) {
 
 // Preflight says what speaks against a restore with these options and what a person
 // should know beforehand, the worst first. It changes nothing, locks nothing out, and
-// may run beside a restore. Settings alone are enough, as a check of a server in
+// may run next to a restore. Settings alone are enough, as a check of a server in
 // advance asks: Manifest and Contents let it look for what one dump needs. A server
 // that cannot be reached is an error, as of [postgres.Settings.Connect].
 func Preflight(ctx context.Context, o Options) ([]Finding, error) {

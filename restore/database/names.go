@@ -48,7 +48,7 @@ const markColumns = "coalesce(pg_catalog.shobj_description(oid, 'pg_database'), 
 
 var stamp = regexp.MustCompile(`_[0-9]{8}_[0-9]{6}$`)
 
-// unfinished tells whether a database carries the mark of a restore of target
+// unfinished says whether a database carries the mark of a restore of target
 // that did not come to its end: its comment, or, as long as it has none, its
 // connection limit together with its name.
 func unfinished(name, comment string, limit int, target string) bool {
@@ -58,13 +58,13 @@ func unfinished(name, comment string, limit int, target string) bool {
 	return isDerived(name, target, "restore")
 }
 
-// kept tells whether a database is what target was before a restore: its comment
+// kept says whether a database is what target was before a restore: its comment
 // and its name say so. Whoever has renamed it wants to keep it.
 func kept(name, comment, target string) bool {
 	return comment == former(target) && isDerived(name, target, "before")
 }
 
-// isDerived tells whether name is what derived makes of target at some time.
+// isDerived says whether name is what derived makes of target at some time.
 func isDerived(name, target, word string) bool {
 	at := stamp.FindStringIndex(name)
 	return at != nil && name == derivedFrom(target, "_"+word+name[at[0]:])

@@ -135,7 +135,7 @@ func (r *TablesRestore) choose(ctx context.Context) error {
 	return nil
 }
 
-// has tells whether a query finds something in the database; one that is to be made has
+// has says whether a query finds something in the database; one that is to be made has
 // nothing but what every database has.
 func (r *TablesRestore) has(ctx context.Context, sql string, args ...any) (there bool, err error) {
 	conn := r.conn

@@ -180,7 +180,7 @@ func TestOneTable(t *testing.T) {
 			t.Errorf("tables: %s", got)
 		}
 	})
-	t.Run("that does not stand alone", func(t *testing.T) {
+	t.Run("that is not alone", func(t *testing.T) {
 		for _, name := range []string{"public.child", "public.composite"} {
 			if _, err := (tableRun{names: []string{name}, into: "other"}).begin(t, s, d); !errors.Is(err, pick.ErrAlone) || !strings.Contains(err.Error(), "public.customers") {
 				t.Errorf("%s: %v", name, err)

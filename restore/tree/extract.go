@@ -333,7 +333,7 @@ func (x *extractor) count(h *tar.Header) {
 }
 
 // remember keeps the header of a folder that is not included for as long as what
-// follows may stand in it.
+// follows may be in it.
 func (x *extractor) remember(path string, h *tar.Header) {
 	if h.Typeflag != tar.TypeDir {
 		return

@@ -53,7 +53,7 @@ type spot struct {
 	path string // in the archive
 }
 
-// parent opens the folder that names stands in, and makes what is missing of it.
+// parent opens the folder that names is in, and makes what is missing of it.
 func (x *extractor) parent(names []string, h *tar.Header) (spot, error) {
 	above := names[:len(names)-1]
 	same := 0
@@ -96,9 +96,9 @@ func (x *extractor) descend(names []string, h *tar.Header) error {
 	case err != nil:
 		return failed("looking for the folder of", h, err)
 	case info.Mode()&fs.ModeSymlink != 0:
-		return unsafef(h, "it stands behind the symbolic link %q", s.path)
+		return unsafef(h, "it is behind the symbolic link %q", s.path)
 	case !info.IsDir():
-		return unsafef(h, "it stands in %q, which is no folder", s.path)
+		return unsafef(h, "it is in %q, which is no folder", s.path)
 	}
 	root, err := s.at.root.OpenRoot(s.name)
 	if err != nil {

@@ -60,7 +60,7 @@ func entries(blocks ...[]byte) []byte {
 	return append(bytes.Join(blocks, nil), make([]byte, 1024)...)
 }
 
-// TestMaliciousArchives: the canary beside the target, and the one that absolute
+// TestMaliciousArchives: the canary next to the target, and the one that absolute
 // names reach, stay as they are, and each archive ends as it should.
 func TestMaliciousArchives(t *testing.T) {
 	t.Parallel()

@@ -73,7 +73,7 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 		return "", false, fmt.Errorf("looking for the folder that is to hold the restored one: %w", err)
 	}
 	if !above.IsDir() {
-		return refuse("it stands in no folder")
+		return refuse("it is in no folder")
 	}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -123,9 +123,9 @@ func Former(dir string) string {
 	return dir + ".before-TIME"
 }
 
-// Begin makes a fresh folder beside dir, DIR.restore-TIME, which only its owner
+// Begin makes a fresh folder next to dir, DIR.restore-TIME, which only its owner
 // may enter. Where dir has a file system or subvolume of its own, or where nothing
-// may be made beside it, that is DIR/.restore-TIME. dir may exist; if it holds
+// may be made next to it, that is DIR/.restore-TIME. dir may exist; if it holds
 // something, Target.Replace has to be true. Begin fails as [Check] does, and with
 // [ErrModes]. The Fresh has to be ended by Commit or Abort.
 func Begin(dir string, o Target, now time.Time) (*Fresh, error) {
@@ -284,7 +284,7 @@ func (f *Fresh) Inherit() error {
 // Commit makes the folder durable and gives it its final name. A folder that has
 // that name is exchanged for it in one step, and kept as DIR.before-TIME, whose
 // path Commit returns; if it may not be replaced, it has to be empty, and goes.
-// When Commit fails, the former folder stands where it stood, and the new one is
+// When Commit fails, the former folder is where it stood, and the new one is
 // gone; only when the very last step fails, the sync of the folder around them,
 // both are where they would be after success.
 //
@@ -375,7 +375,7 @@ func renamePlain(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// Abort removes the fresh folder, and nothing that stands in its place. After Commit, or another Abort, it does
+// Abort removes the fresh folder, and nothing that is in its place. After Commit, or another Abort, it does
 // nothing.
 func (f *Fresh) Abort() error {
 	if f.ended {
@@ -407,5 +407,5 @@ func (f *Fresh) Abort() error {
 	return nil
 }
 
-// device returns the file system that something stands on.
+// device returns the file system that something is on.
 func device(info fs.FileInfo) uint64 { return uint64(info.Sys().(*syscall.Stat_t).Dev) }

@@ -70,7 +70,7 @@ func TestCommit(t *testing.T) {
 			sys.swap = exchange
 			around := t.TempDir()
 			dir := filepath.Join(around, "uploads")
-			// Nothing stands there.
+			// Nothing is there.
 			if former, err := begin(t, dir, true).Commit(); err != nil || former != "" {
 				t.Fatalf("%q, %v", former, err)
 			}
@@ -103,7 +103,7 @@ func TestCommit(t *testing.T) {
 }
 
 // TestFailures: whatever fails, the former folder is where it was and nothing
-// stands beside it.
+// is next to it.
 func TestFailures(t *testing.T) {
 	real := sys
 	defer func() { sys = real }()

@@ -32,7 +32,7 @@ type Job struct {
 
 	// Foreign are the kinds that have a command of their own.
 	Foreign []string
-	// Through, if it is set, stands between the backup and the archive.
+	// Through, if it is set, is between the backup and the archive.
 	Through func(io.Reader) (io.Reader, error)
 	// Inherit gives the folder the mode and owner of the former one where the archive
 	// does not say them.
@@ -57,7 +57,7 @@ type Restore struct {
 	file io.Closer
 }
 
-// Replaces tells whether the folder may hold something, and is exchanged: that is so
+// Replaces says whether the folder may hold something, and is exchanged: that is so
 // where all of a backup is restored.
 func (j *Job) Replaces() bool { return len(j.Include) == 0 }
 

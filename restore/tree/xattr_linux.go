@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setAttribute sets an attribute of what stands in the open folder under a name,
+// setAttribute sets an attribute of what is in the open folder under a name,
 // and follows no link.
 func setAttribute(folder int, name string, a attribute) error {
 	path := "/proc/self/fd/" + strconv.Itoa(folder) + "/" + name

@@ -1,4 +1,4 @@
-// Package secrets_test holds what stands in this folder against the program.
+// Package secrets_test holds what is in this folder against the program.
 package secrets_test
 
 import (

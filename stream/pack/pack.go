@@ -3,7 +3,7 @@
 //
 // The input is cut into blocks, 1 MiB by default, and each block becomes a
 // frame or member of its own, so that packing runs on all cores, and unpacking
-// zstd does too. After the zstd frames stands a seek table in the zstd seekable
+// zstd does too. After the zstd frames is a seek table in the zstd seekable
 // format. What comes out is an ordinary .zst or .gz file.
 //
 // [Writer] packs and [Reader] unpacks, in order. [io.Copy] into a Writer

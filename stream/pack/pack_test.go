@@ -251,7 +251,7 @@ func TestCutsAreRefused(t *testing.T) {
 			if err == nil {
 				whole++
 				// A member or frame boundary: what remains is a valid file. The
-				// sealed stream around it is what tells that it was cut.
+				// sealed stream around it is what says that it was cut.
 				if len(got) != block && len(got) != block+100 {
 					t.Errorf("%s cut at %d gives %d bytes", codec, n, len(got))
 				}

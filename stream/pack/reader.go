@@ -116,7 +116,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 // WriteTo unpacks the rest of the stream and writes it to dst; io.Copy uses it.
 // zstd frames with a content size of at most 8 MiB are unpacked on all cores;
 // larger ones, and gzip members, whose end is not to be found without
-// unpacking, on one, while the source's work goes on beside it.
+// unpacking, on one, while the source's work goes on next to it.
 func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	if r.pieces == nil {
 		return io.Copy(dst, r.src.r)

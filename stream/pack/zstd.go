@@ -181,7 +181,7 @@ type frameReader struct {
 	src      *bufio.Reader
 	left     int  // bytes until the next block header
 	last     bool // the last block's header was read
-	checksum bool // 4 more bytes stand after the last block
+	checksum bool // 4 more bytes are after the last block
 }
 
 func (f *frameReader) Read(p []byte) (int, error) {

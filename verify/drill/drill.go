@@ -79,7 +79,7 @@ func Pick(entries []backup.Backup, kinds []string, latest bool, now time.Time) (
 	return picked, nil
 }
 
-// sameThing tells whether two backups of one kind are of one series.
+// sameThing says whether two backups of one kind are of one series.
 func sameThing(a, b *backup.Backup) bool {
 	return a.Series() == b.Series() && filepath.Dir(a.Path) == filepath.Dir(b.Path)
 }

@@ -59,7 +59,7 @@ func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out
 		if err := s.makeRole(ctx, refused.Role); err != nil {
 			return err
 		}
-		out.note("role %q was made for it: it stands in the backup of the globals, if there is one", refused.Role)
+		out.note("role %q was made for it: it is in the backup of the globals, if there is one", refused.Role)
 	}
 	return fmt.Errorf("%w: it gives things to more than %d roles", ErrNotRestorable, maxRoles)
 }
@@ -220,7 +220,7 @@ func (s *Stage) feed(ctx context.Context, at *pgrestore.Restore, path string, m 
 	return at.Run(ctx, content)
 }
 
-// judge tells what speaks against a backup from what speaks against the server.
+// judge says what speaks against a backup from what speaks against the server.
 func judge(err error) error {
 	var refused *pgrestore.FeedError
 	switch {

@@ -116,7 +116,7 @@ type Outcome struct {
 // globals is how the roles of a server are named by the program.
 var globals = regexp.MustCompile(`_globals_\d{8}_\d{6}(-\d+)?\.sql`)
 
-// Can tells whether Run knows how to restore a backup of this kind and name: a
+// Can says whether Run knows how to restore a backup of this kind and name: a
 // database, but not the roles of a server, contracts or uploads.
 func Can(kind, name string) bool {
 	switch kind {
@@ -155,7 +155,7 @@ func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome
 	}
 	for _, passed := range []error{f.Beside, f.Detached} {
 		if passed != nil {
-			out.note("the envelope beside the backup was passed over: %v", passed)
+			out.note("the envelope next to the backup was passed over: %v", passed)
 		}
 	}
 	f.Close()

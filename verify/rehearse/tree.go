@@ -163,7 +163,7 @@ func (s *Stage) readChain(ctx context.Context, file string, m *backup.Meter, use
 	return use(m.Metered(archive))
 }
 
-// judgeTree tells what speaks against a backup from what speaks against the disk.
+// judgeTree says what speaks against a backup from what speaks against the disk.
 func judgeTree(err error) error {
 	for _, target := range []error{tree.ErrArchive, guard.ErrEmpty, members.ErrChain, members.ErrIndex} {
 		if errors.Is(err, target) {

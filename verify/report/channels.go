@@ -173,7 +173,7 @@ func (m mailer) send(ctx context.Context, told *message) error {
 	})
 }
 
-// isHere tells whether a host is this machine itself.
+// isHere says whether a host is this machine itself.
 func isHere(host string) bool {
 	return netsafe.Check(&url.URL{Scheme: "smtp", Host: net.JoinHostPort(host, "25")}) == nil
 }

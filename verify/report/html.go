@@ -147,7 +147,7 @@ func groups(r *verify.Report) []*group {
 }
 
 // show makes text from outside show what it is: a character that does not print,
-// or that turns the direction of others, stands there as its number.
+// or that turns the direction of others, is there as its number.
 func show(text any) string {
 	var b strings.Builder
 	for s := fmt.Sprint(text); s != ""; {

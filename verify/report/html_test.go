@@ -34,7 +34,7 @@ func TestEscaping(t *testing.T) {
 	}
 	for _, shown := range []string{`&lt;script&gt;alert(1)`, `\u202egnp.exe`, `\x1b[2J`, `\xff`, "מגן"} {
 		if n := strings.Count(text, shown); n < 10 {
-			t.Errorf("%s stands there %d times", shown, n)
+			t.Errorf("%s is there %d times", shown, n)
 		}
 	}
 	if found := regexp.MustCompile(`(?i)(src|href|style|\bon\w+)=|https?:|url\(|@import`).FindAllString(strings.ReplaceAll(text, "onerror=alert(2)", ""), -1); found != nil {

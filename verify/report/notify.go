@@ -54,7 +54,7 @@ type channel struct {
 //	HEALTHCHECK_URL     pings as healthchecks.io takes them
 //
 // An address is a secret, and so each of the URLs and ALERT_SMTP_PASSWORD can
-// also stand in a file that a variable NAME_FILE names. In production no mail
+// also are in a file that a variable NAME_FILE names. In production no mail
 // leaves without TLS. The error says who cannot be told: it is ErrNobody, or wraps
 // ErrSetting or what reading such a file failed with. The Notifier is never nil, and
 // tells the others.
@@ -80,7 +80,7 @@ func New(getenv func(string) string, production bool) (*Notifier, error) {
 	return n, e.err
 }
 
-// Start tells that verify begins, which only pings do. Neither this nor Done
+// Start says that verify begins, which only pings do. Neither this nor Done
 // takes longer than 25 seconds, or repeats an address in its error.
 func (n *Notifier) Start(ctx context.Context) error {
 	if n.ping == nil {
@@ -89,7 +89,7 @@ func (n *Notifier) Start(ctx context.Context) error {
 	return told("the health check", n.ping(ctx, "start", ""))
 }
 
-// Done tells how verify ended: r is its report, nil when there is none; fault is
+// Done says how verify ended: r is its report, nil when there is none; fault is
 // why it failed, nil when it did not; log is what it printed, of which pings of a
 // failure get the end. The error names each of those who could not be told, and
 // changes nothing about what verify found. For Done to tell of a run that was

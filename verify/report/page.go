@@ -212,7 +212,7 @@ func mark(s state) g.Node {
 	return h.SVG(h.Class("mark "+string(s)), g.Attr("viewBox", "0 0 16 16"), h.Aria("hidden", "true"), shape)
 }
 
-// column is one of a table; its name stands in each cell too, for narrow screens.
+// column is one of a table; its name is in each cell too, for narrow screens.
 type column struct{ name, class string }
 
 func (c column) head() g.Node {

@@ -63,7 +63,7 @@ func Check(path string) error {
 
 // Write writes a report to path, as a page when that ends in .html and as JSON
 // when it ends in .json, with mode 0600. An older file is replaced in one step;
-// after an error it stands as it was. Errors are ErrForm and those of
+// after an error it is as it was. Errors are ErrForm and those of
 // [local.Create].
 func Write(path string, r *verify.Report) error {
 	if err := CheckForm(path); err != nil {

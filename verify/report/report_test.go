@@ -55,7 +55,7 @@ func sample() *verify.Report {
 		Severity: verify.Error, Code: verify.Damaged, Message: "chunk 17 (at byte 1114588) does not verify: it is damaged", Chunk: &chunk, Offset: &offset,
 		Advice: "copy this backup again from where else it is kept; look at the disk; the one before it is good",
 	}}
-	r.Backups[24+2].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.SidecarMissing, Message: "there is no .sha256 beside it", Advice: "make it: sha256sum FILE > FILE.sha256"}}
+	r.Backups[24+2].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.SidecarMissing, Message: "there is no .sha256 next to it", Advice: "make it: sha256sum FILE > FILE.sha256"}}
 	r.Backups[50].Proven, r.Backups[50].ProvenAt, r.Backups[50].Why = verify.None, time.Time{}, "not in the sample"
 	r.Findings = []verify.Finding{
 		{Severity: verify.Warning, Code: verify.Plaintext, Path: "/var/backups/takumi/old.sql", Message: "an unencrypted backup", Advice: "seal it, or delete it"},

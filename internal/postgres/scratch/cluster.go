@@ -48,7 +48,7 @@ const (
 // ErrNoServer is wrapped when PostgreSQL's server is not installed.
 var ErrNoServer = fail.New(fail.Failed, "install PostgreSQL's server, or set one aside and give --database-url", "there is no PostgreSQL server")
 
-// ErrPath is wrapped when a socket cannot stand in the folder.
+// ErrPath is wrapped when a socket cannot be in the folder.
 var ErrPath = fail.New(fail.Usage, "name a shorter folder with --scratch-dir", "the scratch folder cannot hold the socket of a server")
 
 // settings of the server: what is thrown away need not be safe, and its memory

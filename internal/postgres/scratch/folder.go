@@ -144,7 +144,7 @@ func sweep(ctx context.Context, parent string) error {
 	return nil
 }
 
-// isOurs tells whether this user, or the one that servers run as for root, has
+// isOurs says whether this user, or the one that servers run as for root, has
 // made a scratch folder at path.
 func isOurs(path string) bool {
 	users := []uint32{uint32(os.Geteuid())}

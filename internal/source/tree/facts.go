@@ -47,7 +47,7 @@ func (e *entry) facts() Facts {
 	return f
 }
 
-// isEarlier tells whether the entry is as it was. Whatever happens to a file, to its
+// isEarlier says whether the entry is as it was. Whatever happens to a file, to its
 // names too, changes its ctime.
 func (e *entry) isEarlier() bool {
 	if e.earlier == nil || e.problem != nil {

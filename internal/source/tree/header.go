@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// headerExtra is what a header needs or leaves beside the metadata.
+// headerExtra is what a header needs or leaves next to the metadata.
 type headerExtra struct {
 	target     string // of a symbolic link
 	start, end int    // of the header, in the batch's buffer

@@ -18,7 +18,7 @@ const (
 
 // entry is one file on its way into the archive.
 type entry struct {
-	path  string // as it stands in the archive
+	path  string // as it is in the archive
 	name  string // in dir
 	dir   *folder
 	isReg bool // is said to be a regular file

@@ -238,7 +238,7 @@ func hasCacheTag(dir int) bool {
 	return string(head[:n]) == cacheTag
 }
 
-// vanished tells what is no longer there, or something else by now, from what
+// vanished says what is no longer there, or something else by now, from what
 // cannot be read.
 func vanished(err error) error {
 	switch {

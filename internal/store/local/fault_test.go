@@ -107,8 +107,8 @@ func failAt(t *testing.T, point int, opts store.Options, stale, link bool) (fail
 		t.Errorf("%s: error %v, want an *Error with EIO and the final path", what, err)
 	}
 	if stale {
-		// What the crash left may stand as long as the writer did not come so
-		// far; what must not stand is a backup.
+		// What the crash left may stay as long as the writer did not come so
+		// far; what must not be is a backup.
 		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: there is a backup: %v", what, err)
 		}
@@ -215,7 +215,7 @@ func crashingWriter(args []string) error {
 }
 
 // TestEveryCrash kills a writer before each of its calls in turn. Whatever is
-// left, no half backup stands under the final name, and the next writers clear
+// left, no half backup is under the final name, and the next writers clear
 // the rest away.
 func TestEveryCrash(t *testing.T) {
 	old := strayAge

@@ -2,7 +2,7 @@
 //
 // A backup either exists whole, under its final name, with mode 0600 and its
 // SHA-256 sidecar, or it does not exist; and a file that exists is never
-// written over. [Create] reserves a name and opens a temporary file beside it,
+// written over. [Create] reserves a name and opens a temporary file next to it,
 // [File.Commit] makes it durable and gives it its name, [File.Abort] takes it
 // back.
 //
@@ -10,7 +10,7 @@
 //
 // The temporary file of NAME is .NAME.partial in the same folder, locked with
 // flock(2) for as long as its writer lives. Whoever holds the lock of the inode
-// that stands at that path owns NAME, its sidecar and its temporary files; only
+// that is at that path owns NAME, its sidecar and its temporary files; only
 // the owner removes or renames them. A crash drops the lock, so what it leaves
 // behind is told from the work of a live writer without guessing, and the next
 // writer of that name clears it away. So does, after an hour, a writer of any
@@ -49,7 +49,7 @@ type File struct {
 	ended   bool
 }
 
-// Create reserves path and opens a temporary file beside it.
+// Create reserves path and opens a temporary file next to it.
 //
 // It fails with ErrExists when path, or a sidecar of it that no crash
 // explains, exists already; with ErrBusy while another process writes it; with
@@ -106,7 +106,7 @@ func (f *File) addSidecar() error {
 	return checkTarget(sidecar.path, false)
 }
 
-// Write appends p. The hash of p is computed beside the write, so large pieces
+// Write appends p. The hash of p is computed next to the write, so large pieces
 // (1 MiB) are the fast ones. After an error every Write and Commit fails with
 // that error.
 func (f *File) Write(p []byte) (int, error) {
@@ -216,7 +216,7 @@ func (f *File) Abort() error {
 		if f.replace {
 			return nil // the old file is gone; the new one is better than none
 		}
-		// Backup first, so that it never stands without its sidecar.
+		// Backup first, so that it never is without its sidecar.
 		return firstError(f.data.remove(), f.removeCompanions())
 	}
 	// Temporary file last: it is what keeps others away from the sidecar.
@@ -230,7 +230,7 @@ func (f *File) removeCompanions() (err error) {
 	return err
 }
 
-// companions are the files beside this one that are made with it.
+// companions are the files next to this one that are made with it.
 func (f *File) companions() []*reservation {
 	if f.sidecar == nil {
 		return f.beside

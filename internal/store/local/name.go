@@ -34,7 +34,7 @@ func checkName(path string, sidecar bool) error {
 		longest += store.SidecarSuffix
 	}
 	if over := len(partialPath(longest)) - maxName; over > 0 {
-		return refuse(fmt.Sprintf("too long by %d bytes; the temporary file beside it has a longer name, of at most %d", over, maxName))
+		return refuse(fmt.Sprintf("too long by %d bytes; the temporary file next to it has a longer name, of at most %d", over, maxName))
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func checkTarget(path string, replace bool) error {
 	return nil
 }
 
-// makeParents makes dir and what it stands in, durably.
+// makeParents makes dir and what it is in, durably.
 func makeParents(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil

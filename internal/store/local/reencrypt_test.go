@@ -47,10 +47,10 @@ func TestReencryptAtEveryPoint(t *testing.T) {
 	for _, start := range []struct {
 		name    string
 		account bool
-		beside  bool // an envelope stands beside it
+		beside  bool // an envelope is next to it
 		points  int  // calls, so that none goes missing unseen
 	}{
-		{"with an account, and an envelope beside it", true, true, 24}, {"without", false, false, 16},
+		{"with an account, and an envelope next to it", true, true, 24}, {"without", false, false, 16},
 	} {
 		between := 0 // how often the sidecar was not that of the file
 		for _, mode := range []struct {

@@ -14,12 +14,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Remove deletes a backup that Walk found, and with it the files beside it:
+// Remove deletes a backup that Walk found, and with it the files next to it:
 // its sidecar, and those of its name with one of the further suffixes.
 //
 // The backup goes first, for good, and then what belongs to it: a crash in
 // between leaves files that no reader takes for a backup, and a sidecar of them
-// is cleared away by a later writer. Files beside that are replaced meanwhile,
+// is cleared away by a later writer. Files next to that are replaced meanwhile,
 // by the writer of a new backup of that name, stay.
 //
 // Nothing is written, so that a full disk does not hinder it. It fails with

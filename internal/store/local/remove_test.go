@@ -12,7 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// stored makes a backup with what can stand beside it, and another one.
+// stored makes a backup with what can be next to it, and another one.
 func stored(t *testing.T) store.Backup {
 	t.Helper()
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func stored(t *testing.T) store.Backup {
 	return store.Backup{}
 }
 
-// left lists what stands in the folder of b, of which b.enc and its sidecar
+// left lists what is in the folder of b, of which b.enc and its sidecar
 // must be part.
 func left(t *testing.T, b store.Backup) []string {
 	t.Helper()
@@ -67,7 +67,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// TestRemoveChanged: what stands there now is not what was looked at.
+// TestRemoveChanged: what is there now is not what was looked at.
 func TestRemoveChanged(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"longer":  func(path string) error { return os.WriteFile(path, []byte("longer"), 0o600) },

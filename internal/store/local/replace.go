@@ -17,7 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Replace begins beside the old file: it reserves the name of the backup and of
+// Replace begins next to the old file: it reserves the name of the backup and of
 // its sidecar, as a writer of that name does, so that no two meet.
 //
 // Swap renames twice, the backup before its sidecar. What dies in between leaves
@@ -43,7 +43,7 @@ func (Folder) Replace(ctx context.Context, path string) (store.Replacement, erro
 	return r, nil
 }
 
-// replacement is a file beside the one that it is to replace.
+// replacement is a file next to the one that it is to replace.
 type replacement struct {
 	file   *File
 	was    fs.FileInfo   // the old file, when this began
@@ -90,7 +90,7 @@ func giveTo(backup fs.FileInfo, files ...*os.File) {
 	}
 }
 
-// isOld tells whether a file is the one that was there when this began.
+// isOld says whether a file is the one that was there when this began.
 func (r *replacement) isOld(file fs.FileInfo) bool {
 	return os.SameFile(r.was, file) && r.was.Size() == file.Size() && r.was.ModTime().Equal(file.ModTime())
 }
@@ -172,7 +172,7 @@ func (r *replacement) Swap(ctx context.Context) error {
 // and so does its sidecar, for the next Replace to put it in its place.
 func (r *replacement) Abort() error { return r.file.Abort() }
 
-// mend puts the sidecar of path in its place that stands under its temporary
+// mend puts the sidecar of path in its place that is under its temporary
 // name, if it is that of the file. Nothing else is touched. The caller holds the
 // reservation of path.
 func mend(ctx context.Context, path string) error {
@@ -215,8 +215,8 @@ func sumOfFile(ctx context.Context, path string) (sum [sha256.Size]byte, err err
 	return sum, nil
 }
 
-// isStagedSidecar tells whether name, one of the sorted names of the folder dir,
-// is the temporary name of a sidecar whose backup stands there and is not being
+// isStagedSidecar says whether name, one of the sorted names of the folder dir,
+// is the temporary name of a sidecar whose backup is there and is not being
 // written: a Swap was killed between its renames, and left the right sidecar.
 func isStagedSidecar(dir string, names []string, name string) bool {
 	backup, partial := strings.CutSuffix(strings.TrimPrefix(name, partialPrefix), store.SidecarSuffix+partialSuffix)

@@ -267,7 +267,7 @@ func TestEveryCrashOfReplace(t *testing.T) {
 	}
 }
 
-// What Swap left beside a backup that was deleted since is swept.
+// What Swap left next to a backup that was deleted since is swept.
 func TestStagedSidecarOfNothing(t *testing.T) {
 	old := strayAge
 	defer func() { strayAge = old }()
@@ -279,7 +279,7 @@ func TestStagedSidecarOfNothing(t *testing.T) {
 	writeFile(t, staged, line)
 	sweep(dir)
 	wantFiles(t, dir)
-	// And what is no sidecar of the backup that stands there is no reason to wait.
+	// And what is no sidecar of the backup that is there is no reason to wait.
 	writeFile(t, path, string(content))
 	writeFile(t, staged, line[:20])
 	sweep(dir)

@@ -24,7 +24,7 @@ const (
 	lockPause = 5 * time.Millisecond
 )
 
-// Partial returns where in a folder the file at path stands while it is being
+// Partial returns where in a folder the file at path is while it is being
 // written, and after a kill. That of a sidecar may be the right one of its backup.
 func Partial(path string) string { return partialPath(path) }
 
@@ -41,7 +41,7 @@ type reservation struct {
 	path   string
 	temp   string
 	file   *os.File
-	placed bool // the file stands at path, not at temp
+	placed bool // the file is at path, not at temp
 }
 
 func reserve(path string) (*reservation, error) {
@@ -80,7 +80,7 @@ func reserve(path string) (*reservation, error) {
 var errTaken = errors.New("locked by another process")
 
 // openLocked opens and locks path. It fails with errTaken when the lock is
-// held, or when by the time of the lock another file stood at path: between the
+// held, or when by the time of the lock another file was at path: between the
 // open and the lock its former owner may have renamed or removed it.
 func openLocked(path string, flags int) (*os.File, error) {
 	file, err := sys.open(path, flags|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
@@ -180,7 +180,7 @@ func (r *reservation) place(replace bool) error {
 	return nil
 }
 
-// remove unlinks the file, wherever it stands by now.
+// remove unlinks the file, wherever it is by now.
 func (r *reservation) remove() error {
 	path := r.temp
 	if r.placed {

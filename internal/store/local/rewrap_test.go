@@ -70,13 +70,13 @@ func begin(t testing.TB) (path string) {
 	return path
 }
 
-// opensWith tells which of the keys open the backup to its message.
+// opensWith says which of the keys open the backup to its message.
 func opensWith(t testing.TB, path string, keys ...*kek.Key) (which []kek.ID) {
 	t.Helper()
 	var beside *envelope.Envelope
 	if text, err := os.ReadFile(path + envelope.DetachedSuffix); err == nil {
 		if beside, err = envelope.Parse(bytes.NewReader(text)); err != nil {
-			t.Errorf("what stands beside it is not whole: %v", err)
+			t.Errorf("what is next to it is not whole: %v", err)
 		}
 	}
 	text, err := os.ReadFile(path)

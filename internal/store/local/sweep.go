@@ -13,14 +13,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// envelopeSuffix is that of the envelope that a rewrap puts beside a backup.
+// envelopeSuffix is that of the envelope that a rewrap puts next to a backup.
 const envelopeSuffix = ".envelope"
 
 // plainName is what the generated names of unencrypted backups end in. Nobody
 // writes such a name again, and what is left under it is plaintext.
 var plainName = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?\.(sql|dump|tar|bin)(\.zst|\.gz)?$`)
 
-// strayAge is how long a stray stands before a writer of another name clears it
+// strayAge is how long a stray is before a writer of another name clears it
 // away. Locks alone would do on a local disk; the time is for what they do not
 // cover, such as network file systems that do not share them and a sidecar that
 // is being copied in ahead of its backup. A variable for the tests.
@@ -69,7 +69,7 @@ func isPartialOfBackup(name string) bool {
 }
 
 // sweepOrphan removes the sidecar of path if path does not exist. It does so as
-// a writer of path that thinks better of it: one that stands between its two
+// a writer of path that thinks better of it: one that is between its two
 // renames holds the reservation and is not disturbed.
 func sweepOrphan(path string) {
 	if f, err := begin(path, store.Options{Sidecar: true}); err == nil {

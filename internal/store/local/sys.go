@@ -40,7 +40,7 @@ type system struct {
 	syncDir   func(dir string) error
 
 	// share lets a part of one file have the blocks of another's, and copy has
-	// the kernel copy from where from stands to where to stands.
+	// the kernel copy from where from is to where to is.
 	share func(to *os.File, at int64, from *os.File, off, size int64) error
 	copy  func(to, from *os.File, n int64) (int64, error)
 	free  func(*os.File) (bytes int64, known bool) // of the file system that a file is on

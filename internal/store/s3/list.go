@@ -160,7 +160,7 @@ func (c *connection) head(ctx context.Context, bucket, key, version string) (*s3
 	return c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(version)})
 }
 
-// Stat implements store.Store. A prefix is a root when something stands under
+// Stat implements store.Store. A prefix is a root when something is under
 // it, and a bucket always.
 func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot bool, err error) {
 	bucket, key, err := split(path)

@@ -36,7 +36,7 @@ func TestLocked(t *testing.T) {
 		wantBackup(t, f, path, content)
 
 		// A new head makes a version; the old one stays, and a detached
-		// envelope goes beside a locked backup.
+		// envelope goes next to a locked backup.
 		now := append([]byte("head"), content[4:]...)
 		if err := newHead(t.Context(), f.Store, path, now[:4]); err != nil {
 			t.Fatal(err)

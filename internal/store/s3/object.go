@@ -286,7 +286,7 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 		case (isLost(err) || isRace(err) || isMissing(err)) && o.match != "":
 			return stamp{}, o.taken()
 		case isLost(err) && lost.Load() > 0 && isDenied(lookErr):
-			return stamp{}, &Fault{Kind: ErrUncertain, Reason: "an answer of S3 got lost, and whether the object that stands there now is this one cannot be looked at",
+			return stamp{}, &Fault{Kind: ErrUncertain, Reason: "an answer of S3 got lost, and whether the object that is there now is this one cannot be looked at",
 				Fix: "look from where reading is allowed: what has no sidecar is not a complete backup; then run it again"}
 		case isLost(err) && o.absent:
 			return stamp{}, o.taken()
@@ -326,7 +326,7 @@ func (s *Store) free(ctx context.Context, c *connection, o object, nonce string)
 	return nil
 }
 
-// look asks for what stands at the key, also when ctx has ended.
+// look asks for what is at the key, also when ctx has ended.
 func (s *Store) look(ctx context.Context, c *connection, o object) (*s3.HeadObjectOutput, error) {
 	ctx, cancel := s.cleanup(ctx)
 	defer cancel()

@@ -157,7 +157,7 @@ func TestWriteOnly(t *testing.T) {
 }
 
 // A host that may only write and loses an answer is not told that another's
-// backup stands there.
+// backup is there.
 func TestWriteOnlyLostAnswer(t *testing.T) {
 	t.Parallel()
 	f, p := behind(t, s3store.Quick(s3store.Options{}))

@@ -26,7 +26,7 @@ import (
 // oldest first, so that what is deleted does not come back as the version
 // before it, and is not paid for.
 //
-// It fails with store.ErrChanged when another object stands there, with an
+// It fails with store.ErrChanged when another object is there, with an
 // *OtherBackupError when there are versions of another backup, with a
 // *LockedError when object lock keeps one, and with *store.Error when S3
 // refuses; the backup is gone when the error's path is not the backup's.
@@ -86,7 +86,7 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 			return nil, err
 		default:
 			// A bucket that has no versions may be without the right to list them:
-			// this looks at what stands there.
+			// this looks at what is there.
 			head, headErr := c.head(ctx, bucket, key+suffix, "")
 			if isMissing(headErr) {
 				continue
@@ -190,7 +190,7 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// delete deletes one version, or what stands at the key if it is the one with
+// delete deletes one version, or what is at the key if it is the one with
 // that ETag. What is gone already is as good as deleted.
 func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key string, v stamp) error {
 	in := &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(v.version)}
@@ -333,7 +333,7 @@ func sidecarOf(file string, sum [sha256.Size]byte) []byte {
 // putSidecar writes the sidecar of what was made at path. Others may be at it:
 // the sidecar that was seen before the object is replaced, and no other, so that
 // whoever made the last object writes the last sidecar. When another object
-// stands there, nothing is written and the error is store.ErrChanged.
+// is there, nothing is written and the error is store.ErrChanged.
 func (s *Store) putSidecar(ctx context.Context, c *connection, file object, made stamp, sum [sha256.Size]byte) error {
 	o := object{path: store.Beside(file.path, store.SidecarSuffix), bucket: file.bucket, key: file.key + store.SidecarSuffix, companion: true, until: file.until}
 	for try := 1; ; try++ {

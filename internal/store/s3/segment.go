@@ -65,7 +65,7 @@ func (w *Writer) segment() *segment {
 	return w.segments[len(w.segments)-1]
 }
 
-// endSegment makes the segment that was sent a part of the upload, beside the
+// endSegment makes the segment that was sent a part of the upload, next to the
 // caller, and after the segment before it: at most two are kept.
 func (w *Writer) endSegment() {
 	seg := w.segment()

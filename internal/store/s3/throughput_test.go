@@ -73,7 +73,7 @@ func endless(n int64) io.Reader {
 	return io.MultiReader(readers...)
 }
 
-// Upload from a pipe and download to one, beside the common tools and beside
+// Upload from a pipe and download to one, next to the common tools and next to
 // what the server takes from one plain connection, in turns.
 func TestThroughput(t *testing.T) {
 	if os.Getenv("TAKUMI_TEST_LONG") != "1" {

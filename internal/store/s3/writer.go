@@ -175,7 +175,7 @@ func (w *Writer) dispatch() error {
 	return nil
 }
 
-// hash adds part to the sum of the whole, beside the caller and behind the parts
+// hash adds part to the sum of the whole, next to the caller and behind the parts
 // before it. The channel is closed when that is done.
 func (w *Writer) hash(part []byte) <-chan struct{} {
 	before, done := w.hashed, make(chan struct{})
@@ -333,7 +333,7 @@ func (w *Writer) companions(sum [sha256.Size]byte) error {
 	return w.s.putBeside(w.ctx, w.o.path, store.SidecarSuffix, sidecarOf(w.o.path, sum), w.o.until)
 }
 
-// undo takes back an object that was completed, and what stands beside it.
+// undo takes back an object that was completed, and what is next to it.
 func (w *Writer) undo(made stamp) error {
 	ctx, cancel := w.s.cleanup(w.ctx)
 	defer cancel()

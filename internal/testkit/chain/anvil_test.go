@@ -49,7 +49,7 @@ func TestAnvil(t *testing.T) {
 		tell(t, url, &done, "anvil_mine", "0x2")
 		return url
 	})
-	t.Log("anvil from npm ran, beside go-ethereum's node")
+	t.Log("anvil from npm ran, next to go-ethereum's node")
 }
 
 // startAnvil starts a node that ends with the test, and returns its URL.

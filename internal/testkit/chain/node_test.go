@@ -225,7 +225,7 @@ func liar(t testing.TB, url string, l lie) string {
 	return server.URL
 }
 
-// set returns a change of what stands at a path of fields.
+// set returns a change of what is at a path of fields.
 func set(value any, path ...any) func(any) any {
 	return func(result any) any {
 		at := result

@@ -99,7 +99,7 @@ func fromStart(t *testing.T, run func(int, ...string) (string, string), url, add
 		t.Fatal(err)
 	}
 	if content, _ := run(0, "open", made); strings.Contains(made+said+content, secret) {
-		t.Error("the API key stands in what was printed, or in the snapshot")
+		t.Error("the API key is in what was printed, or in the snapshot")
 	}
 	state := new(contracts.State)
 	if err := json.Unmarshal(data, state); err != nil {

@@ -143,7 +143,7 @@ func (c *Cluster) Psql(t testing.TB, db, sql string) string {
 }
 
 func start(settings ...string) (*Cluster, error) {
-	// Not a test's own temporary folder: that stands in one which the server's
+	// Not a test's own temporary folder: that is in one which the server's
 	// user may not enter, and its path can be too long for a socket.
 	c, err := scratch.Start(context.Background(), os.TempDir(), settings...)
 	if err != nil {

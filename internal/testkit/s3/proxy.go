@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Proxy stands between a client and a server, and breaks what it is told to.
+// Proxy is between a client and a server, and breaks what it is told to.
 // Its methods may be called at any time.
 type Proxy struct {
 	URL string // what AWS_ENDPOINT_URL has to be

@@ -49,7 +49,7 @@ func (s *Server) Asked() []string {
 	return slices.Clone(s.asked)
 }
 
-// Fields is what the secret holds now, with all that stands beside its fields.
+// Fields is what the secret holds now, with all that is next to its fields.
 func (s *Server) Fields() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

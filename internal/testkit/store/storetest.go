@@ -127,7 +127,7 @@ func (s *suite) wants(err, target error) {
 	}
 }
 
-// files checks what stands under the root, whatever its name.
+// files checks what is under the root, whatever its name.
 func (s *suite) files(want ...string) {
 	s.Helper()
 	var got []string
@@ -140,7 +140,7 @@ func (s *suite) files(want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		s.Errorf("%q stand there, want %q", got, want)
+		s.Errorf("%q are there, want %q", got, want)
 	}
 }
 

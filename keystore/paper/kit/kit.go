@@ -18,7 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
-// page is what stands on a page, in whatever form it is printed.
+// page is what is on a page, in whatever form it is printed.
 type page struct {
 	Title    string
 	What     string

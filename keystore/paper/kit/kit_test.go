@@ -200,7 +200,7 @@ func TestPDF(t *testing.T) {
 	}
 }
 
-// Two rows of modules stand in a line, in colours that no theme changes.
+// Two rows of modules are in a line, in colours that no theme changes.
 func TestTerminal(t *testing.T) {
 	_, blocks := testBlocks(t)
 	out, err := Terminal(blocks[1])

@@ -26,7 +26,7 @@ const (
 	maxRendered = 256 << 20
 )
 
-// IsPDF tells whether a file that begins with head is a PDF.
+// IsPDF says whether a file that begins with head is a PDF.
 func IsPDF(head []byte) bool { return bytes.HasPrefix(head, []byte("%PDF-")) }
 
 // ScanPDF is Scan for the pages of a PDF, of which one at least has a code. The images

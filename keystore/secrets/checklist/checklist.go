@@ -56,7 +56,7 @@ type Options struct {
 	Environment string              // production is judged more strictly
 	Getenv      func(string) string // of the environment; nil leaves it out
 	History     bool                // look through all of git's history
-	Gitleaks    bool                // run gitleaks beside it, where it is on PATH
+	Gitleaks    bool                // run gitleaks next to it, where it is on PATH
 }
 
 // Run looks at everything, and returns what it found, in order of places. The error is

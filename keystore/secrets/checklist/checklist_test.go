@@ -15,7 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/secrets/checklist"
 )
 
-// values of the sample tree are made for each run, so that no credential stands here.
+// values of the sample tree are made for each run, so that no credential is here.
 func random(t *testing.T, form string) string {
 	t.Helper()
 	v, err := secrets.Generate(form, 0)
@@ -326,7 +326,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// gitleaks is run beside it, where it is on PATH: here, a program that answers as it does.
+// gitleaks is run next to it, where it is on PATH: here, a program that answers as it does.
 func TestGitleaks(t *testing.T) {
 	s := newSample(t)
 	bin := t.TempDir()

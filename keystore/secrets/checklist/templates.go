@@ -43,7 +43,7 @@ func (t Template) Text() string {
 	production := t.Environment == "production"
 	fmt.Fprintf(&b, "# Copy it without .example, chmod 600, and fill it in; never commit the copy.\n# takumi-secrets generate makes secrets; each environment has its own.\nNODE_ENV=%s\n", t.Environment)
 	if production {
-		b.WriteString("# In production no secret stands in a file: they come from the vault.\nSECRETS_BACKEND=vault\nVAULT_ADDR=\nVAULT_PATH=secret/takumi/production\n")
+		b.WriteString("# In production no secret is in a file: they come from the vault.\nSECRETS_BACKEND=vault\nVAULT_ADDR=\nVAULT_PATH=secret/takumi/production\n")
 	} else {
 		fmt.Fprintf(&b, "SECRETS_BACKEND=dotenv:.env.%s\n", t.Environment)
 	}
@@ -96,7 +96,7 @@ func Init(root string) ([]string, error) {
 	return written, nil
 }
 
-// Lint judges one .env file: its syntax, its mode, and, against the template beside it,
+// Lint judges one .env file: its syntax, its mode, and, against the template next to it,
 // its names and values. It is of an environment.
 func Lint(path, environment string) ([]Finding, error) {
 	text, err := os.ReadFile(path)

@@ -103,7 +103,7 @@ func (t *tree) read(p string) string {
 
 func (t *tree) has(p string) bool { return slices.Contains(t.paths, p) }
 
-// hasDir tells whether something is below a folder.
+// hasDir says whether something is below a folder.
 func (t *tree) hasDir(dir string) bool {
 	return slices.ContainsFunc(t.paths, func(p string) bool { return strings.HasPrefix(p, dir+"/") })
 }

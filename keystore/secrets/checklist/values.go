@@ -9,7 +9,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
-// isReal tells whether a value may be a secret in use: long, mixed, and neither a
+// isReal says whether a value may be a secret in use: long, mixed, and neither a
 // placeholder nor a reference to where the secret is.
 func isReal(v string) bool {
 	v = strings.Trim(v, `"'`)

@@ -106,7 +106,7 @@ func waitForLock(path string) (*fsutil.Lock, error) {
 	}
 }
 
-// EmergencySteps are what the handbook asks for after a secret was stolen, beside the
+// EmergencySteps are what the handbook asks for after a secret was stolen, next to the
 // rotation itself.
 var EmergencySteps = []string{
 	"done: the stolen secret is replaced at once, and no grace period keeps it",

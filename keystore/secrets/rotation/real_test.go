@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestRealBackends kills runs at every step beside real servers: the Vault that
+// TestRealBackends kills runs at every step next to real servers: the Vault that
 // TEST_VAULT_ADDR names, as scripts/vault-dev run sets it, and moto_server where it is
 // on PATH. The servers of this project's own are in TestKilledAtEveryStep.
 func TestRealBackends(t *testing.T) {

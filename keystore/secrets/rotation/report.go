@@ -36,7 +36,7 @@ type Item struct {
 	Evidence string `json:"evidence"`
 }
 
-// Met tells whether every line of the checklist is.
+// Met says whether every line of the checklist is.
 func (r *Report) Met() bool {
 	return !slices.ContainsFunc(r.Checklist, func(i Item) bool { return !i.Met })
 }

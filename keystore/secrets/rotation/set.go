@@ -1,5 +1,5 @@
 // Package rotation replaces secrets as a transaction: new values are made, stored in
-// one write with the former ones beside them, rolled out, proved, and recorded, and
+// one write with the former ones next to them, rolled out, proved, and recorded, and
 // after a grace period the former ones are taken away. Make a [Rotator] of a [Set] and
 // a secrets.Store, and call its Rotate, Finish or Status.
 //
@@ -31,7 +31,7 @@ const (
 	DefaultTimeout = Duration(5 * time.Minute) // of a rollout
 )
 
-// Kinds of sets beside the forms of secrets.Generate.
+// Kinds of sets next to the forms of secrets.Generate.
 const (
 	Postgres = "postgres" // the password of alternating roles
 	Command  = "command"  // whatever a program makes

@@ -16,7 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
-// documentState is what stands in secrets.Document.State.
+// documentState is what is in secrets.Document.State.
 type documentState struct {
 	Sets map[string]*setState `json:"sets"`
 }
@@ -110,7 +110,7 @@ func (r *Rotator) read(ctx context.Context) (*secrets.Document, *documentState, 
 // errTaken means that the lease went to another run.
 var errTaken = errors.New("the lease went to another run")
 
-const conflicts = 8 // tries to write beside others
+const conflicts = 8 // tries to write next to others
 
 // update changes the document in one write. When others wrote meanwhile it reads again
 // and change decides anew; once the operation is no longer ours, it stops.

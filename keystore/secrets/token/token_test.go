@@ -54,7 +54,7 @@ func TestForeignHashes(t *testing.T) {
 	}
 }
 
-// What stands in the table must not cost the service its memory.
+// What is in the table must not cost the service its memory.
 func TestHostileHashesAcceptNothing(t *testing.T) {
 	for _, hash := range []string{
 		"", "$", "$argon2id$", "plain", "$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",

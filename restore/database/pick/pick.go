@@ -22,10 +22,10 @@ var ErrAlone = fail.New(fail.Usage, "name the other too, with --table, or restor
 
 // Server says what the database has already that the tables go into.
 type Server interface {
-	// Has tells whether there is a type, function, sequence, collation or schema (with
+	// Has says whether there is a type, function, sequence, collation or schema (with
 	// its name as Schema alone).
 	Has(kind Kind, n Name) (bool, error)
-	// MayOwn tells whether there is a role of this name that the tables can be given to.
+	// MayOwn says whether there is a role of this name that the tables can be given to.
 	MayOwn(role string) (bool, error)
 }
 
