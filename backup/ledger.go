@@ -89,7 +89,7 @@ func RecordSealed(dir string, m *Made) (err error) {
 	if m.Envelope == nil || m.SHA256 == "" || len(m.Keys) > 0 {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(dir); err != nil {
 		return fmt.Errorf("recording what was sealed: %w", err)
 	}
 	s := Sealed{m.ID.String(), m.Kind, m.Name, m.Envelope.Created, m.Size, m.SHA256}

@@ -162,7 +162,7 @@ func (m *Memory) Save(forget func(path string) bool) error { return m.save(forge
 func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := os.MkdirAll(m.dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(m.dir); err != nil {
 		return fmt.Errorf("making the state folder: %w", err)
 	}
 	lock, err := m.lock()

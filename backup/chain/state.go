@@ -63,7 +63,7 @@ type Store struct {
 // its lock: the error wraps [fsutil.ErrHeld] when another run has it. The caller closes it.
 func Open(dir, what string) (*Store, error) {
 	dir = filepath.Join(dir, "uploads")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("making the folder of the state of incremental backups: %w", err)
 	}
 	sum := sha256.Sum256([]byte(what))

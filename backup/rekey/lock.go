@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -27,7 +26,7 @@ func Take(dir, path string) (*fsutil.Lock, error) {
 		return nil, fail(err)
 	}
 	dir = filepath.Join(dir, "locks")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(dir); err != nil {
 		return nil, fail(err)
 	}
 	sum := sha256.Sum256([]byte(name))

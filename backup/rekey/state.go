@@ -69,7 +69,7 @@ const maxStateLine = 64 << 10
 // ErrOtherRun, [fsutil.ErrHeld] while such a run is at work, and the file
 // system's. The caller ends it with End.
 func Begin(path string, keys []string) (_ *State, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := fsutil.MkdirAll(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("making the folder of the state: %w", err)
 	}
 	lock, err := fsutil.LockExisting(path)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 )
 
@@ -21,6 +22,27 @@ func LinkNew(from, to string) error {
 		return err
 	}
 	return nil
+}
+
+// MkdirAll makes dir and what it stands in, with mode 0700, and what it makes is
+// durable.
+func MkdirAll(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		if info, statErr := os.Stat(dir); statErr == nil && info.IsDir() {
+			return nil // somebody else was quicker
+		}
+		return err
+	}
+	return SyncDir(parent)
 }
 
 // SyncDir makes what happened to the names in dir durable. File systems that

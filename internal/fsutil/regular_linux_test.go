@@ -36,3 +36,24 @@ func TestOpen(t *testing.T) {
 		t.Errorf("missing: %v", err)
 	}
 }
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	deep := filepath.Join(dir, "a", "b", "c")
+	for range 2 {
+		if err := fsutil.MkdirAll(deep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "a", "b")); err != nil || info.Mode() != fs.ModeDir|0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"file", "file/x"} {
+		if err := fsutil.MkdirAll(filepath.Join(dir, path)); err == nil {
+			t.Errorf("%s: no error", path)
+		}
+	}
+}

@@ -28,7 +28,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,8 +38,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
-	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
 var (
@@ -126,7 +123,6 @@ type History struct {
 	path  string
 	lock  *os.File // nil when it was opened for reading
 	doc   document
-	write func([]byte) error // a variable for the tests
 	inUse []slot.Holder
 }
 
@@ -134,7 +130,6 @@ type History struct {
 // now. It cannot be changed. The errors are ErrDamaged and the system's.
 func Read(dir string) (*History, error) {
 	h := &History{path: filepath.Join(dir, FileName)}
-	h.write = h.replace
 	text, err := readFile(h.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return h, nil
@@ -155,10 +150,10 @@ func Read(dir string) (*History, error) {
 // mode 0700, and keeps other processes out until Close. It fails with ErrBusy
 // when another one is in.
 func Open(dir string) (_ *History, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := sys.mkdir(dir); err != nil {
 		return nil, fmt.Errorf("making the folder of the key history: %w", err)
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	lock, err := sys.open(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking the key history: %w", err)
 	}
@@ -167,10 +162,7 @@ func Open(dir string) (_ *History, err error) {
 			lock.Close()
 		}
 	}()
-	for err = unix.EINTR; err == unix.EINTR; {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if err = sys.lock(lock); errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("%s: %w", dir, ErrBusy)
 	}
 	if err != nil {
@@ -271,7 +263,7 @@ func (h *History) save(doc document) error {
 	if _, err := parse(text); err != nil { // never write what cannot be read
 		return fmt.Errorf("writing the key history: %w", err)
 	}
-	if err := h.write(text); err != nil {
+	if err := h.replace(text); err != nil {
 		return fmt.Errorf("writing the key history: %w", err)
 	}
 	h.doc = doc
@@ -279,7 +271,7 @@ func (h *History) save(doc document) error {
 }
 
 func (h *History) replace(text []byte) error {
-	f, err := local.Create(h.path, store.Options{Replace: true, Parents: true})
+	f, err := sys.create(h.path)
 	if err != nil {
 		return err
 	}
@@ -294,7 +286,7 @@ func (h *History) replace(text []byte) error {
 // readFile reads a regular file of at most maxSize bytes.
 func readFile(path string) ([]byte, error) {
 	// A named pipe must not hold it up.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	f, err := sys.open(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -306,7 +298,7 @@ func readFile(path string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: it is not a regular file", ErrDamaged)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	text, err := sys.read(f, maxSize+1)
 	if err == nil && len(text) > maxSize {
 		return nil, fmt.Errorf("%w: it is larger than %d bytes", ErrDamaged, maxSize)
 	}

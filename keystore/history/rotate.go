@@ -45,7 +45,7 @@ func (o Options) withDefaults() Options {
 		o.Grace = DefaultGrace
 	}
 	if o.Now.IsZero() {
-		o.Now = time.Now()
+		o.Now = sys.now()
 	}
 	o.Now = o.Now.UTC().Truncate(time.Second)
 	if o.InUse == nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -79,17 +80,29 @@ func script(t *testing.T, dir string, v *vault, call func(*History) error) error
 		return err
 	}
 	defer h.Close() // as the kernel does for a process that was killed
-	write := h.write
-	h.write = func(text []byte) error {
-		if err := v.event("write"); err != nil {
-			return err
-		}
-		if err := write(text); err != nil {
-			return err
-		}
-		return v.event("written")
+	real := sys
+	defer func() { sys = real }()
+	sys.create = func(path string) (file, error) {
+		f, err := real.create(path)
+		return committing{f, v}, err
 	}
 	return call(h)
+}
+
+// committing is a file whose Commit passes through the steps of a vault.
+type committing struct {
+	file
+	v *vault
+}
+
+func (c committing) Commit() (r store.Result, err error) {
+	if err := c.v.event("write"); err != nil {
+		return r, err
+	}
+	if r, err = c.file.Commit(); err != nil {
+		return r, err
+	}
+	return r, c.v.event("written")
 }
 
 // TestKilled lets Rotate and Put die, and fail, at every step, and once more in

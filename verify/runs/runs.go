@@ -122,7 +122,7 @@ func Open(dir string) (*Memory, error) {
 // know. It waits a moment for another process; the errors are fsutil.ErrHeld and those
 // of the store.
 func Remember(dir string, r *Run) (*Memory, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("making the state folder: %w", err)
 	}
 	lock, err := locked(filepath.Join(dir, "runs.lock"))

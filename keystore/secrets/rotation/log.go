@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
@@ -15,7 +16,7 @@ const LogFile = "rotation-audit.log"
 // AppendLog writes a line of the handbook's log: [2025-11-25T02:00:15Z] [INFO] text. The
 // file is only ever appended to; nothing here takes lines away.
 func AppendLog(dir string, at time.Time, l Level, text string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(dir); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(filepath.Join(dir, LogFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

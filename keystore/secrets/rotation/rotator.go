@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -127,7 +126,7 @@ func joinHint(b secrets.Backend) string {
 
 // lock keeps runs of this host apart, and says of a former one that it is dead.
 func (r *Rotator) lock(ctx context.Context) (*fsutil.Lock, string, error) {
-	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+	if err := fsutil.MkdirAll(r.Dir); err != nil {
 		return nil, "", fmt.Errorf("making the folder of the rotation: %w", err)
 	}
 	path, err := filepath.Abs(filepath.Join(r.Dir, "."+r.Set.Name+".lock"))
