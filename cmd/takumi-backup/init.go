@@ -23,6 +23,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
+	"github.com/takumi-backup/takumi-backup/scripts/systemd"
 	"github.com/takumi-backup/takumi-backup/verify/setup"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
@@ -54,8 +55,8 @@ func newInit() *cobra.Command {
     ~/.config/takumi-backup
  3. make the key, and its recovery kit, a PDF to print; with --shares and --threshold
     one page for each of several holders
- 4. write the timers, where systemd runs the host and root runs this, and else lines
-    for the crontab
+ 4. write and start the timers, where systemd runs the host and root runs this, and else
+    write lines for the crontab
  5. make the first backup, and restore it in a rehearsal
  6. say what to put in the safe
 
@@ -90,7 +91,7 @@ needs a role in PostgreSQL.`,
 	f.StringVar(&i.runAs, "user", "takumi-backup", "the user whom all belongs to, when root runs this; root for root itself")
 	f.StringVar(&i.scratch, "scratch-dir", "/var/tmp", "folder in which the rehearsal restores for a moment, as plaintext")
 	f.StringVar(&i.StateHome, "state-home", "", "folder in which the state folder takumi-backup is (default: the usual place)")
-	f.BoolVar(&i.timers, "timers", true, "write timers, or lines for the crontab")
+	f.BoolVar(&i.timers, "timers", true, "write and start timers, or write lines for the crontab")
 	return cmd
 }
 
@@ -367,7 +368,7 @@ func (i *initCommand) clock(cmd *cobra.Command) error {
 		if err := i.step(cmd, "install-timers", "--apply"); err != nil {
 			return err
 		}
-		return nil
+		return i.startTimers(cmd)
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -383,6 +384,18 @@ func (i *initCommand) clock(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s has lines for the crontab: crontab %s\n", path, fsutil.ShellWord(path))
 	return i.own(path)
+}
+
+// startTimers has systemd start the timers, which a package leaves off.
+func (i *initCommand) startTimers(cmd *cobra.Command) error {
+	for _, args := range [][]string{{"daemon-reload"}, append([]string{"enable", "--now"}, systemd.Timers()...)} {
+		fmt.Fprintf(cmd.ErrOrStderr(), "\n+ systemctl %s\n", strings.Join(args, " "))
+		if out, err := exec.CommandContext(cmd.Context(), "systemctl", args...).CombinedOutput(); err != nil {
+			return fail.As(fail.Failed, "start them by hand, and run init again with the same answers; or give --timers=false",
+				fmt.Errorf("starting the timers: systemctl %s: %w: %s", args[0], err, bytes.TrimSpace(out)))
+		}
+	}
+	return nil
 }
 
 // rehearse restores what was made, in a folder that goes again.

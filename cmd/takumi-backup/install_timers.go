@@ -20,8 +20,14 @@ import (
 // tomlSettings are what units go by where it is there.
 const tomlSettings = "/etc/takumi-backup/backup.toml"
 
-// unitsProgram is where the units look for the program.
-const unitsProgram = "/usr/local/bin/takumi-backup"
+// unitsProgram is where the units look for the program: where a package put it, when this
+// is that one.
+func unitsProgram() string {
+	if exe, err := os.Executable(); err == nil && exe == "/usr/bin/takumi-backup" {
+		return exe
+	}
+	return systemd.Program
+}
 
 type installTimers struct {
 	root                 string
@@ -42,8 +48,9 @@ then is said at the end.
 Where there is an /etc/takumi-backup/backup.toml, the units go by it, and by the schedule in
 it; it and the key belong to the user takumi-backup then, as init makes them.
 
-A file that is there and differs is never written over, unless with --force. To
-change a unit, use systemctl edit, which leaves the file alone.`,
+A file that is there and differs is never written over, unless with --force. What a
+package installed below /usr/lib is left out where it is the same. To change a unit, use
+systemctl edit, which leaves the file alone.`,
 		Example: `  takumi-backup install-timers
   takumi-backup install-timers --apply
   takumi-backup install-timers --apply --root /tmp/look`,
@@ -63,7 +70,7 @@ change a unit, use systemctl edit, which leaves the file alone.`,
 func (i *installTimers) run(cmd *cobra.Command) error {
 	var files []systemd.File
 	var differ []string
-	units := systemd.Files()
+	units := systemd.Files(unitsProgram())
 	switch loaded, err := config.Load(filepath.Join(i.root, tomlSettings), nil); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -73,9 +80,12 @@ func (i *installTimers) run(cmd *cobra.Command) error {
 		units = systemd.ForTOML(units, map[string]string{"takumi-backup.timer": s.Backup, "takumi-backup-verify.timer": s.Verify, "takumi-backup-drill.timer": s.Drill})
 	}
 	for _, file := range units {
+		packaged := filepath.Join(i.root, "usr/lib", strings.TrimPrefix(file.Path, "etc/"))
 		file.Path = filepath.Join(i.root, file.Path)
 		what := "new"
 		switch old, err := os.ReadFile(file.Path); {
+		case errors.Is(err, fs.ErrNotExist) && same(packaged, file.Text):
+			what, file.Path = "as it is", packaged
 		case errors.Is(err, fs.ErrNotExist):
 			files = append(files, file)
 		case err != nil:
@@ -110,6 +120,12 @@ func (i *installTimers) run(cmd *cobra.Command) error {
 	return nil
 }
 
+// same tells whether a file has just this text.
+func same(path string, text []byte) bool {
+	old, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(old, text)
+}
+
 // writeUnit writes a file that anybody may read.
 func writeUnit(file systemd.File, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(file.Path), 0o755); err != nil {
@@ -131,8 +147,9 @@ func writeUnit(file systemd.File, force bool) error {
 
 // next says what to do then.
 func (i *installTimers) next(cmd *cobra.Command) {
-	if _, err := os.Stat(filepath.Join(i.root, unitsProgram)); err != nil {
-		warn(cmd, "the units run %s, which is not there", unitsProgram)
+	program := unitsProgram()
+	if _, err := os.Stat(filepath.Join(i.root, program)); err != nil {
+		warn(cmd, "the units run %s, which is not there", program)
 	}
 	if _, err := os.Stat(filepath.Join(i.root, tomlSettings)); err == nil {
 		fmt.Fprint(cmd.ErrOrStderr(), `then, with the settings and the key belonging to takumi-backup:

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-
 	"github.com/spf13/cobra"
-	"github.com/spf13/cobra/doc"
-	"github.com/spf13/pflag"
+
+	"github.com/takumi-backup/takumi-backup/internal/manpage"
 )
 
 func newMan() *cobra.Command {
@@ -17,57 +12,6 @@ func newMan() *cobra.Command {
 		Short:   "Write the manual pages to a folder",
 		Example: "  takumi-backup man /usr/local/share/man/man1",
 		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := os.MkdirAll(args[0], 0o755); err != nil {
-				return fmt.Errorf("writing the manual pages: %w", err)
-			}
-			root := cmd.Root()
-			root.DisableAutoGenTag = true // the same pages from the same source
-			asMarkdown(root)
-			header := &doc.GenManHeader{Title: "TAKUMI-BACKUP", Section: "1", Source: "takumi-backup"}
-			if err := doc.GenManTree(root, header, filepath.Clean(args[0])); err != nil {
-				return fmt.Errorf("writing the manual pages: %w", err)
-			}
-			return nil
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return manpage.Write(cmd.Root(), args[0]) },
 	}
-}
-
-// asMarkdown rewrites the texts of a command and of those below as the Markdown for
-// which the writer of manual pages takes them.
-func asMarkdown(cmd *cobra.Command) {
-	cmd.Long = markdown(cmd.Long)
-	cmd.Short = inline.Replace(cmd.Short)
-	flags := func(f *pflag.Flag) { f.Usage = inline.Replace(pflagPlain(f.Usage)) }
-	cmd.LocalNonPersistentFlags().VisitAll(flags)
-	cmd.PersistentFlags().VisitAll(flags)
-	for _, c := range cmd.Commands() {
-		asMarkdown(c)
-	}
-}
-
-// pflagPlain is a usage without the quotes that mark the name of the flag's value.
-func pflagPlain(usage string) string { return strings.ReplaceAll(usage, "`", "") }
-
-// inline keeps what means something in Markdown as it is.
-var inline = strings.NewReplacer(`\`, `\\`, "_", `\_`, "*", `\*`, "`", "\\`", "<", `\<`, ">", `\>`, "[", `\[`, "]", `\]`, "#", `\#`)
-
-// markdown keeps the lines of tables, which are indented, as they are.
-func markdown(text string) string {
-	var out strings.Builder
-	table := false
-	for line := range strings.Lines(text) {
-		if indented := strings.HasPrefix(line, "  "); indented != table {
-			out.WriteString(map[bool]string{true: "\n```\n", false: "```\n\n"}[indented])
-			table = indented
-		}
-		if !table {
-			line = inline.Replace(line)
-		}
-		out.WriteString(line)
-	}
-	if table {
-		out.WriteString("\n```\n")
-	}
-	return out.String()
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
+	"github.com/takumi-backup/takumi-backup/internal/manpage"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
@@ -130,7 +131,7 @@ SECRETS_BACKEND (or --backend) says where secrets are:
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fail.Usagef("%w", err) })
 	addSettings(root)
-	root.AddCommand(newGet(), newRun(), newCheck(), newGenerate(), newRotate(), newStatus(), newHistory(), newReport(), newToken(), newAudit(), newEnv(), newVersion())
+	root.AddCommand(newGet(), newRun(), newCheck(), newGenerate(), newRotate(), newStatus(), newHistory(), newReport(), newToken(), newAudit(), newEnv(), newMan(), newVersion())
 	return root
 }
 
@@ -144,6 +145,13 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 			return fail.Usagef("%w", err)
 		}
 		return nil
+	}
+}
+
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Short: "Write the manual pages to a folder", Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return manpage.Write(cmd.Root(), args[0]) },
 	}
 }
 

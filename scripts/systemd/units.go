@@ -3,6 +3,7 @@
 package systemd
 
 import (
+	"bytes"
 	"embed"
 	"path"
 	"strings"
@@ -14,6 +15,9 @@ var units embed.FS
 // Folders of files that are not units, by their ending.
 var folders = map[string]string{".sysusers": "etc/sysusers.d", ".tmpfiles": "etc/tmpfiles.d"}
 
+// Program is where the units have the program, unless a package has it elsewhere.
+const Program = "/usr/local/bin/takumi-backup"
+
 // File is a file of a system's configuration.
 type File struct {
 	Path string // from the root, without the slash
@@ -21,8 +25,8 @@ type File struct {
 }
 
 // Files returns the units, the user that they run as, and the folder that they
-// need, in the order of their names.
-func Files() []File {
+// need, in the order of their names. The units run program.
+func Files(program string) []File {
 	entries, err := units.ReadDir(".")
 	if err != nil {
 		panic(err) // they are part of the program
@@ -37,9 +41,19 @@ func Files() []File {
 		if folder, ok := folders[path.Ext(e.Name())]; ok {
 			target = path.Join(folder, "takumi-backup.conf")
 		}
-		files = append(files, File{target, text})
+		files = append(files, File{target, bytes.ReplaceAll(text, []byte(Program), []byte(program))})
 	}
 	return files
+}
+
+// Timers are the names of the timers.
+func Timers() (names []string) {
+	for _, f := range Files(Program) {
+		if path.Ext(f.Path) == ".timer" {
+			names = append(names, path.Base(f.Path))
+		}
+	}
+	return names
 }
 
 // ForTOML makes units that go by /etc/takumi-backup/backup.toml, and the key that it

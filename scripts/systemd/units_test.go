@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	program = "/usr/local/bin/takumi-backup"
+	program = systemd.Program
 	told    = "takumi-backup-failed@.service" // runs for each of the others that failed
 )
 
@@ -58,7 +58,7 @@ func TestTold(t *testing.T) {
 func TestUnits(t *testing.T) {
 	t.Parallel()
 	text := make(map[string]string)
-	for _, f := range systemd.Files() {
+	for _, f := range systemd.Files(program) {
 		text[filepath.Base(f.Path)] = string(f.Text)
 	}
 	timers := 0
@@ -123,7 +123,7 @@ func TestAnalyze(t *testing.T) {
 		t.Fatal(err)
 	}
 	var units, services []string
-	for _, f := range systemd.Files() {
+	for _, f := range systemd.Files(program) {
 		put(f.Path, string(f.Text), 0o644)
 		if filepath.Dir(f.Path) == "etc/systemd/system" {
 			units = append(units, filepath.Join(root, f.Path))
