@@ -32,6 +32,8 @@ type Encoder struct {
 	finder finder
 	lits   literals
 	seqs   sequences
+	alone  int // blocks to come in which no matches are looked for
+	cost   int // bytes for 4 KiB of the literals before them
 }
 
 // Wipe clears what is left of the input.
@@ -47,6 +49,7 @@ func (e *Encoder) Encode(dst, src []byte) []byte {
 	e.finder.reset()
 	e.lits.reset()
 	e.seqs.reset()
+	e.alone = 0
 	for start := 0; ; start += blockSize {
 		end := min(start+blockSize, len(src))
 		dst = e.block(dst, src, start, end)
@@ -95,10 +98,7 @@ func (e *Encoder) block(dst, src []byte, start, end int) []byte {
 	at := len(dst)
 	if len(plain) >= 32 {
 		former := e.seqs.offsets
-		dst = append(dst, 0, 0, 0)
-		e.finder.find(src, start, end, &e.lits, &e.seqs)
-		dst = e.lits.encode(dst)
-		dst = e.seqs.encode(dst)
+		dst = e.sections(append(dst, 0, 0, 0), src, start, end)
 		if size := len(dst) - at - 3; size < len(plain) {
 			appendBlockHeader(dst[:at], last, packedBlock, size)
 			return dst
@@ -109,6 +109,31 @@ func (e *Encoder) block(dst, src []byte, start, end int) []byte {
 		e.seqs.offsets = former
 	}
 	return append(appendBlockHeader(dst[:at], last, rawBlock, len(plain)), plain...)
+}
+
+// sections appends literals and sequences of src[start:end].
+func (e *Encoder) sections(dst, src []byte, start, end int) []byte {
+	plain, at := src[start:end], len(dst)
+	if e.alone > 0 {
+		e.alone--
+		dst = e.lits.encode(dst, plain)
+		if cost := (len(dst) - at) << 12 / len(plain); cost <= e.cost+e.cost/16 {
+			return append(dst, 0) // sequences
+		}
+		dst = dst[:at] // another kind of data begins
+		e.lits.reset()
+		e.alone = 0
+	}
+	lits := e.finder.find(src, start, end, &e.lits, &e.seqs)
+	dst = e.lits.encode(dst, lits)
+	size := len(dst) - at
+	dst = e.seqs.encode(dst)
+	// If everything at the literals' cost is hardly larger, the next blocks are
+	// spared the search; then it is tried again.
+	if len(lits) >= minLiterals && uint64(size)*uint64(len(plain))*50 <= uint64(len(dst)-at)*uint64(len(lits))*51 {
+		e.alone, e.cost = 3, size<<12/len(lits)
+	}
+	return dst
 }
 
 func isRun(b []byte) bool {

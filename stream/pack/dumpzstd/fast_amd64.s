@@ -119,6 +119,10 @@ before:
 	CMPQ    R11, $0x08
 	JEQ     before
 
+found:
+	CMPQ R10, $0x05
+	JEQ  shortest
+
 take:
 	MOVQ    R8, R11
 	SUBQ    R13, R11
@@ -145,6 +149,13 @@ empty:
 	CMPQ DI, limit+48(FP)
 	JLE  next
 	JMP  done
+
+shortest:
+	MOVQ R8, R11
+	SUBQ R9, R11
+	CMPQ R11, $0x00004000
+	JHI  next
+	JMP  take
 
 long:
 	MOVQ end+56(FP), R12
@@ -178,12 +189,12 @@ bytes:
 
 slowBefore:
 	CMPQ  R8, R13
-	JEQ   take
+	JEQ   found
 	TESTQ R9, R9
-	JEQ   take
+	JEQ   found
 	MOVB  -1(AX)(R8*1), R11
 	CMPB  R11, -1(AX)(R9*1)
-	JNE   take
+	JNE   found
 	DECQ  R8
 	DECQ  R9
 	INCQ  R10

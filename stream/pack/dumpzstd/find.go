@@ -26,12 +26,18 @@ func hash(v uint64) (slot, tag uint32) {
 	return h >> (32 - posBits), h << posBits
 }
 
-// find looks for matches in src[start:end] and fills l and q.
-func (f *finder) find(src []byte, start, end int, l *literals, q *sequences) {
+// nearEnough is the largest offset of a match of five bytes that is shorter to
+// write than the bytes, by measurement.
+const nearEnough = 16 << 10
+
+// find looks for matches in src[start:end], fills q and returns the literals, which
+// are in l.
+func (f *finder) find(src []byte, start, end int, l *literals, q *sequences) []byte {
 	l.clear()
 	q.clear()
 	anchor := f.match(src, start, end, l, q)
 	l.n += copy(l.buf[l.n:], src[anchor:end])
+	return l.buf[:l.n]
 }
 
 // firstOfField is the first byte that is a digit or a letter, or one of the
@@ -113,6 +119,9 @@ func (f *finder) match(src []byte, start, end int, l *literals, q *sequences) (a
 		p -= before
 		c -= before
 		n += before
+		if n == minMatch && p-c > nearEnough {
+			continue
+		}
 		l.take(src, anchor, p)
 		q.list = append(q.list, newSequence(p-anchor, n, uint32(p-c)))
 		anchor = p + n

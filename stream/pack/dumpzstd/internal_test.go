@@ -27,8 +27,8 @@ func Sections(mem func(n int) []byte, in []byte) (out []byte) {
 	l.reset()
 	q.reset()
 	for start := 0; start < len(in); start += blockSize {
-		f.find(in, start, min(start+blockSize, len(in)), &l, &q)
-		out = q.encode(l.encode(out))
+		lits := f.find(in, start, min(start+blockSize, len(in)), &l, &q)
+		out = q.encode(l.encode(out, lits))
 	}
 	return out
 }

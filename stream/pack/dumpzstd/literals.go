@@ -40,14 +40,13 @@ func (l *literals) clear() {
 }
 
 // encode appends the literals section (RFC 8878, 3.1.1.3.1).
-func (l *literals) encode(dst []byte) []byte {
-	lits := l.buf[:l.n]
+func (l *literals) encode(dst, lits []byte) []byte {
 	if len(lits) < minLiterals {
 		return appendRaw(dst, lits)
 	}
 	if l.valid {
-		if size, ok := l.pack(lits); ok && l.good(size) {
-			return l.append(dst, nil, size)
+		if size, ok := l.pack(lits); ok && l.good(size, len(lits)) {
+			return l.append(dst, nil, len(lits), size)
 		}
 	}
 	var counts [256]uint32
@@ -63,13 +62,13 @@ func (l *literals) encode(dst []byte) []byte {
 		return appendRaw(dst, lits)
 	}
 	l.valid, l.cost = true, total(size)<<12/len(lits)
-	return l.append(dst, tree, size)
+	return l.append(dst, tree, len(lits), size)
 }
 
 // good says whether the table of a former block serves these literals well.
-func (l *literals) good(size [4]int) bool {
-	cost := total(size) << 12 / l.n
-	return cost <= l.cost+l.cost/100 && total(size) < l.n
+func (l *literals) good(size [4]int, n int) bool {
+	cost := total(size) << 12 / n
+	return cost <= l.cost+l.cost/100 && total(size) < n
 }
 
 func total(size [4]int) int { return size[0] + size[1] + size[2] + size[3] }
@@ -87,13 +86,13 @@ func appendRaw(dst, lits []byte) []byte {
 }
 
 // append appends header, description of the table, and streams.
-func (l *literals) append(dst, tree []byte, size [4]int) []byte {
+func (l *literals) append(dst, tree []byte, count int, size [4]int) []byte {
 	const packed, treeless = 2, 3
 	kind := uint64(packed)
 	if tree == nil {
 		kind = treeless
 	}
-	n, body, streams := uint64(l.n), uint64(len(tree)+total(size)), 4
+	n, body, streams := uint64(count), uint64(len(tree)+total(size)), 4
 	if n > oneStream {
 		body += 6
 	} else {

@@ -104,6 +104,9 @@ const (
 	tableBits = 14
 	posBits   = 20
 	prime     = 0x9e3779b185ebca87
+
+	minMatch   = 5
+	nearEnough = 16 << 10
 )
 
 // match is the loop of finder.match.
@@ -161,7 +164,7 @@ func match() {
 	NOTL(n.As32())
 	TZCNTL(n.As32(), n.As32())
 	JCS(LabelRef("long"))
-	CMPQ(n, U8(5))
+	CMPQ(n, U8(minMatch))
 	JCS(LabelRef("next"))
 
 	Label("before")
@@ -181,6 +184,10 @@ func match() {
 	ADDQ(t, n)
 	CMPQ(t, U8(8))
 	JEQ(LabelRef("before"))
+
+	Label("found")
+	CMPQ(n, U8(minMatch))
+	JEQ(LabelRef("shortest"))
 
 	Label("take")
 	MOVQ(p, t)
@@ -209,6 +216,13 @@ func match() {
 	CMPQ(from, limit.Addr)
 	JLE(LabelRef("next"))
 	JMP(LabelRef("done"))
+
+	Label("shortest")
+	MOVQ(p, t)
+	SUBQ(c, t)
+	CMPQ(t, U32(nearEnough))
+	JHI(LabelRef("next"))
+	JMP(LabelRef("take"))
 
 	// The first 32 bytes are the same.
 	Label("long")
@@ -243,12 +257,12 @@ func match() {
 
 	Label("slowBefore")
 	CMPQ(p, anchor)
-	JEQ(LabelRef("take"))
+	JEQ(LabelRef("found"))
 	TESTQ(c, c)
-	JEQ(LabelRef("take"))
+	JEQ(LabelRef("found"))
 	MOVB(scaled(src, p, 1, -1), t.As8())
 	CMPB(t.As8(), scaled(src, c, 1, -1))
-	JNE(LabelRef("take"))
+	JNE(LabelRef("found"))
 	DECQ(p)
 	DECQ(c)
 	INCQ(n)
