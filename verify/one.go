@@ -247,7 +247,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	defer f.Close()
 	b.label(f.Envelope)
 	b.slots(f.Envelope)
-	b.KeyID = f.Opened.Holder.Name
+	b.KeyID = strings.Clone(f.Opened.Holder.Name) // an envelope keeps all of its text in memory
 	if c.Signers == nil && backup.Anonymous(f.Opened.Holder) {
 		_, hint := fail.Of(backup.ErrAnonymous)
 		b.add(Finding{Severity: Warning, Code: Anonymous, Message: backup.ErrAnonymous.Error(), Advice: hint})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ type Options struct {
 
 // Result says what came of a run.
 type Result struct {
-	Backups                []backup.Backup // oldest first, as they were found
+	Backups                int
 	Kept, Deleted, Ignored int
 	Freed                  int64 // bytes
 	Read                   int64 // bytes, to prove what stays
@@ -42,27 +43,46 @@ type Result struct {
 	Damaged                bool  // something in the store is not good
 	Failures               int
 	Failed                 error // the first deletion that failed
+
+	// How well any backup was known, and one of which nothing is but what it claims.
+	Known   backup.State
+	Claimed *backup.Backup
 }
 
-// Run prunes the store at root. What cannot be authenticated is left alone; nothing of
-// a series is deleted before what counts in it was read to its end. A deletion that
-// fails does not keep the others from going. The caller keeps other runs out. The
-// error is that of root, of Before or Done, or the context's.
+// Run prunes the store at root, one series after another with what belongs to it, the one
+// that has the oldest backup first, and of each the oldest backup first. What cannot be
+// authenticated is left alone; nothing of a series is deleted before what counts in it was
+// read to its end. A deletion that fails does not keep the others from going. The caller
+// keeps other runs out. The error is that of root, of Before or Done, or the context's.
 func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, error) {
-	list, err := backup.List(ctx, st, root, o.Open)
+	found, err := backup.Gather(ctx, st, root, o.Open, nil)
 	if err != nil {
 		return nil, fmt.Errorf("looking through the backups: %w", err)
 	}
-	slices.Reverse(list) // the oldest is the first to go
-	r := &Result{Backups: list}
-	items := make([]Item, len(list))
-	for i := range list {
-		items[i] = o.item(&list[i])
+	r := &Result{Backups: found.Len(), Known: backup.Bad}
+	for _, group := range groups(found) {
+		if err := o.prune(ctx, st, found, group, r); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// prune prunes what no backup outside of it has to do with.
+func (o *Options) prune(ctx context.Context, st store.Store, found *backup.Roll, group []uint32, r *Result) error {
+	list, items := make([]backup.Backup, len(group)), make([]Item, len(group))
+	for n, i := range group {
+		list[n] = found.At(int(i))
+		items[n] = o.item(&list[n])
+		if b := list[n]; b.State == backup.Claimed {
+			r.Claimed = &b
+		}
+		r.Known = max(r.Known, list[n].State)
 	}
 	decisions, err := Settle(items, o.Policy, time.Now(), func(i int) error { return o.prove(ctx, st, &list[i], r) },
 		func() error { return context.Cause(ctx) })
 	if err != nil {
-		return nil, err
+		return err
 	}
 	withManifests(items, decisions)
 	for i, it := range items {
@@ -73,8 +93,71 @@ func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, 
 			}
 		}
 	}
-	return r, o.carryOut(ctx, st, items, decisions, r)
+	return o.carryOut(ctx, st, list, items, decisions, r)
 }
+
+// groups divides the backups, which are sorted, so that what belongs together is in one
+// group: series, chains, and manifests with their databases. The oldest come first.
+func groups(found *backup.Roll) [][]uint32 {
+	var sets sets
+	of := make([]uint32, found.Len())
+	for i, b := range found.All() {
+		folder := store.Dir(b.Path) + "\x00"
+		if !b.Readable() { // nothing has to do with it
+			of[i] = sets.node(folder + "bad" + strconv.Itoa(i>>8))
+			continue
+		}
+		of[i] = sets.node(folder + "series\x00" + backup.Family(b.Kind) + "\x00" + b.Series())
+		if link, ok := backup.LinkOf(b.Name); ok {
+			sets.join(of[i], sets.node(folder+"chain\x00"+link.Chain))
+		}
+		if b.Kind == backup.KindDatabase || b.Kind == backup.KindManifest {
+			// A manifest and its backup have the same names up to the former's ending.
+			stem, _, _ := strings.Cut(store.Base(b.Path), ".")
+			sets.join(of[i], sets.node(folder+"file\x00"+backup.SeriesOf(stem)))
+		}
+	}
+	var all [][]uint32
+	place := make(map[uint32]int)
+	for i := len(of) - 1; i >= 0; i-- {
+		set := sets.find(of[i])
+		at, known := place[set]
+		if !known {
+			at = len(all)
+			place[set], all = at, append(all, nil)
+		}
+		all[at] = append(all[at], uint32(i))
+	}
+	return all
+}
+
+// sets are disjoint sets of names.
+type sets struct {
+	nodes  map[string]uint32
+	parent []uint32
+}
+
+func (s *sets) node(name string) uint32 {
+	n, known := s.nodes[name]
+	if !known {
+		if s.nodes == nil {
+			s.nodes = make(map[string]uint32)
+		}
+		n = uint32(len(s.parent))
+		s.nodes[name], s.parent = n, append(s.parent, n)
+	}
+	return n
+}
+
+func (s *sets) find(n uint32) uint32 {
+	for s.parent[n] != n {
+		s.parent[n] = s.parent[s.parent[n]]
+		n = s.parent[n]
+	}
+	return n
+}
+
+func (s *sets) join(a, b uint32) { s.parent[s.find(a)] = s.find(b) }
 
 // item is what the rules see of a backup.
 func (o *Options) item(b *backup.Backup) Item {
@@ -127,10 +210,10 @@ func (o *Options) prove(ctx context.Context, st store.Store, b *backup.Backup, r
 }
 
 // carryOut does as the decisions say.
-func (o *Options) carryOut(ctx context.Context, st store.Store, items []Item, decisions []Decision, r *Result) error {
+func (o *Options) carryOut(ctx context.Context, st store.Store, list []backup.Backup, items []Item, decisions []Decision, r *Result) error {
 	left := make(map[chainOf]string) // what was to be deleted of a chain, and could not
 	for _, i := range order(items) {
-		d, b := decisions[i], &r.Backups[i]
+		d, b := decisions[i], &list[i]
 		var err error
 		switch d.Action {
 		case Keep:

@@ -16,6 +16,7 @@ import (
 	. "github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -24,12 +25,13 @@ import (
 // shelf is a store in a folder, of backups that were made so many days ago.
 type shelf struct {
 	*testing.T
-	dir  string
-	key  *kek.Key
-	ring *keystore.Ring
-	o    Options
-	read []int // the ages of the backups that were proved
-	gone []int // and of those that were deleted
+	dir    string
+	key    *kek.Key
+	ring   *keystore.Ring
+	o      Options
+	read   []int         // the ages of the backups that were proved
+	gone   []int         // and of those that were deleted
+	faults map[int]error // by age
 }
 
 func newShelf(t *testing.T, ages ...int) *shelf {
@@ -84,12 +86,13 @@ func ageOf(b *backup.Backup) int { return int(noon.Sub(b.Created).Hours()) / 24 
 
 func (s *shelf) run() *Result {
 	s.Helper()
-	s.read, s.gone = nil, nil
+	s.read, s.gone, s.faults = nil, nil, make(map[int]error)
 	s.o.Prove = func(ctx context.Context, b *backup.Backup) error {
 		s.read = append(s.read, ageOf(b))
 		return backup.Prove(ctx, local.Folder{}, b.Path, s.o.Open)
 	}
 	s.o.Done = func(b *backup.Backup, d Decision, err error) error {
+		s.faults[ageOf(b)] = b.Err
 		if d.Action == Delete && err == nil {
 			s.gone = append(s.gone, ageOf(b))
 		}
@@ -153,10 +156,8 @@ func TestDoubtful(t *testing.T) {
 	if r := s.run(); !r.Damaged || !slices.Equal(s.gone, []int{200}) {
 		t.Errorf("deleted %v", s.gone)
 	}
-	for _, b := range s.run().Backups {
-		if ageOf(&b) == 0 && (b.Err == nil || b.Err.Error() != late.Error()) {
-			t.Errorf("%v", b.Err)
-		}
+	if err := s.faults[0]; err == nil || err.Error() != late.Error() {
+		t.Errorf("%v", err)
 	}
 
 	s = newShelf(t, 100, 200)
@@ -189,5 +190,38 @@ func TestBudget(t *testing.T) {
 	s.o.Apply = false
 	if s.run(); len(s.gone) > 0 {
 		t.Errorf("a dry run deletes %v", s.gone)
+	}
+}
+
+// TestGroups: what decides of one another is in one group, and of all other groups each
+// can be pruned alone.
+func TestGroups(t *testing.T) {
+	at := time.Date(2026, 11, 1, 2, 0, 0, 0, time.UTC)
+	var roll backup.Roll
+	put := func(path, kind, name string, hours int) {
+		b := backup.Backup{Backup: store.Backup{Path: path}}
+		b.Kind, b.Name, b.Created = kind, name, at.Add(time.Duration(hours)*time.Hour)
+		roll.Add(&b)
+	}
+	put("/s/database/a_db_20261101_020000.sql.zst.enc", "database", "a_db_20261101_020000.sql.zst", 0)
+	put("/s/database/a_db_20261101_020000.manifest.json.zst.enc", "manifest", "a_db_20261101_020000.manifest.json.zst", 0)
+	put("/s/database/a_db_20261102_020000.dump.enc", "database", "a_db_20261102_020000.dump", 24)
+	put("/s/database/b_db_20261101_030000.sql.zst.enc", "database", "b_db_20261101_030000.sql.zst", 1)
+	put("/s/other/a_db_20261101_020000.sql.zst.enc", "database", "a_db_20261101_020000.sql.zst", 2)
+	put("/s/uploads/u_20261101_020000.0123456789abcdef-0.tar.enc", "uploads", "u_20261101_020000.0123456789abcdef-0.tar", 3)
+	put("/s/uploads/new_20261102_020000.0123456789abcdef-1.tar.enc", "uploads-increment", "new_20261102_020000.0123456789abcdef-1.tar", 4)
+	put("/s/uploads/bad.enc", "", "", 0)
+	roll.SortNewest()
+	var got []string
+	for _, group := range Groups(&roll) {
+		var names []string
+		for _, i := range group {
+			names = append(names, store.Base(roll.At(int(i)).Path)[:5])
+		}
+		got = append(got, strings.Join(names, " "))
+	}
+	slices.Sort(got)
+	if want := []string{"a_db_", "a_db_ a_db_ a_db_", "b_db_", "bad.e", "u_202 new_2"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

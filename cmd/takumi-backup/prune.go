@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,7 +154,8 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 			return p.done(ctx, cmd, s, b, d, err)
 		},
 	}
-	p.remembering(cmd, &o, memory)
+	defer p.remembering(cmd, &o, memory)()
+	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what lives is the list
 	r, err := prune.Run(ctx, p.place, root, o)
 	if err != nil {
 		return err
@@ -162,10 +164,21 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	return p.conclude(cmd, s, r)
 }
 
-// remembering has the run know what was proved earlier, and remember what it proves.
-func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory *verify.Memory) {
+// saveEvery is how much work a kill may make forgotten.
+const saveEvery = 30 * time.Second
+
+// remembering has the run know what was proved earlier, and remember what it proves, until
+// save at the latest.
+func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory *verify.Memory) (save func()) {
+	save, saved := func() {}, time.Now()
 	if memory != nil {
 		o.Remembered = memory.Whole
+		save = func() {
+			if err := memory.Save(nil); err != nil {
+				warn(cmd, "what was proved is not remembered: %v", err)
+			}
+			saved = time.Now()
+		}
 	}
 	o.Prove = func(ctx context.Context, b *backup.Backup) error {
 		var meter backup.Meter
@@ -178,11 +191,12 @@ func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory 
 			return err
 		}
 		memory.Learn(b, err, programVersion())
-		if err := memory.Save(nil); err != nil {
-			warn(cmd, "what was proved is not remembered: %v", err)
+		if time.Since(saved) > saveEvery {
+			save()
 		}
 		return err
 	}
+	return save
 }
 
 // done prints and records what became of one backup.
@@ -218,7 +232,7 @@ func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.R
 		words += fmt.Sprintf("; %s read to prove what stays", bytesText(r.Read))
 	}
 	rec := s.Last()
-	rec.Backups, rec.Failures, rec.Detail = len(r.Backups), r.Failures, words
+	rec.Backups, rec.Failures, rec.Detail = r.Backups, r.Failures, words
 	if !p.progress.quiet {
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
@@ -231,29 +245,21 @@ func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.R
 	case r.Damaged || r.Failed != nil:
 		return errSome
 	}
-	return unknown(r.Backups)
+	return unknown(r)
 }
 
 // unknown is the error when not one backup is known: when none opens with the keys at
 // hand, and this host has sealed none, nor is one signed. Without any key it is
 // errSome when some are not.
-func unknown(entries []backup.Backup) error {
-	var why error
-	known := false
-	for _, e := range entries {
-		switch {
-		case e.State == backup.Authentic:
-			return nil
-		case e.State > backup.Claimed:
-			known = true
-		case e.State == backup.Claimed:
-			why = fmt.Errorf("no backup opens with the keys at hand, so none is deleted; %s: %w", e.Path, cmp.Or(e.Err, e.Doubt, error(keystore.ErrNone)))
-		}
-	}
-	if known && why != nil {
+func unknown(r *prune.Result) error {
+	switch b := r.Claimed; {
+	case b == nil || r.Known >= backup.Authentic:
+		return nil
+	case r.Known > backup.Claimed:
 		return errSome
+	default:
+		return fmt.Errorf("no backup opens with the keys at hand, so none is deleted; %s: %w", b.Path, cmp.Or(b.Err, b.Doubt, error(keystore.ErrNone)))
 	}
-	return why
 }
 
 // pruned is a line of prune --json.

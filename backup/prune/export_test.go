@@ -1,0 +1,4 @@
+package prune
+
+// Groups is for the tests.
+var Groups = groups
