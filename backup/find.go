@@ -48,6 +48,36 @@ func Find(ctx context.Context, st store.Store, paths []string) (found []Backup, 
 	return found, roots, nil
 }
 
+// WithLinks adds to backups that [Find] found what their increments need of their
+// chains, where it is not among them.
+func WithLinks(ctx context.Context, st store.Store, found []Backup) ([]Backup, error) {
+	type chain struct{ folder, id string }
+	has := make(map[string]bool)
+	last, links := make(map[chain]int), make(map[chain]int) // the highest number of each, and how many are there
+	for i := range found {
+		has[found[i].Path] = true
+		if l, ok := LinkOf(store.Base(found[i].Path)); ok {
+			c := chain{store.Dir(found[i].Path), l.Chain}
+			last[c] = max(last[c], l.N)
+			links[c]++
+		}
+	}
+	for of, n := range last {
+		if links[of] > n {
+			continue
+		}
+		for b, err := range walk(ctx, st, of.folder) {
+			if err != nil {
+				return nil, err
+			}
+			if l, ok := LinkOf(store.Base(b.Path)); ok && b.Err == nil && store.Dir(b.Path) == of.folder && l.Chain == of.id && l.N < n && !has[b.Path] {
+				found = append(found, b)
+			}
+		}
+	}
+	return found, nil
+}
+
 // walk yields the backups in and under root, those that cannot be looked at as
 // Bad. Its error, the last it yields, is that of the context.
 func walk(ctx context.Context, st store.Store, root string) iter.Seq2[Backup, error] {

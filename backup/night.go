@@ -182,6 +182,8 @@ func (n *night) doubt(ctx context.Context, job *Job) (string, error) {
 		return "the last full one is as old as they may become", nil
 	case age < 0:
 		return "the last full one is dated in the future", nil
+	case n.store.IsBad(n.last.Chain):
+		return "verify has found a damaged backup in the chain", nil
 	case n.last.Holders != n.head.Holders:
 		return "others may open it than may open the last one", nil
 	case n.last.Options != n.head.Options:

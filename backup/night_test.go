@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/chain"
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	places "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -378,6 +380,66 @@ func TestBrokenChain(t *testing.T) {
 		writeFile(t, full, good)
 	}
 	n.check(last, want)
+}
+
+// TestDamagedInTheMiddle: damage in the content of a link, whose head and end are good, is
+// named with that link, what is elsewhere comes back, and a chain that is known to be
+// damaged gets no more links.
+func TestDamagedInTheMiddle(t *testing.T) {
+	n := newNights(t)
+	noise := make([]byte, 300_000)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	writeFile(t, n.dir+"/a", []byte("a"))
+	writeFile(t, n.dir+"/large", noise)
+	full := n.night()
+	writeFile(t, n.dir+"/b", []byte("b"))
+	last := n.night()
+	bad, err := os.ReadFile(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad[len(bad)/2] ^= 1
+	writeFile(t, full, bad)
+	a, err := n.archive(last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := func(what string, err error) {
+		t.Helper()
+		if class, hint := fail.Of(err); !errors.Is(err, members.ErrChain) || !strings.Contains(err.Error(), filepath.Base(full)+", number 0") || class != fail.Damaged || !strings.Contains(hint, "another copy of the store") {
+			t.Errorf("%s: %v, %v, %q", what, err, class, hint)
+		}
+	}
+	_, err = n.restored(last)
+	wants("restore", err)
+	content := func(name string) ([]byte, error) {
+		e, err := a.File(name)
+		if err != nil {
+			return nil, err
+		}
+		r, _, err := a.Open(e)
+		if err != nil {
+			return nil, err
+		}
+		return io.ReadAll(r)
+	}
+	_, err = content("large")
+	wants("one file", err)
+	if got, err := content("b"); err != nil || string(got) != "b" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := chain.MarkBad(n.state, n.made.Envelope.Name[len("uploads_20060102_150405."):][:16]); err != nil {
+		t.Fatal(err)
+	}
+	n.full = nil
+	n.night()
+	if n.made.Kind != backup.KindUploads || len(n.full) != 1 || !strings.Contains(n.full[0], "damaged") {
+		t.Errorf("the next night: %s, %q", n.made.Kind, n.full)
+	}
+	n.night()
+	if n.made.Kind != backup.KindIncrement {
+		t.Errorf("the night after that: %s", n.made.Kind)
+	}
 }
 
 // TestFailedNight: a backup that fails leaves the state as it was, and the next one is an

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -23,12 +24,15 @@ func (c *Checker) chain(ctx context.Context, b *Backup) {
 	}
 }
 
+// lost are findings after which nothing more should be added to a chain.
+var lost = []Code{Damaged, Truncated, NotSealed, Replaced, NotRestorable}
+
 // chains marks the increments that need what is bad. whole has all backups.
 func (j *Job) chains(r *Report, whole []peer) {
 	type chain struct{ folder, id string }
 	bad := make(map[chain]peer) // of each the first bad one
 	for _, p := range whole {
-		if p.link.Chain == "" || !p.bad {
+		if p.link.Chain == "" || !p.broken {
 			continue
 		}
 		c := chain{store.Dir(p.path), p.link.Chain}
@@ -39,6 +43,9 @@ func (j *Job) chains(r *Report, whole []peer) {
 	for i := range r.Backups {
 		b := &r.Backups[i]
 		l, ok := backup.LinkOf(b.Name)
+		if ok && j.Lost != nil && slices.ContainsFunc(lost, b.has) {
+			j.Lost(l.Chain)
+		}
 		if first, is := bad[chain{store.Dir(b.Path), l.Chain}]; ok && is && first.link.N < l.N && !b.has(BrokenChain) {
 			b.add(Finding{Severity: Error, Code: BrokenChain, Message: fmt.Sprintf("it needs %s, number %d of its chain, which is bad", store.Base(first.path), first.link.N),
 				Advice: "bring that one from another copy of the store; takumi-backup backup uploads makes a full one now"})

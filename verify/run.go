@@ -50,6 +50,9 @@ type Job struct {
 	// order, what became of each backup. They run on the goroutine of Run.
 	Planned func(backups int, bytes int64)
 	Done    func(b *Backup)
+	// Lost, if it is set, is told the chain, as names of files have it, of each backup
+	// that is damaged.
+	Lost func(chain string)
 	// Saved is told why the memory could not be saved, on any goroutine, but not
 	// on two at once.
 	Saved func(err error)
@@ -106,6 +109,9 @@ func newestFirst(a, b Backup) int {
 // itself and what is remembered of it. Of the others it keeps what compare needs.
 func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err error) {
 	items, _, err := backup.Find(ctx, j.Place, j.Paths)
+	if err == nil { // an increment is as good as what it needs
+		items, err = backup.WithLinks(ctx, j.Place, items)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

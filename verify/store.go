@@ -67,6 +67,7 @@ type peer struct {
 
 	increment bool // its size says nothing of others
 	link      backup.Link
+	broken    bool // what needs it cannot be restored
 }
 
 func (b *Backup) peer() peer {
@@ -75,6 +76,7 @@ func (b *Backup) peer() peer {
 		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error, unread: b.unread,
 		series:    unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
 		increment: b.Kind == backup.KindIncrement, link: link,
+		broken: slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Severity == Error && f.Code != NotRehearsed }),
 	}
 }
 

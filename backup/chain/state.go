@@ -127,6 +127,26 @@ func (s *Store) Forget() error {
 	return nil
 }
 
+// mark is the file that says that a chain was found damaged. What names of files have of
+// its id is enough.
+func mark(folder, id string) string { return filepath.Join(folder, "bad-"+id[:min(len(id), 16)]) }
+
+// MarkBad notes in the folder dir that a backup of a chain is damaged: the next one is
+// not added to it. Where nothing is kept of incremental backups, it does nothing.
+func MarkBad(dir, id string) error {
+	err := os.WriteFile(mark(filepath.Join(dir, "uploads"), id), nil, 0o600)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("noting that a chain is damaged: %w", err)
+	}
+	return nil
+}
+
+// IsBad reports whether MarkBad was called for a chain.
+func (s *Store) IsBad(id string) bool {
+	_, err := os.Lstat(mark(filepath.Dir(s.path), id))
+	return err == nil
+}
+
 // Last is the state that was kept. It is for one goroutine.
 type Last struct {
 	Header

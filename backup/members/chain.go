@@ -63,6 +63,7 @@ func (a *Archive) Join(older []*Archive) error {
 		if o.chain.ID != a.chain.ID || o.chain.N != n || !slices.Equal(o.chain.Links, a.chain.Links[:n]) {
 			return fmt.Errorf("%w: %s is not number %d of it", ErrChain, a.chain.Links[n], n)
 		}
+		o.needed = fmt.Sprintf("%s.enc, number %d", a.chain.Links[n], n)
 	}
 	a.older = older
 	return nil
@@ -100,6 +101,7 @@ func rank(c byte) byte {
 
 // cursor is at an entry of one archive.
 type cursor struct {
+	of    *Archive
 	entry *Entry // nil at the end
 	next  func() (*Entry, error, bool)
 }
@@ -109,7 +111,7 @@ func (c *cursor) advance() error {
 	if c.entry = e; !more {
 		c.entry = nil
 	}
-	return err
+	return c.of.blame(err)
 }
 
 // tree merges the indexes of all links: of each path the newest one counts.
@@ -120,7 +122,7 @@ func (a *Archive) tree() iter.Seq2[*Entry, error] {
 		for n, l := range links {
 			next, stop := iter.Pull2(entries(l.index.All()))
 			defer stop()
-			cursors[n].next = next
+			cursors[n].of, cursors[n].next = l, next
 			if err := cursors[n].advance(); err != nil {
 				yield(nil, err)
 				return
@@ -241,7 +243,7 @@ func (a *Archive) Whole() (io.Reader, error) {
 	var parts []io.Reader
 	for n, l := range links {
 		slices.SortFunc(spans[n], func(a, b span) int { return cmp.Compare(a.offset, b.offset) })
-		parts = append(parts, &spanReader{src: l.packed, spans: spans[n]})
+		parts = append(parts, &spanReader{src: l, spans: spans[n]})
 	}
 	parts = append(parts, bytes.NewReader(make([]byte, 1024))) // the end of an archive
 	return bufio.NewReaderSize(io.MultiReader(parts...), readSize), nil

@@ -35,6 +35,7 @@ type Archive struct {
 	index  *index.Reader
 	chain  Chain
 	older  []*Archive // the archives of the chain before this one, from the full one on
+	needed string     // by a later one: what this one is called
 }
 
 // Indexed returns the archive that packed holds, by its index. The errors are
@@ -101,7 +102,7 @@ func (a *Archive) Find(name string) (*Entry, error) {
 func (a *Archive) find(name string) (*Entry, error) {
 	for e, err := range entries(a.index.Range([]byte(name), []byte(name))) {
 		if err != nil || e.Name() == name {
-			return e, err
+			return e, a.blame(err)
 		}
 	}
 	return nil, fmt.Errorf("%q: %w", name, fs.ErrNotExist)
@@ -129,29 +130,58 @@ func (a *Archive) Part(e *Entry) (*io.SectionReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.NewSectionReader(a.of(e).packed, s.offset, s.length), nil
+	return io.NewSectionReader(a.of(e), s.offset, s.length), nil
+}
+
+// ReadAt reads the content of the archive.
+func (a *Archive) ReadAt(p []byte, off int64) (int, error) {
+	n, err := a.packed.ReadAt(p, off)
+	return n, a.blame(err)
+}
+
+// blame names the archive of a chain that is damaged: it is not the one that was asked
+// for.
+func (a *Archive) blame(err error) error {
+	if class, _ := fail.Of(err); err == nil || a.needed == "" || class != fail.Damaged || errors.Is(err, ErrChain) {
+		return err
+	}
+	return fmt.Errorf("%w: it needs %s: %w", ErrChain, a.needed, err)
 }
 
 // span is a part of an archive.
 type span struct{ offset, length int64 }
 
 func (a *Archive) span(e *Entry) (span, error) {
-	packed := a.of(e).packed
-	size := packed.Size()
+	of := a.of(e)
+	size := of.packed.Size()
 	if e.Offset < 0 || e.Size < 0 || e.Offset >= size {
 		return span{}, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
 	}
 	length := e.Data - e.Offset + (e.Size+511)&^511
 	if e.Data <= e.Offset { // as of sparse files, whose headers have it
 		var err error
-		if length, err = guard.TarSpan(bufio.NewReader(io.NewSectionReader(packed, e.Offset, size-e.Offset))); err != nil {
-			return span{}, fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
+		if length, err = guard.TarSpan(bufio.NewReader(io.NewSectionReader(of, e.Offset, size-e.Offset))); err != nil {
+			return span{}, misled(e, err)
 		}
 	}
 	if length <= 0 {
 		return span{}, fmt.Errorf("%w: an entry is outside of it", ErrIndex)
 	}
 	return span{e.Offset, min(length, size-e.Offset)}, nil
+}
+
+// misled is an ErrIndex where an archive has no entry that its index leads to. That it
+// cannot be read is no fault of the index.
+func misled(e *Entry, err error) error {
+	for _, wrong := range []error{tar.ErrHeader, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, wrong) {
+			return fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
+		}
+	}
+	if errors.As(err, new(*guard.IncompleteError)) {
+		return fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
+	}
+	return err
 }
 
 // of is the archive that has the bytes of an entry.
@@ -172,7 +202,7 @@ func (a *Archive) Open(e *Entry) (io.Reader, *tar.Header, error) {
 	r := tar.NewReader(bufio.NewReaderSize(part, int(min(part.Size(), 1<<20))))
 	h, err := r.Next()
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: at byte %d: %w", ErrIndex, e.Offset, err)
+		return nil, nil, misled(e, err)
 	}
 	if Clean(h.Name) != e.Name() {
 		return nil, nil, fmt.Errorf("%w: %q is where %q should be", ErrIndex, h.Name, e.Name())

@@ -1,7 +1,6 @@
 package replicate
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -29,27 +28,6 @@ func needed(found []backup.Backup, wanted func(*backup.Backup) bool) map[chainOf
 		}
 	}
 	return most
-}
-
-// withLinks adds what a single backup needs of its chain.
-func withLinks(ctx context.Context, place store.Store, found []backup.Backup) ([]backup.Backup, error) {
-	if len(found) != 1 {
-		return found, nil
-	}
-	of, last, ok := chainAt(found[0].Path)
-	if !ok || last == 0 {
-		return found, nil
-	}
-	all, _, err := backup.Find(ctx, place, []string{of.folder})
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range all {
-		if c, n, ok := chainAt(f.Path); ok && c == of && n < last {
-			found = append(found, f)
-		}
-	}
-	return found, nil
 }
 
 // Waves returns the items, by their indexes, in groups: what is in one may be copied at

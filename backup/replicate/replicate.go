@@ -104,7 +104,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	if found, err = withLinks(ctx, o.Place, found); err != nil {
+	if found, err = backup.WithLinks(ctx, o.Place, found); err != nil {
 		return nil, err
 	}
 	isNew := func(f *backup.Backup) bool { return f.Err != nil || !f.ModTime.Before(o.NewerThan) || renewed[f.Path] }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/chain"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -72,7 +74,7 @@ errors until --accept says that it is to be so.
 
 One PATH that is a file has an exit code of its own: 4 when no key opens it, 7 when the
 store does not give it, 1 when it cannot be judged, and 5 for all other errors; one that is
-good and too old has 6. With several, or a folder, it is 6 when any failed or a name
+good and too old has 6. Of an increment of uploads, what it needs is verified with it. With several, or a folder, it is 6 when any failed or a name
 is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes it 1.
 
 ` + rehearsalHelp,
@@ -211,6 +213,11 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 		j.Restore = func(ctx context.Context, b *verify.Backup) []verify.Finding { return rehearsed(ctx, stage, b) }
 	}
 	v.remember(cmd)
+	j.Lost = func(id string) {
+		if err := chain.MarkBad(v.stateDir, id); err != nil {
+			warn(cmd, "%v", err)
+		}
+	}
 	if err := v.accepts(cmd); err != nil {
 		return nil, err
 	}
@@ -233,7 +240,10 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	rec.Backups, rec.Failures, rec.BytesIn = sum.Checked, sum.Failed, v.meter.In()
 	rec.Detail = fmt.Sprintf("level %v: %d errors, %d warnings", j.Level, sum.Errors, sum.Warnings)
 	_, isRoot, _ := j.Place.Stat(cmd.Context(), paths[0])
-	one := len(paths) == 1 && !isRoot && failed == nil && len(found.Backups) == 1
+	var one *verify.Backup
+	if i := slices.IndexFunc(found.Backups, func(b verify.Backup) bool { return len(found.Backups) == 1 || b.Path == paths[0] }); i >= 0 && len(paths) == 1 && !isRoot && failed == nil {
+		one = &found.Backups[i]
+	}
 	return found, v.publish(cmd, found, failed, one)
 }
 

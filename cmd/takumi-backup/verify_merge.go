@@ -48,7 +48,7 @@ func (v *verifyCommand) merge(cmd *cobra.Command, paths []string) error {
 		all, err = verify.Merge(parts)
 	}
 	if err == nil {
-		err = v.publish(cmd, all, unfinished(all), false)
+		err = v.publish(cmd, all, unfinished(all), nil)
 	}
 	return v.end(cmd, notifier, all, err)
 }

@@ -86,8 +86,8 @@ func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, foun
 }
 
 // publish prints and writes a report, and returns what the exit code is made of.
-// failed is why it is not whole. one says that a single file was asked for.
-func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one bool) error {
+// failed is why it is not whole. one is the file that alone was asked for, or nil.
+func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one *verify.Backup) error {
 	result := v.outcome(found, failed, one)
 	err := v.print(cmd, found, one)
 	for _, path := range v.reports {
@@ -105,7 +105,7 @@ func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed
 
 // print prints the report, or a line for each backup that was checked, and says
 // what was found.
-func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) error {
+func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.Backup) error {
 	say := func(path string, findings []verify.Finding) {
 		for _, f := range findings {
 			where := ""
@@ -117,7 +117,7 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one bool) er
 				text += "  " + f.Advice + "\n"
 			}
 			v.log.WriteString(text)
-			if one && path != "" && f.Severity == verify.Error {
+			if one != nil && path == one.Path && f.Severity == verify.Error {
 				continue // main says it
 			}
 			fmt.Fprint(cmd.ErrOrStderr(), text)
@@ -177,13 +177,13 @@ func usedKey(b *verify.Backup) []kek.ID {
 }
 
 // outcome is what the exit code is made of.
-func (v *verifyCommand) outcome(r *verify.Report, failed error, one bool) error {
+func (v *verifyCommand) outcome(r *verify.Report, failed error, one *verify.Backup) error {
 	sum := r.Summary()
 	switch {
 	case failed != nil:
 		return failed
-	case one && r.Backups[0].Err() != nil:
-		return fmt.Errorf("verifying %w", r.Backups[0].Err())
+	case one != nil && one.Err() != nil:
+		return fmt.Errorf("verifying %w", one.Err())
 	case sum.Failed > 0 || sum.Errors > 0:
 		return errSome
 	case len(r.Backups) == 0 && r.Shard == "":
