@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"strings"
@@ -102,11 +103,11 @@ func copyAll(w io.Writer, r io.Reader) (int64, error) {
 }
 
 func digest(r io.Reader) (string, error) {
-	hash := sha256.New()
-	if _, err := copyAll(hash, r); err != nil {
+	sum := sha256.New()
+	if _, err := copyAll(sum, r); err != nil {
 		return "", err
 	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // readSmall reads a file of at most limit bytes.
@@ -130,6 +131,12 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 		return r, i.Err
 	case i.Action == Kept:
 		return r, nil
+	}
+	given, err := look(ctx, o.Place, i.Backup)
+	if err != nil {
+		return r, err
+	}
+	switch {
 	case i.Action == Copy:
 		r, err = copyNew(ctx, i, o, progress)
 	case i.Action == Replace:
@@ -138,7 +145,10 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	if err != nil {
 		return r, err
 	}
-	return r, errors.Join(settle(ctx, i, o.Place), settleSignature(ctx, i, o))
+	if err = settle(ctx, i, o.Place); err == nil {
+		o.Memory.learn(i.To, given)
+	}
+	return r, errors.Join(err, settleSignature(ctx, i, o))
 }
 
 // counter says how much was written.
@@ -146,9 +156,9 @@ type counter func(n int)
 
 func (c counter) Write(p []byte) (int, error) { c(len(p)); return len(p), nil }
 
-// send writes the backup to dst and returns its hash, which is that of its
+// send writes the backup to dst and more, and returns its hash, which is that of its
 // sidecar if it has one.
-func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n int)) (string, error) {
+func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n int), more ...io.Writer) (string, error) {
 	f, err := o.Place.Open(ctx, i.Backup.Path)
 	if err != nil {
 		return "", err
@@ -158,8 +168,8 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	hash := sha256.New()
-	to := []io.Writer{dst, hash, counter(progress)}
+	digest := sha256.New()
+	to := append([]io.Writer{dst, digest, counter(progress)}, more...)
 	var signed *backup.SignedFile
 	if o.Signers != nil {
 		if signed, err = backup.OpenSigned(ctx, o.Place, i.Backup.Path, f, o.Signers); err != nil {
@@ -171,7 +181,7 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 	if err != nil {
 		return "", fmt.Errorf("copying %s: %w", i.Backup.Path, err)
 	}
-	sum := hex.EncodeToString(hash.Sum(nil))
+	sum := hex.EncodeToString(digest.Sum(nil))
 	if n != f.Size() || want != "" && sum != want {
 		return "", fmt.Errorf("%s: %w", i.Backup.Path, ErrRotten)
 	}
@@ -234,8 +244,9 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 // replace gives a backup that changed its place at the destination. The one
 // there stays until the new one was read back.
 func replace(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
+	mine := new(payload)
 	if !o.ReplaceOthers {
-		if err := sameBackup(ctx, i, o); err != nil {
+		if err := sameBackup(ctx, i, o, mine); err != nil {
 			return store.Result{}, err
 		}
 	}
@@ -244,9 +255,14 @@ func replace(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 		return store.Result{}, err
 	}
 	defer w.Abort()
-	sum, err := send(ctx, w, i, o, progress)
+	sum, err := send(ctx, w, i, o, progress, mine)
 	if err != nil {
 		return store.Result{}, err
+	}
+	if !o.ReplaceOthers {
+		if err := samePayload(ctx, i.To, o, mine); err != nil {
+			return store.Result{}, err
+		}
 	}
 	r, err := w.Finish()
 	if err != nil {
@@ -268,23 +284,76 @@ func replace(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 }
 
 // sameBackup fails with ErrOther unless both envelopes have one id, as those of
-// a backup that was rewrapped.
-func sameBackup(ctx context.Context, i Item, o Options) error {
+// a backup that was rewrapped. It has mine begin behind the envelope.
+func sameBackup(ctx context.Context, i Item, o Options, mine *payload) error {
 	var ids [2]envelope.ID
-	for n, path := range []string{i.Backup.Path, i.To} {
-		f, err := o.Place.Open(ctx, path)
+	for n, path := range []string{i.To, i.Backup.Path} {
+		e, err := envelopeOf(ctx, o.Place, path)
 		if err != nil {
 			return err
 		}
-		e, err := envelope.Parse(f)
-		f.Close()
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		ids[n] = e.ID
+		ids[n], mine.skip = e.ID, int64(len(e.Bytes()))
 	}
 	if ids[0] != ids[1] {
 		return fmt.Errorf("%s: %w", i.To, ErrOther)
+	}
+	return nil
+}
+
+func envelopeOf(ctx context.Context, place store.Store, path string) (*envelope.Envelope, error) {
+	f, err := place.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	e, err := envelope.Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return e, nil
+}
+
+// payload hashes what is written to it but for the first bytes.
+type payload struct {
+	skip int64
+	sum  hash.Hash
+}
+
+func (p *payload) Write(b []byte) (int, error) {
+	if p.sum == nil {
+		p.sum = sha256.New()
+	}
+	n := min(p.skip, int64(len(b)))
+	p.skip -= n
+	p.sum.Write(b[n:])
+	return len(b), nil
+}
+
+// samePayload fails with ErrPayload when the copy is what its sidecar says, and its
+// payload is not mine: no rewrap changes it, so that one of the two is damaged.
+func samePayload(ctx context.Context, to string, o Options, mine *payload) error {
+	want, err := sidecar(ctx, o.Place, to)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrRotten) {
+		return nil // a copy that is not complete is nothing to lose
+	}
+	if err != nil {
+		return err
+	}
+	e, err := envelopeOf(ctx, o.Place, to)
+	if err != nil {
+		return err
+	}
+	f, err := o.Place.Open(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	whole, theirs := sha256.New(), &payload{skip: int64(len(e.Bytes()))}
+	if _, err := copyAll(io.MultiWriter(whole, theirs), f); err != nil {
+		return fmt.Errorf("reading the copy that is to be replaced: %w", err)
+	}
+	if hex.EncodeToString(whole.Sum(nil)) == want && !bytes.Equal(mine.sum.Sum(nil), theirs.sum.Sum(nil)) {
+		return fmt.Errorf("%s: %w", to, ErrPayload)
 	}
 	return nil
 }

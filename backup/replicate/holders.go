@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -59,21 +60,39 @@ func (s side) holders() []slot.Holder {
 	return all
 }
 
-// keeps reports whether the copy keeps its envelopes: it is the same backup, has
-// holders that the backup lacks, and was written after it, so that it was rewrapped
-// there. A backup that was rewrapped here later takes them from the copy too.
-func keeps(ctx context.Context, st store.Store, mine, theirs store.Backup) (bool, error) {
-	here, err := look(ctx, st, mine)
+// keeps reports whether the copy keeps its envelopes, although they differ: it is the
+// same backup, and a key at hand opens the copy alone; or it has holders that the backup
+// lacks, and was rewrapped where it is. That is so when the backup is as it was copied,
+// and not when the copy is; where nobody remembers, the one that was written last counts.
+func (o Options) keeps(ctx context.Context, mine, theirs store.Backup) (bool, error) {
+	here, err := look(ctx, o.Place, mine)
 	if err != nil {
 		return false, err
 	}
-	there, err := look(ctx, st, theirs)
-	if err != nil || here.own == nil || there.own == nil || here.own.ID != there.own.ID {
+	there, err := look(ctx, o.Place, theirs)
+	if err != nil || here.own == nil || there.own == nil || here.own.ID != there.own.ID || here.sum() == there.sum() {
 		return false, err
 	}
-	if here.written.After(there.written) {
-		return false, nil
+	if o.Keys != nil && o.Keys.Opens() {
+		if copied := o.opens(ctx, theirs.Path); copied && !o.opens(ctx, mine.Path) {
+			return true, ctx.Err()
+		}
 	}
 	have := here.holders()
-	return slices.ContainsFunc(there.holders(), func(h slot.Holder) bool { return !slices.Contains(have, h) }), nil
+	if !slices.ContainsFunc(there.holders(), func(h slot.Holder) bool { return !slices.Contains(have, h) }) {
+		return false, nil
+	}
+	switch o.Memory.of(theirs.Path) {
+	case there.sum():
+		return false, nil
+	case here.sum():
+		return true, nil
+	}
+	return !here.written.After(there.written), nil
+}
+
+// opens reports whether a key at hand opens a backup.
+func (o Options) opens(ctx context.Context, path string) bool {
+	seen, err := backup.Look(ctx, o.Place, path, backup.Options{Keys: o.Keys})
+	return err == nil && seen.Opened != nil
 }

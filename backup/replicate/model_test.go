@@ -39,6 +39,26 @@ type world struct {
 	hand  []keystore.Source
 	next  int
 	clock time.Time
+	// How replicate finds out which of two was rewrapped: by the clocks of the stores,
+	// or where they are wrong by its memory or the keys at hand.
+	by   string
+	skew time.Duration // of the clock of the store
+}
+
+// options are those of a replicate, and close releases them.
+func (w *world) options() (o replicate.Options, close func()) {
+	o = replicate.Options{Place: local.Folder{}}
+	switch w.by {
+	case "memory":
+		var err error
+		if o.Memory, err = replicate.OpenMemory(w.state); err != nil {
+			w.t.Fatal(err)
+		}
+	case "keys":
+		o.Keys = keystore.NewRing(w.hand...)
+		return o, o.Keys.Close
+	}
+	return o, func() {}
 }
 
 // opens reports which of the files open with the keys at hand.
@@ -56,10 +76,14 @@ func (w *world) opens(keys []keystore.Source) map[string]bool {
 // tick sets the time of what a step wrote, so that steps are not of one moment.
 func (w *world) tick(dir string) {
 	w.clock = w.clock.Add(time.Minute)
+	at := w.clock
+	if dir == w.here {
+		at = at.Add(w.skew)
+	}
 	for _, name := range []string{"x.enc", "x.enc.envelope"} {
 		path := filepath.Join(dir, name)
 		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) < 10*time.Minute {
-			if err := os.Chtimes(path, w.clock, w.clock); err != nil {
+			if err := os.Chtimes(path, at, at); err != nil {
 				w.t.Fatal(err)
 			}
 		}
@@ -70,7 +94,8 @@ func (w *world) tick(dir string) {
 func (w *world) step(rng *rand.Rand) string {
 	switch rng.IntN(5) {
 	case 0, 1:
-		o := replicate.Options{Place: local.Folder{}}
+		o, done := w.options()
+		defer done()
 		items, err := replicate.Plan(w.t.Context(), w.here, w.there, o)
 		if err != nil {
 			w.t.Fatal(err)
@@ -138,6 +163,10 @@ func TestNoCopyGetsWorse(t *testing.T) {
 		}
 		w := &world{t: t, state: filepath.Join(dir, "state"), here: filepath.Join(dir, "here"), there: filepath.Join(dir, "there"),
 			hand: []keystore.Source{seed(0)}, next: 1, clock: time.Now().Add(-24 * time.Hour)}
+		w.by = []string{"clocks", "memory", "keys"}[n%3]
+		if w.by != "clocks" {
+			w.skew = []time.Duration{-6 * time.Hour, 6 * time.Hour}[n%2]
+		}
 		key, _ := seed(0).Load(t.Context())
 		j := backup.Job{
 			Source: backup.From(io.LimitReader(rand.NewChaCha8([32]byte{byte(n)}), 20_000)), Unguarded: true, Kind: backup.KindStream, Created: time.Now(),

@@ -29,6 +29,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 var (
@@ -37,8 +38,13 @@ var (
 	// ErrIncomplete is returned for a backup without a sidecar, which is written
 	// last.
 	ErrIncomplete = fail.New(fail.Failed, "takumi-backup verify says whether it is whole; --without-sidecar copies it as it is", "it has no sidecar, as a backup that was never finished, and is not copied")
+	// ErrEmpty is returned for a source without any backup.
+	ErrEmpty = fail.New(fail.Failed, "look whether the path is right, and the store mounted", "there are no backups to copy")
 	// ErrOther is returned when another backup is at the destination.
 	ErrOther = fail.New(fail.Failed, "find out why two backups have one name; --replace-others lets this one take its place", "another backup is there, and is left alone")
+	// ErrPayload is returned when a copy of the same backup has another payload, and is
+	// what its sidecar says.
+	ErrPayload = fail.New(fail.Damaged, "takumi-backup verify says which of the two is whole; --replace-others lets this one take its place", "the copy there has another payload, so that one of the two is damaged, and is left alone")
 	// ErrNotTheSame is returned when what the destination holds after copying is
 	// not what was sent.
 	ErrNotTheSame = errors.New("the copy is not what was sent")
@@ -81,10 +87,16 @@ type Options struct {
 	Signers *sign.Signers
 	// ReplaceOthers lets a backup take the place of one of another id.
 	ReplaceOthers bool
+	// Keys, if they are set, are those at hand: a copy that they open is not replaced by
+	// what they do not open.
+	Keys *keystore.Ring
+	// Memory, if it is set, knows what the copies were given.
+	Memory *Memory
 }
 
 // Plan compares two stores. What is only at the destination is not looked
-// at. The error is the context's, or a root's.
+// at. The error is the context's, or a root's, or ErrEmpty: a source that holds nothing
+// is a disk that is not mounted.
 func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	there := make(map[string]store.Backup)
 	for b, err := range o.Place.Walk(ctx, to, false) {
@@ -99,6 +111,9 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	found, roots, err := backup.Find(ctx, o.Place, []string{from})
 	if err != nil {
 		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s: %w", from, ErrEmpty)
 	}
 	renewed, err := renewed(ctx, from, roots, o)
 	if err != nil {
@@ -130,7 +145,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 			}
 			if i.Err == nil && i.Action != Nothing && !o.ReplaceOthers {
 				var kept bool
-				if kept, i.Err = keeps(ctx, o.Place, f.Backup, t); kept {
+				if kept, i.Err = o.keeps(ctx, f.Backup, t); kept {
 					i.Action = Kept
 				}
 			}

@@ -93,8 +93,9 @@ func keep(t *testing.T, path string, content []byte) {
 func TestPlanAndOne(t *testing.T) {
 	mine, other := sealed(t, 300_000), sealed(t, 300_000)
 	first, second := besides(t, mine, 1), besides(t, mine, 2)
-	rewrapped := bytes.Clone(mine) // of the same id and length
-	rewrapped[len(rewrapped)-1] ^= 1
+	rewrapped := append(bytes.Clone(first), mine[len(first):]...) // of the same id and length
+	damaged := bytes.Clone(mine)
+	damaged[len(damaged)-1] ^= 1
 	for name, tc := range map[string]struct {
 		set     func(t *testing.T, from, to string)
 		options replicate.Options
@@ -119,7 +120,7 @@ func TestPlanAndOne(t *testing.T) {
 		}, action: replicate.Copy, err: envelope.ErrPreamble},
 		"rotten": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
-			write(t, from, rewrapped)
+			write(t, from, damaged)
 		}, action: replicate.Copy, err: replicate.ErrRotten},
 		"another's sidecar": {set: func(t *testing.T, from, to string) {
 			write(t, from, mine)
@@ -144,7 +145,22 @@ func TestPlanAndOne(t *testing.T) {
 		"rewrapped": {set: func(t *testing.T, from, to string) {
 			keep(t, from, rewrapped)
 			keep(t, to, mine)
+			ago(t, to, time.Hour)
 		}, action: replicate.Replace, want: rewrapped},
+		"damaged, with a sidecar that says so": {set: func(t *testing.T, from, to string) {
+			keep(t, from, damaged)
+			keep(t, to, mine)
+			ago(t, to, time.Hour)
+		}, action: replicate.Replace, err: replicate.ErrPayload, want: mine},
+		"damaged, and to be taken": {set: func(t *testing.T, from, to string) {
+			keep(t, from, damaged)
+			keep(t, to, mine)
+		}, options: replicate.Options{ReplaceOthers: true}, action: replicate.Replace, want: damaged},
+		"cut there": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			keep(t, to, mine)
+			write(t, to, mine[:len(mine)-1])
+		}, action: replicate.Replace, want: mine},
 		"rewrapped beside": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			keep(t, to, mine)
@@ -185,6 +201,7 @@ func TestPlanAndOne(t *testing.T) {
 		"rewrapped beside, then in whole": {set: func(t *testing.T, from, to string) {
 			keep(t, from, rewrapped)
 			keep(t, to, mine)
+			ago(t, to, time.Hour)
 			write(t, to+envelope.DetachedSuffix, []byte("old"))
 		}, action: replicate.Replace, want: rewrapped},
 		"another": {set: func(t *testing.T, from, to string) {
@@ -197,7 +214,7 @@ func TestPlanAndOne(t *testing.T) {
 		}, options: replicate.Options{ReplaceOthers: true}, action: replicate.Replace, want: mine},
 		"rotten, over a good one": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
-			write(t, from, rewrapped)
+			write(t, from, damaged)
 			keep(t, to, mine[:len(mine)-1])
 		}, action: replicate.Replace, err: replicate.ErrRotten, want: mine[:len(mine)-1]},
 	} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -23,6 +25,8 @@ type replicateCommand struct {
 	replace   bool
 	cut       bool // without a sidecar
 	stored    placeFlags
+	keys      keyFlags
+	stateDir  string
 	signers   string
 	dryRun    bool
 	json      bool
@@ -35,7 +39,8 @@ func newReplicate() *cobra.Command {
 		Use:   "replicate [flags] SRC DST",
 		Short: "Copy the backups of one store to another, sealed as they are",
 		Long: `Copy the backups in and under SRC that DST lacks to the same names below DST. Each
-may be a folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
+may be a folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed; one
+at hand helps to say which of two envelopes is the good one.
 
 Each backup is hashed on its way. One that is not what its sidecar says is not
 copied, and one without a sidecar, which may never have been finished, only with
@@ -44,7 +49,9 @@ the server checks the SHA-256 of each part. One that is at DST with the same len
 that a run that was stopped goes on where it was. One that was rewrapped at SRC
 takes the place of its former self, which stays until the new one was read back;
 another backup of that name, of another id, is left alone and told of, unless
---replace-others is given. The envelope that rewrap --detached puts next to a backup
+--replace-others is given, and so is a good copy whose payload differs. A copy that was
+rewrapped at DST keeps its keys; which was rewrapped, SRC or DST, is known from what was
+copied before (--state-dir), and else from the times of the files. The envelope that rewrap --detached puts next to a backup
 comes along, and goes at DST when it is gone at SRC. A signature comes along too, and
 what is in its place and is of another backup is told of. No other thing that is at
 DST alone is touched.`,
@@ -70,6 +77,8 @@ DST alone is touched.`,
 	f.BoolVar(&r.cut, "without-sidecar", false, "copy what has no sidecar too, as it is, and give the copy one")
 	f.BoolVar(&r.dryRun, "dry-run", false, "show what would be copied")
 	f.BoolVar(&r.json, "json", false, "print one JSON object per backup and line")
+	f.StringVar(&r.stateDir, "state-dir", "", "folder of what was copied (default $XDG_STATE_HOME/takumi-backup)")
+	r.keys.add(cmd, "a copy that this key opens is not replaced by what it does not open")
 	addSigners(f, &r.signers, "copy only what one of these has signed, whole")
 	r.stored.add(f)
 	r.job.add(f)
@@ -92,16 +101,8 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	if r.workers < 1 || r.workers > 32 {
 		return usagef("--workers is %d, not 1 to 32", r.workers)
 	}
-	if store.Clean(from) == store.Clean(to) || sameFile(from, to) {
-		return usagef("%s would be copied to itself", from)
-	}
-	for _, path := range []string{from, to} {
-		if err := store.Check(path); err != nil {
-			return usage(err)
-		}
-	}
-	if stands(to, from) || stands(from, to) {
-		return usagef("%s and %s are in one another, so that copies would be copied", from, to)
+	if err := replicate.Apart(from, to, cmp.Or(conf.Get("AWS_ENDPOINT_URL_S3"), conf.Get("AWS_ENDPOINT_URL"))); err != nil {
+		return err
 	}
 	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut}
 	var err error
@@ -111,6 +112,11 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	if r.newerThan > 0 {
 		o.NewerThan = time.Now().Add(-r.newerThan)
 	}
+	if o.Keys, err = r.keys.ring(); err != nil {
+		return err
+	}
+	defer o.Keys.Close()
+	o.Memory = copiedIn(cmd, r.stateDir)
 	items, err := replicate.Plan(cmd.Context(), from, to, o)
 	if err != nil {
 		return fmt.Errorf("comparing the stores: %w", err)
@@ -161,7 +167,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 			same++
 		case i.Action == replicate.Kept:
 			same++
-			warn(cmd, "%s keeps its keys: it was rewrapped there, for keys that %s lacks; --replace-others takes them away", i.To, i.Backup.Path)
+			warn(cmd, "%s keeps its keys, which %s lacks: it was rewrapped there, or opens with the key at hand and the other does not; --replace-others takes them away", i.To, i.Backup.Path)
 		default:
 			copied++
 			line.Done = !r.dryRun
@@ -187,6 +193,9 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		}
 	}
 	hide()
+	if fault := o.Memory.Fault(); fault != nil {
+		warn(cmd, "%v", fault)
+	}
 	run.Bytes = meter.In()
 	if err == nil {
 		err = fault
@@ -210,13 +219,20 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	return nil
 }
 
-// stands says whether a path leads into a store.
-func stands(path, in string) bool {
-	if store.IsRemote(path) || store.IsRemote(in) {
-		_, inside := store.CutRoot(path, in)
-		return inside
+// copiedIn returns what this host gave its copies, nil when that cannot be had.
+func copiedIn(cmd *cobra.Command, stateDir string) *replicate.Memory {
+	var err error
+	if stateDir == "" {
+		stateDir, err = history.Dir()
 	}
-	return backup.Holds(in, path)
+	if err == nil {
+		var memory *replicate.Memory
+		if memory, err = replicate.OpenMemory(stateDir); err == nil {
+			return memory
+		}
+	}
+	warn(cmd, "what was copied before is not known: %v", err)
+	return nil
 }
 
 func (r *replicateCommand) print(cmd *cobra.Command, line replicated) error {

@@ -1,0 +1,50 @@
+package replicate
+
+import (
+	"strings"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Apart fails, with a usage error, for two stores of which one is the other or stands in
+// it, so that copies would be copied, or for a path that cannot be one. endpoint is that
+// of S3 where a path names none, or "".
+func Apart(from, to, endpoint string) error {
+	for _, path := range []string{from, to} {
+		if err := store.Check(path); err != nil {
+			return fail.Usagef("%w", err)
+		}
+	}
+	switch below, above := stands(to, from, endpoint), stands(from, to, endpoint); {
+	case below && above:
+		return fail.Usagef("%s would be copied to itself", from)
+	case below || above:
+		return fail.Usagef("%s and %s are in one another, so that copies would be copied", from, to)
+	}
+	return nil
+}
+
+// stands reports whether a path is, or leads into, a store.
+func stands(path, in, endpoint string) bool {
+	if !store.IsRemote(path) && !store.IsRemote(in) {
+		return backup.Holds(in, path)
+	}
+	inner, at, err := store.SplitURL(path)
+	outer, there, outerErr := store.SplitURL(in)
+	_, inside := store.CutRoot(inner, outer)
+	return inside && (err != nil || outerErr != nil || sameServer(at, there, endpoint))
+}
+
+// sameServer reports whether two servers are one, as far as that can be seen without
+// asking: the region and the style of paths do not tell servers apart.
+func sameServer(a, b store.Server, endpoint string) bool {
+	end := func(s store.Server) store.Server {
+		if s.Profile == "" && s.Endpoint == "" {
+			s.Endpoint = endpoint
+		}
+		return store.Server{Profile: s.Profile, Endpoint: strings.ToLower(strings.TrimRight(s.Endpoint, "/"))}
+	}
+	return end(a) == end(b)
+}

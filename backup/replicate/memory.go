@@ -1,0 +1,136 @@
+package replicate
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// MemoryName is the name of the memory's file in the state folder.
+const MemoryName = "replicated.jsonl"
+
+// Memory is which envelopes this host gave its copies, a file to which lines are added:
+// it tells a backup that was rewrapped from a copy that was, whatever the clocks say.
+// The nil Memory knows nothing. It is safe for concurrent use, also by processes.
+type Memory struct {
+	path  string
+	mu    sync.Mutex
+	all   map[string]string // by the path of the copy
+	fault error
+}
+
+// given is a line of the memory.
+type given struct {
+	To        string `json:"to"`
+	Envelopes string `json:"envelopes"` // SHA-256 in hex
+}
+
+// OpenMemory reads the memory in the state folder dir, which need not exist. A line that
+// is damaged is passed over. The errors are the system's.
+func OpenMemory(dir string) (*Memory, error) {
+	m := &Memory{path: filepath.Join(dir, MemoryName), all: make(map[string]string)}
+	file, err := fsutil.OpenRegular(m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading what was copied: %w", err)
+	}
+	defer file.Close()
+	lines := bufio.NewReader(file)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF {
+			return m, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading what was copied: %w", err)
+		}
+		var g given
+		if json.Unmarshal(line, &g) == nil && g.To != "" {
+			m.all[g.To] = g.Envelopes
+		}
+	}
+}
+
+// placeOf names a copy, from whichever folder it is looked at.
+func placeOf(to string) string {
+	if abs, err := filepath.Abs(to); err == nil && !store.IsRemote(to) {
+		return abs
+	}
+	return to
+}
+
+// of returns what a copy was given, or "".
+func (m *Memory) of(to string) string {
+	if m == nil {
+		return ""
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all[placeOf(to)]
+}
+
+// Fault is why something is not remembered, or nil. The copies are good without.
+func (m *Memory) Fault() error {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.fault
+}
+
+// learn records what a copy was given.
+func (m *Memory) learn(to string, s side) {
+	if m == nil || s.own == nil || m.of(to) == s.sum() {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := given{placeOf(to), s.sum()}
+	if err := m.write(g); err != nil {
+		m.fault = fmt.Errorf("remembering what was copied: %w", err)
+		return
+	}
+	m.all[g.To] = g.Envelopes
+}
+
+func (m *Memory) write(g given) (err error) {
+	line, err := json.Marshal(g)
+	if err == nil {
+		err = fsutil.MkdirAll(filepath.Dir(m.path))
+	}
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(m.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString("\n" + string(line) + "\n") // a crash may have cut the line before
+	return errors.Join(err, file.Close())
+}
+
+// sum is the SHA-256 of the envelopes of one end.
+func (s side) sum() string {
+	hash := sha256.New()
+	for _, e := range []*envelope.Envelope{s.own, s.detached} {
+		if e != nil {
+			hash.Write(e.Bytes())
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}
