@@ -69,6 +69,22 @@ func fault(err error, size int64) Finding {
 	return f
 }
 
+// Listed are findings on a backup by what a list of the store knows of it, which reads
+// no more than its head.
+func Listed(b *backup.Backup) (found []Finding) {
+	switch {
+	case b.State == backup.Bad:
+		found = append(found, fault(b.Err, b.Size))
+	case b.Doubt != nil:
+		_, hint := fail.Of(b.Doubt)
+		found = append(found, Finding{Severity: Error, Code: Doubtful, Message: b.Doubt.Error(), Advice: hint, cause: b.Doubt})
+	}
+	if !b.Sidecar && b.Readable() {
+		found = append(found, Finding{Severity: Warning, Code: SidecarMissing, Message: "there is no sidecar", Advice: "verify the backup: it may never have been finished"})
+	}
+	return found
+}
+
 // isBadSignature reports whether a signature speaks against a backup.
 func isBadSignature(err error) bool {
 	for _, kind := range []error{sign.ErrMalformed, sign.ErrInvalid, sign.ErrOtherBackup, sign.ErrPayload} {

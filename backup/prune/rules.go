@@ -292,6 +292,21 @@ func unproved(items []Item, decisions []Decision) []int {
 	return found
 }
 
+// Age writes an age in a few letters, as "5m", "30h" or "12d".
+func Age(age time.Duration) string {
+	switch {
+	case age < -Skew:
+		return "in the future"
+	case age < time.Minute:
+		return "now"
+	case age < time.Hour:
+		return fmt.Sprintf("%dm", age/time.Minute)
+	case age < 48*time.Hour:
+		return fmt.Sprintf("%dh", age/time.Hour)
+	}
+	return Span(age)
+}
+
 // Span writes a time span in its largest whole unit, as "30d" or "5h0m0s".
 func Span(d time.Duration) string {
 	if d >= 24*time.Hour {

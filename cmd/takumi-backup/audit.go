@@ -34,7 +34,8 @@ begin as well. To restore what is live anew, a database or a folder, is a change
 Others warn, so that a full disk keeps nobody from a restore beside; so does a dry
 run. No record is left by help, version, man, completion, inspect, list, key id, key
 check, key history, install-timers, verify merge and audit itself; nor by backup
-all, whose parts leave theirs. No record holds a secret.
+all, whose parts leave theirs. serve leaves one for each look into a backup. No record
+holds a secret.
 
 --audit=off records nothing. The log is in --audit-dir or $TAKUMI_AUDIT_DIR, else
 in the folder audit of the state folder: $XDG_STATE_HOME/takumi-backup where that

@@ -126,6 +126,9 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	}
 	o := drill.Options{Store: newPlace(), Root: root, Kinds: d.kinds, Latest: d.latest, Targets: d.targets, Page: d.page}
 	o.Program, _, _ = strings.Cut(buildInfo(), ",")
+	if o.State, err = history.Dir(); err != nil {
+		return usage(err)
+	}
 	ring, _, fault := d.keys.required(cmd.Context())
 	if fault == nil {
 		defer ring.Close()

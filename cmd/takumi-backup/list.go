@@ -361,7 +361,7 @@ func (l *listCommand) short(b *backup.Backup, digits int) []string {
 		id, created = b.ID.String()[:digits], b.Created.Format("2006-01-02 15:04")
 	}
 	if p, ok := proofOf(l.proved, b); ok {
-		verified = p.Level.String() + " " + ageText(l.now.Sub(p.At))
+		verified = p.Level.String() + " " + prune.Age(l.now.Sub(p.At))
 	}
 	if b.Unjudged() {
 		_, when, _ := strings.Cut(verified, " ")
@@ -377,7 +377,7 @@ func (l *listCommand) short(b *backup.Backup, digits int) []string {
 func (l *listCommand) long(b *backup.Backup, _ int) []string {
 	id, created, age, kind, name, keys, verified := "-", "-", "-", "-", "-", "-", "-"
 	if b.Readable() {
-		id, created, age = b.ID.String(), b.Created.Format(time.DateTime), ageText(l.now.Sub(b.Created))
+		id, created, age = b.ID.String(), b.Created.Format(time.DateTime), prune.Age(l.now.Sub(b.Created))
 		kind, name, keys = b.Kind, printable(b.Name), holdersText(b.Keys, b.Recipients)
 	}
 	if p, ok := proofOf(l.proved, b); ok {
@@ -405,20 +405,6 @@ func authentic(b *backup.Backup) string {
 		return "archived"
 	}
 	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked", backup.Signed: "signed", backup.SealedHere: "sealed here"}[b.State]
-}
-
-func ageText(age time.Duration) string {
-	switch {
-	case age < -prune.Skew:
-		return "in the future"
-	case age < time.Minute:
-		return "now"
-	case age < time.Hour:
-		return fmt.Sprintf("%dm", age/time.Minute)
-	case age < 2*day:
-		return fmt.Sprintf("%dh", age/time.Hour)
-	}
-	return prune.Span(age)
 }
 
 func printable(name string) string { return store.Printable(name) }

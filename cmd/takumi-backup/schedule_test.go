@@ -36,7 +36,7 @@ func TestScheduledCommands(t *testing.T) {
 			}
 		}
 	}
-	if len(commands) != 3+3+7 {
+	if len(commands) != 4+3+7 {
 		t.Errorf("there are %d commands", len(commands))
 	}
 	for where, args := range commands {

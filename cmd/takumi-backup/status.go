@@ -74,27 +74,17 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 
 // statusOf looks through the store at root.
 func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Status, error) {
-	o := status.Options{Root: root, Now: time.Now(), Memory: provedIn(cmd, "")}
-	o.Open = backup.Options{Keys: ring, Doubt: doubter(cmd, "", o.Memory)}
-	if root == storeFolder() {
-		o.Copies = alsoFolders()
-	}
-	var err error
-	if o.MaxAge, err = maxAges(nil); err != nil {
-		return nil, err
-	}
+	o := status.Options{Root: root, Now: time.Now(), Open: backup.Options{Keys: ring}}
 	dir, err := history.Dir()
 	if err != nil {
 		return nil, usage(err)
 	}
-	if o.Runs, err = runs.Open(dir); err != nil {
-		warn(cmd, "%v", err)
+	o.FromState(dir, warner(cmd))
+	if root == storeFolder() {
+		o.Copies = alsoFolders()
 	}
-	past, err := history.Read(dir)
-	if err != nil {
-		warn(cmd, "which keys are in use is not known: %v", err)
-	} else {
-		o.Keys = past.Records()
+	if o.MaxAge, err = maxAges(nil); err != nil {
+		return nil, err
 	}
 	s, err := status.Of(cmd.Context(), newPlace(), o)
 	if err != nil {
@@ -112,13 +102,13 @@ func printStatus(w io.Writer, s *status.Status, timers []status.Timer) error {
 		if t.IsZero() {
 			return "never"
 		}
-		return ageText(s.Time.Sub(t))
+		return prune.Age(s.Time.Sub(t))
 	}
 	for i := range s.Series {
 		l := &s.Series[i]
 		good, age, size, trend, verified, copies := "NONE", "-", "-", "-", "-", "-"
 		if l.Path != "" {
-			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), ageText(s.Time.Sub(l.Created)), bytesText(l.Size), "never"
+			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(s.Time.Sub(l.Created)), bytesText(l.Size), "never"
 		}
 		if l.Late {
 			age += " LATE"

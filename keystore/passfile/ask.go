@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -16,13 +17,25 @@ import (
 // Passphrases gets passphrases from a file descriptor, from a file, or, as its zero
 // value does, from a prompt on the terminal. It is not safe for concurrent use.
 type Passphrases struct {
-	FD    *os.File          // if it is set: a line for each passphrase
-	Path  string            // or else if it is set: of a private file
-	known map[string][]byte // what was answered, by path: a long job asks only once
+	FD   *os.File // if it is set: a line for each passphrase
+	Path string   // or else if it is set: of a private file
+	// Forget takes passphrases from Path alone, each time anew, and remembers none: for a
+	// program that runs on.
+	Forget bool
+	known  map[string][]byte // what was answered, by path: a long job asks only once
 }
+
+// ErrForgets is returned by a program that asks nobody for a passphrase.
+var ErrForgets = fail.New(fail.Key, "put the passphrase into a private file, and name that in TAKUMI_PASSPHRASE_FILE; or name a key that needs none", "the key needs a passphrase, and nobody is asked for it here")
 
 // Ask gets the passphrase of the locked key file at path. It implements [Ask].
 func (p *Passphrases) Ask(ctx context.Context, path string) ([]byte, error) {
+	if p.Forget {
+		if p.Path == "" || p.FD != nil {
+			return nil, ErrForgets
+		}
+		return p.get(ctx, "")
+	}
 	if answer, ok := p.known[path]; ok {
 		return bytes.Clone(answer), nil
 	}

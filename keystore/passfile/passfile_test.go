@@ -177,3 +177,22 @@ func TestNobodyToAsk(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestForget: a program that runs on takes passphrases from the file, as it is each time,
+// and asks nobody.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	if _, err := (&Passphrases{Forget: true}).Ask(t.Context(), "x"); !errors.Is(err, ErrForgets) {
+		t.Errorf("without a file: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "passphrase")
+	p := &Passphrases{Forget: true, Path: path}
+	for _, want := range []string{"first", "second"} {
+		if err := os.WriteFile(path, []byte(want+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.Ask(t.Context(), "x"); err != nil || string(got) != want || len(p.known) != 0 {
+			t.Errorf("%q, %v; %d are remembered", got, err, len(p.known))
+		}
+	}
+}

@@ -28,6 +28,7 @@ type Options struct {
 	Targets Targets
 	Stage   *rehearse.Stage
 	Page    string // the drill is appended to it
+	State   string // the state folder, which remembers it for Past; "" is none
 	Program string // that holds the drill, with its version
 	// Fault is why the drill cannot be held, as a key that is not there: it is written
 	// down, and nothing else is done.
@@ -84,6 +85,11 @@ func (o Options) Run(ctx context.Context, obs Observer) (*Report, error) {
 	}
 	if err := Append(o.Page, r); err != nil {
 		return nil, errors.Join(fmt.Errorf("writing the drill down in %s: %w", o.Page, err), fault, errors.Join(r.Faults()...))
+	}
+	if o.State != "" {
+		if err := Keep(o.State, r); err != nil {
+			obs.Warn("the drill is not remembered for serve: %v", err)
+		}
 	}
 	return r, fault
 }

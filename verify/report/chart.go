@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -58,7 +59,7 @@ func charts(r *verify.Report) (all []chart, more int) {
 	worst := func(key seriesKey) int {
 		i := len(states)
 		for _, b := range of[key] {
-			i = min(i, slices.Index(states, stateOf(b)))
+			i = min(i, slices.Index(states, StateOf(b)))
 		}
 		return i
 	}
@@ -105,11 +106,11 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 	}
 	var line strings.Builder
 	for _, b := range shown {
-		p := point{X: x(b.Created), Y: plotBottom, State: stateOf(b)}
+		p := point{X: x(b.Created), Y: plotBottom, State: StateOf(b)}
 		if c.Largest > 0 {
 			p.Y = plotBottom - (plotBottom-plotTop)*number(float64(b.Size)/float64(c.Largest))
 		}
-		p.Title = fmt.Sprintf("%s, %s, %s", timeText(b.Created), bytesText(b.Size), p.State)
+		p.Title = fmt.Sprintf("%s, %s, %s", page.TimeText(b.Created), page.BytesText(b.Size), p.State)
 		fmt.Fprintf(&line, "%v,%v ", p.X, p.Y)
 		c.Points = append(c.Points, p)
 		if b.Proven > verify.None {
@@ -122,10 +123,10 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 		layout = "2006-01-02 15:04"
 	}
 	c.From, c.To = first.UTC().Format(layout), last.UTC().Format(layout)
-	c.Words = fmt.Sprintf("%s from %s to %s, of at most %s; the newest has %s. %d of them proven", countText(len(shown), "backup"),
-		c.From, shown[len(shown)-1].Created.UTC().Format(layout), bytesText(c.Largest), bytesText(c.Newest.Size), len(c.Proofs))
+	c.Words = fmt.Sprintf("%s from %s to %s, of at most %s; the newest has %s. %d of them proven", page.CountText(len(shown), "backup"),
+		c.From, shown[len(shown)-1].Created.UTC().Format(layout), page.BytesText(c.Largest), page.BytesText(c.Newest.Size), len(c.Proofs))
 	if !c.LastProof.IsZero() {
-		c.Words += ", last on " + timeText(c.LastProof)
+		c.Words += ", last on " + page.TimeText(c.LastProof)
 	}
 	return c
 }

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -31,9 +30,6 @@ type view struct {
 	State      state
 	Verdict    string
 	Took       string
-	Groups     []*group
-	Charts     []chart
-	MoreCharts int
 	Rows       []row
 	MoreRows   int
 	Checkpoint string
@@ -60,11 +56,9 @@ type row struct {
 // font, no picture from anywhere.
 func WriteHTML(w io.Writer, r *verify.Report) error {
 	v := view{Report: r, Summary: r.Summary(), Took: durationText(r.Finished.Sub(r.Started))}
-	v.State, v.Verdict = verdict(r)
-	v.Groups = groups(r)
-	v.Charts, v.MoreCharts = charts(r)
+	v.State, v.Verdict = Verdict(r)
 	for i := range r.Backups {
-		v.Rows = append(v.Rows, row{&r.Backups[i], stateOf(&r.Backups[i])})
+		v.Rows = append(v.Rows, row{&r.Backups[i], StateOf(&r.Backups[i])})
 	}
 	slices.SortStableFunc(v.Rows, func(a, b row) int { return cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State)) })
 	if v.MoreRows = len(v.Rows) - maxRows; v.MoreRows > 0 {
@@ -80,18 +74,18 @@ func WriteHTML(w io.Writer, r *verify.Report) error {
 	return v.page().Render(w)
 }
 
-// verdict is a report in one line.
-func verdict(r *verify.Report) (state, string) {
+// Verdict is a report in one line.
+func Verdict(r *verify.Report) (page.State, string) {
 	s := r.Summary()
 	var parts []string
 	if s.Failed > 0 {
-		parts = append(parts, fmt.Sprintf("%d of %s failed", s.Failed, countText(s.Backups, "backup")))
+		parts = append(parts, fmt.Sprintf("%d of %s failed", s.Failed, page.CountText(s.Backups, "backup")))
 	}
 	if more := s.Errors; s.Failed == 0 && more > 0 {
-		parts = append(parts, countText(more, "error")+" about the store")
+		parts = append(parts, page.CountText(more, "error")+" about the store")
 	}
 	if s.Warnings > 0 {
-		parts = append(parts, countText(s.Warnings, "warning"))
+		parts = append(parts, page.CountText(s.Warnings, "warning"))
 	}
 	if r.Interrupted {
 		parts = append(parts, "stopped before all was done")
@@ -104,7 +98,7 @@ func verdict(r *verify.Report) (state, string) {
 	case s.Backups == 0:
 		return unproven, "there are no backups"
 	}
-	return good, "nothing wrong with " + countText(s.Backups, "backup")
+	return good, "nothing wrong with " + page.CountText(s.Backups, "backup")
 }
 
 // groups puts findings of a kind together, errors first.
@@ -146,38 +140,11 @@ func groups(r *verify.Report) []*group {
 	return all
 }
 
-// show makes text from outside show what it is: a character that does not print,
-// or that turns the direction of others, is there as its number.
-func show(text any) string {
-	var b strings.Builder
-	for s := fmt.Sprint(text); s != ""; {
-		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[0])
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		s = s[size:]
-	}
-	return b.String()
-}
-
-// words is a code for people.
-func words(code verify.Code) string {
-	text := show(strings.ReplaceAll(string(code), "-", " "))
+// Words is a code for people.
+func Words(code verify.Code) string {
+	text := page.Show(strings.ReplaceAll(string(code), "-", " "))
 	_, size := utf8.DecodeRuneInString(text)
 	return strings.ToUpper(text[:size]) + text[size:]
-}
-
-func countText(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return strconv.Itoa(n) + " " + thing + "s"
 }
 
 // durationText is a duration for people.
@@ -190,17 +157,3 @@ func durationText(d time.Duration) string {
 	}
 	return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
 }
-
-// bytesText is a size for people.
-func bytesText(n int64) string {
-	size, unit := float64(n), 0
-	for ; size >= 1024 && unit < len(units)-1; unit++ {
-		size /= 1024
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", size, units[unit])
-}
-
-var units = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}

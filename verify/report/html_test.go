@@ -3,14 +3,13 @@ package report
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/testkit/browser"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -83,116 +82,47 @@ func TestVerdict(t *testing.T) {
 		"warned: stopped before all was done":                        {Backups: one(), Interrupted: true},
 		"failed: 1 of 2 backups failed, stopped before all was done": {Backups: one(failure), Interrupted: true},
 	} {
-		if s, text := verdict(r); string(s)+": "+text != want {
+		if s, text := Verdict(r); string(s)+": "+text != want {
 			t.Errorf("got %s: %s, want %s", s, text, want)
 		}
 		html(t, r)
 	}
 }
 
-// browser runs chromium without a window on a page, and returns what it says.
-func browser(t *testing.T, page string, args ...string) (stdout, log string) {
-	t.Helper()
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("chromium is missing: apt-get install chromium, as scripts/test does")
-	}
-	// Without its sandbox, for it refuses to run as root with it.
-	cmd := exec.CommandContext(t.Context(), chromium, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-		"--user-data-dir=" + filepath.Join(filepath.Dir(page), "profile"), "--enable-logging=stderr", "--v=0"}, append(args, "file://"+page)...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", page, err, errs.String())
-	}
-	return out.String(), errs.String()
-}
-
 // TestInBrowser: a browser shows the page without a complaint, on a phone and on
 // a desk. TAKUMI_TEST_SHOTS names a folder to keep the pictures in.
 func TestInBrowser(t *testing.T) {
-	if os.Getenv("TAKUMI_TEST_INTEGRATION") != "1" {
-		t.Skip("set TAKUMI_TEST_INTEGRATION=1, as scripts/test does, to run this test")
-	}
+	browser.Need(t)
 	dir := t.TempDir()
-	shots := os.Getenv("TAKUMI_TEST_SHOTS")
-	if shots == "" {
-		shots = dir
-	}
-	for _, c := range []struct {
-		name   string
-		report *verify.Report
-		width  int // 0: no picture, but the document
-	}{{"sample", sample(), 390}, {"sample", sample(), 1280}, {"nasty", nasty(), 390}, {"nasty", nasty(), 0}} {
-		path := filepath.Join(dir, c.name+".html")
-		if err := Write(path, c.report); err != nil {
+	for name, r := range map[string]*verify.Report{"sample": sample(), "nasty": nasty()} {
+		path := filepath.Join(dir, name+".html")
+		if err := Write(path, r); err != nil {
 			t.Fatal(err)
 		}
-		what, shot := "--dump-dom", filepath.Join(shots, fmt.Sprintf("%s-%d.png", c.name, c.width))
-		if c.width > 0 {
-			what = "--screenshot=" + shot
-		}
-		dom, log := browser(t, path, fmt.Sprintf("--window-size=%d,3200", max(c.width, 390)), what)
-		if strings.Contains(log, "CONSOLE") {
-			t.Errorf("%s: the browser complains:\n%s", c.name, log)
-		}
-		if c.width == 0 {
-			if strings.Contains(dom, "<script") || strings.Contains(dom, "<img") || !strings.Contains(dom, "&lt;script&gt;alert(1)&lt;/script&gt;") {
-				t.Errorf("%s: the document is not what was written", c.name)
-			}
-		} else if info, err := os.Stat(shot); err != nil || info.Size() < 10_000 {
-			t.Errorf("%s: %v, %v", shot, info, err)
-		}
+		browser.Shot(t, "file://"+path, name, 390)
+	}
+	browser.Shot(t, "file://"+filepath.Join(dir, "sample.html"), "sample", 1280)
+	dom, _ := browser.Run(t, "file://"+filepath.Join(dir, "nasty.html"), "--dump-dom")
+	if strings.Contains(dom, "<script") || strings.Contains(dom, "<img") || !strings.Contains(dom, "&lt;script&gt;alert(1)&lt;/script&gt;") {
+		t.Error("the document is not what was written")
 	}
 }
 
 // TestAccessible: axe, from npm, finds nothing wrong, in light and in dark, on a
 // phone and on a desk.
 func TestAccessible(t *testing.T) {
-	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
-		t.Skip("set TAKUMI_TEST_LONG=1, as scripts/test --long does, to run this test")
-	}
-	if _, err := exec.LookPath("npm"); err != nil {
-		t.Fatal("npm is missing: apt-get install npm, as scripts/test --long does")
-	}
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "axe-core@4.10.3").CombinedOutput(); err != nil {
-		t.Fatalf("npm cannot install axe-core: %v\n%s", err, out)
-	}
-	axe, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The page's policy would keep the examiner out.
-	text := strings.Replace(html(t, sample()), "Content-Security-Policy", "x", 1)
-	text = strings.Replace(text, "</body>", "<script>"+string(axe)+`</script><script>
-axe.run().then(r => document.title = "axe: " + r.passes.length + " rules pass; " +
-  r.violations.map(v => v.id + ": " + v.nodes.map(n => n.target + " " + n.failureSummary).join(", ")).join("; "))</script></body>`, 1)
-	page := filepath.Join(dir, "page.html")
-	if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	examine := func(page string, args ...string) string {
-		dom, _ := browser(t, page, append(args, "--virtual-time-budget=30000", "--dump-dom")...)
-		_, title, _ := strings.Cut(dom, "<title>")
-		title, _, _ = strings.Cut(title, "</title>")
-		return title
-	}
-	for _, scheme := range []string{"0", "1"} { // dark, light
+	examine := browser.Axe(t)
+	text := html(t, sample())
+	for _, scheme := range browser.Schemes {
 		for _, width := range []string{"390", "1280"} {
-			title := examine(page, "--window-size="+width+",900", "--blink-settings=preferredColorScheme="+scheme)
-			t.Log(title)
-			if !strings.HasPrefix(title, "axe: ") || !strings.HasSuffix(title, " rules pass; ") || strings.HasPrefix(title, "axe: 0") {
-				t.Errorf("scheme %s, %s wide: %s", scheme, width, title)
+			if wrong := examine(t, text, "--window-size="+width+",900", scheme); wrong != "" {
+				t.Errorf("%s, %s wide: %s", scheme, width, wrong)
 			}
 		}
 	}
 	// It does look: pale letters are found.
 	pale := strings.Replace(text, "--soft: #545d68", "--soft: #b0b8c0", 1)
-	if err := os.WriteFile(page, []byte(pale), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if title := examine(page, "--blink-settings=preferredColorScheme=1"); !strings.Contains(title, "color-contrast") {
-		t.Errorf("pale letters pass: %s", title)
+	if wrong := examine(t, pale, browser.Schemes[1]); !strings.Contains(wrong, "color-contrast") {
+		t.Errorf("pale letters pass: %s", wrong)
 	}
 }

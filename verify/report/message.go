@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
@@ -56,7 +57,7 @@ func newMessage(r *verify.Report, fault error) *message {
 	if r == nil {
 		m.Host, _ = os.Hostname()
 	} else {
-		m.Status, text = verdict(r)
+		m.Status, text = Verdict(r)
 		m.add(r)
 	}
 	if fault != nil {
@@ -107,8 +108,8 @@ func (m *message) text() string {
 		fmt.Fprintf(&b, "%s\n\n", m.Error)
 	}
 	if m.Summary != nil {
-		fmt.Fprintf(&b, "%s in %s, %d of them read (level %s), %s to %s.\n", countText(m.Summary.Backups, "backup"), strings.Join(m.Roots, ", "),
-			m.Summary.Checked, m.Level, timeText(m.Started), timeText(m.Finished))
+		fmt.Fprintf(&b, "%s in %s, %d of them read (level %s), %s to %s.\n", page.CountText(m.Summary.Backups, "backup"), strings.Join(m.Roots, ", "),
+			m.Summary.Checked, m.Level, page.TimeText(m.Started), page.TimeText(m.Finished))
 	}
 	for _, p := range m.Parts {
 		fmt.Fprintf(&b, "%s: %s\n", p.Name, cmp.Or(p.Error, "done"))

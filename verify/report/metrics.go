@@ -136,7 +136,7 @@ func (m *metrics) series(r *verify.Report) {
 				size.Set(float64(b.Size), labels...)
 			}
 			// One from the future must not hide for years that none was made since.
-			if s := stateOf(b); !succeeded && (s == good || s == warned && b.Proven > verify.None) && !b.Created.After(r.Finished) {
+			if s := StateOf(b); !succeeded && (s == good || s == warned && b.Proven > verify.None) && !b.Created.After(r.Finished) {
 				succeeded = true
 				success.Set(seconds(b.Created), labels...)
 				age.Set(r.Finished.Sub(b.Created).Seconds(), labels...)
@@ -151,7 +151,7 @@ func (m *metrics) series(r *verify.Report) {
 			}
 			stored.Add(float64(b.Size), labels...)
 			duration.Add(b.Seconds, labels...)
-			count.Add(1, append(labels, string(stateOf(b)))...)
+			count.Add(1, append(labels, string(StateOf(b)))...)
 		}
 	}
 }

@@ -19,9 +19,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -112,19 +112,20 @@ func Read(path string) (*verify.Report, error) {
 	return r, nil
 }
 
-// state is what a report comes to for one backup.
-type state string
+// state is the state of a backup.
+type state = page.State
 
 const (
-	failed   state = "failed"
-	warned   state = "warned"
-	good     state = "good"
-	unproven state = "unproven" // nothing speaks against it, and nothing for it
+	failed   = page.Failed
+	warned   = page.Warned
+	good     = page.Good
+	unproven = page.Unproven
 )
 
 var states = []state{failed, warned, unproven, good} // the worst first
 
-func stateOf(b *verify.Backup) state {
+// StateOf is what a report comes to for one backup.
+func StateOf(b *verify.Backup) page.State {
 	switch {
 	case b.Worst() == verify.Error:
 		return failed
@@ -164,5 +165,3 @@ func bySeries(r *verify.Report) (keys []seriesKey, of map[seriesKey][]*verify.Ba
 	}
 	return keys, of
 }
-
-func timeText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }

@@ -30,6 +30,32 @@ type Options struct {
 	Keys   []history.Record
 	MaxAge map[string]time.Duration // by kind; "" is for all
 	Now    time.Time
+	// Seen, if it is there, is called with each of the files. It may not keep the pointer.
+	Seen func(*backup.Backup)
+}
+
+// FromState fills in what the state folder dir knows of the backups, the runs and the
+// keys. What cannot be read is left out, with a warning.
+func (o *Options) FromState(dir string, warn func(format string, args ...any)) {
+	var err error
+	if o.Memory, err = verify.OpenMemory(dir); err != nil {
+		o.Memory = nil
+		warn("what was verified is not shown: %v", err)
+	}
+	if o.Open.Ledger, err = backup.OpenLedger(dir); err != nil {
+		warn("what this host has sealed is not known: %v", err)
+	}
+	if o.Open.Doubt, err = verify.Doubter(dir, o.Memory); err != nil {
+		warn("which keys were rotated out is not known: %v", err)
+	}
+	if o.Runs, err = runs.Open(dir); err != nil {
+		warn("%v", err)
+	}
+	if past, err := history.Read(dir); err != nil {
+		warn("which keys are in use is not known: %v", err)
+	} else {
+		o.Keys = past.Records()
+	}
 }
 
 // Status is what there is to say.
@@ -95,6 +121,9 @@ func Of(ctx context.Context, st store.Store, o Options) (*Status, error) {
 	s := &Status{Store: o.Root, Time: o.Now.UTC().Truncate(time.Second), Jobs: map[string]runs.Task{}}
 	all := make(map[runs.Series]*Series)
 	err := backup.Each(ctx, st, o.Root, o.Open, func(b *backup.Backup) error {
+		if o.Seen != nil {
+			o.Seen(b)
+		}
 		if !b.Readable() {
 			s.Unknown++
 			return nil
