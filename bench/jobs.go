@@ -52,8 +52,11 @@ func (b *bench) peerJobs() ([]*job, error) {
 			open := &job{op: "open", name: c.name, bytes: n, stages: c.open, stdin: c.from}
 			jobs = append(jobs, open)
 		}
+		if c.verify != nil {
+			jobs = append(jobs, &job{op: "verify", name: c.name, bytes: n, stages: c.verify, stdin: c.from})
+		}
 	}
-	for _, c := range b.contenders(input) {
+	for _, c := range b.contenders("peers", input) {
 		add(c)
 	}
 	return jobs, nil
@@ -65,34 +68,40 @@ type contender struct {
 	seal job
 	open [][]string
 	from string // the file that open reads
+	// verify proves it without its content going anywhere.
+	verify [][]string
 }
 
-// contenders returns every way whose programs are there, ours first. Without an
-// input they read a tar from a pipe.
-func (b *bench) contenders(input string) (all []contender) {
+// contenders returns every way, ours first. Without an input they read a tar from
+// a pipe.
+func (b *bench) contenders(part, input string) (all []contender) {
+	out := func(name string) string { return b.out(part + "-" + name) }
 	for _, p := range b.builds {
 		for _, unproved := range []bool{false, true} {
-			name, path := p.name, b.out(p.name+".enc")
+			name, path := p.name, out(p.name+".enc")
 			argv := []string{p.path, "seal", "--quiet", "-o", path}
-			c := contender{name: name, open: [][]string{{p.path, "open", "--quiet", path}}}
+			c := contender{name: name, open: [][]string{{p.path, "open", "--quiet", path}}, verify: [][]string{{p.path, "verify", "--quiet", path}}}
 			if unproved {
 				if p != b.builds[0] { // an older build may not know the flag
 					continue
 				}
-				argv, c.name, c.open = append(argv, "--prove=off"), name+" unproved", nil
+				argv, c.name, c.open, c.verify = append(argv, "--prove=off"), name+" unproved", nil, nil
 			}
 			c.seal = job{stages: [][]string{argv}, stdin: input, makes: []string{path, path + ".sha256"}}
 			all = append(all, c)
 		}
 	}
 	piped := func(name, file string, seal, open [][]string) {
-		path := b.out(file)
-		all = append(all, contender{name, job{stages: seal, stdin: input, stdout: path, makes: []string{path}, sync: true}, open, path})
+		path := out(file)
+		made := job{stages: seal, stdin: input, stdout: path, makes: []string{path}, sync: true}
+		all = append(all, contender{name: name, seal: made, open: open, from: path})
 	}
+	opened := b.program("age", "-d", "-i", b.key("age"))
 	for _, level := range []string{"-1", "-3"} {
 		piped("zstd "+level+" | age", "zstd"+level+".age",
 			[][]string{b.program("zstd", level, "-T0", "-q", "-c"), b.program("age", "-r", b.recipient)},
-			[][]string{b.program("age", "-d", "-i", b.key("age")), b.program("zstd", "-d", "-q", "-c")})
+			[][]string{opened, b.program("zstd", "-d", "-q", "-c")})
+		all[len(all)-1].verify = [][]string{opened, b.program("zstd", "-t", "-q")}
 	}
 	gpg := b.program("gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase-file", b.key("passphrase"))
 	piped("gzip | gpg", "gz.gpg",
@@ -102,14 +111,14 @@ func (b *bench) contenders(input string) (all []contender) {
 	piped("pigz | openssl", "gz.ssl",
 		[][]string{b.program("pigz", "-c"), enc}, [][]string{with(enc, "-d"), b.program("pigz", "-d", "-c")})
 
-	repo := b.out("restic")
+	repo := out("restic")
 	restic := b.program("restic", "-q", "-r", repo)
 	all = append(all, contender{name: "restic", open: [][]string{with(restic, "dump", "latest", "/dump")}, seal: job{
 		before: with(restic, "init"), makes: []string{repo}, sync: true, stdin: input,
 		stages: [][]string{with(restic, "backup", "--stdin", "--stdin-filename", "dump")}}})
 	// Borg's default, and the one nearest to ours in size.
 	for _, packing := range []string{"lz4", "zstd,1"} {
-		repo := b.out("borg-" + packing)
+		repo := out("borg-" + packing)
 		all = append(all, contender{name: "borg " + packing, open: [][]string{b.program("borg", "extract", "--stdout", repo+"::dump")}, seal: job{
 			before: b.program("borg", "init", "-e", "repokey", repo), makes: []string{repo}, sync: true, stdin: input,
 			stages: [][]string{b.program("borg", "create", "-C", packing, repo+"::dump", "-")}}})
@@ -125,7 +134,7 @@ func (b *bench) treeJobs() (jobs []*job, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, c := range b.contenders("") {
+	for _, c := range b.contenders("tree", "") {
 		argv := c.seal.stages[0]
 		switch c.name {
 		case "restic":

@@ -1,7 +1,8 @@
 // Command bench measures takumi-backup against what a user would take in its place,
 // on the same data, in turns.
 //
-//	go run ./bench                                  everything; an hour and more
+//	go run ./bench                                  everything; half an hour
+//	go run ./bench -size 512M -limit 8m             everything, within twelve minutes
 //	go run ./bench -only peers -rounds 5            beside the peers
 //	go run ./bench -only peers -match 'seal.*(takumi|zstd -1)' -size 256M
 //
@@ -21,6 +22,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -36,6 +38,7 @@ type bench struct {
 	scratch string // what is being measured; removed in the end
 	size    size   // of the corpora
 	rounds  int
+	limit   time.Duration // for all rounds; 0 is none
 	match   *regexp.Regexp
 	builds  []build // of takumi-backup, this checkout's first
 	env     []string
@@ -60,6 +63,7 @@ func run() error {
 	match := flag.String("match", "", "measure only what matches this regular expression, as in 'seal.*(takumi|zstd -1)'")
 	docs := flag.String("docs", "", "also bring BENCHMARKS.md in this folder up to date")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each is measured")
+	flag.DurationVar(&b.limit, "limit", 0, "begin no further round after this time, such as 10m")
 	flag.Var(&b.size, "size", "size of the corpora, such as 256M")
 	flag.StringVar(&b.cache, "cache", filepath.Join(cache, "takumi-backup-bench"), "folder for corpora, programs and what is made, on the disk to be measured")
 	flag.Func("also", "measure another build of takumi-backup next to this checkout's: NAME=PATH (repeatable)", func(v string) error {
@@ -126,12 +130,11 @@ func (b *bench) measureAll(chosen []string) (*results, error) {
 		if err != nil {
 			return nil, fmt.Errorf("getting the part %s ready: %w", p.name, err)
 		}
-		if jobs, err = b.measure(p.name, jobs); err != nil {
-			return nil, err
-		}
+		jobs = slices.DeleteFunc(jobs, func(j *job) bool { return !b.match.MatchString(p.name + " " + j.op + " " + j.name) })
 		r.sections = append(r.sections, section{p, jobs})
 	}
-	return r, nil
+	r.rounds, err = b.measure(r.sections)
+	return r, err
 }
 
 // size is a flag value: bytes, with an optional K, M or G.

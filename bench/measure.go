@@ -41,29 +41,34 @@ type sample struct {
 	disturbed bool
 }
 
-// measure runs the jobs in turns, each round beginning with another one. What was
-// disturbed is run again, twice at most.
-func (b *bench) measure(part string, jobs []*job) ([]*job, error) {
-	jobs = slices.DeleteFunc(jobs, func(j *job) bool { return !b.match.MatchString(part + " " + j.op + " " + j.name) })
-	for _, j := range jobs {
-		j.command = b.tidy(j.String())
-	}
-	for round := range b.rounds {
-		for i := range jobs {
-			j := jobs[(i+round)%len(jobs)]
-			var s sample
-			for try := 0; try == 0 || s.disturbed && try < 3; try++ {
-				var err error
-				if s, err = b.once(j); err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", j.op, j.name, err)
-				}
-			}
-			j.samples = append(j.samples, s)
-			progress("round %d  %-14s %-22s %8.3f s, %6.2f s of CPU, %4d MiB%s", round+1, j.op, j.name, s.seconds, s.cpu, s.memory>>20,
-				map[bool]string{true: ", disturbed"}[s.disturbed])
+// measure runs all jobs in every round, those of a part in turns, beginning with
+// another one each time. What was disturbed is run again, twice at most and not
+// after the limit.
+func (b *bench) measure(sections []section) (rounds int, err error) {
+	began := time.Now()
+	late := func() bool { return b.limit > 0 && time.Since(began) > b.limit }
+	for _, s := range sections {
+		for _, j := range s.jobs {
+			j.command = b.tidy(j.String())
 		}
 	}
-	return jobs, nil
+	for ; rounds == 0 || rounds < b.rounds && !late(); rounds++ {
+		for _, section := range sections {
+			for i := range section.jobs {
+				j := section.jobs[(i+rounds)%len(section.jobs)]
+				var s sample
+				for try := 0; try == 0 || s.disturbed && try < 3 && !late(); try++ {
+					if s, err = b.once(j); err != nil {
+						return rounds, fmt.Errorf("%s, %s: %w", j.op, j.name, err)
+					}
+				}
+				j.samples = append(j.samples, s)
+				progress("round %d  %-14s %-22s %8.3f s, %6.2f s of CPU, %4d MiB%s", rounds+1, j.op, j.name, s.seconds, s.cpu, s.memory>>20,
+					map[bool]string{true: ", disturbed"}[s.disturbed])
+			}
+		}
+	}
+	return rounds, nil
 }
 
 func (b *bench) once(j *job) (s sample, err error) {

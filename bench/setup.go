@@ -108,9 +108,9 @@ func (b *bench) about() string {
 	if err != nil {
 		commit = []byte("unknown")
 	}
-	return fmt.Sprintf("%s, %d cores, %s/%s, %s. Measured on %s at commit %s, in %d rounds, with corpora of %s.",
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s. Measured on %s at commit %s, with corpora of %s.",
 		model, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), time.Now().UTC().Format("2006-01-02"),
-		bytes.TrimSpace(commit), b.rounds, sizeText(int64(b.size)))
+		bytes.TrimSpace(commit), sizeText(int64(b.size)))
 }
 
 // versions asks the programs for theirs.
