@@ -8,7 +8,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,19 +23,28 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// TestChainModel: whatever nights, prune, replicate, rewrap, reencrypt and lost states do
-// in whatever order, each backup that is left in a store restores what was there in its
-// night, and the newest one is left. With TAKUMI_TEST_LONG 10,000 runs, else 25.
+// TestChainModel: whatever nights, prune, replicate, rewrap, reencrypt, retired keys, lost
+// states and kills do in whatever order, each backup that is left in a store restores what
+// was there in its night, the newest one is left, and damage is never content. With TAKUMI_TEST_LONG 10,000 runs, or
+// as many as it says if that is more than 1; else 15.
 func TestChainModel(t *testing.T) {
-	runs := 25
-	if os.Getenv("TAKUMI_TEST_LONG") != "" {
-		runs = 10000
+	if os.Getenv(childEnv) != "" {
+		t.Skip("it is the parent of this one")
 	}
-	if testing.Short() {
-		runs = 20
+	runs := 15
+	if long := os.Getenv("TAKUMI_TEST_LONG"); long != "" {
+		runs = 10000
+		if n, err := strconv.Atoi(long); err == nil && n > 1 {
+			runs = n
+		}
+		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+			t.Setenv("TMPDIR", "/dev/shm") // syncing costs nothing there
+		}
 	}
 	var total counts
 	for seed := range runs {
@@ -39,19 +52,20 @@ func TestChainModel(t *testing.T) {
 		for range 6 + m.rand.IntN(6) {
 			m.step()
 		}
-		if m.whole(); t.Failed() {
+		m.whole()
+		if m.damaged(); t.Failed() {
 			t.Fatalf("seed %d, after %q", seed, m.log)
 		}
 		total.add(m.counts)
 		m.end()
 	}
 	t.Logf("%d runs: %+v", runs, total)
-	if total.Increments == 0 || total.Deleted == 0 || total.Copied == 0 || total.Rekeyed == 0 {
+	if total.Increments == 0 || total.Deleted == 0 || total.Copied == 0 || total.Rekeyed == 0 || runs >= 100 && (total.Retired == 0 || total.Killed == 0) {
 		t.Errorf("the runs have not met everything: %+v", total)
 	}
 }
 
-type counts struct{ Fulls, Increments, Deleted, Copied, Rekeyed, Restored int }
+type counts struct{ Fulls, Increments, Deleted, Copied, Rekeyed, Retired, Killed, Survived, Restored, Damaged int }
 
 func (c *counts) add(d counts) {
 	c.Fulls += d.Fulls
@@ -59,7 +73,11 @@ func (c *counts) add(d counts) {
 	c.Deleted += d.Deleted
 	c.Copied += d.Copied
 	c.Rekeyed += d.Rekeyed
+	c.Retired += d.Retired
+	c.Killed += d.Killed
+	c.Survived += d.Survived
 	c.Restored += d.Restored
+	c.Damaged += d.Damaged
 }
 
 type model struct {
@@ -68,7 +86,7 @@ type model struct {
 	rand   *rand.Rand
 	base   string
 	copies string
-	keys   []*kek.Key
+	keys   []*kek.Key                   // nil where it was retired
 	want   map[string]map[string]string // by the name in the label
 	newest string
 	log    []string
@@ -108,7 +126,10 @@ func (m *model) ring() {
 	}
 	var sources []keystore.Source
 	for i, k := range m.keys {
-		path := fmt.Sprintf("%s/key%d", m.base, i)
+		path := m.keyFile(i)
+		if k == nil {
+			continue
+		}
 		if !exists(path) {
 			m.must(keystore.WriteFile(path, k))
 		}
@@ -117,6 +138,8 @@ func (m *model) ring() {
 	m.open.Keys = keystore.NewRing(sources...)
 }
 
+func (m *model) keyFile(i int) string { return fmt.Sprintf("%s/key%d", m.base, i) }
+
 func (m *model) must(err error) {
 	m.t.Helper()
 	if err != nil {
@@ -124,13 +147,35 @@ func (m *model) must(err error) {
 	}
 }
 
-// step does one thing.
+// step does one thing, one time in ten in a process that is killed meanwhile.
 func (m *model) step() {
-	switch n := m.rand.IntN(12); {
-	case n < 6 || m.newest == "":
-		m.log = append(m.log, "night")
+	what := []string{"night", "night", "night", "night", "night", "prune", "prune", "replicate", "replicate", "rekey", "retire", "lose"}[m.rand.IntN(12)]
+	if m.newest == "" {
+		what = "night"
+	}
+	m.log = append(m.log, what)
+	switch what {
+	case "lose":
+		m.must(os.RemoveAll(m.state + "/uploads"))
+		return
+	case "retire":
+		m.retire()
+		return
+	case "night":
 		m.change()
-		m.must(m.try(m.place))
+	case "rekey":
+		m.keys = append(m.keys, kek.Generate())
+		m.ring()
+		if m.rand.IntN(2) == 0 {
+			m.key = m.keys[len(m.keys)-1] // nights are for the new one
+		}
+	}
+	if m.rand.IntN(10) == 0 {
+		m.killed(what)
+		return
+	}
+	m.do(what)
+	if what == "night" {
 		m.newest = m.made.Name
 		m.want[m.newest] = describe(m.t, m.dir)
 		if m.made.Kind == backup.KindIncrement {
@@ -138,24 +183,109 @@ func (m *model) step() {
 		} else {
 			m.Fulls++
 		}
-	case n == 6 || n == 7:
+	}
+}
+
+func (m *model) do(what string) {
+	switch what {
+	case "night":
+		m.must(m.try(m.place))
+	case "prune":
 		root := []string{m.root, m.copies}[m.rand.IntN(2)]
 		p := prune.Policy{Last: m.rand.IntN(3), Weekly: m.rand.IntN(3), Kinds: []string{backup.KindUploads}}
-		m.log = append(m.log, fmt.Sprintf("prune %s %+v", filepath.Base(root), p))
 		r, err := prune.Run(m.t.Context(), m.place, root, prune.Options{Policy: p, Open: m.open, Apply: true,
 			Done: func(_ *backup.Backup, _ prune.Decision, err error) error { return err }})
 		m.must(err)
 		m.Deleted += r.Deleted
-	case n == 8 || n == 9:
-		m.log = append(m.log, "replicate")
+	case "replicate":
 		m.replicate()
-	case n == 10:
-		m.log = append(m.log, "rekey")
+	case "rekey":
 		m.rekey()
-	default:
-		m.log = append(m.log, "the state is lost")
-		m.must(os.RemoveAll(m.state + "/uploads"))
 	}
+}
+
+// childEnv is set in the process of a step that is killed: what it does, the seed of that,
+// the number of keys, which of them nights are for, and when it ends, in microseconds.
+const childEnv = "TAKUMI_TEST_MODEL_CHILD"
+
+// killed does something in a process of its own that is killed. What a night has left in
+// the store is a backup like any other.
+func (m *model) killed(what string) {
+	current := slices.Index(m.keys, m.key)
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestModelChild$")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d %d %d %d %d %s", childEnv, what, m.rand.Uint64(), len(m.keys), current, m.rand.IntN(60_000),
+		m.now.UnixNano(), m.every, m.base))
+	out, err := cmd.CombinedOutput()
+	m.now = m.now.Add(24 * time.Hour)
+	switch {
+	case err == nil:
+		m.Survived++
+	case cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL:
+		m.Killed++
+	default:
+		m.t.Fatalf("%v, %s, after %q", err, out, m.log)
+	}
+	m.log = append(m.log, "killed")
+	if what != "night" {
+		return
+	}
+	list, err := backup.List(m.t.Context(), m.place, m.root, m.open)
+	m.must(err)
+	for i := range list {
+		if m.want[list[i].Name] == nil {
+			m.newest = list[i].Name
+			m.want[m.newest] = describe(m.t, m.dir)
+		}
+	}
+}
+
+// TestModelChild is the process that TestChainModel kills.
+func TestModelChild(t *testing.T) {
+	var what, base string
+	var seed uint64
+	var keys, current, after int
+	var now, every int64
+	if os.Getenv(childEnv) == "" {
+		return
+	}
+	if _, err := fmt.Sscan(os.Getenv(childEnv), &what, &seed, &keys, &current, &after, &now, &every, &base); err != nil {
+		t.Fatal(err)
+	}
+	m := &model{rand: rand.New(rand.NewPCG(seed, 4)), base: base, copies: base + "/copies"}
+	m.nights = &nights{t: t, dir: base + "/dir", root: base + "/root", state: base + "/state", every: time.Duration(every), now: time.Unix(0, now), place: local.Folder{}}
+	for i := range keys {
+		k, err := keystore.File{Path: m.keyFile(i)}.Load(t.Context())
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		m.keys = append(m.keys, k)
+	}
+	m.key = m.keys[current]
+	m.ring()
+	time.AfterFunc(time.Duration(after)*time.Microsecond, func() { syscall.Kill(os.Getpid(), syscall.SIGKILL) })
+	m.do(what)
+}
+
+// retire forgets a key, as key retire does it: when every backup opens without it.
+func (m *model) retire() {
+	i := m.rand.IntN(len(m.keys))
+	retired := m.keys[i]
+	if retired == nil || retired == m.key {
+		return
+	}
+	m.keys[i] = nil
+	m.ring()
+	for _, root := range []string{m.root, m.copies} {
+		list, err := backup.List(m.t.Context(), m.place, root, m.open)
+		m.must(err)
+		if slices.ContainsFunc(list, func(b backup.Backup) bool { return b.State != backup.Authentic }) {
+			m.keys[i] = retired
+			m.ring()
+			return
+		}
+	}
+	m.must(os.Remove(m.keyFile(i)))
+	m.Retired++
 }
 
 // change edits a few files.
@@ -215,31 +345,60 @@ func (m *model) replicate() {
 
 // rekey changes the key of some backups of one store, by a rewrap or a re-encryption.
 func (m *model) rekey() {
-	fresh := kek.Generate()
-	m.keys = append(m.keys, fresh)
-	m.ring()
-	if m.rand.IntN(2) == 0 {
-		m.key = fresh // nights are for the new one
+	fresh := m.keys[len(m.keys)-1]
+	if fresh == nil {
+		return
 	}
 	o := rekey.Options{Store: m.place, StateDir: m.base + "/locks", From: m.open.Keys, To: slot.Recipients(fresh), Meter: new(backup.Meter)}
 	m.must(os.MkdirAll(o.StateDir, 0o700))
+	back := keystore.NewRing(keystore.File{Path: m.keyFile(len(m.keys) - 1)})
+	defer back.Close()
+	whole, all := m.rand.IntN(2) == 0, m.rand.IntN(2) == 0
+	for _, root := range []string{m.root, m.copies} {
+		if root == m.copies && !all {
+			break
+		}
+		list, err := backup.List(m.t.Context(), m.place, root, m.open)
+		m.must(err)
+		for i := range list {
+			if !all && m.rand.IntN(3) == 0 {
+				continue
+			}
+			if whole {
+				_, err = rekey.Reencrypt(m.t.Context(), list[i].Path, rekey.ReencryptOptions{ReadBack: back, Options: o})
+			} else {
+				_, err = rekey.Rewrap(m.t.Context(), list[i].Path, rekey.RewrapOptions{Options: o})
+			}
+			m.must(err)
+			m.Rekeyed++
+		}
+	}
+}
+
+// damaged changes a byte in the middle of a backup: whatever needs it fails with an error
+// that says so, and gives nothing else.
+func (m *model) damaged() {
 	list, err := backup.List(m.t.Context(), m.place, m.root, m.open)
 	m.must(err)
-	back := keystore.NewRing(keystore.File{Path: fmt.Sprintf("%s/key%d", m.base, len(m.keys)-1)})
-	defer back.Close()
-	whole := m.rand.IntN(2) == 0
-	for i := range list {
-		if m.rand.IntN(3) == 0 {
-			continue
-		}
-		if whole {
-			_, err = rekey.Reencrypt(m.t.Context(), list[i].Path, rekey.ReencryptOptions{ReadBack: back, Options: o})
-		} else {
-			_, err = rekey.Rewrap(m.t.Context(), list[i].Path, rekey.RewrapOptions{Options: o})
-		}
-		m.must(err)
-		m.Rekeyed++
+	if len(list) == 0 {
+		return
 	}
+	path := list[m.rand.IntN(len(list))].Path
+	good, err := os.ReadFile(path)
+	m.must(err)
+	bad := slices.Clone(good)
+	bad[len(bad)-len(bad)/4] ^= 1
+	m.must(os.WriteFile(path, bad, 0o600))
+	for i := range list {
+		got, err := m.listing(list[i].Path)
+		if class, _ := fail.Of(err); err == nil && !maps.Equal(got, m.want[list[i].Name]) || err != nil && class != fail.Damaged {
+			m.t.Errorf("with damage in %s, %s: %v, %v", path, list[i].Path, got, err)
+		}
+		if err != nil {
+			m.Damaged++
+		}
+	}
+	m.must(os.WriteFile(path, good, 0o600))
 }
 
 // whole restores everything that there is.
