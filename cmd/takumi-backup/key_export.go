@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/keystore/passfile"
+	"github.com/takumi-backup/takumi-backup/keystore/written"
 )
 
 func newKeyExport() *cobra.Command {
@@ -43,7 +44,7 @@ finds the stick can try passphrases for as long as they like.`,
 				return fmt.Errorf("getting the passphrase: %w", err)
 			}
 			defer clear(passphrase)
-			text, public := fileOf(key)
+			text, public := written.FileOf(key)
 			defer clear(text)
 			if err := passfile.WriteText(out, text, passphrase); err != nil {
 				return err

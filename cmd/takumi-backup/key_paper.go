@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
+	"github.com/takumi-backup/takumi-backup/keystore/written"
 )
 
 type paperCommand struct {
@@ -125,11 +126,11 @@ func kitWriter(ending string) func(io.Writer, []*paper.Block) error {
 // blocks is what goes on the pages: the shares that were named, or the key.
 func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block, error) {
 	if len(p.shares) > 0 {
-		paths, err := shareFiles(append(p.shares, args...))
+		paths, err := written.ShareFiles(append(p.shares, args...))
 		if err != nil {
 			return nil, err
 		}
-		blocks, unread, err := gatherShares(cmd, paths)
+		blocks, unread, err := writtenKeys(cmd).Gather(cmd.Context(), paths)
 		if err == nil && len(unread) > 0 {
 			err = unread[0]
 		}
@@ -143,32 +144,6 @@ func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block
 	}
 	defer key.Wipe()
 	return []*paper.Block{paper.NewKey(key)}, nil
-}
-
-// shareFiles puts the share files in a folder in its place.
-func shareFiles(paths []string) ([]string, error) {
-	var all []string
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil || !info.IsDir() {
-			all = append(all, path) // an error comes back when it is read
-			continue
-		}
-		entries, err := os.ReadDir(path)
-		if err != nil {
-			return nil, refused(pathName(path), err, "")
-		}
-		found := false
-		for _, e := range entries {
-			if ok, _ := filepath.Match("share-*-of-*-*.txt", e.Name()); ok {
-				all, found = append(all, filepath.Join(path, e.Name())), true
-			}
-		}
-		if !found {
-			return nil, refused(pathName(path), fmt.Errorf("the folder has no share-N-of-N-SET.txt, as key split writes"), "")
-		}
-	}
-	return all, nil
 }
 
 // save writes the kit to its file, whole or not at all.

@@ -1,22 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"os"
-
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/agekey"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/terminal"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
-	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
-	"github.com/takumi-backup/takumi-backup/keystore/passfile"
+	"github.com/takumi-backup/takumi-backup/keystore/written"
 )
 
 func newKeyScan() *cobra.Command {
@@ -39,12 +27,12 @@ pages are read where pdftoppm (of poppler-utils) is in the PATH. Scan on a machi
 			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
-			blocks, err := scanAll(cmd.Context(), args)
+			blocks, err := written.Scan(cmd.Context(), args)
 			defer paper.Wipe(blocks)
 			if err != nil {
 				return err
 			}
-			key, err := restoreKey(cmd, "from paper", blocks)
+			key, err := writtenKeys(cmd).Restore("from paper", blocks)
 			if err != nil {
 				return err
 			}
@@ -53,43 +41,6 @@ pages are read where pdftoppm (of poppler-utils) is in the PATH. Scan on a machi
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	return audited(cmd, "key scan", changes)
-}
-
-// scanAll reads the code of each image.
-func scanAll(ctx context.Context, paths []string) (blocks []*paper.Block, err error) {
-	for _, path := range paths {
-		file, err := openSecret(path)
-		if err != nil {
-			return blocks, err
-		}
-		found, err := scan(ctx, file)
-		file.Close()
-		fix := ""
-		if errors.Is(err, kit.ErrNoRenderer) {
-			fix = "install poppler-utils; or where it is, make images, and scan these: pdftoppm -r 150 -png " + fsutil.ShellWord(path) + " page"
-		}
-		if errors.Is(err, kit.ErrNoCode) {
-			fix = "scan the page straight and at 150 dots for an inch or more, or type its text: key import, key combine"
-		}
-		if fault := (*keystore.Error)(nil); errors.As(err, &fault) {
-			fault.URI = pathName(path)
-			return blocks, fault
-		}
-		if err != nil {
-			return blocks, refused(pathName(path), err, fix)
-		}
-		blocks = append(blocks, found...)
-	}
-	return blocks, nil
-}
-
-// scan reads the codes of an image, or of the pages of a PDF.
-func scan(ctx context.Context, file io.Reader) ([]*paper.Block, error) {
-	buffered := bufio.NewReader(file)
-	if head, _ := buffered.Peek(5); kit.IsPDF(head) {
-		return kit.ScanPDF(ctx, buffered)
-	}
-	return kit.Scan(buffered)
 }
 
 func newKeyImport() *cobra.Command {
@@ -117,7 +68,7 @@ says which line is mistyped.`,
 			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
-			key, err := importKey(cmd, args, passphrase.ask)
+			key, err := writtenKeys(cmd).Import(cmd.Context(), args, passphrase.ask)
 			if err != nil {
 				return err
 			}
@@ -127,68 +78,4 @@ says which line is mistyped.`,
 	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	passphrase.add(cmd)
 	return audited(cmd, "key import", changes)
-}
-
-// importKey gets the key from a terminal, or from the text of a file.
-func importKey(cmd *cobra.Command, args []string, ask passfile.Ask) (paper.Secret, error) {
-	if len(args) == 0 && terminal.Is(os.Stdin) {
-		blocks, err := typedBlocks(cmd, paper.KindKey)
-		defer paper.Wipe(blocks)
-		if err != nil {
-			return nil, err
-		}
-		return restoreKey(cmd, "from paper", blocks)
-	}
-	path := "-"
-	if len(args) == 1 {
-		path = args[0]
-	}
-	text, err := readSecret(cmd, path)
-	defer clear(text)
-	if err != nil {
-		return nil, err
-	}
-	if passfile.IsLocked(text) {
-		file := passfile.File{Path: path, Ask: ask}
-		opened, err := file.Text(cmd.Context(), text)
-		defer clear(opened)
-		if err != nil {
-			return nil, err
-		}
-		if seed, err := agekey.ParseSeed(opened); err == nil {
-			return seed, nil
-		}
-		return file.Key(opened)
-	}
-	if seed, err := agekey.ParseSeed(text); err == nil {
-		return seed, nil
-	}
-	return keyOf(cmd, path, text)
-}
-
-// importForeign makes the key of digits without a checksum, or of what another
-// tool has written.
-func importForeign(cmd *cobra.Command, path string, text []byte) (paper.Secret, error) {
-	key, err := keystore.Import(path, text)
-	if err != nil {
-		return nil, err
-	}
-	warn(cmd, "digits without a checksum were read: compare the key's id")
-	return key, nil
-}
-
-// keyOf finds out what a text is, and makes the key of it.
-func keyOf(cmd *cobra.Command, path string, text []byte) (paper.Secret, error) {
-	blocks, err := paper.Parse(text)
-	if errors.Is(err, paper.ErrNone) {
-		return importForeign(cmd, path, text)
-	}
-	if err != nil {
-		return nil, unreadable(path, err)
-	}
-	defer paper.Wipe(blocks)
-	if len(blocks) > 1 && blocks[0].Kind == paper.KindKey {
-		return nil, refused(inputName(path), fmt.Errorf("it holds %d keys or shares, and one is wanted", len(blocks)), "")
-	}
-	return restoreKey(cmd, "from paper", blocks)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,12 +10,11 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/shares"
+	"github.com/takumi-backup/takumi-backup/keystore/written"
 )
 
 type splitCommand struct {
@@ -96,7 +94,7 @@ func (s *splitCommand) write(cmd *cobra.Command, key paper.Secret) (sum splitSum
 	if s.out == "" {
 		return sum, show(cmd, blocks)
 	}
-	if sum.Files, err = writeShares(cmd.Context(), s.out, blocks); err != nil {
+	if sum.Files, err = written.WriteShares(cmd.Context(), s.out, blocks); err != nil {
 		return sum, fmt.Errorf("writing the shares of key %s: %w", key.ID(), err)
 	}
 	return sum, nil
@@ -171,57 +169,6 @@ func show(cmd *cobra.Command, blocks []*paper.Block) error {
 	return nil
 }
 
-func shareFile(l paper.Label) string {
-	return fmt.Sprintf("share-%d-of-%d-%s.txt", l.Number, l.Total, l.Set)
-}
-
-// writeShares writes all shares into dir, or leaves nothing of them.
-func writeShares(ctx context.Context, dir string, blocks []*paper.Block) (paths []string, err error) {
-	_, statErr := os.Stat(dir)
-	made := errors.Is(statErr, os.ErrNotExist)
-	var files []*local.File
-	defer func() {
-		if err == nil {
-			return
-		}
-		for _, f := range files {
-			err = errors.Join(err, f.Abort()) // nothing for those that were committed
-		}
-		for _, path := range paths {
-			err = errors.Join(err, os.Remove(path))
-		}
-		if made {
-			os.Remove(dir) // unless somebody else has put something there
-		}
-	}()
-	// All are written before the first gets its name, so that a full disk or a
-	// name that is taken is found out by then.
-	for _, b := range blocks {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		f, err := local.Create(filepath.Join(dir, shareFile(b.Label)), store.Options{Parents: true})
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
-		text := b.Text()
-		_, err = f.Write(text)
-		clear(text)
-		if err != nil {
-			return nil, err
-		}
-	}
-	for _, f := range files {
-		result, err := f.Commit()
-		if err != nil {
-			return paths, err
-		}
-		paths = append(paths, result.Path)
-	}
-	return paths, nil
-}
-
 func newKeyCombine() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
@@ -244,12 +191,12 @@ is named and ignored.`,
 			if err := checkKeyFile("-o KEYFILE", out); err != nil {
 				return err
 			}
-			blocks, unread, err := gatherShares(cmd, args)
+			blocks, unread, err := writtenKeys(cmd).Gather(cmd.Context(), args)
 			defer paper.Wipe(blocks)
 			if err != nil {
 				return err
 			}
-			key, err := restoreKey(cmd, "from shares", blocks)
+			key, err := writtenKeys(cmd).Restore("from shares", blocks)
 			if err != nil && len(unread) > 0 {
 				return unread[0]
 			}
@@ -264,27 +211,4 @@ is named and ignored.`,
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", newKeyFileHelp)
 	return audited(cmd, "key combine", changes)
-}
-
-// gatherShares reads the shares of all paths, or those that are typed. The rest may
-// be enough where one cannot be read.
-func gatherShares(cmd *cobra.Command, paths []string) (blocks []*paper.Block, unread []error, err error) {
-	if len(paths) == 0 && terminal.Is(os.Stdin) {
-		blocks, err = typedBlocks(cmd, paper.KindShare)
-		return blocks, nil, err
-	}
-	if len(paths) == 0 {
-		paths = []string{"-"}
-	}
-	for _, path := range paths {
-		more, err := readWritten(cmd, path)
-		switch {
-		case cmd.Context().Err() != nil:
-			return blocks, nil, context.Cause(cmd.Context())
-		case err != nil:
-			unread = append(unread, err)
-		}
-		blocks = append(blocks, more...)
-	}
-	return blocks, unread, nil
 }

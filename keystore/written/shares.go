@@ -1,0 +1,115 @@
+package written
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
+	"github.com/takumi-backup/takumi-backup/keystore/paper"
+)
+
+func shareFile(l paper.Label) string {
+	return fmt.Sprintf("share-%d-of-%d-%s.txt", l.Number, l.Total, l.Set)
+}
+
+// WriteShares writes all shares into dir, or leaves nothing of them.
+func WriteShares(ctx context.Context, dir string, blocks []*paper.Block) (paths []string, err error) {
+	_, statErr := os.Stat(dir)
+	made := errors.Is(statErr, os.ErrNotExist)
+	var files []*local.File
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, f := range files {
+			err = errors.Join(err, f.Abort()) // nothing for those that were committed
+		}
+		for _, path := range paths {
+			err = errors.Join(err, os.Remove(path))
+		}
+		if made {
+			os.Remove(dir) // unless somebody else has put something there
+		}
+	}()
+	// All are written before the first gets its name, so that a full disk or a
+	// name that is taken is found out by then.
+	for _, b := range blocks {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		f, err := local.Create(filepath.Join(dir, shareFile(b.Label)), store.Options{Parents: true})
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+		text := b.Text()
+		_, err = f.Write(text)
+		clear(text)
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range files {
+		result, err := f.Commit()
+		if err != nil {
+			return paths, err
+		}
+		paths = append(paths, result.Path)
+	}
+	return paths, nil
+}
+
+// Gather reads the shares of all paths, or those that are typed. The rest may
+// be enough where one cannot be read.
+func (r Reader) Gather(ctx context.Context, paths []string) (blocks []*paper.Block, unread []error, err error) {
+	if len(paths) == 0 && terminal.Is(os.Stdin) {
+		blocks, err = r.typedBlocks(ctx, paper.KindShare)
+		return blocks, nil, err
+	}
+	if len(paths) == 0 {
+		paths = []string{"-"}
+	}
+	for _, path := range paths {
+		more, err := readWritten(ctx, path)
+		switch {
+		case ctx.Err() != nil:
+			return blocks, nil, context.Cause(ctx)
+		case err != nil:
+			unread = append(unread, err)
+		}
+		blocks = append(blocks, more...)
+	}
+	return blocks, unread, nil
+}
+
+// ShareFiles returns the paths with those of its shares, as key split names them, in the
+// place of each folder.
+func ShareFiles(paths []string) ([]string, error) {
+	var all []string
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil || !info.IsDir() {
+			all = append(all, path) // an error comes back when it is read
+			continue
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, Refused(PathName(path), err, "")
+		}
+		found := false
+		for _, e := range entries {
+			if ok, _ := filepath.Match("share-*-of-*-*.txt", e.Name()); ok {
+				all, found = append(all, filepath.Join(path, e.Name())), true
+			}
+		}
+		if !found {
+			return nil, Refused(PathName(path), fmt.Errorf("the folder has no share-N-of-N-SET.txt, as key split writes"), "")
+		}
+	}
+	return all, nil
+}
