@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // newAudit is the parent of the commands that work on the audit log.
@@ -69,7 +70,7 @@ func auditFolder(cmd *cobra.Command, args []string) (string, error) {
 }
 
 type auditShow struct {
-	since, until timeFlag
+	since, until values.Time
 	operation    string
 	backup       string
 	key          string
@@ -336,26 +337,4 @@ func tellMACs(w io.Writer, s *audit.State) {
 	default:
 		fmt.Fprintf(w, "%d records are as they were written, and the %d before them as they were when MACs began\n", proved, s.Plain)
 	}
-}
-
-// timeFlag is a time in UTC, as RFC 3339 or as a day.
-type timeFlag struct{ time.Time }
-
-func (f *timeFlag) String() string {
-	if f.IsZero() {
-		return ""
-	}
-	return f.Format(time.RFC3339)
-}
-
-func (*timeFlag) Type() string { return "time" }
-
-// Set is pflag's.
-func (f *timeFlag) Set(text string) (err error) {
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if f.Time, err = time.Parse(layout, text); err == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("%q is neither a day, as 2026-11-25, nor a time, as 2026-11-25T02:00:00Z", text)
 }

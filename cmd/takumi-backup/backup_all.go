@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -87,7 +88,7 @@ config --help says where settings come from.`,
 
 func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 	started := time.Now()
-	sealed, err := encryptionEnabled()
+	sealed, err := conf.Encrypts()
 	if err != nil {
 		return err
 	}
@@ -102,12 +103,12 @@ func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 	}
 	defer lock.Release()
 
-	if sealed && inProduction() && conf.Get(signKeyVariable) == "" {
+	if sealed && conf.Production() && conf.Get(signKeyVariable) == "" {
 		warn(cmd, "the backups are not signed, so that nobody can tell who made them: ssh-keygen -t ed25519 makes a key, and %s names it", signKeyVariable)
 	}
-	l, err := limitsOf()
-	if err == nil {
-		err = l.lower()
+	l, err := conf.Pace()
+	if err == nil && (l.Nice != 0 || l.IONice != "") {
+		err = harden.Nice(l.Nice, l.IONice)
 	}
 	if err != nil {
 		return err

@@ -187,7 +187,7 @@ func (r *rpcFlags) dial(network string) (*contracts.Node, error) {
 	if r.offline || url == "" {
 		return nil, nil
 	}
-	node, err := contracts.Dial(url, contracts.Options{RequireTLS: inProduction()})
+	node, err := contracts.Dial(url, contracts.Options{RequireTLS: conf.Production()})
 	if errors.Is(err, contracts.ErrURL) || errors.Is(err, netsafe.ErrPlain) {
 		return nil, usagef("%s: %w", from, err)
 	}

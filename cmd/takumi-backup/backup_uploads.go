@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -89,7 +90,7 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	f.BoolVar(&b.tree.OneFileSystem, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
 	f.BoolVar(&b.strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
 	f.BoolVar(&b.incremental, "incremental", false, "store what has changed since the last backup of this folder, with a full one now and then")
-	f.Var((*withinFlag)(&b.fullEvery), "full-every", "with --incremental: how often all of it is stored (default 7d)")
+	f.Var((*values.Within)(&b.fullEvery), "full-every", "with --incremental: how often all of it is stored (default 7d)")
 	f.Lookup("full-every").DefValue = ""
 	f.BoolVar(&b.tree.Checksum, "checksum", false, "with --incremental: read every file, and do not go by times alone")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
@@ -132,7 +133,7 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 
 // nights reads what is asked of incremental backups.
 func (b *backupUploads) nights(cmd *cobra.Command, job *backup.Job) error {
-	on, err := boolIn(b.conf(), "UPLOADS_INCREMENTAL", false)
+	on, err := b.conf().Bool("UPLOADS_INCREMENTAL", false)
 	if err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (b *backupUploads) nights(cmd *cobra.Command, job *backup.Job) error {
 	switch every := b.conf().Get("UPLOADS_FULL_EVERY"); {
 	case cmd.Flags().Changed("full-every"):
 	case every != "":
-		if err := (*withinFlag)(&b.fullEvery).Set(every); err != nil {
+		if err := (*values.Within)(&b.fullEvery).Set(every); err != nil {
 			return usagef("UPLOADS_FULL_EVERY: %w", err)
 		}
 	default:
@@ -204,7 +205,7 @@ func (b *backupUploads) patterns(cmd *cobra.Command) error {
 	if path := b.conf().Get("UPLOADS_EXCLUDE_FROM"); path != "" {
 		files = append([]string{path}, files...)
 	}
-	strict, err := boolIn(b.conf(), "UPLOADS_STRICT", false)
+	strict, err := b.conf().Bool("UPLOADS_STRICT", false)
 	if err != nil {
 		return err
 	}
@@ -235,7 +236,7 @@ func (b *backupUploads) dir(args []string) (string, error) {
 	}
 	to := b.roots()
 	if to != nil {
-		to = append(to, storeFolder(), backupFolder(backup.KindUploads))
+		to = append(to, conf.StoreFolder(), conf.Folder(backup.KindUploads))
 	}
 	for _, folder := range to {
 		if !store.IsRemote(folder) && backup.Holds(dir, folder) {

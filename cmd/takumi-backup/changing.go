@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -24,7 +25,7 @@ type changing struct {
 	keys      changedKeyFlags
 	progress  progressFlags
 	shardText string
-	workers   countFlag
+	workers   values.Count
 	dryRun    bool
 	json      bool
 	stateDir  string // the folder of locks and of what is done

@@ -53,7 +53,7 @@ func findBackups(cmd *cobra.Command, args []string) error {
 		if _, err := os.Lstat(arg); err == nil {
 			continue
 		}
-		if args[i], err = backup.FindID(cmd.Context(), newPlace(), storeFolder(), arg); err != nil {
+		if args[i], err = backup.FindID(cmd.Context(), newPlace(), conf.StoreFolder(), arg); err != nil {
 			return err
 		}
 	}
@@ -101,12 +101,12 @@ func completeBackups(cmd *cobra.Command, word string) ([]string, cobra.ShellComp
 // completionRoot is the store of the settings that the command line names.
 func completionRoot(cmd *cobra.Command) string {
 	_ = loadSettings(cmd, flagText(cmd, "config")) // without them, the store is the default one
-	return storeFolder()
+	return conf.StoreFolder()
 }
 
 // completeStores returns the stores of the settings.
 func completeStores(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-	stores := append([]string{completionRoot(cmd)}, alsoFolders()...)
+	stores := append([]string{completionRoot(cmd)}, conf.Also()...)
 	if conf.File != nil {
 		for _, s := range conf.File.Stores {
 			stores = append(stores, s.Path())

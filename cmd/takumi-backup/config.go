@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -129,18 +130,18 @@ use it. Nothing is connected to. The exit code is 64 when something cannot be ri
 // checkSettings reads each setting as who uses it does.
 func checkSettings() error {
 	checks := []func() error{
-		checkEnvironment,
-		func() error { _, err := encryptionEnabled(); return err },
-		func() error { return checkCopies(storeFolder(), alsoFolders()) },
+		conf.CheckEnvironment,
+		func() error { _, err := conf.Encrypts(); return err },
+		func() error { return conf.CheckCopies(conf.StoreFolder(), conf.Also()) },
 		func() error { _, err := new(keyFlags).sources(); return err },
 		func() error { _, err := placeFlags{}.options(store.Server{}); return err },
-		func() error { _, err := retentionDays(); return err },
+		func() error { _, err := conf.RetentionDays(); return err },
 		func() error { _, err := maxAges(nil); return err },
-		func() error { _, err := checkSyslog(); return err },
-		func() error { _, err := limitsOf(); return err },
-		func() error { _, err := policies(); return err },
+		func() error { _, err := conf.Syslog(); return err },
+		func() error { _, err := conf.Pace(); return err },
+		func() error { _, err := prune.FromSettings(conf); return err },
 	}
-	for _, root := range append([]string{storeFolder()}, alsoFolders()...) {
+	for _, root := range append([]string{conf.StoreFolder()}, conf.Also()...) {
 		checks = append(checks, func() error {
 			if err := store.Check(root); err != nil {
 				return err
@@ -200,7 +201,7 @@ would back up. Secrets are not printed.`,
 
 func shownSettings() []shownSetting {
 	all := conf.All()
-	for name, value := range map[string]string{"BACKUP_ROOT": defaultRoot(), "RETENTION_DAYS": "30", "BACKUP_ENCRYPTION_ENABLED": "true"} {
+	for name, value := range map[string]string{"BACKUP_ROOT": conf.DefaultRoot(), "RETENTION_DAYS": "30", "BACKUP_ENCRYPTION_ENABLED": "true"} {
 		if conf.Get(name) == "" && (name != "BACKUP_ROOT" || conf.Get("BACKUP_DIR") == "") {
 			all[name] = config.Value{Text: value, Source: "default"}
 		}
@@ -297,28 +298,4 @@ func writeSettings(path string, text []byte) error {
 	}
 	_, err = f.Commit()
 	return err
-}
-
-// storeOf returns what the file of settings says of the stores at a server. Buckets of
-// one server are written in one way.
-func storeOf(server store.Server) (own config.Store, err error) {
-	if conf.File == nil {
-		return own, nil
-	}
-	first := ""
-	for _, s := range conf.File.Stores {
-		_, at, err := store.SplitURL(s.Path())
-		if err != nil {
-			return own, usage(err)
-		}
-		if !store.IsRemote(s.URL) || at != server {
-			continue
-		}
-		s.Name, s.URL = "", ""
-		if first != "" && s != own {
-			return own, usagef("%s: two stores at one server differ in lock, retention, class, encryption or part size: give them the same, or profiles of their own", conf.Path)
-		}
-		own, first = s, "one"
-	}
-	return own, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // TestSettings: every variable that the documents name can be in a settings
@@ -52,21 +53,21 @@ func TestRulesOfKinds(t *testing.T) {
 	before := conf
 	conf = loaded
 	t.Cleanup(func() { conf = before })
-	got, err := policies()
-	want := prune.Policy{Within: 7 * day, Weekly: 2, ByKind: map[string]prune.Policy{
-		"uploads": {Within: 90 * day}, "contracts": {Within: 7 * day, Monthly: 3},
+	got, err := prune.FromSettings(conf)
+	want := prune.Policy{Within: 7 * values.Day, Weekly: 2, ByKind: map[string]prune.Policy{
+		"uploads": {Within: 90 * values.Day}, "contracts": {Within: 7 * values.Day, Monthly: 3},
 	}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if longest, err := retained(); err != nil || longest != 90*day {
+	if longest, err := prune.Retained(conf); err != nil || longest != 90*values.Day {
 		t.Errorf("%v, %v", longest, err)
 	}
-	p := &pruneCommand{policy: prune.Policy{Within: 30 * day, Kinds: prunedKinds}}
+	p := &pruneCommand{policy: prune.Policy{Within: 30 * values.Day, Kinds: prune.Kinds}}
 	if err := p.check(newPrune()); err != nil || !slices.Contains(p.policy.Kinds, "contracts") || p.policy.Weekly != 2 {
 		t.Errorf("%+v, %v", p.policy, err)
 	}
-	flagged, p := newPrune(), &pruneCommand{policy: prune.Policy{Within: 30 * day, Last: 1, Kinds: prunedKinds}}
+	flagged, p := newPrune(), &pruneCommand{policy: prune.Policy{Within: 30 * values.Day, Last: 1, Kinds: prune.Kinds}}
 	if err := flagged.Flags().Set("keep-last", "1"); err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func databaseSettings(s *config.Settings) (*postgres.Settings, error) {
 
 // checkedSettings holds settings to what production demands.
 func checkedSettings(s *postgres.Settings, err error) (*postgres.Settings, error) {
-	if err == nil && inProduction() {
+	if err == nil && conf.Production() {
 		err = s.CheckProduction()
 	}
 	if errors.Is(err, postgres.ErrSettings) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
@@ -92,7 +93,7 @@ func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
 		add("settings", conf.Path, err)
 		return findings, nil
 	}
-	if _, err := reports.New(conf.Get, inProduction()); err != nil {
+	if _, err := reports.New(conf.Get, conf.Production()); err != nil {
 		findings = append(findings, doctor.Finding{Check: "settings", Class: "warning", Subject: "notifications", Text: err.Error(), Cure: "see docs/REPORTS.md, and give backup all --notify"})
 	}
 	ring, err := keys.ring()
@@ -102,13 +103,13 @@ func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
 	}
 	defer ring.Close()
 	o := doctor.Options{
-		Root: storeFolder(), Copies: alsoFolders(), Store: newPlace(), Ring: ring, Now: time.Now(), Open: backup.Options{Keys: ring, Doubt: doubter(cmd, "", provedIn(cmd, ""))},
+		Root: conf.StoreFolder(), Copies: conf.Also(), Store: newPlace(), Ring: ring, Now: time.Now(), Open: backup.Options{Keys: ring, Doubt: doubter(cmd, "", provedIn(cmd, ""))},
 		Recipient: conf.Get("BACKUP_RECIPIENTS") != "" || conf.Get("BACKUP_RECIPIENTS_FILE") != "",
 	}
-	if o.Policy, err = policies(); err != nil {
+	if o.Policy, err = prune.FromSettings(conf); err != nil {
 		return nil, err
 	}
-	o.Policy.Kinds = append(sortedKeys(o.Policy.ByKind), prunedKinds...)
+	o.Policy.Kinds = append(sortedKeys(o.Policy.ByKind), prune.Kinds...)
 	if o.StateDir, err = history.Dir(); err != nil {
 		add("settings", "", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
@@ -87,8 +88,8 @@ failed. A missed target is a warning, and 1 with --strict.`,
 	d.place.add(cmd)
 	f.StringVar(&d.page, "report", "", "append to this page")
 	d.targets = drill.Targets{RTO: time.Hour, RPO: 26 * time.Hour}
-	f.Var((*withinFlag)(&d.targets.RTO), "rto-target", "how long a restore may take, as 30m or 2h; 0 for any time")
-	f.Var((*withinFlag)(&d.targets.RPO), "rpo-target", "how old the newest backup may be, as 26h or 8d; 0 for any age")
+	f.Var((*values.Within)(&d.targets.RTO), "rto-target", "how long a restore may take, as 30m or 2h; 0 for any time")
+	f.Var((*values.Within)(&d.targets.RPO), "rpo-target", "how old the newest backup may be, as 26h or 8d; 0 for any age")
 	f.BoolVar(&d.strict, "strict", false, "exit code 1 when a target is missed")
 	f.BoolVar(&d.json, "json", false, "print the report as JSON")
 	d.job.add(f)

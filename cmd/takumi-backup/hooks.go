@@ -4,50 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
-
-// limits are what a backup may use.
-type limits struct {
-	bandwidth int64 // bytes a second to buckets; 0: all
-	nice      int
-	ionice    string
-}
-
-// limitsOf reads TAKUMI_BANDWIDTH, TAKUMI_NICE and TAKUMI_IONICE.
-func limitsOf() (l limits, err error) {
-	if text := conf.Get("TAKUMI_BANDWIDTH"); text != "" {
-		if err := (*sizeFlag)(&l.bandwidth).Set(text); err != nil {
-			return l, usagef("TAKUMI_BANDWIDTH is %q: %w", text, err)
-		}
-	}
-	if text := conf.Get("TAKUMI_NICE"); text != "" {
-		if l.nice, err = strconv.Atoi(text); err != nil || l.nice < 0 || l.nice > 19 {
-			return l, usagef("TAKUMI_NICE is %q, not a number from 0 to 19", text)
-		}
-	}
-	l.ionice = conf.Get("TAKUMI_IONICE")
-	if !slices.Contains([]string{"", "idle", "best-effort"}, l.ionice) {
-		return l, usagef("TAKUMI_IONICE is %q, neither idle nor best-effort", l.ionice)
-	}
-	return l, nil
-}
-
-// lower lowers the priority of this process, where that is asked for.
-func (l limits) lower() error {
-	if l.nice == 0 && l.ionice == "" {
-		return nil
-	}
-	return harden.Nice(l.nice, l.ionice)
-}
 
 // runHook runs a command of the settings by /bin/sh, with its output on standard error.
 // outcome is what it finds in TAKUMI_OUTCOME.

@@ -203,7 +203,7 @@ func (i *initCommand) find(cmd *cobra.Command) error {
 		*q.to = strings.Fields(answer)
 	}
 	if i.store == "" {
-		if i.store, err = i.ask(cmd, "Where backups go, a folder or s3://BUCKET/PREFIX", storeFolder()); err != nil {
+		if i.store, err = i.ask(cmd, "Where backups go, a folder or s3://BUCKET/PREFIX", conf.StoreFolder()); err != nil {
 			return err
 		}
 	}

@@ -39,7 +39,7 @@ func (j *jobFlags) told(cmd *cobra.Command, task string, work func(*runs.Run) er
 	var notifier *reports.Notifier
 	if j.notify {
 		var err error
-		if notifier, err = reports.New(conf.Get, inProduction()); err != nil {
+		if notifier, err = reports.New(conf.Get, conf.Production()); err != nil {
 			warn(cmd, "not everybody will be told: %v", err)
 		}
 		if err := notifier.Start(cmd.Context()); err != nil {

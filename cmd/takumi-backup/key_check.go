@@ -11,6 +11,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -18,7 +19,7 @@ import (
 type keyCheck struct {
 	keys   keyFlags
 	state  stateFlags
-	maxAge ageFlag
+	maxAge values.Age
 	strict bool
 	json   bool
 
@@ -30,7 +31,7 @@ type keyCheck struct {
 }
 
 func newKeyCheck() *cobra.Command {
-	c := &keyCheck{maxAge: ageFlag(history.DefaultMaxAge)}
+	c := &keyCheck{maxAge: values.Age(history.DefaultMaxAge)}
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check that each key can be fetched, is where it should, and is not overdue",

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -34,7 +34,7 @@ func (s *stateFlags) add(cmd *cobra.Command) {
 // warns when which history it is depends on who calls.
 func (s *stateFlags) resolve(cmd *cobra.Command) error {
 	if s.root == "" {
-		s.root = storeFolder()
+		s.root = conf.StoreFolder()
 	}
 	if s.dir == "" {
 		dir, err := history.Dir()
@@ -88,51 +88,16 @@ func anchored(src keystore.Source) keystore.Source {
 	return f
 }
 
-// ageFlag is a time span that may be given in days or weeks.
-type ageFlag time.Duration
-
-const day = 24 * time.Hour
-
-// Set reads 180d, 26w, or what Go takes for a duration.
-func (a *ageFlag) Set(text string) error {
-	unit := map[string]time.Duration{"d": day, "w": 7 * day}[text[max(0, len(text)-1):]]
-	if unit == 0 {
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 {
-			return errors.New("want a time span such as 180d, 26w or 36h")
-		}
-		*a = ageFlag(d)
-		return nil
-	}
-	n, err := strconv.ParseUint(text[:len(text)-1], 10, 16)
-	if err != nil || n == 0 || time.Duration(n) > 100*365*day/unit {
-		return errors.New("want a whole number of days or weeks, of a hundred years at most")
-	}
-	*a = ageFlag(time.Duration(n) * unit)
-	return nil
-}
-
-// String writes whole days as Set reads them.
-func (a *ageFlag) String() string {
-	if d := time.Duration(*a); d%day != 0 {
-		return d.String()
-	}
-	return fmt.Sprintf("%dd", time.Duration(*a)/day)
-}
-
-// Type is what the help calls the value.
-func (*ageFlag) Type() string { return "time" }
-
 // historyAdd makes keys known to the history.
 type historyAdd struct {
 	keys    keyFlags
 	add     bool
 	retired bool
-	grace   ageFlag
+	grace   values.Age
 }
 
 func (a *historyAdd) flags(cmd *cobra.Command) {
-	a.grace = ageFlag(history.DefaultGrace)
+	a.grace = values.Age(history.DefaultGrace)
 	f := cmd.Flags()
 	f.BoolVar(&a.add, "add", false, "make the keys of --key known, current and former")
 	a.keys.add(cmd, "with --add: where the keys are")

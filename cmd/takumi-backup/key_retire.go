@@ -10,6 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -20,12 +21,12 @@ type keyRetire struct {
 	state stateFlags
 	keys  keyFlags
 	rekey.Retirement
-	grace ageFlag
+	grace values.Age
 	json  bool
 }
 
 func newKeyRetire() *cobra.Command {
-	r := &keyRetire{grace: ageFlag(history.DefaultGrace)}
+	r := &keyRetire{grace: values.Age(history.DefaultGrace)}
 	cmd := &cobra.Command{
 		Use:   "retire KEYID|HINT",
 		Short: "Say whether a former key may be destroyed, and how",

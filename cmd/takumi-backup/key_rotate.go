@@ -10,6 +10,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -17,15 +18,15 @@ import (
 type keyRotate struct {
 	keys   keyFlags
 	state  stateFlags
-	maxAge ageFlag
-	grace  ageFlag
+	maxAge values.Age
+	grace  values.Age
 	adopt  bool
 	dryRun bool
 	json   bool
 }
 
 func newKeyRotate() *cobra.Command {
-	r := &keyRotate{maxAge: ageFlag(history.DefaultMaxAge), grace: ageFlag(history.DefaultGrace)}
+	r := &keyRotate{maxAge: values.Age(history.DefaultMaxAge), grace: values.Age(history.DefaultGrace)}
 	cmd := &cobra.Command{
 		Use:   "rotate [flags]",
 		Short: "Replace a key by a new one, and keep the former for old backups",

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/config"
-	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/awssm"
 	"github.com/takumi-backup/takumi-backup/keystore/passfile"
@@ -54,13 +52,13 @@ func (k *keyFlags) parseKey(uri string) (keystore.Source, error) {
 	src, err := keystore.Parse(uri,
 		keystore.EnvScheme,
 		passfile.Scheme(k.asks().ask),
-		awssm.Scheme(awssm.Options{RequireTLS: inProduction()}),
-		vault.Scheme(vault.Options{RequireTLS: inProduction()}),
+		awssm.Scheme(awssm.Options{RequireTLS: conf.Production()}),
+		vault.Scheme(vault.Options{RequireTLS: conf.Production()}),
 	)
 	if err != nil {
 		return nil, err
 	}
-	if inProduction() {
+	if conf.Production() {
 		return src, keystore.CheckProduction(src)
 	}
 	return src, nil
@@ -76,7 +74,7 @@ func (k *keyFlags) named() []string {
 
 // sources returns the places of the keys; a flag wins over the environment.
 func (k *keyFlags) sources() ([]keystore.Source, error) {
-	fromBackend, err := backendURI()
+	fromBackend, err := conf.KeyBackend()
 	if err != nil {
 		return nil, err
 	}
@@ -154,66 +152,6 @@ func (k *keyFlags) one(ctx context.Context) (*keystore.Ring, *kek.Key, error) {
 		return nil, nil, usagef("this works on one key: give --key once")
 	}
 	return ring, keys[0], nil
-}
-
-// inProduction says whether either of TAKUMI_ENV and NODE_ENV says so.
-func inProduction() bool { return environment() == "production" }
-
-// environments are what TAKUMI_ENV and NODE_ENV can be.
-var environments = []string{"development", "test", "staging", "production"}
-
-// environment is the name of where we are, as Takumi's secrets have it in their
-// names.
-func environment() string {
-	first := ""
-	for _, name := range []string{"TAKUMI_ENV", "NODE_ENV"} {
-		value := environmentOf(name)
-		if value == "production" {
-			return value
-		}
-		first = cmp.Or(first, value)
-	}
-	return cmp.Or(first, "development")
-}
-
-func environmentOf(name string) string { return strings.ToLower(strings.TrimSpace(conf.Get(name))) }
-
-// checkEnvironment refuses a misspelt name of an environment, which would count as
-// none that is protected, and in production secrets that are examples.
-func checkEnvironment() error {
-	for _, name := range []string{"TAKUMI_ENV", "NODE_ENV"} {
-		if value := environmentOf(name); value != "" && !slices.Contains(environments, value) {
-			return usagef("%s is %q: it can be %s", name, conf.Get(name), strings.Join(environments, ", "))
-		}
-	}
-	if found := secretenv.Placeholders(); inProduction() && len(found) > 0 {
-		return usagef("in production %s holds an example or a word in place of a secret: set one that is random, as openssl rand -base64 24 makes it", strings.Join(found, ", "))
-	}
-	return nil
-}
-
-// keyName is the last part of the path of the key in Vault, next to the
-// application's secrets and apart from them.
-const keyName = "backup-encryption"
-
-// backendURI turns SECRETS_BACKEND into the key URI that it stands for, or "".
-func backendURI() (string, error) {
-	backend, env := conf.Get("SECRETS_BACKEND"), environment()
-	switch backend {
-	case "":
-		return "", nil
-	case "aws-secrets-manager":
-		return "awssm:takumi/" + env + "/BACKUP_ENCRYPTION_KEY", nil
-	case "vault":
-		path := strings.TrimRight(cmp.Or(conf.Get("VAULT_PATH"), "secret/takumi/"+env), "/")
-		if !strings.HasSuffix(path, "/"+keyName) {
-			path += "/" + keyName
-		}
-		return "vault:" + path + "#key", nil
-	case "env":
-		return "env:BACKUP_ENCRYPTION_KEY", nil
-	}
-	return "", usagef("SECRETS_BACKEND is %q: it can be aws-secrets-manager, vault or env", backend)
 }
 
 func notInName(r rune) bool {

@@ -20,6 +20,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
@@ -101,7 +102,7 @@ func (s *sinceFlag) Set(text string) error {
 			return nil
 		}
 	}
-	var age ageFlag
+	var age values.Age
 	if err := age.Set(text); err != nil {
 		return errors.New("want a time span such as 7d or 36h, or a time such as 2026-11-01 or 2026-11-01T02:00:00Z")
 	}
@@ -170,7 +171,7 @@ func rootArg(args []string) string {
 	if len(args) > 0 {
 		return args[0]
 	}
-	return storeFolder()
+	return conf.StoreFolder()
 }
 
 // listCommand is what list shows, and how.

@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // placeFlags say how backups are kept in a bucket. What a flag leaves out comes
@@ -30,7 +31,7 @@ type placeFlags struct {
 
 func (p *placeFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&p.lock, "object-lock", "", "lock what is written to S3: governance or compliance (default $TAKUMI_S3_OBJECT_LOCK)")
-	f.Var((*ageFlag)(&p.retain), "retain", "keep that lock for this time, as 30d (default $TAKUMI_S3_RETAIN)")
+	f.Var((*values.Age)(&p.retain), "retain", "keep that lock for this time, as 30d (default $TAKUMI_S3_RETAIN)")
 	f.Lookup("retain").DefValue = ""
 	f.StringVar(&p.storageClass, "storage-class", "", "S3 storage class of backups, as STANDARD_IA (default $TAKUMI_S3_STORAGE_CLASS)")
 	f.StringVar(&p.sse, "sse", "", "let S3 encrypt as well: AES256 or aws:kms (default $TAKUMI_S3_SSE)")
@@ -40,12 +41,12 @@ func (p *placeFlags) add(f *pflag.FlagSet) {
 
 // options completes the flags from the environment.
 func (p placeFlags) options(server store.Server) (s3store.Options, error) {
-	own, err := storeOf(server)
+	own, err := conf.StoreOf(server)
 	if err != nil {
 		return s3store.Options{}, err
 	}
 	o := s3store.Options{
-		RequireTLS:   inProduction(),
+		RequireTLS:   conf.Production(),
 		StorageClass: types.StorageClass(strings.ToUpper(cmp.Or(p.storageClass, conf.Get("TAKUMI_S3_STORAGE_CLASS"), own.StorageClass))),
 		SSE:          types.ServerSideEncryption(cmp.Or(p.sse, conf.Get("TAKUMI_S3_SSE"), own.SSE)),
 		KMSKey:       cmp.Or(p.kmsKey, conf.Get("TAKUMI_S3_SSE_KMS_KEY"), own.SSEKey),
@@ -58,7 +59,7 @@ func (p placeFlags) options(server store.Server) (s3store.Options, error) {
 		return o, usagef("--object-lock or TAKUMI_S3_OBJECT_LOCK is %q, neither governance nor compliance", o.LockMode)
 	}
 	if text := cmp.Or(conf.Get("TAKUMI_S3_RETAIN"), own.Retain); text != "" && o.Retain == 0 {
-		if err := (*ageFlag)(&o.Retain).Set(text); err != nil {
+		if err := (*values.Age)(&o.Retain).Set(text); err != nil {
 			return o, usagef("TAKUMI_S3_RETAIN: %w", err)
 		}
 	}
@@ -83,7 +84,7 @@ func (p placeFlags) options(server store.Server) (s3store.Options, error) {
 	}
 	if text := cmp.Or(p.partSize, conf.Get("TAKUMI_S3_PART_SIZE"), own.PartSize); text != "" {
 		var err error
-		if o.PartSize, err = bytesOf(text); err != nil {
+		if o.PartSize, err = values.PartSize(text); err != nil {
 			return o, usagef("--part-size or TAKUMI_S3_PART_SIZE is %q, not a size from 5M to 1G", text)
 		}
 	}
@@ -95,18 +96,6 @@ func (p placeFlags) options(server store.Server) (s3store.Options, error) {
 		o.MaxParts = parts
 	}
 	return o, nil
-}
-
-// bytesOf reads a number of bytes, or of KiB, MiB or GiB with the letter behind it.
-func bytesOf(text string) (int64, error) {
-	digits := strings.TrimRight(text, "kKmMgGiB")
-	unit := strings.ToUpper(strings.TrimRight(text[len(digits):], "iB"))
-	shift := slices.Index([]string{"", "K", "M", "G"}, unit)
-	n, err := strconv.ParseInt(digits, 10, 32)
-	if err != nil || shift < 0 {
-		return 0, fmt.Errorf("%q is no size", text)
-	}
-	return n << (10 * shift), nil
 }
 
 // tagsOf labels a backup in a bucket, for its rules of life cycle and of access.
@@ -129,11 +118,11 @@ func (p placeFlags) place() *store.Router {
 		if err != nil {
 			return nil, err
 		}
-		l, err := limitsOf()
-		if err != nil || l.bandwidth == 0 {
+		l, err := conf.Pace()
+		if err != nil || l.Bandwidth == 0 {
 			return s, err
 		}
-		return store.Limited(s, l.bandwidth), nil
+		return store.Limited(s, l.Bandwidth), nil
 	})
 }
 

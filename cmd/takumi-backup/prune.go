@@ -5,11 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime/debug"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,9 +17,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -45,7 +42,7 @@ type pruneCommand struct {
 }
 
 func newPrune() *cobra.Command {
-	p := &pruneCommand{policy: prune.Policy{Within: 30 * day}, place: newPlace()}
+	p := &pruneCommand{policy: prune.Policy{Within: 30 * values.Day}, place: newPlace()}
 	cmd := &cobra.Command{
 		Use:   "prune [flags] [ROOT]",
 		Short: "Delete the backups that no retention rule keeps; a dry run without --apply",
@@ -97,7 +94,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	f.SortFlags = false
 	f.BoolVar(&p.apply, "apply", false, "delete, and not only show")
 	p.addRules(f)
-	f.Var((*sizeFlag)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
+	f.Var((*values.Size)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
 	f.StringVar(&p.stateDir, "state-dir", "", "folder of what was proved (default $XDG_STATE_HOME/takumi-backup)")
 	p.job.add(f)
 	addSigners(f, &p.signers, "count only what one of these has signed")
@@ -286,54 +283,22 @@ func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {
 	return stdoutError(err)
 }
 
-// prunedKinds are those of which a newer backup takes the place of an older
-// one. Contract snapshots are a history, and what other kinds are only their
-// maker knows.
-var prunedKinds = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
-
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	rules := &p.policy
-	f.Var((*withinFlag)(&rules.Within), "keep-within", "keep what is younger, as 30d, 8w or 36h; 0 for no such rule (default $RETENTION_DAYS, or 30d)")
+	f.Var((*values.Within)(&rules.Within), "keep-within", "keep what is younger, as 30d, 8w or 36h; 0 for no such rule (default $RETENTION_DAYS, or 30d)")
 	f.Lookup("keep-within").DefValue = "" // the words say more
-	f.Var((*countFlag)(&rules.Last), "keep-last", "keep the newest `N`")
-	f.Var((*countFlag)(&rules.Daily), "keep-daily", "keep the newest of each of the last `N` days that have one")
-	f.Var((*countFlag)(&rules.Weekly), "keep-weekly", "the same for `N` weeks")
-	f.Var((*countFlag)(&rules.Monthly), "keep-monthly", "the same for `N` months")
-	f.Var((*countFlag)(&rules.Yearly), "keep-yearly", "the same for `N` years")
-	f.StringSliceVar(&rules.Kinds, "kind", prunedKinds, "prune backups of this kind and of no other that is not named; may be repeated")
+	f.Var((*values.Count)(&rules.Last), "keep-last", "keep the newest `N`")
+	f.Var((*values.Count)(&rules.Daily), "keep-daily", "keep the newest of each of the last `N` days that have one")
+	f.Var((*values.Count)(&rules.Weekly), "keep-weekly", "the same for `N` weeks")
+	f.Var((*values.Count)(&rules.Monthly), "keep-monthly", "the same for `N` months")
+	f.Var((*values.Count)(&rules.Yearly), "keep-yearly", "the same for `N` years")
+	f.StringSliceVar(&rules.Kinds, "kind", prune.Kinds, "prune backups of this kind and of no other that is not named; may be repeated")
 	f.BoolVar(&p.contracts, "contracts", false, "prune contract snapshots too")
 }
 
-// withinFlag is an age, or 0.
-type withinFlag time.Duration
-
-func (w *withinFlag) Set(text string) error {
-	if text == "0" {
-		*w = 0
-		return nil
-	}
-	return (*ageFlag)(w).Set(text)
-}
-func (w *withinFlag) String() string { return (*ageFlag)(w).String() }
-func (*withinFlag) Type() string     { return "time" }
-
-// countFlag is a number of backups.
-type countFlag int
-
-func (c *countFlag) Set(text string) error {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		return errors.New("want a whole number, up to 65535")
-	}
-	*c = countFlag(n)
-	return nil
-}
-func (c *countFlag) String() string { return strconv.Itoa(int(*c)) }
-func (*countFlag) Type() string     { return "N" }
-
 // check completes the policy from the environment.
 func (p *pruneCommand) check(cmd *cobra.Command) error {
-	kept, err := retentionDays()
+	kept, err := conf.RetentionDays()
 	if err != nil {
 		return err
 	}
@@ -364,7 +329,7 @@ func (p *pruneCommand) fromFile(cmd *cobra.Command) error {
 			return nil
 		}
 	}
-	rules, err := policies()
+	rules, err := prune.FromSettings(conf)
 	if err != nil {
 		return err
 	}
@@ -377,72 +342,6 @@ func (p *pruneCommand) fromFile(cmd *cobra.Command) error {
 	}
 	p.policy = rules
 	return nil
-}
-
-// policies are the rules of the settings: 30 days where they say nothing. The kinds of
-// ByKind are to be pruned.
-func policies() (prune.Policy, error) {
-	within, err := retentionDays()
-	if err != nil {
-		return prune.Policy{}, err
-	}
-	base := prune.Policy{Within: cmp.Or(within, 30*day)}
-	if conf.File == nil {
-		return base, nil
-	}
-	of := func(r config.Rules, base prune.Policy) (prune.Policy, error) {
-		for _, n := range []int{r.Days, r.Last, r.Daily, r.Weekly, r.Monthly, r.Yearly} {
-			if n < 0 || n > 36500 {
-				return base, usagef("%s: a number of retention is not from 0 to 36500", conf.Path)
-			}
-		}
-		base.Last, base.Daily, base.Weekly, base.Monthly, base.Yearly = r.Last, r.Daily, r.Weekly, r.Monthly, r.Yearly
-		return base, nil
-	}
-	if base, err = of(conf.File.Retention.Rules, base); err != nil {
-		return base, err
-	}
-	for kind, r := range conf.File.Retention.Kind {
-		if err := envelope.CheckKind(kind); err != nil {
-			return base, usagef("%s: retention.kind: %w", conf.Path, err)
-		}
-		own, err := of(r, prune.Policy{Within: cmp.Or(time.Duration(r.Days)*day, base.Within)})
-		if err != nil {
-			return base, err
-		}
-		if base.ByKind == nil {
-			base.ByKind = make(map[string]prune.Policy)
-		}
-		base.ByKind[kind] = own
-	}
-	return base, nil
-}
-
-// retained is the longest time that the settings keep any kind, of which RETENTION_DAYS
-// says nothing shorter; 0 when they say nothing.
-func retained() (time.Duration, error) {
-	longest, err := retentionDays()
-	if err != nil || conf.File == nil {
-		return longest, err
-	}
-	rules, err := policies()
-	for _, own := range rules.ByKind {
-		longest = max(longest, own.Within)
-	}
-	return longest, err
-}
-
-// retentionDays reads RETENTION_DAYS; 0 when it is not set.
-func retentionDays() (time.Duration, error) {
-	text := conf.Get("RETENTION_DAYS")
-	if text == "" {
-		return 0, nil
-	}
-	days, err := strconv.ParseUint(text, 10, 32)
-	if err != nil || days == 0 || days > 100*365 {
-		return 0, usagef("RETENTION_DAYS is %q, not a number of days from 1 to 36500", text)
-	}
-	return time.Duration(days) * day, nil
 }
 
 // lockStore keeps other prunes off the store at root: on this host, when it is
@@ -464,7 +363,7 @@ func lockStore(root string) (*fsutil.Lock, error) {
 
 // crashAge is how old an unfinished upload is when no backup can still be
 // making it. Tests do not wait that long.
-var crashAge = 7 * day
+var crashAge = 7 * values.Day
 
 // sweep ends the uploads that a crash left in a bucket, which are paid for and
 // shown nowhere.
@@ -493,27 +392,3 @@ func (p *pruneCommand) sweep(ctx context.Context, cmd *cobra.Command, root strin
 	}
 	return nil
 }
-
-// sizeFlag is a number of bytes, as 500MB or 20GiB.
-type sizeFlag int64
-
-func (s *sizeFlag) Set(text string) error {
-	digits := strings.TrimRight(text, "BKMGTikmgtb")
-	n, err := strconv.ParseUint(digits, 10, 40)
-	unit, ok := map[string]int64{
-		"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12,
-		"KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
-	}[strings.ToUpper(text[len(digits):])]
-	if err != nil || !ok || n == 0 || n > uint64(math.MaxInt64/unit) {
-		return errors.New("want a number of bytes, as 500MB or 20GiB")
-	}
-	*s = sizeFlag(int64(n) * unit)
-	return nil
-}
-func (s *sizeFlag) String() string {
-	if *s == 0 {
-		return ""
-	}
-	return strconv.FormatInt(int64(*s), 10)
-}
-func (*sizeFlag) Type() string { return "size" }

@@ -17,13 +17,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // aged puts a backup into the store that was made so many days ago, with its
 // sidecar, and returns its path. The file itself is new.
 func (b *sandbox) aged(days int, digits string) string {
 	b.Helper()
-	return b.agedAs("database", ".sql", time.Now().Add(-time.Duration(days)*day-time.Hour), digits)
+	return b.agedAs("database", ".sql", time.Now().Add(-time.Duration(days)*values.Day-time.Hour), digits)
 }
 
 func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) string {
@@ -144,7 +145,7 @@ func TestPruneManifests(t *testing.T) {
 	b := newSandbox(t)
 	dumps, manifests := make(map[int]string), make(map[int]string)
 	hour := time.Now().Truncate(time.Hour)
-	at := func(age int) time.Time { return hour.Add(-time.Duration(age) * day) }
+	at := func(age int) time.Time { return hour.Add(-time.Duration(age) * values.Day) }
 	for age := range 5 {
 		dumps[age] = b.agedAs("database", ".sql", at(age), mainKey)
 		manifests[age] = b.agedAs("manifest", ".manifest.json", at(age), mainKey)

@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -116,7 +114,7 @@ func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session,
 	}
 	o.Log = audit.New(dir)
 	o.Common.Keys = providers(cmd)
-	socket, err := checkSyslog()
+	socket, err := conf.Syslog()
 	if err != nil {
 		return nil, err
 	}
@@ -193,19 +191,8 @@ func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
 	if err != nil {
 		return "", nil, usage(err)
 	}
-	dir, others = audit.Find(state, cmp.Or(conf.Get("BACKUP_ROOT"), defaultRoot()))
+	dir, others = audit.Find(state, cmp.Or(conf.Get("BACKUP_ROOT"), conf.DefaultRoot()))
 	return dir, others, nil
-}
-
-// auditArgs are the flags of auditing for a child, as this process had them.
-func auditArgs(cmd *cobra.Command) []string {
-	var args []string
-	for _, name := range []string{"audit", "audit-dir"} {
-		if f := cmd.Flag(name); f != nil && f.Changed {
-			args = append(args, "--"+name+"="+f.Value.String())
-		}
-	}
-	return args
 }
 
 // flagText returns the value of a flag, or "" when the command has none.
@@ -256,26 +243,6 @@ func providers(cmd *cobra.Command) []string {
 		texts = append(texts, "age:"+strings.TrimPrefix(keystore.File{Path: path}.String(), "file:"))
 	}
 	return texts
-}
-
-// syslogSocket is where the syslog of this host listens, or its journal.
-const syslogSocket = "/dev/log"
-
-// checkSyslog returns the socket that TAKUMI_AUDIT_SYSLOG asks for: a boolean,
-// or the path of another one. "" is none.
-func checkSyslog() (string, error) {
-	value := conf.Get("TAKUMI_AUDIT_SYSLOG")
-	if value == "" || filepath.IsAbs(value) {
-		return value, nil
-	}
-	on, err := strconv.ParseBool(value)
-	if err != nil {
-		return "", usagef("TAKUMI_AUDIT_SYSLOG is %q, neither true nor false nor the path of a socket", value)
-	}
-	if on {
-		return syslogSocket, nil
-	}
-	return "", nil
 }
 
 // toSyslog sends a record to the socket, in the form of RFC 3164 that all of

@@ -148,7 +148,7 @@ func TestEndings(t *testing.T) {
 
 // changeAll runs a command that changes the backups in the folder store, one of
 // them at a time or two, and returns how it ended.
-func changeAll(t *testing.T, b *sandbox, workers countFlag, one func(path string) error) error {
+func changeAll(t *testing.T, b *sandbox, workers values.Count, one func(path string) error) error {
 	t.Helper()
 	setting(t, "TAKUMI_AUDIT_DIR", b.log)
 	c := &changing{verb: "rewrap", done: "rewrapped", workers: workers, place: newPlace(), progress: progressFlags{quiet: true}}

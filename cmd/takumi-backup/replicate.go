@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
@@ -70,7 +71,7 @@ DST alone is touched.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var((*withinFlag)(&r.newerThan), "newer-than", "copy what was last written, or rewrapped, within this time, as 7d or 36h")
+	f.Var((*values.Within)(&r.newerThan), "newer-than", "copy what was last written, or rewrapped, within this time, as 7d or 36h")
 	f.Lookup("newer-than").DefValue = ""
 	f.IntVar(&r.workers, "workers", r.workers, "copy this many at a time")
 	f.BoolVar(&r.replace, "replace-others", false, "let a backup take the place of another one of its name")

@@ -245,7 +245,7 @@ func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []s
 		return "", nil, err
 	}
 	how.Doubt = doubter(cmd, "", provedIn(cmd, ""))
-	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), backupFolder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
+	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), conf.Folder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
 	}

@@ -134,7 +134,7 @@ func (r *restoreUploads) find(cmd *cobra.Command, args []string, kind string) (s
 		return "", err
 	}
 	how.Doubt = doubter(cmd, "", provedIn(cmd, ""))
-	found, passed, err := backup.LatestOf(cmd.Context(), newPlace(), backupFolder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
+	found, passed, err := backup.LatestOf(cmd.Context(), newPlace(), conf.Folder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
 	}

@@ -48,7 +48,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 			return err
 		}
 		warnMisspelt(cmd)
-		if err := checkEnvironment(); err != nil {
+		if err := conf.CheckEnvironment(); err != nil {
 			return err
 		}
 		return findBackups(cmd, args)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // The program of the tests sweeps what this says, and does not wait a week.
@@ -287,7 +288,7 @@ func TestS3Labels(t *testing.T) {
 		path, mode string
 		retain     time.Duration
 		tags       int
-	}{{small, "COMPLIANCE", day, 2}, {large, "GOVERNANCE", 30 * day, 2}, {plain, "GOVERNANCE", 30 * day, 0}} {
+	}{{small, "COMPLIANCE", values.Day, 2}, {large, "GOVERNANCE", 30 * values.Day, 2}, {plain, "GOVERNANCE", 30 * values.Day, 0}} {
 		for _, suffix := range []string{"", ".sha256"} {
 			head := o.object(tc.path + suffix)
 			mode := string(head.ObjectLockMode)
@@ -410,7 +411,7 @@ func TestS3Replicate(t *testing.T) {
 	o.env = append(o.env, "BACKUP_ROOT="+here)
 	path := o.seal(content, "--name", "daily")
 	old := o.aged(90, mainKey)
-	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-90*day)); err != nil {
+	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-90*values.Day)); err != nil {
 		t.Fatal(err)
 	}
 	name := strings.TrimPrefix(path, here+"/")

@@ -70,12 +70,12 @@ func (s *sealing) add(cmd *cobra.Command) {
 // job is what the flags ask for, without its source. It finds the mistakes that can
 // be found before anything starts.
 func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
-	on, err := encryptionEnabled()
+	on, err := conf.Encrypts()
 	if err != nil {
 		return j, err
 	}
 	if !on {
-		if inProduction() {
+		if conf.Production() {
 			return j, usagef("BACKUP_ENCRYPTION_ENABLED is false, which production forbids: backups are always sealed there")
 		}
 		if !s.mayBePlain {
@@ -96,10 +96,10 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	j.Pack.Unproved = s.prove == "off"
 	f := cmd.Flags()
 	if !f.Changed("also") {
-		s.also = alsoFolders()
+		s.also = conf.Also()
 	}
 	if roots := s.roots(); len(roots) > 0 {
-		if err := checkCopies(roots[0], s.also); err != nil {
+		if err := conf.CheckCopies(roots[0], s.also); err != nil {
 			return j, err
 		}
 	}
@@ -138,7 +138,7 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	case s.root != "":
 		j.To.Root = s.root
 	default:
-		j.To.Root, j.To.Flat = backupRoot()
+		j.To.Root, j.To.Flat = conf.Root()
 	}
 	j.Also = s.also
 	return j, nil
@@ -205,7 +205,7 @@ func (s *sealing) roots() []string {
 	case s.root != "":
 		return append([]string{s.root}, s.also...)
 	}
-	return append([]string{storeFolder()}, s.also...)
+	return append([]string{conf.StoreFolder()}, s.also...)
 }
 
 // runner is make for the functions of package backup.

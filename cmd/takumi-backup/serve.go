@@ -69,8 +69,8 @@ looked.`,
 func (s *serveCommand) run(cmd *cobra.Command, root string) (err error) {
 	s.keys.passphrase.from.Forget = true
 	s.Root, s.Place, s.Log = root, newPlace(), warner(cmd)
-	if root == storeFolder() {
-		s.Copies = alsoFolders()
+	if root == conf.StoreFolder() {
+		s.Copies = conf.Also()
 	}
 	if s.MaxAge, err = maxAges(nil); err != nil {
 		return err

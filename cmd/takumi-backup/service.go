@@ -35,13 +35,13 @@ func isHolder(uri string) bool { return isAge(uri) || isService(uri) }
 
 func parseService(uri string) (service, error) {
 	if rest, ok := strings.CutPrefix(uri, "transit:"); ok {
-		k, err := vault.ParseTransit(rest, vault.Options{RequireTLS: inProduction()})
+		k, err := vault.ParseTransit(rest, vault.Options{RequireTLS: conf.Production()})
 		if err != nil {
 			return service{}, err
 		}
 		return service{k.Recipient(), k}, nil
 	}
-	k, err := awskms.Parse(strings.TrimPrefix(uri, "awskms:"), awskms.Options{RequireTLS: inProduction()})
+	k, err := awskms.Parse(strings.TrimPrefix(uri, "awskms:"), awskms.Options{RequireTLS: conf.Production()})
 	if err != nil {
 		return service{}, err
 	}

@@ -80,8 +80,8 @@ func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Sta
 		return nil, usage(err)
 	}
 	o.FromState(dir, warner(cmd))
-	if root == storeFolder() {
-		o.Copies = alsoFolders()
+	if root == conf.StoreFolder() {
+		o.Copies = conf.Also()
 	}
 	if o.MaxAge, err = maxAges(nil); err != nil {
 		return nil, err

@@ -14,8 +14,10 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/chain"
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -31,7 +33,7 @@ type verifyCommand struct {
 	unsigned                                         bool
 	maxAge, reports, accept                          []string
 	newerOnly, strict, json, notify                  bool
-	recheckAfter                                     ageFlag
+	recheckAfter                                     values.Age
 	maxDuration                                      time.Duration
 
 	job   verify.Job
@@ -111,7 +113,7 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 // run verifies, and tells everybody who is to know.
 func (v *verifyCommand) run(cmd *cobra.Command, paths []string) error {
 	if len(paths) == 0 {
-		paths = []string{storeFolder()}
+		paths = []string{conf.StoreFolder()}
 	}
 	if err := v.check(cmd, paths); err != nil {
 		return err
@@ -146,7 +148,7 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	if j.MaxAge, err = maxAges(v.maxAge); err != nil {
 		return err
 	}
-	if j.Retention, err = retained(); err != nil {
+	if j.Retention, err = prune.Retained(conf); err != nil {
 		return err
 	}
 	if v.sample != "" {
@@ -181,7 +183,7 @@ func maxAges(words []string) (map[string]time.Duration, error) {
 		} else if err := envelope.CheckKind(kind); err != nil {
 			return nil, usagef("--max-age: %w", err)
 		}
-		var age ageFlag
+		var age values.Age
 		if err := age.Set(text); err != nil {
 			return nil, usagef("--max-age %s: %w", word, err)
 		}

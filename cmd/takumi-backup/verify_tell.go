@@ -38,7 +38,7 @@ func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
 	var notifier *reports.Notifier
 	if v.notify {
 		var err error
-		if notifier, err = reports.New(conf.Get, inProduction()); err != nil {
+		if notifier, err = reports.New(conf.Get, conf.Production()); err != nil {
 			v.warn(cmd, "not everybody will be told: %v", err)
 		}
 		if err := notifier.Start(cmd.Context()); err != nil {

@@ -31,9 +31,9 @@ func (r Reader) typedBlocks(ctx context.Context, kind paper.Kind) (blocks []*pap
 		rest, _ := lines.Peek(lines.Buffered()) // typed ahead
 		clear(rest)
 	}()
-	fmt.Fprintln(r.Prompts, "Type the lines as they stand on the paper. Letter case and blanks do not matter, and the number in front may be left out.")
+	fmt.Fprintln(r.Prompts, "Type the lines as they are on the paper. Letter case and blanks do not matter, and the number in front may be left out.")
 	if kind == paper.KindKey {
-		fmt.Fprintln(r.Prompts, "Of a key that stands there as 64 digits alone, type those.")
+		fmt.Fprintln(r.Prompts, "Of a key that is there as 64 digits alone, type those.")
 	}
 	for {
 		if kind == paper.KindShare {

@@ -1,0 +1,70 @@
+package prune
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/values"
+)
+
+// Kinds are those of which a newer backup takes the place of an older
+// one. Contract snapshots are a history, and what other kinds are only their
+// maker knows.
+var Kinds = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
+
+// FromSettings are the rules of the settings: 30 days where they say nothing. The kinds of
+// ByKind are to be pruned.
+func FromSettings(s *config.Settings) (Policy, error) {
+	within, err := s.RetentionDays()
+	if err != nil {
+		return Policy{}, err
+	}
+	base := Policy{Within: cmp.Or(within, 30*values.Day)}
+	if s.File == nil {
+		return base, nil
+	}
+	of := func(r config.Rules, base Policy) (Policy, error) {
+		for _, n := range []int{r.Days, r.Last, r.Daily, r.Weekly, r.Monthly, r.Yearly} {
+			if n < 0 || n > 36500 {
+				return base, fail.Usagef("%s: a number of retention is not from 0 to 36500", s.Path)
+			}
+		}
+		base.Last, base.Daily, base.Weekly, base.Monthly, base.Yearly = r.Last, r.Daily, r.Weekly, r.Monthly, r.Yearly
+		return base, nil
+	}
+	if base, err = of(s.File.Retention.Rules, base); err != nil {
+		return base, err
+	}
+	for kind, r := range s.File.Retention.Kind {
+		if err := envelope.CheckKind(kind); err != nil {
+			return base, fail.Usagef("%s: retention.kind: %w", s.Path, err)
+		}
+		own, err := of(r, Policy{Within: cmp.Or(time.Duration(r.Days)*values.Day, base.Within)})
+		if err != nil {
+			return base, err
+		}
+		if base.ByKind == nil {
+			base.ByKind = make(map[string]Policy)
+		}
+		base.ByKind[kind] = own
+	}
+	return base, nil
+}
+
+// Retained is the longest time that the settings keep any kind, of which RETENTION_DAYS
+// says nothing shorter; 0 when they say nothing.
+func Retained(s *config.Settings) (time.Duration, error) {
+	longest, err := s.RetentionDays()
+	if err != nil || s.File == nil {
+		return longest, err
+	}
+	rules, err := FromSettings(s)
+	for _, own := range rules.ByKind {
+		longest = max(longest, own.Within)
+	}
+	return longest, err
+}
