@@ -6,8 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,17 +67,10 @@ func auditFolder(cmd *cobra.Command, args []string) (string, error) {
 	return dir, err
 }
 
-type auditShow struct {
-	since, until values.Time
-	operation    string
-	backup       string
-	key          string
-	outcome      string
-	json         bool
-}
-
 func newAuditShow() *cobra.Command {
-	s := new(auditShow)
+	var s audit.Filter
+	var since, until values.Time
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show [flags] [DIR]",
 		Short: "Show the records of the audit log, the oldest first",
@@ -96,94 +87,30 @@ way: where it breaks, the rest is not shown, and the exit code is 5.`,
 			if err != nil {
 				return err
 			}
+			s.Since, s.Until = since.Time, until.Time
 			return audit.Read(cmd.Context(), dir, func(e audit.Entry) error {
-				if !s.wants(&e.Record) {
+				if !s.Wants(&e.Record) {
 					return nil
 				}
-				if s.json {
+				if asJSON {
 					_, err := cmd.OutOrStdout().Write(append(e.Raw, '\n'))
 					return stdoutError(err)
 				}
-				_, err := io.WriteString(cmd.OutOrStdout(), recordLine(&e.Record))
+				_, err := io.WriteString(cmd.OutOrStdout(), e.Record.Line())
 				return stdoutError(err)
 			})
 		},
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.Var(&s.since, "since", "from this day or time on, in UTC")
-	f.Var(&s.until, "until", "before this day or time")
-	f.StringVar(&s.operation, "operation", "", "this command, as seal, or all of a group, as restore")
-	f.StringVar(&s.backup, "backup", "", "this backup: its id or name, or a part of its path")
-	f.StringVar(&s.key, "key", "", "this key: its id, or a part of its URI")
-	f.StringVar(&s.outcome, "outcome", "", "begun, done, failed, stopped, or of the log itself mended, keyed or rekeyed")
-	f.BoolVar(&s.json, "json", false, "print the records as JSON lines")
+	f.Var(&since, "since", "from this day or time on, in UTC")
+	f.Var(&until, "until", "before this day or time")
+	f.StringVar(&s.Operation, "operation", "", "this command, as seal, or all of a group, as restore")
+	f.StringVar(&s.Backup, "backup", "", "this backup: its id or name, or a part of its path")
+	f.StringVar(&s.Key, "key", "", "this key: its id, or a part of its URI")
+	f.StringVar(&s.Outcome, "outcome", "", "begun, done, failed, stopped, or of the log itself mended, keyed or rekeyed")
+	f.BoolVar(&asJSON, "json", false, "print the records as JSON lines")
 	return cmd
-}
-
-// wants says whether a record fits the flags.
-func (s *auditShow) wants(r *audit.Record) bool {
-	switch {
-	case !s.since.IsZero() && r.Time.Before(s.since.Time),
-		!s.until.IsZero() && !r.Time.Before(s.until.Time),
-		s.operation != "" && r.Operation != s.operation && !strings.HasPrefix(r.Operation, s.operation+" "),
-		s.outcome != "" && string(r.Outcome) != s.outcome,
-		s.backup != "" && r.BackupID != s.backup && r.Name != s.backup && !strings.Contains(r.Path, s.backup) &&
-			!slices.ContainsFunc(r.Paths, func(path string) bool { return strings.Contains(path, s.backup) }):
-		return false
-	}
-	return s.key == "" || slices.Contains(r.KeyIDs, s.key) || slices.Contains(r.OldIDs, s.key) ||
-		slices.ContainsFunc(r.Keys, func(uri string) bool { return strings.Contains(uri, s.key) })
-}
-
-// recordLine is a record for people: one line of printable characters, in the
-// form of Takumi's logs.
-func recordLine(r *audit.Record) string {
-	level := "INFO"
-	switch r.Outcome {
-	case audit.Failed:
-		level = "ERROR"
-	case audit.Stopped, audit.Mended:
-		level = "WARN"
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "[%s] [%s] %s %s", r.Time.UTC().Format(time.RFC3339), level, printable(r.Operation), printable(string(r.Outcome)))
-	if r.DryRun {
-		b.WriteString(" (dry run)")
-	}
-	add := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(&b, ", %s %s", name, printable(value))
-		}
-	}
-	if r.ExitCode != nil && *r.ExitCode != exitOK {
-		fmt.Fprintf(&b, ", exit code %d", *r.ExitCode)
-	}
-	add("path", r.Path)
-	add("paths", strings.Join(r.Paths, " "))
-	add("kind", r.Kind)
-	add("name", r.Name)
-	add("id", r.BackupID)
-	add("key", strings.Join(r.KeyIDs, ", "))
-	add("former key", strings.Join(r.OldIDs, ", "))
-	add("from", strings.Join(r.Keys, " "))
-	if r.BytesIn > 0 || r.BytesOut > 0 {
-		fmt.Fprintf(&b, ", %d bytes in, %d out", r.BytesIn, r.BytesOut)
-	}
-	if r.Backups > 0 {
-		fmt.Fprintf(&b, ", %d backups, %d failures", r.Backups, r.Failures)
-	}
-	add("detail", r.Detail)
-	add("error", r.Error)
-	who := r.User
-	if r.SudoUser != "" {
-		who += " (" + r.SudoUser + ")"
-	}
-	add("by", who)
-	add("on", r.Host)
-	add("run", r.Run)
-	b.WriteByte('\n')
-	return b.String()
 }
 
 type auditVerify struct {
@@ -278,9 +205,9 @@ func (v *auditVerify) run(cmd *cobra.Command, args []string) error {
 // find reads the checkpoint that was named, or the one next to the log.
 func (v *auditVerify) find(dir string, trusted audit.PublicKey) (*audit.Checkpoint, error) {
 	if v.checkpoint != "" {
-		return readCheckpoint(v.checkpoint, trusted)
+		return audit.CheckpointAt(v.checkpoint, trusted)
 	}
-	at, err := readCheckpoint(filepath.Join(dir, audit.CheckpointName), trusted)
+	at, err := audit.CheckpointAt(filepath.Join(dir, audit.CheckpointName), trusted)
 	if errors.Is(err, fs.ErrNotExist) && trusted == "" {
 		return nil, nil
 	}
@@ -309,32 +236,11 @@ func (v *auditVerify) print(cmd *cobra.Command, p *proof, fault error) error {
 	default:
 		fmt.Fprintf(words, "the log holds all that the checkpoint of %s saw\n", p.Checkpoint.Time.Format(time.RFC3339))
 	}
-	tellMACs(words, &p.State)
+	p.State.TellMACs(words)
 	span := ""
 	if p.Lines > 0 {
 		span = fmt.Sprintf(", from %s to %s", p.First.Format(time.RFC3339), p.Last.Format(time.RFC3339))
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "whole: %d records in %d files%s, %d of them torn and mended\n", p.Lines, p.Files, span, p.Mended)
 	return stdoutError(err)
-}
-
-// tellMACs says what the MACs of a log that is whole prove.
-func tellMACs(w io.Writer, s *audit.State) {
-	proved := 0
-	for i, e := range s.Epochs {
-		if e.Proved {
-			proved += e.Records
-		}
-		if i > 0 && !e.Handed {
-			fmt.Fprintf(w, "warning: from %s, line %d, on, MACs have a new first key, %s, which the former one does not vouch for: find out whether you began them anew\n", e.File, e.Line, e.KeyID)
-		}
-	}
-	switch {
-	case len(s.Epochs) == 0:
-		fmt.Fprintln(w, "the log is proved against accidents, and not against who can write it: takumi-backup audit init begins MACs")
-	case proved == 0:
-		fmt.Fprintf(w, "the log is proved against accidents, and not against who can write it: --first-key proves the MACs of %d records\n", s.Lines-s.Plain)
-	default:
-		fmt.Fprintf(w, "%d records are as they were written, and the %d before them as they were when MACs began\n", proved, s.Plain)
-	}
 }

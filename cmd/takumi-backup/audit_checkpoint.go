@@ -12,7 +12,6 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -64,7 +63,7 @@ signatures, and signs nothing.`,
 			if out == "" {
 				out = filepath.Join(dir, audit.CheckpointName)
 			}
-			former, err := readCheckpoint(out, known)
+			former, err := audit.CheckpointAt(out, known)
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				return fmt.Errorf("proving the checkpoint that is there: %w", err)
 			}
@@ -145,31 +144,11 @@ func currentCheckpoint(cmd *cobra.Command) (json.RawMessage, error) {
 // checkpointBeside returns the checkpoint that is next to the log, if there is
 // one that trusted signed.
 func checkpointBeside(cmd *cobra.Command, dir string, trusted audit.PublicKey) *audit.Checkpoint {
-	c, err := readCheckpoint(filepath.Join(dir, audit.CheckpointName), trusted)
+	c, err := audit.CheckpointAt(filepath.Join(dir, audit.CheckpointName), trusted)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		warn(cmd, "the checkpoint next to the log was passed over: %v", err)
 	}
 	return c
-}
-
-// readCheckpoint reads a checkpoint and proves that trusted signed it.
-func readCheckpoint(path string, trusted audit.PublicKey) (*audit.Checkpoint, error) {
-	if path == "-" {
-		return nil, os.ErrNotExist
-	}
-	f, err := fsutil.OpenRegular(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the checkpoint: %w", err)
-	}
-	defer f.Close()
-	c, err := audit.ReadCheckpoint(f)
-	if err == nil {
-		err = c.CheckSignature(trusted)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
 }
 
 func saveCheckpoint(cmd *cobra.Command, path string, c *audit.Checkpoint) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/keystore/named"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -93,7 +94,7 @@ func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 		return err
 	}
 	if len(b.keys) > 0 {
-		if _, err := (&keyFlags{uris: b.keys}).sources(); err != nil {
+		if _, err := (&keyFlags{Keys: named.Keys{URIs: b.keys}}).sources(); err != nil {
 			return err
 		}
 	}
@@ -273,7 +274,7 @@ func (b *backupAll) databases(cmd *cobra.Command, t config.Target, p *part, befo
 // sealing is how each part seals.
 func (b *backupAll) sealing(p *part, t config.Target, base string) sealing {
 	return sealing{
-		keys: keyFlags{uris: b.keys, age: ageFlags{seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", prove: "on", mayBePlain: true,
+		keys: keyFlags{Keys: named.Keys{URIs: b.keys, Seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", prove: "on", mayBePlain: true,
 		settings: t.Settings, base: base,
 		made: func(cmd *cobra.Command, m *backup.Made) error { return reporting{b.json, b.quiet}.took(cmd, p, m) },
 	}

@@ -108,7 +108,7 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 	default:
 		warn(cmd, "%v; what needs this key is not changed", fault)
 	}
-	c.to, err = c.keys.proven(cmd.Context(), c.toRing)
+	c.to, err = rekey.Proven(cmd.Context(), c.toRing)
 	return err
 }
 

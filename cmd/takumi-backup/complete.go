@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -145,8 +146,7 @@ func completeKeys(cmd *cobra.Command, _ []string, word string) ([]string, cobra.
 			return filesAt(scheme, path), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 		}
 	}
-	var keys keyFlags
-	uris := keys.named()
+	uris := config.List(conf.Get("BACKUP_KEYS"))
 	if path := conf.Get("BACKUP_ENCRYPTION_KEY_FILE"); path != "" {
 		uris = append(uris, "file:"+path)
 	}

@@ -60,7 +60,7 @@ there is one.`,
 			return stdoutError(err)
 		},
 	}
-	keys.age.seals = true
+	keys.Seals = true
 	keys.add(cmd, "the key that backups are sealed and opened with")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per finding and line")
 	return cmd

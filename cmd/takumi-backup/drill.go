@@ -82,7 +82,7 @@ failed. A missed target is a warning, and 1 with --strict.`,
 	cmd.MarkFlagsMutuallyExclusive("random", "latest")
 	f.StringSliceVar(&d.kinds, "kind", nil, "rehearse this kind: database, contracts or uploads; may be repeated (default: each that there is)")
 	d.keys.add(cmd, "open with this key")
-	d.keys.age.addIdentities(cmd)
+	d.keys.addIdentities(cmd)
 	addSigners(f, &d.signers, "draw only what one of these has signed")
 	f.BoolVar(&d.unsigned, "unsigned", false, "restore databases that anybody may have made who knows a public recipient")
 	d.place.add(cmd)
@@ -130,7 +130,7 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	if o.State, err = history.Dir(); err != nil {
 		return usage(err)
 	}
-	ring, _, fault := d.keys.required(cmd.Context())
+	ring, _, fault := d.keys.keys().Required(cmd.Context())
 	if fault == nil {
 		defer ring.Close()
 		warnPlacement(cmd, ring.Places(), root)

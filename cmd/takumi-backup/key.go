@@ -10,6 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
 
 func newKey() *cobra.Command {
@@ -84,7 +85,7 @@ plugin or in a locked file, has no hint: name its recipient.`,
   takumi-backup key id -R /etc/takumi-backup/recipients`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ring, _, err := keys.required(cmd.Context())
+			ring, _, err := keys.keys().Required(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -96,7 +97,7 @@ plugin or in a locked file, has no hint: name its recipient.`,
 			for _, r := range holders {
 				h, known := slot.HolderOf(r)
 				if !known {
-					if h, err = askService(cmd.Context(), r); err != nil {
+					if h, err = named.Try(cmd.Context(), r); err != nil {
 						return err
 					}
 				}
@@ -108,7 +109,7 @@ plugin or in a locked file, has no hint: name its recipient.`,
 		},
 	}
 	keys.add(cmd, "the key")
-	keys.age.addRecipients(cmd)
-	keys.age.addIdentities(cmd)
+	keys.addRecipients(cmd)
+	keys.addIdentities(cmd)
 	return cmd
 }

@@ -34,7 +34,7 @@ finds the stick can try passphrases for as long as they like.`,
 			if err := checkNewFile("-o FILE", out); err != nil {
 				return err
 			}
-			key, err := keys.secret(cmd.Context())
+			key, err := keys.keys().Secret(cmd.Context())
 			if err != nil {
 				return err
 			}

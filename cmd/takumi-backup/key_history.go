@@ -3,11 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
-	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -65,29 +61,6 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 	return rekey.Scan(ctx, newPlace(), s.root)
 }
 
-// noRoot says whether the scan found no folder of backups at all.
-func noRoot(backups []history.Backup, root string) bool {
-	return len(backups) == 1 && backups[0].Path == store.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
-}
-
-// anchored makes the path of a key file one that means the same everywhere and
-// tomorrow, as the history needs it.
-func anchored(src keystore.Source) keystore.Source {
-	f, ok := src.(keystore.File)
-	if !ok {
-		return src
-	}
-	if real, err := filepath.EvalSymlinks(f.Path); err == nil {
-		f.Path = real
-	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(f.Path)); err == nil {
-		f.Path = filepath.Join(dir, filepath.Base(f.Path)) // the file is yet to come
-	}
-	if abs, err := filepath.Abs(f.Path); err == nil {
-		f.Path = abs
-	}
-	return f
-}
-
 // historyAdd makes keys known to the history.
 type historyAdd struct {
 	keys    keyFlags
@@ -123,7 +96,7 @@ func (a *historyAdd) run(cmd *cobra.Command, state *stateFlags) error {
 	}
 	defer h.Close()
 	for _, src := range sources {
-		ids, err := history.Add(cmd.Context(), h, anchored(src), a.retired, history.Options{Grace: time.Duration(a.grace)})
+		ids, err := history.Add(cmd.Context(), h, history.Anchored(src), a.retired, history.Options{Grace: time.Duration(a.grace)})
 		if err != nil {
 			return fmt.Errorf("adding the keys of %s to the history: %w", src, err)
 		}
@@ -205,7 +178,7 @@ func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
 		return fmt.Errorf("looking through the backups: %w", err)
 	}
 	for _, i := range h.Unfinished() {
-		warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), finishing(i))
+		warn(cmd, "a change of %s to key %s was begun at %s and did not end; %s finishes it", i.Provider, i.New, i.Begun.Format(time.RFC3339), i.Finish())
 	}
 	judged := append(append(h.Judge(backups, time.Now()), h.Unknown(backups)...), h.Recipients(backups)...)
 	if asJSON {
@@ -216,15 +189,6 @@ func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
 		return nil
 	}
 	return printHistory(cmd.OutOrStdout(), judged)
-}
-
-// finishing is the command that finishes a change. Another one would leave a key
-// that nobody asked for.
-func finishing(i history.Intent) string {
-	if i.Command == history.CommandStore {
-		return "takumi-backup key store --replace --to " + i.Provider + ", with the same --key as before,"
-	}
-	return "takumi-backup key rotate --key " + i.Provider
 }
 
 func printHistory(w io.Writer, judged []history.Judgement) error {

@@ -138,7 +138,7 @@ func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block
 		slices.SortStableFunc(blocks, func(a, b *paper.Block) int { return cmp.Or(cmp.Compare(a.Set, b.Set), a.Number-b.Number) })
 		return blocks, err
 	}
-	key, err := p.keys.secret(cmd.Context())
+	key, err := p.keys.keys().Secret(cmd.Context())
 	if err != nil {
 		return nil, err
 	}

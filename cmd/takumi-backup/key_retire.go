@@ -60,7 +60,7 @@ destroyed too.`,
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	r.keys.age.addIdentities(cmd)
+	r.keys.addIdentities(cmd)
 	f.BoolVar(&r.End, "end-use", false, "take a key out of use that is current, because identities took over")
 	f.Var(&r.grace, "grace", "with --end-use: how long the key is kept at the least")
 	f.BoolVar(&r.DryRun, "dry-run", false, "say whether it may be destroyed, and record nothing")
@@ -79,7 +79,7 @@ func (r *keyRetire) run(cmd *cobra.Command, text string) (err error) {
 		return err
 	}
 	identities := keystore.NewRing()
-	if err := r.keys.joinAge(identities); err != nil {
+	if err := r.keys.keys().Join(identities); err != nil {
 		return err
 	}
 	if identities.Opens() {

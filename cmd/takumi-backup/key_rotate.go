@@ -11,7 +11,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
@@ -66,7 +65,7 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	dst, err := storer(sources, r.state.root)
+	dst, err := history.Storer(sources, r.state.root)
 	if err != nil {
 		return err
 	}
@@ -92,25 +91,6 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 	change.record(cmd)
 	change.judge(h, backups, r.state.root)
 	return change.tell(cmd, r.json)
-}
-
-// storer returns the one place that a key is to be put in. It must not be among
-// the backups.
-func storer(sources []keystore.Source, root string) (keystore.Storer, error) {
-	switch {
-	case len(sources) == 0:
-		return nil, keystore.ErrNone
-	case len(sources) > 1:
-		return nil, usagef("keys are changed one at a time, and %d are named", len(sources))
-	}
-	if err := keystore.CheckApart(sources[0], root); err != nil {
-		return nil, fmt.Errorf("checking where the key stands: %w", err)
-	}
-	dst, ok := anchored(sources[0]).(keystore.Storer)
-	if !ok {
-		return nil, usagef("%s cannot take a new key; file:, awssm: and vault: can", sources[0])
-	}
-	return dst, nil
 }
 
 // keyChange is what the commands that change a key tell about it.
@@ -141,7 +121,7 @@ func changeOf(r *history.Result, dryRun bool) *keyChange {
 // many need it now.
 func (c *keyChange) judge(h *history.History, backups []history.Backup, root string) {
 	c.root = root
-	if c.OldID == "" || noRoot(backups, root) {
+	if c.OldID == "" || history.NoRoot(backups, root) {
 		return
 	}
 	c.NeededBy = h.NeededBy(c.OldID, backups)

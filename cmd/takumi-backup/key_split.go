@@ -62,7 +62,7 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 	if err := s.check(cmd); err != nil {
 		return err
 	}
-	key, err := s.keys.secret(cmd.Context())
+	key, err := s.keys.keys().Secret(cmd.Context())
 	if err != nil {
 		return err
 	}

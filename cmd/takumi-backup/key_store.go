@@ -60,11 +60,11 @@ func (s *keyStore) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	dst, err := storer([]keystore.Source{target}, s.state.root)
+	dst, err := history.Storer([]keystore.Source{target}, s.state.root)
 	if err != nil {
 		return err
 	}
-	ring, key, err := s.keys.one(cmd.Context())
+	ring, key, err := s.keys.keys().One(cmd.Context())
 	if err != nil {
 		return err
 	}

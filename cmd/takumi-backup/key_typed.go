@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,13 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/agekey"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
-	"github.com/takumi-backup/takumi-backup/keystore/passfile"
 	"github.com/takumi-backup/takumi-backup/keystore/written"
 )
 
@@ -71,32 +67,6 @@ func writeKey(cmd *cobra.Command, path string, secret paper.Secret) error {
 	recordKey(cmd, path, secret.ID())
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), public)
 	return allTheSame(err, "the key is written")
-}
-
-// secret returns the one key, or the one identity of age, that the command works on.
-func (k *keyFlags) secret(ctx context.Context) (paper.Secret, error) {
-	if len(k.uris) != 1 || !isAge(k.uris[0]) {
-		ring, key, err := k.one(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer ring.Close()
-		return kek.New(key.Bytes())
-	}
-	path := strings.TrimPrefix(k.uris[0], "age:")
-	text, err := keystore.File{Path: path}.ReadSecret(ctx, maxAgeFile)
-	defer func() { clear(text) }()
-	if err == nil && passfile.IsLocked(text) {
-		text, err = passfile.File{Path: path, Ask: k.asks().ask}.Text(ctx, text)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("loading the identity: %w", err)
-	}
-	seed, err := agekey.ParseSeed(text)
-	if err != nil {
-		return nil, written.Refused("age:"+path, err, "")
-	}
-	return seed, nil
 }
 
 // writtenKeys reads the keys that people keep.

@@ -2,32 +2,33 @@ package main
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"os"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/keystore/awssm"
-	"github.com/takumi-backup/takumi-backup/keystore/passfile"
-	"github.com/takumi-backup/takumi-backup/keystore/vault"
+	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
 
 // keyFlags are the keys that a command is given.
 type keyFlags struct {
-	flag       string // what the flag is called; "" is "key"
-	uris       []string
+	named.Keys
 	passphrase passphraseFlags
-	age        ageFlags
 	asker      *passphraseFlags // whose answers count; nil: those of passphrase
 }
 
-// asks returns whom to ask for passphrases.
-func (k *keyFlags) asks() *passphraseFlags { return cmp.Or(k.asker, &k.passphrase) }
+// keys completes the flags from the settings.
+func (k *keyFlags) keys() *named.Keys {
+	k.Settings, k.Ask, k.Answer = conf, cmp.Or(k.asker, &k.passphrase).ask, terminal.Ask
+	k.Tell = func(message string) { fmt.Fprintln(os.Stderr, "takumi-backup:", message) }
+	return &k.Keys
+}
+
+func (k *keyFlags) parseKey(uri string) (keystore.Source, error) { return k.keys().Parse(uri) }
+func (k *keyFlags) sources() ([]keystore.Source, error)          { return k.keys().Sources() }
+func (k *keyFlags) ring() (*keystore.Ring, error)                { return k.keys().Ring() }
 
 const keyFormsHelp = `Keys are named by URI:
   file:PATH                               a key file, as key generate writes it
@@ -43,115 +44,18 @@ SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in Vau
 $VAULT_PATH/backup-encryption, next to the application's secrets, field key.`
 
 func (k *keyFlags) add(cmd *cobra.Command, use string) {
-	cmd.Flags().StringArrayVar(&k.uris, "key", nil, use+", as file:PATH, awssm:ID, vault:PATH, …; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
+	cmd.Flags().StringArrayVar(&k.URIs, "key", nil, use+", as file:PATH, awssm:ID, vault:PATH, …; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
 	k.passphrase.add(cmd)
 }
 
-// parseKey reads one key URI, as all flags that name a key do.
-func (k *keyFlags) parseKey(uri string) (keystore.Source, error) {
-	src, err := keystore.Parse(uri,
-		keystore.EnvScheme,
-		passfile.Scheme(k.asks().ask),
-		awssm.Scheme(awssm.Options{RequireTLS: conf.Production()}),
-		vault.Scheme(vault.Options{RequireTLS: conf.Production()}),
-	)
-	if err != nil {
-		return nil, err
-	}
-	if conf.Production() {
-		return src, keystore.CheckProduction(src)
-	}
-	return src, nil
+func (k *keyFlags) addRecipients(cmd *cobra.Command) {
+	k.Seals = true
+	cmd.Flags().StringArrayVarP(&k.Recipients, "recipient", "r", nil, "seal for this recipient: age1…, age1pq1…, ssh-ed25519 …, awskms:KEY, transit:MOUNT/KEY; may be repeated")
+	cmd.Flags().StringArrayVarP(&k.RecipientFiles, "recipients-file", "R", nil, "seal for the age recipients in this file; may be repeated (default $BACKUP_RECIPIENTS_FILE)")
 }
 
-// named are the URIs that the flags name, or else the settings.
-func (k *keyFlags) named() []string {
-	if len(k.uris) > 0 || k.age.named() {
-		return k.uris
-	}
-	return config.List(conf.Get("BACKUP_KEYS"))
-}
-
-// sources returns the places of the keys; a flag wins over the environment.
-func (k *keyFlags) sources() ([]keystore.Source, error) {
-	fromBackend, err := conf.KeyBackend()
-	if err != nil {
-		return nil, err
-	}
-	if fromBackend != "" { // also when a flag wins: what production forbids is not to be set at all
-		_, err := k.parseKey(fromBackend)
-		if errors.Is(err, keystore.ErrURI) {
-			return nil, usagef("SECRETS_BACKEND or VAULT_PATH: %w", err)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("SECRETS_BACKEND: %w", err)
-		}
-	}
-	uris := slices.DeleteFunc(slices.Clone(k.uris), isHolder)
-	if len(k.uris) == 0 && !k.age.named() {
-		named := k.named()
-		switch path := conf.Get("BACKUP_ENCRYPTION_KEY_FILE"); {
-		case path != "" && len(named) > 0:
-			return nil, usagef("BACKUP_ENCRYPTION_KEY_FILE and BACKUP_KEYS are both set: give one of them")
-		case path != "":
-			return []keystore.Source{keystore.File{Path: path}}, nil
-		case len(named) > 0:
-			uris = slices.DeleteFunc(named, isHolder)
-		case fromBackend != "":
-			uris = []string{fromBackend}
-		}
-	}
-	var sources []keystore.Source
-	for _, uri := range uris {
-		s, err := k.parseKey(uri)
-		if errors.Is(err, keystore.ErrURI) {
-			return nil, usagef("--%s: %w", cmp.Or(k.flag, "key"), err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		sources = append(sources, s)
-	}
-	return sources, nil
-}
-
-// ring returns the named keys, of which nothing is fetched yet. There may be
-// none. The caller closes it.
-func (k *keyFlags) ring() (*keystore.Ring, error) {
-	sources, err := k.sources()
-	if err != nil {
-		return nil, err
-	}
-	ring := keystore.NewRing(sources...)
-	return ring, k.joinAge(ring)
-}
-
-// required fetches every key, and fails when there is none, or one is missing.
-// Closing the ring wipes the keys.
-func (k *keyFlags) required(ctx context.Context) (*keystore.Ring, []*kek.Key, error) {
-	ring, err := k.ring()
-	if err != nil {
-		return nil, nil, err
-	}
-	keys, err := ring.Current(ctx)
-	if err != nil {
-		ring.Close()
-		return nil, nil, fmt.Errorf("loading the key: %w", err)
-	}
-	return ring, keys, nil
-}
-
-// one is required for commands that work on a single key.
-func (k *keyFlags) one(ctx context.Context) (*keystore.Ring, *kek.Key, error) {
-	ring, keys, err := k.required(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(keys) != 1 {
-		ring.Close()
-		return nil, nil, usagef("this works on one key: give --key once")
-	}
-	return ring, keys[0], nil
+func (k *keyFlags) addIdentities(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVarP(&k.IdentityFiles, "identity", "i", nil, "open with the age identities in this file; may be repeated")
 }
 
 func notInName(r rune) bool {

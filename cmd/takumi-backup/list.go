@@ -86,7 +86,7 @@ complete. (incomplete) marks a backup without a sidecar, which is written last.`
 	f.BoolVar(&deleted, "deleted", false, "list what was deleted in a bucket that keeps versions, and undelete brings back")
 	f.BoolVar(&l.json, "json", false, "print one JSON object per backup and line")
 	keys.add(cmd, "authenticate with this key")
-	keys.age.addIdentities(cmd)
+	keys.addIdentities(cmd)
 	addSigners(f, &signers, "put in doubt what none of these has signed")
 	f.StringVar(&stateDir, "state-dir", "", "folder of what verify remembers (default: that of key history)")
 	return cmd
@@ -119,38 +119,31 @@ func (s *sinceFlag) String() string {
 
 func (*sinceFlag) Type() string { return "time" }
 
-// ledgerIn returns what this host knows to have sealed, nil when that cannot be had:
-// then nothing is taken for its own.
-func ledgerIn(cmd *cobra.Command, stateDir string) *backup.Ledger {
+// inState opens what the state folder holds. Where it cannot be had that is a warning,
+// and nothing is taken for known.
+func inState[T any](cmd *cobra.Command, stateDir, unknown string, open func(dir string) (*T, error)) *T {
 	var err error
 	if stateDir == "" {
 		stateDir, err = history.Dir()
 	}
 	if err == nil {
-		var ledger *backup.Ledger
-		if ledger, err = backup.OpenLedger(stateDir); err == nil {
-			return ledger
+		var held *T
+		if held, err = open(stateDir); err == nil {
+			return held
 		}
 	}
-	warn(cmd, "what this host has sealed is not known: %v", err)
+	warn(cmd, "%s: %v", unknown, err)
 	return nil
 }
 
-// provedIn returns what verify remembers, nil when that cannot be had: a list
-// does not need it.
+// ledgerIn returns what this host knows to have sealed.
+func ledgerIn(cmd *cobra.Command, stateDir string) *backup.Ledger {
+	return inState(cmd, stateDir, "what this host has sealed is not known", backup.OpenLedger)
+}
+
+// provedIn returns what verify remembers.
 func provedIn(cmd *cobra.Command, stateDir string) *verify.Memory {
-	var err error
-	if stateDir == "" {
-		stateDir, err = history.Dir()
-	}
-	if err == nil {
-		var memory *verify.Memory
-		if memory, err = verify.OpenMemory(stateDir); err == nil {
-			return memory
-		}
-	}
-	warn(cmd, "what was verified is not shown: %v", err)
-	return nil
+	return inState(cmd, stateDir, "what was verified is not shown", verify.OpenMemory)
 }
 
 // doubter is why a backup is in doubt by what this host knows of its keys and of the

@@ -39,7 +39,7 @@ func (o *opening) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	o.keys.add(cmd, "open with this key")
-	o.keys.age.addIdentities(cmd)
+	o.keys.addIdentities(cmd)
 	f.BoolVar(&o.rescue, "rescue", false, "open although the envelope was altered or damaged, by its first six lines and one slot; the payload is authenticated all the same")
 	addSigners(f, &o.signers, "open only what one of these has signed")
 	o.progress.add(cmd)

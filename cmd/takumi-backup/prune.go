@@ -99,7 +99,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 	p.job.add(f)
 	addSigners(f, &p.signers, "count only what one of these has signed")
 	p.keys.add(cmd, "authenticate with this key")
-	p.keys.age.addIdentities(cmd)
+	p.keys.addIdentities(cmd)
 	p.progress.add(cmd)
 	f.BoolVar(&p.json, "json", false, "print one JSON object per backup and line")
 	return cmd

@@ -3,11 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -119,7 +116,7 @@ func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session,
 		return nil, err
 	}
 	if socket != "" {
-		o.Copy = func(r audit.Record) error { return toSyslog(socket, r) }
+		o.Copy = func(r audit.Record) error { return audit.ToSyslog(socket, r) }
 	}
 	return audit.NewSession(o), nil
 }
@@ -243,26 +240,4 @@ func providers(cmd *cobra.Command) []string {
 		texts = append(texts, "age:"+strings.TrimPrefix(keystore.File{Path: path}.String(), "file:"))
 	}
 	return texts
-}
-
-// toSyslog sends a record to the socket, in the form of RFC 3164 that all of
-// them take. It waits no longer than a second: package log/syslog would wait for
-// a daemon that hangs.
-func toSyslog(socket string, r audit.Record) error {
-	conn, err := net.DialTimeout("unixgram", socket, time.Second)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	const authpriv = 10 << 3
-	severity := map[audit.Outcome]int{audit.Failed: 3, audit.Stopped: 4}[r.Outcome]
-	if severity == 0 {
-		severity = 6
-	}
-	_, words, _ := strings.Cut(recordLine(&r), "] [") // syslog has its own time
-	_, err = fmt.Fprintf(conn, "<%d>%s takumi-backup[%d]: [%s", authpriv|severity, time.Now().Format(time.Stamp), r.PID, strings.TrimSuffix(words, "\n"))
-	return err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // records returns the audit log of a sandbox, whose chain it proves.
@@ -302,11 +303,11 @@ func TestRecordLine(t *testing.T) {
 	t.Parallel()
 	hostile := "a\nb\x1b[2J\u202e\x9b" + string([]byte{0xff})
 	code := exitFailed
-	line := recordLine(&audit.Record{
+	line := (&audit.Record{
 		Operation: hostile, Outcome: audit.Outcome(hostile), ExitCode: &code, Error: hostile, User: hostile, SudoUser: hostile, Host: hostile, Run: hostile,
 		Path: hostile, Kind: hostile, Name: hostile, BackupID: hostile, Detail: hostile, KeyIDs: []string{hostile}, OldIDs: []string{hostile},
 		Keys: []string{hostile},
-	})
+	}).Line()
 	text, ended := strings.CutSuffix(line, "\n")
 	if !ended || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		t.Errorf("%q", line)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -12,10 +11,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -102,105 +99,54 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	if r.workers < 1 || r.workers > 32 {
 		return usagef("--workers is %d, not 1 to 32", r.workers)
 	}
-	if err := replicate.Apart(from, to, cmp.Or(conf.Get("AWS_ENDPOINT_URL_S3"), conf.Get("AWS_ENDPOINT_URL"))); err != nil {
-		return err
+	c := replicate.Course{
+		From: from, To: to, Workers: r.workers, DryRun: r.dryRun, Meter: new(backup.Meter),
+		Options: replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut},
 	}
-	o := replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut}
-	var err error
-	if o.Signers, err = trusted(r.signers); err != nil {
-		return err
+	err := replicate.Apart(from, to, cmp.Or(conf.Get("AWS_ENDPOINT_URL_S3"), conf.Get("AWS_ENDPOINT_URL")))
+	if err == nil {
+		c.Signers, err = trusted(r.signers)
 	}
-	if r.newerThan > 0 {
-		o.NewerThan = time.Now().Add(-r.newerThan)
-	}
-	if o.Keys, err = r.keys.ring(); err != nil {
-		return err
-	}
-	defer o.Keys.Close()
-	o.Memory = copiedIn(cmd, r.stateDir)
-	items, err := replicate.Plan(cmd.Context(), from, to, o)
 	if err != nil {
-		return fmt.Errorf("comparing the stores: %w", err)
+		return err
 	}
-	var total int64
-	for _, i := range items {
-		if i.Err == nil && i.Action != replicate.Nothing && i.Action != replicate.Kept {
-			total += i.Backup.Size
-		}
+	if c.Keys, err = r.keys.ring(); err != nil {
+		return err
 	}
-	var meter backup.Meter
-	hide := r.progress.start(cmd.ErrOrStderr(), "copying", total, &meter)
-
-	type outcome struct {
-		result store.Result
-		err    error
+	defer c.Keys.Close()
+	c.Memory = inState(cmd, r.stateDir, "what was copied before is not known", replicate.OpenMemory)
+	if r.newerThan > 0 {
+		c.NewerThan = time.Now().Add(-r.newerThan)
 	}
-	var copied, same, failed int
-	var first, fault error
-	var links replicate.Links
-	copyOne := func(ctx context.Context, i replicate.Item) outcome {
-		if r.dryRun || i.Err == nil && (i.Action == replicate.Nothing || i.Action == replicate.Kept) {
-			return outcome{err: i.Err}
-		}
-		if err := links.Check(i); err != nil {
-			return outcome{err: err}
-		}
-		result, err := replicate.One(ctx, i, o, meter.Add)
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		recordBackup(cmd, audit.Record{Path: i.To, Fault: err})
-		return outcome{result, err}
-	}
-	tell := func(i replicate.Item, done outcome) {
-		line := replicated{Path: i.Backup.Path, To: i.To, Action: i.Action, Size: i.Backup.Size, SHA256: done.result.SHA256}
-		switch {
-		case done.err != nil:
-			failed++
-			line.Error = done.err.Error()
-			if first == nil {
-				first = done.err
-			}
-			if len(items) > 1 && !errors.As(done.err, new(*signalError)) {
-				report(cmd.ErrOrStderr(), aboutPath("copying", i.Backup.Path, done.err))
-			}
-		case i.Action == replicate.Nothing:
-			same++
-		case i.Action == replicate.Kept:
-			same++
-			warn(cmd, "%s keeps its keys, which %s lacks: it was rewrapped there, or opens with the key at hand and the other does not; --replace-others takes them away", i.To, i.Backup.Path)
-		default:
-			copied++
-			line.Done = !r.dryRun
-		}
-		if fault == nil {
-			fault = r.print(cmd, line)
-		}
-	}
-	for _, wave := range replicate.Waves(items) {
-		var lost []replicate.Item
-		err = parallel.Each(cmd.Context(), r.workers, len(wave), func(ctx context.Context, n int) outcome { return copyOne(ctx, items[wave[n]]) },
-			func(n int, done outcome) {
-				if done.err != nil {
-					lost = append(lost, items[wave[n]])
+	hide, fault, last := func() {}, error(nil), ""
+	t, err := c.Run(cmd.Context(), replicate.Observer{
+		Planned: func(bytes int64) { hide = r.progress.start(cmd.ErrOrStderr(), "copying", bytes, c.Meter) },
+		Copied:  func(i replicate.Item, err error) { recordBackup(cmd, audit.Record{Path: i.To, Fault: err}) },
+		Done: func(t *replicate.Tally, i replicate.Item, result store.Result, err error) error {
+			last = i.Backup.Path
+			line := replicated{Path: last, To: i.To, Action: i.Action, Size: i.Backup.Size, SHA256: result.SHA256}
+			switch {
+			case err != nil:
+				line.Error = err.Error()
+				if t.Items > 1 && !errors.As(err, new(*signalError)) {
+					report(cmd.ErrOrStderr(), aboutPath("copying", last, err))
 				}
-				tell(items[wave[n]], done)
-			})
-		for _, i := range lost { // for the waves behind this one
-			links.Failed(i)
-		}
-		if err != nil {
-			break
-		}
-	}
+			case i.Action == replicate.Kept:
+				warn(cmd, "%s keeps its keys, which %s lacks: it was rewrapped there, or opens with the key at hand and the other does not; --replace-others takes them away", i.To, last)
+			case i.Action != replicate.Nothing:
+				line.Done = !r.dryRun
+			}
+			if fault == nil {
+				fault = r.print(cmd, line)
+			}
+			return fault
+		},
+	})
 	hide()
-	if fault := o.Memory.Fault(); fault != nil {
+	if fault := c.Memory.Fault(); fault != nil {
 		warn(cmd, "%v", fault)
 	}
-	run.Bytes = meter.In()
-	if err == nil {
-		err = fault
-	}
+	run.Bytes = c.Meter.In()
 	if err != nil {
 		return err
 	}
@@ -209,30 +155,14 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		if r.dryRun {
 			word = "to copy"
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d %s (%s), %d there already, %d failed\n", copied, word, bytesText(meter.In()), same, failed)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d %s (%s), %d there already, %d failed\n", t.Copied, word, bytesText(c.Meter.In()), t.Same, t.Failed)
 	}
-	if failed > 0 && len(items) == 1 {
-		return aboutPath("copying", items[0].Backup.Path, first)
-	}
-	if failed > 0 {
+	switch {
+	case t.Failed > 0 && t.Items == 1:
+		return aboutPath("copying", last, t.First)
+	case t.Failed > 0:
 		return errSome
 	}
-	return nil
-}
-
-// copiedIn returns what this host gave its copies, nil when that cannot be had.
-func copiedIn(cmd *cobra.Command, stateDir string) *replicate.Memory {
-	var err error
-	if stateDir == "" {
-		stateDir, err = history.Dir()
-	}
-	if err == nil {
-		var memory *replicate.Memory
-		if memory, err = replicate.OpenMemory(stateDir); err == nil {
-			return memory
-		}
-	}
-	warn(cmd, "what was copied before is not known: %v", err)
 	return nil
 }
 

@@ -54,7 +54,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.SortFlags = false
 	s.keys.add(cmd, "seal for this key")
-	s.keys.age.addRecipients(cmd)
+	s.keys.addRecipients(cmd)
 	s.signing.add(cmd, "sign the backup with this key, next to it as FILE.sig")
 	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
 	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
@@ -151,7 +151,7 @@ func (s *sealing) start(ctx context.Context, j *backup.Job) (*keystore.Ring, err
 	if j.Plain {
 		return keystore.NewRing(), nil
 	}
-	ring, _, err := s.keys.required(ctx)
+	ring, _, err := s.keys.keys().Required(ctx)
 	if err != nil {
 		return nil, err
 	}

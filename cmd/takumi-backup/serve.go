@@ -61,7 +61,7 @@ looked.`,
 	f.BoolVar(&s.contents, "contents", false, "show what is in a backup, when somebody asks for it")
 	f.StringVar(&s.report, "report", "", "show the findings in this JSON of verify (default verify.json in the state folder)")
 	s.keys.add(cmd, "authenticate, and open for --contents, with this key")
-	s.keys.age.addIdentities(cmd)
+	s.keys.addIdentities(cmd)
 	addSigners(f, &s.signers, "put in doubt what none of these has signed")
 	return cmd
 }

@@ -45,7 +45,7 @@ what is no signature, is refused and stays.`,
 	f.SortFlags = false
 	s.signing.add(cmd, "sign with this key")
 	s.keys.add(cmd, "open with this key")
-	s.keys.age.addIdentities(cmd)
+	s.keys.addIdentities(cmd)
 	s.progress.add(cmd)
 	return audited(cmd, "sign", changes)
 }

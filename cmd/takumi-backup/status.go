@@ -67,7 +67,7 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 		},
 	}
 	keys.add(cmd, "authenticate with this key")
-	keys.age.addIdentities(cmd)
+	keys.addIdentities(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
 }

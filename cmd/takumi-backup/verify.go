@@ -90,7 +90,7 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	f := cmd.Flags()
 	f.SortFlags = false
 	v.keys.add(cmd, "open with this key")
-	v.keys.age.addIdentities(cmd)
+	v.keys.addIdentities(cmd)
 	addSigners(f, &v.signers, "backups have to be signed by one of these")
 	f.BoolVar(&v.unsigned, "unsigned", false, "with --level restore, restore databases that anybody may have made who knows a public recipient")
 	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")

@@ -10,10 +10,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // ErrSignature is returned for a checkpoint that was changed, or that another
@@ -159,4 +161,24 @@ func ReadCheckpoint(src io.Reader) (*Checkpoint, error) {
 		return nil, fmt.Errorf("not a checkpoint: %w", err)
 	}
 	return &c, nil
+}
+
+// CheckpointAt reads the checkpoint at path and proves that trusted signed it.
+func CheckpointAt(path string, trusted PublicKey) (*Checkpoint, error) {
+	if path == "-" {
+		return nil, os.ErrNotExist
+	}
+	f, err := fsutil.OpenRegular(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the checkpoint: %w", err)
+	}
+	defer f.Close()
+	c, err := ReadCheckpoint(f)
+	if err == nil {
+		err = c.CheckSignature(trusted)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
 }

@@ -1,4 +1,4 @@
-package main
+package rekey
 
 import (
 	"context"
@@ -35,7 +35,7 @@ func TestReadBack(t *testing.T) {
 		"another one": {[]*kek.Key{other}, keystore.ErrConflict},
 		"none":        {nil, keystore.ErrUnreachable},
 	} {
-		if err := readBack(t.Context(), shaky{&tc.gives}, first); !errors.Is(err, tc.want) {
+		if err := proveKey(t.Context(), shaky{&tc.gives}, first); !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
 		}
 	}

@@ -1,0 +1,102 @@
+package replicate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/parallel"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+)
+
+// Course copies the backups of the store From to the store To.
+type Course struct {
+	Options
+	From, To string
+	Workers  int // copy this many at a time
+	DryRun   bool
+	Meter    *backup.Meter // counts what is copied
+}
+
+// Observer hears of a course. Its functions have to be there.
+type Observer struct {
+	Planned func(bytes int64) // that are to be copied
+	// Copied is called on any goroutine as soon as one was tried, before it is told.
+	Copied func(i Item, err error)
+	// Done gets each backup in order. The first error that it returns is that of Run; what
+	// follows is copied, and not told.
+	Done func(t *Tally, i Item, r store.Result, err error) error
+}
+
+// Tally counts what became of the backups. First is the error of the first that failed.
+type Tally struct {
+	Items, Copied, Same, Failed int
+	First                       error
+}
+
+// Run copies what [Plan] finds, the backups of a chain after those that they need. A
+// backup that fails is none of Run's errors.
+func (c Course) Run(ctx context.Context, obs Observer) (t Tally, err error) {
+	items, err := Plan(ctx, c.From, c.To, c.Options)
+	if err != nil {
+		return t, fmt.Errorf("comparing the stores: %w", err)
+	}
+	var total int64
+	for _, i := range items {
+		if i.Err == nil && !i.stays() {
+			total += i.Backup.Size
+		}
+	}
+	t.Items = len(items)
+	obs.Planned(total)
+	type outcome struct {
+		result store.Result
+		err    error
+	}
+	var links Links
+	var fault error
+	for _, wave := range Waves(items) {
+		var lost []Item
+		err = parallel.Each(ctx, c.Workers, len(wave), func(ctx context.Context, n int) (o outcome) {
+			i := items[wave[n]]
+			if c.DryRun || i.Err == nil && i.stays() {
+				return outcome{err: i.Err}
+			}
+			if o.err = links.Check(i); o.err != nil {
+				return o
+			}
+			o.result, o.err = One(ctx, i, c.Options, c.Meter.Add)
+			if ctx.Err() != nil {
+				o.err = context.Cause(ctx)
+			}
+			obs.Copied(i, o.err)
+			return o
+		}, func(n int, o outcome) {
+			i := items[wave[n]]
+			switch {
+			case o.err != nil:
+				lost = append(lost, i)
+				if t.Failed++; t.First == nil {
+					t.First = o.err
+				}
+			case i.stays():
+				t.Same++
+			default:
+				t.Copied++
+			}
+			if done := obs.Done(&t, i, o.result, o.err); fault == nil {
+				fault = done
+			}
+		})
+		for _, i := range lost { // for the waves behind this one
+			links.Failed(i)
+		}
+		if err != nil {
+			return t, err
+		}
+	}
+	return t, fault
+}
+
+// stays reports whether there is nothing to copy.
+func (i *Item) stays() bool { return i.Action == Nothing || i.Action == Kept }
