@@ -26,7 +26,7 @@ import (
 type State int
 
 const (
-	// Bad backups cannot be read, are no sealed backups, or were altered.
+	// Bad backups cannot be read, are not sealed backups, or were altered.
 	Bad State = iota - 1
 	// Claimed is what the envelope says of itself; no key that opens it is at hand.
 	Claimed

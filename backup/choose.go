@@ -85,7 +85,7 @@ func (c *Chosen) recall(there []postgres.ListedDatabase) error {
 		return fmt.Errorf("reading which databases there were: %w", err)
 	}
 	var last chosenMemory
-	_ = json.Unmarshal(text, &last) // what is no memory is begun anew
+	_ = json.Unmarshal(text, &last) // what is not a memory is begun anew
 	for _, name := range last.Names {
 		if !slices.ContainsFunc(there, func(d postgres.ListedDatabase) bool { return d.Name == name }) && !slices.Contains(c.Absent, name) {
 			c.Gone = append(c.Gone, name)

@@ -27,7 +27,7 @@ var ErrNotAsSealed = fail.New(fail.Damaged, "use another copy of this backup, or
 // ErrLedger is returned for a ledger of which no line is as this package writes it.
 var ErrLedger = errors.New("the record of what this host sealed is damaged")
 
-// Sealed is what a host knows of a backup that it made. It is no secret.
+// Sealed is what a host knows of a backup that it made. It is not a secret.
 type Sealed struct {
 	ID      string    `json:"id"`
 	Kind    string    `json:"kind"`

@@ -40,7 +40,7 @@ func TestImportsRunDown(t *testing.T) {
 			case kit(to):
 				t.Errorf("%s imports %s, which is for tests", from, to)
 			case floor(to) < 0 && to != "scripts/systemd": // whose units the program installs
-				t.Errorf("%s imports %s, which is no part of the house", from, to)
+				t.Errorf("%s imports %s, which is not part of the house", from, to)
 			case floor(to) >= 0 && floor(from) > floor(to):
 				t.Errorf("%s imports %s, which is above it", from, to)
 			}

@@ -122,7 +122,7 @@ func (l Label) check() error {
 		return err
 	}
 	if !slices.Contains([]string{"none", "gzip", "zstd"}, l.Codec) {
-		return fmt.Errorf("the codec %q is none of none, gzip and zstd", l.Codec)
+		return fmt.Errorf("the codec %q is not none, gzip or zstd", l.Codec)
 	}
 	return nil
 }

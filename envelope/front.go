@@ -45,7 +45,7 @@ func readFront(src io.Reader, o Options) (*front, error) {
 }
 
 // fill reads on, to where the last of the heads that a payload may have ends. A
-// file that ends before is no error.
+// file that ends before is not an error.
 func (f *front) fill(src io.Reader) error {
 	end := stream.HeaderSize + int64(len(f.text))
 	for _, start := range f.starts {

@@ -64,12 +64,12 @@ func TestAnyHolder(t *testing.T) {
 		offered []envelope.Identity
 		want    string
 	}{
-		"the plugin alone":                   {[]envelope.Identity{p}, "opens"},
-		"after another":                      {[]envelope.Identity{keyB, plugin{kek.Generate(), nil, new(int)}, q}, "opens"},
-		"one that fails, and a key":          {[]envelope.Identity{plugin{p.secret, down, new(int)}, keyA}, "opens"},
-		"one that fails":                     {[]envelope.Identity{plugin{p.secret, down, new(int)}}, "unnamed: opening the slot for plugin"},
-		"another":                            {[]envelope.Identity{plugin{kek.Generate(), nil, new(int)}}, "wrong key"},
-		"a key that has a slot is no plugin": {[]envelope.Identity{p.secret}, "wrong key"},
+		"the plugin alone":                      {[]envelope.Identity{p}, "opens"},
+		"after another":                         {[]envelope.Identity{keyB, plugin{kek.Generate(), nil, new(int)}, q}, "opens"},
+		"one that fails, and a key":             {[]envelope.Identity{plugin{p.secret, down, new(int)}, keyA}, "opens"},
+		"one that fails":                        {[]envelope.Identity{plugin{p.secret, down, new(int)}}, "unnamed: opening the slot for plugin"},
+		"another":                               {[]envelope.Identity{plugin{kek.Generate(), nil, new(int)}}, "wrong key"},
+		"a key that has a slot is not a plugin": {[]envelope.Identity{p.secret}, "wrong key"},
 	} {
 		got, r, err := open(sealed, envelope.Options{Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) { return tc.offered, nil }})
 		if c := class(err); !strings.HasPrefix(c, tc.want) || err == nil && (got != "message" || r.Altered != nil) {

@@ -81,13 +81,13 @@ func TestRewrapRefuses(t *testing.T) {
 		to     []*kek.Key
 		want   error
 	}{
-		"no key":             {sealed, keyA, nil, envelope.ErrNoKey},
-		"a key twice":        {sealed, keyA, []*kek.Key{keyB, keyB}, envelope.ErrSameKey},
-		"no room":            {sealed, keyA, many, envelope.ErrNoRoom},
-		"an altered backup":  {altered, keyA, []*kek.Key{keyB}, envelope.ErrAltered},
-		"another's payload":  {append(bytes.Clone(sealed[:4096]), seal(t, label, "x", keyA)[4096:]...), keyA, []*kek.Key{keyB}, envelope.ErrDamagedHead},
-		"what is no backup":  {[]byte("hello"), keyA, []*kek.Key{keyB}, envelope.ErrNotSealed},
-		"no more than a key": {sealed[:4096], keyA, []*kek.Key{keyB}, nil},
+		"no key":               {sealed, keyA, nil, envelope.ErrNoKey},
+		"a key twice":          {sealed, keyA, []*kek.Key{keyB, keyB}, envelope.ErrSameKey},
+		"no room":              {sealed, keyA, many, envelope.ErrNoRoom},
+		"an altered backup":    {altered, keyA, []*kek.Key{keyB}, envelope.ErrAltered},
+		"another's payload":    {append(bytes.Clone(sealed[:4096]), seal(t, label, "x", keyA)[4096:]...), keyA, []*kek.Key{keyB}, envelope.ErrDamagedHead},
+		"what is not a backup": {[]byte("hello"), keyA, []*kek.Key{keyB}, envelope.ErrNotSealed},
+		"no more than a key":   {sealed[:4096], keyA, []*kek.Key{keyB}, nil},
 	} {
 		if w, err := rewrap(t, tc.sealed, nil, envelope.RewrapOptions{}, tc.from, tc.to...); err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, %v", name, w, err)

@@ -18,7 +18,7 @@ type Env struct{ Name string }
 // EnvScheme is env:NAME, for Parse.
 var EnvScheme = Scheme{Name: "env", Form: "NAME", Parse: func(name string) (Source, error) {
 	if !variableName.MatchString(name) {
-		return nil, errors.New("that is no name of an environment variable")
+		return nil, errors.New("that is not a name of an environment variable")
 	}
 	return Env{name}, nil
 }}

@@ -72,7 +72,7 @@ func delivery(t *testing.T, dir string) {
 func TestDeliveredInSharedMemory(t *testing.T) {
 	needRoot(t)
 	if _, err := os.Stat("/dev/shm"); err != nil || fsType(t, "/dev/shm") != unix.TMPFS_MAGIC {
-		t.Skip("/dev/shm is no tmpfs")
+		t.Skip("/dev/shm is not a tmpfs")
 	}
 	dir, err := os.MkdirTemp("/dev/shm", "keystore")
 	if err != nil {

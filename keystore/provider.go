@@ -58,7 +58,7 @@ type Storer interface {
 	// version. Before is the id of the key that the caller takes to be the
 	// current one, or "" when there should be none; when the place holds
 	// another, nothing is changed and the error's kind is ErrConflict. Storing
-	// the key that is current already changes nothing and is no error.
+	// the key that is current already changes nothing and is not an error.
 	//
 	// Killed at any moment, Store leaves the current key either as it was or
 	// changed, and in both cases every former key in its place.

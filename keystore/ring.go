@@ -103,7 +103,7 @@ func (r *Ring) Sources() []Source {
 
 // Current returns the current key of every source, in order, as sealing needs
 // them. It fails with the first source that fails, and with ErrNone when there
-// is no source and no other holder.
+// is not a source and no other holder.
 func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 // ErrAppeared is why a backup is in doubt that came into the store after newer ones
 // of its series.
-var ErrAppeared = fail.New(fail.Failed, "find out who put it there; when it is to be so: takumi-backup verify --accept PATH, or --accept FOLDER for all in it",
+var ErrAppeared = fail.New(fail.Failed, "find out who put it there; if it is intended: takumi-backup verify --accept PATH, or --accept FOLDER for all in it",
 	"it was not there when a newer backup of its name was seen")
 
 // Doubter returns what is known, by the history of keys in the state folder dir and by

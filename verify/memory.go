@@ -232,7 +232,7 @@ func (m *Memory) remember(b *Backup, program string) {
 		b.add(Finding{Severity: Error, Code: Replaced,
 			Message: fmt.Sprintf("another backup took the place of one: this is %s %s of %s, and what was here was %s %s of %s",
 				b.Kind, printable(b.Series), b.Created.Format(time.RFC3339), was.Kind, printable(was.Series), was.Created.Format(time.RFC3339)),
-			Advice: "find out who put it here, and where the other is; when it is to be so: takumi-backup verify --accept " + printable(b.Path)})
+			Advice: "find out who put it here, and where the other is; if it is intended: takumi-backup verify --accept " + printable(b.Path)})
 		b.Proven, b.ProvenAt = None, time.Time{}
 	}
 	if known && b.Size < was.Size && b.ID == was.ID {

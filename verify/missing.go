@@ -57,7 +57,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 		if most := j.mostAge(p.Kind); most > 0 {
 			tooOld(path, fmt.Sprintf("no %s backup %s is left: this was the newest, of %s, and one may be %s old",
 				p.Kind, printable(p.Series), p.Created.Format(time.DateOnly), prune.Span(most)),
-				"find out where it went, and why no new one is made; when it is to be so: takumi-backup verify --accept "+printable(path))
+				"find out where it went, and why no new one is made; if it is intended: takumi-backup verify --accept "+printable(path))
 		}
 	}
 	for _, kind := range slices.Sorted(maps.Keys(j.MaxAge)) {

@@ -130,7 +130,7 @@ func check(t testing.TB, path string, level Level, keys ...*kek.Key) Backup {
 	return NewChecker(Options{Place: local.Folder{}, Keys: ringOf(keys...), Level: level, pause: time.Millisecond}).One(t.Context(), path)
 }
 
-// TestSealedGarbage: what is authentic and does not unpack is no damage.
+// TestSealedGarbage: what is authentic and does not unpack is not damage.
 func TestSealedGarbage(t *testing.T) {
 	t.Parallel()
 	key := kek.Generate()

@@ -17,7 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// TestStateIsProved: contracts whose state does not fit together are no good
+// TestStateIsProved: contracts whose state does not fit together are not good
 // backup, however whole the archive is.
 func TestStateIsProved(t *testing.T) {
 	t.Parallel()

@@ -36,7 +36,7 @@ func ParseLevel(name string) (Level, error) {
 	if i := slices.Index(levels, name); i > 0 {
 		return Level(i), nil
 	}
-	return None, fmt.Errorf("%q is no level: it can be checksum, auth, content or restore", name)
+	return None, fmt.Errorf("%q is not a level: it can be checksum, auth, content or restore", name)
 }
 
 // MarshalText writes the level's name.
@@ -46,7 +46,7 @@ func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
 func (l *Level) UnmarshalText(text []byte) error {
 	i := slices.Index(levels, string(text))
 	if i < 0 {
-		return fmt.Errorf("%q is no level", text)
+		return fmt.Errorf("%q is not a level", text)
 	}
 	*l = Level(i)
 	return nil

@@ -81,7 +81,7 @@ func entryOf(h *tar.Header, offset, data int64) *Entry {
 	case tar.TypeDir:
 		e.Type = "d"
 	case 'D':
-		e.Type, e.Data = "d", 0 // its body is no file's
+		e.Type, e.Data = "d", 0 // its body is not a file's
 	case tar.TypeSymlink:
 		e.Type = "l"
 	case tar.TypeLink:

@@ -118,7 +118,7 @@ func (a *Archive) File(name string) (*Entry, error) {
 		}
 	}
 	if err == nil && e.Type != "f" {
-		return nil, fmt.Errorf("%q is no file", name)
+		return nil, fmt.Errorf("%q is not a file", name)
 	}
 	return e, err
 }

@@ -99,7 +99,7 @@ func TestDecide(t *testing.T) {
 		{"also by a policy that keeps nothing", "2030-05-31", Policy{}, series("2030-05-30", "2030-05-29"), "kd"},
 		{"a single one", "2036-01-01", Policy{}, series("2030-05-30"), "k"},
 
-		{"a zone's hours are no days", "2030-05-31T00:30:00+09:00", Policy{Within: day},
+		{"a zone's hours are not days", "2030-05-31T00:30:00+09:00", Policy{Within: day},
 			series("2030-05-30T01:00:00+09:00", "2030-05-29T23:00:00+09:00", "2030-05-29T16:00:00Z"), "kdk"},
 		{"daylight saving takes no hour", "2030-04-01T02:00:00+02:00", Policy{Within: 2 * day},
 			series("2030-04-01T01:00:00+02:00", "2030-03-30T02:00:00+01:00", "2030-03-30T01:00:00+01:00"), "kkd"},
@@ -120,7 +120,7 @@ func TestDecide(t *testing.T) {
 
 		{"the future is not counted, and not deleted", "2030-05-31", Policy{Last: 1},
 			series("2031-01-01", "2030-05-31 00:06", "2030-05-30", "2030-05-29"), "iikd"},
-		{"a small skew is no future", "2030-05-31", Policy{Last: 1}, series("2030-05-31 00:05", "2030-05-30"), "kd"},
+		{"a small skew is not a future", "2030-05-31", Policy{Last: 1}, series("2030-05-31 00:05", "2030-05-30"), "kd"},
 		{"only the future", "2030-05-31", Policy{}, series("2031-01-01", "2032-01-01"), "ii"},
 		{"a clock at 1970", "2030-05-31", Policy{}, series("1970-01-01", "2030-05-30", "2030-05-29"), "ikd"},
 		{"our own clock at 1970", "1970-01-01", month, series("2030-05-30", "2020-05-29"), "ii"},

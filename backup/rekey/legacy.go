@@ -331,7 +331,7 @@ func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []ba
 	return items, several, nil
 }
 
-// passedOver is why a file in a folder is not imported, which is no failure.
+// passedOver is why a file in a folder is not imported, which is not a failure.
 type passedOver struct{ error }
 
 var errOther = passedOver{errors.New("it is not named as a dump or an archive, and openssl did not encrypt it")}

@@ -369,7 +369,7 @@ func TestState(t *testing.T) {
 	wantFiles(t, b.o.StateDir, "locks")
 }
 
-// What is no state is neither cut nor removed, however short it is.
+// What is not a state is neither cut nor removed, however short it is.
 func TestNoState(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"my notes\n", "", "a key without an end", `{"version":1}`, "{}\n{}", strings.Repeat("x", 100_000)} {

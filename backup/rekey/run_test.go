@@ -77,7 +77,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	if _, err := (rekey.Course{Store: local.Folder{}, Paths: []string{filepath.Join(dir, "none")}}).Run(t.Context(), rekey.Observer{}); err == nil {
-		t.Error("a path of nothing is no error")
+		t.Error("a path of nothing is not an error")
 	}
 }
 

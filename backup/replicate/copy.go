@@ -40,7 +40,7 @@ func readEnvelope(ctx context.Context, place store.Store, path string) ([]byte, 
 
 // settle brings the envelope next to a backup along, or takes away that of the
 // destination: a former envelope opens the backup with keys that were taken from
-// it. What is no envelope of this backup is not brought along.
+// it. What is not an envelope of this backup is not brought along.
 func settle(ctx context.Context, i Item, place store.Store) error {
 	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
 	if err != nil || bytes.Equal(mine, their) {

@@ -114,7 +114,7 @@ func TestPlanAndOne(t *testing.T) {
 			keep(t, from, mine)
 			write(t, from+envelope.DetachedSuffix, second)
 		}, action: replicate.Copy, want: mine, beside: string(second)},
-		"missing, with what is no envelope beside": {set: func(t *testing.T, from, to string) {
+		"missing, with what is not an envelope beside": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			write(t, from+envelope.DetachedSuffix, besides(t, other, 1))
 		}, action: replicate.Copy, err: envelope.ErrPreamble},
@@ -185,7 +185,7 @@ func TestPlanAndOne(t *testing.T) {
 			ago(t, from, time.Hour)
 			keep(t, to, append(bytes.Clone(first), mine[len(first):]...))
 		}, options: replicate.Options{ReplaceOthers: true}, action: replicate.Replace, want: mine},
-		"what is no envelope beside, over a good one": {set: func(t *testing.T, from, to string) {
+		"what is not an envelope beside, over a good one": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			keep(t, to, mine)
 			write(t, from+envelope.DetachedSuffix, besides(t, other, 1))
@@ -351,7 +351,7 @@ func (w watchedWriter) Beside(suffix string, content []byte) {
 	w.Writer.Beside(suffix, content)
 }
 
-// TestCopy: what comes back as something else is no copy, and is taken away; the
+// TestCopy: what comes back as something else is not a copy, and is taken away; the
 // envelope next to it is there before the backup is.
 func TestCopy(t *testing.T) {
 	dir := t.TempDir()

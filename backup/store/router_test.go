@@ -67,7 +67,7 @@ func first(found func(func(store.Backup, error) bool)) (err error) {
 	return err
 }
 
-// TestScheme: what was to be remote is no folder's name.
+// TestScheme: what was to be remote is not a folder's name.
 func TestScheme(t *testing.T) {
 	if _, err := store.New(nil).Open(t.Context(), "S3://bucket/x.enc"); !errors.Is(err, store.ErrScheme) {
 		t.Errorf("error %v", err)

@@ -48,7 +48,7 @@ func TestIdentityRefused(t *testing.T) {
 	good := append([]byte{version}, compressed(secret.PublicKey())...)
 	newer := append([]byte{version + 1}, good[1:]...)
 	off := append([]byte{version, 2}, make([]byte, 32)...)
-	off[33] = 7 // X with no point on the curve: X^3-3X+b is no square
+	off[33] = 7 // X with no point on the curve: X^3-3X+b is not a square
 	for name, data := range map[string][]byte{
 		"empty": nil, "short": good[:20], "a newer version": newer, "half a seed": append(good, make([]byte, 32)...),
 		"a form of point that is not compressed": append([]byte{version, 4}, good[2:]...), "no point of the curve": off,

@@ -30,7 +30,7 @@ begins, with the paths that it was given, and does not begin when that fails (ex
 code 7). One that works on many backups appends the record of each when it is done
 with it, and stops when that fails. open and restore append a record before they
 begin as well. To restore what is live anew, a database or a folder, is a change.
-Others warn, so that a full disk keeps nobody from a restore beside; so does a dry
+Others warn, so that a full disk keeps nobody from a restore into a new place; so does a dry
 run. No record is left by help, version, man, completion, inspect, list, key id, key
 check, key history, install-timers, verify merge and audit itself; nor by backup
 all, whose parts leave theirs. serve leaves one for each look into a backup. No record

@@ -25,7 +25,7 @@ func newAuditCheckpoint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "checkpoint [flags] [DIR]",
 		Short: "Sign how far the audit log has come, so that a cut end can be seen",
-		Long: `Prove the audit log and sign how far it has come: a small JSON file, which stands
+		Long: `Prove the audit log and sign how far it has come: a small JSON file, which is
 next to the log as checkpoint.json, or with -o somewhere else. Copy it to where
 nobody who can change the log can change it. audit verify --checkpoint then shows
 what was cut off or written anew. The checkpoint that is there is proved

@@ -38,7 +38,7 @@ The first key is the proof. It goes to a file, to pages to print (.pdf, .html,
 take it off this host and delete it here. audit verify --first-key FILE proves the log
 with it; key scan makes such a file again of a page, key combine of shares.
 
-What was recorded before goes on without MACs, and cannot be changed any more either.
+Earlier records stay without MACs, and cannot be changed any more either.
 The log can still be cut off at its end where nobody appends any more, and be turned
 back together with the whole machine: against that keep checkpoints elsewhere (audit
 checkpoint).
@@ -116,7 +116,7 @@ func (a *auditInit) check(cmd *cobra.Command, log string) error {
 	for _, dir := range []string{log, a.stateDir} {
 		inside, err := keystore.File{Path: filepath.Join(a.out, "share")}.Inside(dir)
 		if err != nil {
-			return fmt.Errorf("checking where the first key will stand: %w", err)
+			return fmt.Errorf("checking where the first key will be: %w", err)
 		}
 		if inside {
 			return usagef("the first key would be in %s, with what it is to prove: name a place off this host", dir)

@@ -57,8 +57,8 @@ warnings and failures.
 
 Each backup is signed when TAKUMI_SIGN_KEY is set; production without it is a warning.
 
-What of the uploads is left out, and whether a file that changed is a failure, is
-said by UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT; see backup uploads.
+UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT say which uploads are left
+out, and whether a file that changed is a failure; see backup uploads.
 
 --notify and --metrics are those of docs/REPORTS.md: a night that fails, or does not come,
 does not stay unseen.

@@ -44,11 +44,11 @@ names, with patterns as 'shop_*', and with --all-databases, each database is bac
 a series of its own, and with --globals the roles once, as SERVER_globals_TIME. Which
 databases there are is asked each time: a new one is backed up as well, and one that is
 gone since the last time is reported. One that fails keeps no other from its backup: exit
-code 6. What every server has as a template, and what a restore keeps, is not meant.
+code 6. Templates, and former databases that a restore kept, are left out.
 
 The server's version is asked first, and a pg_dump that fits it is taken from PATH
 or /usr/lib/postgresql. Unless it ends with status 0 and its dump is whole, there
-is no backup: exit code 3.
+is not a backup: exit code 3.
 
 --globals also seals the roles, with their passwords where this role may read
 them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. When that fails,
@@ -65,8 +65,8 @@ dropped. --manifest=off makes none, and so do -o - and BACKUP_ENCRYPTION_ENABLED
 --jobs N reads the rows by N connections, in one snapshot, large tables in several
 parts. It comes out as one plain dump all the same, which psql and everything else that
 restores one takes, with several COPY for a table. It takes N + 3 connections and 8 MiB
-of memory for each of N. What is not known well enough for that (a later archive format of
-pg_dump, a standby) is dumped by pg_dump alone, with a warning.
+of memory for each of N. A later archive format of pg_dump, or a
+standby, is dumped by pg_dump alone, with a warning.
 
 A connection pooler in front of the server is refused: its sessions lose settings,
 and a dump would be wrong without a word.`,

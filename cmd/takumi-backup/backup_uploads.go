@@ -44,8 +44,8 @@ kept; sparse files are zeros in it, and sparse again when they are restored. Soc
 are left out. No symbolic link is followed.
 
 A file that changes while it is read is read again, at most twice; if it changed each
-time, it is in the backup as it was read last, and reported. What vanishes or cannot
-be read is reported too, and the backup is made all the same. When something could
+time, it is in the backup as it was read last, and reported. Files that vanish or
+cannot be read are reported too, and the backup is made all the same. When something could
 not be read the exit code is then 6, and with --strict also when something changed or
 vanished. A folder that is missing or empty, as that of a volume that is not mounted,
 is exit code 3.
@@ -62,9 +62,9 @@ inode, mode and owner, and with --checksum by content too: an archive of kind
 uploads-increment. It and those before it are a chain, which begins with a full backup,
 and holds one for each night of --full-every. restore, ls, find, diff, verify and drill
 take an increment for the whole tree as it was that night; prune keeps what is needed of
-a chain, and replicate copies it. What was there the night before is kept in the state
-folder, sealed; without it, or when the store does not have the chain as it was, or when
-others may open the backup than before, a full backup is made, and said why.
+a chain, and replicate copies it. The state folder keeps the list of files
+of the night before, sealed. Without it, or when the store lacks a part of the chain, or
+when the keys have changed, the backup is full, and the reason is printed.
 
 UPLOADS_EXCLUDE holds patterns, with blanks between them, UPLOADS_EXCLUDE_FROM names
 such a file, UPLOADS_STRICT=true is --strict, UPLOADS_INCREMENTAL=true --incremental,

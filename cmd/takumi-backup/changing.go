@@ -318,7 +318,7 @@ needs room for two of it until the new file is proved and takes the place of the
 one. Killed at any moment, this leaves the one or the other, and the same command
 finishes. On S3 the server copies.
 
-A file must match its .sha256 sidecar: what has rotted is left as it is, and told.
+A file must match its .sha256 sidecar: rotted files are reported and left as they are.
 One without a sidecar is authenticated to its end, and gets one. --rescue does that
 to any file, and makes a damaged envelope whole again: time, kind and name stay, and
 of the other slots those that open.

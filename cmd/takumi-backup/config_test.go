@@ -19,7 +19,7 @@ import (
 func TestSettings(t *testing.T) {
 	for _, name := range []string{"DB_PASSWORD", "PGSSLMODE", "RPC_URL_SEPOLIA", "VAULT_TOKEN", "AWS_REGION", "TAKUMI_ENV", "TAKUMI_PASSPHRASE_FILE"} {
 		if !config.Known(name) {
-			t.Errorf("%s is no setting", name)
+			t.Errorf("%s is not a setting", name)
 		}
 	}
 	for _, name := range []string{"", "PATH", "LD_PRELOAD", "PG", "GODEBUG", "HOME", "db_name"} {

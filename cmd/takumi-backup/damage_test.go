@@ -70,7 +70,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestWrongKey: a slot that is no longer one for a key is no damage that could
+// TestWrongKey: a slot that is no longer one for a key is not damage that could
 // be told from a backup that was made for others.
 func TestWrongKey(t *testing.T) {
 	t.Parallel()

@@ -100,7 +100,7 @@ func (i *initCommand) run(cmd *cobra.Command) error {
 		return usagef("--shares and --threshold go together")
 	}
 	if !i.yes && !terminal.Is(os.Stdin) {
-		return usagef("standard input is no terminal: give --yes, and say in flags what to do")
+		return usagef("standard input is not a terminal: give --yes, and say in flags what to do")
 	}
 	if err := i.place(); err != nil {
 		return err

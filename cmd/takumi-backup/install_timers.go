@@ -40,7 +40,7 @@ func newInstallTimers() *cobra.Command {
 		Use:   "install-timers [flags]",
 		Short: "Install systemd units for the nightly backup, the weekly verify and the quarterly drill",
 		Long: `Write systemd's services and timers for the nightly backup, the weekly verify and
-the quarterly drill, a service that tells root when one of them fails, the user that
+the quarterly drill, a service that mails root when one of them fails, the user that
 they run as and the folder of the store.
 Without --apply, what would be written is only shown. Nothing is started: what to do
 then is said at the end.

@@ -25,7 +25,7 @@ type jobFlags struct {
 }
 
 func (j *jobFlags) add(f *pflag.FlagSet) {
-	f.BoolVar(&j.notify, "notify", false, "tell those whom the settings name how it went: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
+	f.BoolVar(&j.notify, "notify", false, "notify those whom the settings name of the outcome: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
 	f.StringVar(&j.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
 }
 
@@ -67,7 +67,7 @@ func (j *jobFlags) told(cmd *cobra.Command, task string, work func(*runs.Run) er
 	}
 	if notifier != nil {
 		if fault := notifier.DoneTask(context.WithoutCancel(cmd.Context()), r, log.warned, log.String()); fault != nil {
-			warn(cmd, "not everybody could be told how it went: %v", fault)
+			warn(cmd, "not everybody could be notified how it went: %v", fault)
 		}
 	}
 	return err

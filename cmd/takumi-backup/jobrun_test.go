@@ -91,7 +91,7 @@ func TestNightTold(t *testing.T) {
 	told("/start ", "")
 	metric("drill.prom", `takumi_backup_task_success{task="drill"} 1`)
 
-	// What only shows is no run, and the file of verify is not theirs.
+	// What only shows is not a run, and the file of verify is not theirs.
 	b.run(exitUsage, nil, "prune", "--notify").says("--apply")
 	b.run(exitUsage, nil, "replicate", b.path("store"), b.path("copy"), "--dry-run", "--metrics", b.path("x.prom")).says("--dry-run")
 	b.run(exitOK, nil, "verify", "--metrics", b.path("verify.prom"))

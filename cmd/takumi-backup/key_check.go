@@ -41,7 +41,7 @@ both that a backup has a slot for it.
 
 It warns of a key that is due for rotation, of one that opens none of the backups
 under the root, of former keys that backups need and that cannot be had from any
-of the places (this is told with the first key), of those that may be destroyed by
+of the places (reported with the first key), of those that may be destroyed by
 now, and of a history that cannot be read. Warnings leave the exit code at 0,
 unless --strict makes it 1.`,
 		Example: `  takumi-backup key check
@@ -83,7 +83,7 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 	warned := false
 	for _, src := range ring.Places() {
 		if err := keystore.CheckApart(src, c.state.root); err != nil {
-			return fmt.Errorf("checking where the key stands: %w", err)
+			return fmt.Errorf("checking where the key is: %w", err)
 		}
 	}
 	for i, src := range ring.Sources() {

@@ -120,7 +120,7 @@ when to when it was in use, and how many backups under the root need it. A backu
 needs a key when one of its slots is for it and none is for a key that is still
 current somewhere.
 
-What a backup needs is read from its slots, and is a claim: nothing is opened. key
+The slots of a backup say which keys it needs; that is a claim: nothing is opened. key
 retire opens every backup before it says that a key may be destroyed. A key that
 slots name and the history does not know is listed as unknown, and a recipient of age
 by its hint: of identities there is no history.

@@ -31,9 +31,9 @@ func newKeyRetire() *cobra.Command {
 		Use:   "retire KEYID|HINT",
 		Short: "Say whether a former key may be destroyed, and how",
 		Long: `Look whether a former key may be destroyed: it is current nowhere, its grace period
-is over, and every backup under the root opens without it. What the slots of a backup
-claim does not count: all other keys that are in use by the history are fetched, and
-one of them, or of the identities of -i, has to open the backup. A key that cannot be
+is over, and every backup under the root opens without it. The claims of slots do
+not count: all other keys that the history has in use are fetched, and one of them,
+or of the identities of -i, has to open the backup. A key that cannot be
 fetched, or a backup that none of them opens, is a refusal. Then that is recorded, and
 the command is printed that destroys the key where it is kept. This program destroys
 no key. Otherwise it says who needs it, and the exit code is 1.
@@ -46,8 +46,8 @@ Where hosts seal for recipients from now on, and no new key follows, --end-use t
 the last key out of use, once what -i names opens all the backups. It may be destroyed
 when --grace is over; call key retire again then.
 
-Destroying a key takes nothing back. Whoever has another copy of it, and a copy of a
-backup from before it was rewrapped, can read that backup; and a backup that was
+Destroying a key takes nothing back. Another copy of the key opens any copy of a
+backup from before it was rewrapped; and a backup that was
 rewrapped with --detached still has its old slots. It keeps you from opening what no
 other key opens, so look at copies of backups elsewhere first: on other disks, with
 another --root, off-site. Paper, shares and exported copies of the key are to be

@@ -30,11 +30,11 @@ func newKeyRotate() *cobra.Command {
 		Use:   "rotate [flags]",
 		Short: "Replace a key by a new one, and keep the former for old backups",
 		Long: `Make a new key, store it as the current one, and keep the former: of a key file
-as PATH.ID, in AWS Secrets Manager and Vault as a version. What is sealed from
-now on is sealed for the new key; backups that were sealed before need the former
-one until they are sealed anew or expire, and open still finds it.
+as PATH.ID, in AWS Secrets Manager and Vault as a version. New backups are
+sealed for the new key; earlier ones need the former key until they are sealed anew or
+expire, and open still finds it.
 
-What was done is recorded (key history). Killed at any moment, the same command
+Each step is recorded (key history). Killed at any moment, the same command
 finishes: it looks which key is there now. When the key was changed by somebody
 else since a rotation was begun, it stops; --adopt goes on from the key that is
 there.

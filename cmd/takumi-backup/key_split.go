@@ -108,13 +108,13 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 	case s.threshold < 2 || s.threshold > s.shares || s.shares > paper.MaxShares:
 		return usagef("--shares %d --threshold %d: %w", s.shares, s.threshold, shares.ErrLimits)
 	case f.Changed("output") && (s.out == "" || s.out == "-"):
-		return usagef("--output is no folder")
+		return usagef("--output is not a folder")
 	case redact.HasKey(s.out):
 		return usagef("--output is %q, which looks like a key itself", s.out)
 	case s.out == "" && s.json:
 		return usagef("--json goes with -o DIR")
 	case s.out == "" && !terminal.Is(os.Stdout):
-		return usagef("standard output is not a terminal, and shares in one file or pipe are no shares: give -o DIR")
+		return usagef("standard output is not a terminal, and shares in one file or pipe are not shares: give -o DIR")
 	}
 	if s.out == "" {
 		return nil

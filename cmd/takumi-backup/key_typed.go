@@ -37,7 +37,7 @@ func checkNewFile(flag, path string) error {
 const newKeyFileHelp = "the new key file, or - for standard output"
 
 // checkKeyFile is checkNewFile for a key file, in whose place standard output will
-// do when it is no terminal.
+// do when it is not a terminal.
 func checkKeyFile(flag, path string) error {
 	switch {
 	case path != "-":

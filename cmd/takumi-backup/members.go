@@ -212,7 +212,7 @@ func (o *opening) scanMember(cmd *cobra.Command, path, name string, dst io.Write
 			name = found.Target()
 			continue
 		case found.Type != "f":
-			return fmt.Errorf("%q is no file", name)
+			return fmt.Errorf("%q is not a file", name)
 		}
 		n = 0
 		return o.scanMembers(cmd, path, func(_ *members.Entry, r io.Reader) error {

@@ -116,7 +116,7 @@ func (o *openCommand) one(cmd *cobra.Command, path string) error {
 		}
 	}
 	if o.format != "" && !dump {
-		return usagef("--format is for the rows of a table, and %s is no plain dump", path)
+		return usagef("--format is for the rows of a table, and %s is not a plain dump", path)
 	}
 	return o.into(func(dst io.Writer) error {
 		switch {

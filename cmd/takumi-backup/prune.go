@@ -58,11 +58,11 @@ Before anything of a name goes, its newest backup and all that a counting rule k
 are read to their ends, but for those that verify or prune proved within eight days;
 when one is damaged the next one takes its place, and when none is good nothing of
 that name is deleted. --max-read bounds what is read: where that does not suffice,
-nothing goes. What is damaged, of an unknown key, dated in the future, under the name
-of another, or sealed for a key that was rotated out before its date is never counted,
-and never deleted. What has
-no sidecar, which may never have been finished, is not counted either, and goes
-only when one of its name is complete and no rule would have kept it.
+nothing goes. A backup that is damaged, of an unknown key, dated in the future, under
+the name of another, or sealed for a key that was rotated out before its date is never
+counted, and never deleted. One
+without a sidecar may be unfinished: it is not counted either, and goes only when
+another of its name is complete and no rule would have kept it.
 
 A host with recipients alone cannot open its backups. It knows those that it has
 sealed by its own record of them, in --state-dir, and those that one of --signers has
@@ -85,7 +85,7 @@ damaged, or cannot be deleted makes the exit code 6.`,
 			case p.apply:
 				return p.job.told(cmd, "prune", work)
 			case p.job.notify || p.job.metrics != "":
-				return usagef("--notify and --metrics go with --apply: what only shows is no run")
+				return usagef("--notify and --metrics go with --apply: what only shows is not a run")
 			}
 			return work(new(runs.Run))
 		},

@@ -63,7 +63,7 @@ func TestUnrecorded(t *testing.T) {
 	b.run(exitOK, nil, "key", "rotate", "--key", "file:"+key, "--dry-run").says("warning: what was done is not recorded: ")
 	b.seal(content, "-o", "z.enc", "--audit=off")
 	os.Remove(b.tmp + "/file")
-	os.RemoveAll(b.path("state")) // what status knows of the run is no record
+	os.RemoveAll(b.path("state")) // what status knows of the run is not a record
 	b.holds("out", "x.enc", "x.enc.sha256", "z.enc", "z.enc.sha256")
 }
 

@@ -202,7 +202,7 @@ func (l *legacyFlags) add(cmd *cobra.Command) {
 	f.StringVar(&l.passphrase, "legacy-passphrase-file", "", "file whose first line is the passphrase of those files, as openssl -pass file: takes it")
 	f.IntVar(&l.iterations, "legacy-iterations", rekey.DefaultIterations, "what openssl was given with -iter")
 	f.StringVar(&l.kind, "kind", "", "with --from-legacy: database, contracts, uploads or stream (default: what each file looks like)")
-	f.StringVar(&l.root, "output-root", "", "with --from-legacy: put the backups into a folder for each kind in this one (default: beside the old files)")
+	f.StringVar(&l.root, "output-root", "", "with --from-legacy: put the backups into a folder for each kind in this one (default: next to the old files)")
 }
 
 func (l *legacyFlags) check(cmd *cobra.Command) error {

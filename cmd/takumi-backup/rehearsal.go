@@ -9,7 +9,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
 
-const rehearsalHelp = `What is restored is plaintext, and goes to no disk that was not named: databases
+const rehearsalHelp = `The restored plaintext goes only to disks that were named: databases
 into a PostgreSQL server that is started below --scratch-dir, on a socket that only
 this user can reach, or into the server of --database-url, in a database of its own,
 takumi_rehearsal; contracts and uploads below --scratch-dir. All of it is removed in
@@ -39,7 +39,7 @@ func (r *rehearsalFlags) stage(cmd *cobra.Command, o rehearse.Options) (*rehears
 			return nil, fmt.Errorf("looking for the scratch folder: %w", err)
 		}
 		if !info.IsDir() {
-			return nil, usagef("--scratch-dir: %s is no folder", r.scratchDir)
+			return nil, usagef("--scratch-dir: %s is not a folder", r.scratchDir)
 		}
 	}
 	if r.databaseURL != "" {

@@ -42,16 +42,16 @@ at hand helps to say which of two envelopes is the good one.
 
 Each backup is hashed on its way. One that is not what its sidecar says is not
 copied, and one without a sidecar, which may never have been finished, only with
---without-sidecar. What was written to a folder is read back; of what goes to S3
+--without-sidecar. A copy in a folder is read back; for a copy on S3
 the server checks the SHA-256 of each part. One that is at DST with the same length and sidecar is left alone, so
 that a run that was stopped goes on where it was. One that was rewrapped at SRC
 takes the place of its former self, which stays until the new one was read back;
-another backup of that name, of another id, is left alone and told of, unless
+another backup of that name, of another id, is left alone and reported, unless
 --replace-others is given, and so is a good copy whose payload differs. A copy that was
 rewrapped at DST keeps its keys; which was rewrapped, SRC or DST, is known from what was
 copied before (--state-dir), and else from the times of the files. The envelope that rewrap --detached puts next to a backup
 comes along, and goes at DST when it is gone at SRC. A signature comes along too, and
-what is in its place and is of another backup is told of. No other thing that is at
+what is in its place and is of another backup is reported. No other thing that is at
 DST alone is touched.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
@@ -61,7 +61,7 @@ DST alone is touched.`,
 			case !r.dryRun:
 				return r.job.told(cmd, "replicate", func(run *runs.Run) error { return r.run(cmd, run, args[0], args[1]) })
 			case r.job.notify || r.job.metrics != "":
-				return usagef("--notify and --metrics do not go with --dry-run: what only shows is no run")
+				return usagef("--notify and --metrics do not go with --dry-run: what only shows is not a run")
 			}
 			return r.run(cmd, new(runs.Run), args[0], args[1])
 		},

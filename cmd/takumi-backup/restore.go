@@ -9,8 +9,8 @@ func newRestore() *cobra.Command {
 		Short: "Bring back a database, contracts or uploads from a sealed backup",
 		Long: `Bring back what a sealed backup holds.
 
-What is restored is made next to what is there, checked, and only then put in its
-place, and the former is kept. A failure, a signal or a damaged backup leaves
+The data is restored next to the live data and checked; only then do the two change
+places, and the former data is kept. A failure, a signal or a damaged backup leaves
 what is there as it was.`,
 		Example: "  takumi-backup restore database takumi_db_20261123_020000.sql.zst.enc",
 		Args:    usageArgs(cobra.NoArgs),

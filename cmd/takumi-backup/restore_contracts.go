@@ -41,7 +41,7 @@ The proofs in contract_state.json are checked again. With an RPC URL, in
 $RPC_URL_SEPOLIA or $RPC_URL_MAINNET by the network of the snapshot, or by
 --rpc-url, the code and the EIP-1967 slots of every address are compared with the
 chain of now, and the differences are printed. They do not change the exit code:
-an upgraded proxy is no mistake. With --strict it is then 1; the snapshot is
+an upgraded proxy is not a mistake. With --strict it is then 1; the snapshot is
 restored all the same.`,
 		Example: `  takumi-backup restore contracts contract_snapshot_20261123_020000.tar.zst.enc --to /srv/restored
   RPC_URL_SEPOLIA=https://… takumi-backup restore contracts backup.enc --to /srv/restored --strict

@@ -103,7 +103,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	}
 	r.database.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&r.into, "into", "", "restore beside, into a new database of this name")
+	f.StringVar(&r.into, "into", "", "restore into a new database of this name")
 	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this database that is whole and authentic and has rows")
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")

@@ -37,8 +37,8 @@ this program uses (keys, DB_PASSWORD, credentials of AWS and Vault, web hooks, R
 URLs); PGPASSWORD stays, and --pass-env lets others through.
 
 The input is checked while it streams past: a PostgreSQL dump, plain or custom,
-a tar, gzip or zstd file must be complete, and no input may be empty. What is
-not whole is refused with exit code 3, and nothing is left behind. What was packed is
+a tar, gzip or zstd file must be complete, and no input may be empty. An
+incomplete input is refused with exit code 3, and leaves nothing behind. Packed data is
 unpacked again and compared before it is sealed; --prove=off leaves that out, and
 takes a quarter less time.`,
 		Example: `  pg_dump takumi | takumi-backup seal

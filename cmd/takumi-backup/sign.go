@@ -35,7 +35,7 @@ A signature says that whoever has the signing key vouches for the backup: that i
 opens does not show who made it. Sign only what is known to be yours.
 
 A signature of the same backup by another key gives way. One of another backup, and
-what is no signature, is refused and stays.`,
+what is not a signature, is refused and stays.`,
 		Example: `  takumi-backup sign --sign-key /etc/takumi-backup/sign.key /var/backups/takumi
   takumi-backup sign --sign-key agent:SHA256:kyNTjdctWbmeqtBJCDtKdrUrQEcOrqt52Q3VkRsebKs s3://backups/takumi`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),

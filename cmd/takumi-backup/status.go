@@ -135,7 +135,7 @@ func printStatus(w io.Writer, s *status.Status, timers []status.Timer) error {
 		fmt.Fprintln(&text, "there are no backups")
 	}
 	if s.Unknown > 0 {
-		fmt.Fprintf(&text, "%d files are no backups, or could not be read: takumi-backup list names them\n", s.Unknown)
+		fmt.Fprintf(&text, "%d files are not backups, or could not be read: takumi-backup list names them\n", s.Unknown)
 	}
 	for i := range s.Series {
 		if l := &s.Series[i]; l.Bad > 0 {

@@ -66,13 +66,13 @@ plaintext lying about, a backup less than half as large as those before it, past
 $RETENTION_DAYS, from the future, readable for others, a key overdue, and a dump
 that was incomplete when it was sealed.
 
-What was proved is remembered in the state folder and shown by list. With it the
+The state folder keeps what was proved, and list shows it. With it the
 work can be spread: --newer-only leaves out what was proved already,
 --recheck-after what was proved since then, and --sample checks a random part of
 what these leave out. New backups come first, newest first, and then what was
 proved the longest time ago. A backup that took the place of another, one that was
 not there when one a week newer was, and a name whose backups are all gone, are
-errors until --accept says that it is to be so.
+errors until --accept accepts them.
 
 One PATH that is a file has an exit code of its own: 4 when no key opens it, 7 when the
 store does not give it, 1 when it cannot be judged, and 5 for all other errors; one that is

@@ -102,7 +102,7 @@ func TestVerifyRestore(t *testing.T) {
 	b.env = append(b.env, "XDG_STATE_HOME="+b.tmp)
 	restore := []string{"verify", "--level", "restore", "--scratch-dir", scratch}
 	r := b.run(exitOK, nil, restore...).says("3 good, 0 bad")
-	// What is no database is proved as far as it can be.
+	// What is not a database is proved as far as it can be.
 	out := r.stdout.String()
 	if !strings.Contains(out, "good  restore   "+path) || strings.Count(out, "good  content   ") != 1 || strings.Count(out, "good  content not judged  ") != 1 {
 		t.Error(out)

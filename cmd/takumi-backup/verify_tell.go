@@ -19,7 +19,7 @@ func (v *verifyCommand) addReports(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&v.reports, "report", nil, "write a report, as `FILE`.html or FILE.json; may be repeated")
 	f.StringVar(&v.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
-	f.BoolVar(&v.notify, "notify", false, "tell those whom the environment names: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
+	f.BoolVar(&v.notify, "notify", false, "notify those whom the environment names: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
 	f.BoolVar(&v.json, "json", false, "print the report as JSON")
 	v.progress.add(cmd)
 }
@@ -33,7 +33,7 @@ func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
 		}
 	}
 	if s := v.job.Shard; s.Count > 1 && (v.metrics != "" || v.notify) {
-		return nil, usagef("--metrics and --notify tell of a whole store, and this is shard %v: give them to verify merge", s)
+		return nil, usagef("--metrics and --notify cover a whole store, and this is shard %v: give them to verify merge", s)
 	}
 	var notifier *reports.Notifier
 	if v.notify {
@@ -80,7 +80,7 @@ func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, foun
 	}
 	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, ending(cmd.Context(), fault), v.log.String())
 	if err != nil {
-		warn(cmd, "the result stands, and not everybody could be told: %v", err)
+		warn(cmd, "the result is valid, but not everybody could be notified: %v", err)
 	}
 	return fault
 }

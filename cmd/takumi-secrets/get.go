@@ -30,7 +30,7 @@ func mayPrint(show bool) error {
 
 var secretName = regexp.MustCompile(`^[A-Z_][A-Z0-9_]*$`)
 
-// checkNames refuses what is no name, and may be a value that was pasted in its place:
+// checkNames refuses what is not a name, and may be a value that was pasted in its place:
 // it must not go on to a log.
 func checkNames(names ...string) error {
 	for _, name := range names {

@@ -67,7 +67,7 @@ func Hint(recipient string) string {
 	return hex.EncodeToString(sum[:hintSize])
 }
 
-// ErrRecipient is returned for what is no recipient. The text is not repeated: it
+// ErrRecipient is returned for what is not a recipient. The text is not repeated: it
 // may be a secret that was put in the wrong place.
 var ErrRecipient = errors.New("it is not an age recipient (age1…, ssh-ed25519 or ssh-rsa)")
 

@@ -29,7 +29,7 @@ type Seed struct {
 	material  func() *[]byte // a closure, which fmt does not look into
 }
 
-// ErrNoSeed is returned for identities that are no bare 32 bytes: of plugins, ssh
+// ErrNoSeed is returned for identities that are not bare 32 bytes: of plugins, ssh
 // keys, several, or none.
 var ErrNoSeed = errors.New("it is not one identity as age-keygen makes it (AGE-SECRET-KEY-…)")
 

@@ -43,7 +43,7 @@ const (
 )
 
 var (
-	// ErrMalformed is returned for what is no signature file.
+	// ErrMalformed is returned for what is not a signature file.
 	ErrMalformed = errors.New("it is not a signature of a backup")
 	// ErrInvalid is returned when the signature is not over the statement.
 	ErrInvalid = errors.New("the signature does not fit the statement: one of them was changed")

@@ -221,7 +221,7 @@ func (b *batch) mend(end end) error {
 	}
 	err := b.add(Record{
 		PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(torn, b.text...)),
-		Detail: fmt.Sprintf("the line before was torn by a crash: %d bytes are no record", len(torn)),
+		Detail: fmt.Sprintf("the line before was torn by a crash: %d bytes are not record", len(torn)),
 	})
 	b.key = key
 	return err

@@ -20,7 +20,7 @@ func makeFolder(dir string) error {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
-		return os.MkdirAll(dir, 0o700) // the error, when it is no folder
+		return os.MkdirAll(dir, 0o700) // the error, when it is not a folder
 	} else if err != nil || !asRoot() {
 		return err
 	}

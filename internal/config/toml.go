@@ -327,7 +327,7 @@ const Wild = `*?[\`
 func (d *Database) CheckPatterns() error {
 	for _, pattern := range slices.Concat(d.Names, d.Exclude) {
 		if _, err := path.Match(pattern, ""); err != nil {
-			return fmt.Errorf("%q is no pattern", pattern)
+			return fmt.Errorf("%q is not a pattern", pattern)
 		}
 	}
 	return nil

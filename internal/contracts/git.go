@@ -42,7 +42,7 @@ func ReadRevision(dir string) (Revision, error) {
 		return Revision{Commit: head}, nil
 	}
 	if !strings.HasPrefix(ref, "refs/") || !fs.ValidPath(ref) {
-		return Revision{}, errors.New("reading the git revision: HEAD names something that is no branch")
+		return Revision{}, errors.New("reading the git revision: HEAD names something that is not a branch")
 	}
 	r := Revision{Branch: strings.TrimPrefix(ref, "refs/heads/")}
 	if r.Commit, err = resolve(gitDir, ref); err != nil {

@@ -128,7 +128,7 @@ func (c *chainID) UnmarshalJSON(data []byte) error {
 func ParseChainID(text string) (uint64, error) {
 	n, err := strconv.ParseUint(text, 0, 64)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no chain id", clip(text))
+		return 0, fmt.Errorf("%q is not a chain id", clip(text))
 	}
 	return n, nil
 }

@@ -115,7 +115,7 @@ func leafValue(item rlpItem) ([]byte, error) {
 func decodePath(item rlpItem) (part []byte, leaf bool, err error) {
 	c := item.content
 	if item.list || len(c) == 0 || c[0] >= 0x40 || c[0]&0x10 == 0 && c[0]&0x0f != 0 {
-		return nil, false, fmt.Errorf("%w: a path that is none", errProof)
+		return nil, false, fmt.Errorf("%w: an invalid path", errProof)
 	}
 	part = nibbles(c)[1:]
 	if c[0]&0x10 == 0 { // an even number of them

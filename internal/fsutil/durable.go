@@ -47,7 +47,7 @@ func MkdirAll(dir string) error {
 
 // SyncDir makes what happened to the names in dir durable. File systems that
 // cannot sync a folder keep their names in order by themselves, so their refusal
-// is no error.
+// is not an error.
 func SyncDir(dir string) error {
 	folder, err := os.Open(dir)
 	if err != nil {

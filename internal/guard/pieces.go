@@ -35,7 +35,7 @@ type pieces struct {
 	began bool  // the data has
 	pre   int64 // where it did
 	end   int64 // of the data so far
-	after bool  // a statement that is no data has followed
+	after bool  // a statement that is not a data has followed
 
 	gap   Piece // statements that are data
 	table Piece // the rows at hand

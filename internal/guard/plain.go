@@ -39,7 +39,7 @@ func newPlain(tell func(Piece)) *plain {
 }
 
 // plainEnding returns the closing line of the plain dump that begins with
-// head, or nil if head is no plain dump's beginning.
+// head, or nil if head is not a plain dump's beginning.
 func plainEnding(head []byte) []byte {
 	for len(head) > 0 {
 		var line []byte

@@ -242,7 +242,7 @@ func (t *tar) paxBlock(block []byte) error {
 	t.state = atHeader
 	size, ok := paxSize(t.pax)
 	if !ok {
-		return t.bad("a PAX header that is none")
+		return t.bad("an invalid PAX header")
 	}
 	t.paxSize = size
 	return nil

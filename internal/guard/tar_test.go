@@ -45,7 +45,7 @@ func TestTar(t *testing.T) {
 		{"empty PAX header", header('x', "0", nil) + header('0', "4", nil) + body + end, true},
 		{"sparse file with two more maps", header('S', "4", func(h []byte) { h[482] = 1 }) +
 			strings.Repeat("m", 512) + strings.Repeat("\x00", 512) + body + end, true},
-		{"padding that is no whole block", header('0', "0", nil) + end + "\x00\x00", true},
+		{"padding that is not a whole block", header('0', "0", nil) + end + "\x00\x00", true},
 
 		{"a header of 1979", header('0', "4", func(h []byte) { clear(h[257:265]) }) + body + end, true},
 		{"a header of 1979, cut", header('0', "4", func(h []byte) { clear(h[257:265]) }) + body, false},
@@ -53,11 +53,11 @@ func TestTar(t *testing.T) {
 		{"folder of an incremental archive", header('D', "4", nil) + body + end, true},
 
 		{"wrong checksum", strings.Replace(header('0', "0", nil), "name", "nome", 1) + end, false},
-		{"size that is no number", header('0', "00000000009 ", nil) + body + end, false},
+		{"size that is not a number", header('0', "00000000009 ", nil) + body + end, false},
 		{"negative binary size", header('0', "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", nil) + end, false},
 		{"binary size above 63 bits", header('0', "\x80\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00\x00", nil) + end, false},
 		{"PAX record that is none", header('x', "00000000012 ", nil) + block("11 size=4\n") + header('0', "4", nil) + body + end, false},
-		{"PAX size that is no number", header('x', "00000000013 ", nil) + block("11 size=-4\n") + header('0', "4", nil) + body + end, false},
+		{"PAX size that is not a number", header('x', "00000000013 ", nil) + block("11 size=-4\n") + header('0', "4", nil) + body + end, false},
 		{"no end", header('0', "0", nil), false},
 		{"one zero block", header('0', "0", nil) + end[:512], false},
 		{"one zero block between", header('0', "0", nil) + end[:512] + header('0', "0", nil) + end, false},

@@ -89,7 +89,7 @@ func limitTLS(config *pgx.ConnConfig, vars map[string]string) error {
 			continue
 		}
 		if !known {
-			return settingsf("%q is no version of TLS: TLSv1.2 and TLSv1.3 are", vars[name])
+			return settingsf("%q is not a version of TLS: TLSv1.2 and TLSv1.3 are", vars[name])
 		}
 		all := []*tls.Config{config.TLSConfig}
 		for _, f := range config.Fallbacks {

@@ -1,5 +1,5 @@
 // Package secretenv knows the environment variables that hold secrets: which they
-// are, what a child process gets without them, and when a value is no secret but
+// are, what a child process gets without them, and when a value is not a secret but
 // what was in an example.
 package secretenv
 

@@ -161,7 +161,7 @@ func wantQuickClose(t *testing.T, c *Cmd) {
 	}
 }
 
-// A signal to the whole terminal kills the child too; its death is no news then.
+// A signal to the whole terminal kills the child too; its death is not news then.
 func TestCauseBeforeExit(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	c := start(t, ctx, "exit 1")

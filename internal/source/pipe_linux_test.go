@@ -19,7 +19,7 @@ func TestPipesAreLarge(t *testing.T) {
 		for _, fd := range []int{in.fd, int(fd)} {
 			size, err := unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
 			if err != nil || size != pipeSize {
-				// Beyond a limit per user the kernel refuses; that is no fault.
+				// Beyond a limit per user the kernel refuses; that is not a fault.
 				t.Logf("a pipe of %d bytes, error %v; want %d", size, err, pipeSize)
 			}
 		}

@@ -23,7 +23,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// TestScheme: what was to be remote is no folder's name.
+// TestScheme: what was to be remote is not a folder's name.
 func TestScheme(t *testing.T) {
 	for path, bad := range map[string]bool{
 		"S3://bucket/x.enc": true, "s3:/bucket/x.enc": true, "S3:/bucket": true, "gs://bucket/x": true, "https://host/x": true,

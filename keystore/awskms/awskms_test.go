@@ -327,7 +327,7 @@ func TestPlainHTTP(t *testing.T) {
 	refused(t, err, keystore.ErrRefused, "not one of KMS")
 }
 
-// TestAnswers: what is no answer of KMS makes no slot.
+// TestAnswers: what is not an answer of KMS makes no slot.
 func TestAnswers(t *testing.T) {
 	newServer(t)
 	for name, text := range map[string]string{

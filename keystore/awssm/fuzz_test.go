@@ -21,7 +21,7 @@ func FuzzField(f *testing.F) {
 	key := kek.Generate()
 	f.Fuzz(func(t *testing.T, text, field string) {
 		if field == "" || !utf8.ValidString(field) {
-			return // the one means that the value is no object, the other is no URI
+			return // the one means that the value is not an object, the other is no URI
 		}
 		fresh, err := awssm.PutIn(text, false, field, key)
 		if err != nil {

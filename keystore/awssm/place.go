@@ -28,7 +28,7 @@ func (s *Secret) Place(ctx context.Context) (string, error) {
 		clear(out.SecretBinary)
 		arn, name := aws.ToString(out.ARN), aws.ToString(out.Name)
 		if arnRegion(arn) == "" || !secretID.MatchString(arn) || !secretID.MatchString(name) {
-			return s.refuse("the answer does not say which secret it is of", "check AWS_ENDPOINT_URL: Secrets Manager tells the secret's name and ARN")
+			return s.refuse("the answer does not say which secret it is of", "check AWS_ENDPOINT_URL: Secrets Manager returns the secret's name and ARN")
 		}
 		place = strings.Join(append(strings.SplitN(arn, ":", 7)[:6], name), ":")
 		if s.field != "" {

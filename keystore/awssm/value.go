@@ -158,7 +158,7 @@ type place struct {
 }
 
 // find looks for a field at the top of a JSON object. What has the field
-// twice, or is no single object, is refused.
+// twice, or is not a single object, is refused.
 func find(text []byte, field string) (place, error) {
 	notObject := errors.New("the secret's value is not a JSON object, of which a field could be the key")
 	d := json.NewDecoder(bytes.NewReader(text))

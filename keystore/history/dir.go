@@ -32,7 +32,7 @@ const homeDir = ".local/state/takumi-backup"
 // whom that folder belongs to, and without a home; for people ~/.local/state, as
 // the XDG Base Directory Specification has it. Earlier versions took the home of
 // root and of that user as well: what they left there stays the place. No folder
-// that comes into being later changes it. A variable that is no absolute path is
+// that comes into being later changes it. A variable that is not an absolute path is
 // an error.
 func Dir() (string, error) {
 	xdg, home := os.Getenv("XDG_STATE_HOME"), os.Getenv("HOME")

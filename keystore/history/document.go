@@ -141,9 +141,9 @@ func (d document) check(size int) error {
 		case !idForm.MatchString(string(r.ID)):
 			return fault("its id is not 16 lower-case hex digits")
 		case !isURI(r.Provider):
-			return fault("its provider is no key URI")
+			return fault("its provider is not a key URI")
 		case r.Place != "" && !isURI(r.Place):
-			return fault("its place is none")
+			return fault("its place is empty or invalid")
 		case r.Live() && !r.DestroyAfter.IsZero():
 			return fault("it has a time to be destroyed after, and was not retired")
 		case r.Live() && !r.Cleared.IsZero():

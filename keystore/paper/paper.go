@@ -141,7 +141,7 @@ func NewKey(secret Secret) *Block {
 func NewShare(l Label, payload []byte) (*Block, error) {
 	switch fault := l.check(); {
 	case l.Kind != KindShare || !goodSet.MatchString(l.Set) || !goodID.MatchString(string(l.KeyID)):
-		return nil, fmt.Errorf("%q is no label of a share", l)
+		return nil, fmt.Errorf("%q is not a label of a share", l)
 	case fault != "":
 		return nil, fmt.Errorf("%v: %s", l, fault)
 	case len(payload) != ShareSize:

@@ -106,7 +106,7 @@ func (t *Typist) fault(n int, line []byte) string {
 			return fmt.Sprintf("it has %d letters and digits, where %d belong; %s", len(line), want, compare)
 		}
 		if at := notALetter.FindIndex(line); at != nil {
-			return fmt.Sprintf("its character %d, blanks not counted, is none that is used; %s", at[0]+1, compare)
+			return fmt.Sprintf("its character %d, blanks not counted, is not in use; %s", at[0]+1, compare)
 		}
 		if line[0] != byte('0'+n) {
 			return wrong

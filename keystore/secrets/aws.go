@@ -80,7 +80,7 @@ func (b awsJSON) Fetch(ctx context.Context, names []string) (map[string]string, 
 }
 
 // awsDocument is what Write needs of what Read saw: the version, and the fields that
-// are no text, which stay.
+// are not text, which stay.
 type awsDocument struct {
 	version string
 	others  map[string]json.RawMessage

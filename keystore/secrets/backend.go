@@ -15,7 +15,7 @@ import (
 // Backend is where secrets are. It is safe for concurrent use.
 type Backend interface {
 	// Fetch returns the values of these names; those that it has not are left out, and
-	// are no error. An error is of class fail.Key (refused) or fail.Store (unreachable).
+	// are not error. An error is of class fail.Key (refused) or fail.Store (unreachable).
 	Fetch(ctx context.Context, names []string) (map[string]string, error)
 	// String names the place, without a secret.
 	String() string

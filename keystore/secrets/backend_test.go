@@ -133,7 +133,7 @@ func TestStoresLoseNoWriter(t *testing.T) {
 	})
 }
 
-// What is no text stays as it is in a JSON secret.
+// What is not text stays as it is in a JSON secret.
 func TestOtherFieldsStay(t *testing.T) {
 	secretkit.AWS(t, "x")
 	s := open(t, "aws-secrets-manager:x")

@@ -30,7 +30,7 @@ var (
 	ErrLimits = errors.New("a key has 2 to 255 shares, and 2 up to all of them restore it")
 
 	// ErrNotShare means that a whole key is among the shares.
-	ErrNotShare = errors.New("a whole key is no share")
+	ErrNotShare = errors.New("a whole key is not a share")
 
 	// ErrMixed means that shares belong to different sets, or do not agree on
 	// what set it is.

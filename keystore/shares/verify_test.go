@@ -81,7 +81,7 @@ func TestChoices(t *testing.T) {
 			for i, at := range choice {
 				used[at] = true
 				if at < 0 || at >= c.n || i > 0 && at <= choice[i-1] {
-					t.Fatalf("%v is no choice of %d of %d", choice, c.k, c.n)
+					t.Fatalf("%v is not a choice of %d of %d", choice, c.k, c.n)
 				}
 			}
 		}

@@ -84,7 +84,7 @@ func (s Secret) itself(ctx context.Context, all *[]keystore.Version) error {
 	return nil
 }
 
-// history reads the metadata. That there is none is no error.
+// history reads the metadata. That there is none is not an error.
 func (s Secret) history(ctx context.Context) (history, error) {
 	status, body, err := s.get(ctx, s.metadataPath(), nil)
 	if err != nil {

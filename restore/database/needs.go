@@ -82,7 +82,7 @@ func (i *inspection) needsRoles(ctx context.Context) error {
 	}
 	for _, name := range distinct(owners) {
 		if !slices.Contains(mine, name) && (i.o.CreateRoles || !slices.Contains(missing, name)) {
-			i.lacks("ownership", "GRANT "+postgres.Quote(name)+" TO "+postgres.Quote(i.me.Name)+", as a superuser", "the dump gives things to %q, of which %q is no member", name, i.me.Name)
+			i.lacks("ownership", "GRANT "+postgres.Quote(name)+" TO "+postgres.Quote(i.me.Name)+", as a superuser", "the dump gives things to %q, of which %q is not a member", name, i.me.Name)
 		}
 	}
 	return nil

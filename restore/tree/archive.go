@@ -50,7 +50,7 @@ func (a *Archive) Close() error {
 var ErrRoom = fail.New(fail.Store, "make room there, or name another folder with --to; nothing was changed", "there is not enough room")
 
 // CheckRoom fails with [ErrRoom] when less than need bytes are free where dir is or
-// would be. What cannot be found out is no error.
+// would be. What cannot be found out is not an error.
 func CheckRoom(dir string, need int64) error {
 	for {
 		var st unix.Statfs_t

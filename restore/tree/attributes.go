@@ -90,7 +90,7 @@ func (o *owners) parseACL(text string) (string, error) {
 			fields = []string{fields[0], "", fields[1]}
 		}
 		if len(fields) < 3 {
-			return "", fmt.Errorf("%q is no entry of an ACL", line)
+			return "", fmt.Errorf("%q is not an entry of an ACL", line)
 		}
 		e := entry{id: aclNobody}
 		for i, c := range "rwx" {
@@ -113,7 +113,7 @@ func (o *owners) parseACL(text string) (string, error) {
 		case kind == "other", kind == "o":
 			e.tag, named = aclOther, false
 		default:
-			return "", fmt.Errorf("%q is no entry of an ACL", line)
+			return "", fmt.Errorf("%q is not an entry of an ACL", line)
 		}
 		if named {
 			number := ""

@@ -15,7 +15,7 @@ import (
 var (
 	// ErrArchive is wrapped when the content is not a tar archive, or one whose
 	// headers contradict themselves.
-	ErrArchive = fail.New(fail.Failed, "what was sealed is authentic, but it is no tar archive: takumi-backup inspect says what it is", "not a tar archive that can be read")
+	ErrArchive = fail.New(fail.Failed, "what was sealed is authentic, but it is not a tar archive: takumi-backup inspect says what it is", "not a tar archive that can be read")
 
 	// ErrNoMatch is returned when Options.Include selects nothing.
 	ErrNoMatch = fail.New(fail.Failed, "--dry-run lists what the archive holds", "the archive holds nothing by that name")

@@ -98,7 +98,7 @@ func (x *extractor) descend(names []string, h *tar.Header) error {
 	case info.Mode()&fs.ModeSymlink != 0:
 		return unsafef(h, "it is behind the symbolic link %q", s.path)
 	case !info.IsDir():
-		return unsafef(h, "it is in %q, which is no folder", s.path)
+		return unsafef(h, "it is in %q, which is not a folder", s.path)
 	}
 	root, err := s.at.root.OpenRoot(s.name)
 	if err != nil {

@@ -52,13 +52,13 @@ func (x *extractor) finishFolder(path string, h *tar.Header) error {
 		}
 		// A folder is never replaced, so that this cannot be a link.
 		if info, err := s.at.root.Lstat(s.name); err != nil || !info.IsDir() {
-			return unsafef(h, "it is no folder any more")
+			return unsafef(h, "it is not a folder any more")
 		}
 	}
 	return x.finish(s, h)
 }
 
-// finish sets owner, mode, attributes and time of what is no link.
+// finish sets owner, mode, attributes and time of what is not a link.
 func (x *extractor) finish(s spot, h *tar.Header) error {
 	given, err := x.setOwner(s, h)
 	if err != nil {
@@ -175,7 +175,7 @@ func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, user
 		}
 		if err != nil {
 			missed = true
-			x.once(a.name, h, "its attribute %s cannot be set here: %w; the same may be so for others", a.name, err)
+			x.once(a.name, h, "its attribute %s cannot be set here: %w; the same may be true of others", a.name, err)
 		}
 	}
 	if missed {

@@ -104,7 +104,7 @@ type names struct {
 	// Without a root the entries are held against each other, by the hashes of
 	// their paths.
 	seed    maphash.Seed
-	files   []uint64 // in the order of the archive: what is no folder
+	files   []uint64 // in the order of the archive: what is not a folder
 	folders []uint64
 	parent  string         // the last one in folders
 	links   map[uint64]int // how many files were before the first hard link to this one

@@ -165,7 +165,7 @@ func (f *Fresh) prefix() string {
 
 // make makes the fresh folder under a name that is free.
 func (f *Fresh) make(now time.Time) error {
-	// What is strange in a name is no pattern.
+	// What is strange in a name is not a pattern.
 	if entries, err := os.ReadDir(filepath.Dir(f.prefix() + ".")); err == nil {
 		prefix := f.prefix() + ".restore-"
 		for _, e := range entries {

@@ -249,7 +249,7 @@ func (c *comparison) entry(name string, h *tar.Header, body io.Reader) (why stri
 	switch h.Typeflag {
 	case tar.TypeDir:
 		if !info.IsDir() {
-			return "it is no folder", nil
+			return "it is not a folder", nil
 		}
 	case tar.TypeSymlink:
 		if to, err := c.root.Readlink(name); err != nil || to != h.Linkname {
@@ -271,7 +271,7 @@ func (c *comparison) entry(name string, h *tar.Header, body io.Reader) (why stri
 func (c *comparison) file(name string, info fs.FileInfo, h *tar.Header, body io.Reader) (string, error) {
 	switch {
 	case !info.Mode().IsRegular():
-		return "it is no file", nil
+		return "it is not a file", nil
 	case info.Size() != h.Size:
 		return fmt.Sprintf("it has %d bytes, want %d", info.Size(), h.Size), nil
 	case c.stats.Modes && info.Mode().Perm() != fs.FileMode(h.Mode).Perm():

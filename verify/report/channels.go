@@ -113,7 +113,7 @@ func (e *environment) mail() func(context.Context, *message) error {
 	if text := e.get("ALERT_SMTP_PORT"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n == 0 {
-			e.fail("ALERT_SMTP_PORT %w: it is no port", ErrSetting)
+			e.fail("ALERT_SMTP_PORT %w: it is not a port", ErrSetting)
 		}
 		port = int(n)
 	}

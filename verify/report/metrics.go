@@ -69,7 +69,7 @@ func (m *metrics) run(r *verify.Report, success bool) {
 	one("verify_interrupted", "Whether the last run of verify ended before all was done.", truth(r.Interrupted))
 	one("verify_checked_backups", "Backups that the last run of verify looked at.", float64(s.Checked))
 	one("verify_checked_bytes", "Bytes of the backups that the last run of verify looked at.", float64(s.Bytes))
-	findings := m.gauge("verify_findings", "What the last run of verify found, by code.", "severity", "code")
+	findings := m.gauge("verify_findings", "Findings of the last run of verify, by code.", "severity", "code")
 	count := func(list []verify.Finding) {
 		for _, f := range list {
 			findings.Add(1, string(f.Severity), string(f.Code))

@@ -22,7 +22,7 @@ func (v *view) page() g.Node {
 		),
 		h.Main(
 			v.tiles(),
-			g.If(v.Interrupted, page.Note("This run was stopped before all was done. What it did not reach is as the last run left it.")),
+			g.If(v.Interrupted, page.Note("This run was stopped before all was done. Backups that it did not reach are as the last run left them.")),
 			Findings(v.Report),
 			OverTime(v.Report),
 			g.If(len(v.Keys) > 0, v.keys()),

@@ -166,7 +166,7 @@ func TestAlerts(t *testing.T) {
 		}},
 		{"the newest is older than --max-age", "TakumiBackupLate", late},
 		{"the newest is small", "TakumiBackupShrunk", func(h *host) { h.before = 5 }},
-		{"the store has an error that is no backup's", "TakumiBackupStoreError", func(h *host) { h.finding(-1, verify.Error, verify.Unreadable) }},
+		{"the store has an error that is not a backup's", "TakumiBackupStoreError", func(h *host) { h.finding(-1, verify.Error, verify.Unreadable) }},
 		{"a sidecar is missing", "TakumiBackupWarning", func(h *host) { h.finding(2, verify.Warning, verify.SidecarMissing) }},
 		{"a key is overdue", "TakumiBackupKeyOverdue", func(h *host) {
 			h.verified.Keys[0].NextRotation, h.verified.Keys[0].Overdue = ago(day), true

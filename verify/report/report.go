@@ -89,7 +89,7 @@ func WriteJSON(w io.Writer, r *verify.Report) error {
 	return enc.Encode(r)
 }
 
-// Read reads a report that was written as JSON. What is no report, or one of
+// Read reads a report that was written as JSON. What is not a report, or one of
 // another schema, is ErrSchema.
 func Read(path string) (*verify.Report, error) {
 	fail := func(err error) (*verify.Report, error) {

@@ -59,7 +59,7 @@ func TestRemember(t *testing.T) {
 		t.Errorf("%+v, %v", again, err)
 	}
 
-	// What is no memory is an error to read, and begun anew.
+	// What is not a memory is an error to read, and begun anew.
 	if err := os.WriteFile(filepath.Join(dir, runs.FileName), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func commands(e *entry, state page.State) (all [][2]string) {
 		case !rehearse.Can(e.Kind, e.Name):
 			add("Open it", "open "+path+" -o FILE")
 		case family == backup.KindDatabase:
-			add("Restore it as a database beside the live one", "restore database "+path+" --into takumi_restored")
+			add("Restore it into a new database, next to the live one", "restore database "+path+" --into takumi_restored")
 			add("Restore it in place of the live database, which is kept", "restore database "+path)
 		default:
 			add("Restore it to a folder", "restore "+family+" "+path+" --to FOLDER")
@@ -106,7 +106,7 @@ func (s *site) contentsPage(ctx context.Context, e *entry, number int, from stri
 		last++
 	}
 	l.content = []g.Node{
-		page.Section("members", "What is in it", g.If(len(found.rows) == 0, h.P(g.Text("There is nothing more in it."))),
+		page.Section("members", "Contents", g.If(len(found.rows) == 0, h.P(g.Text("There is nothing more in it."))),
 			g.If(len(found.rows) > 0, page.Table(found.columns, g.Group(found.rows)))),
 		h.Nav(h.Class("more"), h.Aria("label", "Pages"),
 			g.If(number > 1, h.A(h.Href(fmt.Sprintf("%s?page=%d", link, number-1)), h.Rel("prev"), g.Text("Back"))),

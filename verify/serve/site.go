@@ -117,7 +117,7 @@ func unread(read result[*view]) leaf {
 func stale(read result[*view]) []g.Node {
 	switch {
 	case read.err != nil:
-		return []g.Node{page.Section("stale", "The store cannot be read", page.Note("What is below is as it was on "+page.TimeText(read.at)+"."), failure(read.err))}
+		return []g.Node{page.Section("stale", "The store cannot be read", page.Note("The rest of the page is from "+page.TimeText(read.at)+"."), failure(read.err))}
 	case time.Since(read.at) > 2*max(held, spared*read.took):
 		return []g.Node{page.Note("The store is being read anew, which takes a while: what is below is as it was on " + page.TimeText(read.at) + ".")}
 	}

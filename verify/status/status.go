@@ -65,7 +65,7 @@ type Status struct {
 	Series []Series             `json:"series"`
 	Jobs   map[string]runs.Task `json:"jobs"`
 	Keys   []Key                `json:"keys"`
-	// Unknown is how many files are no backups, or could not be read.
+	// Unknown is how many files are not backups, or could not be read.
 	Unknown int `json:"unknown"`
 }
 

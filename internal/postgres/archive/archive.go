@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// ErrUnknown is returned for what is no archive of a version that this package knows.
+// ErrUnknown is returned for what is not an archive of a version that this package knows.
 var ErrUnknown = errors.New("the table of contents is of a version that is not known")
 
 // The versions of the format: PostgreSQL 9.0 to 18 (pg_backup_archiver.h). What comes

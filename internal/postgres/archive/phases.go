@@ -10,7 +10,7 @@ import (
 // other over foreign keys of partitioned tables, for it does not know the locks on their
 // partitions.
 const (
-	indexes = iota // and constraints that are no foreign keys
+	indexes = iota // and constraints that are not foreign keys
 	foreign        // keys of tables that are not partitioned
 	inOrder        // the rest
 	phases

@@ -138,7 +138,7 @@ func (d *Dump) learn(ctx context.Context) (err error) {
 			}
 		}
 	}
-	words.over.Store(true) // that it was stopped is no news
+	words.over.Store(true) // that it was stopped is not news
 	return nil
 }
 

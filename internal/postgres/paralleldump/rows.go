@@ -303,7 +303,7 @@ func (w *worker) copy(ctx context.Context, u unit) error {
 	return nil
 }
 
-var errRow = errors.New("the server sent what is no row")
+var errRow = errors.New("the server sent what is not a row")
 
 // Write takes a row, which is how the server sends them.
 func (w *worker) Write(row []byte) (int, error) {

@@ -26,7 +26,7 @@ func TestReusedInode(t *testing.T) {
 		last := *other
 		last.path = "last"
 		if !r.isKnown(&last) || !bytes.Contains(r.head, []byte("other")) {
-			t.Errorf("%s differs: the last is no link to the second: %q", name, r.head)
+			t.Errorf("%s differs: the last is not a link to the second: %q", name, r.head)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func parseSegment(name string) (segment, error) {
 	case !strings.ContainsAny(name, `*?[\`):
 		return segment{text: name}, nil
 	case !utf8.ValidString(name):
-		return segment{}, errors.New("beside wildcards it has to be UTF-8")
+		return segment{}, errors.New("a pattern with wildcards has to be UTF-8")
 	}
 	// s: a name may hold a line end.
 	expr := `(?s)\A`

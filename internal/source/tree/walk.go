@@ -43,7 +43,7 @@ func openFolder(parent int, text, path string) (*folder, error) {
 	return f, nil
 }
 
-// openat opens for reading what is no symbolic link. What turns out to be a FIFO
+// openat opens for reading what is not a symbolic link. What turns out to be a FIFO
 // or a terminal does not hold it up.
 func openat(parent int, text string, flags int) (int, error) {
 	for {

@@ -46,7 +46,7 @@ func (r *replacement) copyFrom(ctx context.Context, off int64, seen io.Writer) e
 	shared := sys.share(f.data.file, begin, old, off, size) == nil
 	if !shared {
 		if free, known := sys.free(f.data.file); known && free < size {
-			return &store.Error{Op: fmt.Sprintf("find room for %d bytes beside", size), Path: f.path, Err: unix.ENOSPC}
+			return &store.Error{Op: fmt.Sprintf("find room for %d bytes more", size), Path: f.path, Err: unix.ENOSPC}
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

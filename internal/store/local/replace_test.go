@@ -279,7 +279,7 @@ func TestStagedSidecarOfNothing(t *testing.T) {
 	writeFile(t, staged, line)
 	sweep(dir)
 	wantFiles(t, dir)
-	// And what is no sidecar of the backup that is there is no reason to wait.
+	// And what is not a sidecar of the backup that is there is no reason to wait.
 	writeFile(t, path, string(content))
 	writeFile(t, staged, line[:20])
 	sweep(dir)

@@ -36,7 +36,7 @@ type system struct {
 	sync      func(*os.File) error
 	renameNew func(from, to string) error // fails with fs.ErrExist, never replaces
 	rename    func(from, to string) error
-	remove    func(path string) error // a missing file is no error
+	remove    func(path string) error // a missing file is not an error
 	syncDir   func(dir string) error
 
 	// share lets a part of one file have the blocks of another's, and copy has

@@ -70,7 +70,7 @@ func TestRefused(t *testing.T) {
 			s := open(t, server.Endpoint(), s3store.Tuned(s3store.Quick(s3store.Options{}), c.tune))
 			everything(t, s, "s3://"+c.bucket, func(what string, err error) {
 				if !store.IsStoreFault(err) {
-					t.Errorf("%s: %v is no fault of the store", what, err)
+					t.Errorf("%s: %v is not a fault of the store", what, err)
 				}
 				if fault, ok := errors.AsType[*s3store.Fault](err); !ok || fault.Fix == "" {
 					t.Errorf("%s: %v does not say what to do", what, err)

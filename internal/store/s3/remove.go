@@ -160,7 +160,7 @@ func (s *Store) deleteEach(ctx context.Context, c *connection, path, bucket, key
 			if n == 0 {
 				first = found
 			} else if !found.is(first) {
-				return &OtherBackupError{path, v.version, "is no version of what was deleted"}
+				return &OtherBackupError{path, v.version, "is not a version of what was deleted"}
 			}
 		}
 		if err := s.delete(ctx, c, path, bucket, key, v.stamp); err != nil {
@@ -408,7 +408,7 @@ func (s *Store) alike(ctx context.Context, c *connection, path, bucket, key stri
 			found, ok := s.opts.Identify(head)
 			switch {
 			case !ok:
-				return &OtherBackupError{path, v.version, "is no backup"}
+				return &OtherBackupError{path, v.version, "is not a backup"}
 			case !old:
 				latest = found
 			case !found.is(latest):

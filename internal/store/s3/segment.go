@@ -110,7 +110,7 @@ func (w *Writer) adopt(seg *segment) (err error) {
 	return nil
 }
 
-// dropSegments takes back those that are no part of anything.
+// dropSegments takes back those that are not part of anything.
 func (w *Writer) dropSegments() (err error) {
 	ctx, cancel := w.s.cleanup(w.ctx)
 	defer cancel()

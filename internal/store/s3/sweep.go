@@ -63,7 +63,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 				continue
 			}
 			one := Swept{Path: under(root, prefix, key), Begun: begun, Parts: true}
-			// What is no backup is somebody else's.
+			// What is not a backup is somebody else's.
 			if begun.After(before) || !isTemporary(key) && !(store.Backup{Path: key}).Named() {
 				continue
 			}

@@ -233,7 +233,7 @@ func TestCorrupted(t *testing.T) {
 	}
 }
 
-// An answer of 200 to completing that completes nothing is no success.
+// An answer of 200 to completing that completes nothing is not a success.
 func TestEmptyComplete(t *testing.T) {
 	o := s3store.Hasty(s3store.Options{}, 5*time.Second, 3)
 	vendors(t, func() *s3test.Vendor { return &s3test.Vendor{EmptyComplete: true} }, o, false, func(t *testing.T, v *vendor) {

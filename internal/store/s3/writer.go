@@ -268,7 +268,7 @@ func (w *Writer) Commit() (store.Result, error) {
 		sum := w.sum()
 		result.SHA256 = hex.EncodeToString(sum[:])
 		if err := w.companions(sum); err != nil {
-			// The file stands, and is no backup yet: take it back.
+			// The file stands, and is not a backup yet: take it back.
 			return store.Result{}, withCleanup(w.fail(err), errors.Join(w.undo(made), w.Abort()))
 		}
 	}

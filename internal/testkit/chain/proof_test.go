@@ -140,7 +140,7 @@ func damage(r *rand.Rand, proof nodeList) map[string][]contracts.Bytes {
 	return cases
 }
 
-// TestMadeUpNodes has nodes that hash well and are no nodes.
+// TestMadeUpNodes has nodes that hash well and are not nodes.
 func TestMadeUpNodes(t *testing.T) {
 	encode := func(v any) contracts.Bytes {
 		data, err := rlp.EncodeToBytes(v)

@@ -26,7 +26,7 @@ const (
 
 // Why an image gives nothing, for errors.Is.
 var (
-	// ErrImage means that it is no image that Scan reads.
+	// ErrImage means that it is not an image that Scan reads.
 	ErrImage = errors.New("no PNG or JPEG image that can be read")
 
 	// ErrNoCode means that no QR code was made out in it.

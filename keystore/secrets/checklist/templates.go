@@ -34,7 +34,7 @@ var Templates = []Template{
 
 var backend = []string{"database", "jwt", "redis", "admin", "email", "storage"}
 
-// usual are values of settings that are no secrets.
+// usual are values of settings that are not secrets.
 var usual = map[string]string{"DB_HOST": "localhost", "DB_PORT": "5432", "DB_NAME": "takumi", "DB_USER": "takumi", "REDIS_HOST": "localhost", "REDIS_PORT": "6379", "SMTP_PORT": "587", "GRAFANA_ADMIN_USER": "admin"}
 
 // Text is the template.

@@ -14,7 +14,7 @@ import (
 )
 
 // RolloutConfig says how components get new values: by a rolling restart of
-// deployments, or by a command; none of both is no rollout.
+// deployments, or by a command; none of both is not a rollout.
 type RolloutConfig struct {
 	Namespace   string   `json:"namespace"`
 	Deployments []string `json:"deployments"`

@@ -179,7 +179,7 @@ func (s *Set) refuse() error {
 	}
 	for _, name := range s.Names {
 		if strings.HasSuffix(name, previous) || name == secrets.StateField {
-			return no("%s is no name of a current secret", name)
+			return no("%s is not a name of a current secret", name)
 		}
 	}
 	return s.Rollout.refuse(no)

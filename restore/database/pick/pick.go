@@ -349,7 +349,7 @@ func (c *chooser) needs(s *guard.Statement) string {
 	return ""
 }
 
-// supports chooses something that is no table, or returns why it cannot be.
+// supports chooses something that is not a table, or returns why it cannot be.
 func (c *chooser) supports(n Name) string {
 	if why, known := c.support[n]; known {
 		return why
