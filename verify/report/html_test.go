@@ -93,16 +93,16 @@ func TestVerdict(t *testing.T) {
 // a desk. TAKUMI_TEST_SHOTS names a folder to keep the pictures in.
 func TestInBrowser(t *testing.T) {
 	browser.Need(t)
-	dir := t.TempDir()
+	chrome, dir := browser.New(t), t.TempDir()
 	for name, r := range map[string]*verify.Report{"sample": sample(), "nasty": nasty()} {
 		path := filepath.Join(dir, name+".html")
 		if err := Write(path, r); err != nil {
 			t.Fatal(err)
 		}
-		browser.Shot(t, "file://"+path, name, 390)
+		chrome.Shot(t, "file://"+path, name, 390)
 	}
-	browser.Shot(t, "file://"+filepath.Join(dir, "sample.html"), "sample", 1280)
-	dom, _ := browser.Run(t, "file://"+filepath.Join(dir, "nasty.html"), "--dump-dom")
+	chrome.Shot(t, "file://"+filepath.Join(dir, "sample.html"), "sample", 1280)
+	dom, _ := chrome.Run(t, "file://"+filepath.Join(dir, "nasty.html"), "--dump-dom")
 	if strings.Contains(dom, "<script") || strings.Contains(dom, "<img") || !strings.Contains(dom, "&lt;script&gt;alert(1)&lt;/script&gt;") {
 		t.Error("the document is not what was written")
 	}

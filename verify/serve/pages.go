@@ -21,7 +21,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
-const onPage = 100 // backups
+const (
+	onPage      = 100 // backups
+	maxSeries   = 200
+	maxTroubles = 50
+)
 
 // trouble is something that somebody should look at.
 type trouble struct {
@@ -48,11 +52,10 @@ func (v *view) troubles() (all []trouble) {
 		if l.Path != "" && l.Bad > 0 {
 			add(page.Warned, "takumi-backup verify "+fsutil.ShellWord(l.Folder), name, g.Textf(": %d of %d are bad or in doubt", l.Bad, l.Backups))
 		}
-		for _, c := range l.Copies {
-			if !c.Has {
-				add(page.Warned, "takumi-backup replicate "+fsutil.ShellWord(v.Store)+" "+fsutil.ShellWord(c.Store), name, g.Text(": the last good backup is not in "), page.Code(c.Store), g.If(c.Error != "", page.BDI(": "+c.Error)))
-			}
-		}
+	}
+	for _, c := range v.lacking() {
+		add(page.Warned, "takumi-backup replicate "+fsutil.ShellWord(v.Store)+" "+fsutil.ShellWord(c.Store),
+			page.Code(c.Store), g.Textf(" lacks the last good backup of %d series", c.series), g.If(c.Error != "", page.BDI(": "+c.Error)))
 	}
 	for task, t := range v.Jobs {
 		if t.Error != "" {
@@ -73,6 +76,28 @@ func (v *view) troubles() (all []trouble) {
 		add(page.Warned, "takumi-backup list "+fsutil.ShellWord(v.Store), g.Text(page.CountText(v.Unknown, "file")+" of the store are not backups, or cannot be read"))
 	}
 	slices.SortStableFunc(all, func(a, b trouble) int { return cmp.Compare(a.state, b.state) }) // failed, warned
+	return all
+}
+
+// lacks is a store that has not all that it should have.
+type lacks struct {
+	status.Copy
+	series int // of which the last good backup is missing
+}
+
+func (v *view) lacking() (all []lacks) {
+	for i := range v.Series {
+		for _, c := range v.Series[i].Copies {
+			if c.Has {
+				continue
+			}
+			at := slices.IndexFunc(all, func(l lacks) bool { return l.Store == c.Store })
+			if at < 0 {
+				at, all = len(all), append(all, lacks{Copy: c})
+			}
+			all[at].series++
+		}
+	}
 	return all
 }
 
@@ -105,10 +130,12 @@ func (v *view) statusPage() leaf {
 			l.state, l.title = page.Unproven, g.Textf("nothing is wrong, and %d of %d series are not verified", unproven, len(v.Series))
 		}
 	}
+	more := len(troubles) - maxTroubles
+	troubles = troubles[:min(len(troubles), maxTroubles)]
 	l.content = []g.Node{
 		g.If(len(troubles) > 0, page.Section("troubles", "What to look at", h.Article(h.Class("finding "+string(l.state)), h.Ul(g.Map(troubles, func(t trouble) g.Node {
 			return h.Li(page.Mark(t.state), g.Text(" "), t.words, g.If(t.cure != "", page.Code(t.cure)))
-		}))))),
+		}))), g.If(more > 0, page.Note(fmt.Sprintf("And %d further ones.", more))))),
 		page.Section("series", "Series", v.seriesTable()),
 		page.Section("jobs", "Jobs", v.jobsTable()),
 		g.If(len(v.timers) > 0, page.Section("timers", "Timers", h.Dl(h.Class("facts"), g.Map(v.timers, func(t status.Timer) g.Node {
@@ -151,7 +178,10 @@ func (v *view) seriesTable() g.Node {
 		return h.P(g.Text("There are no backups."))
 	}
 	c := page.Columns("State", "Series", "Last good|when", "Age", "Size|number", "Trend|number", "Verified", "Drilled", "Copies", "Backups|number")
-	return page.Table(c, g.Map(v.Series, func(l status.Series) g.Node {
+	worst := slices.Clone(v.Series)
+	slices.SortStableFunc(worst, func(a, b status.Series) int { return cmp.Compare(rank(lineState(&a)), rank(lineState(&b))) })
+	shown := worst[:min(len(worst), maxSeries)]
+	return g.Group{page.Table(c, g.Map(shown, func(l status.Series) g.Node {
 		state := lineState(&l)
 		good, age, size, trend, verified, copies := "none", "-", "-", "-", "-", "-"
 		if l.Path != "" {
@@ -181,7 +211,7 @@ func (v *view) seriesTable() g.Node {
 			c[2].Cell(g.Text(good)), c[3].Cell(g.Text(age)), c[4].Cell(g.Text(size)), c[5].Cell(g.Text(trend)),
 			c[6].Cell(g.Text(verified)), c[7].Cell(g.Text(v.ago(l.DrilledAt))), c[8].Cell(g.Text(copies)), c[9].Cell(page.Text(l.Backups)),
 		)
-	}))
+	})), g.If(len(worst) > len(shown), page.Note(fmt.Sprintf("And %d further series, none of which is worse.", len(worst)-len(shown))))}
 }
 
 func (v *view) jobsTable() g.Node {
@@ -214,12 +244,19 @@ func (v *view) seriesPage() leaf {
 	for i := range v.Series {
 		state = worse(state, lineState(&v.Series[i]))
 	}
-	return leaf{title: g.Text(page.CountText(len(v.Series), "series")), state: state, nav: "/series", content: []g.Node{report.OverTime(v.report())}}
+	return leaf{title: g.Textf("%d series", len(v.Series)), state: state, nav: "/series", content: []g.Node{report.OverTime(v.report())}}
+}
+
+// rank orders states, the worst first.
+func rank(s page.State) int {
+	return slices.Index([]page.State{page.Failed, page.Warned, page.Unproven, page.Good}, s)
 }
 
 func worse(a, b page.State) page.State {
-	order := []page.State{page.Failed, page.Warned, page.Unproven, page.Good}
-	return order[min(slices.Index(order, a), slices.Index(order, b))]
+	if rank(b) < rank(a) {
+		return b
+	}
+	return a
 }
 
 func (v *view) findingsPage() leaf {

@@ -19,9 +19,15 @@ func Need(t *testing.T) {
 	}
 }
 
+// Browser is a Chromium with a profile of its own.
+type Browser struct{ profile string }
+
+// New returns a browser for as long as the test runs.
+func New(t *testing.T) Browser { return Browser{t.TempDir()} }
+
 // Run opens a URL in Chromium without a window, and returns what that prints. log has
 // "CONSOLE" where the page made it complain.
-func Run(t *testing.T, url string, args ...string) (stdout, log string) {
+func (b Browser) Run(t *testing.T, url string, args ...string) (stdout, log string) {
 	t.Helper()
 	chromium, err := exec.LookPath("chromium")
 	if err != nil {
@@ -29,7 +35,7 @@ func Run(t *testing.T, url string, args ...string) (stdout, log string) {
 	}
 	// Without its sandbox, for it refuses to run as root with it.
 	cmd := exec.CommandContext(t.Context(), chromium, append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-		"--user-data-dir=" + t.TempDir(), "--enable-logging=stderr", "--v=0"}, append(args, url)...)...)
+		"--user-data-dir=" + b.profile, "--enable-logging=stderr", "--v=0"}, append(args, url)...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -40,14 +46,14 @@ func Run(t *testing.T, url string, args ...string) (stdout, log string) {
 
 // Shot takes a picture of a page, in the folder that TAKUMI_TEST_SHOTS names or one that
 // goes, and fails when the page makes the browser complain.
-func Shot(t *testing.T, url, name string, width int, args ...string) {
+func (b Browser) Shot(t *testing.T, url, name string, width int, args ...string) {
 	t.Helper()
 	dir := os.Getenv("TAKUMI_TEST_SHOTS")
 	if dir == "" {
 		dir = t.TempDir()
 	}
 	shot := filepath.Join(dir, fmt.Sprintf("%s-%d.png", name, width))
-	_, log := Run(t, url, append(args, fmt.Sprintf("--window-size=%d,3200", width), "--screenshot="+shot)...)
+	_, log := b.Run(t, url, append(args, fmt.Sprintf("--window-size=%d,3200", width), "--screenshot="+shot)...)
 	if strings.Contains(log, "CONSOLE") {
 		t.Errorf("%s: the browser complains:\n%s", name, log)
 	}
@@ -77,6 +83,7 @@ func Axe(t *testing.T) func(t *testing.T, text string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b := New(t)
 	return func(t *testing.T, text string, args ...string) string {
 		t.Helper()
 		// The page's policy would keep the examiner out.
@@ -88,7 +95,7 @@ axe.run().then(r => document.title = "axe: " + r.passes.length + " rules pass; "
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		dom, _ := Run(t, "file://"+path, append(args, "--virtual-time-budget=30000", "--dump-dom")...)
+		dom, _ := b.Run(t, "file://"+path, append(args, "--virtual-time-budget=30000", "--dump-dom")...)
 		_, title, _ := strings.Cut(dom, "<title>")
 		title, _, _ = strings.Cut(title, "</title>")
 		t.Log(title)
