@@ -171,7 +171,7 @@ func (a *Archive) span(e *Entry) (span, error) {
 }
 
 // misled is an ErrIndex where an archive has no entry that its index leads to. That it
-// cannot be read is no fault of the index.
+// cannot be read is not a fault of the index.
 func misled(e *Entry, err error) error {
 	for _, wrong := range []error{tar.ErrHeader, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, wrong) {

@@ -101,7 +101,7 @@ func (a *auditInit) check(cmd *cobra.Command, log string) error {
 		return usagef("the MACs of the log in %s began with first key %s: --replace begins them anew", log, began)
 	}
 	if err := history.CheckApart(a.stateDir, conf.StoreFolder()); err != nil {
-		return fmt.Errorf("checking where the key of the next record will stand: %w", err)
+		return fmt.Errorf("checking where the key of the next record will be: %w", err)
 	}
 	if a.isSplit(cmd) {
 		if a.split.out = a.out; a.out == "" {

@@ -40,7 +40,7 @@ func (j *jobFlags) told(cmd *cobra.Command, task string, work func(*runs.Run) er
 	if j.notify {
 		var err error
 		if notifier, err = reports.New(conf.Get, conf.Production()); err != nil {
-			warn(cmd, "not everybody will be told: %v", err)
+			warn(cmd, "not everybody will be notified: %v", err)
 		}
 		if err := notifier.Start(cmd.Context()); err != nil {
 			warn(cmd, "%v", err)

@@ -120,7 +120,7 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 		return nil
 	}
 	if err := keystore.CheckApart(keystore.File{Path: filepath.Join(s.out, "share")}, conf.StoreFolder()); err != nil {
-		return fmt.Errorf("checking where the shares will stand: %w", err)
+		return fmt.Errorf("checking where the shares will be: %w", err)
 	}
 	return nil
 }

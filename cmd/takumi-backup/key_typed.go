@@ -28,7 +28,7 @@ func checkNewFile(flag, path string) error {
 		return fmt.Errorf("write %s: a key file is never overwritten: %w", strings.TrimPrefix(written.PathName(path), "file:"), fs.ErrExist)
 	}
 	if err := keystore.CheckApart(keystore.File{Path: path}, conf.StoreFolder()); err != nil {
-		return fmt.Errorf("checking where the key will stand: %w", err)
+		return fmt.Errorf("checking where the key will be: %w", err)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
 	if v.notify {
 		var err error
 		if notifier, err = reports.New(conf.Get, conf.Production()); err != nil {
-			v.warn(cmd, "not everybody will be told: %v", err)
+			v.warn(cmd, "not everybody will be notified: %v", err)
 		}
 		if err := notifier.Start(cmd.Context()); err != nil {
 			v.warn(cmd, "%v", err)

@@ -133,7 +133,7 @@ func PartSize(text string) (int64, error) {
 	shift := slices.Index([]string{"", "K", "M", "G"}, unit)
 	n, err := strconv.ParseInt(digits, 10, 32)
 	if err != nil || shift < 0 {
-		return 0, fmt.Errorf("%q is no size", text)
+		return 0, fmt.Errorf("%q is not a size", text)
 	}
 	return n << (10 * shift), nil
 }

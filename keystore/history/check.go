@@ -257,7 +257,7 @@ func Storer(sources []keystore.Source, root string) (keystore.Storer, error) {
 		return nil, fail.Usagef("keys are changed one at a time, and %d are named", len(sources))
 	}
 	if err := keystore.CheckApart(sources[0], root); err != nil {
-		return nil, fmt.Errorf("checking where the key stands: %w", err)
+		return nil, fmt.Errorf("checking where the key is: %w", err)
 	}
 	dst, ok := Anchored(sources[0]).(keystore.Storer)
 	if !ok {

@@ -73,7 +73,7 @@ func (v *view) troubles() (all []trouble) {
 		}
 	}
 	if v.Unknown > 0 {
-		add(page.Warned, "takumi-backup list "+fsutil.ShellWord(v.Store), g.Text(page.CountText(v.Unknown, "file")+" of the store are not backups, or cannot be read"))
+		add(page.Warned, "takumi-backup list "+fsutil.ShellWord(v.Store), g.Text(page.CountText(v.Unknown, "file")+" of the store cannot be read as a backup"))
 	}
 	slices.SortStableFunc(all, func(a, b trouble) int { return cmp.Compare(a.state, b.state) }) // failed, warned
 	return all
