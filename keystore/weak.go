@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
@@ -129,12 +130,36 @@ func isPublished(m, digits []byte) bool {
 	if strings.Contains(published, string(digits)) {
 		return true
 	}
-	for _, word := range append([]string{"", "abc", "hello", "hello world", "takumi-backup"}, secretenv.Words...) {
-		if sum := sha256.Sum256([]byte(word)); bytes.Equal(sum[:], m) {
-			return true
+	_, known := hashes()[[sha256.Size]byte(m)]
+	return known
+}
+
+// hashes are the SHA-256 of texts that people hash for a key.
+var hashes = sync.OnceValue(func() map[[sha256.Size]byte]struct{} {
+	all := make(map[[sha256.Size]byte]struct{})
+	for _, word := range slices.Concat(hashed, secretenv.Words) {
+		for _, tail := range tails {
+			for _, text := range []string{word + tail, capital(word) + tail} {
+				all[sha256.Sum256([]byte(text))] = struct{}{}
+				all[sha256.Sum256([]byte(text+"\n"))] = struct{}{} // as echo | sha256sum has it
+			}
 		}
 	}
-	return false
+	return all
+})
+
+var (
+	// hashed are texts that people hash for a key, besides words that they take for
+	// passwords, and tails what these often end in.
+	hashed = []string{"", "abc", "hello", "hello world", "takumi-backup", "my secret key", "iloveyou", "dragon", "monkey", "p@ssw0rd", "passw0rd", "123123", "111111", "qwerty123", "abc123"}
+	tails  = []string{"", "0", "1", "12", "123", "1234", "12345", "123456", "1234567", "12345678", "123456789", "1234567890", "!", "1!", "123!", "2023", "2024", "2025", "2026"}
+)
+
+func capital(word string) string {
+	if word == "" {
+		return ""
+	}
+	return strings.ToUpper(word[:1]) + word[1:]
 }
 
 // published are 256-bit keys that are printed somewhere and follow no pattern.
@@ -177,9 +202,38 @@ ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80
 4bbbf85ce3377467afe5d46f804f221813b2bb87f24d81f60f1fcdbf7cbf4356
 dbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97
 2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7073dff6d409c6
+f214f2b2cd398c806f84e317254e0f0b801d0643303237d97a22a48e01628897
+701b615bbdfb9de65240bc28bd21bbc0d996645a3dd57e7b12bc2bdf6f192c82
+a267530f49f8280200edf313ee7af6b827f2a8bce2897751d06a843f644967b1
+47c99abed3324a2707c28affff1267e45918ec8c3f20b8aa892e8b065d2942dd
+c526ee95bf44d8fc405a158bb884d9d1238d99f0612e9f33d006bb0789009aaa
+8166f546bab6da521a8369cab06c5d2b9e46670292d85c875ee9ec20e84ffb61
+ea6c44ac03bff858b476bba40716402b03e41b8e97e276d1baec7c37d42484a0
+689af8efa8c651a91ad287602527f3af2fe9f6501a7ac4b061667b5a93e037fd
+de9be858da4a475276426320d5e9262ecfc3ba460bfac56360bfa6c4c28b4ee0
+df57089febbacf7ba0bc227dafbffa9fc08a93fdc68e1e42411a14efcf23656e
 accounts of Ganache, deterministic
 4f3edf983ac636a65a842ce7c78d9aa706d3b113bce9c46f30d7d21715b23b1d
 6cbed15c793ce57650b9877cf6fa156fbef513c4e6134f022a85b1ffdd59b2a1
+6370fd033278c143179d81c5526140625662b8daa446c22ee2d73db3707e620c
+646f1ce2fdad0e6deeeb5c7e8e5543bdde65e86029e2fd9fc169899c440a7913
+add53f9a7e588d003326d1cbf9e4a43c061aadd9bc938c843a79e7b4fd2ad743
+395df67f0c2d2d9fe1ad08d1bc8b6627011959b79c53d7dd6a3536a33ab8a4fd
+e485d098507f54e7733a205420dfddbe58db035fa577fc294ebd14db90767a52
+a453611d9419d0e56f499079478fd72c37b251a94bfde4d19872c44cf65386e3
+829e924fdf021ba3dbbc4225edfece9aca04b929d6e75613329ca6f1d31c0bb4
+b0057716d5917badaf911b193b12b910811c1497b5bada8d7711f758981c3773
+accounts of Truffle
+c87509a1c067bbde78beb793e6fa76530b6382a4c0241e5e4a9ec0a0f44dc0d3
+ae6ae8e5ccbfb04590405997ee2d52d2b330726137b875053c36d94e974d162f
+0dbbe8e4ae425a6d2687f1a7e3ba17bc98c673636790f1b8ad91193c05875ef1
+c88b703fb08cbea894b6aeff5a544fb92e78a18e19814cd85da83b71f772aa6c
+388c684f0ba1ef5017716adb5d21a053ea8e90277d0868337519f97bede61418
+659cbb0e2411a44db63778987b1e22153c086a95eb6b18bdf89de078917abc63
+82d052c865f5763aad42add438569276c00d3d88a2d062d36b2bae914d58b8c8
+aa3680d5d48a8283413f7a108367c7299ca73f553735860a87b08f39395618b7
+0f62d96d6675f32685bbdb8ac13cda7c23436f63efbb9d07700d8669ff12b7c4
+8d5366123cb560bb606379f90a0bfd4769eecc0557f1b362dcae9012b548b1e5
 SHA-256, initial value, and the fractions of pi
 6a09e667bb67ae853c6ef372a54ff53a510e527f9b05688c1f83d9ab5be0cd19
 243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89

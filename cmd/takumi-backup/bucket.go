@@ -56,7 +56,8 @@ func newRestoreObject() *cobra.Command {
 		Use:   "restore-object [flags] PATH...",
 		Short: "Fetch backups back from an archive of S3",
 		Long: `Ask S3 to fetch backups back from its archives (Glacier Flexible Retrieval, Deep
-Archive), so that they can be read for some days. This returns at once; S3 takes
+Archive), so that they can be read for some days, and with each what belongs to it and
+is archived too: sidecar, envelope, signature. This returns at once; S3 takes
 minutes to two days, by the tier, and charges for it. When it is done, list no longer
 says archived, and open, verify and restore work.`,
 		Example: "  takumi-backup restore-object --days 3 --tier Bulk s3://takumi-offsite/db1/database/takumi_db_20260801_020000.sql.zst.enc",

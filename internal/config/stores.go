@@ -233,7 +233,7 @@ func (s *Settings) KeyBackend() (string, error) {
 	case "aws-secrets-manager":
 		return "awssm:takumi/" + env + "/BACKUP_ENCRYPTION_KEY", nil
 	case "vault":
-		path := strings.TrimRight(cmp.Or(s.Get("VAULT_PATH"), "secret/takumi/"+env), "/")
+		path := cmp.Or(VaultPath(s.Get("VAULT_PATH")), "secret/takumi/"+env)
 		if !strings.HasSuffix(path, "/"+keyName) {
 			path += "/" + keyName
 		}
@@ -242,4 +242,26 @@ func (s *Settings) KeyBackend() (string, error) {
 		return "env:BACKUP_ENCRYPTION_KEY", nil
 	}
 	return "", fail.Usagef("SECRETS_BACKEND is %q: it can be aws-secrets-manager, vault or env", backend)
+}
+
+// VaultPath makes MOUNT/PATH, as the URI of a key has it, of the forms in which VAULT_PATH is
+// written: with the v1/ and the data/ or metadata/ of the HTTP API, and with blanks and
+// slashes around it. A mount of several parts ends in two slashes, as in a URI.
+func VaultPath(text string) string {
+	text = strings.TrimPrefix(strings.Trim(strings.TrimSpace(text), "/"), "v1/")
+	mount, path, double := strings.Cut(text, "//")
+	parted := "//"
+	if !double {
+		mount, path, _ = strings.Cut(text, "/")
+		parted = "/"
+	}
+	for _, part := range []string{"data", "metadata"} {
+		if path == part {
+			return mount
+		}
+		if rest, found := strings.CutPrefix(path, part+"/"); found {
+			return mount + parted + rest
+		}
+	}
+	return text
 }

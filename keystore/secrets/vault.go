@@ -5,16 +5,15 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strings"
 
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/vault"
 )
 
 func openVault(place string, o Options) (Backend, error) {
-	// The handbook writes VAULT_PATH as the HTTP API does, with data/ in it.
-	place = cmp.Or(place, strings.Replace(os.Getenv("VAULT_PATH"), "/data/", "/", 1), "secret/takumi/"+o.Environment)
+	place = cmp.Or(place, config.VaultPath(os.Getenv("VAULT_PATH")), "secret/takumi/"+o.Environment)
 	src, err := keystore.Parse("vault:"+place, vault.Scheme(vault.Options{RequireTLS: o.production()}))
 	if err != nil {
 		return nil, fail.Usagef("the secrets backend: %w", err)

@@ -17,8 +17,9 @@ import (
 )
 
 // Thaw asks S3 to fetch the object at path back from its archive, for so many days,
-// by a tier of S3's (Standard, Bulk, Expedited). It returns at once, and reports
-// whether that was asked for before. When the copy can be read, Open succeeds.
+// by a tier of S3's (Standard, Bulk, Expedited), and with it what belongs to it and is
+// archived too: its sidecar, envelope and signature. It returns at once, and reports
+// whether all of that was asked for before. When the copies can be read, Open succeeds.
 func (s *Store) Thaw(ctx context.Context, path string, days int, tier string) (already bool, err error) {
 	bucket, key, err := splitFile(path)
 	if err != nil {
@@ -28,16 +29,25 @@ func (s *Store) Thaw(ctx context.Context, path string, days int, tier string) (a
 	if err != nil {
 		return false, err
 	}
-	_, err = c.probe.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: &bucket, Key: &key, RestoreRequest: &types.RestoreRequest{
-		Days: aws.Int32(int32(days)), GlacierJobParameters: &types.GlacierJobParameters{Tier: types.Tier(tier)},
-	}})
-	switch {
-	case codeOf(err) == "RestoreAlreadyInProgress":
-		return true, nil
-	case codeOf(err) == "InvalidObjectState":
+	asked := false
+	for _, suffix := range []string{"", store.SidecarSuffix, store.EnvelopeSuffix, store.SignatureSuffix} {
+		_, err = c.probe.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: &bucket, Key: aws.String(key + suffix), RestoreRequest: &types.RestoreRequest{
+			Days: aws.Int32(int32(days)), GlacierJobParameters: &types.GlacierJobParameters{Tier: types.Tier(tier)},
+		}})
+		switch {
+		case err == nil:
+			asked = true
+		case codeOf(err) == "RestoreAlreadyInProgress":
+			already = true
+		case codeOf(err) == "InvalidObjectState", suffix != "" && isMissing(err):
+		default:
+			return false, s.fault(ctx, "fetch back", store.Beside(path, suffix), err)
+		}
+	}
+	if !asked && !already {
 		return false, fmt.Errorf("fetch back %s: it is in no archive, and can be read", path)
 	}
-	return false, s.fault(ctx, "fetch back", path, err)
+	return !asked, nil
 }
 
 // Deleted is a backup of which a version is left under a delete marker.

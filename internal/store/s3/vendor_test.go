@@ -453,15 +453,21 @@ func TestArchived(t *testing.T) {
 	})
 }
 
-// Thaw asks once, and what was fetched back is read.
+// Thaw asks once, and what was fetched back is read, with what belongs to it.
 func TestThaw(t *testing.T) {
 	t.Parallel()
-	rules := &s3test.Vendor{Archived: func(key string) bool { return key == "x.enc" }}
+	rules := &s3test.Vendor{Archived: func(key string) bool { return strings.HasPrefix(key, "x.enc") && key != "x.enc.envelope" }}
 	inMemory(t, s3test.NewMemory(), rules, s3store.Quick(s3store.Options{}), func(t *testing.T, v *vendor) {
 		path, content := v.root+"/x.enc", random(100)
 		mustSave(t, v, path, content)
+		mustSave(t, v, v.root+"/y.enc", content)
 		_, err := v.Open(t.Context(), path)
 		wants(t, err, store.ErrArchived)
+		if _, err := v.Thaw(t.Context(), v.root+"/y.enc", 3, "Bulk"); err == nil {
+			t.Error("what is in no archive was fetched back")
+		}
+		_, err = v.Thaw(t.Context(), v.root+"/none.enc", 3, "Bulk")
+		wants(t, err, fs.ErrNotExist)
 		for _, want := range []bool{false, true} {
 			if already, err := v.Thaw(t.Context(), path, 3, "Bulk"); err != nil || already != want {
 				t.Errorf("%v, %v", already, err)
