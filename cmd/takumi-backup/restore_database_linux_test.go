@@ -316,68 +316,6 @@ func (b *sandbox) distrustsManifests(path string) {
 	b.run(exitOK, nil, "restore", "database", path, "--dry-run").says("is not used")
 }
 
-// TestRestoreDatabaseKilled: kill -9 at twenty moments before the exchange, for
-// the custom format only in a long run, and at some behind it. The live
-// database is what it was, or, when the exchange was already done, what it
-// should become; and the next restore removes what was left.
-func TestRestoreDatabaseKilled(t *testing.T) {
-	for _, format := range []string{"plain", "custom", "jobs"} {
-		t.Run(format, func(t *testing.T) {
-			t.Parallel()
-			c := pgtest.Start(t)
-			jobs := "1"
-			if format == "jobs" {
-				format, jobs = "plain", "3"
-			}
-			b, path, _ := live(t, c, "killed", format)
-			args := []string{"restore", "database", path, "--yes", "--quiet", "--jobs", jobs}
-			old := rows(t, c, "killed")
-			begin := time.Now()
-			b.run(exitOK, nil, append(args, "--into", "measure")...)
-			took := time.Since(begin)
-			restored := rows(t, c, "measure")
-			points := 20
-			if (format == "custom" || jobs != "1") && os.Getenv("TAKUMI_TEST_LONG") != "1" {
-				points = 5
-			}
-			before, after := 0, 0
-			for i := 0; before < points && i < 3*points; i++ {
-				restore := b.start(b.program(args...))
-				time.Sleep(took * time.Duration(i%points+1) / time.Duration(points))
-				restore.Process.Kill()
-				restore.Wait()
-				// The server finishes what it was told before it notices.
-				eventually(t, "the lock is gone", func() bool {
-					return c.Psql(t, "postgres", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == "0\n"
-				})
-				switch got, formers := rows(t, c, "killed"), databases(t, c, "killed_before_"); {
-				case got == old && formers[0] == "":
-					before++
-				case got == restored && len(formers) == 1:
-					after++
-					took = took * 9 / 10 // the machine has become faster since it was measured
-					c.Psql(t, "postgres", "DROP DATABASE killed")
-					c.Psql(t, "postgres", "ALTER DATABASE "+formers[0]+" RENAME TO killed")
-					c.Psql(t, "postgres", "COMMENT ON DATABASE killed IS NULL")
-				default:
-					t.Fatalf("killed at moment %d of %v: the live database is neither what it was nor what it should become; there are %q",
-						i+1, took, databases(t, c, "killed"))
-				}
-			}
-			t.Logf("%s, %v: %d kills before the exchange, %d after", format, took, before, after)
-			if before < points {
-				t.Errorf("only %d kills came before the exchange, want %d", before, points)
-			}
-			c.Psql(t, "postgres", "CREATE DATABASE killed_restore_not_ours")
-			b.run(exitOK, nil, "restore", "database", path, "--yes")
-			all := databases(t, c, "killed")
-			if rows(t, c, "killed") != restored || len(all) != 3 || all[2] != "killed_restore_not_ours" {
-				t.Errorf("the databases are %q", all)
-			}
-		})
-	}
-}
-
 // TestRestoreDatabaseStopped: a signal is not a crash, and leaves nothing.
 func TestRestoreDatabaseStopped(t *testing.T) {
 	c := pgtest.Start(t)

@@ -71,7 +71,7 @@ func (s *Settings) Connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, s.config)
 	if err == nil {
 		// What a database or a role sets by itself is meant for its users.
-		_, err = conn.Exec(ctx, "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; SELECT pg_catalog.set_config(name, $$0$$, false) FROM pg_catalog.pg_settings WHERE name = $$idle_session_timeout$$")
+		_, err = conn.Exec(ctx, "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; SELECT pg_catalog.set_config(name, $$0$$, false) FROM pg_catalog.pg_settings WHERE name IN ($$idle_session_timeout$$, $$transaction_timeout$$)")
 		if err == nil {
 			return conn, nil
 		}

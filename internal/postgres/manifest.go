@@ -13,8 +13,10 @@ import (
 )
 
 // ManifestVersion is the version of [Manifest] that this program writes. Version 1
-// had checksums always, generated columns among them, and nothing but the contents.
-const ManifestVersion = 2
+// had checksums always, generated columns among them, and nothing but the contents; up
+// to version 2 they were of the columns in the order of the table, which a dump does not
+// keep where a table inherits columns.
+const ManifestVersion = 3
 
 // Manifest says what a database held at the moment of a backup.
 type Manifest struct {

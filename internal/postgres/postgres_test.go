@@ -254,6 +254,8 @@ func TestSurvey(t *testing.T) {
 	if len(first.Tables) != 3 || first.Tables[1].Name != "t" || first.Tables[1].Rows != 2 || first.Tables[2].Rows != 1 || first.LargeObjects.Rows != 1 {
 		t.Fatalf("got %+v", first)
 	}
+	// Nor is the order of columns, which a dump of a table that inherits some does not keep.
+	c.Psql(t, "survey", "CREATE TABLE anew (b text, c int GENERATED ALWAYS AS (a + 1) STORED, a int); INSERT INTO anew (b, a) SELECT b, a FROM t; DROP TABLE t; ALTER TABLE anew RENAME TO t")
 	// Settings of the database, and the place of a row, are not content.
 	c.Psql(t, "survey", "ALTER DATABASE survey SET extra_float_digits = -10; ALTER DATABASE survey SET client_encoding = LATIN1; UPDATE t SET a = 1 WHERE a = 1")
 	if lines := first.Differences(survey(), 10); lines != nil {

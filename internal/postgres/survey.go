@@ -24,9 +24,12 @@ SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = pg_catalog`
 // extension brings along is made anew by the extension. Where rows are spread by the
 // hash of an enum, whose values have other numbers in another database, a dump loads
 // them through the root of the partitions (pg_dump.c, forcePartitionRootLoad), and the
-// root and its columns come with each.
+// root comes with each. The columns are in the order of their names, and once more, of a
+// root, in that of the root.
 const userTables = `
 SELECT n.nspname, c.relname, coalesce(rn.nspname, n.nspname), coalesce(rc.relname, c.relname),
+	coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attname) || ')' FROM pg_catalog.pg_attribute
+		WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), ''),
 	coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum) || ')' FROM pg_catalog.pg_attribute
 		WHERE attrelid = root.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), '')
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -43,7 +46,8 @@ ORDER BY 3, 4, 1, 2`
 type listed struct {
 	schema, table string
 	as            Table
-	columns       string // in parentheses, or "" for all in their order
+	columns       string // in parentheses, by name; "" where there are none
+	ofRoot        string // in parentheses, or "" for all in their order
 }
 
 func (l *listed) name() string { return pgx.Identifier{l.schema, l.table}.Sanitize() }
@@ -69,7 +73,7 @@ func listTables(ctx context.Context, conn querier) ([]listed, error) {
 		return nil, fmt.Errorf("listing the tables: %w", err)
 	}
 	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t listed, err error) {
-		return t, row.Scan(&t.schema, &t.table, &t.as.Schema, &t.as.Name, &t.columns)
+		return t, row.Scan(&t.schema, &t.table, &t.as.Schema, &t.as.Name, &t.columns, &t.ofRoot)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)
@@ -97,8 +101,11 @@ func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error)
 		// Without a query: planning one would run the functions of indexes, and those
 		// may need another search_path.
 		from := t.name() + t.columns
-		if version == 1 {
+		switch version {
+		case 1:
 			from = "(SELECT * FROM ONLY " + t.name() + ")"
+		case 2:
+			from = t.name() + t.ofRoot
 		}
 		if _, err := tx.Conn().PgConn().CopyTo(ctx, &sum, "COPY "+from+" TO STDOUT"); err != nil {
 			return c, fmt.Errorf("surveying table %s: %w", t.name(), err)

@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/postgres/archive"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
@@ -86,7 +87,11 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	if f.goesOn = r.o.KeepGoing; f.goesOn {
 		args = slices.DeleteFunc(args, func(arg string) bool { return arg == "--exit-on-error" || arg == "--set=ON_ERROR_STOP=1" })
 	}
-	path, err := postgres.Program(ctx, f.name, r.server)
+	version := r.server
+	if !f.plain {
+		version = archive.Reader(head, r.server)
+	}
+	path, err := program(ctx, f.name, r.server, version)
 	if err != nil {
 		return f, err
 	}
@@ -95,6 +100,18 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	f.stderr = r.o.Stderr
 	f.wraps = f.plain && knowsRestrict(ctx, path)
 	return f, nil
+}
+
+// program finds a program of a version that may be later than the server's, because an
+// archive needs it.
+func program(ctx context.Context, name string, server, version int) (string, error) {
+	path, err := postgres.Program(ctx, name, version)
+	var missing *postgres.ProgramError
+	if version > server && errors.As(err, &missing) {
+		return "", fail.As(fail.Failed, fmt.Sprintf("apt-get install postgresql-client-%d, or later", version),
+			fmt.Errorf("the dump is an archive of PostgreSQL %d or later, and no %s of such a version is here", version, name))
+	}
+	return path, err
 }
 
 // notADump says what brings content back that this package does not.

@@ -38,6 +38,9 @@ type Job struct {
 // reason to stay without the database.
 func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	o := j.Options
+	if j.Backup.Envelope.Kind == backup.KindManifest {
+		return nil, fmt.Errorf("restoring %s: %w: it is the manifest of one, and the backup is next to it", j.Path, ErrNotADump)
+	}
 	if j.Path != "-" {
 		m, useless := backup.FindManifest(ctx, j.Store, j.Path, j.Backup.Envelope, backup.Options{Keys: j.Keys, Rescue: j.Rescue, Signers: j.Signers})
 		for _, why := range useless {

@@ -220,7 +220,11 @@ func (p *parallel) post(ctx context.Context, piece *tables.Piece) error {
 	if contents == nil {
 		return p.run(ctx, p.inSession(script))
 	}
-	program, err := postgres.Program(ctx, "pg_restore", p.server)
+	program, err := postgres.Program(ctx, "pg_restore", archive.Reader(contents, p.server))
+	if errors.As(err, new(*postgres.ProgramError)) {
+		p.o.Warn("indexes and constraints are made one after the other: no pg_restore here reads the contents of the dump")
+		return p.run(ctx, p.inSession(script))
+	}
 	if err != nil {
 		return err
 	}

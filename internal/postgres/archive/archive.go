@@ -25,6 +25,22 @@ const (
 	maxContents = 1 << 30
 )
 
+// Reader is the first major version of pg_restore, from server on, that reads an archive
+// that begins like this, or a tar file that begins with one's contents.
+func Reader(head []byte, server int) int {
+	at := bytes.Index(head, []byte(magic))
+	if at != 0 && at != 512 || len(head) < at+len(magic)+2 { // a header of tar has 512 bytes
+		return server
+	}
+	switch minor := head[at+len(magic)+1]; {
+	case minor >= 16:
+		return max(server, 17)
+	case minor == 15:
+		return max(server, 16)
+	}
+	return server
+}
+
 // Entry is one of the table of contents. Texts are in the encoding of the dump.
 type Entry struct {
 	ID, Section    int    // Section is one of the numbers of pg_restore: 4 is post-data
