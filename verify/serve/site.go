@@ -2,9 +2,11 @@ package serve
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,11 +65,26 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.send(w, r, unread(read))
 			return
 		}
-		l := s.leafAt(r, read.value)
-		l.at = read.at
-		l.content = append(stale(read), l.content...)
-		s.send(w, r, l)
+		s.sendView(w, r, read)
 	}
+}
+
+// sendView writes a page of the view, the dear ones as they were made before.
+func (s *site) sendView(w http.ResponseWriter, r *http.Request, read result[*view]) {
+	old := stale(read)
+	l := func() leaf {
+		l := s.leafAt(r, read.value)
+		l.at, l.content = read.at, append(old, l.content...)
+		return l
+	}
+	at := slices.Index([]string{"/", "/series", "/backups", "/findings", "/drills"}, r.URL.Path)
+	if at < 0 || len(old) > 0 || r.URL.RawQuery != "" {
+		s.send(w, r, l())
+		return
+	}
+	made := &read.value.made[at]
+	made.once.Do(func() { made.text, made.err = s.render(l()) })
+	write(w, r, http.StatusOK, made.text, made.err)
 }
 
 // leafAt is the page of a path.
@@ -135,18 +152,26 @@ func failure(err error) g.Node {
 
 // send writes a page, once it is whole.
 func (s *site) send(w http.ResponseWriter, r *http.Request, l leaf) {
+	text, err := s.render(l)
+	write(w, r, cmp.Or(l.code, http.StatusOK), text, err)
+}
+
+func (s *site) render(l leaf) ([]byte, error) {
 	var text bytes.Buffer
-	if err := s.document(l).Render(&text); err != nil {
+	err := s.document(l).Render(&text)
+	return text.Bytes(), err
+}
+
+func write(w http.ResponseWriter, r *http.Request, code int, text []byte, err error) {
+	if err != nil {
 		plain(w, http.StatusInternalServerError, "the page cannot be made")
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(text.Len()))
-	if l.code != 0 {
-		w.WriteHeader(l.code)
-	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(code)
 	if r.Method != http.MethodHead {
-		w.Write(text.Bytes())
+		w.Write(text)
 	}
 }
 

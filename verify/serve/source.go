@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -51,6 +52,7 @@ type Source struct {
 type entry struct {
 	verify.Backup
 	ref    string // in URLs
+	series string // likewise, that of its series; "" where that is not known
 	known  backup.State
 	signer string
 	opens  string // who opens it, in words
@@ -65,6 +67,16 @@ type view struct {
 	older    int     // backups that are not held
 	drills   []drill.Report
 	verified *verify.Report // nil: none was found
+
+	// made are pages that say all of it, made once: whoever asks often costs little.
+	made [5]made
+}
+
+// made is a page that was made.
+type made struct {
+	once sync.Once
+	text []byte
+	err  error
 }
 
 // refOf is a name for a path, of which no URL can be made that means something else.
@@ -169,6 +181,7 @@ func entryOf(b *backup.Backup, memory *verify.Memory, found map[string]*verify.B
 	if b.Unjudged() {
 		e.Unjudged = "seal did not know the format: whether the content is complete is not known"
 	}
+	e.series = seriesRef(store.Dir(b.Path), e.Kind, e.Series)
 	var opens []string
 	for _, id := range b.Keys {
 		opens = append(opens, "key "+string(id))
