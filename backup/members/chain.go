@@ -101,8 +101,8 @@ func rank(c byte) byte {
 
 // cursor is at an entry of one archive.
 type cursor struct {
-	of    *Archive
-	entry *Entry // nil at the end
+	of    *Archive // may be nil
+	entry *Entry   // nil at the end
 	next  func() (*Entry, error, bool)
 }
 
@@ -111,7 +111,10 @@ func (c *cursor) advance() error {
 	if c.entry = e; !more {
 		c.entry = nil
 	}
-	return c.of.blame(err)
+	if c.of != nil {
+		err = c.of.blame(err)
+	}
+	return err
 }
 
 // tree merges the indexes of all links: of each path the newest one counts.

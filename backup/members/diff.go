@@ -3,6 +3,7 @@ package members
 import (
 	"archive/tar"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,32 +54,58 @@ func Folder(dir string) ([]*Entry, error) {
 	return Sorted(all), err
 }
 
-// Diff calls each for every path in which two sorted lists differ, with the entries
-// that they have of it, of which one may be nil, and with what is not the same: type,
-// size, modified, mode, target.
-func Diff(before, after []*Entry, each func(a, b *Entry, in []string)) {
-	for len(before) > 0 || len(after) > 0 {
-		order := 0
-		switch {
-		case len(before) == 0:
-			order = 1
-		case len(after) == 0:
-			order = -1
-		default:
-			order = strings.Compare(before[0].Name(), after[0].Name())
+// Listed gives entries one after the other.
+func Listed(all []*Entry) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for _, e := range all {
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Diff calls each for every path in which two lists, in the order of [Archive.All],
+// differ, with the entries that they have of it, of which one may be nil, and with what is
+// not the same: type, size, modified, mode, target. It ends with the error of a list or of
+// each.
+func Diff(before, after iter.Seq2[*Entry, error], each func(a, b *Entry, in []string) error) error {
+	var sides [2]cursor
+	for i, list := range []iter.Seq2[*Entry, error]{before, after} {
+		next, stop := iter.Pull2(list)
+		defer stop()
+		sides[i].next = next
+		if err := sides[i].advance(); err != nil {
+			return err
+		}
+	}
+	for {
+		a, b := sides[0].entry, sides[1].entry
+		if a == nil && b == nil {
+			return nil
 		}
 		switch {
-		case order < 0:
-			each(before[0], nil, nil)
-			before = before[1:]
-		case order > 0:
-			each(nil, after[0], nil)
-			after = after[1:]
-		default:
-			if in := differ(before[0], after[0]); len(in) > 0 {
-				each(before[0], after[0], in)
+		case b == nil || a != nil && a.Name() < b.Name():
+			b = nil
+		case a == nil || b.Name() < a.Name():
+			a = nil
+		}
+		var in []string
+		if a != nil && b != nil {
+			in = differ(a, b)
+		}
+		if a == nil || b == nil || len(in) > 0 {
+			if err := each(a, b, in); err != nil {
+				return err
 			}
-			before, after = before[1:], after[1:]
+		}
+		for i, e := range []*Entry{a, b} {
+			if e == nil {
+				continue
+			}
+			if err := sides[i].advance(); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"os"
 	"slices"
 	"strings"
@@ -173,38 +175,52 @@ type diffJSON struct {
 }
 
 func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
-	before, err := c.side(cmd, args[0])
-	if err != nil {
-		return err
-	}
-	after, err := c.side(cmd, args[1])
-	if err != nil {
-		return err
+	var sides [2]iter.Seq2[*members.Entry, error]
+	for i, path := range args {
+		side, done, err := c.side(cmd, path)
+		if err != nil {
+			return err
+		}
+		defer done()
+		sides[i] = side
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
-	members.Diff(before, after, func(a, b *members.Entry, in []string) {
-		if err == nil {
-			err = c.print(out, a, b, in)
-		}
-	})
-	if err != nil {
+	if err := members.Diff(sides[0], sides[1], func(a, b *members.Entry, in []string) error { return c.print(out, a, b, in) }); err != nil {
 		return err
 	}
 	return stdoutError(out.Flush())
 }
 
-// side is one of what is compared, sorted.
-func (c *diffCommand) side(cmd *cobra.Command, path string) ([]*members.Entry, error) {
+// side is one of what is compared, sorted. The caller calls done.
+func (c *diffCommand) side(cmd *cobra.Command, path string) (side iter.Seq2[*members.Entry, error], done func(), err error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return members.Folder(path)
+		all, err := members.Folder(path)
+		return members.Listed(all), func() {}, err
+	}
+	a, done, err := c.openMembers(cmd, path)
+	if !errors.Is(err, members.ErrNoIndex) {
+		return func(yield func(*members.Entry, error) bool) {
+			err := eachEntry(cmd, a, func(e *members.Entry) error {
+				if !yield(e, nil) {
+					return errStop
+				}
+				return nil
+			})
+			if err != nil && err != errStop {
+				yield(nil, err)
+			}
+		}, done, err
 	}
 	var all []*members.Entry
-	err := c.eachMember(cmd, path, func(e *members.Entry) error {
+	err = c.scanMembers(cmd, path, func(e *members.Entry, _ io.Reader) error {
 		all = append(all, e)
 		return nil
 	})
-	return members.Sorted(all), err
+	return members.Listed(members.Sorted(all)), func() {}, err
 }
+
+// errStop ends a list of which no more is wanted.
+var errStop = errors.New("no more is wanted")
 
 func (c *diffCommand) print(out *bufio.Writer, a, b *members.Entry, in []string) error {
 	d := diffJSON{Change: "changed", In: in}

@@ -15,7 +15,7 @@ import (
 )
 
 // DefaultMemory is how much of an index a Writer holds, in bytes.
-const DefaultMemory = 64 << 20
+const DefaultMemory = 32 << 20
 
 // Options say how an index is written. The zero value of each field is its default.
 type Options struct {
@@ -78,6 +78,10 @@ func (w *Writer) add(key, line []byte) error {
 		if w.err = w.spillRun(); w.err != nil {
 			return w.err
 		}
+	}
+	if len(w.arena) > 1<<20 && cap(w.arena) < w.opts.Memory {
+		// At once: what grows step by step leaves as much behind for the collector.
+		w.arena = slices.Grow(w.arena, w.opts.Memory-len(w.arena))
 	}
 	w.records = append(w.records, record{len(w.arena), len(key), len(line)})
 	w.arena = append(append(w.arena, key...), line...)
