@@ -451,19 +451,20 @@ func TestAuditTail(t *testing.T) {
 // TestMany: of a store with very many backups the newest are held, and pages are short.
 func TestMany(t *testing.T) {
 	t.Parallel()
+	const most = 5000
 	v := &view{Status: &status.Status{Time: time.Now()}}
 	now := time.Now()
-	for i := range 2*maxHeld + 10 {
+	for i := range 2*most + 10 {
 		v.backups = append(v.backups, entry{series: seriesRef("/b", "stream", fmt.Sprint("s-", i%3)), Backup: verify.Backup{Path: fmt.Sprintf("/b/%d", i), Kind: "stream", Name: fmt.Sprint("n-", i), Series: fmt.Sprint("s-", i%3), Created: now.Add(time.Duration(i) * time.Second)}})
-		if len(v.backups) == 2*maxHeld {
-			v.cut()
+		if len(v.backups) == 2*most {
+			v.cut(most)
 		}
 	}
-	v.cut()
-	if len(v.backups) != maxHeld || v.older != maxHeld+10 || v.backups[0].Name != fmt.Sprint("n-", 2*maxHeld+9) {
+	v.cut(most)
+	if len(v.backups) != most || v.older != most+10 || v.backups[0].Name != fmt.Sprint("n-", 2*most+9) {
 		t.Errorf("%d are held, %d left out, the newest is %s", len(v.backups), v.older, v.backups[0].Name)
 	}
-	for i := range 20_000 {
+	for i := range 2000 {
 		v.Series = append(v.Series, status.Series{Kind: "stream", Name: fmt.Sprint("s-", i), Copies: []status.Copy{{Store: "/copy"}}})
 	}
 	for _, l := range []leaf{v.backupsPage("", 1), v.backupsPage("", 1<<40), v.backupsPage(seriesRef("/b", "stream", "s-1"), 3), v.seriesPage(), v.findingsPage(), v.statusPage()} {

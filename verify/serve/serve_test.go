@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -223,29 +224,29 @@ func TestBusy(t *testing.T) {
 func TestCached(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		reads, takes, fault := 0, time.Second, error(nil)
+		takes, fault := time.Second, error(nil)
+		var reads atomic.Int64
 		c := &cached[int]{ctx: t.Context(), read: func(context.Context) (int, error) {
-			reads++
-			n := reads
+			n := int(reads.Add(1))
 			time.Sleep(takes)
 			return n, fault
 		}}
 		for range 10 {
 			go c.get(t.Context())
 		}
-		if r := c.get(t.Context()); r.value != 1 || r.err != nil || reads != 1 {
-			t.Errorf("at first: %+v, after %d", r, reads)
+		if r := c.get(t.Context()); r.value != 1 || r.err != nil || reads.Load() != 1 {
+			t.Errorf("at first: %+v, after %d", r, reads.Load())
 		}
 		time.Sleep(held - 2*time.Second)
-		if r := c.get(t.Context()); r.value != 1 || reads != 1 {
-			t.Errorf("while it is new: %+v, after %d", r, reads)
+		if r := c.get(t.Context()); r.value != 1 || reads.Load() != 1 {
+			t.Errorf("while it is new: %+v, after %d", r, reads.Load())
 		}
 		time.Sleep(3 * time.Second)
 		if r := c.get(t.Context()); r.value != 1 {
 			t.Errorf("while it is read anew: %+v", r)
 		}
 		time.Sleep(2 * time.Second)
-		if r := c.get(t.Context()); r.value != 2 || reads != 2 {
+		if r := c.get(t.Context()); r.value != 2 || reads.Load() != 2 {
 			t.Errorf("when it was read anew: %+v", r)
 		}
 		time.Sleep(time.Hour)
@@ -258,7 +259,7 @@ func TestCached(t *testing.T) {
 		if r.value != 3 || r.err != fault || time.Since(r.at) < held {
 			t.Errorf("when it cannot be read: %+v", r)
 		}
-		if c.get(t.Context()); reads != 4 {
+		if c.get(t.Context()); reads.Load() != 4 {
 			t.Error("what fails is tried at once again")
 		}
 		// A slow one is read no longer than a tenth of the time, and not waited for.
@@ -271,14 +272,14 @@ func TestCached(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Minute)
-		if r := c.get(t.Context()); r.value != 5 || r.err != nil || reads != 5 {
-			t.Errorf("a slow one: %+v, after %d", r, reads)
+		if r := c.get(t.Context()); r.value != 5 || r.err != nil || reads.Load() != 5 {
+			t.Errorf("a slow one: %+v, after %d", r, reads.Load())
 		}
 		time.Sleep(9 * time.Minute)
 		c.get(t.Context())
 		time.Sleep(2 * time.Minute)
-		if reads != 6 {
-			t.Errorf("after 11 minutes there were %d readings", reads)
+		if reads.Load() != 6 {
+			t.Errorf("after 11 minutes there were %d readings", reads.Load())
 		}
 	})
 }

@@ -124,13 +124,13 @@ func (s *Source) look(ctx context.Context) (*view, error) {
 	o.Seen = func(b *backup.Backup) {
 		v.backups = append(v.backups, entryOf(b, o.Memory, findings))
 		if len(v.backups) == 2*maxHeld {
-			v.cut()
+			v.cut(maxHeld)
 		}
 	}
 	if v.Status, err = status.Of(ctx, s.Place, o); err != nil {
 		return nil, fmt.Errorf("looking through the backups: %w", err)
 	}
-	v.cut()
+	v.cut(maxHeld)
 	if v.timers, err = status.Timers(ctx); err != nil {
 		warn("when the timers start next is not known: %v", err)
 	}
@@ -160,14 +160,14 @@ func (s *Source) lastReport(v *view, warn func(string, ...any)) map[string]*veri
 	return found
 }
 
-// cut sorts what was found, and forgets the oldest of too many.
-func (v *view) cut() {
+// cut sorts what was found, and forgets the oldest of more than so many.
+func (v *view) cut(most int) {
 	slices.SortFunc(v.backups, func(a, b entry) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
 	})
-	if more := len(v.backups) - maxHeld; more > 0 {
-		clear(v.backups[maxHeld:])
-		v.backups, v.older = v.backups[:maxHeld], v.older+more
+	if more := len(v.backups) - most; more > 0 {
+		clear(v.backups[most:])
+		v.backups, v.older = v.backups[:most], v.older+more
 	}
 }
 
