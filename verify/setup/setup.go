@@ -75,7 +75,7 @@ type Choice struct {
 
 // File returns the settings that say so.
 func (c Choice) File() config.File {
-	f := config.File{StateHome: c.StateHome, MaxAge: map[string]string{"default": "26h"}, Schedule: config.Schedule{Backup: "*-*-* 02:00:00", Verify: "Sun *-*-* 04:00:00", Drill: "*-1,4,7,10-5 05:00:00"}}
+	f := config.File{StateHome: c.StateHome, MaxAge: map[string]string{"default": "26h"}, Schedule: config.Schedule{Backup: "*-*-* 02:00:00", Verify: "Sun *-*-* 04:00:00", Drill: "*-01,04,07,10-05 05:00:00"}}
 	f.Keys.URIs = []string{"file:" + c.KeyFile}
 	f.Retention.Days = 30
 	for i, url := range c.Stores {
