@@ -18,15 +18,12 @@ import (
 )
 
 // beside returns the envelopes next to a backup at both ends, nil where there is
-// none. One at the destination that is of no use counts as none when there is
-// another to take its place.
+// none.
 func beside(ctx context.Context, place store.Store, from, to string) (mine, their []byte, err error) {
 	if mine, err = readEnvelope(ctx, place, from); err != nil {
 		return nil, nil, err
 	}
-	if their, err = readEnvelope(ctx, place, to); err != nil && mine != nil && ctx.Err() == nil {
-		return mine, nil, nil
-	}
+	their, err = readEnvelope(ctx, place, to)
 	return mine, their, err
 }
 
@@ -144,6 +141,11 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	}
 	if err != nil {
 		return r, err
+	}
+	if i.Action == Replace && o.Memory != nil { // should what follows fail, the next run knows that it is to go on
+		if there, err := look(ctx, o.Place, store.Backup{Path: i.To}); err == nil {
+			o.Memory.learn(i.To, there)
+		}
 	}
 	if err = settle(ctx, i, o.Place); err == nil {
 		o.Memory.learn(i.To, given)

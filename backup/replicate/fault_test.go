@@ -1,0 +1,110 @@
+package replicate_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/takumi-backup/takumi-backup/backup/replicate"
+	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	storetest "github.com/takumi-backup/takumi-backup/internal/testkit/store"
+)
+
+// TestEveryFailure lets each call to the stores fail in turn. A copy that is said to be
+// made is all that the source has; after a failure there is the former copy or the new
+// one, whole, and the next run makes the rest.
+func TestEveryFailure(t *testing.T) {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		t.Setenv("TMPDIR", "/dev/shm") // syncing costs nothing there
+	}
+	mine := sealed(t, 10_000)
+	first, second := besides(t, mine, 1), besides(t, mine, 2)
+	rewrapped := append(bytes.Clone(first), mine[len(first):]...)
+	for name, set := range map[string]func(t *testing.T, from, to string){
+		"new": func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			write(t, from+envelope.DetachedSuffix, second)
+		},
+		"rewrapped": func(t *testing.T, from, to string) {
+			keep(t, from, rewrapped)
+			keep(t, to, mine)
+			write(t, to+envelope.DetachedSuffix, second)
+			ago(t, to, time.Hour)
+			ago(t, to+envelope.DetachedSuffix, time.Hour)
+		},
+		"rewrapped beside": func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			write(t, from+envelope.DetachedSuffix, second)
+			keep(t, to, mine)
+			write(t, to+envelope.DetachedSuffix, first)
+			ago(t, to, time.Hour)
+			ago(t, to+envelope.DetachedSuffix, time.Hour)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for point, more := 0, true; more; point++ {
+				dir := t.TempDir()
+				from, to := filepath.Join(dir, "from", "x.enc"), filepath.Join(dir, "to", "x.enc")
+				set(t, from, to)
+				before, _ := os.ReadFile(to)
+				var failed string
+				calls := 0
+				place := &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
+					if calls++; calls-1 == point {
+						failed = op + " " + filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path)
+						return &store.Error{Op: op, Path: path, Err: syscall.EIO}
+					}
+					return nil
+				}}
+				err := runAll(t, place, dir)
+				more = failed != ""
+				what := fmt.Sprintf("call %d, %s", point, failed)
+				if n := place.Left(); n != 0 {
+					t.Errorf("%s: %d files are left open", what, n)
+				}
+				if err != nil && !errors.Is(err, syscall.EIO) || !more && err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				after, _ := os.ReadFile(to)
+				if source, _ := os.ReadFile(from); err != nil && !bytes.Equal(after, before) && !bytes.Equal(after, source) {
+					t.Errorf("%s: the copy has %d bytes of neither", what, len(after))
+				}
+				if err != nil {
+					if err := runAll(t, &storetest.Faulty{Store: local.Folder{}, Before: func(string, string) error { return nil }}, dir); err != nil {
+						t.Errorf("%s: the next run: %v", what, err)
+					}
+				}
+				for _, suffix := range []string{"", store.SidecarSuffix, envelope.DetachedSuffix} {
+					want, _ := os.ReadFile(from + suffix)
+					if got, _ := os.ReadFile(to + suffix); !bytes.Equal(got, want) {
+						t.Errorf("%s: success was said, and x.enc%s differs", what, suffix)
+					}
+				}
+			}
+		})
+	}
+}
+
+// runAll is a replicate, and its first error.
+func runAll(t *testing.T, place store.Store, dir string) error {
+	t.Helper()
+	memory, err := replicate.OpenMemory(filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := replicate.Options{Place: place, Memory: memory}
+	items, err := replicate.Plan(t.Context(), filepath.Join(dir, "from"), filepath.Join(dir, "to"), o)
+	for _, i := range items {
+		if err == nil {
+			_, err = replicate.One(t.Context(), i, o, func(int) {})
+		}
+	}
+	return err
+}
