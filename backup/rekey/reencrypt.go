@@ -90,6 +90,12 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 		return r, err
 	}
 	beside, besideErr := backup.Beside(ctx, o.Store, path)
+	if besideErr != nil && !o.Rescue { // its holders would lose the backup unseen
+		return Result{}, fmt.Errorf("reading the envelope next to it: %w", besideErr)
+	}
+	if seen != nil && seen.Beside == nil && beside != nil {
+		seen.Beside, _ = envelope.Parse(bytes.NewReader(beside)) // what is no envelope is told of below
+	}
 	signers, err := o.vouching(ctx, path)
 	if err != nil {
 		return Result{}, err
