@@ -100,6 +100,7 @@ takumi-backup open "$(find globals)" | grep -v 'ROLE postgres;' | as postgres ps
 # Root restores files with their owners; the database's superuser is postgres.
 install -m 600 -o postgres /run/takumi.key /run/postgres.key
 as postgres env BACKUP_ENCRYPTION_KEY_FILE=/run/postgres.key DB_HOST=/var/run/postgresql DB_NAME=takumi DB_USER=postgres takumi-backup restore database --latest --yes
+mkdir -p /srv/takumi
 takumi-backup restore uploads --latest --to /srv/takumi/uploads --yes
 as postgres pg_dump --restrict-key=x takumi | md5sum >/sum 2>/dev/null || as postgres pg_dump takumi | grep -v restrict | md5sum >/sum
 (cd /srv/takumi/uploads && command find . -type f -print0 | sort -z | xargs -0 sha256sum) >/files
