@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -25,12 +27,20 @@ func decode(t *testing.T) (objects map[string]any) {
 	if err != nil || len(files) < 3 {
 		t.Fatal(files, err)
 	}
-	objects = make(map[string]any)
+	texts := make(map[string][]byte)
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
+		if texts[file], err = os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
+	}
+	return decodeAll(t, texts)
+}
+
+// decodeAll returns the objects of manifests, by where they are.
+func decodeAll(t *testing.T, texts map[string][]byte) (objects map[string]any) {
+	t.Helper()
+	objects = make(map[string]any)
+	for file, text := range texts {
 		for i, document := range bytes.Split(text, []byte("\n---\n")) {
 			var kind metav1.TypeMeta
 			if err := yaml.Unmarshal(document, &kind); err != nil {
@@ -87,6 +97,40 @@ func TestManifests(t *testing.T) {
 	}
 	if jobs != 7 {
 		t.Errorf("there are %d jobs", jobs)
+	}
+}
+
+// TestChart: Helm takes the chart, and what it makes of it says the same as the manifests.
+func TestChart(t *testing.T) {
+	if os.Getenv("TAKUMI_TEST_LONG") != "1" {
+		t.Skip("set TAKUMI_TEST_LONG=1, as scripts/test --long does, to run this test")
+	}
+	helm := func(args ...string) []byte {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "helm.sh/helm/v3/cmd/helm@v3.19.4"}, args...)...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("helm %q: %v\n%s%s", args, err, out, &stderr)
+		}
+		return out
+	}
+	helm("lint", "--strict", "chart")
+	text := helm("template", "takumi-backup", "chart", "--namespace", "backup")
+	made := decodeAll(t, map[string][]byte{"chart": bytes.TrimPrefix(bytes.TrimSpace(text), []byte("---\n"))})
+	written := decode(t)
+	for _, name := range []string{"ServiceAccount/takumi-backup", "ConfigMap/takumi-backup", "CronJob/takumi-backup-verify", "CronJob/takumi-backup-drill"} {
+		if !equality.Semantic.DeepEqual(made[name], written[name]) {
+			t.Errorf("%s:\n%+v\nand in the manifests\n%+v", name, made[name], written[name])
+		}
+	}
+	backup, night := made["CronJob/takumi-backup-backup"].(*batchv1.CronJob), written["CronJob/takumi-backup"].(*batchv1.CronJob)
+	if !equality.Semantic.DeepEqual(backup.Spec, night.Spec) {
+		t.Errorf("the night:\n%+v\nand in the manifests\n%+v", backup.Spec, night.Spec)
+	}
+	if len(made) != 7 {
+		t.Errorf("the chart makes %d objects", len(made))
 	}
 }
 

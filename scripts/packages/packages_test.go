@@ -121,6 +121,37 @@ func TestMaintainerScripts(t *testing.T) {
 	}
 }
 
+// TestDependabot: it knows each module, so that none is forgotten.
+func TestDependabot(t *testing.T) {
+	var file struct {
+		Updates []struct {
+			Ecosystem string `json:"package-ecosystem"`
+			Directory string
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "../../.github/dependabot.yml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	var known []string
+	for _, u := range file.Updates {
+		if u.Ecosystem == "gomod" {
+			known = append(known, u.Directory)
+		}
+	}
+	var modules []string
+	err := filepath.WalkDir("../..", func(p string, d os.DirEntry, err error) error {
+		if err == nil && d.Name() == "go.mod" && !strings.Contains(p, "testdata") {
+			modules = append(modules, path.Join("/", strings.TrimPrefix(path.Dir(filepath.ToSlash(p)), "../..")))
+		}
+		return err
+	})
+	slices.Sort(known)
+	slices.Sort(modules)
+	if err != nil || !slices.Equal(known, modules) {
+		t.Errorf("it looks at %q, and there are %q (%v)", known, modules, err)
+	}
+}
+
 // TestSample: the sample has no setting that the program does not know.
 func TestSample(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backup.toml")
