@@ -137,40 +137,38 @@ func newZstdLibrary(o Options) (*zstdLibrary, error) {
 	return &zstdLibrary{enc, dec}, nil
 }
 
-// zstdCoder packs blocks that are made of fields by its own encoder, at the
-// fastest level, and all others by the library.
+// zstdCoder packs blocks by its own encoder, at the fastest level, and those that
+// hardly shrink by the library.
 type zstdCoder struct {
 	*zstdLibrary
 	fastest bool
-	fields  dumpzstd.Encoder
+	own     dumpzstd.Encoder
 	sample  []byte
 }
 
-// sampleSize is how much of a block is looked at, or packed by both encoders, to
-// see which does better.
+// sampleSize is how much of a block is packed to see which way does best.
 const sampleSize = 32 << 10
 
 func (c *zstdCoder) encode(dst, block []byte) []byte {
-	if c.fastest && len(block) <= dumpzstd.MaxInput && c.suits(block[:min(len(block), sampleSize)]) {
-		return c.fields.Encode(dst, block)
+	if !c.fastest || len(block) > dumpzstd.MaxInput {
+		return c.ordinary(dst, block)
 	}
-	return c.ordinary(dst, block)
-}
-
-// suits says whether the own encoder does well: the sample has the tabs of COPY
-// between its fields, or it is text without zero bytes, unlike archives, and the own
-// encoder needs at most 4 % more for it.
-func (c *zstdCoder) suits(sample []byte) bool {
+	sample := block[:min(len(block), sampleSize)]
 	if hasFields(sample) {
-		return true
+		return c.own.Encode(dst, block)
 	}
-	if bytes.IndexByte(sample, 0) >= 0 {
-		return false
+	c.sample = c.own.EncodeAny(c.sample[:0], sample)
+	size := len(c.sample)
+	if bytes.IndexByte(sample, 0) < 0 { // unlike an archive
+		// The finder of fields is faster, and may need 4 % more.
+		if c.sample = c.own.Encode(c.sample[:0], sample); len(c.sample)*25 <= size*26 {
+			return c.own.Encode(dst, block)
+		}
 	}
-	c.sample = c.fields.Encode(c.sample[:0], sample)
-	own := len(c.sample)
-	c.sample = c.enc.EncodeAll(sample, c.sample[:0])
-	return own*25 <= len(c.sample)*26
+	if size > len(sample)/4*3 {
+		return c.ordinary(dst, block)
+	}
+	return c.own.EncodeAny(dst, block)
 }
 
 // hasFields says whether a tab follows a digit or a letter every hundred bytes on
@@ -209,7 +207,10 @@ func (c *zstdCoder) decode(dst, packed []byte, _ int) ([]byte, error) {
 	return c.dec.DecodeAll(packed, dst)
 }
 
-func (c *zstdCoder) wipe() { c.fields.Wipe() }
+func (c *zstdCoder) wipe() {
+	c.own.Wipe()
+	clear(c.sample[:cap(c.sample)]) // it may hold what was stored
+}
 
 type gzipCoder struct {
 	w   *gzip.Writer

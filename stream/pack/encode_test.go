@@ -2,11 +2,14 @@ package pack
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/takumi-backup/takumi-backup/stream/pack/dumpzstd"
 )
 
 // lying packs well, but for the blocks that it is told to spoil, by bytes that
@@ -105,30 +108,36 @@ func TestProofCounts(t *testing.T) {
 	}
 }
 
-// Blocks made of fields go to the own encoder, all others to the library.
-func TestSuits(t *testing.T) {
+// Blocks made of fields go to the finder of fields, what else shrinks to the general
+// one, and the rest to the library.
+func TestChoice(t *testing.T) {
 	lib, err := newZstdLibrary(Options{BlockSize: DefaultBlockSize})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &zstdCoder{zstdLibrary: lib, fastest: true}
+	var own dumpzstd.Encoder
 	var rows []byte
 	for i := range 9000 {
 		rows = append(rows, []byte{'0' + byte(i%10), '0' + byte(i/10%10), '0' + byte(i/100%10), '\t'}...)
 		rows = append(rows, "2026-11-28 03:00:00+00\tendorsed\tsolidity\t"...)
 		rows = append(rows, '0'+byte(i*7%10), '\n')
 	}
-	own := c.encode(nil, rows)
-	if slices.Equal(own, c.ordinary(nil, rows)) {
-		t.Error("rows went to the library")
+	if !slices.Equal(c.encode(nil, rows), own.Encode(nil, rows)) {
+		t.Error("rows did not go to the finder of fields")
 	}
 	csv := bytes.ReplaceAll(rows, []byte("\t"), []byte(","))
-	if slices.Equal(c.encode(nil, csv), c.ordinary(nil, csv)) {
-		t.Error("rows with commas went to the library")
+	if !slices.Equal(c.encode(nil, csv), own.Encode(nil, csv)) {
+		t.Error("rows with commas did not go to the finder of fields")
 	}
 	csv[100] = 0
-	if !slices.Equal(c.encode(nil, csv), c.ordinary(nil, csv)) {
-		t.Error("what is not text went to the own encoder")
+	if !slices.Equal(c.encode(nil, csv), own.EncodeAny(nil, csv)) {
+		t.Error("what is not text did not go to the general finder")
+	}
+	noise := make([]byte, len(rows))
+	rand.Read(noise)
+	if !slices.Equal(c.encode(nil, noise), c.ordinary(nil, noise)) {
+		t.Error("noise did not go to the library")
 	}
 	c.fastest = false
 	if !slices.Equal(c.encode(nil, rows), c.ordinary(nil, rows)) {
@@ -143,7 +152,7 @@ func TestCodersWiped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Write(bytes.Repeat([]byte("secret\t"), DefaultBlockSize/7+1)); err != nil {
+		if _, err := w.Write(bytes.Repeat([]byte("secret,"), DefaultBlockSize/7+1)); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.Close(); err != nil {
@@ -153,6 +162,9 @@ func TestCodersWiped(t *testing.T) {
 			p := <-w.enc.free
 			if bytes.Contains(p.plain[:cap(p.plain)], []byte("secret")) {
 				t.Errorf("%s: the block is still there", codec)
+			}
+			if c, ok := p.coder.(*zstdCoder); ok && slices.ContainsFunc(c.sample, func(b byte) bool { return b != 0 }) {
+				t.Error("a sample is still there")
 			}
 			w.enc.free <- p
 		}

@@ -17,6 +17,13 @@ func markAVX2(starts *uint64, src *byte, words int) (carry uint64)
 //go:noescape
 func matchAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, starts *uint64, start int, limit int, end int) (from int, anchor int, nLits int, nSeqs int)
 
+// generalAVX2 looks for matches from src[state[0]], with literals from state[1], and former offsets state[2] and state[3], up to
+// src[limit]. It reads src[:end], and writes table, one of seqs for every 5 bytes, and lits, there at most 32 bytes
+// more than it counts. limit+40 <= end, and limit < last <= end-12.
+//
+//go:noescape
+func generalAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, state *[4]int, start int, limit int, last int, end int) (nLits int, nSeqs int)
+
 // pack2BMI2 packs the last 5*rounds bytes of a[:lenA] and b[:lenB], reads no others, and writes at
 // most 8*rounds+8 bytes to outA and to outB. rounds is not 0, and no code is longer than 11 bits.
 //

@@ -1,7 +1,8 @@
 // Package dumpzstd packs text that is made of fields, such as database dumps, into
 // zstd frames (RFC 8878) that any decoder reads. It looks for matches only where
 // a field begins, so that it needs a fraction of the work of a general encoder
-// for about the same size. Other data it packs badly.
+// for about the same size. Other data it packs badly in this way; for that it has a
+// general finder of matches.
 //
 // Nothing here is authenticated or proved: package pack unpacks every frame again
 // by another decoder before it is used.
@@ -40,8 +41,19 @@ type Encoder struct {
 func (e *Encoder) Wipe() { clear(e.lits.buf) }
 
 // Encode appends a frame of src, at most [MaxInput] bytes, to dst: one segment
-// with content size and checksum.
+// with content size and checksum. It is for data that is made of fields.
 func (e *Encoder) Encode(dst, src []byte) []byte {
+	e.finder.any = false
+	return e.encode(dst, src)
+}
+
+// EncodeAny is Encode for data of any kind.
+func (e *Encoder) EncodeAny(dst, src []byte) []byte {
+	e.finder.any = true
+	return e.encode(dst, src)
+}
+
+func (e *Encoder) encode(dst, src []byte) []byte {
 	if len(src) > MaxInput {
 		panic("dumpzstd: the input is too large")
 	}
@@ -117,7 +129,7 @@ func (e *Encoder) sections(dst, src []byte, start, end int) []byte {
 	if e.alone > 0 {
 		e.alone--
 		dst = e.lits.encode(dst, plain)
-		if cost := (len(dst) - at) << 12 / len(plain); cost <= e.cost+e.cost/16 {
+		if cost := (len(dst) - at) << 12 / len(plain); max(cost, e.cost)-min(cost, e.cost) <= e.cost/16 {
 			return append(dst, 0) // sequences
 		}
 		dst = dst[:at] // another kind of data begins
@@ -130,7 +142,7 @@ func (e *Encoder) sections(dst, src []byte, start, end int) []byte {
 	dst = e.seqs.encode(dst)
 	// If everything at the literals' cost is hardly larger, the next blocks are
 	// spared the search; then it is tried again.
-	if len(lits) >= minLiterals && uint64(size)*uint64(len(plain))*50 <= uint64(len(dst)-at)*uint64(len(lits))*51 {
+	if !e.finder.any && len(lits) >= minLiterals && uint64(size)*uint64(len(plain))*50 <= uint64(len(dst)-at)*uint64(len(lits))*51 {
 		e.alone, e.cost = 3, size<<12/len(lits)
 	}
 	return dst

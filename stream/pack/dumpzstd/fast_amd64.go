@@ -33,6 +33,18 @@ func (f *finder) matchFast(src []byte, start, end int, l *literals, q *sequences
 	return from, anchor
 }
 
+// generalFast moves g on.
+func (f *finder) generalFast(g *generalFinder, src []byte, start, end int, l *literals, q *sequences) {
+	if !fast || end-start < 64 {
+		return
+	}
+	state := [4]int{g.p, g.anchor, g.first, g.second}
+	list := unsafe.SliceData(q.list)
+	lits, n := generalAVX2(&src[0], &l.buf[0], (*uint64)(list), &f.table[0], &state, start, end-40, end-generalMargin, end)
+	l.n, q.list = lits, q.list[:n]
+	*g = generalFinder{p: state[0], anchor: state[1], first: state[2], second: state[3]}
+}
+
 // pack2Fast packs the last done bytes of a and of b.
 func pack2Fast(outA, outB, a, b []byte, codes *[256]uint64) (done int, accA, accB, haveA, haveB uint64, atA, atB int, seen uint64) {
 	rounds := min(len(a), len(b)) / 5

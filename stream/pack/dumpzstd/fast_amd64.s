@@ -57,172 +57,434 @@ TEXT ·matchAVX2(SB), NOSPLIT, $0-96
 	MOVQ lits+8(FP), CX
 	MOVQ seqs+16(FP), DX
 	MOVQ table+24(FP), BX
-	MOVQ starts+32(FP), SI
-	MOVQ start+40(FP), R13
-	MOVQ R13, DI
-	MOVQ R13, R11
-	SHRQ $0x03, R11
-	SUBQ R11, SI
-	MOVQ $0xb185ebca87000000, R14
+	MOVQ $0xb185ebca87000000, R11
+	MOVQ starts+32(FP), R14
+	MOVQ start+40(FP), SI
+	MOVQ SI, R10
+	MOVQ SI, R12
+	SHRQ $0x03, R12
+	SUBQ R12, R14
 
 next:
-	MOVQ      DI, R11
-	SHRQ      $0x03, R11
-	MOVQ      DI, R12
-	ANDQ      $0x07, R12
-	SHRXQ     R12, (SI)(R11*1), R11
-	TZCNTQ    R11, R8
+	MOVQ      R10, R12
+	SHRQ      $0x03, R12
+	MOVQ      R10, R13
+	ANDQ      $0x07, R13
+	SHRXQ     R13, (R14)(R12*1), R12
+	TZCNTQ    R12, DI
 	JCS       empty
-	ADDQ      DI, R8
-	CMPQ      R8, limit+48(FP)
+	ADDQ      R10, DI
+	CMPQ      DI, limit+48(FP)
 	JGT       done
-	MOVQ      (AX)(R8*1), R11
-	IMULQ     R14, R11
-	SHRQ      $0x26, R11
-	MOVQ      R11, R12
-	SHRQ      $0x0c, R11
-	SHLL      $0x14, R12
-	ORL       R8, R12
-	MOVL      (BX)(R11*4), R9
-	MOVL      R12, (BX)(R11*4)
-	LEAQ      1(R8), DI
-	XORL      R9, R12
-	SHRL      $0x14, R12
+	MOVQ      (AX)(DI*1), R12
+	IMULQ     R11, R12
+	SHRQ      $0x26, R12
+	MOVQ      R12, R13
+	SHRQ      $0x0c, R12
+	SHLL      $0x14, R13
+	ORL       DI, R13
+	MOVL      (BX)(R12*4), R8
+	MOVL      R13, (BX)(R12*4)
+	LEAQ      1(DI), R10
+	XORL      R8, R13
+	SHRL      $0x14, R13
 	JNE       next
-	ANDL      $0x000fffff, R9
-	CMPQ      R9, R8
+	ANDL      $0x000fffff, R8
+	CMPQ      R8, DI
 	JCC       next
-	VMOVDQU   (AX)(R8*1), Y0
-	VPCMPEQB  (AX)(R9*1), Y0, Y0
-	VPMOVMSKB Y0, R10
-	NOTL      R10
-	TZCNTL    R10, R10
+	VMOVDQU   (AX)(DI*1), Y0
+	VPCMPEQB  (AX)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R9
+	NOTL      R9
+	TZCNTL    R9, R9
 	JCS       long
-	CMPQ      R10, $0x05
+	CMPQ      R9, $0x05
 	JCS       next
 
 before:
-	CMPQ    R9, $0x08
+	CMPQ    R8, $0x08
 	JCS     slowBefore
-	MOVQ    -8(AX)(R8*1), R11
-	XORQ    -8(AX)(R9*1), R11
-	BSWAPQ  R11
-	TZCNTQ  R11, R11
-	SHRQ    $0x03, R11
-	MOVQ    R8, R12
-	SUBQ    R13, R12
-	CMPQ    R11, R12
-	CMOVQHI R12, R11
-	SUBQ    R11, R8
-	SUBQ    R11, R9
-	ADDQ    R11, R10
-	CMPQ    R11, $0x08
+	MOVQ    -8(AX)(DI*1), R12
+	XORQ    -8(AX)(R8*1), R12
+	BSWAPQ  R12
+	TZCNTQ  R12, R12
+	SHRQ    $0x03, R12
+	MOVQ    DI, R13
+	SUBQ    SI, R13
+	CMPQ    R12, R13
+	CMOVQHI R13, R12
+	SUBQ    R12, DI
+	SUBQ    R12, R8
+	ADDQ    R12, R9
+	CMPQ    R12, $0x08
 	JEQ     before
 
 found:
-	CMPQ R10, $0x05
+	CMPQ R9, $0x05
 	JEQ  shortest
 
 take:
-	MOVQ    R8, R11
-	SUBQ    R13, R11
-	VMOVDQU (AX)(R13*1), Y0
+	MOVQ    DI, R12
+	SUBQ    SI, R12
+	VMOVDQU (AX)(SI*1), Y0
 	VMOVDQU Y0, (CX)
-	CMPQ    R11, $0x20
+	CMPQ    R12, $0x20
 	JHI     longTake
 
 taken:
-	ADDQ R11, CX
-	LEAQ (R8)(R10*1), R13
-	MOVQ R13, DI
-	SUBQ R9, R8
-	SHLQ $0x24, R8
-	SHLQ $0x12, R10
-	ORQ  R10, R11
-	ORQ  R8, R11
-	MOVQ R11, (DX)
+	ADDQ R12, CX
+	LEAQ (DI)(R9*1), SI
+	MOVQ SI, R10
+	SUBQ R8, DI
+	SHLQ $0x24, DI
+	SHLQ $0x12, R9
+	ORQ  R9, R12
+	ORQ  DI, R12
+	MOVQ R12, (DX)
 	ADDQ $0x08, DX
 	JMP  next
 
 empty:
-	ADDQ $0x39, DI
-	CMPQ DI, limit+48(FP)
+	ADDQ $0x39, R10
+	CMPQ R10, limit+48(FP)
 	JLE  next
 	JMP  done
 
 shortest:
-	MOVQ R8, R11
-	SUBQ R9, R11
-	CMPQ R11, $0x00004000
+	MOVQ DI, R12
+	SUBQ R8, R12
+	CMPQ R12, $0x00004000
 	JHI  next
 	JMP  take
 
-long:
-	MOVQ end+56(FP), R12
-	SUBQ R8, R12
-
-longer:
-	LEAQ      32(R10), R11
-	CMPQ      R11, R12
-	JHI       bytes
-	LEAQ      (AX)(R10*1), R11
-	VMOVDQU   (R11)(R8*1), Y0
-	VPCMPEQB  (R11)(R9*1), Y0, Y0
-	VPMOVMSKB Y0, R11
-	NOTL      R11
-	TZCNTL    R11, R11
-	LEAQ      (R10)(R11*1), R10
-	JCS       longer
-	JMP       before
-
-bytes:
-	CMPQ R10, R12
-	JEQ  before
-	LEAQ (AX)(R10*1), R11
-	ADDQ R8, R11
-	MOVB (R11), R11
-	LEAQ (AX)(R10*1), DI
-	CMPB R11, (DI)(R9*1)
-	JNE  before
-	INCQ R10
-	JMP  bytes
-
 slowBefore:
-	CMPQ  R8, R13
+	CMPQ  DI, SI
 	JEQ   found
-	TESTQ R9, R9
+	TESTQ R8, R8
 	JEQ   found
-	MOVB  -1(AX)(R8*1), R11
-	CMPB  R11, -1(AX)(R9*1)
+	MOVB  -1(AX)(DI*1), R12
+	CMPB  R12, -1(AX)(R8*1)
 	JNE   found
+	DECQ  DI
 	DECQ  R8
-	DECQ  R9
-	INCQ  R10
+	INCQ  R9
 	JMP   slowBefore
 
+long:
+	MOVQ end+56(FP), R13
+	SUBQ DI, R13
+
+longWords:
+	LEAQ      32(R9), R12
+	CMPQ      R12, R13
+	JHI       longBytes
+	LEAQ      (AX)(R9*1), R12
+	VMOVDQU   (R12)(DI*1), Y0
+	VPCMPEQB  (R12)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R12
+	NOTL      R12
+	TZCNTL    R12, R12
+	LEAQ      (R9)(R12*1), R9
+	JCS       longWords
+	JMP       before
+
+longBytes:
+	CMPQ R9, R13
+	JEQ  before
+	LEAQ (AX)(R9*1), R10
+	MOVB (R10)(DI*1), R12
+	CMPB R12, (R10)(R8*1)
+	JNE  before
+	INCQ R9
+	JMP  longBytes
+
 longTake:
-	MOVQ $0x0000000000000020, R12
-	ADDQ AX, R13
+	MOVQ $0x0000000000000020, R13
+	ADDQ AX, SI
 
 longerTake:
-	VMOVDQU (R13)(R12*1), Y0
-	VMOVDQU Y0, (CX)(R12*1)
-	ADDQ    $0x20, R12
-	CMPQ    R12, R11
+	VMOVDQU (SI)(R13*1), Y0
+	VMOVDQU Y0, (CX)(R13*1)
+	ADDQ    $0x20, R13
+	CMPQ    R13, R12
 	JCS     longerTake
 	JMP     taken
 
 done:
+	MOVQ R10, from+64(FP)
+	MOVQ SI, anchor+72(FP)
 	VZEROUPPER
-	MOVQ DI, from+64(FP)
-	MOVQ R13, anchor+72(FP)
-	MOVQ lits+8(FP), R11
-	SUBQ R11, CX
+	MOVQ lits+8(FP), R12
+	SUBQ R12, CX
 	MOVQ CX, nLits+80(FP)
-	MOVQ seqs+16(FP), R11
-	SUBQ R11, DX
+	MOVQ seqs+16(FP), R12
+	SUBQ R12, DX
 	SHRQ $0x03, DX
 	MOVQ DX, nSeqs+88(FP)
+	RET
+
+// func generalAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, state *[4]int, start int, limit int, last int, end int) (nLits int, nSeqs int)
+// Requires: AVX, AVX2, BMI, CMOV
+TEXT ·generalAVX2(SB), NOSPLIT, $0-88
+	MOVQ src+0(FP), AX
+	MOVQ lits+8(FP), CX
+	MOVQ seqs+16(FP), DX
+	MOVQ table+24(FP), BX
+	MOVQ $0xb185ebca87000000, R11
+	MOVQ state+32(FP), R12
+	MOVQ (R12), DI
+	MOVQ 8(R12), SI
+	MOVQ 16(R12), R14
+	MOVQ 24(R12), R15
+
+next:
+	CMPQ DI, limit+48(FP)
+	JGT  done
+	MOVQ (AX)(DI*1), R12
+	CMPQ DI, SI
+	JEQ  atAnchor
+
+probe:
+	IMULQ R11, R12
+	SHRQ  $0x26, R12
+	MOVQ  R12, R13
+	SHRQ  $0x0c, R12
+	SHLL  $0x14, R13
+	ORL   DI, R13
+	MOVL  (BX)(R12*4), R8
+	MOVL  R13, (BX)(R12*4)
+	LEAQ  1(DI), R10
+	SUBQ  R14, R10
+	JCS   noRepeat
+	MOVQ  (AX)(R10*1), R12
+	XORQ  1(AX)(DI*1), R12
+	SHLQ  $0x18, R12
+	JEQ   repeat
+
+noRepeat:
+	MOVQ      DI, R10
+	SUBQ      SI, R10
+	SHRQ      $0x06, R10
+	LEAQ      1(R10)(DI*1), R10
+	XORL      R8, R13
+	SHRL      $0x14, R13
+	JNE       miss
+	ANDL      $0x000fffff, R8
+	CMPQ      R8, DI
+	JCC       miss
+	VMOVDQU   (AX)(DI*1), Y0
+	VPCMPEQB  (AX)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R9
+	NOTL      R9
+	TZCNTL    R9, R9
+	JCS       long
+	CMPQ      R9, $0x05
+	JCS       miss
+
+before:
+	CMPQ    R8, $0x08
+	JCS     slowBefore
+	MOVQ    -8(AX)(DI*1), R12
+	XORQ    -8(AX)(R8*1), R12
+	BSWAPQ  R12
+	TZCNTQ  R12, R12
+	SHRQ    $0x03, R12
+	MOVQ    DI, R13
+	SUBQ    SI, R13
+	CMPQ    R12, R13
+	CMOVQHI R13, R12
+	SUBQ    R12, DI
+	SUBQ    R12, R8
+	ADDQ    R12, R9
+	CMPQ    R12, $0x08
+	JEQ     before
+
+found:
+	CMPQ R9, $0x05
+	JEQ  shortest
+
+take:
+	MOVQ    DI, R12
+	SUBQ    SI, R12
+	VMOVDQU (AX)(SI*1), Y0
+	VMOVDQU Y0, (CX)
+	CMPQ    R12, $0x20
+	JHI     longTake
+
+taken:
+	ADDQ    R12, CX
+	MOVQ    DI, R10
+	SUBQ    R8, R10
+	CMPQ    R10, R14
+	CMOVQNE R14, R15
+	MOVQ    R10, R14
+	LEAQ    (DI)(R9*1), SI
+	SHLQ    $0x24, R10
+	SHLQ    $0x12, R9
+	ORQ     R9, R12
+	ORQ     R10, R12
+	MOVQ    R12, (DX)
+	ADDQ    $0x08, DX
+	LEAQ    2(DI), R10
+	MOVQ    SI, DI
+	CMPQ    SI, last+56(FP)
+	JGT     done
+	MOVQ    (AX)(R10*1), R12
+	IMULQ   R11, R12
+	SHRQ    $0x26, R12
+	MOVQ    R12, R13
+	SHRQ    $0x0c, R12
+	SHLL    $0x14, R13
+	ORL     R10, R13
+	MOVL    (BX)(R12*4), R8
+	MOVL    R13, (BX)(R12*4)
+	MOVQ    -2(AX)(DI*1), R12
+	LEAQ    -2(DI), R10
+	IMULQ   R11, R12
+	SHRQ    $0x26, R12
+	MOVQ    R12, R13
+	SHRQ    $0x0c, R12
+	SHLL    $0x14, R13
+	ORL     R10, R13
+	MOVL    (BX)(R12*4), R8
+	MOVL    R13, (BX)(R12*4)
+	JMP     next
+
+miss:
+	MOVQ R10, DI
+	JMP  next
+
+atAnchor:
+	CMPQ      DI, start+40(FP)
+	JEQ       probe
+	MOVQ      DI, R8
+	SUBQ      R15, R8
+	JCS       probe
+	MOVQ      (AX)(R8*1), R13
+	XORQ      R12, R13
+	SHLQ      $0x18, R13
+	JNE       probe
+	VMOVDQU   (AX)(DI*1), Y0
+	VPCMPEQB  (AX)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R9
+	NOTL      R9
+	TZCNTL    R9, R9
+	JCS       longRepeat
+	JMP       take
+
+repeat:
+	MOVQ      R10, R8
+	INCQ      DI
+	VMOVDQU   (AX)(DI*1), Y0
+	VPCMPEQB  (AX)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R9
+	NOTL      R9
+	TZCNTL    R9, R9
+	JCS       longRepeat
+	JMP       take
+
+shortest:
+	MOVQ DI, R12
+	SUBQ R8, R12
+	CMPQ R12, $0x00004000
+	JHI  miss
+	JMP  take
+
+slowBefore:
+	CMPQ  DI, SI
+	JEQ   found
+	TESTQ R8, R8
+	JEQ   found
+	MOVB  -1(AX)(DI*1), R12
+	CMPB  R12, -1(AX)(R8*1)
+	JNE   found
+	DECQ  DI
+	DECQ  R8
+	INCQ  R9
+	JMP   slowBefore
+
+long:
+	MOVQ end+64(FP), R13
+	SUBQ DI, R13
+
+longWords:
+	LEAQ      32(R9), R12
+	CMPQ      R12, R13
+	JHI       longBytes
+	LEAQ      (AX)(R9*1), R12
+	VMOVDQU   (R12)(DI*1), Y0
+	VPCMPEQB  (R12)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R12
+	NOTL      R12
+	TZCNTL    R12, R12
+	LEAQ      (R9)(R12*1), R9
+	JCS       longWords
+	JMP       before
+
+longBytes:
+	CMPQ R9, R13
+	JEQ  before
+	LEAQ (AX)(R9*1), R10
+	MOVB (R10)(DI*1), R12
+	CMPB R12, (R10)(R8*1)
+	JNE  before
+	INCQ R9
+	JMP  longBytes
+
+longRepeat:
+	MOVQ end+64(FP), R13
+	SUBQ DI, R13
+
+longRepeatWords:
+	LEAQ      32(R9), R12
+	CMPQ      R12, R13
+	JHI       longRepeatBytes
+	LEAQ      (AX)(R9*1), R12
+	VMOVDQU   (R12)(DI*1), Y0
+	VPCMPEQB  (R12)(R8*1), Y0, Y0
+	VPMOVMSKB Y0, R12
+	NOTL      R12
+	TZCNTL    R12, R12
+	LEAQ      (R9)(R12*1), R9
+	JCS       longRepeatWords
+	JMP       take
+
+longRepeatBytes:
+	CMPQ R9, R13
+	JEQ  take
+	LEAQ (AX)(R9*1), R10
+	MOVB (R10)(DI*1), R12
+	CMPB R12, (R10)(R8*1)
+	JNE  take
+	INCQ R9
+	JMP  longRepeatBytes
+
+longTake:
+	MOVQ $0x0000000000000020, R13
+	ADDQ AX, SI
+
+longerTake:
+	VMOVDQU (SI)(R13*1), Y0
+	VMOVDQU Y0, (CX)(R13*1)
+	ADDQ    $0x20, R13
+	CMPQ    R13, R12
+	JCS     longerTake
+	JMP     taken
+
+done:
+	MOVQ state+32(FP), R12
+	MOVQ DI, (R12)
+	MOVQ SI, 8(R12)
+	MOVQ R14, 16(R12)
+	MOVQ R15, 24(R12)
+	VZEROUPPER
+	MOVQ lits+8(FP), R12
+	SUBQ R12, CX
+	MOVQ CX, nLits+72(FP)
+	MOVQ seqs+16(FP), R12
+	SUBQ R12, DX
+	SHRQ $0x03, DX
+	MOVQ DX, nSeqs+80(FP)
 	RET
 
 // func pack2BMI2(outA *byte, outB *byte, a *byte, b *byte, lenA int, lenB int, codes *[256]uint64, rounds int) (accA uint64, accB uint64, haveA uint64, haveB uint64, atA int, atB int, seen uint64)

@@ -17,3 +17,5 @@ func pack2Fast(_, _, _, _ []byte, _ *[256]uint64) (done int, accA, accB, haveA, 
 func (q *sequences) codeFast([]codes) bool { return false }
 
 func (w *sequenceWriter) fast([]sequence, []codes) bool { return false }
+
+func (f *finder) generalFast(*generalFinder, []byte, int, int, *literals, *sequences) {}

@@ -14,6 +14,7 @@ const (
 type finder struct {
 	table  [1 << tableBits]uint32
 	starts [blockSize/64 + 2]uint64 // where fields begin, a bit for each byte of the block
+	any    bool                     // look everywhere
 }
 
 func (f *finder) reset() {
@@ -35,7 +36,11 @@ const nearEnough = 16 << 10
 func (f *finder) find(src []byte, start, end int, l *literals, q *sequences) []byte {
 	l.clear()
 	q.clear()
-	anchor := f.match(src, start, end, l, q)
+	look := f.match
+	if f.any {
+		look = f.general
+	}
+	anchor := look(src, start, end, l, q)
 	l.n += copy(l.buf[l.n:], src[anchor:end])
 	return l.buf[:l.n]
 }

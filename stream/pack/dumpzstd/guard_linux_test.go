@@ -37,19 +37,23 @@ func TestGuardPages(t *testing.T) {
 	guarded := func(n int) []byte { return guarded(t, n, false) }
 	var e dumpzstd.Encoder
 	for name, in := range inputs() {
-		want := e.Encode(nil, in)
-		src := guarded(len(in))
+		src, start := guarded(len(in)), []byte(nil)
 		copy(src, in)
-		for _, room := range []int{0, len(want), len(in) / 2, len(in) + 64} {
-			if got := e.Encode(guarded(room)[:0], src); !bytes.Equal(got, want) {
-				t.Errorf("%s: another frame", name)
-			}
-		}
 		if len(in) > page { // the input begins at the edge
-			start := guarded((len(in) + page - 1) / page * page)
+			start = guarded((len(in) + page - 1) / page * page)[:len(in)]
 			copy(start, in)
-			if got := e.Encode(nil, start[:len(in)]); !bytes.Equal(got, want) {
-				t.Errorf("%s: another frame", name)
+		}
+		for way, encode := range ways {
+			want := encode(&e, nil, in)
+			for _, room := range []int{len(want), len(in) / 2} {
+				if got := encode(&e, guarded(room)[:0], src); !bytes.Equal(got, want) {
+					t.Errorf("%s, %s: another frame", name, way)
+				}
+			}
+			if start != nil {
+				if got := encode(&e, nil, start); !bytes.Equal(got, want) {
+					t.Errorf("%s, %s: another frame", name, way)
+				}
 			}
 		}
 	}
@@ -63,11 +67,13 @@ func TestGuardPagesInside(t *testing.T) {
 		}
 		src := guarded(t, len(in), false)
 		copy(src, in)
-		var want []byte
-		dumpzstd.InGo(func() { want = dumpzstd.Sections(func(n int) []byte { return make([]byte, n) }, in) })
-		for _, before := range []bool{false, true} {
-			if got := dumpzstd.Sections(func(n int) []byte { return guarded(t, n, before) }, src); !bytes.Equal(got, want) {
-				t.Errorf("%s: other sections", name)
+		for _, any := range []bool{false, true} {
+			var want []byte
+			dumpzstd.InGo(func() { want = dumpzstd.Sections(func(n int) []byte { return make([]byte, n) }, in, any) })
+			for _, before := range []bool{false, true} {
+				if got := dumpzstd.Sections(func(n int) []byte { return guarded(t, n, before) }, src, any); !bytes.Equal(got, want) {
+					t.Errorf("%s, anywhere %v: other sections", name, any)
+				}
 			}
 		}
 	}

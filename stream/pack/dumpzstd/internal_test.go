@@ -14,8 +14,9 @@ func Holds(e *Encoder, b []byte) bool {
 
 // Sections packs in as Encode does, but with all that is read and written in memory
 // that mem gives, and returns the sections of all blocks.
-func Sections(mem func(n int) []byte, in []byte) (out []byte) {
+func Sections(mem func(n int) []byte, in []byte, any bool) (out []byte) {
 	f := (*finder)(unsafe.Pointer(unsafe.SliceData(mem(int(unsafe.Sizeof(finder{}))))))
+	f.any = any
 	var l literals
 	var q sequences
 	l.clear()

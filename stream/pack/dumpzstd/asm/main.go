@@ -18,6 +18,7 @@ func main() {
 	ConstraintExpr("!purego,!noasm")
 	mark()
 	match()
+	general()
 	pack2()
 	code()
 	write()
@@ -109,6 +110,190 @@ const (
 	nearEnough = 16 << 10
 )
 
+// search is what both finders have in registers: p is where the match begins, c
+// where the same bytes were before, n how many there are.
+type search struct {
+	src, lits, seqs, table, anchor, p, c, n GPVirtual
+	next                                    GPVirtual // where to look next
+	key, t, u                               GPVirtual
+	v                                       VecVirtual
+}
+
+func newSearch() (s search) {
+	s.src, s.lits, s.seqs, s.table = param("src"), param("lits"), param("seqs"), param("table")
+	for _, r := range []*GPVirtual{&s.anchor, &s.p, &s.c, &s.n, &s.next, &s.key, &s.t, &s.u} {
+		*r = GP64()
+	}
+	s.v = YMM()
+	hashKey := uint64(prime)
+	MOVQ(U64(hashKey<<24), s.key) // the lowest five bytes count
+	return s
+}
+
+// swap puts place, of which t holds the bytes, into table. c becomes what was
+// there, and u place and tag.
+func (s search) swap(place Register) {
+	IMULQ(s.key, s.t)
+	SHRQ(U8(64-tableBits-32+posBits), s.t)
+	MOVQ(s.t, s.u)
+	SHRQ(U8(32-posBits), s.t)
+	SHLL(U8(posBits), s.u.As32())
+	ORL(place.(GPVirtual).As32(), s.u.As32())
+	MOVL(scaled(s.table, s.t, 4, 0), s.c.As32())
+	MOVL(s.u.As32(), scaled(s.table, s.t, 4, 0))
+}
+
+// candidate goes on if the place in c has the tag of u and comes before p.
+func (s search) candidate(otherwise string) {
+	XORL(s.c.As32(), s.u.As32())
+	SHRL(U8(posBits), s.u.As32())
+	JNE(LabelRef(otherwise))
+	ANDL(U32(1<<posBits-1), s.c.As32())
+	CMPQ(s.c, s.p)
+	JCC(LabelRef(otherwise))
+}
+
+// measure sets n, and goes to long if the first 32 bytes are the same.
+func (s search) measure(long string) {
+	VMOVDQU(scaled(s.src, s.p, 1, 0), s.v)
+	VPCMPEQB(scaled(s.src, s.c, 1, 0), s.v, s.v)
+	VPMOVMSKB(s.v, s.n.As32())
+	NOTL(s.n.As32())
+	TZCNTL(s.n.As32(), s.n.As32())
+	JCS(LabelRef(long))
+}
+
+// long measures on up to the end. It spoils next.
+func (s search) long(name, done string) {
+	Label(name)
+	left := Load(Param("end"), s.u)
+	SUBQ(s.p, left)
+
+	Label(name + "Words")
+	LEAQ(at(s.n, 32), s.t)
+	CMPQ(s.t, left)
+	JHI(LabelRef(name + "Bytes"))
+	LEAQ(scaled(s.src, s.n, 1, 0), s.t)
+	VMOVDQU(scaled(s.t, s.p, 1, 0), s.v)
+	VPCMPEQB(scaled(s.t, s.c, 1, 0), s.v, s.v)
+	VPMOVMSKB(s.v, s.t.As32())
+	NOTL(s.t.As32())
+	TZCNTL(s.t.As32(), s.t.As32())
+	LEAQ(scaled(s.n, s.t, 1, 0), s.n) // keeps the flags
+	JCS(LabelRef(name + "Words"))
+	JMP(LabelRef(done))
+
+	Label(name + "Bytes")
+	CMPQ(s.n, left)
+	JEQ(LabelRef(done))
+	LEAQ(scaled(s.src, s.n, 1, 0), s.next)
+	MOVB(scaled(s.next, s.p, 1, 0), s.t.As8())
+	CMPB(s.t.As8(), scaled(s.next, s.c, 1, 0))
+	JNE(LabelRef(done))
+	INCQ(s.n)
+	JMP(LabelRef(name + "Bytes"))
+}
+
+// before lets the match begin earlier.
+func (s search) before() {
+	Label("before")
+	CMPQ(s.c, U8(8))
+	JCS(LabelRef("slowBefore"))
+	MOVQ(scaled(s.src, s.p, 1, -8), s.t)
+	XORQ(scaled(s.src, s.c, 1, -8), s.t)
+	BSWAPQ(s.t)
+	TZCNTQ(s.t, s.t)
+	SHRQ(U8(3), s.t)
+	MOVQ(s.p, s.u)
+	SUBQ(s.anchor, s.u)
+	CMPQ(s.t, s.u)
+	CMOVQHI(s.u, s.t)
+	SUBQ(s.t, s.p)
+	SUBQ(s.t, s.c)
+	ADDQ(s.t, s.n)
+	CMPQ(s.t, U8(8))
+	JEQ(LabelRef("before"))
+
+	Label("found")
+	CMPQ(s.n, U8(minMatch))
+	JEQ(LabelRef("shortest"))
+}
+
+// rare is what before seldom needs.
+func (s search) rare(take, otherwise string) {
+	Label("shortest")
+	MOVQ(s.p, s.t)
+	SUBQ(s.c, s.t)
+	CMPQ(s.t, U32(nearEnough))
+	JHI(LabelRef(otherwise))
+	JMP(LabelRef(take))
+
+	Label("slowBefore")
+	CMPQ(s.p, s.anchor)
+	JEQ(LabelRef("found"))
+	TESTQ(s.c, s.c)
+	JEQ(LabelRef("found"))
+	MOVB(scaled(s.src, s.p, 1, -1), s.t.As8())
+	CMPB(s.t.As8(), scaled(s.src, s.c, 1, -1))
+	JNE(LabelRef("found"))
+	DECQ(s.p)
+	DECQ(s.c)
+	INCQ(s.n)
+	JMP(LabelRef("slowBefore"))
+}
+
+// take copies the literals before p, and sets t to their number.
+func (s search) take() {
+	Label("take")
+	MOVQ(s.p, s.t)
+	SUBQ(s.anchor, s.t)
+	VMOVDQU(scaled(s.src, s.anchor, 1, 0), s.v)
+	VMOVDQU(s.v, at(s.lits, 0))
+	CMPQ(s.t, U8(32))
+	JHI(LabelRef("longTake"))
+
+	Label("taken")
+	ADDQ(s.t, s.lits)
+}
+
+// longTake copies more than 32.
+func (s search) longTake() {
+	Label("longTake")
+	MOVQ(U64(32), s.u)
+	ADDQ(s.src, s.anchor)
+
+	Label("longerTake")
+	VMOVDQU(scaled(s.anchor, s.u, 1, 0), s.v)
+	VMOVDQU(s.v, scaled(s.lits, s.u, 1, 0))
+	ADDQ(U8(32), s.u)
+	CMPQ(s.u, s.t)
+	JCS(LabelRef("longerTake"))
+	JMP(LabelRef("taken"))
+}
+
+// add adds the sequence of t literals, n, and offset, all of which it spoils.
+func (s search) add(offset GPVirtual) {
+	SHLQ(U8(36), offset)
+	SHLQ(U8(18), s.n)
+	ORQ(s.n, s.t)
+	ORQ(offset, s.t)
+	MOVQ(s.t, at(s.seqs, 0))
+	ADDQ(U8(8), s.seqs)
+}
+
+// counts ends the routine.
+func (s search) counts() {
+	VZEROUPPER()
+	Load(Param("lits"), s.t)
+	SUBQ(s.t, s.lits)
+	result(s.lits, "nLits")
+	Load(Param("seqs"), s.t)
+	SUBQ(s.t, s.seqs)
+	SHRQ(U8(3), s.seqs)
+	result(s.seqs, "nSeqs")
+	RET()
+}
+
 // match is the loop of finder.match.
 func match() {
 	function("matchAVX2", "func(src, lits *byte, seqs *uint64, table *uint32, starts *uint64, start, limit, end int) (from, anchor, nLits, nSeqs int)",
@@ -117,184 +302,162 @@ func match() {
 			"every 5 bytes, and lits, there at most 32 bytes more than it counts. limit+32 <= end, and start is\n"+
 			"divisible by 64.",
 		"from", "anchor", "nLits", "nSeqs")
-	src, lits, seqs, table, starts := param("src"), param("lits"), param("seqs"), param("table"), param("starts")
-	from, p, c, n, t, u := GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
-	limit, err := Param("limit").Resolve()
-	must(err)
-	anchor := param("start")
-	MOVQ(anchor, from)
-	MOVQ(anchor, t)
-	SHRQ(U8(3), t)
-	SUBQ(t, starts) // so that places of the frame count
-	key := GP64()
-	hashKey := uint64(prime)
-	MOVQ(U64(hashKey<<24), key)
+	s := newSearch()
+	starts := param("starts")
+	limit := address("limit")
+	Load(Param("start"), s.anchor)
+	MOVQ(s.anchor, s.next)
+	MOVQ(s.anchor, s.t)
+	SHRQ(U8(3), s.t)
+	SUBQ(s.t, starts) // so that places of the frame count
 
 	Label("next")
-	MOVQ(from, t)
-	SHRQ(U8(3), t)
-	MOVQ(from, u)
-	ANDQ(U8(7), u)
-	SHRXQ(u, scaled(starts, t, 1, 0), t)
-	TZCNTQ(t, p)
+	MOVQ(s.next, s.t)
+	SHRQ(U8(3), s.t)
+	MOVQ(s.next, s.u)
+	ANDQ(U8(7), s.u)
+	SHRXQ(s.u, scaled(starts, s.t, 1, 0), s.t)
+	TZCNTQ(s.t, s.p)
 	JCS(LabelRef("empty"))
-	ADDQ(from, p)
-	CMPQ(p, limit.Addr)
+	ADDQ(s.next, s.p)
+	CMPQ(s.p, limit)
 	JGT(LabelRef("done"))
-	MOVQ(scaled(src, p, 1, 0), t)
-	IMULQ(key, t)
-	SHRQ(U8(64-tableBits-32+posBits), t)
-	MOVQ(t, u)
-	SHRQ(U8(32-posBits), t)
-	SHLL(U8(posBits), u.As32())
-	ORL(p.As32(), u.As32())
-	MOVL(scaled(table, t, 4, 0), c.As32())
-	MOVL(u.As32(), scaled(table, t, 4, 0))
-	LEAQ(at(p, 1), from)
-	XORL(c.As32(), u.As32())
-	SHRL(U8(posBits), u.As32())
-	JNE(LabelRef("next"))
-	ANDL(U32(1<<posBits-1), c.As32())
-	CMPQ(c, p)
-	JCC(LabelRef("next"))
-	v := YMM()
-	VMOVDQU(scaled(src, p, 1, 0), v)
-	VPCMPEQB(scaled(src, c, 1, 0), v, v)
-	VPMOVMSKB(v, n.As32())
-	NOTL(n.As32())
-	TZCNTL(n.As32(), n.As32())
-	JCS(LabelRef("long"))
-	CMPQ(n, U8(minMatch))
+	MOVQ(scaled(s.src, s.p, 1, 0), s.t)
+	s.swap(s.p)
+	LEAQ(at(s.p, 1), s.next)
+	s.candidate("next")
+	s.measure("long")
+	CMPQ(s.n, U8(minMatch))
 	JCS(LabelRef("next"))
-
-	Label("before")
-	CMPQ(c, U8(8))
-	JCS(LabelRef("slowBefore"))
-	MOVQ(scaled(src, p, 1, -8), t)
-	XORQ(scaled(src, c, 1, -8), t)
-	BSWAPQ(t)
-	TZCNTQ(t, t)
-	SHRQ(U8(3), t)
-	MOVQ(p, u)
-	SUBQ(anchor, u)
-	CMPQ(t, u)
-	CMOVQHI(u, t)
-	SUBQ(t, p)
-	SUBQ(t, c)
-	ADDQ(t, n)
-	CMPQ(t, U8(8))
-	JEQ(LabelRef("before"))
-
-	Label("found")
-	CMPQ(n, U8(minMatch))
-	JEQ(LabelRef("shortest"))
-
-	Label("take")
-	MOVQ(p, t)
-	SUBQ(anchor, t)
-	VMOVDQU(scaled(src, anchor, 1, 0), v)
-	VMOVDQU(v, at(lits, 0))
-	CMPQ(t, U8(32))
-	JHI(LabelRef("longTake"))
-
-	Label("taken")
-	ADDQ(t, lits)
-	LEAQ(scaled(p, n, 1, 0), anchor)
-	MOVQ(anchor, from)
-	SUBQ(c, p)
-	SHLQ(U8(36), p)
-	SHLQ(U8(18), n)
-	ORQ(n, t)
-	ORQ(p, t)
-	MOVQ(t, at(seqs, 0))
-	ADDQ(U8(8), seqs)
+	s.before()
+	s.take()
+	LEAQ(scaled(s.p, s.n, 1, 0), s.anchor)
+	MOVQ(s.anchor, s.next)
+	SUBQ(s.c, s.p)
+	s.add(s.p)
 	JMP(LabelRef("next"))
 
 	// No place in the next 57 bytes.
 	Label("empty")
-	ADDQ(U8(57), from)
-	CMPQ(from, limit.Addr)
+	ADDQ(U8(57), s.next)
+	CMPQ(s.next, limit)
 	JLE(LabelRef("next"))
 	JMP(LabelRef("done"))
 
-	Label("shortest")
-	MOVQ(p, t)
-	SUBQ(c, t)
-	CMPQ(t, U32(nearEnough))
-	JHI(LabelRef("next"))
-	JMP(LabelRef("take"))
-
-	// The first 32 bytes are the same.
-	Label("long")
-	end := Load(Param("end"), u)
-	SUBQ(p, end) // how long the match may be
-
-	Label("longer")
-	LEAQ(at(n, 32), t)
-	CMPQ(t, end)
-	JHI(LabelRef("bytes"))
-	LEAQ(scaled(src, n, 1, 0), t)
-	VMOVDQU(scaled(t, p, 1, 0), v)
-	VPCMPEQB(scaled(t, c, 1, 0), v, v)
-	VPMOVMSKB(v, t.As32())
-	NOTL(t.As32())
-	TZCNTL(t.As32(), t.As32())
-	LEAQ(scaled(n, t, 1, 0), n) // keeps the flags
-	JCS(LabelRef("longer"))
-	JMP(LabelRef("before"))
-
-	Label("bytes")
-	CMPQ(n, end)
-	JEQ(LabelRef("before"))
-	LEAQ(scaled(src, n, 1, 0), t)
-	ADDQ(p, t)
-	MOVB(at(t, 0), t.As8())
-	LEAQ(scaled(src, n, 1, 0), from) // which is set again behind the match
-	CMPB(t.As8(), scaled(from, c, 1, 0))
-	JNE(LabelRef("before"))
-	INCQ(n)
-	JMP(LabelRef("bytes"))
-
-	Label("slowBefore")
-	CMPQ(p, anchor)
-	JEQ(LabelRef("found"))
-	TESTQ(c, c)
-	JEQ(LabelRef("found"))
-	MOVB(scaled(src, p, 1, -1), t.As8())
-	CMPB(t.As8(), scaled(src, c, 1, -1))
-	JNE(LabelRef("found"))
-	DECQ(p)
-	DECQ(c)
-	INCQ(n)
-	JMP(LabelRef("slowBefore"))
-
-	Label("longTake")
-	MOVQ(U64(32), u)
-	ADDQ(src, anchor)
-
-	Label("longerTake")
-	VMOVDQU(scaled(anchor, u, 1, 0), v)
-	VMOVDQU(v, scaled(lits, u, 1, 0))
-	ADDQ(U8(32), u)
-	CMPQ(u, t)
-	JCS(LabelRef("longerTake"))
-	JMP(LabelRef("taken"))
+	s.rare("take", "next")
+	s.long("long", "before")
+	s.longTake()
 
 	Label("done")
-	VZEROUPPER()
-	result(from, "from")
-	result(anchor, "anchor")
-	count := func(to GPVirtual, name string, shift uint8, result string) {
-		Load(Param(name), t)
-		SUBQ(t, to)
-		if shift > 0 {
-			SHRQ(U8(shift), to)
-		}
-		Store(to, ReturnIndex(returns[result]))
+	result(s.next, "from")
+	result(s.anchor, "anchor")
+	s.counts()
+}
+
+// general is the loop of finder.general.
+func general() {
+	function("generalAVX2", "func(src, lits *byte, seqs *uint64, table *uint32, state *[4]int, start, limit, last, end int) (nLits, nSeqs int)",
+		"generalAVX2 looks for matches from src[state[0]], with literals from state[1], and former offsets state[2] and state[3], up to\n"+
+			"src[limit]. It reads src[:end], and writes table, one of seqs for every 5 bytes, and lits, there at most 32 bytes\n"+
+			"more than it counts. limit+40 <= end, and limit < last <= end-12.",
+		"nLits", "nSeqs")
+	s := newSearch()
+	limit := address("limit")
+	g := s.t
+	first, second := GP64(), GP64()
+	Load(Param("state"), g)
+	fields := []GPVirtual{s.p, s.anchor, first, second}
+	for i, r := range fields {
+		MOVQ(at(g, 8*i), r)
 	}
-	count(lits, "lits", 0, "nLits")
-	count(seqs, "seqs", 3, "nSeqs")
-	RET()
+
+	Label("next")
+	CMPQ(s.p, limit)
+	JGT(LabelRef("done"))
+	MOVQ(scaled(s.src, s.p, 1, 0), s.t)
+	CMPQ(s.p, s.anchor)
+	JEQ(LabelRef("atAnchor"))
+
+	Label("probe")
+	s.swap(s.p)
+	LEAQ(at(s.p, 1), s.next)
+	SUBQ(first, s.next)
+	JCS(LabelRef("noRepeat"))
+	MOVQ(scaled(s.src, s.next, 1, 0), s.t)
+	XORQ(scaled(s.src, s.p, 1, 1), s.t)
+	SHLQ(U8(24), s.t)
+	JEQ(LabelRef("repeat"))
+
+	Label("noRepeat")
+	MOVQ(s.p, s.next)
+	SUBQ(s.anchor, s.next)
+	SHRQ(U8(6), s.next)
+	LEAQ(scaled(s.next, s.p, 1, 1), s.next)
+	s.candidate("miss")
+	s.measure("long")
+	CMPQ(s.n, U8(minMatch))
+	JCS(LabelRef("miss"))
+	s.before()
+	s.take()
+	MOVQ(s.p, s.next)
+	SUBQ(s.c, s.next) // the offset
+	CMPQ(s.next, first)
+	CMOVQNE(first, second)
+	MOVQ(s.next, first)
+	LEAQ(scaled(s.p, s.n, 1, 0), s.anchor)
+	s.add(s.next)
+	LEAQ(at(s.p, 2), s.next)
+	MOVQ(s.anchor, s.p)
+	CMPQ(s.anchor, address("last"))
+	JGT(LabelRef("done"))
+	MOVQ(scaled(s.src, s.next, 1, 0), s.t)
+	s.swap(s.next)
+	MOVQ(scaled(s.src, s.p, 1, -2), s.t)
+	LEAQ(at(s.p, -2), s.next)
+	s.swap(s.next)
+	JMP(LabelRef("next"))
+
+	Label("miss")
+	MOVQ(s.next, s.p)
+	JMP(LabelRef("next"))
+
+	// Right after a match the offset before the last is tried.
+	Label("atAnchor")
+	CMPQ(s.p, address("start"))
+	JEQ(LabelRef("probe"))
+	MOVQ(s.p, s.c)
+	SUBQ(second, s.c)
+	JCS(LabelRef("probe"))
+	MOVQ(scaled(s.src, s.c, 1, 0), s.u)
+	XORQ(s.t, s.u)
+	SHLQ(U8(24), s.u)
+	JNE(LabelRef("probe"))
+	s.measure("longRepeat")
+	JMP(LabelRef("take"))
+
+	Label("repeat")
+	MOVQ(s.next, s.c)
+	INCQ(s.p)
+	s.measure("longRepeat")
+	JMP(LabelRef("take"))
+
+	s.rare("take", "miss")
+	s.long("long", "before")
+	s.long("longRepeat", "take")
+	s.longTake()
+
+	Label("done")
+	Load(Param("state"), g)
+	for i, r := range fields {
+		MOVQ(r, at(g, 8*i))
+	}
+	s.counts()
+}
+
+func address(name string) Mem {
+	p, err := Param(name).Resolve()
+	must(err)
+	return p.Addr
 }
 
 // pack2 is the loop of pack2.
@@ -375,8 +538,7 @@ func code() {
 	for i, r := range offsets {
 		MOVL(at(t, 4*i), r.As32())
 	}
-	left, err := Param("n").Resolve()
-	must(err)
+	left := address("n")
 	lits, match, offset, value, all, n, w := GP64(), GP64(), GP64(), GP64(), GP64(), GP64(), GP64()
 
 	Label("sequence")
@@ -456,7 +618,7 @@ func code() {
 	MOVQ(value, at(list, 0))
 	ADDQ(U8(8), list)
 	ADDQ(U8(4), codes)
-	DECQ(left.Addr)
+	DECQ(left)
 	JNE(LabelRef("sequence"))
 	Load(Param("offsets"), t)
 	for i, r := range offsets {
