@@ -18,7 +18,7 @@ import (
 func newAudit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Show and prove the record of who used which key on which backup",
+		Short: "Show and prove who used which key on which backup",
 		Long: `Show and prove the audit log: who used which key on which backup, when, and how
 that ended.
 

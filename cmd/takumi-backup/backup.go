@@ -8,7 +8,7 @@ import "github.com/spf13/cobra"
 func newBackup() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup",
-		Short: "Make a sealed backup of a database, contracts or uploads",
+		Short: "Back up a database, contracts or uploads",
 		Long: `Make a sealed backup from its source.
 
 Every one of these commands prints the path of what it made, one line for each

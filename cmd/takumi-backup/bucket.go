@@ -30,7 +30,7 @@ func bucketOf(path string) (*s3store.Store, error) {
 func newUndelete() *cobra.Command {
 	return audited(&cobra.Command{
 		Use:   "undelete PATH...",
-		Short: "Bring backups back that were deleted in a bucket with versions",
+		Short: "Bring deleted backups back in a bucket with versions",
 		Long: `Bring backups back that were deleted in a bucket that keeps versions: the marker that
 hides each one is deleted, and so is that of its sidecar and of an envelope next to it.
 list --deleted shows what can be brought back. prune deletes all versions, and what

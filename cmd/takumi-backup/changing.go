@@ -302,34 +302,18 @@ func newRewrap() *cobra.Command {
 	var o rekey.RewrapOptions
 	cmd := &cobra.Command{
 		Use:   "rewrap [flags] PATH...",
-		Short: "Change the keys that open backups, and leave the payload as it is",
-		Long: `Give each backup at PATH a slot for every key of --to and every recipient of -r and
--R, in the place of those that it has. A PATH is a backup, or a folder with backups
-in and under it. Slots for other keys go, unless --keep-old is given; slots for other
-holders than keys stay, unless new ones of their type are named, as age recipients.
+		Short: "Change the keys that open backups",
+		Long: `Give each backup at PATH, a file or a folder, a slot for every key of --to and every recipient
+of -r and -R, in the place of those that it has. Slots for other keys go, unless --keep-old is
+given; slots of another type stay, unless new ones of that type are named.
 
-This is for keys that are changed on schedule. It takes nothing back: whoever has
-an old key and a copy of the backup from before, or has held its data key, can open
-that backup for ever. When a key may be in other hands, reencrypt.
+This is for keys that are changed on schedule, and takes nothing back: whoever has an old key
+and an old copy opens that for ever. When a key may be in other hands, reencrypt.
 
-Each file is written anew, next to the old one, with the new slots and the same
-payload: with shared blocks where the file system can do that, and else the backup
-needs room for two of it until the new file is proved and takes the place of the old
-one. Killed at any moment, this leaves the one or the other, and the same command
-finishes. On S3 the server copies.
-
-A file must match its .sha256 sidecar: rotted files are reported and left as they are.
-One without a sidecar is authenticated to its end, and gets one. --rescue does that
-to any file, and makes a damaged envelope whole again: time, kind and name stay, and
-of the other slots those that open.
-
-With --detached, for storage that is written once or full, the file stays untouched,
-its old slots with it, and the new envelope next to it, as FILE.envelope, is part of
-the backup from then on.
-
-Before anything is touched, every key of --to is read twice from where it is kept,
-and what was sealed for it is opened with it; so is what was sealed for an identity
-(age:PATH). Whether somebody has the identity of a recipient nobody can tell here.`,
+Each file is written anew next to the old one, and takes its place when it is proved; killed
+at any moment, the same command finishes. A file must match its sidecar; --rescue takes any
+file, and makes a damaged envelope whole. With --detached, for storage that is written once,
+the file stays, and FILE.envelope is part of the backup from then on.`,
 		Example: `  takumi-backup key rotate --key file:/etc/takumi-backup/backup.key
   takumi-backup rewrap /var/backups/takumi --from file:/etc/takumi-backup/backup.key --to file:/etc/takumi-backup/backup.key
   takumi-backup rewrap /var/backups/takumi -R /etc/takumi-backup/recipients

@@ -25,7 +25,7 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
-		Short: "Find what would stop a backup or a restore tonight, with what helps",
+		Short: "Find what would stop a backup or a restore tonight",
 		Long: `Look at everything that a backup and a restore need: the settings, the keys (each is
 fetched), the stores (a file is begun and taken away), the room in them, the clock, the
 databases (versions, rights to read them, and what a restore needs), the folders, the

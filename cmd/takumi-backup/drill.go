@@ -51,22 +51,19 @@ func newDrill() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drill [flags] [ROOT]",
 		Short: "Rehearse a restore, and write down how it went",
-		Long: `Draw one backup of each kind in and under ROOT ($BACKUP_ROOT by default), restore
-it, compare it with its manifest, its archive or its proofs, take it away again, and
-append a dated section to a report: what, with which key, by whom, how long the
-restore took (RTO), and how old the newest backup of the same is (RPO). A drill that
-failed, or could not begin, is written down too. $TAKUMI_AUDIT_KEY signs a checkpoint
-of the audit log, which the section then has.
+		Long: `Draw one backup of each kind in and under ROOT ($BACKUP_ROOT by default), restore it in a
+rehearsal, compare it with its manifest, its archive or its proofs, take it away again, and
+append a dated section to a report: what, with which key, by whom, how long the restore took
+(RTO), and how old the newest backup of the same is (RPO). A drill that failed is written
+down too. Rehearse with the key from the safe, by --key.
 
-` + rehearsalHelp + `
+Databases go into a PostgreSQL server that is started below --scratch-dir, or into a database
+of its own of --database-url; contracts and uploads below --scratch-dir. The live server is
+not touched. A scratch server that root starts runs as postgres, who must reach the folder.
 
-Backups are drawn by lot, among those whose envelopes are authentic; --latest takes
-the newest, and fails when a newer one of the same is not authentic. The report is --report PATH, or ` + drillPage + ` if that
-is there, or DRILLS.md in the state folder; its path is printed. Rehearse with the
-key from the safe, by --key: the live one is not what will be at hand.
-
-The exit code is that of the backup when one was drawn, and 6 when some of several
-failed. A missed target is a warning, and 1 with --strict.`,
+Backups are drawn by lot among those that are authentic; --latest takes the newest, and fails
+when a newer one is not authentic. The exit code is that of the backup when one was drawn, and
+6 when some of several failed. A missed target is a warning, and 1 with --strict.`,
 		Example: `  takumi-backup drill --scratch-dir /var/tmp
   takumi-backup drill --kind database --latest --scratch-dir /var/tmp --rto-target 30m --strict
   takumi-backup drill --database-url postgresql://drill@standby.example --kind database`,

@@ -22,16 +22,10 @@ const (
 	exitSignal  = 130
 )
 
-const exitCodesHelp = `Exit codes:
-  0    done
-  1    failed
-  3    source failed or incomplete: the command died, empty or truncated input
-  4    key missing, refused or wrong
-  5    backup damaged, truncated or altered
-  6    some of several failed
-  7    store unreachable, denied, read-only or full
-  64   usage
-  130  stopped by INT, TERM or HUP`
+const exitCodesHelp = `Exit codes: 0 done; 1 failed; 3 source failed or incomplete, as a command that died or empty
+input; 4 key missing, refused or wrong; 5 backup damaged, truncated or altered; 6 some of
+several failed; 7 store unreachable, denied, read-only or full; 64 usage; 130 stopped by INT,
+TERM or HUP.`
 
 var codes = [...]int{
 	fail.Failed: exitFailed, fail.Source: exitSource, fail.Key: exitKey, fail.Damaged: exitDamaged,

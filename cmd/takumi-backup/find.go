@@ -147,7 +147,7 @@ func newDiff() *cobra.Command {
 	c := new(diffCommand)
 	cmd := &cobra.Command{
 		Use:   "diff [flags] FILE FILE|DIR",
-		Short: "Show in what two archives, or an archive and a folder, differ",
+		Short: "Show in what two archives, or one and a folder, differ",
 		Long: `Show in what two sealed archives differ, or an archive and a folder: + is what only the
 second has, - what only the first has, ~ what is not the same, and in what.
 

@@ -47,7 +47,7 @@ func newInit() *cobra.Command {
 	i := new(initCommand)
 	cmd := &cobra.Command{
 		Use:   "init [flags]",
-		Short: "Set up everything: settings, key, timers, the first backup and its rehearsal",
+		Short: "Set this host up, from nothing to a restored backup",
 		Long: `Set this host up, from nothing to a backup that was restored once:
 
  1. find databases, uploads (/srv/*/uploads) and contracts (foundry.toml in /srv/*)
@@ -60,16 +60,14 @@ func newInit() *cobra.Command {
  5. make the first backup, and restore it in a rehearsal
  6. say what to put in the safe
 
-It asks, and takes what a flag says for the answer; --yes asks nothing. Each step is a
-command of this program, which is shown. Run again with the same answers it goes on
-where it was: nothing that is there is written over.
+It asks, and takes what a flag says for the answer; --yes asks nothing. Run again with the
+same answers it goes on where it was: nothing that is there is written over.
 
-Root sets it up for the user of --user (default takumi-backup, who is made), whom the
-settings, the key and the store belong to then: what root runs later with these
-settings runs as that user, too. That user has to be able to read what is backed up, and
-needs a role in PostgreSQL.`,
+Root sets it up for the user of --user (default takumi-backup, who is made), who then owns
+settings, key and store: what root runs with these settings runs as that user. That user
+has to be able to read what is backed up, and needs a role in PostgreSQL.`,
 		Example: `  takumi-backup init
-  takumi-backup init --yes --store /var/backups/takumi --also s3://takumi-offsite/db1 --database takumi
+  takumi-backup init --yes --store /var/backups/takumi --database takumi
   takumi-backup init --yes --store ~/backups --uploads ~/documents`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return i.run(cmd) },
@@ -83,15 +81,15 @@ needs a role in PostgreSQL.`,
 	f.StringArrayVar(&i.Databases, "database", nil, "back up this database; may be repeated; empty for none (default: all that are found)")
 	f.StringVar(&i.Host, "db-host", "", "host of the server, or folder of its socket")
 	f.StringVar(&i.User, "db-user", "", "role that connects")
-	f.StringArrayVar(&i.Uploads, "uploads", nil, "back up this folder; may be repeated (default: those that are found)")
-	f.StringArrayVar(&i.Contracts, "contracts", nil, "back up this project of contracts; may be repeated (default: those that are found)")
+	f.StringArrayVar(&i.Uploads, "uploads", nil, "back up this folder; may be repeated (default: all)")
+	f.StringArrayVar(&i.Contracts, "contracts", nil, "back up this project of contracts; may be repeated (default: all)")
 	f.StringVar(&i.Network, "network", "", "the chain of the contracts")
 	f.IntVar(&i.shares, "shares", 0, "split the recovery kit among so many holders")
 	f.IntVar(&i.threshold, "threshold", 0, "of whom so many together have the key")
 	f.StringVar(&i.runAs, "user", "takumi-backup", "the user whom all belongs to, when root runs this; root for root itself")
 	f.StringVar(&i.scratch, "scratch-dir", "/var/tmp", "folder in which the rehearsal restores for a moment, as plaintext")
 	f.StringVar(&i.StateHome, "state-home", "", "folder in which the state folder takumi-backup is (default: the usual place)")
-	f.BoolVar(&i.timers, "timers", true, "write and start timers, or write lines for the crontab")
+	f.BoolVar(&i.timers, "timers", true, "write and start timers, or lines for the crontab")
 	return cmd
 }
 

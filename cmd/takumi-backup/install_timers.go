@@ -38,7 +38,7 @@ func newInstallTimers() *cobra.Command {
 	i := new(installTimers)
 	cmd := &cobra.Command{
 		Use:   "install-timers [flags]",
-		Short: "Install systemd units for the nightly backup, the weekly verify and the quarterly drill",
+		Short: "Install systemd timers for backup, verify and drill",
 		Long: `Write systemd's services and timers for the nightly backup, the weekly verify and
 the quarterly drill, a service that mails root when one of them fails, the user that
 they run as and the folder of the store.

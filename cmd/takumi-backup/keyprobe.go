@@ -13,7 +13,7 @@ type changedKeyFlags struct{ from, to keyFlags }
 func (c *changedKeyFlags) add(cmd *cobra.Command) {
 	c.from.Flag, c.to.Flag, c.to.asker = "from", "to", &c.from.passphrase
 	f := cmd.Flags()
-	f.StringArrayVar(&c.to.URIs, "to", nil, "the key that is to open the backups from now on, as file:PATH, awssm:ID, vault:PATH, age:PATH, …; may be repeated")
+	f.StringArrayVar(&c.to.URIs, "to", nil, "the key that is to open them: file:PATH, awssm:ID, …; may be repeated")
 	f.StringArrayVarP(&c.to.Recipients, "recipient", "r", nil, "an age recipient that is to open them: age1…, age1pq1…, ssh-ed25519 …; may be repeated")
 	f.StringArrayVarP(&c.to.RecipientFiles, "recipients-file", "R", nil, "the age recipients in this file are to open them; may be repeated")
 	f.StringArrayVar(&c.from.URIs, "from", nil, "open with this key; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")

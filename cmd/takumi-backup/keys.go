@@ -44,7 +44,7 @@ SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in Vau
 $VAULT_PATH/backup-encryption, next to the application's secrets, field key.`
 
 func (k *keyFlags) add(cmd *cobra.Command, use string) {
-	cmd.Flags().StringArrayVar(&k.URIs, "key", nil, use+", as file:PATH, awssm:ID, vault:PATH, …; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
+	cmd.Flags().StringArrayVar(&k.URIs, "key", nil, use+": file:PATH, awssm:ID, vault:PATH, …")
 	k.passphrase.add(cmd)
 }
 

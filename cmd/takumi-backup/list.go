@@ -37,16 +37,13 @@ func newList() *cobra.Command {
 time that each one carries inside.
 
 ID is the beginning of a backup's id, which every command that takes the path of a
-backup takes as well, when the backup is in $BACKUP_ROOT: four digits or more that no
-other id begins with. Paths are those below ROOT, shortened to fit into 100 columns;
---wide shows them whole, with the kind, the name, the keys and the whole id.
+backup in $BACKUP_ROOT takes as well: four digits or more that no other id begins with.
+Paths are those below ROOT, shortened to fit into 100 columns; --wide shows all.
 
-AUTHENTIC says how well the time, the kind, the name and the length are known; the
-content is not read. With a key at hand they are authenticated ("yes"). Without one they
-are what the file claims ("unchecked"), unless one of --signers has signed it ("signed")
-or this host remembers sealing it ("sealed here"). "archived" is what S3 keeps in an
-archive, and restore-object fetches back. "NO" is a file that cannot be read, is not a
-backup or was altered: the reason follows, and the exit code is 6.
+AUTHENTIC says how well time, kind, name and length are known; the content is not read.
+With a key they are authenticated ("yes"), and without one what the file claims
+("unchecked"), unless it is "signed" or "sealed here". "archived" is for restore-object.
+"NO" is a file that cannot be read, is not a backup or was altered: exit code 6.
 
 VERIFIED is the level up to which verify has last proved the backup, and how long ago;
 unjudged where seal did not know the format, so that nobody knows whether the content is

@@ -24,7 +24,7 @@ func newLs() *cobra.Command {
 	l := new(lsCommand)
 	cmd := &cobra.Command{
 		Use:   "ls [flags] FILE|- [PATTERN]",
-		Short: "List what is in a backup: the files of an archive, the tables of a dump",
+		Short: "List the files or the tables in a backup",
 		Long: `List what is in a sealed archive, one path a line, all of it or what PATTERN names
 and what is below that. Patterns are those of backup uploads --exclude.
 

@@ -28,7 +28,7 @@ func newOpen() *cobra.Command {
 	o := new(openCommand)
 	cmd := &cobra.Command{
 		Use:   "open [flags] FILE|-",
-		Short: "Open a sealed backup: its original bytes on standard output or in a file",
+		Short: "Open a sealed backup: its original bytes",
 		Long: `Open a sealed backup and write its original bytes to standard output, or with
 -o to a file, which appears only when all of the backup has proved authentic.
 

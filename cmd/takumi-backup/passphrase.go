@@ -19,7 +19,7 @@ type passphraseFlags struct {
 }
 
 func (p *passphraseFlags) add(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&p.fd, "passphrase-fd", -1, "read the passphrase of a passfile from this file descriptor (default $TAKUMI_PASSPHRASE_FILE, or a prompt)")
+	cmd.Flags().IntVar(&p.fd, "passphrase-fd", -1, "read the passphrase of a passfile from this descriptor (default $TAKUMI_PASSPHRASE_FILE, or a prompt)")
 	p.flag = cmd.Flags().Lookup("passphrase-fd")
 }
 

@@ -45,33 +45,19 @@ func newPrune() *cobra.Command {
 	p := &pruneCommand{policy: prune.Policy{Within: 30 * values.Day}, place: newPlace()}
 	cmd := &cobra.Command{
 		Use:   "prune [flags] [ROOT]",
-		Short: "Delete the backups that no retention rule keeps; a dry run without --apply",
-		Long: `Delete the backups in and under ROOT ($BACKUP_ROOT by default) that no retention
-rule keeps. Without --apply nothing is deleted, and what would be is shown.
+		Short: "Delete the backups that no retention rule keeps",
+		Long: `Delete the backups in and under ROOT ($BACKUP_ROOT by default) that no retention rule keeps.
+Without --apply nothing is deleted, and what would be is shown. The rules work on the backups of one folder, kind and series, by the time in their envelopes,
+which the key authenticates; without it this fails with exit code 4. Days, weeks (ISO 8601),
+months and years are UTC's. A backup stays when any rule keeps it.
 
-The rules work on the backups of one folder, kind and name (the time in it taken
-off), by the time in their envelopes, which is authenticated with the key: file
-times do not matter, and without the key this fails with exit code 4. Days, weeks
-(ISO 8601), months and years are UTC's. A backup stays when any rule keeps it.
+Before anything of a series goes, all that a counting rule keeps is read to its end, unless
+that was done within eight days; --max-read bounds it. What is damaged, of an unknown key,
+misnamed, dated in the future or incomplete does not count, and what is in doubt stays. A
+host with recipients alone goes by its own record of what it sealed, and by --signers.
 
-Before anything of a name goes, its newest backup and all that a counting rule keeps
-are read to their ends, but for those that verify or prune proved within eight days;
-when one is damaged the next one takes its place, and when none is good nothing of
-that name is deleted. --max-read bounds what is read: where that does not suffice,
-nothing goes. A backup that is damaged, of an unknown key, dated in the future, under
-the name of another, or sealed for a key that was rotated out before its date is never
-counted, and never deleted. One
-without a sidecar may be unfinished: it is not counted either, and goes only when
-another of its name is complete and no rule would have kept it.
-
-A host with recipients alone cannot open its backups. It knows those that it has
-sealed by its own record of them, in --state-dir, and those that one of --signers has
-signed; what is to stay is read to its end and compared with that. All else is left
-alone, and the exit code is 6. Where the record is lost, nothing is deleted.
-
-Kept for ever are contract snapshots, without --contracts, and kinds that --kind
-does not name, such as stream. A folder, or backup, that cannot be read, is
-damaged, or cannot be deleted makes the exit code 6.`,
+Contract snapshots stay without --contracts, and kinds that --kind does not name. What
+cannot be read, is damaged or cannot be deleted makes the exit code 6.`,
 		Example: `  takumi-backup prune
   takumi-backup prune --keep-within 14d --keep-weekly 8 --keep-monthly 12 --apply`,
 		Annotations: records("prune"),

@@ -35,31 +35,22 @@ func newReencrypt() *cobra.Command {
 	r.verb, r.done, r.passes = "reencrypt", "reencrypted", 2
 	cmd := &cobra.Command{
 		Use:   "reencrypt --to KEY [flags] PATH...",
-		Short: "Seal backups again, with new data keys: what to do after a compromise",
-		Long: `Give each backup at PATH, a file or a folder, a new data key, a new id and a new
-payload, sealed for the keys of --to, the recipients of -r and -R, and no others. Time, kind and name stay, and
-what was packed stays as it is. Nothing is unpacked or written in the clear.
+		Short: "Seal backups again, with new data keys",
+		Long: `Give each backup at PATH, a file or a folder, a new data key, a new id and a new payload,
+sealed for the keys of --to, the recipients of -r and -R, and no others. Time, kind and name
+stay. Nothing is unpacked or written in the clear.
 
-This is for when a key, or whoever held it, can no longer be trusted: with the old
-key and a copy of the old file anybody reads that copy for ever, so destroy such
-copies. For the change of keys by schedule, rewrap is enough and much cheaper.
+This is for a key that can no longer be trusted: destroy copies of the old files. For the
+change of keys by schedule, rewrap is enough and much cheaper. The new file is read back to
+its end before it takes the place of the old one: there has to be room for both. A run
+that was stopped goes on when it is called again in the same way.
 
-The new file is read back to its end with keys fetched again, and only then takes
-the place of the old one (for recipients alone, whose identities are elsewhere, with
-the data key of this run): each backup needs room for two of it until then. A run
-that was stopped goes on where it was when it is called again in the same way.
-
-With --from-legacy openssl-cbc, PATH has files that openssl enc -aes-256-cbc -pbkdf2
-made, or dumps and archives that nobody encrypted, packed with gzip or not. With an
-IV next to it in NAME.iv, raw or in hex, a file is taken for one of openssl enc
--aes-256-cbc -K -iv (16 bytes) or of raw AES-256-GCM (12 bytes; its tag behind the
-content or in NAME.tag), under the key of --from or BACKUP_ENCRYPTION_KEY_FILE. Each
-that proves whole becomes a backup next to it or under --output-root. The old file
-stays; delete it when the new one is verified. Of every other file in a folder it is
-said that it was not imported, and one that has the name of a backup counts as failed.`,
+With --from-legacy openssl-cbc, PATH has files of openssl enc, of raw AES-256-GCM, or plain
+dumps and archives. Each that proves whole becomes a backup next to it or under
+--output-root; the old file stays. docs/KEYS.md says which forms are read.`,
 		Example: `  takumi-backup reencrypt --to file:/etc/takumi-backup/new.key /var/backups/takumi
-  takumi-backup reencrypt --from file:old.key --to awssm:takumi/production/BACKUP_ENCRYPTION_KEY --dry-run /mnt/offsite
-  takumi-backup reencrypt --from-legacy openssl-cbc --legacy-passphrase-file /root/old.pass --to file:new.key /mnt/offsite/old`,
+  takumi-backup reencrypt --from file:old.key --to file:new.key --dry-run /mnt/usb
+  takumi-backup reencrypt --from-legacy openssl-cbc --to file:new.key /mnt/old`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.check(cmd); err != nil {
@@ -73,13 +64,13 @@ said that it was not imported, and one that has the name of a backup counts as f
 	}
 	r.add(cmd)
 	f := cmd.Flags()
-	f.Lookup("dry-run").Usage = "open, authenticate the length, say what would be done, and change nothing; the rest of a sealed payload is not read"
+	f.Lookup("dry-run").Usage = "open each, say what would be done, and change nothing"
 	f.BoolVar(&r.repack, "repack", false, "unpack, and pack anew as --codec and --level say")
 	f.StringVar(&r.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&r.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
-	f.BoolVar(&r.dropOther, "drop-other", false, "go on with backups that have other holders than keys, who lose them")
+	f.BoolVar(&r.dropOther, "drop-other", false, "let those lose the backups who hold no key")
 	f.BoolVar(&r.rescue, "rescue", false, "go on with backups whose envelope is damaged, with what of it still opens")
-	f.StringVar(&r.stateFile, "state", "", "file that lists what this run has done, while it is not through (default: one in --state-dir for the same paths and keys)")
+	f.StringVar(&r.stateFile, "state", "", "file of what this run has done (default: in --state-dir)")
 	r.signing.add(cmd, "sign anew, with this key, what was signed: by it, or by one of --signers")
 	addSigners(f, &r.signers, "re-encrypt only what one of these has signed")
 	r.legacy.add(cmd)
@@ -201,7 +192,7 @@ func (l *legacyFlags) add(cmd *cobra.Command) {
 	f.StringVar(&l.from, "from-legacy", "", "import files of a former tool: openssl-cbc")
 	f.StringVar(&l.passphrase, "legacy-passphrase-file", "", "file whose first line is the passphrase of those files, as openssl -pass file: takes it")
 	f.IntVar(&l.iterations, "legacy-iterations", rekey.DefaultIterations, "what openssl was given with -iter")
-	f.StringVar(&l.kind, "kind", "", "with --from-legacy: database, contracts, uploads or stream (default: what each file looks like)")
+	f.StringVar(&l.kind, "kind", "", "with --from-legacy: of this kind (default: as it looks)")
 	f.StringVar(&l.root, "output-root", "", "with --from-legacy: put the backups into a folder for each kind in this one (default: next to the old files)")
 }
 

@@ -35,24 +35,16 @@ func newReplicate() *cobra.Command {
 	r := &replicateCommand{workers: 2}
 	cmd := &cobra.Command{
 		Use:   "replicate [flags] SRC DST",
-		Short: "Copy the backups of one store to another, sealed as they are",
-		Long: `Copy the backups in and under SRC that DST lacks to the same names below DST. Each
-may be a folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed; one
-at hand helps to say which of two envelopes is the good one.
+		Short: "Copy the backups of one store to another",
+		Long: `Copy the backups in and under SRC that DST lacks to the same names below DST. Each may be a
+folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
 
-Each backup is hashed on its way. One that is not what its sidecar says is not
-copied, and one without a sidecar, which may never have been finished, only with
---without-sidecar. A copy in a folder is read back; for a copy on S3
-the server checks the SHA-256 of each part. One that is at DST with the same length and sidecar is left alone, so
-that a run that was stopped goes on where it was. One that was rewrapped at SRC
-takes the place of its former self, which stays until the new one was read back;
-another backup of that name, of another id, is left alone and reported, unless
---replace-others is given, and so is a good copy whose payload differs. A copy that was
-rewrapped at DST keeps its keys; which was rewrapped, SRC or DST, is known from what was
-copied before (--state-dir), and else from the times of the files. The envelope that rewrap --detached puts next to a backup
-comes along, and goes at DST when it is gone at SRC. A signature comes along too, and
-what is in its place and is of another backup is reported. No other thing that is at
-DST alone is touched.`,
+Each backup is hashed on its way: one that is not what its sidecar says is not copied, and one
+without a sidecar only with --without-sidecar. What is at DST with the same length and
+sidecar is left alone, so that a run that was stopped goes on where it was. One that was
+rewrapped at SRC takes the place of its former self; another backup of that name is left
+alone, unless --replace-others is given. Envelopes of rewrap --detached and signatures come
+along. No other thing at DST is touched.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
 		Args: usageArgs(cobra.ExactArgs(2)),

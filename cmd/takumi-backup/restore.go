@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func newRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore",
-		Short: "Bring back a database, contracts or uploads from a sealed backup",
+		Short: "Restore a database, contracts or uploads",
 		Long: `Bring back what a sealed backup holds.
 
 The data is restored next to the live data and checked; only then do the two change

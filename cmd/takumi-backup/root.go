@@ -25,7 +25,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 		Example: `  takumi-backup key generate -o /etc/takumi-backup/backup.key
   export BACKUP_ENCRYPTION_KEY_FILE=/etc/takumi-backup/backup.key
   pg_dump takumi | takumi-backup seal
-  takumi-backup open /var/backups/takumi/database/takumi_db_20261123_020000.sql.zst.enc | psql takumi_test`,
+  takumi-backup list --latest`,
 		Args: usageArgs(noCommand),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asked, _ := cmd.Flags().GetBool("version"); asked {
@@ -55,6 +55,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	}
 	root.AddCommand(newSeal(), takesBackups(newOpen(), 1), takesBackups(newInspect(), -1), takesBackups(newLs(), 1), newFind(), takesBackups(newDiff(), 2), newList(), newPrune(), newReplicate(), newUndelete(), takesBackups(newRestoreObject(), -1), takesBackups(newVerify(), -1), takesBackups(newSign(), -1), newBackup(), newRestore(), newDrill(), takesBackups(newRewrap(), -1), takesBackups(newReencrypt(), -1), newKey(), newAudit(), newInit(), newInstallTimers(), newConfig(), newStatus(), newServe(), newDoctor(), newVersion(), newMan())
 	addCompletions(root)
+	addHelp(root)
 	return root
 }
 

@@ -26,7 +26,7 @@ func newSeal() *cobra.Command {
 	s := new(sealOptions)
 	cmd := &cobra.Command{
 		Use:   "seal [flags] [-- COMMAND ARG...]",
-		Short: "Seal standard input, or the output of a command, as a backup",
+		Short: "Seal standard input, or what a command prints",
 		Long: `Seal standard input, or the standard output of COMMAND, as a backup.
 
 Without -o the backup goes to $BACKUP_ROOT/KIND/NAME_TIME.EXT.enc and its path is

@@ -45,44 +45,24 @@ func newVerify() *cobra.Command {
 	v := new(verifyCommand)
 	cmd := &cobra.Command{
 		Use:   "verify [flags] [PATH...]",
-		Short: "Prove that backups are whole and can be opened; the weekly job",
+		Short: "Prove that backups are whole and can be opened",
 		Long: `Prove that the backups at the paths ($BACKUP_ROOT by default; files, folders, or
-s3://BUCKET/PREFIX) are whole and can be opened, and say what is wrong in the store.
-
---level says how much is proved; each level proves what those before it do:
+s3://BUCKET/PREFIX) are whole and can be opened, and say what is wrong in the
+store. --level says how much is proved:
   checksum   the file is the one that its sidecar was written for; needs no key
   auth       every chunk decrypts and is authentic
   content    it also unpacks, and is a whole dump, archive or snapshot
-  restore    it also comes back to life, and is what the manifest says
+  restore    it is also restored, as drill does, and is what the manifest says
 
-With --signers, a backup that has no signature of one of them is an error as well;
---newer-only and --recheck-after leave out what was proved without them, too.
+What was proved is remembered, and shown by list. --accept says that what took another's
+place, or is gone, is to be so.
 
-Errors are: damaged, truncated, altered, replaced by another backup, sidecar
-different, no key that opens it, not readable, and with --max-age a name whose
-newest backup is too old, or that has none left: the name is late, and its backups
-are as good as they were. Warnings are: sidecar missing, files that a crash has left,
-plaintext lying about, a backup less than half as large as those before it, past
-$RETENTION_DAYS, from the future, readable for others, a key overdue, and a dump
-that was incomplete when it was sealed.
-
-The state folder keeps what was proved, and list shows it. With it the
-work can be spread: --newer-only leaves out what was proved already,
---recheck-after what was proved since then, and --sample checks a random part of
-what these leave out. New backups come first, newest first, and then what was
-proved the longest time ago. A backup that took the place of another, one that was
-not there when one a week newer was, and a name whose backups are all gone, are
-errors until --accept accepts them.
-
-One PATH that is a file has an exit code of its own: 4 when no key opens it, 7 when the
-store does not give it, 1 when it cannot be judged, and 5 for all other errors; one that is
-good and too old has 6. Of an increment of uploads, what it needs is verified with it. With several, or a folder, it is 6 when any failed or a name
-is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes it 1.
-
-` + rehearsalHelp,
+One file has an exit code of its own: 4 when no key opens it, 7 when the store does not give
+it, 1 when it cannot be judged, 5 for other errors. With several it is 6 when any failed or a
+series is late. Warnings leave it at 0 without --strict. docs/OPERATIONS.md lists all findings.`,
 		Example: `  takumi-backup verify
-  takumi-backup verify --level restore --scratch-dir /srv/scratch --sample 5% --max-duration 2h
-  takumi-backup verify --max-age 26h --max-age contracts=8d --report /var/www/backups.html --notify
+  takumi-backup verify --level restore --scratch-dir /srv/scratch --sample 5%
+  takumi-backup verify --max-age 26h --report /var/www/backups.html --notify
   takumi-backup verify --level checksum /mnt/usb`,
 		Args: usageArgs(cobra.ArbitraryArgs),
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
@@ -93,18 +73,18 @@ is late, and 1 when there is none. Warnings leave it at 0, unless --strict makes
 	v.keys.addIdentities(cmd)
 	addSigners(f, &v.signers, "backups have to be signed by one of these")
 	f.BoolVar(&v.unsigned, "unsigned", false, "with --level restore, restore databases that anybody may have made who knows a public recipient")
-	f.StringVar(&v.level, "level", "content", "how much is proved: checksum, auth, content or restore")
+	f.StringVar(&v.level, "level", "content", "checksum, auth, content or restore")
 	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
-	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest backup of a name may be, as 26h, or for one kind as uploads=8d; may be repeated (default $TAKUMI_MAX_AGE)")
+	f.StringArrayVar(&v.maxAge, "max-age", nil, "how old the newest of a series may be: 26h, uploads=8d")
 	f.BoolVar(&v.newerOnly, "newer-only", false, "leave out what was proved up to the level already")
-	f.Var(&v.recheckAfter, "recheck-after", "leave out what was proved since so long, as 90d")
+	f.Var(&v.recheckAfter, "recheck-after", "leave out what was proved within this time, as 90d")
 	f.Lookup("recheck-after").DefValue = ""
-	f.StringVar(&v.sample, "sample", "", "check new backups, and a random part of the others, as 10%")
+	f.StringVar(&v.sample, "sample", "", "check new ones, and a random part of the others, as 10%")
 	f.DurationVar(&v.maxDuration, "max-duration", 0, "begin no further check after so long, as 2h")
 	f.StringVar(&v.shard, "shard", "", "work on the I-th of N parts of the backups, as I/N (default: that of $JOB_COMPLETION_INDEX and $JOB_COMPLETIONS, or all)")
 	v.rehearsal.add(cmd)
 	f.StringVar(&v.stateDir, "state-dir", "", "folder of what is remembered (default: that of key history)")
-	f.StringArrayVar(&v.accept, "accept", nil, "forget what was at `PATH`, and take what is there now, of a folder all that does, for what belongs there; may be repeated")
+	f.StringArrayVar(&v.accept, "accept", nil, "take what is at or below `PATH` for what belongs there")
 	v.addReports(cmd)
 	cmd.AddCommand(newVerifyMerge())
 	return audited(cmd, "verify", reads)
