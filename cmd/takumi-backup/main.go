@@ -28,7 +28,11 @@ func run(args []string) int {
 	defer passfile.WipeTyped()
 	root := newRoot()
 	root.SetArgs(args)
-	return report(os.Stderr, forRoot(ending(ctx, root.ExecuteContext(ctx))))
+	cmd, err := root.ExecuteContextC(ctx)
+	if readerLeft(cmd, err) {
+		return exitFailed
+	}
+	return report(os.Stderr, forRoot(ending(ctx, err)))
 }
 
 // ending is how work ended: whatever went wrong after a signal, went wrong

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -28,6 +30,14 @@ func stdoutError(err error) error {
 		hint = "look at where standard output goes"
 	}
 	return fail.As(class, hint, fmt.Errorf("%w: %w", errStdout, err))
+}
+
+// readerLeft reports whether a command that only prints ended because nobody reads on, as
+// with head, of which nothing is to be said.
+func readerLeft(cmd *cobra.Command, err error) bool {
+	as := cmd.Annotations[auditedAs]
+	file, ok := errors.AsType[*fs.PathError](err)
+	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (as == "" || as == "open" || as == "verify" || isDryRun(cmd))
 }
 
 // allTheSame is stdoutError for what was already done, and stays.

@@ -47,12 +47,13 @@ func newPrune() *cobra.Command {
 		Use:   "prune [flags] [ROOT]",
 		Short: "Delete the backups that no retention rule keeps",
 		Long: `Delete the backups in and under ROOT ($BACKUP_ROOT by default) that no retention rule keeps.
-Without --apply nothing is deleted, and what would be is shown. The rules work on the backups of one folder, kind and series, by the time in their envelopes,
+Without --apply nothing is deleted, and what would be is shown. The rules work on
+the backups of one folder, kind and series, by the time in their envelopes,
 which the key authenticates; without it this fails with exit code 4. Days, weeks (ISO 8601),
 months and years are UTC's. A backup stays when any rule keeps it.
 
 Before anything of a series goes, all that a counting rule keeps is read to its end, unless
-that was done within eight days; --max-read bounds it. What is damaged, of an unknown key,
+that was done within eight days; --max-read bounds it. A backup that is damaged, of an unknown key,
 misnamed, dated in the future or incomplete does not count, and what is in doubt stays. A
 host with recipients alone goes by its own record of what it sealed, and by --signers.
 

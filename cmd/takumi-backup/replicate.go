@@ -40,7 +40,7 @@ func newReplicate() *cobra.Command {
 folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
 
 Each backup is hashed on its way: one that is not what its sidecar says is not copied, and one
-without a sidecar only with --without-sidecar. What is at DST with the same length and
+without a sidecar only with --without-sidecar. A backup that DST has with the same length and
 sidecar is left alone, so that a run that was stopped goes on where it was. One that was
 rewrapped at SRC takes the place of its former self; another backup of that name is left
 alone, unless --replace-others is given. Envelopes of rewrap --detached and signatures come

@@ -54,8 +54,8 @@ store. --level says how much is proved:
   content    it also unpacks, and is a whole dump, archive or snapshot
   restore    it is also restored, as drill does, and is what the manifest says
 
-What was proved is remembered, and shown by list. --accept says that what took another's
-place, or is gone, is to be so.
+The program remembers what it proved, and list shows it. --accept says that a backup which
+took another's place, or is gone, is intended.
 
 One file has an exit code of its own: 4 when no key opens it, 7 when the store does not give
 it, 1 when it cannot be judged, 5 for other errors. With several it is 6 when any failed or a
