@@ -56,7 +56,10 @@ func (e *Error) Error() string {
 }
 
 // Fail is the class and the hint of the error.
-func (*Error) Fail() (fail.Class, string) {
+func (e *Error) Fail() (fail.Class, string) {
+	if errors.Is(e.Kind, ErrNotFound) && e.Fix == "" {
+		return fail.Key, "bring the key back from a copy: takumi-backup key scan reads paper, key combine puts shares together; a new one of key generate opens nothing that was sealed before"
+	}
 	return fail.Key, ""
 }
 

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 )
@@ -142,6 +145,9 @@ func (p placeFlags) s3(server store.Server) (*s3store.Store, error) {
 // aboutPath wraps an error with what was attempted on path, which the errors of
 // a place name already.
 func aboutPath(doing, path string, err error) error {
+	if class, hint := fail.Of(err); class == fail.Failed && hint == "" && errors.Is(err, fs.ErrNotExist) {
+		err = fail.As(fail.Failed, "takumi-backup list shows the backups that there are", err)
+	}
 	if strings.Contains(err.Error(), path) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"io/fs"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
@@ -44,7 +45,11 @@ func IsStoreFault(err error) bool {
 
 // Fail is the class and the hint of the error.
 func (e *Error) Fail() (fail.Class, string) {
-	return fail.Inner(e.Err, fail.Store, fail.StoreHint)
+	hint := fail.StoreHint
+	if e.Op == "read" && errors.Is(e.Err, fs.ErrNotExist) {
+		hint = "check the path, and whether its disk is mounted; the first backup makes a folder that is missing"
+	}
+	return fail.Inner(e.Err, fail.Store, hint)
 }
 
 // ErrChanged is returned by Remove when another file is where the backup
