@@ -33,25 +33,49 @@ func TestTorture(t *testing.T) {
 	for _, way := range tortureWays {
 		t.Run(way.name, func(t *testing.T) {
 			made := b.run(exitOK, nil, append([]string{"backup", "database", "--globals"}, way.backup...)...).made()
-			to := pgtest.Start(t, "allow_in_place_tablespaces=on")
-			there := withDatabase(t, to, "torture")
-			psql := to.Command("psql", "-X", "-q", "-d", "postgres")
-			// A tablespace without a folder of its own is not written as it is made.
-			psql.Stdin = bytes.NewReader(inPlace.ReplaceAll(b.run(exitOK, nil, "open", made[0]).stdout.Bytes(), []byte("LOCATION ''")))
-			if out, err := psql.CombinedOutput(); err != nil || bytes.Count(out, []byte("ERROR")) > 1 { // its own role is there
-				t.Fatalf("restoring the globals: %v\n%s", err, out)
-			}
-			there.run(exitOK, nil, append([]string{"restore", "database", made[1], "--yes"}, way.restore...)...).says("all as the manifest has them")
-			gotText, gotRows := dumpAll(t, to)
-			sameLines(t, "the dump", gotText, text)
-			for _, name := range slices.Sorted(maps.Keys(rows)) {
-				sameLines(t, name, strings.Join(gotRows[name], ""), strings.Join(rows[name], ""))
-			}
+			to := intoFresh(t, b, made, "torture", way.restore)
+			sameCluster(t, to, text, rows)
 			if os.Getenv("TAKUMI_TEST_LONG") != "" {
 				apart, scratch := apart(t, from, b), scratchDir(t)
 				apart.run(exitOK, nil, "verify", "--level", "restore", "--scratch-dir", scratch, made[1]).says("1 good")
 			}
 		})
+	}
+}
+
+// freshSettings are those of a cluster that takes what these tests make.
+var freshSettings = []string{"allow_in_place_tablespaces=on", "max_locks_per_transaction=256", "max_prepared_transactions=4"}
+
+// intoFresh restores the roles and then the database, of whose backups made has the
+// paths, into a new cluster.
+func intoFresh(t *testing.T, b *sandbox, made []string, db string, args []string) *pgtest.Cluster {
+	t.Helper()
+	to := pgtest.Start(t, freshSettings...)
+	psqlAll(t, to, b.run(exitOK, nil, "open", made[0]).stdout.Bytes())
+	there := withDatabase(t, to, db)
+	there.patience = b.patience
+	there.run(exitOK, nil, append([]string{"restore", "database", made[1], "--yes"}, args...)...).says("all as the manifest has them")
+	return to
+}
+
+// psqlAll runs what pg_dumpall has written.
+func psqlAll(t *testing.T, c *pgtest.Cluster, dump []byte) {
+	t.Helper()
+	psql := c.Command("psql", "-X", "-q", "-d", "postgres")
+	// A tablespace without a folder of its own is not written as it is made.
+	psql.Stdin = bytes.NewReader(inPlace.ReplaceAll(dump, []byte("LOCATION ''")))
+	if out, err := psql.CombinedOutput(); err != nil || bytes.Count(out, []byte("ERROR")) > 1 { // its own role is there
+		t.Fatalf("restoring what pg_dumpall wrote: %v\n%s", err, out)
+	}
+}
+
+// sameCluster holds a cluster to what dumpAll has returned of another.
+func sameCluster(t *testing.T, c *pgtest.Cluster, text string, rows map[string][]string) {
+	t.Helper()
+	gotText, gotRows := dumpAll(t, c)
+	sameLines(t, "the dump", gotText, text)
+	for _, name := range slices.Sorted(maps.Keys(rows)) {
+		sameLines(t, name, strings.Join(gotRows[name], ""), strings.Join(rows[name], ""))
 	}
 }
 

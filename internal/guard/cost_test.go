@@ -36,7 +36,7 @@ func beginnings() map[string][]byte {
 func TestReadDoesNotAllocate(t *testing.T) {
 	for name, head := range beginnings() {
 		r := guard.NewReader(&endless{bytes.NewReader(head)}, guard.Options{})
-		buf := make([]byte, 1<<20)
+		buf := bytes.Repeat([]byte(" "), 1<<20) // a NUL byte ends a plain dump
 		if n := testing.AllocsPerRun(100, func() {
 			if _, err := r.Read(buf); err != nil {
 				t.Fatal(err)

@@ -58,6 +58,10 @@ func plainEnding(head []byte) []byte {
 }
 
 func (d *plain) write(p []byte) error {
+	if at := bytes.IndexByte(p, 0); at >= 0 { // which no text of PostgreSQL has: a hole in a file reads as these
+		d.pos += int64(at)
+		return d.incomplete("it has a NUL byte, and psql does not read on there")
+	}
 	d.pos += int64(len(p))
 	return d.lex.write(p)
 }

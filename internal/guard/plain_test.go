@@ -32,6 +32,9 @@ func TestPlain(t *testing.T) {
 		{"a function that names COPY", opening + "AS $$\nCOPY t FROM stdin;\n$$;\n\n" + closing, true},
 		{"the closing line in the data, and at the end", opening + "\n" + table + closing + "\\.\n\n" + closing, true},
 
+		{"a NUL byte in a row", opening + table + "a\x00b\n\\.\n\n\n" + closing, false},
+		{"a hole in a file", opening + table + filler + strings.Repeat("\x00", 4096) + filler + "\\.\n\n\n" + closing, false},
+		{"zeros behind the end", opening + closing + "\x00\x00", false},
 		{"cluster cut behind an inner dump", clusterOpening + opening + closing, false},
 		{"dump that ends as a cluster", opening + clusterClosing, false},
 		{"second of two dumps cut in its head", opening + closing + opening, false},
