@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"bufio"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -9,12 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/jsonlines"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -49,33 +47,24 @@ type Ledger struct {
 // are ErrLedger and the system's.
 func OpenLedger(dir string) (*Ledger, error) {
 	l, path := &Ledger{make(map[string]Sealed)}, filepath.Join(dir, LedgerName)
-	file, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading what this host sealed: %w", err)
-	}
-	defer file.Close()
-	lines := bufio.NewReader(file)
-	for odd := false; ; {
-		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
-			if odd && len(l.all) == 0 {
-				return nil, fmt.Errorf("%w: %s", ErrLedger, path)
-			}
-			return l, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading what this host sealed: %w", err)
-		}
+	odd := false
+	_, err := jsonlines.Read(path, func(_ int, line []byte) error {
 		var s Sealed
-		if err := json.Unmarshal(line, &s); err != nil || s.ID == "" {
+		if json.Unmarshal(line, &s) != nil || s.ID == "" {
 			odd = true // a crash cut it: its backup is not known, and kept
-			continue
+			return nil
 		}
 		l.all[s.ID] = s
+		return nil
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("reading what this host sealed: %w", err)
+	case odd && len(l.all) == 0:
+		return nil, fmt.Errorf("%w: %s", ErrLedger, path)
 	}
+	return l, nil
 }
 
 // Knows reports whether anything was ever recorded.
@@ -85,45 +74,15 @@ func (l *Ledger) Knows() bool {
 
 // RecordSealed adds a backup that was made for recipients alone to the ledger in the
 // state folder dir, on disk before it returns. Others open with a key.
-func RecordSealed(dir string, m *Made) (err error) {
+func RecordSealed(dir string, m *Made) error {
 	if m.Envelope == nil || m.SHA256 == "" || len(m.Keys) > 0 {
 		return nil
 	}
-	if err := fsutil.MkdirAll(dir); err != nil {
-		return fmt.Errorf("recording what was sealed: %w", err)
-	}
 	s := Sealed{m.ID.String(), m.Kind, m.Name, m.Envelope.Created, m.Size, m.SHA256}
-	text, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("recording what was sealed: %w", err)
-	}
-	file, err := os.OpenFile(filepath.Join(dir, LedgerName), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("recording what was sealed: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	text = append(text, '\n')
-	if broken(file) {
-		text = append([]byte{'\n'}, text...)
-	}
-	if _, err := file.Write(text); err != nil {
-		return fmt.Errorf("recording what was sealed: %w", err)
-	}
-	if err := errors.Join(file.Sync(), fsutil.SyncDir(dir)); err != nil {
+	if err := jsonlines.Append(filepath.Join(dir, LedgerName), s); err != nil {
 		return fmt.Errorf("recording what was sealed: %w", err)
 	}
 	return nil
-}
-
-// broken reports whether the file ends in a line without an end.
-func broken(file *os.File) bool {
-	info, err := file.Stat()
-	if err != nil || info.Size() == 0 {
-		return false
-	}
-	var last [1]byte
-	_, err = file.ReadAt(last[:], info.Size()-1)
-	return err == nil && last[0] != '\n'
 }
 
 // of returns the record of a backup, when what it says of itself and its length are

@@ -1,13 +1,11 @@
 package rekey
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/jsonlines"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -61,8 +60,6 @@ type entry struct {
 	Old  string    `json:"old"`
 	New  string    `json:"new"`
 }
-
-const maxStateLine = 64 << 10
 
 // Begin opens the state of a run that seals for the keys, or begins it. A file
 // that does not begin as one is left as it is. The errors are ErrState,
@@ -155,31 +152,22 @@ func create(path string, keys []string) error {
 // Read reads the state of a run, to look at it. There need not be one.
 func Read(path string, keys []string) (*State, error) {
 	s := &State{made: make(map[envelope.ID]bool)}
-	file, err := fsutil.OpenRegular(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	lines := 0
+	whole, err := jsonlines.Read(path, func(n int, line []byte) error {
+		lines = n
+		return s.take(n, line, keys)
+	})
+	switch s.whole = whole; {
+	case errors.Is(err, fs.ErrNotExist):
 		return s, nil
-	}
-	if err != nil {
+	case err == nil && lines == 0:
+		return nil, fmt.Errorf("%s, line 1: %w", path, ErrState)
+	case errors.Is(err, ErrState) || errors.Is(err, ErrOtherRun):
+		return nil, fmt.Errorf("%s, line %d: %w", path, lines, err)
+	case err != nil:
 		return nil, fmt.Errorf("reading the state: %w", err)
 	}
-	defer file.Close()
-	lines := bufio.NewReaderSize(file, maxStateLine)
-	for n := 1; ; n++ {
-		line, err := lines.ReadSlice('\n')
-		if err == io.EOF && n > 1 {
-			return s, nil // and what a crash left of a line counts for nothing
-		}
-		if err == io.EOF || err == bufio.ErrBufferFull {
-			return nil, fmt.Errorf("%s, line %d: %w", path, n, ErrState)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the state: %w", err)
-		}
-		s.whole += int64(len(line))
-		if err := s.take(n, line, keys); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
-		}
-	}
+	return s, nil
 }
 
 // take reads line n.

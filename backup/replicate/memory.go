@@ -1,20 +1,17 @@
 package replicate
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/jsonlines"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -41,28 +38,17 @@ type given struct {
 // is damaged is passed over. The errors are the system's.
 func OpenMemory(dir string) (*Memory, error) {
 	m := &Memory{path: filepath.Join(dir, MemoryName), all: make(map[string]string)}
-	file, err := fsutil.OpenRegular(m.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading what was copied: %w", err)
-	}
-	defer file.Close()
-	lines := bufio.NewReader(file)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
-			return m, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading what was copied: %w", err)
-		}
+	_, err := jsonlines.Read(m.path, func(_ int, line []byte) error {
 		var g given
 		if json.Unmarshal(line, &g) == nil && g.To != "" {
 			m.all[g.To] = g.Envelopes
 		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading what was copied: %w", err)
 	}
+	return m, nil
 }
 
 // placeOf names a copy, from whichever folder it is looked at.
@@ -101,27 +87,11 @@ func (m *Memory) learn(to string, s side) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := given{placeOf(to), s.sum()}
-	if err := m.write(g); err != nil {
+	if err := jsonlines.Append(m.path, g); err != nil {
 		m.fault = fmt.Errorf("remembering what was copied: %w", err)
 		return
 	}
 	m.all[g.To] = g.Envelopes
-}
-
-func (m *Memory) write(g given) (err error) {
-	line, err := json.Marshal(g)
-	if err == nil {
-		err = fsutil.MkdirAll(filepath.Dir(m.path))
-	}
-	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(m.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString("\n" + string(line) + "\n") // a crash may have cut the line before
-	return errors.Join(err, file.Close())
 }
 
 // sum is the SHA-256 of the envelopes of one end.
