@@ -105,14 +105,7 @@ func (c *Chosen) Remember() error {
 	if err := os.MkdirAll(filepath.Dir(c.path), 0o700); err != nil {
 		return fmt.Errorf("remembering which databases there are: %w", err)
 	}
-	out, err := local.Create(c.path, store.Options{Replace: true})
-	if err == nil {
-		defer out.Abort()
-		if _, err = out.Write(append(text, '\n')); err == nil {
-			_, err = out.Commit()
-		}
-	}
-	if err != nil {
+	if err := local.WriteFile(c.path, append(text, '\n'), store.Options{Replace: true}); err != nil {
 		return fmt.Errorf("remembering which databases there are: %w", err)
 	}
 	return nil

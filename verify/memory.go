@@ -165,7 +165,7 @@ func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	if err := fsutil.MkdirAll(m.dir); err != nil {
 		return fmt.Errorf("making the state folder: %w", err)
 	}
-	lock, err := m.lock()
+	lock, err := fsutil.LockSoon(filepath.Join(m.dir, memoryLock))
 	if err != nil {
 		return err
 	}
@@ -196,30 +196,12 @@ func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	if err != nil {
 		return fmt.Errorf("remembering what was verified: %w", err)
 	}
-	file, err := local.Create(filepath.Join(m.dir, MemoryName), store.Options{Replace: true})
-	if err != nil {
-		return err
-	}
-	defer file.Abort()
-	if _, err := file.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	if _, err := file.Commit(); err != nil {
+	if err := local.WriteFile(filepath.Join(m.dir, MemoryName), append(text, '\n'), store.Options{Replace: true}); err != nil {
 		return err
 	}
 	clear(m.changed)
 	clear(m.sighted)
 	return nil
-}
-
-func (m *Memory) lock() (*fsutil.Lock, error) {
-	for n := 0; ; n++ {
-		lock, err := fsutil.LockFile(filepath.Join(m.dir, memoryLock))
-		if !errors.Is(err, fsutil.ErrHeld) || n == 100 {
-			return lock, err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }
 
 // remember compares a backup that was checked with what is remembered of it, and

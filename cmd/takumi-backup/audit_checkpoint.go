@@ -159,15 +159,8 @@ func saveCheckpoint(cmd *cobra.Command, path string, c *audit.Checkpoint) error 
 	if err != nil {
 		return fmt.Errorf("writing the checkpoint: %w", err)
 	}
-	f, err := local.Create(path, store.Options{Replace: true}) // by one that saw the same, and more
+	err = local.WriteFile(path, append(text, '\n'), store.Options{Replace: true}) // by one that saw the same, and more
 	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := f.Write(append(text, '\n')); err != nil {
-		return err
-	}
-	if _, err := f.Commit(); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "signed %d records, the last of %s, for %s\n", c.Lines, c.File, c.PublicKey)

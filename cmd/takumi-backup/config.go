@@ -288,14 +288,5 @@ func migrate(cmd *cobra.Command, path, out string) error {
 
 // writeSettings makes a file that only its owner may read, and writes over none.
 func writeSettings(path string, text []byte) error {
-	f, err := local.Create(path, store.Options{})
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	_, err = f.Commit()
-	return err
+	return local.WriteFile(path, text, store.Options{})
 }

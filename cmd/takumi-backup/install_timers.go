@@ -131,15 +131,7 @@ func writeUnit(file systemd.File, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(file.Path), 0o755); err != nil {
 		return err
 	}
-	out, err := local.Create(file.Path, store.Options{Replace: force})
-	if err != nil {
-		return err
-	}
-	defer out.Abort()
-	if _, err := out.Write(file.Text); err != nil {
-		return err
-	}
-	if _, err := out.Commit(); err != nil {
+	if err := local.WriteFile(file.Path, file.Text, store.Options{Replace: force}); err != nil {
 		return err
 	}
 	return os.Chmod(file.Path, 0o644)

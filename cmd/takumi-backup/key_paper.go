@@ -153,14 +153,5 @@ func (p *paperCommand) save(blocks []*paper.Block, write func(io.Writer, []*pape
 	if err := write(&page, blocks); err != nil {
 		return fmt.Errorf("making the paper kit: %w", err)
 	}
-	f, err := local.Create(p.out, store.Options{})
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := f.Write(page.Bytes()); err != nil {
-		return err
-	}
-	_, err = f.Commit()
-	return err
+	return local.WriteFile(p.out, page.Bytes(), store.Options{})
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,18 @@ type Lock struct{ lock *flock.Flock }
 // or why the file cannot be had.
 func LockFile(path string) (*Lock, error) {
 	return take(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK)
+}
+
+// LockSoon is LockFile, and waits for ten seconds at most while another process holds
+// the lock.
+func LockSoon(path string) (*Lock, error) {
+	for n := 0; ; n++ {
+		lock, err := LockFile(path)
+		if !errors.Is(err, ErrHeld) || n == 200 {
+			return lock, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // LockExisting is LockFile for one that is there already: the error is [fs.ErrNotExist]

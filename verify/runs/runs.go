@@ -125,7 +125,7 @@ func Remember(dir string, r *Run) (*Memory, error) {
 	if err := fsutil.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("making the state folder: %w", err)
 	}
-	lock, err := locked(filepath.Join(dir, "runs.lock"))
+	lock, err := fsutil.LockSoon(filepath.Join(dir, "runs.lock"))
 	if err != nil {
 		return nil, err
 	}
@@ -142,26 +142,7 @@ func Remember(dir string, r *Run) (*Memory, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := local.Create(filepath.Join(dir, FileName), store.Options{Replace: true})
-	if err != nil {
-		return nil, err
-	}
-	defer out.Abort()
-	if _, err := out.Write(append(text, '\n')); err != nil {
-		return nil, err
-	}
-	_, err = out.Commit()
-	return m, err
-}
-
-func locked(path string) (*fsutil.Lock, error) {
-	for n := 0; ; n++ {
-		lock, err := fsutil.LockFile(path)
-		if !errors.Is(err, fsutil.ErrHeld) || n == 100 {
-			return lock, err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	return m, local.WriteFile(filepath.Join(dir, FileName), append(text, '\n'), store.Options{Replace: true})
 }
 
 func (m *Memory) add(r *Run) {

@@ -249,3 +249,18 @@ func (f *File) end() {
 	}
 	f.data.release()
 }
+
+// WriteFile makes the file at path with this content, whole or not at all. Its errors
+// are those of [Create].
+func WriteFile(path string, content []byte, opts store.Options) error {
+	f, err := Create(path, opts)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	_, err = f.Commit()
+	return err
+}

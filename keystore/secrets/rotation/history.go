@@ -70,7 +70,7 @@ func ReadHistory(dir string) (*History, error) {
 // AppendHistory adds an entry, or puts it in the place of the one with the same id and
 // action. The file is replaced in one step and is on the disk when it returns.
 func AppendHistory(dir string, e Entry) error {
-	lock, err := waitForLock(filepath.Join(dir, ".history.lock"))
+	lock, err := fsutil.LockSoon(filepath.Join(dir, ".history.lock"))
 	if err != nil {
 		return err
 	}
@@ -94,16 +94,6 @@ func AppendHistory(dir string, e Entry) error {
 		return err
 	}
 	return secrets.ReplaceFile(filepath.Join(dir, HistoryFile), text.Bytes())
-}
-
-// waitForLock waits for runs of other sets, which hold it for a moment.
-func waitForLock(path string) (*fsutil.Lock, error) {
-	for until := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		lock, err := fsutil.LockFile(path)
-		if !errors.Is(err, fsutil.ErrHeld) || time.Now().After(until) {
-			return lock, err
-		}
-	}
 }
 
 // EmergencySteps are what the handbook asks for after a secret was stolen, next to the
