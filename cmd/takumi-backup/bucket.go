@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 )
@@ -138,7 +139,7 @@ func listDeleted(cmd *cobra.Command, root string, asJSON bool) error {
 			}
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", d.At.UTC().Format(time.DateTime), bytesText(d.Size), printable(d.Path))
+		fmt.Fprintf(table, "%s\t%s\t%s\n", d.At.UTC().Format(time.DateTime), page.BytesText(d.Size), printable(d.Path))
 	}
 	if asJSON {
 		return nil

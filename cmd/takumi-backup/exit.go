@@ -62,7 +62,7 @@ func is(err error, class fail.Class) bool {
 
 // errSome is returned when some of several paths failed; each has been reported
 // by then.
-var errSome = fail.New(fail.Some, "", "some failed")
+var errSome = fail.ErrSome
 
 // report prints an error and its hint, and returns the exit code.
 func report(w io.Writer, err error) int {

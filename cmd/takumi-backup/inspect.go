@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
@@ -125,7 +126,7 @@ func (i *inspection) print(w io.Writer) error {
 		{"name", fmt.Sprintf("%q", i.Name)}, // quoted: a name may hold what confuses a terminal
 		{"codec", i.Codec},
 		{"opens with key", cmp.Or(joinIDs(i.KeyIDs), "none")},
-		{"size", fmt.Sprintf("%s (%d bytes)", bytesText(i.Size), i.Size)},
+		{"size", fmt.Sprintf("%s (%d bytes)", page.BytesText(i.Size), i.Size)},
 		{"envelope", fmt.Sprintf("%d bytes", i.EnvelopeSize)},
 		{"payload", fmt.Sprintf("%d bytes in %d chunks", i.PayloadSize, i.Chunks)},
 		{"packed content", fmt.Sprintf("%d bytes", i.PackedSize)},

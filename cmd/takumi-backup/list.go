@@ -19,6 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -362,7 +363,7 @@ func (l *listCommand) short(b *backup.Backup, digits int) []string {
 	if below, found := strings.CutPrefix(path, strings.TrimRight(l.root, "/")+"/"); found {
 		path = below
 	}
-	return []string{id, created, bytesText(b.Size), strings.Replace(authentic(b), "not checked", "unchecked", 1), verified, shownPath(path, b)}
+	return []string{id, created, page.BytesText(b.Size), strings.Replace(authentic(b), "not checked", "unchecked", 1), verified, shownPath(path, b)}
 }
 
 func (l *listCommand) long(b *backup.Backup, _ int) []string {
@@ -377,7 +378,7 @@ func (l *listCommand) long(b *backup.Backup, _ int) []string {
 	if b.Unjudged() {
 		verified = strings.TrimSuffix("unjudged "+verified, " -")
 	}
-	return []string{created, age, bytesText(b.Size), kind, name, keys, authentic(b), verified, id, shownPath(b.Path, b)}
+	return []string{created, age, page.BytesText(b.Size), kind, name, keys, authentic(b), verified, id, shownPath(b.Path, b)}
 }
 
 func shownPath(path string, b *backup.Backup) string {

@@ -78,17 +78,3 @@ func writeJSON(w io.Writer, v any) error {
 	}
 	return nil
 }
-
-// bytesText prints a size for people.
-func bytesText(n int64) string {
-	const units = "KMGTPE"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	size, unit := float64(n)/1024, 0
-	for size >= 1024 && unit < len(units)-1 {
-		size /= 1024
-		unit++
-	}
-	return fmt.Sprintf("%.1f %ciB", size, units[unit])
-}

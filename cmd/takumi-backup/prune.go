@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -192,7 +193,7 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 	if d.Action == prune.Delete && p.apply {
 		s.Note(ctx, audit.Record{
 			Path: b.Path, BackupID: b.ID.String(), Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(b.Keys...), Fault: err,
-			Detail: "deleting " + bytesText(b.Size),
+			Detail: "deleting " + page.BytesText(b.Size),
 		})
 		line.Deleted = err == nil
 	}
@@ -205,15 +206,15 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 
 // conclude reports the whole.
 func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.Result) error {
-	words := fmt.Sprintf("%d kept, %d left alone, %d deleted (%s)", r.Kept, r.Ignored, r.Deleted, bytesText(r.Freed))
+	words := fmt.Sprintf("%d kept, %d left alone, %d deleted (%s)", r.Kept, r.Ignored, r.Deleted, page.BytesText(r.Freed))
 	if !p.apply {
-		words = fmt.Sprintf("%d kept, %d left alone, %d to delete (%s); --apply deletes them", r.Kept, r.Ignored, r.Deleted, bytesText(r.Freed))
+		words = fmt.Sprintf("%d kept, %d left alone, %d to delete (%s); --apply deletes them", r.Kept, r.Ignored, r.Deleted, page.BytesText(r.Freed))
 	}
 	if r.Failures > 0 {
 		words += fmt.Sprintf(", %d could not be deleted", r.Failures)
 	}
 	if r.Read > 0 {
-		words += fmt.Sprintf("; %s read to prove what stays", bytesText(r.Read))
+		words += fmt.Sprintf("; %s read to prove what stays", page.BytesText(r.Read))
 	}
 	rec := s.Last()
 	rec.Backups, rec.Failures, rec.Detail = r.Backups, r.Failures, words

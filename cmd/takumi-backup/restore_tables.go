@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
@@ -111,7 +112,7 @@ func (r *restoreDatabase) showTables(cmd *cobra.Command, path string, h *backup.
 	for _, rest := range p.Rest {
 		line("leave out %s", rest)
 	}
-	line("copy      %d rows, %s", p.Rows, bytesText(p.Size))
+	line("copy      %d rows, %s", p.Rows, page.BytesText(p.Size))
 	_, err := io.WriteString(w, text.String())
 	return stdoutError(err)
 }

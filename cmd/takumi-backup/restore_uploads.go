@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
@@ -282,7 +283,7 @@ func statsText(s tree.Stats) string {
 	if s.Others > 0 {
 		words += fmt.Sprintf(", %d devices and FIFOs", s.Others)
 	}
-	words += ", " + bytesText(s.Bytes)
+	words += ", " + page.BytesText(s.Bytes)
 	for _, more := range []struct {
 		n    int
 		what string

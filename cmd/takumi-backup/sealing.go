@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
@@ -306,7 +307,7 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 		warn(cmd, "%d of %d blocks did not unpack to what went in, and were packed again: test the memory of this machine (memtester), and report it with the processor's model", n, m.Proof.Frames)
 	}
 	if !s.progress.quiet && !s.json {
-		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, bytesText(sum.In), bytesText(sum.Out),
+		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, page.BytesText(sum.In), page.BytesText(sum.Out),
 			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
 		if sum.Tree != nil {
 			words += "; " + sum.Tree.String()

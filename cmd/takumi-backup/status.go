@@ -12,6 +12,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -108,7 +109,7 @@ func printStatus(w io.Writer, s *status.Status, timers []status.Timer) error {
 		l := &s.Series[i]
 		good, age, size, trend, verified, copies := "NONE", "-", "-", "-", "-", "-"
 		if l.Path != "" {
-			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(s.Time.Sub(l.Created)), bytesText(l.Size), "never"
+			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(s.Time.Sub(l.Created)), page.BytesText(l.Size), "never"
 		}
 		if l.Late {
 			age += " LATE"

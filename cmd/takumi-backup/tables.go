@@ -13,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
@@ -55,7 +56,7 @@ func (l *lsOutput) table(t tables.Table) error {
 	}
 	size := "?"
 	if t.Size >= 0 {
-		size = bytesText(t.Size)
+		size = page.BytesText(t.Size)
 	}
 	_, err := fmt.Fprintf(l.out, "%12d rows %10s  %s\n", t.Rows, size, tableText(t.TableName))
 	return stdoutError(err)

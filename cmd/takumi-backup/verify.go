@@ -1,21 +1,17 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/backup/chain"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -131,12 +127,8 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	if j.Retention, err = prune.Retained(conf); err != nil {
 		return err
 	}
-	if v.sample != "" {
-		percent, err := strconv.ParseFloat(strings.TrimSuffix(v.sample, "%"), 64)
-		if err != nil || !strings.HasSuffix(v.sample, "%") || !(percent > 0 && percent <= 100) {
-			return usagef("--sample is %q, not a part such as 10%%", v.sample)
-		}
-		j.Sample = percent / 100
+	if j.Sample, err = verify.ParseSample(v.sample); err != nil {
+		return err
 	}
 	if v.maxDuration < 0 {
 		return usagef("--max-duration is negative")
@@ -152,24 +144,10 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 
 // maxAges reads AGE and KIND=AGE, by default those of TAKUMI_MAX_AGE.
 func maxAges(words []string) (map[string]time.Duration, error) {
-	ages := make(map[string]time.Duration)
 	if len(words) == 0 {
 		words = strings.Fields(conf.Get("TAKUMI_MAX_AGE"))
 	}
-	for _, word := range words {
-		kind, text, found := strings.Cut(word, "=")
-		if !found {
-			kind, text = "", word
-		} else if err := envelope.CheckKind(kind); err != nil {
-			return nil, usagef("--max-age: %w", err)
-		}
-		var age values.Age
-		if err := age.Set(text); err != nil {
-			return nil, usagef("--max-age %s: %w", word, err)
-		}
-		ages[kind] = time.Duration(age)
-	}
-	return ages, nil
+	return verify.ParseMaxAges(words)
 }
 
 // verify runs the job, prints what it found, and writes the reports.
@@ -191,19 +169,12 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 				warn(cmd, "%v", err)
 			}
 		}()
-		j.CanRestore = func(b *verify.Backup) bool { return rehearse.Can(b.Kind, b.Name) }
-		j.Restore = func(ctx context.Context, b *verify.Backup) []verify.Finding { return rehearsed(ctx, stage, b) }
+		stage.Serve(j)
 	}
-	v.remember(cmd)
-	j.Lost = func(id string) {
-		if err := chain.MarkBad(v.stateDir, id); err != nil {
-			warn(cmd, "%v", err)
-		}
-	}
-	if err := v.accepts(cmd); err != nil {
+	j.FromState(v.stateDir, warner(cmd))
+	if err := j.Accept(v.accept, warner(cmd)); err != nil {
 		return nil, err
 	}
-	j.Doubt = doubter(cmd, v.stateDir, j.Memory)
 	if j.Checkpoint, err = currentCheckpoint(cmd); err != nil {
 		warn(cmd, "the report has no checkpoint of the audit log: %v", err)
 	}
@@ -249,66 +220,4 @@ func (v *verifyCommand) ring(cmd *cobra.Command) (*keystore.Ring, error) {
 		warn(cmd, "%v; what needs this key is not verified", err)
 	}
 	return ring, nil
-}
-
-// remember fetches what is known: what was proved, and how old the keys are.
-func (v *verifyCommand) remember(cmd *cobra.Command) {
-	memory, err := verify.OpenMemory(v.stateDir)
-	if err != nil {
-		warn(cmd, "%v; nothing is remembered, so that everything is checked. When it is damaged, delete it", err)
-	} else {
-		v.job.Memory = memory
-	}
-	v.job.Saved = func(err error) { warn(cmd, "what was proved is not remembered: %v", err) }
-	past, err := history.Read(v.stateDir)
-	if err != nil {
-		warn(cmd, "how old the keys are is not known: %v", err)
-		return
-	}
-	for _, r := range past.Records() {
-		if !r.Live() {
-			continue
-		}
-		k := verify.Key{ID: string(r.ID), Provider: r.Provider, Activated: r.Since()}
-		if !k.Activated.IsZero() {
-			k.NextRotation = k.Activated.Add(history.DefaultMaxAge)
-			k.Overdue = time.Now().After(k.NextRotation)
-		}
-		v.job.KnownKeys = append(v.job.KnownKeys, k)
-	}
-}
-
-// accepts forgets what was where something else is to stand.
-func (v *verifyCommand) accepts(cmd *cobra.Command) error {
-	for _, path := range v.accept {
-		if v.job.Memory == nil {
-			return errors.New("--accept: nothing is remembered")
-		}
-		known, err := v.job.Memory.Accept(path)
-		if err != nil {
-			return fmt.Errorf("--accept: %w", err)
-		}
-		if !known {
-			warn(cmd, "--accept: nothing is known of %s; give the path as verify says it", printable(path))
-		}
-	}
-	return nil
-}
-
-// rehearsed restores a backup and says what came of it.
-func rehearsed(ctx context.Context, stage *rehearse.Stage, b *verify.Backup) []verify.Finding {
-	_, err := stage.Run(ctx, b.Path, new(backup.Meter))
-	f := verify.Finding{Severity: verify.Error}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, rehearse.ErrDiffers):
-		f.Code, f.Advice = verify.Differs, "use an older backup, and make a new one now"
-	case errors.Is(err, rehearse.ErrNotRestorable):
-		f.Code, f.Advice = verify.NotRestorable, "use an older backup, and make a new one now"
-	default:
-		f.Code, f.Advice = verify.NotRehearsed, "this says nothing of the backup: see that it can be restored, and run it again"
-	}
-	f.Message = err.Error()
-	return []verify.Finding{f}
 }

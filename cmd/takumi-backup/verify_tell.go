@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/verify"
 	reports "github.com/takumi-backup/takumi-backup/verify/report"
@@ -88,7 +86,7 @@ func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, foun
 // publish prints and writes a report, and returns what the exit code is made of.
 // failed is why it is not whole. one is the file that alone was asked for, or nil.
 func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one *verify.Backup) error {
-	result := v.outcome(found, failed, one)
+	result := found.Outcome(failed, one, v.strict)
 	err := v.print(cmd, found, one)
 	for _, path := range v.reports {
 		err = errors.Join(err, reports.Write(path, found))
@@ -106,90 +104,31 @@ func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed
 // print prints the report, or a line for each backup that was checked, and says
 // what was found.
 func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.Backup) error {
-	say := func(path string, findings []verify.Finding) {
-		for _, f := range findings {
-			where := ""
-			if path != "" || f.Path != "" {
-				where = printable(path+f.Path) + ": "
-			}
-			text := fmt.Sprintf("%s: %s%s: %s\n", f.Severity, where, f.Code, f.Message)
-			if f.Advice != "" {
-				text += "  " + f.Advice + "\n"
-			}
-			v.log.WriteString(text)
-			if one != nil && path == one.Path && f.Severity == verify.Error {
-				continue // main says it
-			}
-			fmt.Fprint(cmd.ErrOrStderr(), text)
+	t := reports.NewText(r, v.meter.In())
+	for _, said := range t.Findings {
+		v.log.WriteString(said.Text)
+		if one == nil || said.Path != one.Path || said.Severity != verify.Error { // which main says
+			fmt.Fprint(cmd.ErrOrStderr(), said.Text)
 		}
 	}
-	var lines strings.Builder
-	good, bad, unproven := 0, 0, 0
 	for i := range r.Backups {
-		b := &r.Backups[i]
-		say(b.Path, b.Findings)
-		word := "good"
-		switch {
-		case b.Worst() == verify.Error:
-			word = "BAD"
-			bad++
-			recordBackup(cmd, audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(usedKey(b)...), Fault: b.Err()})
-		case !b.Checked:
-			continue
-		case b.Proven == verify.None: // it has no sidecar to be compared with
-			word = "unproven"
-			unproven++
-		default:
-			good++
+		if b := &r.Backups[i]; b.Worst() == verify.Error {
+			rec := audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, Fault: b.Err()}
+			if b.KeyID != "" {
+				rec.KeyIDs = []string{b.KeyID}
+			}
+			recordBackup(cmd, rec)
 		}
-		if v.progress.quiet && word == "good" {
-			continue
-		}
-		proven := b.Proven.String()
-		if b.Unjudged != "" {
-			proven = "content not judged"
-		}
-		fmt.Fprintf(&lines, "%-4s  %-8s  %s\n", word, proven, printable(b.Path))
 	}
-	say("", r.Findings)
-	counts := fmt.Sprintf("%d good, %d bad, ", good, bad)
-	if unproven > 0 {
-		counts += fmt.Sprintf("%d unproven, ", unproven)
-	}
-	words := fmt.Sprintf("%s%d not checked; %d warnings; read %s in %v\n",
-		counts, len(r.Backups)-good-bad-unproven, r.Summary().Warnings, bytesText(v.meter.In()), r.Finished.Sub(r.Started))
-	v.log.WriteString(words)
+	v.log.WriteString(t.Summary)
+	lines := t.Bad
 	if !v.progress.quiet {
-		fmt.Fprint(cmd.ErrOrStderr(), words)
+		lines = t.Lines
+		fmt.Fprint(cmd.ErrOrStderr(), t.Summary)
 	}
 	if v.json {
 		return stdoutError(reports.WriteJSON(cmd.OutOrStdout(), r))
 	}
-	_, err := fmt.Fprint(cmd.OutOrStdout(), lines.String())
+	_, err := fmt.Fprint(cmd.OutOrStdout(), lines)
 	return stdoutError(err)
-}
-
-func usedKey(b *verify.Backup) []kek.ID {
-	if b.KeyID == "" {
-		return nil
-	}
-	return []kek.ID{kek.ID(b.KeyID)}
-}
-
-// outcome is what the exit code is made of.
-func (v *verifyCommand) outcome(r *verify.Report, failed error, one *verify.Backup) error {
-	sum := r.Summary()
-	switch {
-	case failed != nil:
-		return failed
-	case one != nil && one.Err() != nil:
-		return fmt.Errorf("verifying %w", one.Err())
-	case sum.Failed > 0 || sum.Errors > 0:
-		return errSome
-	case len(r.Backups) == 0 && r.Shard == "":
-		return fmt.Errorf("verifying: there are no backups in %s", strings.Join(r.Roots, ", "))
-	case v.strict && sum.Warnings > 0:
-		return errors.New("verifying: there are warnings, and --strict is given")
-	}
-	return nil
 }

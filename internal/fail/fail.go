@@ -45,6 +45,9 @@ func (e *Error) Fail() (Class, string) { return e.Class, e.Hint }
 // New returns an error of this class, hint and text, such as a package's sentinel.
 func New(c Class, hint, text string) error { return &Error{c, hint, errors.New(text)} }
 
+// ErrSome is returned when some of several failed; each has been reported by then.
+var ErrSome = New(Some, "", "some failed")
+
 // As gives err a class and a hint in place of those that it has. It returns nil for nil.
 func As(c Class, hint string, err error) error {
 	if err == nil {
