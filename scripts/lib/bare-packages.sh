@@ -35,7 +35,7 @@ is "$(getent passwd takumi-backup takumi-secrets | cut -d: -f6,7 | tr '\n' ' ')"
 is "$(enabled)" ''
 takumi-backup version
 takumi-secrets version
-age-plugin-pkcs11 --help 2>&1 | grep -q -- --generate
+age-plugin-pkcs11 --help 2>&1 | grep -- --generate >/dev/null
 test -s /usr/share/man/man1/takumi-backup-restore-database.1.gz || [[ -e /etc/dpkg/dpkg.cfg.d/excludes ]]
 bash -c 'source /usr/share/bash-completion/completions/takumi-backup; complete -p takumi-backup' >/dev/null
 dpkg --verify takumi-backup takumi-secrets age-plugin-pkcs11
