@@ -79,7 +79,7 @@ func TestBackupAllDatabases(t *testing.T) {
 		t.Errorf("made %q", got)
 	}
 	run = b.run(exitSome, nil, "backup", "database", "postgres", "missing", "--json").says(`has no database "missing"`)
-	if !strings.Contains(run.stdout.String(), `"name":"database missing","kind":"database","state":"failed"`) {
+	if !strings.Contains(run.stdout.String(), `"name":"database missing","kind":"database","outcome":"failed"`) {
 		t.Errorf("printed %s", run.stdout.String())
 	}
 	b.run(exitSource, nil, "backup", "database", "nothing_*").says("no database of ")

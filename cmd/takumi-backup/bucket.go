@@ -113,7 +113,7 @@ type deletedListing struct {
 	Size    int64     `json:"size"`
 	Sidecar bool      `json:"sidecar"`
 	State   string    `json:"state"` // deleted
-	Deleted time.Time `json:"deleted"`
+	Deleted time.Time `json:"deleted_at"`
 }
 
 func listDeleted(cmd *cobra.Command, root string, asJSON bool) error {

@@ -61,7 +61,7 @@ unless --strict makes it 1.`,
 
 // checkedKey is what is told of a key that passed.
 type checkedKey struct {
-	ID       kek.ID   `json:"id"`
+	ID       kek.ID   `json:"key_id"`
 	Key      string   `json:"key"`
 	OK       bool     `json:"ok"`
 	Warnings []string `json:"warnings,omitempty"`

@@ -96,8 +96,8 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 // keyChange is what the commands that change a key tell about it.
 type keyChange struct {
 	Key          string    `json:"key"`
-	OldID        kek.ID    `json:"old_id,omitempty"`
-	NewID        kek.ID    `json:"new_id,omitempty"`
+	OldID        kek.ID    `json:"old_key_id,omitempty"`
+	NewID        kek.ID    `json:"key_id,omitempty"`
 	DryRun       bool      `json:"dry_run,omitempty"`
 	Finished     bool      `json:"finished_earlier_run,omitempty"`
 	Unchanged    bool      `json:"unchanged,omitempty"`

@@ -17,8 +17,8 @@ import (
 type part struct {
 	Name     string   `json:"name"`
 	Kind     string   `json:"kind,omitempty"`
-	State    string   `json:"state"` // done, failed or left out
-	Why      string   `json:"why,omitempty"`
+	State    string   `json:"outcome"` // done, failed or left out
+	Why      string   `json:"reason,omitempty"`
 	ExitCode int      `json:"exit_code"`
 	Seconds  float64  `json:"seconds"`
 	Paths    []string `json:"paths,omitempty"`

@@ -58,7 +58,7 @@ func TestClosedOutput(t *testing.T) {
 		"prune":                 {[]string{"prune", "--quiet", "."}, 0, true},
 		"config show":           {[]string{"config", "show"}, 0, true},
 		"config schema":         {[]string{"config", "schema"}, 0, true},
-		"key history":           {[]string{"key", "history", "."}, 0, true},
+		"key history":           {[]string{"key", "history", "--root", "."}, 0, true},
 		"audit show":            {[]string{"audit", "show"}, 0, true},
 		"verify":                {[]string{"verify", "--quiet", "--json", "x.enc"}, 0, true},
 	} {

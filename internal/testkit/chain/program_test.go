@@ -35,7 +35,7 @@ func program(t testing.TB) func(want int, args ...string) (stdout, stderr string
 	if err := os.WriteFile(key, []byte(hex.EncodeToString(material[:])), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"PATH=" + os.Getenv("PATH"), "BACKUP_ENCRYPTION_KEY_FILE=" + key, "BACKUP_ROOT=" + filepath.Join(dir, "store")}
+	env := []string{"XDG_STATE_HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "BACKUP_ENCRYPTION_KEY_FILE=" + key, "BACKUP_ROOT=" + filepath.Join(dir, "store")}
 	return func(want int, args ...string) (string, string) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), exe)
