@@ -158,3 +158,37 @@ func TestNoIndex(t *testing.T) {
 		t.Errorf("without an index: %v", err)
 	}
 }
+
+// TestNamesTwice: where an archive has a name again after a hard link to it, the link
+// leads to what was there before.
+func TestNamesTwice(t *testing.T) {
+	t.Parallel()
+	const make = `cd $(mktemp -d) && echo 1 > a && ln a h && tar -cf x.tar a h && rm a && echo 22 > a && tar -rf x.tar a && cat x.tar && rm a h x.tar`
+	data, err := exec.Command("sh", "-c", make).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := members.Indexed(packed(t, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a": "22\n", "h": "1\n"} {
+		file, err := a.File(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := a.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := a.Select(func(string, bool) bool { return true }); !errors.Is(err, members.ErrNoIndex) {
+		t.Errorf("selecting both: %v", err)
+	}
+	if _, err := a.Select(func(name string, _ bool) bool { return name == "a" }); err != nil {
+		t.Error(err)
+	}
+}

@@ -114,13 +114,32 @@ func (a *Archive) File(name string) (*Entry, error) {
 	for err == nil && e.Type == "h" {
 		link := e
 		if e, err = a.Find(e.Target()); err == nil && !a.isBefore(e, link) {
-			return nil, fmt.Errorf("%w: a hard link leads to what is not before it", ErrIndex)
+			e, err = a.of(link).lastBefore(link)
 		}
 	}
 	if err == nil && e.Type != "f" {
 		return nil, fmt.Errorf("%q is not a file", name)
 	}
 	return e, err
+}
+
+// lastBefore returns what a hard link of the archive leads to where the archive has the
+// name again after the link.
+func (a *Archive) lastBefore(link *Entry) (found *Entry, err error) {
+	name := link.Target()
+	for line, err := range a.index.Range([]byte(name), []byte(name)) {
+		if err != nil {
+			return nil, a.blame(err)
+		}
+		e := &Entry{in: a}
+		if json.Unmarshal(line, e) == nil && e.Name() == name && e.From == nil && !e.Gone && e.Offset < link.Offset {
+			found = e
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("%w: a hard link leads to what is not before it", ErrIndex)
+	}
+	return found, nil
 }
 
 // Part returns the entry with its header, as it is in the archive; an archive that is
@@ -236,7 +255,8 @@ func Scan(src io.Reader, each func(*Entry, io.Reader) error) error {
 // ErrLength when the index does not say enough for that.
 func (a *Archive) Select(match func(name string, isDir bool) bool) (io.Reader, error) {
 	var chosen []*Entry
-	wanted := make(map[string]bool) // folders above what matches
+	links := make(map[string]*Entry) // the first hard link to each name
+	wanted := make(map[string]bool)  // folders above what matches
 	for e, err := range a.All() {
 		if err != nil {
 			return nil, err
@@ -245,9 +265,17 @@ func (a *Archive) Select(match func(name string, isDir bool) bool) (io.Reader, e
 			continue
 		}
 		chosen = append(chosen, e)
+		if first := links[e.Target()]; e.Type == "h" && (first == nil || e.Offset < first.Offset) {
+			links[e.Target()] = e
+		}
 		for name := e.Name(); name != "."; {
 			name = path.Dir(name)
 			wanted[name] = true
+		}
+	}
+	for _, e := range chosen {
+		if link := links[e.Name()]; link != nil && len(a.older) == 0 && !a.isBefore(e, link) {
+			return nil, fmt.Errorf("%w that does for it: %q is in it again after a hard link to it", ErrNoIndex, e.Name())
 		}
 	}
 	for name := range wanted {

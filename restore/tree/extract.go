@@ -102,7 +102,7 @@ func Extract(ctx context.Context, root *os.Root, src io.Reader, o Options) (Stat
 	}
 	in := &input{ctx: ctx, src: src}
 	x := &extractor{
-		Options: o, in: in, folders: make(map[string]*tar.Header), wanted: make(map[string][]*tar.Header), pending: make(map[string]bool), brought: make(map[string][]string),
+		Options: o, in: in, folders: make(map[string]*tar.Header), pending: make(map[string]bool),
 		implied: make(map[string]bool), said: make(map[string]bool), made: make(map[uint64]struct{}), names: newNames(),
 	}
 	x.stats.names = x.names
@@ -162,14 +162,13 @@ type extractor struct {
 	buf    []byte
 	names  *names
 
-	folders map[string]*tar.Header   // whose metadata is set last
-	above   []*tar.Header            // with Include: folders above the current entry
-	implied map[string]bool          // made before the archive had an entry of them
-	wanted  map[string][]*tar.Header // hard links whose content is still to be found, by the file that has it
-	pending map[string]bool          // the names of those
-	brought map[string][]string      // and what came of them, by the name of the file in the archive
-	said    map[string]bool          // what is reported once
-	made    map[uint64]struct{}      // where names may be changed: what was made, by the hash of its path
+	folders map[string]*tar.Header // whose metadata is set last
+	above   []*tar.Header          // with Include: folders above the current entry
+	implied map[string]bool        // made before the archive had an entry of them
+	wanted  []*tar.Header          // hard links whose content is still to be found
+	pending map[string]bool        // the names of those
+	said    map[string]bool        // what is reported once
+	made    map[uint64]struct{}    // where names may be changed: what was made, by the hash of its path
 	matched bool
 }
 

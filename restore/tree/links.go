@@ -82,29 +82,81 @@ func (x *extractor) want(linked []string, h *tar.Header) error {
 	if x.Again == nil {
 		return unsafef(h, "it is a further name of %q, which has passed: include that as well, or name a file that can be read twice", to)
 	}
-	x.wanted[to] = append(x.wanted[to], h)
+	x.wanted = append(x.wanted, h)
 	x.pending[clean(h.Name)] = true
 	return nil
 }
 
-// fetchWanted reads the archive again for the content of hard links. What is read
-// then is not proved to its end a second time.
+// fetchWanted reads the archive again for the content of hard links: first for the entry
+// that each leads to, which is the last of its name before the link, over other links
+// too, and then for what is in those. What is read then is not proved to its end again.
 func (x *extractor) fetchWanted() error {
-	for len(x.wanted) > 0 {
-		before := len(x.wanted)
-		if err := x.readAgain(); err != nil {
-			return err
-		}
-		if len(x.wanted) == before {
-			for to, headers := range x.wanted {
-				return unsafef(headers[0], "it is a hard link to %q, which the archive does not hold before it", to)
-			}
-		}
+	if len(x.wanted) == 0 {
+		return nil
 	}
-	return nil
+	leads, err := x.resolveWanted()
+	if err != nil {
+		return err
+	}
+	groups := make(map[int][]*tar.Header) // by the entry that they lead to
+	for _, link := range x.wanted {
+		at, found := leads[clean(link.Name)]
+		if !found {
+			return unsafef(link, "it is a hard link to %q, which the archive does not hold before it", clean(link.Linkname))
+		}
+		groups[at] = append(groups[at], link)
+	}
+	clear(x.pending)
+	return x.readAgain(func(n int, h *tar.Header, body io.Reader) error {
+		if len(groups[n]) == 0 {
+			return nil
+		}
+		return x.bring(h, groups[n], body)
+	})
 }
 
-func (x *extractor) readAgain() error {
+// resolveWanted returns the number of the entry that each link leads to, by the name of
+// the link.
+func (x *extractor) resolveWanted() (leads map[string]int, err error) {
+	to := make(map[string]string)
+	known := make(map[string]bool) // the names that links lead to
+	for _, link := range x.wanted {
+		to[clean(link.Name)] = clean(link.Linkname)
+		known[clean(link.Linkname)] = true
+	}
+	for grown := true; grown; {
+		grown, leads = false, make(map[string]int)
+		is := make(map[string]int) // the entry that a name is at this point of the archive
+		err := x.readAgain(func(n int, h *tar.Header, _ io.Reader) error {
+			name, target := clean(h.Name), clean(h.Linkname)
+			switch at, there := is[target]; {
+			case h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader:
+			case h.Typeflag != tar.TypeLink:
+				if known[name] {
+					is[name] = n
+				}
+			default:
+				if there && to[name] == target {
+					leads[name] = at
+				}
+				if known[name] && !known[target] {
+					known[target], grown = true, true
+				}
+				if known[name] && there {
+					is[name] = at
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return leads, nil
+}
+
+// readAgain calls each with the entries of the archive, and their numbers.
+func (x *extractor) readAgain(each func(n int, h *tar.Header, body io.Reader) error) error {
 	src, err := x.Again()
 	if err != nil {
 		return fmt.Errorf("reading the archive again: %w", err)
@@ -112,7 +164,7 @@ func (x *extractor) readAgain() error {
 	defer src.Close()
 	x.in.src, x.in.err = src, nil
 	archive := tar.NewReader(x.in)
-	for len(x.wanted) > 0 {
+	for n := 0; ; n++ {
 		h, err := archive.Next()
 		if err == io.EOF {
 			return nil
@@ -120,39 +172,15 @@ func (x *extractor) readAgain() error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
-			continue
-		}
-		names, err := x.split(h, h.Name)
-		if err != nil {
-			continue // is nobody's target
-		}
-		name := strings.Join(names, "/")
-		headers := x.wanted[name]
-		if len(headers) == 0 {
-			continue
-		}
-		delete(x.wanted, name)
-		if err := x.bring(h, headers, archive); err != nil {
+		if err := each(n, h, archive); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // bring makes the first of several names of one file, and links the others to it.
 func (x *extractor) bring(h *tar.Header, headers []*tar.Header, body io.Reader) error {
-	if h.Typeflag == tar.TypeLink { // to an even earlier one
-		linked, err := x.split(h, h.Linkname)
-		if err != nil {
-			return err
-		}
-		to := strings.Join(linked, "/")
-		x.wanted[to] = append(x.wanted[to], headers...)
-		return nil
-	}
-	clear(x.pending)
-	first := x.brought[h.Name]
+	var first []string
 	for _, link := range headers {
 		names, err := x.split(link, link.Name)
 		if err != nil {
@@ -167,7 +195,6 @@ func (x *extractor) bring(h *tar.Header, headers []*tar.Header, body io.Reader) 
 				x.count(&as)
 			}
 			first = names
-			x.brought[h.Name] = names
 		} else {
 			err = x.make(names, first, link, body)
 		}

@@ -147,6 +147,30 @@ func TestIncludeFurtherName(t *testing.T) {
 	}
 }
 
+// TestIncludeOfSeveral: of several entries of one name a hard link is to the last before
+// it, as when the archive is restored whole.
+func TestIncludeOfSeveral(t *testing.T) {
+	t.Parallel()
+	data := pack(t, file("a", "1"), hard("h1", "a"), file("a", "22"), hard("h2", "a"), hard("h3", "h1"), file("a", "333"))
+	for name, want := range map[string]string{"h1": "1", "h2": "22", "h3": "1"} {
+		include, err := source.ParsePatterns([]string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		some, whole := t.TempDir(), t.TempDir()
+		o := tree.Options{Include: include, Again: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
+		if _, err := extract(t, some, bytes.NewReader(data), o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := extract(t, whole, bytes.NewReader(data), tree.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if one, all := contents(t, some)[name], contents(t, whole)[name]; one != want || all != want {
+			t.Errorf("%s holds %q alone, and %q among all, want %q", name, one, all, want)
+		}
+	}
+}
+
 // attributes sets attributes of each kind, some of which only root may set.
 func attributes(t testing.TB, dir string) {
 	t.Helper()

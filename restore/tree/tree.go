@@ -150,8 +150,11 @@ func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 	if r.Path != "-" && !r.Replaces() && r.Through == nil {
 		a, file, err := r.parts(ctx)
 		if err == nil {
-			stats, err := r.fromTree(ctx, root, a, o)
-			return stats, errors.Join(err, file.Close())
+			var stats Stats
+			stats, err = r.fromTree(ctx, root, a, o)
+			if err = errors.Join(err, file.Close()); !errors.Is(err, members.ErrNoIndex) {
+				return stats, err
+			}
 		}
 		if !errors.Is(err, members.ErrNoIndex) {
 			return Stats{}, err

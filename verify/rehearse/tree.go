@@ -84,7 +84,7 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 		return err
 	}
 	// Once more, against what is now on the disk.
-	c := &comparison{ctx: ctx, root: root, stats: &stats, wrong: make(map[string]string)}
+	c := &comparison{ctx: ctx, root: root, stats: &stats, wrong: make(map[string]string), links: make(map[string][]string)}
 	if err := s.read(ctx, file, new(backup.Meter), c.archive); err != nil {
 		return err
 	}
@@ -186,6 +186,7 @@ type comparison struct {
 	// wrong is why a name differs. A later entry of the same name takes the place
 	// of an earlier one, in the tree and here.
 	wrong    map[string]string
+	links    map[string][]string // those of wrong that are hard links, by what they lead to
 	buf, has [64 << 10]byte
 }
 
@@ -210,6 +211,12 @@ func (c *comparison) archive(src io.Reader) error {
 		if !kept {
 			continue // and said so
 		}
+		if h.Typeflag != tar.TypeDir {
+			// What links to the earlier one is right to be another file.
+			for _, link := range c.links[name] {
+				delete(c.wrong, link)
+			}
+		}
 		why, err := c.entry(name, h, entries)
 		switch {
 		case errors.Is(err, fs.ErrPermission):
@@ -218,6 +225,10 @@ func (c *comparison) archive(src io.Reader) error {
 			return err
 		case why != "":
 			c.wrong[name] = why
+			if h.Typeflag == tar.TypeLink {
+				target, _ := c.local(h.Linkname)
+				c.links[target] = append(c.links[target], name)
+			}
 		default:
 			delete(c.wrong, name)
 			c.same++

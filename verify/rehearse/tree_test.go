@@ -31,6 +31,7 @@ func archive(t *testing.T) []byte {
 	add(tar.Header{Typeflag: tar.TypeDir, Name: "./d/", Mode: 0o750}, "")
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "./d/big", Mode: 0o640}, strings.Repeat("0123456789", 20_000))
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "./d/twice", Mode: 0o600}, "the first")
+	add(tar.Header{Typeflag: tar.TypeLink, Name: "./d/first", Linkname: "./d/twice"}, "")
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "./d/twice", Mode: 0o600}, "the second")
 	add(tar.Header{Typeflag: tar.TypeReg, Name: "./empty", Mode: 0o600}, "")
 	add(tar.Header{Typeflag: tar.TypeSymlink, Name: "./link", Linkname: "d/big"}, "")
@@ -88,7 +89,7 @@ func TestComparison(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			compare := &comparison{ctx: t.Context(), root: root, stats: &stats, wrong: make(map[string]string)}
+			compare := &comparison{ctx: t.Context(), root: root, stats: &stats, wrong: make(map[string]string), links: make(map[string][]string)}
 			if err := compare.archive(bytes.NewReader(packed)); err != nil {
 				t.Fatal(err)
 			}
