@@ -113,20 +113,6 @@ func (o *opening) membersBy(ctx context.Context, ring *keystore.Ring, path strin
 	return a, h, nil
 }
 
-// eachMember calls f with each entry of the archive at path: those of its index, or
-// if there is none, those that reading finds, which may have one path several times.
-func (o *opening) eachMember(cmd *cobra.Command, path string, f func(*members.Entry) error) error {
-	a, done, err := o.openMembers(cmd, path)
-	if errors.Is(err, members.ErrNoIndex) {
-		return o.scanMembers(cmd, path, func(e *members.Entry, _ io.Reader) error { return f(e) })
-	}
-	if err != nil {
-		return err
-	}
-	defer done()
-	return eachEntry(cmd, a, f)
-}
-
 func eachEntry(cmd *cobra.Command, a *members.Archive, f func(*members.Entry) error) error {
 	for e, err := range a.All() {
 		if err == nil && cmd.Context().Err() != nil {
