@@ -337,3 +337,46 @@ func TestUseAfterClose(t *testing.T) {
 		t.Errorf("%d bytes for an empty message", n)
 	}
 }
+
+// TestCounts: what ReadFrom and WriteTo say they moved is what they moved, nothing is
+// written twice, and at the end of a message there is nothing to read.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	message := random(2*chunk + 77)
+	var sealed bytes.Buffer
+	w, err := stream.NewWriter(&sealed, testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.ReadFrom(bytes.NewReader(message)); n != int64(len(message)) || err != nil {
+		t.Errorf("ReadFrom: %d, %v", n, err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := stream.NewReader(bytes.NewReader(sealed.Bytes()), testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if _, err := io.CopyN(&got, struct{ io.Reader }{r}, 10); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := r.WriteTo(&got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(got.Bytes(), message) {
+		t.Errorf("%d bytes, want %d", got.Len(), len(message))
+	}
+	at, err := stream.NewReaderAt(bytes.NewReader(sealed.Bytes()), int64(sealed.Len()), testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{int64(len(message)), int64(len(message)) + 1} {
+		if n, err := at.ReadAt(make([]byte, 1), off); n != 0 || err != io.EOF {
+			t.Errorf("at %d: %d, %v", off, n, err)
+		}
+	}
+}

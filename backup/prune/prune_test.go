@@ -112,8 +112,12 @@ func TestMonthlyDamaged(t *testing.T) {
 	age := func(day int) int { return int(noon.Sub(august.AddDate(0, 0, day-1)).Hours()) / 24 }
 	s := newShelf(t, 0, age(1), age(2), age(31))
 	s.damage(age(31), 50_000)
-	if r := s.run(); !r.Damaged || !slices.Equal(s.gone, []int{age(1)}) {
+	r := s.run()
+	if !r.Damaged || !slices.Equal(s.gone, []int{age(1)}) {
 		t.Errorf("deleted %v of %d, %d and %d", s.gone, age(1), age(2), age(31))
+	}
+	if r.Kept != 2 || r.Ignored != 1 || r.Deleted != 1 || r.Freed < 100_000 || r.Freed > 110_000 || r.Read < 300_000 {
+		t.Errorf("counted %+v", r)
 	}
 }
 

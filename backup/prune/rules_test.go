@@ -322,3 +322,11 @@ func randomStore(rng *rand.Rand, now time.Time) ([]Item, map[string]bool) {
 	}
 	return items, sound
 }
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{24 * time.Hour: "1d", 36 * time.Hour: "1d", 24*time.Hour - time.Second: "23h59m59s", 1500 * time.Millisecond: "2s", 800 * 24 * time.Hour: "800d"} {
+		if got := Span(d); got != want {
+			t.Errorf("%v is %s, want %s", d, got, want)
+		}
+	}
+}

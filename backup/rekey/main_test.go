@@ -66,7 +66,12 @@ var created = time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
 
 func newBench(t testing.TB, codec pack.Codec) *bench {
 	t.Helper()
-	b := &bench{TB: t, dir: t.TempDir(), content: bytes.Repeat([]byte("INSERT INTO t VALUES (1);\n"), 40_000)}
+	return newBenchOf(t, codec, 40_000)
+}
+
+func newBenchOf(t testing.TB, codec pack.Codec, rows int) *bench {
+	t.Helper()
+	b := &bench{TB: t, dir: t.TempDir(), content: bytes.Repeat([]byte("INSERT INTO t VALUES (1);\n"), rows)}
 	b.path = filepath.Join(b.dir, "x.enc")
 	b.o = ReencryptOptions{ReadBack: ring(t, keySource{seed: "new"}), Options: Options{
 		Store: local.Folder{}, From: ring(t, keySource{seed: "old"}), To: slot.Recipients(key(t, "new")),

@@ -175,6 +175,13 @@ func TestPlanAndOne(t *testing.T) {
 			keep(t, to, mine)
 			write(t, to+envelope.DetachedSuffix, first)
 		}, action: replicate.Kept, want: mine, beside: string(first)},
+		"rewrapped beside, there, later than the backup was written": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, mine)
+			ago(t, to, 2*time.Hour)
+			write(t, to+envelope.DetachedSuffix, first)
+		}, action: replicate.Kept, want: mine, beside: string(first)},
 		"rewrapped, there": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			ago(t, from, time.Hour)
