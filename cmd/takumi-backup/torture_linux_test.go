@@ -24,13 +24,16 @@ var tortureWays = []struct {
 
 // TestTorture: a database with one of every kind of object is equal after its backup,
 // the loss of the whole cluster, and its restore into a new one. With TAKUMI_TEST_LONG
-// a rehearsal says that its backup is good, too.
+// in the custom format too, and a rehearsal says that its backups are good.
 func TestTorture(t *testing.T) {
 	from := pgtest.Start(t)
 	from.Torture(t)
 	text, rows := dumpAll(t, from)
 	b := withDatabase(t, from, "torture")
 	for _, way := range tortureWays {
+		if way.name == "custom" && os.Getenv("TAKUMI_TEST_LONG") == "" {
+			continue // TestRestoreDatabase has it
+		}
 		t.Run(way.name, func(t *testing.T) {
 			made := b.run(exitOK, nil, append([]string{"backup", "database", "--globals"}, way.backup...)...).made()
 			to := intoFresh(t, b, made, "torture", way.restore)

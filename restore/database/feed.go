@@ -198,8 +198,8 @@ func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error 
 	marked := &failing{Reader: src}
 	_, copyErr := io.CopyBuffer(struct{ io.Writer }{input}, struct{ io.Reader }{marked}, make([]byte, 256<<10))
 	if marked.err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // which ends the input, of nobody
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // and what it has started
+		_ = cmd.Wait()                                      // which ends the input, of nobody
 		return marked.err
 	}
 	if copyErr == nil {
