@@ -159,14 +159,14 @@ func (n *names) see(parts, linked []string, h *tar.Header) {
 	path := strings.Join(parts, "/")
 	for i := range parts[:max(len(parts)-1, 0)] {
 		if parent := strings.Join(parts[:i+1], "/"); !isAbove(parent, n.parent+"/") {
-			n.folders = append(n.folders, n.hash(parent))
+			n.folder(parent)
 		}
 	}
 	if len(parts) > 0 {
 		n.parent = strings.Join(parts[:len(parts)-1], "/")
 	}
 	if h.Typeflag == tar.TypeDir {
-		n.folders = append(n.folders, n.hash(path))
+		n.folder(path)
 		return
 	}
 	if h.Typeflag == tar.TypeLink {
@@ -176,6 +176,15 @@ func (n *names) see(parts, linked []string, h *tar.Header) {
 		}
 	}
 	n.files = append(n.files, n.hash(path))
+}
+
+// folder takes note of a folder. An archive may come back to one again and again.
+func (n *names) folder(path string) {
+	if full := len(n.folders) == cap(n.folders); full && len(n.folders) >= 1<<16 {
+		slices.Sort(n.folders)
+		n.folders = slices.Compact(n.folders)
+	}
+	n.folders = append(n.folders, n.hash(path))
 }
 
 // verdict is an UnsafeError when extraction would meet one.
