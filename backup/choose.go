@@ -75,7 +75,6 @@ func ChooseDatabases(ctx context.Context, s *postgres.Settings, want *config.Dat
 	return c, c.recall(there)
 }
 
-// recall finds what is gone.
 func (c *Chosen) recall(there []postgres.ListedDatabase) error {
 	text, err := os.ReadFile(c.path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -140,7 +140,6 @@ func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 	return state, o.others(chains)
 }
 
-// chains reads metadata.json. Without that file there are none.
 func (o ContractsOptions) chains() ([]contracts.Chain, error) {
 	f, err := fsutil.OpenRegular(o.metadata())
 	if errors.Is(err, fs.ErrNotExist) {

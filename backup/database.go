@@ -49,7 +49,6 @@ const (
 	ManifestOff ManifestMode = "off"
 )
 
-// database is one run of Database.
 type database struct {
 	DatabaseOptions
 	job    Job
@@ -213,7 +212,6 @@ func (d *database) pgDump(ctx context.Context, snapshot string) (*Made, error) {
 	return d.run(ctx, job)
 }
 
-// program seals the output of one of PostgreSQL's programs.
 func (d *database) program(ctx context.Context, job Job, name string, args []string) (*Made, error) {
 	job, err := d.output(ctx, job, name, args)
 	if err != nil {
@@ -222,7 +220,6 @@ func (d *database) program(ctx context.Context, job Job, name string, args []str
 	return d.run(ctx, job)
 }
 
-// output has the job seal what a program writes.
 func (d *database) output(ctx context.Context, job Job, name string, args []string) (Job, error) {
 	path, err := postgres.Program(ctx, name, d.server)
 	if err != nil {
@@ -234,7 +231,6 @@ func (d *database) output(ctx context.Context, job Job, name string, args []stri
 	return job, nil
 }
 
-// globals seals the roles and tablespaces, as NAME_globals.
 func (d *database) globals(ctx context.Context, name string) error {
 	args := []string{"--globals-only", "--no-password", strings.Replace(d.Settings.Target(), "--dbname=", "--database=", 1)}
 	var secrets bool
@@ -252,7 +248,6 @@ func (d *database) globals(ctx context.Context, name string) error {
 	return err
 }
 
-// inSnapshot seals the dump and what is summed up of one snapshot.
 func (d *database) inSnapshot(ctx context.Context, m *postgres.Manifest) error {
 	tx, snapshot, err := postgres.Snapshot(ctx, d.conn)
 	if err != nil {

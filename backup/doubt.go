@@ -38,7 +38,6 @@ func Misnamed(path, label string) error {
 	return fmt.Errorf("%w: the label says %q", ErrMisnamed, label)
 }
 
-// stampIn returns the last time in a name, or "".
 func stampIn(name string) string {
 	all := stamp.FindAllString(name, -1)
 	if all == nil {

@@ -231,7 +231,6 @@ type target struct {
 	name string
 }
 
-// begin opens the destinations.
 func (j Job) begin(ctx context.Context, format guard.Format) (*target, error) {
 	name := func(path string) string {
 		if j.Name != "" {
@@ -276,7 +275,6 @@ func (j Job) begin(ctx context.Context, format guard.Format) (*target, error) {
 	return &target{w, name(path)}, nil
 }
 
-// generated is the n-th path that this backup may have.
 func (j Job) generated(format guard.Format, n int) string {
 	base := j.To.Base
 	if base == "" {
@@ -300,7 +298,6 @@ func SourceError(err error) error {
 	return fail.As(fail.Source, "nothing was kept", err)
 }
 
-// markedSource marks the errors of the source.
 type markedSource struct{ io.Reader }
 
 func (m markedSource) Read(p []byte) (int, error) {

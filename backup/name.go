@@ -50,7 +50,6 @@ func (l Link) After(m Link) int {
 	return l.N - m.N
 }
 
-// tag is what the name of a link has after its time.
 func (l Link) tag() string { return fmt.Sprintf(".%s-%d", l.Chain, l.N) }
 
 var linkTag = regexp.MustCompile(`_\d{8}_\d{6}(?:-\d+)?\.([0-9a-f]{16})-(\d{1,4})\.`)

@@ -117,7 +117,6 @@ func holdersOf(to []envelope.Recipient) string {
 	return strings.Join(names, "\n")
 }
 
-// begin takes up the chain, or begins one.
 func (n *night) begin(ctx context.Context, job *Job) (err error) {
 	if n.next, err = n.store.Begin(); err != nil {
 		return err
@@ -153,7 +152,6 @@ func (n *night) begin(ctx context.Context, job *Job) (err error) {
 	return nil
 }
 
-// place is the place of the archive in its chain.
 func (n *night) place(job *Job) (err error) {
 	job.Kind = KindUploads
 	if n.last == nil {
@@ -209,7 +207,6 @@ func (n *night) doubt(ctx context.Context, job *Job) (string, error) {
 	return "", nil
 }
 
-// following is the next entry of the last tree.
 func (n *night) following() (*members.Entry, error) {
 	e, err := n.last.Next()
 	if err == io.EOF {
@@ -244,7 +241,6 @@ func (n *night) earlier(path string) *tree.Facts {
 	return nil
 }
 
-// seen takes an entry of the tree as it is now.
 func (n *night) seen(path string, f tree.Facts, stored bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -283,7 +279,6 @@ func (n *night) seen(path string, f tree.Facts, stored bool) {
 	n.add(e)
 }
 
-// say has the index say what went.
 func (n *night) say() {
 	for _, e := range n.went {
 		gone := &members.Entry{Type: e.Type, Gone: true}

@@ -51,7 +51,6 @@ type Options struct {
 
 func (o Options) keyless() bool { return o.Keys == nil || !o.Keys.Opens() }
 
-// keyFault marks the failure to get a key.
 type keyFault struct{ error }
 
 func (f keyFault) Unwrap() error { return f.error }

@@ -113,7 +113,6 @@ func (h *HandleAt) members() (*members.Archive, error) {
 	return members.Indexed(packed)
 }
 
-// openLink opens the backup of the chain that has this name.
 func (h *HandleAt) openLink(ctx context.Context, name string) (*members.Archive, error) {
 	if err := envelope.CheckName(name); err != nil {
 		return nil, err

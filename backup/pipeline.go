@@ -22,7 +22,6 @@ func (m *Meter) In() int64 { return m.in.Load() }
 // Out returns the bytes written so far.
 func (m *Meter) Out() int64 { return m.out.Load() }
 
-// meteredReader counts what is read.
 type meteredReader struct {
 	io.Reader
 	n *atomic.Int64

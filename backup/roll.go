@@ -30,7 +30,6 @@ type Roll struct {
 
 const blockRows, blockText = 1 << 12, 1 << 16
 
-// row is one backup.
 type row struct {
 	base             string // of the path
 	created          int64  // seconds: envelopes have no more
@@ -41,7 +40,6 @@ type row struct {
 	name             uint32 // from 1, its index among the names that are not
 }
 
-// shape is what many backups have in common.
 type shape struct {
 	folder, query string // of the path, around what is in the row
 	Backup               // without what is in the row
@@ -55,7 +53,6 @@ type fault struct {
 
 const gap = "\x00"
 
-// said is a fault of one backup.
 type said struct {
 	text string
 	like error

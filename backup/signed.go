@@ -25,7 +25,6 @@ import (
 // ErrUnsigned is returned when signers are asked for and a backup has no signature.
 var ErrUnsigned = fail.New(fail.Damaged, "if it is known who made it, open it without --signers", "it has no signature")
 
-// refused says that a signature speaks against a backup.
 func refused(err error) error {
 	return fail.As(fail.Damaged, "look who put it there, and use a backup that one of the signers has signed", err)
 }
@@ -46,7 +45,6 @@ func (o Options) vouched(opened slot.Holder) error {
 	return nil
 }
 
-// witness holds a backup that is read to a signature.
 type witness struct {
 	sign.Sums
 	signature *sign.Signature
@@ -230,7 +228,6 @@ func (j Job) signable(dst *target) error {
 // the spot.
 const worthwhile = 32 << 10
 
-// summing sums up what is written through it, while it is written.
 type summing struct {
 	io.Writer
 	sign.Sums
@@ -252,7 +249,6 @@ func (s *summing) Write(p []byte) (int, error) {
 	return n, errors.Join(err, <-summed)
 }
 
-// sign has the signature written with the backup that was summed up.
 func (s *summing) sign(dst signable, signer ssh.Signer) error {
 	file, err := sign.Sign(s.Statement(time.Now()), signer)
 	if err != nil {

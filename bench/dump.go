@@ -110,7 +110,6 @@ func (t table) write(w io.Writer, size int64) error {
 	return nil
 }
 
-// rows makes up the rows of a table from a seed.
 type rows struct {
 	random *rand.ChaCha8
 	at     time.Time
@@ -236,7 +235,6 @@ func writeRows(name string, row func(*rows, []byte, int) []byte) func(io.Writer,
 	return table{name: name, row: row}.write
 }
 
-// account is a line of pgbench_accounts after some transactions.
 func (r *rows) account(b []byte, id int) []byte {
 	b = append(integer(b, id), '\t')
 	b = append(integer(b, 1+id/100_000), '\t')

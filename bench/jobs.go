@@ -9,7 +9,6 @@ import (
 
 const ours = "takumi-backup"
 
-// part is a table of the page.
 type part struct {
 	name, title, about string
 	jobs               func(*bench) ([]*job, error)
@@ -29,7 +28,6 @@ func (b *bench) takumi(args ...string) []string { return append([]string{b.build
 
 func (b *bench) out(name string) string { return filepath.Join(b.scratch, "out", name) }
 
-// sealed seals a file outside any clock, for what opens it.
 func (b *bench) sealed(input string) (string, error) {
 	path := b.out(filepath.Base(input) + ".sealed")
 	if _, err := os.Stat(path); err == nil {

@@ -32,7 +32,6 @@ func main() {
 	}
 }
 
-// bench is what all measurements share.
 type bench struct {
 	cache   string // corpora and built programs; kept
 	scratch string // what is being measured; removed in the end
@@ -46,7 +45,6 @@ type bench struct {
 	recipient string // of age
 }
 
-// build is a build of takumi-backup.
 type build struct{ name, path string }
 
 func run() error {

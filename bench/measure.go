@@ -15,7 +15,6 @@ import (
 	"time"
 )
 
-// job is a pipeline to measure.
 type job struct {
 	op, name string     // what is done, and by whom
 	stages   [][]string // programs; the first of each is a path
@@ -32,7 +31,6 @@ type job struct {
 	samples []sample
 }
 
-// sample is what one run cost.
 type sample struct {
 	seconds, cpu float64 // by the clock; user and system of all processes
 	memory       int64   // the peaks of all processes, in bytes
@@ -158,7 +156,6 @@ func (j *job) run(env []string) (s sample, err error) {
 	return s, err
 }
 
-// syncTree makes a file, or every file in a folder, durable.
 func syncTree(path string) error {
 	return filepath.WalkDir(path, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -215,7 +212,6 @@ func (j *job) values(of func(sample) float64) (v []float64) {
 func seconds(s sample) float64 { return s.seconds }
 func cpu(s sample) float64     { return s.cpu }
 
-// median returns the middle of the values that are numbers, or NaN.
 func median(values []float64) float64 {
 	v := slices.DeleteFunc(slices.Clone(values), math.IsNaN)
 	if len(v) == 0 {

@@ -29,7 +29,6 @@ func (b *bench) program(name string, args ...string) []string {
 	return append([]string{path}, args...)
 }
 
-// output runs a program and returns what it prints, trimmed.
 func (b *bench) output(argv ...string) (string, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = b.env
@@ -41,7 +40,6 @@ func (b *bench) output(argv ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-// setUp builds the programs and makes the keys.
 func (b *bench) setUp() error {
 	b.env = append(os.Environ(), "LC_ALL=C.UTF-8", "HOME="+b.scratch, "XDG_STATE_HOME="+b.scratch,
 		"BACKUP_ENCRYPTION_KEY_FILE="+b.key("takumi"), "GNUPGHOME="+b.scratch,
@@ -79,7 +77,6 @@ func (b *bench) setUp() error {
 	return err
 }
 
-// corpus returns a corpus and its size.
 func (b *bench) corpus(name string) (string, int64, error) {
 	c, err := corpusNamed(name)
 	if err != nil {
@@ -113,7 +110,6 @@ func (b *bench) about() string {
 		bytes.TrimSpace(commit), sizeText(int64(b.size)))
 }
 
-// versions asks the programs for theirs.
 func (b *bench) versions() (all []string) {
 	for _, argv := range [][]string{{ours, "version"}, {"age", "--version"}, {"zstd", "--version"}, {"gzip", "--version"}, {"gpg", "--version"},
 		{"pigz", "--version"}, {"openssl", "version"}, {"restic", "version"}, {"borg", "--version"}, {"tar", "--version"}} {
@@ -125,12 +121,10 @@ func (b *bench) versions() (all []string) {
 	return all
 }
 
-// tidy takes this machine's folders out of a command line.
 func (b *bench) tidy(command string) string {
 	return strings.NewReplacer(b.scratch, "$OUT", b.cache, "$IN", goRoot(), "$GOROOT").Replace(command)
 }
 
-// sizeText prints a size in binary units.
 func sizeText(n int64) string {
 	switch {
 	case n >= 1<<30:

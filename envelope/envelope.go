@@ -110,7 +110,6 @@ func (e *Envelope) Recipients() []slot.Holder {
 	return slices.DeleteFunc(e.Holders(), func(h slot.Holder) bool { return h.Type == kek.SlotType })
 }
 
-// check applies the limits of docs/FORMAT.md to a label.
 func (l Label) check() error {
 	if l.Created.Location() != time.UTC || l.Created.Nanosecond() != 0 || l.Created.Year() < 0 || l.Created.Year() > 9999 {
 		return errors.New("the time is not in UTC and whole seconds")
@@ -147,7 +146,6 @@ func (e *Envelope) beforeAuth() []byte {
 	return fmt.Appendf(e.head(), "pad %s\n", strings.Repeat(".", e.pad))
 }
 
-// encode returns the whole envelope.
 func (e *Envelope) encode() []byte {
 	return fmt.Appendf(e.beforeAuth(), "auth %s\n%s", base64.StdEncoding.EncodeToString(e.auth[:]), terminator)
 }
@@ -171,7 +169,6 @@ func (e *Envelope) bare() int {
 	return len(e.head()) + len("pad \n") + authLineSize + len(terminator)
 }
 
-// fitTo pads to a length that a good envelope has had.
 func (e *Envelope) fitTo(size int) error {
 	if e.pad = size - e.bare(); e.pad < 1 || len(e.Slots) > maxSlots {
 		return ErrNoRoom

@@ -38,7 +38,6 @@ func (e *WrongKeyError) Error() string {
 	return fmt.Sprintf("wrong key: the backup wants %s, offered %s", list(e.Wanted), list(e.Offered))
 }
 
-// list names holders, those of one type after its word.
 func list(holders []slot.Holder) string {
 	if len(holders) == 0 {
 		return "no key"
@@ -190,7 +189,6 @@ func (r *Reader) end() error {
 	return r.said
 }
 
-// locate makes a payload's offsets those of the file.
 func locate(err error, start int64) error {
 	switch e := err.(type) {
 	case *stream.ChunkError:

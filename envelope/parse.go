@@ -112,7 +112,6 @@ func readText(src io.Reader) ([]byte, error) {
 	return text, &SyntaxError{0, fmt.Sprintf("it is longer than %d bytes", MaxSize)}
 }
 
-// checkMagic judges the first line.
 func checkMagic(text []byte) error {
 	line, _, whole := strings.Cut(string(text[:min(len(text), len(magicPrefix)+maxDecimalLen)]), "\n")
 	version, ours := strings.CutPrefix(line, magicPrefix)
@@ -142,7 +141,6 @@ func (l *lines) next() string {
 
 func (l *lines) peekIs(prefix string) bool { return strings.HasPrefix(l.rest, prefix) }
 
-// field returns what follows the keyword on the next line.
 func (l *lines) field(keyword string) (string, error) {
 	value, ok := strings.CutPrefix(l.next(), keyword+" ")
 	if !ok {

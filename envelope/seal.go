@@ -71,7 +71,6 @@ var random = func(p []byte) { rand.Read(p) }
 // Envelope returns what was written at the head of the backup.
 func (w *Writer) Envelope() *Envelope { return w.envelope }
 
-// wrap makes a slot for each recipient.
 func (e *Envelope) wrap(ctx context.Context, dataKey []byte, recipients []Recipient) error {
 	if len(recipients) == 0 {
 		return ErrNoKey
@@ -95,7 +94,6 @@ func (e *Envelope) wrap(ctx context.Context, dataKey []byte, recipients []Recipi
 	return nil
 }
 
-// authenticate computes the auth line and with it the envelope's text.
 func (e *Envelope) authenticate(dataKey []byte) error {
 	sealed, err := stream.Seal(dataKey, append([]byte(authContext), e.beforeAuth()...), nil)
 	if err != nil {

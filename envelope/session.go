@@ -35,7 +35,6 @@ type answer struct {
 	err     error
 }
 
-// wipe clears the data keys that the slots held.
 func (s *session) wipe() {
 	for _, a := range s.asked {
 		clear(a.dataKey)
@@ -90,7 +89,6 @@ func same(a, b Identity) bool {
 	return reflect.TypeOf(a).Comparable() && reflect.TypeOf(b).Comparable() && a == b
 }
 
-// holders returns for whom the envelopes have slots, each once.
 func holders(envelopes ...*Envelope) []slot.Holder {
 	var all []slot.Holder
 	for _, e := range envelopes {
@@ -106,7 +104,6 @@ func holders(envelopes ...*Envelope) []slot.Holder {
 	return all
 }
 
-// offered returns the names of the identities that have one.
 func (s *session) offered() []slot.Holder {
 	var all []slot.Holder
 	for _, identity := range s.identities {
@@ -183,7 +180,6 @@ func bothFail(embedded, detached error) error {
 	return fmt.Errorf("%w; and the envelope next to it was passed over: %v", embedded, detached)
 }
 
-// openOne follows "Opening" in docs/FORMAT.md.
 func (s *session) openOne(e *Envelope, rescue bool) (Opened, error) {
 	var fault error // the best explanation so far
 	for _, c := range s.candidates(e) {
@@ -252,7 +248,6 @@ func (s *session) candidates(e *Envelope) []candidate {
 	return append(named, others...)
 }
 
-// unwrap asks an identity, once.
 func (s *session) unwrap(id ID, c candidate) ([]byte, error) {
 	q := question{c.identity, id, c.slot.Line()}
 	if a, ok := s.asked[q]; ok {
@@ -273,13 +268,11 @@ func (s *session) unwrap(id ID, c candidate) ([]byte, error) {
 	return dataKey, err
 }
 
-// authentic checks the auth line.
 func (e *Envelope) authentic(dataKey []byte) bool {
 	message, err := stream.Open(dataKey, append([]byte(authContext), e.beforeAuth()...), e.auth[:])
 	return err == nil && len(message) == 0
 }
 
-// samePreamble reports whether two envelopes are of one backup.
 func (e *Envelope) samePreamble(other *Envelope) bool {
 	return bytes.Equal(e.preamble(), other.preamble())
 }

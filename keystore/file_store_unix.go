@@ -26,10 +26,8 @@ var _ Storer = File{}
 // a dot and its id.
 var formerName = regexp.MustCompile(`^\.[0-9a-f]{16}$`)
 
-// former is the file that keeps a former key of f.
 func (f File) former(id kek.ID) File { return File{Path: f.Path + "." + string(id)} }
 
-// real is the file that a symbolic link leads to.
 func (f File) real() File {
 	if path, err := filepath.EvalSymlinks(f.Path); err == nil {
 		f.Path = path
@@ -162,7 +160,6 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 	return errors.Join(f.dress(file), sys.sync(file))
 }
 
-// replace puts key in the place of the file that is there.
 func (f File) replace(key *kek.Key) error {
 	dir := filepath.Dir(f.Path)
 	const doing = "the new key file cannot be written"

@@ -38,7 +38,6 @@ type Ring struct {
 	places     []Source // of the identities
 }
 
-// held is a source and what it gave.
 type held struct {
 	src   Source
 	key   *kek.Key // nil before the first success
@@ -225,7 +224,6 @@ func (r *Ring) fresh(h *held) bool {
 	return h.key != nil && r.now().Sub(h.since) < ringTTL
 }
 
-// load returns a source's key, from memory while it is fresh.
 func (r *Ring) load(ctx context.Context, h *held) (*kek.Key, error) {
 	if r.fresh(h) {
 		return h.key, nil

@@ -29,7 +29,6 @@ func WriteFile(path string, key *kek.Key) error {
 	return WriteSecret(path, text)
 }
 
-// textOf is the text of a key file. The caller wipes it.
 func textOf(key *kek.Key) []byte {
 	return append(hex.AppendEncode(make([]byte, 0, digits+1), key.Bytes()), '\n')
 }
@@ -67,7 +66,6 @@ func writeNew(path string, text []byte, dress func(*os.File) error) (err error) 
 	return nil
 }
 
-// remove says loudly when a key is left where none should be.
 func remove(name string) error {
 	if err := sys.remove(name); err != nil {
 		return fmt.Errorf("a key is left in %s: %w", display(name), cause(err))

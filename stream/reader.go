@@ -103,7 +103,6 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next opens one chunk, or sets err.
 func (r *Reader) next() {
 	if r.raw == nil {
 		r.raw = make([]byte, runChunks*sealedChunkSize)

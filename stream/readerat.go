@@ -23,13 +23,11 @@ type ReaderAt struct {
 // source in a network is asked seldom.
 const readAtRun = 128
 
-// scratch is what one ReadAt call works with.
 type scratch struct {
 	chunker
 	buf []byte // one chunk, or as many as were ever asked for at once
 }
 
-// room returns n bytes.
 func (sc *scratch) room(n int64) []byte {
 	if int64(cap(sc.buf)) < n {
 		sc.buf = make([]byte, n)

@@ -144,10 +144,8 @@ func PlainSize(n int64) (int64, error) {
 	return rest/sealedChunkSize*ChunkSize + last - TagSize, nil
 }
 
-// chunkOffset is where sealed chunk i is in the message.
 func chunkOffset(i int64) int64 { return HeaderSize + i*sealedChunkSize }
 
-// schedule is what HKDF-Expand yields for one message.
 type schedule struct {
 	aead       cipher.AEAD
 	baseIV     [baseIVSize]byte

@@ -83,7 +83,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return total - len(p), w.err
 }
 
-// emit seals one full chunk. The final one goes through Close.
 func (w *Writer) emit(chunk []byte) {
 	if w.err = w.room(1); w.err != nil {
 		return

@@ -85,7 +85,6 @@ func Listed(b *backup.Backup) (found []Finding) {
 	return found
 }
 
-// isBadSignature reports whether a signature speaks against a backup.
 func isBadSignature(err error) bool {
 	for _, kind := range []error{sign.ErrMalformed, sign.ErrInvalid, sign.ErrOtherBackup, sign.ErrPayload} {
 		if errors.Is(err, kind) {

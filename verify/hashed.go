@@ -33,7 +33,6 @@ type fetched struct {
 	err      error
 }
 
-// kept is a small file that is open.
 type kept struct {
 	*bytes.Reader
 	modified time.Time
@@ -42,7 +41,6 @@ type kept struct {
 func (k kept) Close() error       { return nil }
 func (k kept) ModTime() time.Time { return k.modified }
 
-// fetch reads a small file, once.
 func (h *hashed) fetch(ctx context.Context, path string) fetched {
 	f, known := h.small[path]
 	if known {
@@ -62,7 +60,6 @@ func (h *hashed) fetch(ctx context.Context, path string) fetched {
 	return f
 }
 
-// standing is what was seen of the backup.
 func (h *hashed) standing() standing {
 	s := h.seen
 	s.sidecar = string(h.small[h.path+store.SidecarSuffix].text)

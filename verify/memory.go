@@ -110,7 +110,6 @@ func (m *Memory) Proved(path, id string, size int64) (Proof, bool) {
 	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size
 }
 
-// all returns what is remembered of the paths that where tells of.
 func (m *Memory) all(where func(path string) bool) map[string]Proof {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -251,7 +250,6 @@ func (b *Backup) misplaced() bool {
 	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == Replaced && f.Severity == Error })
 }
 
-// under says whether a path is in or under a folder.
 func under(path, root string) bool {
 	_, inside := store.CutRoot(path, root)
 	return inside

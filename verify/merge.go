@@ -71,7 +71,6 @@ type taken struct {
 	finished time.Time
 }
 
-// keyOf tells the backups of several reports apart.
 func keyOf(r *Report, b *Backup) string {
 	if r.Shard != "" || store.IsRemote(b.Path) {
 		return b.Path
@@ -102,7 +101,6 @@ func addNew[T any](to *[]T, from []T, same func(a, b T) bool) {
 // oneRun is within how long all shards of a run begin.
 const oneRun = 24 * time.Hour
 
-// checkShards wants all of the shards, of one run, or none.
 func checkShards(reports []*Report) error {
 	var count int
 	var first, last *Report

@@ -44,7 +44,6 @@ type Options struct {
 	pause time.Duration // before a second look at what seems bad; a field for the tests
 }
 
-// reach is the level up to which a backup can be proved.
 func (o *Options) reach(b *Backup) Level {
 	if o.Level == Restore && !o.CanRestore(b) {
 		return Content
@@ -121,7 +120,6 @@ type standing struct {
 	sidecar, beside string
 }
 
-// standingOf is what a file that was opened says of that.
 func standingOf(obj store.Object, err error) (s standing) {
 	if err != nil {
 		s.gone = errors.Is(err, fs.ErrNotExist)
@@ -132,7 +130,6 @@ func standingOf(obj store.Object, err error) (s standing) {
 	return s
 }
 
-// standing looks at what is there now.
 func (c *Checker) standing(ctx context.Context, path string) standing {
 	obj, err := c.Place.Open(ctx, path)
 	s := standingOf(obj, err)
@@ -145,7 +142,6 @@ func (c *Checker) standing(ctx context.Context, path string) standing {
 	return s
 }
 
-// text returns the beginning of a small file.
 func (c *Checker) text(ctx context.Context, path string, most int64) (string, error) {
 	obj, err := c.Place.Open(ctx, path)
 	if err != nil {
@@ -212,7 +208,6 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 	return b
 }
 
-// claims reads what the backup says of itself, unproved.
 func (c *Checker) claims(ctx context.Context, b *Backup, file *hashed) {
 	seen, err := backup.Look(ctx, file, b.Path, backup.Options{})
 	if err != nil {
@@ -296,7 +291,6 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 // largeBackup is the size from which it pays to read a backup on all cores.
 const largeBackup = 16 << 20
 
-// label fills in what an envelope says.
 func (b *Backup) label(e *envelope.Envelope) {
 	b.ID, b.Kind, b.Name, b.Created = e.ID.String(), strings.Clone(e.Kind), strings.Clone(e.Name), e.Created
 	b.Series = strings.Clone(backup.SeriesOf(e.Name))
@@ -351,5 +345,4 @@ func (f *Fault) Fail() (fail.Class, string) {
 	return fail.Inner(f.Finding.cause, class, f.Finding.Advice)
 }
 
-// workers is how many backups are read at once.
 func workers() int { return runtime.GOMAXPROCS(0) }

@@ -196,7 +196,6 @@ func (j *Job) plan(backups []Backup) (order []int) {
 	return order
 }
 
-// sampleSize is a part of n, rounded up.
 func sampleSize(part float64, n int) int {
 	size := int(part * float64(n))
 	if float64(size) < part*float64(n) {
@@ -205,7 +204,6 @@ func sampleSize(part float64, n int) int {
 	return min(size, n)
 }
 
-// check checks the backups in order.
 func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
 	if j.Planned != nil {
 		var total int64
@@ -262,7 +260,6 @@ func (j *Job) save(forget func(path string) bool) {
 	}
 }
 
-// look finds what is in the folders besides backups, and should not.
 func (j *Job) look(ctx context.Context, r *Report) error {
 	said := make(map[string]bool)
 	for _, root := range j.Paths {

@@ -73,7 +73,6 @@ func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *
 	return None
 }
 
-// writing is the command that writes a backup's sidecar.
 func writing(path string) string {
 	name, line := store.Base(path), path+store.SidecarSuffix
 	if store.IsRemote(path) {
@@ -100,7 +99,6 @@ func (b *Backup) sharpen() {
 // stamp is the time in generated names, and what tells apart those of one second.
 var stamp = regexp.MustCompile(`_(\d{8}_\d{6})(-\d+)?`)
 
-// stampOf returns the last time in a name, or "".
 func stampOf(name string) string {
 	all := stamp.FindAllStringSubmatch(name, -1)
 	if all == nil {
@@ -168,7 +166,6 @@ func printable(name string) string {
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9._/:@%+,=][A-Za-z0-9._/:@%+,=-]*$`)
 
-// anchored returns a path that means the same from any folder.
 func anchored(name string) string {
 	if store.IsRemote(name) {
 		return "s3://" + path.Clean(strings.TrimPrefix(name, "s3://"))

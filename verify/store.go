@@ -155,7 +155,6 @@ const (
 	few    = 3
 )
 
-// medianSize returns the median of the sizes of the newest good backups.
 func medianSize(newest []peer) (int64, bool) {
 	var sizes []int64
 	for _, p := range newest {
@@ -173,7 +172,6 @@ func medianSize(newest []peer) (int64, bool) {
 	return sizes[len(sizes)/2], true
 }
 
-// permissions looks at the mode of a local backup.
 func (j *Job) permissions(b *Backup) {
 	if store.IsRemote(b.Path) || b.has(Unreadable) {
 		return
@@ -188,7 +186,6 @@ func (j *Job) permissions(b *Backup) {
 	}
 }
 
-// judgeKeys reports the keys that are overdue. One shard does.
 func (j *Job) judgeKeys(r *Report) {
 	r.Keys = j.KnownKeys
 	for _, k := range j.KnownKeys {

@@ -103,7 +103,6 @@ func localKey(path string) ([]byte, error) {
 	return key, nil
 }
 
-// replace writes a file whole.
 func replace(path string, fill func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {

@@ -22,7 +22,6 @@ const MaxLinks = 1 << 10
 // ErrChain is wrapped when the archives of a chain do not belong together.
 var ErrChain = fail.New(fail.Damaged, "bring all backups of the chain from another copy of the store, or restore the full one", "the chain is broken")
 
-// header is the first line of the index of an archive.
 type header struct {
 	Version int    `json:"v"`
 	Format  string `json:"format"`
@@ -69,7 +68,6 @@ func (a *Archive) Join(older []*Archive) error {
 	return nil
 }
 
-// links are all archives of the tree, the full one first.
 func (a *Archive) links() []*Archive { return append(slices.Clone(a.older), a) }
 
 // Order compares two paths as an archive of a tree has them: a folder before what it
@@ -99,7 +97,6 @@ func rank(c byte) byte {
 	return c
 }
 
-// cursor is at an entry of one archive.
 type cursor struct {
 	of    *Archive // may be nil
 	entry *Entry   // nil at the end
@@ -198,7 +195,6 @@ func resolve(links []*Archive, n int, e *Entry, find func(n int) (*Entry, error)
 	return found, nil
 }
 
-// findInTree asks the indexes from the newest on.
 func (a *Archive) findInTree(name string) (*Entry, error) {
 	links := a.links()
 	for n, l := range slices.Backward(links) {

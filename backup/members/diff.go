@@ -128,7 +128,6 @@ func differ(a, b *Entry) (in []string) {
 	return in
 }
 
-// sameTime compares seconds where one archive keeps no more.
 func sameTime(a, b int64) bool {
 	const second = int64(time.Second)
 	return a == b || (a%second == 0 || b%second == 0) && a/second == b/second

@@ -98,7 +98,6 @@ func (a *Archive) Find(name string) (*Entry, error) {
 	return a.find(name)
 }
 
-// find looks into the archive's own index.
 func (a *Archive) find(name string) (*Entry, error) {
 	for e, err := range entries(a.index.Range([]byte(name), []byte(name))) {
 		if err != nil || e.Name() == name {
@@ -167,7 +166,6 @@ func (a *Archive) blame(err error) error {
 	return fmt.Errorf("%w: it needs %s: %w", ErrChain, a.needed, err)
 }
 
-// span is a part of an archive.
 type span struct{ offset, length int64 }
 
 func (a *Archive) span(e *Entry) (span, error) {
@@ -203,7 +201,6 @@ func misled(e *Entry, err error) error {
 	return err
 }
 
-// of is the archive that has the bytes of an entry.
 func (a *Archive) of(e *Entry) *Archive {
 	if e.in != nil {
 		return e.in

@@ -8,12 +8,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// chainOf is where the links of one chain of incremental backups are.
 type chainOf struct{ folder, id string }
 
 func (it *Item) chain() chainOf { return chainOf{store.Dir(it.Path), it.Link.Chain} }
 
-// chains returns the links of each chain, by their numbers.
 func chains(items []Item) map[chainOf][]int {
 	all := make(map[chainOf][]int)
 	for i := range items {

@@ -68,7 +68,6 @@ func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, 
 	return r, nil
 }
 
-// prune prunes what no backup outside of it has to do with.
 func (o *Options) prune(ctx context.Context, st store.Store, found *backup.Roll, group []uint32, r *Result) error {
 	list, items := make([]backup.Backup, len(group)), make([]Item, len(group))
 	for n, i := range group {
@@ -131,7 +130,6 @@ func groups(found *backup.Roll) [][]uint32 {
 	return all
 }
 
-// sets are disjoint sets of names.
 type sets struct {
 	nodes  map[string]uint32
 	parent []uint32
@@ -159,7 +157,6 @@ func (s *sets) find(n uint32) uint32 {
 
 func (s *sets) join(a, b uint32) { s.parent[s.find(a)] = s.find(b) }
 
-// item is what the rules see of a backup.
 func (o *Options) item(b *backup.Backup) Item {
 	it := Item{Path: b.Path, Incomplete: !b.Sidecar, State: Unchecked}
 	switch {
@@ -209,7 +206,6 @@ func (o *Options) prove(ctx context.Context, st store.Store, b *backup.Backup, r
 	return backup.ProveKnown(ctx, st, b, o.Open)
 }
 
-// carryOut does as the decisions say.
 func (o *Options) carryOut(ctx context.Context, st store.Store, list []backup.Backup, items []Item, decisions []Decision, r *Result) error {
 	left := make(map[chainOf]string) // what was to be deleted of a chain, and could not
 	for _, i := range order(items) {

@@ -79,7 +79,6 @@ type Policy struct {
 	ByKind map[string]Policy
 }
 
-// of is the policy of one kind.
 func (p Policy) of(kind string) Policy {
 	if own, ok := p.ByKind[kind]; ok {
 		return own
@@ -165,12 +164,10 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 	return decisions
 }
 
-// newestFirst has copies of one backup next to each other.
 func newestFirst(a, b Item) int {
 	return cmp.Or(b.Created.Compare(a.Created), b.Link.After(a.Link), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Path, b.Path))
 }
 
-// rule keeps the newest item of each of left periods.
 type rule struct {
 	left   int
 	name   string
@@ -191,7 +188,6 @@ func (p Policy) rules() []*rule {
 	}
 }
 
-// decide judges the good items of one series, newest first.
 func (p Policy) decide(items []Item, indices []int, decisions []Decision, now time.Time) {
 	rules := p.rules()
 	for n, i := range indices {

@@ -86,7 +86,6 @@ func keyed(ctx context.Context, file store.Object, src *bufio.Reader, path strin
 	return openCBC(src, iv, keys)
 }
 
-// openCBC takes the key under which the content begins as something known.
 func openCBC(src *bufio.Reader, iv []byte, keys []*kek.Key) (io.Reader, error) {
 	head, err := src.Peek(guard.SniffLen)
 	if err != nil && err != io.EOF {

@@ -195,7 +195,6 @@ func contentOf(ctx context.Context, path string, o ImportOptions) (sum, error) {
 	return d.sum(), err
 }
 
-// legacy is a file to import, opened.
 type legacy struct {
 	content io.Reader    // decrypted and unpacked
 	format  guard.Format // of the content
@@ -415,7 +414,6 @@ func timeOf(name string, modified time.Time) time.Time {
 	return modified.UTC().Truncate(time.Second)
 }
 
-// kindOf is what the content says, or else the path.
 func kindOf(path string, format guard.Format) string {
 	kind := backup.KindOf(format)
 	if kind != backup.KindStream {

@@ -41,7 +41,6 @@ func Take(dir, path string) (*fsutil.Lock, error) {
 	return lock, nil
 }
 
-// real returns the one name of what is at path.
 func real(path string) (string, error) {
 	if store.IsRemote(path) {
 		return path, nil

@@ -80,7 +80,6 @@ func proveKey(ctx context.Context, src keystore.Source, first *kek.Key) error {
 	return nil
 }
 
-// trial opens with an identity what is sealed for a recipient.
 func trial(ctx context.Context, to slot.Recipient, with slot.Identity) error {
 	var sealed bytes.Buffer
 	w, err := envelope.NewWriter(ctx, &sealed, envelope.Label{Created: time.Now(), Kind: "stream", Name: "trial", Codec: "none"}, to)

@@ -226,7 +226,6 @@ func (o ReencryptOptions) checkSlots(opened *envelope.Envelope, seen *backup.See
 	return nil
 }
 
-// look is Reencrypt that changes nothing.
 func look(ctx context.Context, path string, o ReencryptOptions) (Result, error) {
 	if _, r, err := done(ctx, path, o); err != nil || r.Skipped != "" {
 		return r, err
@@ -285,7 +284,6 @@ func newWitness(to []slot.Recipient) *witness {
 
 func (w *witness) wipe() { clear(w.dataKey) }
 
-// overheard is a recipient of which a witness sees what it wraps.
 type overheard struct {
 	slot.Recipient
 	by *witness
@@ -315,7 +313,6 @@ type digest struct {
 	size int64
 }
 
-// sum is what two equal contents have in common, in one process.
 type sum struct {
 	hash uint64
 	size int64

@@ -51,7 +51,6 @@ type Result struct {
 
 func (r *Result) warn(words string) { r.Warnings = append(r.Warnings, words) }
 
-// identities returns those of the new holders that can open.
 func (o *Options) identities() []envelope.Identity {
 	var all []envelope.Identity
 	for _, r := range o.To {
@@ -62,7 +61,6 @@ func (o *Options) identities() []envelope.Identity {
 	return all
 }
 
-// counter counts what is written to it as read.
 type counter struct{ *backup.Meter }
 
 func (c counter) Write(p []byte) (int, error) {

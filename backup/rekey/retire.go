@@ -125,7 +125,6 @@ func (r *Retirement) judge(id kek.ID) (out *Retired, providers []string, err err
 	return out, providers, nil
 }
 
-// needing names the backups that need a key.
 func (r *Retirement) needing(id kek.ID) string {
 	var names []string
 	needing := r.History.Needing(id, r.Backups)
@@ -183,7 +182,6 @@ func (r *Retirement) judgeRecipient(id kek.ID) (*Retired, []string, error) {
 	return out, nil, nil
 }
 
-// currentOnly hides the former keys of a source.
 type currentOnly struct{ keystore.Source }
 
 // proveOpen fails unless each backup opens with a key other than id that is in use,

@@ -86,7 +86,6 @@ func Rewrap(ctx context.Context, path string, o RewrapOptions) (Result, error) {
 	return j.Result, nil
 }
 
-// job is the work on one backup.
 type job struct {
 	RewrapOptions
 	Result
@@ -128,7 +127,6 @@ func (j *job) run(ctx context.Context) error {
 	return j.replace(ctx, side)
 }
 
-// open is how the backup is opened.
 func (j *job) open() envelope.Options {
 	return envelope.Options{Detached: j.beside, Rescue: j.Rescue, Find: func(ctx context.Context, wanted []slot.Holder) ([]envelope.Identity, error) {
 		var found []envelope.Identity
@@ -140,7 +138,6 @@ func (j *job) open() envelope.Options {
 	}}
 }
 
-// wrap opens the backup and makes the new envelope.
 func (j *job) wrap(ctx context.Context) (err error) {
 	if j.text, err = backup.Beside(ctx, j.Store, j.path); err != nil {
 		return err
@@ -171,7 +168,6 @@ func (j *job) wrap(ctx context.Context) (err error) {
 	return j.holders()
 }
 
-// holders sees to it that nobody loses the backup unsaid.
 func (j *job) holders() error {
 	for _, h := range j.w.Dropped {
 		known := slices.Contains(j.w.Envelope.Holders(), h)
@@ -244,7 +240,6 @@ func (j *job) replace(ctx context.Context, side *sidecar) error {
 	return nil
 }
 
-// noRoom adds to the error of a full disk what needs none.
 func noRoom(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fail.As(fail.Store, "make room for a second copy of the backup, or give --detached, which needs none", err)
@@ -252,7 +247,6 @@ func noRoom(err error) error {
 	return err
 }
 
-// hasOtherNames says whether the file at path has hard links.
 func hasOtherNames(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -317,7 +311,6 @@ func (j *job) readBack(ctx context.Context, proved bool) error {
 	return err
 }
 
-// detach leaves the new envelope next to the backup.
 func (j *job) detach(ctx context.Context) error {
 	text := j.New.Bytes()
 	if err := j.Store.Put(ctx, j.path, envelope.DetachedSuffix, j.text, text); err != nil {
@@ -376,7 +369,6 @@ func (j *job) unchanged(ctx context.Context) error {
 	return nil
 }
 
-// sidecar is the sidecar of a backup.
 type sidecar struct {
 	sum, name string // of a good form, or sum is ""
 }

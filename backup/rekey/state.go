@@ -46,7 +46,6 @@ type State struct {
 	err  error // the first failed write, sticky: half a line may be there
 }
 
-// head is the first line of a state file.
 type head struct {
 	Version int       `json:"version"`
 	Keys    []string  `json:"keys"`
@@ -170,7 +169,6 @@ func Read(path string, keys []string) (*State, error) {
 	return s, nil
 }
 
-// take reads line n.
 func (s *State) take(n int, line []byte, keys []string) error {
 	if n == 1 {
 		var h head

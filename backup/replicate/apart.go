@@ -26,7 +26,6 @@ func Apart(from, to, endpoint string) error {
 	return nil
 }
 
-// stands reports whether a path is, or leads into, a store.
 func stands(path, in, endpoint string) bool {
 	if !store.IsRemote(path) && !store.IsRemote(in) {
 		return backup.Holds(in, path)

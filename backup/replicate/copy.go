@@ -83,7 +83,6 @@ func sidecar(ctx context.Context, place store.Store, path string) (string, error
 	return sum, nil
 }
 
-// digestOf reads the file at path for its hash, in hex.
 func digestOf(ctx context.Context, place store.Store, path string) (string, error) {
 	f, err := place.Open(ctx, path)
 	if err != nil {
@@ -107,7 +106,6 @@ func digest(r io.Reader) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// readSmall reads a file of at most limit bytes.
 func readSmall(ctx context.Context, place store.Store, path string, limit int64) ([]byte, error) {
 	f, err := place.Open(ctx, path)
 	if err != nil {
@@ -153,7 +151,6 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	return r, errors.Join(err, settleSignature(ctx, i, o))
 }
 
-// counter says how much was written.
 type counter func(n int)
 
 func (c counter) Write(p []byte) (int, error) { c(len(p)); return len(p), nil }
@@ -315,7 +312,6 @@ func envelopeOf(ctx context.Context, place store.Store, path string) (*envelope.
 	return e, nil
 }
 
-// payload hashes what is written to it but for the first bytes.
 type payload struct {
 	skip int64
 	sum  hash.Hash

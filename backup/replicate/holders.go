@@ -20,7 +20,6 @@ type side struct {
 	written       time.Time          // the later of the two
 }
 
-// look reads the envelopes of a backup.
 func look(ctx context.Context, st store.Store, b store.Backup) (side, error) {
 	s := side{written: b.ModTime}
 	f, err := st.Open(ctx, b.Path)
@@ -91,7 +90,6 @@ func (o Options) keeps(ctx context.Context, mine, theirs store.Backup) (bool, er
 	return !here.written.After(there.written), nil
 }
 
-// opens reports whether a key at hand opens a backup.
 func (o Options) opens(ctx context.Context, path string) bool {
 	seen, err := backup.Look(ctx, o.Place, path, backup.Options{Keys: o.Keys})
 	return err == nil && seen.Opened != nil

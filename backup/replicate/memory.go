@@ -28,7 +28,6 @@ type Memory struct {
 	fault error
 }
 
-// given is a line of the memory.
 type given struct {
 	To        string `json:"to"`
 	Envelopes string `json:"envelopes"` // SHA-256 in hex
@@ -51,7 +50,6 @@ func OpenMemory(dir string) (*Memory, error) {
 	return m, nil
 }
 
-// placeOf names a copy, from whichever folder it is looked at.
 func placeOf(to string) string {
 	if abs, err := filepath.Abs(to); err == nil && !store.IsRemote(to) {
 		return abs
@@ -59,7 +57,6 @@ func placeOf(to string) string {
 	return to
 }
 
-// of returns what a copy was given, or "".
 func (m *Memory) of(to string) string {
 	if m == nil {
 		return ""
@@ -79,7 +76,6 @@ func (m *Memory) Fault() error {
 	return m.fault
 }
 
-// learn records what a copy was given.
 func (m *Memory) learn(to string, s side) {
 	if m == nil || s.own == nil || m.of(to) == s.sum() {
 		return

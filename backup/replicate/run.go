@@ -98,5 +98,4 @@ func (c Course) Run(ctx context.Context, obs Observer) (t Tally, err error) {
 	return t, fault
 }
 
-// stays reports whether there is nothing to copy.
 func (i *Item) stays() bool { return i.Action == Nothing || i.Action == Kept }

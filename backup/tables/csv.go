@@ -94,7 +94,6 @@ func (c *CSV) field(text []byte, first bool) {
 	c.out = append(append(append(c.out, '"'), bytes.ReplaceAll(text, []byte{'"'}, []byte(`""`))...), '"')
 }
 
-// unescape appends what a value of COPY's text format means.
 func unescape(dst, src []byte) []byte {
 	for {
 		before, rest, found := bytes.Cut(src, []byte{'\\'})
@@ -115,7 +114,6 @@ func unescape(dst, src []byte) []byte {
 	}
 }
 
-// octal reads up to three digits.
 func octal(p []byte) (n int, value byte) {
 	for n < len(p) && n < 3 && p[n] >= '0' && p[n] <= '7' {
 		value = value<<3 | (p[n] - '0')
@@ -124,7 +122,6 @@ func octal(p []byte) (n int, value byte) {
 	return n, value
 }
 
-// hex reads an x and up to two digits.
 func hex(p []byte) (n int, value byte) {
 	if p[0] != 'x' {
 		return 0, 0

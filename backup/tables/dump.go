@@ -66,7 +66,6 @@ func Indexed(packed *pack.ReaderAt) (*Dump, error) {
 // Size is the length of the dump.
 func (d *Dump) Size() int64 { return d.packed.Size() }
 
-// lines reads lines of the index.
 func (d *Dump) lines(from iter.Seq2[[]byte, error]) iter.Seq2[*line, error] {
 	return func(yield func(*line, error) bool) {
 		for text, err := range from {
@@ -241,7 +240,6 @@ func (d *Dump) Rows(b Block) io.Reader {
 
 const readAhead = 4 << 20
 
-// rows counts the rows that pass.
 type rows struct {
 	src   io.Reader
 	of    Block

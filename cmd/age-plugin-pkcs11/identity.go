@@ -59,7 +59,6 @@ func parseIdentity(data []byte) (*identity, error) {
 	return &identity{public: public, seed: bytes.Clone(data[1+pointSize:])}, nil
 }
 
-// compressed is the key's point as identities and recipients have it.
 func compressed(public *ecdh.PublicKey) []byte {
 	p := public.Bytes() // 4 || X || Y
 	return append([]byte{2 + p[len(p)-1]&1}, p[1:pointSize]...)
@@ -79,7 +78,6 @@ func (i *identity) addMLKEM() error {
 	return nil
 }
 
-// recipient is whom to seal for.
 func (i *identity) recipient() (*tag.Recipient, error) {
 	if len(i.seed) == 0 {
 		return tag.NewClassicRecipient(compressed(i.public))

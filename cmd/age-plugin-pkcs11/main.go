@@ -96,7 +96,6 @@ func (o *options) register(fs *flag.FlagSet) {
 
 func modulePath(flag string) string { return cmp.Or(flag, os.Getenv(moduleEnv), defaultModule) }
 
-// run does what one of the three flags says.
 func (o *options) run(stdout, stderr io.Writer) error {
 	chosen := 0
 	for _, c := range []bool{o.generate, o.list, o.identity} {

@@ -24,7 +24,6 @@ func pinSource(ask func(prompt string) (string, error)) pin {
 	return pin{os.Getenv(pinFileEnv), ask}
 }
 
-// get returns the PIN of a token.
 func (p pin) get(token string) (string, error) {
 	if p.file != "" {
 		return readPIN(p.file)
@@ -66,7 +65,6 @@ func readPIN(path string) (string, error) {
 	return string(trimmed), nil
 }
 
-// askTerminal asks whoever sits there, also when standard input is something else.
 func askTerminal(prompt string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {

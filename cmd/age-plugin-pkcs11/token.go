@@ -41,7 +41,6 @@ func (m *module) close() {
 	m.ctx.Destroy()
 }
 
-// token is a token in a slot.
 type token struct {
 	slot          uint
 	label, serial string
@@ -50,7 +49,6 @@ type token struct {
 
 func (t token) String() string { return fmt.Sprintf("%s (serial %s)", t.label, t.serial) }
 
-// tokens returns those of a label or serial number, or all.
 func (m *module) tokens(name string) ([]token, error) {
 	slots, err := m.ctx.GetSlotList(true)
 	if err != nil {
@@ -246,7 +244,6 @@ func (o *opened) close() {
 	o.m.close()
 }
 
-// open finds the key in a token and logs in there.
 func (m *module) open(public *ecdh.PublicKey, pin pin) (*opened, error) {
 	all, err := m.keys("")
 	if err != nil {

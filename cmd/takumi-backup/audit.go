@@ -160,7 +160,6 @@ shows against the key of the next record.`,
 	return cmd
 }
 
-// proof is what audit verify --json prints.
 type proof struct {
 	audit.State
 	Whole      bool              `json:"whole"`

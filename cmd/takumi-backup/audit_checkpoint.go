@@ -17,7 +17,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// newAuditCheckpoint signs how far the log has come.
 func newAuditCheckpoint() *cobra.Command {
 	var keys keyFlags
 	var uri, out string
@@ -99,7 +98,6 @@ func checkpointKey(cmd *cobra.Command, keys *keyFlags, uri string) (*kek.Key, er
 	return auditKey(cmd, keys, "--checkpoint-key or TAKUMI_AUDIT_KEY", uri)
 }
 
-// auditKey fetches a key that a flag names. The caller wipes it.
 func auditKey(cmd *cobra.Command, keys *keyFlags, flag, uri string) (*kek.Key, error) {
 	src, err := keys.parseKey(uri)
 	if errors.Is(err, keystore.ErrURI) {

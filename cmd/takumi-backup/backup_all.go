@@ -117,7 +117,6 @@ func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 	return hooked(cmd.Context(), cmd, func() error { return b.work(cmd, r, sealed, started) })
 }
 
-// work makes the backups, one after the other.
 func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started time.Time) error {
 	report := reporting{b.json, b.quiet}
 	parts := b.parts(cmd)
@@ -271,7 +270,6 @@ func (b *backupAll) databases(cmd *cobra.Command, t config.Target, p *part, befo
 	return left
 }
 
-// sealing is how each part seals.
 func (b *backupAll) sealing(p *part, t config.Target, base string) sealing {
 	return sealing{
 		keys: keyFlags{Keys: named.Keys{URIs: b.keys, Seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", prove: "on", mayBePlain: true,
@@ -305,7 +303,6 @@ func (b *backupAll) runPrune(ctx context.Context, cmd *cobra.Command) error {
 	return prune.RunE(prune, nil)
 }
 
-// lock keeps a second run out.
 func (b *backupAll) lock() (*fsutil.Lock, error) {
 	dir, err := stateDirOr(b.stateDir)
 	if err != nil {

@@ -120,7 +120,6 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 // finalized is the block that a backup reads at by default.
 const finalized = "finalized"
 
-// rpcFlags say which node to ask, and at which block.
 type rpcFlags struct {
 	url     string
 	offline bool
@@ -158,12 +157,10 @@ func (r *rpcFlags) check() error {
 	return nil
 }
 
-// rpcVariable names the variable that holds the URL for a network.
 func rpcVariable(network string) string {
 	return config.RPCVariable(network)
 }
 
-// configured says whether there is a URL for a network.
 func (r *rpcFlags) configured(network string) bool {
 	name := rpcVariable(network)
 	return !r.offline && (conf.Get(name) != "" || conf.Get(name+"_FILE") != "")

@@ -193,7 +193,6 @@ func addManifest(f *pflag.FlagSet, mode *string) {
 	f.Lookup("manifest").NoOptDefVal = string(backup.ManifestOn)
 }
 
-// manifestMode reads the flag.
 func (b *backupDatabase) manifestMode(plain bool) (backup.ManifestMode, error) {
 	mode := backup.ManifestMode(b.manifest)
 	switch mode {

@@ -23,7 +23,6 @@ type severalDatabases struct {
 	one func(p *part, s *postgres.Settings, rolesAlone bool) func(context.Context, *cobra.Command) error
 }
 
-// parts asks the server which databases there are.
 func (d *severalDatabases) parts(ctx context.Context, cmd *cobra.Command) ([]*part, *backup.Chosen, error) {
 	dir, err := stateDirOr(d.stateDir)
 	if err != nil {

@@ -131,7 +131,6 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 	return b.judge(cmd, *stats)
 }
 
-// nights reads what is asked of incremental backups.
 func (b *backupUploads) nights(cmd *cobra.Command, job *backup.Job) error {
 	on, err := b.conf().Bool("UPLOADS_INCREMENTAL", false)
 	if err != nil {
@@ -162,7 +161,6 @@ func (b *backupUploads) nights(cmd *cobra.Command, job *backup.Job) error {
 	return nil
 }
 
-// backup makes the backup.
 func (b *backupUploads) backup(ctx context.Context, cmd *cobra.Command, job backup.Job, dir string) (*tree.Stats, error) {
 	if !b.incremental {
 		return backup.Uploads(ctx, job, b.runner(cmd), dir, b.tree)

@@ -107,7 +107,6 @@ func eachIn(cmd *cobra.Command, paths []string, do func(s *s3store.Store, path s
 	return errSome
 }
 
-// deletedListing is what list --deleted --json says.
 type deletedListing struct {
 	Path    string    `json:"path"`
 	Size    int64     `json:"size"`

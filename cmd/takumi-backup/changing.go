@@ -123,13 +123,11 @@ func (c *changing) apart(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// close wipes the keys.
 func (c *changing) close() {
 	c.ring.Close()
 	c.toRing.Close()
 }
 
-// shardOf reads --shard, or takes the part of a Kubernetes job.
 func shardOf(text string) (backup.Shard, error) {
 	if text != "" {
 		s, err := backup.ParseShard(text)
@@ -200,7 +198,6 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.
 	return fmt.Errorf("%s: %w", printable(t.Failed[0]), t.Last)
 }
 
-// changedLine is what is told of one backup with --json.
 type changedLine struct {
 	Path          string        `json:"path"`
 	Outcome       string        `json:"outcome"` // rewrapped, reencrypted, imported, skipped, failed or planned
@@ -236,7 +233,6 @@ func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault
 	recordBackup(cmd, rec)
 }
 
-// tell prints what became of one backup.
 func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault error) error {
 	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings, Made: r.Made}
 	switch {

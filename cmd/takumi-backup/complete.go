@@ -99,13 +99,11 @@ func completeBackups(cmd *cobra.Command, word string) ([]string, cobra.ShellComp
 	return words, cobra.ShellCompDirectiveKeepOrder
 }
 
-// completionRoot is the store of the settings that the command line names.
 func completionRoot(cmd *cobra.Command) string {
 	_ = loadSettings(cmd, flagText(cmd, "config")) // without them, the store is the default one
 	return conf.StoreFolder()
 }
 
-// completeStores returns the stores of the settings.
 func completeStores(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	stores := append([]string{completionRoot(cmd)}, conf.Also()...)
 	if conf.File != nil {
@@ -187,7 +185,6 @@ func filesAt(scheme, path string) (words []string) {
 	return words
 }
 
-// beginning returns those of some words that begin with one, each once.
 func beginning(words []string, with string) []string {
 	var found []string
 	for _, word := range words {

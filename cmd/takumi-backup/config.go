@@ -164,7 +164,6 @@ func checkSettings() error {
 	return nil
 }
 
-// shownSetting is a line of config show.
 type shownSetting struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`

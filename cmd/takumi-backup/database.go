@@ -18,7 +18,6 @@ DB_SSL=true asks for TLS, and verifies the server's certificate unless
 DB_SSL_REJECT_UNAUTHORIZED=false; both count for a URI without sslmode as well. In
 production TLS with verification is required, but for a socket of this machine.`
 
-// databaseFlags name a database.
 type databaseFlags struct{ uri string }
 
 func (d *databaseFlags) add(cmd *cobra.Command) {
@@ -55,12 +54,10 @@ func (d *databaseFlags) named(cmd *cobra.Command, name string) (*postgres.Settin
 	return s.On(name), nil
 }
 
-// databaseSettings are those of the database that settings name.
 func databaseSettings(s *config.Settings) (*postgres.Settings, error) {
 	return checkedSettings(postgres.FromSettings(s.Get))
 }
 
-// checkedSettings holds settings to what production demands.
 func checkedSettings(s *postgres.Settings, err error) (*postgres.Settings, error) {
 	if err == nil && conf.Production() {
 		err = s.CheckProduction()
@@ -71,7 +68,6 @@ func checkedSettings(s *postgres.Settings, err error) (*postgres.Settings, error
 	return s, err
 }
 
-// settingsFromURI reads a connection URI that a flag has brought.
 func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, error) {
 	if postgres.HasPassword(uri) {
 		warn(cmd, "whoever lists the processes of this machine can read the password in %s: leave it out, and set PGPASSWORD or PGPASSFILE", flag)

@@ -132,7 +132,6 @@ func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
 	return findings, cmd.Context().Err()
 }
 
-// sources fills in what is backed up.
 func sources(ctx context.Context, o *doctor.Options) {
 	for _, t := range conf.Targets("database") {
 		several := t.Database != nil && t.Database.Several()
@@ -156,7 +155,6 @@ func sources(ctx context.Context, o *doctor.Options) {
 	}
 }
 
-// severalSources fills in the databases that an entry of the settings means.
 func severalSources(ctx context.Context, o *doctor.Options, s *postgres.Settings, want *config.Database) error {
 	chosen, err := backup.ChooseDatabases(ctx, s, want, o.StateDir)
 	if err != nil {

@@ -165,7 +165,6 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	return d.tell(cmd, r, fault)
 }
 
-// tell says what was found. fault is why nothing was rehearsed.
 func (d *drillCommand) tell(cmd *cobra.Command, r *drill.Report, fault error) error {
 	missed := 0
 	for i := range r.Results {

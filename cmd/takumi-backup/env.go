@@ -13,7 +13,6 @@ func warn(cmd *cobra.Command, format string, args ...any) {
 	fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: warning: %s\n", redact.Keys(fmt.Sprintf(format, args...)))
 }
 
-// warner is warn for the packages below.
 func warner(cmd *cobra.Command) func(string, ...any) {
 	return func(format string, args ...any) { warn(cmd, format, args...) }
 }

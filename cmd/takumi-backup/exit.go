@@ -32,7 +32,6 @@ var codes = [...]int{
 	fail.Some: exitSome, fail.Store: exitStore, fail.Usage: exitUsage, fail.Stopped: exitSignal,
 }
 
-// verdict maps an error to its exit code and its hint.
 func verdict(err error) (code int, hint string) {
 	if err == nil {
 		return exitOK, ""
@@ -64,7 +63,6 @@ func is(err error, class fail.Class) bool {
 // by then.
 var errSome = fail.ErrSome
 
-// report prints an error and its hint, and returns the exit code.
 func report(w io.Writer, err error) int {
 	code, hint := verdict(err)
 	if err == nil || errors.Is(err, errSome) {

@@ -47,7 +47,6 @@ named, and the exit code is 6: ls reads such a backup to its end.`,
 	return audited(cmd, "find", reads)
 }
 
-// foundJSON is what find says of a file to a script.
 type foundJSON struct {
 	memberJSON
 	Version int       `json:"version"`
@@ -103,7 +102,6 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// in looks into one backup.
 func (c *findCommand) in(cmd *cobra.Command, ring *keystore.Ring, out *bufio.Writer, b *backup.Backup, patterns tree.Patterns, versions map[string][]string) error {
 	if b.Err != nil {
 		return b.Err
@@ -165,7 +163,6 @@ archives, and not contents. Differences do not change the exit code.`,
 	return audited(cmd, "diff", reads)
 }
 
-// diffJSON is a difference, for a script.
 type diffJSON struct {
 	Change string      `json:"change"` // added, removed or changed
 	Path   string      `json:"path"`
@@ -191,7 +188,6 @@ func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
 	return stdoutError(out.Flush())
 }
 
-// side is one of what is compared, sorted. The caller calls done.
 func (c *diffCommand) side(cmd *cobra.Command, path string) (side iter.Seq2[*members.Entry, error], done func(), err error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		all, err := members.Folder(path)

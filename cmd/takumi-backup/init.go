@@ -131,7 +131,6 @@ func (i *initCommand) run(cmd *cobra.Command) error {
 	return stdoutError(err)
 }
 
-// place finds where everything goes, and for whom.
 func (i *initCommand) place() (err error) {
 	root := os.Geteuid() == 0
 	if i.dir == "" {
@@ -159,7 +158,6 @@ func (i *initCommand) place() (err error) {
 	return err
 }
 
-// find looks for what there is to back up, and asks.
 func (i *initCommand) find(cmd *cobra.Command) error {
 	get := func(name string) string {
 		switch {
@@ -224,7 +222,6 @@ func (i *initCommand) find(cmd *cobra.Command) error {
 	return i.absolute()
 }
 
-// absolute makes paths that other commands can use from anywhere.
 func (i *initCommand) absolute() (err error) {
 	i.Stores = append([]string{i.store}, i.also...)
 	for _, list := range [][]string{i.Stores, i.Uploads, i.Contracts} {
@@ -240,7 +237,6 @@ func (i *initCommand) absolute() (err error) {
 	return nil
 }
 
-// ask asks, and takes def for an empty answer.
 func (i *initCommand) ask(cmd *cobra.Command, question, def string) (string, error) {
 	if i.yes {
 		return def, nil
@@ -360,7 +356,6 @@ func (i *initCommand) makeKey(cmd *cobra.Command) (papers []string, err error) {
 	return append(papers, kit), i.step(cmd, args...)
 }
 
-// clock writes timers, or lines for the crontab.
 func (i *initCommand) clock(cmd *cobra.Command) error {
 	if os.Geteuid() == 0 && i.settings == tomlSettings && i.runAs == "takumi-backup" && status.HasSystemd() {
 		if err := i.step(cmd, "install-timers", "--apply"); err != nil {
@@ -384,7 +379,6 @@ func (i *initCommand) clock(cmd *cobra.Command) error {
 	return i.own(path)
 }
 
-// startTimers has systemd start the timers, which a package leaves off.
 func (i *initCommand) startTimers(cmd *cobra.Command) error {
 	for _, args := range [][]string{{"daemon-reload"}, append([]string{"enable", "--now"}, systemd.Timers()...)} {
 		fmt.Fprintf(cmd.ErrOrStderr(), "\n+ systemctl %s\n", strings.Join(args, " "))
@@ -396,7 +390,6 @@ func (i *initCommand) startTimers(cmd *cobra.Command) error {
 	return nil
 }
 
-// rehearse restores what was made, in a folder that goes again.
 func (i *initCommand) rehearse(cmd *cobra.Command) error {
 	dir, err := os.MkdirTemp(i.scratch, "takumi-backup-init-")
 	if err != nil {

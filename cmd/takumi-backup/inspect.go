@@ -38,7 +38,6 @@ claims. Whether it is true shows when the backup is opened.`,
 	return cmd
 }
 
-// inspection is what a file claims about itself.
 type inspection struct {
 	Path          string        `json:"path"`
 	Format        string        `json:"format"`

@@ -120,13 +120,11 @@ func (i *installTimers) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// same tells whether a file has just this text.
 func same(path string, text []byte) bool {
 	old, err := os.ReadFile(path)
 	return err == nil && bytes.Equal(old, text)
 }
 
-// writeUnit writes a file that anybody may read.
 func writeUnit(file systemd.File, force bool) error {
 	if err := os.MkdirAll(filepath.Dir(file.Path), 0o755); err != nil {
 		return err
@@ -137,7 +135,6 @@ func writeUnit(file systemd.File, force bool) error {
 	return os.Chmod(file.Path, 0o644)
 }
 
-// next says what to do then.
 func (i *installTimers) next(cmd *cobra.Command) {
 	program := unitsProgram()
 	if _, err := os.Stat(filepath.Join(i.root, program)); err != nil {

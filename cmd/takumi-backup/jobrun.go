@@ -84,7 +84,6 @@ func (j *jobFlags) writable() error {
 	return err
 }
 
-// keep remembers the run, and writes the metrics.
 func (j *jobFlags) keep(r *runs.Run) error {
 	dir, err := history.Dir()
 	if err != nil {
@@ -97,7 +96,6 @@ func (j *jobFlags) keep(r *runs.Run) error {
 	return reports.WriteTaskMetrics(j.metrics, r.Task, memory, r.Finished)
 }
 
-// madeOf is what a run remembers of a backup.
 func madeOf(m *backup.Made, took time.Duration) runs.Made {
 	return runs.Made{
 		Series: runs.Series{Folder: store.Dir(m.Path), Kind: m.Kind, Name: backup.SeriesOf(m.Name)},

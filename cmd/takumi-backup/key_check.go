@@ -59,7 +59,6 @@ unless --strict makes it 1.`,
 	return cmd
 }
 
-// checkedKey is what is told of a key that passed.
 type checkedKey struct {
 	ID       kek.ID   `json:"key_id"`
 	Key      string   `json:"key"`

@@ -61,7 +61,6 @@ func (s *stateFlags) backups(ctx context.Context) ([]history.Backup, error) {
 	return rekey.Scan(ctx, newPlace(), s.root)
 }
 
-// historyAdd makes keys known to the history.
 type historyAdd struct {
 	keys    keyFlags
 	add     bool

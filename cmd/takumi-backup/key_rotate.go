@@ -93,7 +93,6 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 	return change.tell(cmd, r.json)
 }
 
-// keyChange is what the commands that change a key tell about it.
 type keyChange struct {
 	Key          string    `json:"key"`
 	OldID        kek.ID    `json:"old_key_id,omitempty"`
@@ -132,7 +131,6 @@ func (c *keyChange) judge(h *history.History, backups []history.Backup, root str
 	}
 }
 
-// record leaves in the audit log which keys were changed.
 func (c *keyChange) record(cmd *cobra.Command) {
 	rec := recordOf(cmd)
 	if c.NewID != "" {

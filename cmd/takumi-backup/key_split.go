@@ -125,7 +125,6 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// splitSummary is what split tells about the shares that it wrote.
 type splitSummary struct {
 	Set          string   `json:"set"`
 	KeyID        kek.ID   `json:"key_id"`
@@ -153,7 +152,6 @@ func (s *splitCommand) report(cmd *cobra.Command, sum splitSummary) error {
 	return nil
 }
 
-// show prints blocks to the terminal.
 func show(cmd *cobra.Command, blocks []*paper.Block) error {
 	for i, b := range blocks {
 		text := b.Text()

@@ -69,7 +69,6 @@ func writeKey(cmd *cobra.Command, path string, secret paper.Secret) error {
 	return allTheSame(err, "the key is written")
 }
 
-// writtenKeys reads the keys that people keep.
 func writtenKeys(cmd *cobra.Command) written.Reader {
 	return written.Reader{Prompts: cmd.ErrOrStderr(), Warn: warner(cmd)}
 }

@@ -12,14 +12,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
 
-// keyFlags are the keys that a command is given.
 type keyFlags struct {
 	named.Keys
 	passphrase passphraseFlags
 	asker      *passphraseFlags // whose answers count; nil: those of passphrase
 }
 
-// keys completes the flags from the settings.
 func (k *keyFlags) keys() *named.Keys {
 	k.Settings, k.Ask, k.Answer = conf, cmp.Or(k.asker, &k.passphrase).ask, terminal.Ask
 	k.Tell = func(message string) { fmt.Fprintln(os.Stderr, "takumi-backup:", message) }

@@ -134,12 +134,10 @@ func inState[T any](cmd *cobra.Command, stateDir, unknown string, open func(dir 
 	return nil
 }
 
-// ledgerIn returns what this host knows to have sealed.
 func ledgerIn(cmd *cobra.Command, stateDir string) *backup.Ledger {
 	return inState(cmd, stateDir, "what this host has sealed is not known", backup.OpenLedger)
 }
 
-// provedIn returns what verify remembers.
 func provedIn(cmd *cobra.Command, stateDir string) *verify.Memory {
 	return inState(cmd, stateDir, "what was verified is not shown", verify.OpenMemory)
 }
@@ -157,7 +155,6 @@ func doubter(cmd *cobra.Command, stateDir string, memory *verify.Memory) func(*b
 	return doubt
 }
 
-// rootArg is the store that a command works on.
 func rootArg(args []string) string {
 	if len(args) > 0 {
 		return args[0]
@@ -165,7 +162,6 @@ func rootArg(args []string) string {
 	return conf.StoreFolder()
 }
 
-// listCommand is what list shows, and how.
 type listCommand struct {
 	filter       backup.Filter
 	latest, wide bool
@@ -228,7 +224,6 @@ func (l *listCommand) printJSON(out io.Writer, found *backup.Roll) error {
 	return nil
 }
 
-// complain says what is wrong with the backups that are.
 func (l *listCommand) complain(cmd *cobra.Command, found *backup.Roll) {
 	for _, b := range found.All() {
 		switch {
@@ -241,7 +236,6 @@ func (l *listCommand) complain(cmd *cobra.Command, found *backup.Roll) {
 	}
 }
 
-// listing is what list --json and prune --json say of a backup.
 type listing struct {
 	Path       string        `json:"path"`
 	Size       int64         `json:"size"`

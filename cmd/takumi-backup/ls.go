@@ -83,7 +83,6 @@ func (l *lsCommand) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// lsOutput is what ls prints.
 type lsOutput struct {
 	out        *bufio.Writer
 	long, json bool
@@ -92,7 +91,6 @@ type lsOutput struct {
 	found      bool
 }
 
-// content lists what it reads.
 func (l *lsOutput) content(src *bufio.Reader) error {
 	head, err := src.Peek(guard.SniffLen)
 	if err != nil && err != io.EOF {
@@ -148,7 +146,6 @@ func (l *lsOutput) print(out io.Writer, e *members.Entry) error {
 	return err
 }
 
-// memberText is the path, and where a link leads.
 func memberText(e *members.Entry) string {
 	switch e.Type {
 	case "l":

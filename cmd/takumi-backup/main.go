@@ -44,7 +44,6 @@ func ending(ctx context.Context, err error) error {
 	return err
 }
 
-// signalError says which signal ended the work.
 type signalError struct{ sig os.Signal }
 
 func (e *signalError) Error() string { return fmt.Sprintf("stopped by %v", e.sig) }

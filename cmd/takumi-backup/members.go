@@ -62,7 +62,6 @@ type inside struct {
 	done    func() // is to be called
 }
 
-// look looks into the backup at path.
 func (o *opening) look(cmd *cobra.Command, path string) (in inside, err error) {
 	h, done, err := o.openAt(cmd, path)
 	if errors.Is(err, errStdin) {
@@ -128,7 +127,6 @@ func eachEntry(cmd *cobra.Command, a *members.Archive, f func(*members.Entry) er
 	return nil
 }
 
-// scanMembers reads the whole archive.
 func (o *opening) scanMembers(cmd *cobra.Command, path string, f func(*members.Entry, io.Reader) error) error {
 	return o.scan(cmd, path, func(src *bufio.Reader) error { return scanArchive(src, f) })
 }
@@ -142,7 +140,6 @@ func scanArchive(src io.Reader, f func(*members.Entry, io.Reader) error) error {
 	return members.Scan(archive, f)
 }
 
-// scan reads the content of the backup at path in order.
 func (o *opening) scan(cmd *cobra.Command, path string, f func(*bufio.Reader) error) error {
 	b, err := o.open(cmd.Context(), cmd, path)
 	if err != nil {
@@ -159,7 +156,6 @@ func (o *opening) scan(cmd *cobra.Command, path string, f func(*bufio.Reader) er
 	return nil
 }
 
-// writeMember writes the content of one file of an archive to dst.
 func writeMember(a *members.Archive, name string, dst io.Writer) error {
 	e, err := a.File(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -96,7 +96,6 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// one writes one member.
 func (o *openCommand) one(cmd *cobra.Command, path string) error {
 	switch {
 	case path == "-":
@@ -166,7 +165,6 @@ func (o *openCommand) into(write func(io.Writer) error) error {
 	return err
 }
 
-// sameFile says whether both paths lead to one file.
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)

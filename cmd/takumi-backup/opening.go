@@ -71,7 +71,6 @@ func addSigners(f *pflag.FlagSet, file *string, words string) {
 	f.StringVar(file, "signers", "", words+": an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
 }
 
-// options say how a backup is opened.
 func (o *opening) options(ring *keystore.Ring) (backup.Options, error) {
 	signers, err := trusted(o.signers)
 	return backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers, SignedWhole: o.whole, Vouched: o.vouched && !o.unsigned}, err
@@ -119,7 +118,6 @@ func (b *openedBackup) Close() error {
 	return b.src.Close()
 }
 
-// open opens the backup at path, or on standard input with "-".
 func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ *openedBackup, err error) {
 	rec := recordIn(ctx)
 	rec.Path, rec.Meter = path, &o.meter

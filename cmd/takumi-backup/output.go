@@ -48,7 +48,6 @@ func allTheSame(err error, done string) error {
 	return fmt.Errorf("%w; all the same %s", stdoutError(err), done)
 }
 
-// stdout is standard output as a sink.
 type stdout struct{ file *os.File }
 
 func (s stdout) Write(p []byte) (int, error) {
@@ -67,7 +66,6 @@ func checkStdout() error {
 	return nil
 }
 
-// sortedKeys returns the keys of a map in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func writeJSON(w io.Writer, v any) error {

@@ -13,7 +13,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
-// part is one thing to back up, and how that went.
 type part struct {
 	Name     string   `json:"name"`
 	Kind     string   `json:"kind,omitempty"`
@@ -39,7 +38,6 @@ const (
 // and quietly only where something failed.
 type reporting struct{ json, quiet bool }
 
-// took keeps what a part has made, and prints its path.
 func (r reporting) took(cmd *cobra.Command, p *part, m *backup.Made) error {
 	p.Paths = append(p.Paths, m.Path)
 	p.made = append(p.made, m)
@@ -110,7 +108,6 @@ func outcome(parts []*part, ran int) error {
 	return nil
 }
 
-// summarize says how each part went.
 func (r reporting) summarize(cmd *cobra.Command, parts []*part, started time.Time) error {
 	for _, p := range parts {
 		if r.quiet && p.State != partFailed {

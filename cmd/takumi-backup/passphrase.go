@@ -23,7 +23,6 @@ func (p *passphraseFlags) add(cmd *cobra.Command) {
 	p.flag = cmd.Flags().Lookup("passphrase-fd")
 }
 
-// passphrases completes the flags from the settings.
 func (p *passphraseFlags) passphrases() *passfile.Passphrases {
 	p.from.Path = conf.Get("TAKUMI_PASSPHRASE_FILE")
 	if p.flag != nil && p.fd >= 0 && p.from.FD == nil { // kept: a forgotten os.File closes its descriptor

@@ -42,7 +42,6 @@ func (p *placeFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&p.kmsKey, "sse-kms-key", "", "KMS key for that (default $TAKUMI_S3_SSE_KMS_KEY)")
 }
 
-// options completes the flags from the environment.
 func (p placeFlags) options(server store.Server) (s3store.Options, error) {
 	own, err := conf.StoreOf(server)
 	if err != nil {

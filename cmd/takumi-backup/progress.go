@@ -61,7 +61,6 @@ func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.M
 	return func() { close(done); <-gone }
 }
 
-// ratioText is how many times smaller the sealed side is.
 func ratioText(plain, sealed int64) string {
 	if sealed == 0 {
 		return "-"

@@ -184,7 +184,6 @@ func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory 
 	return save
 }
 
-// done prints and records what became of one backup.
 func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Session, b *backup.Backup, d prune.Decision, err error) error {
 	if b.State == backup.Bad && b.Err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v\n", printable(b.Path), b.Err)
@@ -204,7 +203,6 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 	return p.print(cmd, line)
 }
 
-// conclude reports the whole.
 func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.Result) error {
 	words := fmt.Sprintf("%d kept, %d left alone, %d deleted (%s)", r.Kept, r.Ignored, r.Deleted, page.BytesText(r.Freed))
 	if !p.apply {
@@ -247,7 +245,6 @@ func unknown(r *prune.Result) error {
 	}
 }
 
-// pruned is a line of prune --json.
 type pruned struct {
 	listing
 	Action  prune.Action `json:"action"`
@@ -284,7 +281,6 @@ func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	f.BoolVar(&p.contracts, "contracts", false, "prune contract snapshots too")
 }
 
-// check completes the policy from the environment.
 func (p *pruneCommand) check(cmd *cobra.Command) error {
 	kept, err := conf.RetentionDays()
 	if err != nil {

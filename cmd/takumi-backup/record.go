@@ -25,7 +25,6 @@ const (
 	changes               // it does not begin, or does not go on with the next backup
 )
 
-// addAuditFlags adds what every command has.
 func addAuditFlags(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.String("audit", "on", "record in the audit log what is done: on or off")
@@ -86,7 +85,6 @@ const auditedAs = "audited as"
 
 type sessionKey struct{}
 
-// newSession is the session that the flags and the environment ask for.
 func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session, error) {
 	o := audit.SessionOptions{
 		Common:  audit.Record{Operation: operation, DryRun: isDryRun(cmd), Version: programVersion()},
@@ -126,7 +124,6 @@ func newSession(cmd *cobra.Command, operation string, e effect) (*audit.Session,
 // is not safe for concurrent use.
 func recordOf(cmd *cobra.Command) *audit.Record { return recordIn(cmd.Context()) }
 
-// recordIn is recordOf for the context of a session.
 func recordIn(ctx context.Context) *audit.Record {
 	if s, ok := ctx.Value(sessionKey{}).(*audit.Session); ok {
 		return s.Last()
@@ -134,7 +131,6 @@ func recordIn(ctx context.Context) *audit.Record {
 	return new(audit.Record)
 }
 
-// recordKey says in the record which key was written, and where.
 func recordKey(cmd *cobra.Command, path string, id kek.ID) {
 	rec := recordOf(cmd)
 	rec.Path, rec.KeyIDs = path, audit.IDs(id)
@@ -173,13 +169,11 @@ func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string 
 	return paths
 }
 
-// auditDir returns the folder of the audit log.
 func auditDir(cmd *cobra.Command) (string, error) {
 	dir, _, err := findAudit(cmd)
 	return dir, err
 }
 
-// findAudit is auditDir, and returns others that might be meant as well.
 func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
 	if dir := cmp.Or(flagText(cmd, "audit-dir"), conf.Get("TAKUMI_AUDIT_DIR")); dir != "" {
 		return dir, nil, nil
@@ -200,7 +194,6 @@ func flagText(cmd *cobra.Command, name string) string {
 	return ""
 }
 
-// isDryRun says whether the command was asked to change nothing.
 func isDryRun(cmd *cobra.Command) bool {
 	return flagText(cmd, "dry-run") == "true" || flagText(cmd, "apply") == "false"
 }

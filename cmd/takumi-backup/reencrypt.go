@@ -175,7 +175,6 @@ func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*rekey
 	return state, nil
 }
 
-// legacyFlags say how files of former tools are read.
 type legacyFlags struct {
 	from       string
 	passphrase string // a file

@@ -17,7 +17,6 @@ the end, and what a killed run has left is removed by the next. The live server,
 the DB_* variables, are not touched. A scratch server that root starts runs as the
 user postgres, who must be able to reach the folder.`
 
-// rehearsalFlags say where backups are restored to see whether they can be.
 type rehearsalFlags struct{ scratchDir, databaseURL string }
 
 func (r *rehearsalFlags) add(cmd *cobra.Command) {

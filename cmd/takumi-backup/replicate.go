@@ -77,7 +77,6 @@ along. No other thing at DST is touched.`,
 	return audited(cmd, "replicate", changes)
 }
 
-// replicated is a line of replicate --json.
 type replicated struct {
 	Path   string           `json:"path"`
 	To     string           `json:"to,omitempty"`

@@ -2,7 +2,6 @@ package main
 
 import "github.com/spf13/cobra"
 
-// newRestore is the parent of the commands that bring a backup back.
 func newRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore",

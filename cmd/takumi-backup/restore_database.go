@@ -124,7 +124,6 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	return cmd
 }
 
-// effect is what the command does to backups and databases.
 func (r *restoreDatabase) effect() effect {
 	if r.into != "" && len(r.tables) == 0 {
 		return reads
@@ -287,7 +286,6 @@ func (r *restoreDatabase) finish(cmd *cobra.Command, path string, done pgrestore
 	return nil
 }
 
-// runDrop drops what earlier restores have kept.
 func (r *restoreDatabase) runDrop(ctx context.Context, cmd *cobra.Command) error {
 	at, err := pgrestore.Begin(ctx, r.options(cmd))
 	if err != nil {

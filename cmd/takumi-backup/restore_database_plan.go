@@ -13,7 +13,6 @@ import (
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
 
-// showPlan says what will be done.
 func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBackup, p pgrestore.Plan) error {
 	var w io.Writer = cmd.OutOrStdout()
 	if r.dryRun && r.json {
@@ -57,7 +56,6 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 	return stdoutError(err)
 }
 
-// confirm lets a person type the name of the database.
 func (r *restoreDatabase) confirm(cmd *cobra.Command, name string) error {
 	if r.yes {
 		return nil

@@ -33,7 +33,6 @@ func (r *restoreDatabase) checkTables(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// runTables restores some tables of the backup at path.
 func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, path string) error {
 	var names []postgres.TableName
 	for _, text := range r.tables {
@@ -88,7 +87,6 @@ func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, pat
 	return nil
 }
 
-// showTables says what will be done.
 func (r *restoreDatabase) showTables(cmd *cobra.Command, path string, h *backup.HandleAt, p pgrestore.TablesPlan) error {
 	var w io.Writer = cmd.OutOrStdout()
 	if !r.dryRun {

@@ -100,14 +100,12 @@ byte of that is authentic; that the rest of the backup is whole is not proved.`,
 	return auditedBy(cmd, "restore uploads", r.effect)
 }
 
-// addLatest adds the flags that have the newest backup found.
 func (r *restoreUploads) addLatest(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&r.latest, "latest", false, "restore the newest backup of this kind in $BACKUP_ROOT that is whole and authentic")
 	f.StringVar(&r.name, "name", "", "with --latest, of the series of this name: where there are several")
 }
 
-// find returns the path of the backup to restore.
 func (r *restoreUploads) find(cmd *cobra.Command, args []string, kind string) (string, error) {
 	switch {
 	case len(args) > 0 && r.latest:
@@ -188,7 +186,6 @@ func (r *restoreUploads) effect(args []string) effect {
 	return reads
 }
 
-// replaces reports whether a folder that holds something may be exchanged.
 func (r *restoreUploads) replaces() bool { return len(r.include) == 0 }
 
 func (r *restoreUploads) run(cmd *cobra.Command, path string) error {
@@ -243,7 +240,6 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, do
 	return done(res)
 }
 
-// unused warns of patterns that name nothing.
 func (r *restoreUploads) unused(cmd *cobra.Command) {
 	for _, words := range r.patterns.Unused() {
 		warn(cmd, "--include: %s", words)
@@ -312,7 +308,6 @@ func (r *restoreUploads) confirm(cmd *cobra.Command, path string, b *openedBacku
 	return errors.New("not confirmed: nothing was done")
 }
 
-// restoredFolder is what restore tells a script.
 type restoredFolder struct {
 	Path    string `json:"path"`
 	Former  string `json:"former,omitempty"`

@@ -88,13 +88,11 @@ func printVersion(cmd *cobra.Command) error {
 	return stdoutError(err)
 }
 
-// programVersion is the name and the version of this program.
 func programVersion() string {
 	version, _, _ := strings.Cut(buildInfo(), ",")
 	return version
 }
 
-// buildInfo says what is needed to build this program again.
 func buildInfo() string {
 	v, revision := version, ""
 	if info, ok := debug.ReadBuildInfo(); ok {

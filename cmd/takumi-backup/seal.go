@@ -115,7 +115,6 @@ func (s *sealOptions) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// open starts the source.
 func open(ctx context.Context, argv, env []string) (io.ReadCloser, error) {
 	if len(argv) == 0 {
 		return source.Stdin(ctx, os.Stdin)
@@ -123,7 +122,6 @@ func open(ctx context.Context, argv, env []string) (io.ReadCloser, error) {
 	return source.CommandEnv(ctx, argv, env, os.Stderr)
 }
 
-// passed are the variables of those names, for COMMAND.
 func passed(names []string) (env []string) {
 	for _, name := range names {
 		if value, set := conf.Lookup(name); set {

@@ -25,7 +25,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// sealing holds the flags that every command that makes a backup has.
 type sealing struct {
 	keys     keyFlags
 	progress progressFlags
@@ -173,7 +172,6 @@ func (s *sealing) start(ctx context.Context, j *backup.Job) (*keystore.Ring, err
 	return ring, nil
 }
 
-// checkPlacement refuses a key that is with the backups.
 func (s *sealing) checkPlacement(sources []keystore.Source) error {
 	for _, folder := range s.roots() {
 		if store.IsRemote(folder) {
@@ -188,7 +186,6 @@ func (s *sealing) checkPlacement(sources []keystore.Source) error {
 	return nil
 }
 
-// conf are the settings of what is backed up.
 func (s *sealing) conf() *config.Settings {
 	if s.settings != nil {
 		return s.settings
@@ -209,12 +206,10 @@ func (s *sealing) roots() []string {
 	return append([]string{conf.StoreFolder()}, s.also...)
 }
 
-// runner is make for the functions of package backup.
 func (s *sealing) runner(cmd *cobra.Command) backup.Runner {
 	return func(ctx context.Context, j backup.Job) (*backup.Made, error) { return s.make(ctx, cmd, j) }
 }
 
-// make runs a job, records and reports what it made.
 func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*backup.Made, error) {
 	var meter backup.Meter
 	rec := recordIn(ctx)
@@ -242,7 +237,6 @@ func (s *sealing) make(ctx context.Context, cmd *cobra.Command, j backup.Job) (*
 	return made, s.copied(cmd, made.Copies)
 }
 
-// ready fails when nobody reads the path of the backup any more.
 func (s *sealing) ready() error {
 	if s.out == "" || s.json && s.out != "-" {
 		return checkStdout()
@@ -268,7 +262,6 @@ func (s *sealing) copied(cmd *cobra.Command, copies []*store.Copy) error {
 	return failed
 }
 
-// summary is what seal reports about a finished backup.
 type summary struct {
 	Path       string        `json:"path,omitempty"`
 	ID         string        `json:"id,omitempty"`
@@ -288,7 +281,6 @@ type summary struct {
 	Tree     *tree.Stats `json:"tree,omitempty"` // of a folder
 }
 
-// summarize reports a backup.
 func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Duration) error {
 	sum := summary{
 		Path: m.Path, Kind: m.Kind, Name: m.Name, Codec: m.Codec,
@@ -342,7 +334,6 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 	return nil
 }
 
-// forWhomText names the holders of a backup.
 func forWhomText(e *envelope.Envelope) string {
 	text := holdersText(e.KeyIDs(), e.Recipients())
 	if len(e.KeyIDs()) > 0 {
@@ -351,7 +342,6 @@ func forWhomText(e *envelope.Envelope) string {
 	return text
 }
 
-// holdersText has the ids of keys, and then the others.
 func holdersText(keys []kek.ID, others []slot.Holder) string {
 	words := make([]string, 0, len(keys)+len(others))
 	for _, id := range keys {

@@ -106,7 +106,6 @@ func foldersOf(paths []string) []string {
 	return folders
 }
 
-// one signs one backup, records and tells it.
 func (s *signCommand) one(cmd *cobra.Command, b *backup.Backup) error {
 	err := b.Err
 	rec := audit.Record{Path: b.Path}

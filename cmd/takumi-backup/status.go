@@ -73,7 +73,6 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 	return cmd
 }
 
-// statusOf looks through the store at root.
 func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Status, error) {
 	o := status.Options{Root: root, Now: time.Now(), Open: backup.Options{Keys: ring}}
 	dir, err := history.Dir()
@@ -176,7 +175,6 @@ func printStatus(w io.Writer, s *status.Status, timers []status.Timer) error {
 	return stdoutError(err)
 }
 
-// failedParts are the parts that failed, with why.
 func failedParts(t runs.Task) string {
 	var words []string
 	for _, p := range t.Parts {

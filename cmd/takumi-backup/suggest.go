@@ -19,7 +19,6 @@ func suggest(err error, prefix, word string, candidates []string) error {
 	return err
 }
 
-// suggestCommand is suggest for an error of cmd's arguments.
 func suggestCommand(cmd *cobra.Command, args []string, err error) error {
 	if !cmd.HasSubCommands() || len(args) == 0 {
 		return err
@@ -33,7 +32,6 @@ func suggestCommand(cmd *cobra.Command, args []string, err error) error {
 	return suggest(err, "", args[0], names)
 }
 
-// suggestFlag is suggest for an error of cmd's flags.
 func suggestFlag(cmd *cobra.Command, err error) error {
 	word, found := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !found {
@@ -48,7 +46,6 @@ func suggestFlag(cmd *cobra.Command, err error) error {
 	return suggest(err, "--", word, names)
 }
 
-// warnMisspelt warns of variables that are like a setting, and none.
 func warnMisspelt(cmd *cobra.Command) {
 	misspelt := config.Misspelt(os.Environ())
 	for _, name := range sortedKeys(misspelt) {

@@ -29,7 +29,6 @@ func eachTable(d *tables.Dump, f func(tables.Table) error) error {
 	return nil
 }
 
-// tableJSON is what ls says of a table to a script.
 type tableJSON struct {
 	Table  string `json:"table"` // as psql shows it
 	Schema string `json:"schema"`
@@ -38,7 +37,6 @@ type tableJSON struct {
 	Size   *int64 `json:"size,omitempty"` // of the rows in the dump, in bytes; absent where it is not known
 }
 
-// table prints a table, with its rows and their size.
 func (l *lsOutput) table(t tables.Table) error {
 	if l.pattern != "" {
 		whole, _ := path.Match(l.pattern, t.String()) // it was tried before
@@ -71,7 +69,6 @@ func tableText(name postgres.TableName) string {
 	return text
 }
 
-// tableName reads the name of a table that a flag has brought.
 func tableName(flag, text string) (postgres.TableName, error) {
 	name, err := postgres.ParseTableName(text)
 	if err != nil {
@@ -89,7 +86,6 @@ func rowsTo(dst io.Writer, format string, columns []string) (io.Writer, func() e
 	return dst, func() error { return nil }
 }
 
-// writeTable writes the rows of one table of a dump to dst.
 func writeTable(d *tables.Dump, name, format string, dst io.Writer) error {
 	table, err := tableName("--member", name)
 	if err != nil {

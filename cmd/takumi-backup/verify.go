@@ -142,7 +142,6 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	return nil
 }
 
-// maxAges reads AGE and KIND=AGE, by default those of TAKUMI_MAX_AGE.
 func maxAges(words []string) (map[string]time.Duration, error) {
 	if len(words) == 0 {
 		words = strings.Fields(conf.Get("TAKUMI_MAX_AGE"))
@@ -150,7 +149,6 @@ func maxAges(words []string) (map[string]time.Duration, error) {
 	return verify.ParseMaxAges(words)
 }
 
-// verify runs the job, prints what it found, and writes the reports.
 func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Report, error) {
 	ring, err := v.ring(cmd)
 	if err != nil {

@@ -49,7 +49,6 @@ func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
 	return notifier, nil
 }
 
-// writable finds whether what is to be written can be.
 func (v *verifyCommand) writable() error {
 	for _, path := range v.reports {
 		if err := reports.Check(path); err != nil {
@@ -62,13 +61,11 @@ func (v *verifyCommand) writable() error {
 	return nil
 }
 
-// warn warns, here and in the log that is sent.
 func (v *verifyCommand) warn(cmd *cobra.Command, format string, args ...any) {
 	fmt.Fprintf(&v.log, "warning: "+format+"\n", args...)
 	warn(cmd, format, args...)
 }
 
-// end says how it went, and returns the same.
 func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, found *verify.Report, fault error) error {
 	if notifier == nil {
 		return fault

@@ -104,7 +104,6 @@ func acceptAll(path string, found []checklist.Finding, reason string) error {
 	return errors.Join(writeJSON(file, checklist.NewBaseline(found, reason)), file.Close())
 }
 
-// overdue makes findings of sets that should have been rotated.
 func (s *settings) overdue(ctx context.Context) ([]checklist.Finding, error) {
 	all, err := s.status(ctx, s.names())
 	if err != nil {

@@ -42,7 +42,6 @@ func run(args []string) int {
 	return report(os.Stderr, err)
 }
 
-// signalError says which signal ended the work.
 type signalError struct{ sig os.Signal }
 
 func (e *signalError) Error() string { return fmt.Sprintf("stopped by %v", e.sig) }
@@ -93,7 +92,6 @@ func exitCode(err error) int {
 	return codes[class]
 }
 
-// report prints an error and its hint, and returns the exit code.
 func report(w io.Writer, err error) int {
 	if err == nil || errors.Is(err, errSome) {
 		return exitCode(err)
@@ -135,7 +133,6 @@ SECRETS_BACKEND (or --backend) says where secrets are:
 	return root
 }
 
-// usageArgs makes the complaints of cobra's checks usage errors.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {

@@ -102,7 +102,6 @@ func (f *rotateFlags) run(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// adjust is what flags say about a set.
 func (f *rotateFlags) adjust(set *rotation.Set) (err error) {
 	for flag, field := range map[string]*rotation.Duration{f.maxAge: &set.MaxAge, f.grace: &set.Grace} {
 		if flag != "" {
@@ -168,7 +167,6 @@ func (f *rotateFlags) one(ctx context.Context, cmd *cobra.Command, s *settings, 
 	return f.print(cmd, result)
 }
 
-// tell shows a step, and records it for both logs.
 func (f *rotateFlags) tell(ctx context.Context, cmd *cobra.Command, s *settings, log *audit.Session, name string, l rotation.Level, words string) {
 	now := time.Now()
 	fmt.Fprintf(cmd.ErrOrStderr(), "[%s] [%s] %s\n", now.UTC().Format(time.RFC3339), l, redact.Keys(words))

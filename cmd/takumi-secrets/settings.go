@@ -35,7 +35,6 @@ func addSettings(root *cobra.Command) {
 	f.String("audit-dir", "", "folder of the audit log (default $TAKUMI_AUDIT_DIR, or audit in the state folder)")
 }
 
-// settings are what the flags and the environment say.
 type settings struct {
 	environment, backend string
 	config               *rotation.Config
@@ -85,7 +84,6 @@ func loadSettings(cmd *cobra.Command) (*settings, error) {
 
 func (s *settings) options() secrets.Options { return secrets.Options{Environment: s.environment} }
 
-// set returns a declared set, or the handbook's own of tokens.
 func (s *settings) set(name string) (*rotation.Set, error) {
 	set := s.config.Sets[name]
 	if set == nil && name == "jwt" {
@@ -100,7 +98,6 @@ func (s *settings) set(name string) (*rotation.Set, error) {
 	return set, nil
 }
 
-// place is where a set's secret is.
 func (s *settings) place(set *rotation.Set) string {
 	switch {
 	case set.Secret != "":

@@ -43,7 +43,6 @@ func ParseRecipients(src io.Reader, o Options) ([]*Recipient, error) {
 	return all, nil
 }
 
-// eachLine calls do for each line that says something.
 func eachLine(src io.Reader, do func(line string) error) error {
 	limited := &io.LimitedReader{R: src, N: maxFile + 1}
 	lines := bufio.NewScanner(limited)
@@ -138,7 +137,6 @@ func parseIdentity(line string, o Options) (*Identity, error) {
 	return nil, fault
 }
 
-// parseSSHIdentity reads an ssh private key, which may have a passphrase.
 func parseSSHIdentity(pem []byte, name string, o Options) (*Identity, error) {
 	i, err := agessh.ParseIdentity(pem)
 	if missing := new(ssh.PassphraseMissingError); errors.As(err, &missing) {
@@ -194,7 +192,6 @@ type locked struct {
 	err  error
 }
 
-// unlocking is a locked file, for work that ctx bounds.
 type unlocking struct {
 	*locked
 	ctx context.Context

@@ -97,7 +97,6 @@ func decrypt(file []byte, with age.Identity, size int) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(src, int64(size+1)))
 }
 
-// bounded gives the context to those identities that wait for somebody.
 func bounded(ctx context.Context, i age.Identity) age.Identity {
 	switch i := i.(type) {
 	case plugged:

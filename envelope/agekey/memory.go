@@ -13,7 +13,6 @@ type memory struct {
 
 func newMemory() *memory { return &memory{turn: make(chan struct{}, 1)} }
 
-// begin begins a run of the plugin.
 func (m *memory) begin() { m.given = make(map[string]bool) }
 
 // recall returns what was answered before, once in a run.

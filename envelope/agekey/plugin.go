@@ -35,7 +35,6 @@ type plugged struct {
 	memory     *memory // of an identity
 }
 
-// in returns p for work that ctx bounds.
 func (p plugged) in(ctx context.Context) plugged {
 	p.ctx = ctx
 	return p
@@ -103,7 +102,6 @@ var (
 
 func (p plugged) program() string { return "age-plugin-" + p.name }
 
-// fault says which plugin failed, and what to do.
 func (p plugged) fault(err error) error {
 	hint := "run " + p.program() + " by hand, where age can use it, and see what it says"
 	switch {
@@ -214,7 +212,6 @@ func (c *conversation) hear() (stanza, error) {
 	return readStanza(c.out)
 }
 
-// answer lets a plugin talk with whoever is there.
 func (c *conversation) answer(s stanza) stanza {
 	message := c.program() + ": " + printable(string(s.body))
 	ok, failed := stanza{words: []string{"ok"}}, stanza{words: []string{"fail"}}

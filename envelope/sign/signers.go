@@ -21,7 +21,6 @@ type Signers struct {
 	skipped []int
 }
 
-// signer is one line.
 type signer struct {
 	principals    string
 	namespaces    string // a pattern list; "" is for all

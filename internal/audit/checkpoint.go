@@ -117,7 +117,6 @@ func Sign(ctx context.Context, dir string, former *Checkpoint, key []byte) (*Che
 	return c, nil
 }
 
-// signed is what the signature is made over.
 func (c Checkpoint) signed() ([]byte, error) {
 	c.Signature = nil
 	text, err := json.Marshal(c)

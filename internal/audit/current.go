@@ -39,13 +39,11 @@ const (
 	slotText  = len(slotMagic) + idSize + 8 + macSize
 )
 
-// place is the content of the file of that name.
 type place struct {
 	KeyFile string `json:"key_file"`
 	KeyID   string `json:"key_id"` // of the first key
 }
 
-// current is the key of the next record, in its file.
 type current struct {
 	*forward
 	file  *os.File
@@ -104,7 +102,6 @@ func FirstKeyOf(dir string) (string, error) {
 	return at.KeyID, err
 }
 
-// own is a record of the log itself about a first key.
 func (l *Log) own(outcome Outcome, id string) Record {
 	return Record{Time: l.now(), PID: os.Getpid(), Operation: OperationAudit, Outcome: outcome, Host: Host(), KeyIDs: []string{id}}
 }
@@ -292,7 +289,6 @@ func readPlace(dir string) (place, error) {
 	return at, nil
 }
 
-// writePlace replaces the file that says where the key is.
 func (l *Log) writePlace(at place) (err error) {
 	text, err := json.Marshal(at)
 	if err != nil {

@@ -109,7 +109,6 @@ func (l *Log) locked(ctx context.Context, work func() error) error {
 	return err
 }
 
-// lock waits for its turn.
 func (l *Log) lock(ctx context.Context) (*fsutil.Lock, error) {
 	path := filepath.Join(l.dir, lockName)
 	if asRoot() {
@@ -173,7 +172,6 @@ func (l *Log) append(records []Record) error {
 	return key.advance()
 }
 
-// batch is what one append writes.
 type batch struct {
 	now  time.Time
 	key  *forward // nil: no MACs
@@ -181,7 +179,6 @@ type batch struct {
 	text []byte
 }
 
-// add puts a record at the end of the chain.
 func (b *batch) add(r Record) error {
 	if r.Time.IsZero() {
 		r.Time = b.now
@@ -275,7 +272,6 @@ func months(dir string) ([]string, error) {
 	return names, nil // ReadDir sorts
 }
 
-// end is where a log ends.
 type end struct {
 	file string // the last one, or ""
 	hash string // of the last record, or origin

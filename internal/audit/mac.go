@@ -53,7 +53,6 @@ func (f FirstKey) forward() *forward {
 	return k
 }
 
-// next wipes the key and takes the next one.
 func (k *forward) next() {
 	var key [macSize]byte
 	expand(key[:], k.key[:], nextLabel)
@@ -74,13 +73,11 @@ func (k *forward) mac(body []byte) []byte {
 	return h.Sum(nil)
 }
 
-// sign puts the MAC into a line that has none.
 func (k *forward) sign(line []byte) []byte {
 	body := bytes.TrimSuffix(line, []byte("}\n"))
 	return fmt.Appendf(bytes.Clone(body), "%s%x%s\n", macField, k.mac(body), macEnd)
 }
 
-// holds says whether a line carries the MAC of this key.
 func (k *forward) holds(line []byte) bool {
 	body, mac := splitMAC(line)
 	return mac != nil && hmac.Equal(mac, k.mac(body))
@@ -143,7 +140,6 @@ type macs struct {
 	loose error    // the last record carries no MAC, and the one that begins them anew must follow
 }
 
-// check looks at the next record of a log.
 func (m *macs) check(s *State, name string, n int, line []byte, r *Record) error {
 	_, mac := splitMAC(line)
 	carries := r.Step != nil && mac != nil
@@ -191,7 +187,6 @@ func (m *macs) check(s *State, name string, n int, line []byte, r *Record) error
 	return nil
 }
 
-// begin begins an epoch.
 func (m *macs) begin(s *State, e Epoch) {
 	m.wipe()
 	m.loose = nil

@@ -96,7 +96,6 @@ const (
 // origin is the hash before the first line.
 var origin = strings.Repeat("0", 2*sha256.Size)
 
-// hashOf returns the hash of a line, which has its line feed.
 func hashOf(line []byte) string {
 	sum := sha256.Sum256(line)
 	return hex.EncodeToString(sum[:])
@@ -127,7 +126,6 @@ func (r Record) Clean() Record {
 	return r
 }
 
-// line returns the record as it is in the log.
 func (r Record) line() ([]byte, error) {
 	r = r.Clean()
 	var text bytes.Buffer
@@ -159,7 +157,6 @@ func clean(text string, most int) string {
 	return text + "…"
 }
 
-// cleanPaths returns the first of the paths that have room.
 func cleanPaths(paths []string) (cleaned []string) {
 	size := 0
 	for _, path := range paths {
@@ -172,7 +169,6 @@ func cleanPaths(paths []string) (cleaned []string) {
 	return cleaned
 }
 
-// parse reads a line, which may lack its line feed.
 func parse(line []byte) (Record, error) {
 	var r Record
 	dec := json.NewDecoder(bytes.NewReader(line)) // a newer program may write further fields

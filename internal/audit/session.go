@@ -130,7 +130,6 @@ func (s *Session) refusal(err error) error {
 	return fmt.Errorf("recording in %s: %w; %w", s.Log.Dir(), err, ErrUnrecorded)
 }
 
-// append completes a record and appends it.
 func (s *Session) append(ctx context.Context, rec Record) error {
 	if s.Log == nil {
 		return nil
@@ -161,7 +160,6 @@ func (s *Session) append(ctx context.Context, rec Record) error {
 	return s.write(context.WithoutCancel(ctx), rec)
 }
 
-// write appends a record and copies it.
 func (s *Session) write(ctx context.Context, rec Record) error {
 	err := s.Log.Append(ctx, rec)
 	if s.Copy == nil {

@@ -126,7 +126,6 @@ func Read(ctx context.Context, dir string, visit func(Entry) error) error {
 	return err
 }
 
-// scanner goes through a log.
 type scanner struct {
 	state State
 	at    *Checkpoint
@@ -157,7 +156,6 @@ func scan(ctx context.Context, dir string, p Proof, visit func(Entry) error) (St
 	return s.state, s.macs.complete(&s.state)
 }
 
-// file goes through one file.
 func (s *scanner) file(ctx context.Context, path string, last bool) error {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

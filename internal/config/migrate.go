@@ -67,7 +67,6 @@ func Migrate(variables []Variable, dir string) (text []byte, secrets []Secret, e
 	return text, secrets, err
 }
 
-// migrateStores makes stores of BACKUP_ROOT and BACKUP_ALSO.
 func (f *File) migrateStores(values map[string]string) error {
 	root := cmp.Or(values["BACKUP_ROOT"], values["BACKUP_DIR"])
 	if values["BACKUP_ROOT"] == "" && values["BACKUP_DIR"] != "" {
@@ -106,7 +105,6 @@ func (f *File) migrateParts(values map[string]string) {
 	delete(values, from)
 }
 
-// take moves the values that have a field into it.
 func take(v reflect.Value, values map[string]string) error {
 	for name, f := range fieldsOf(v.Type()) {
 		field := v.FieldByIndex(f.Index)
@@ -131,7 +129,6 @@ func take(v reflect.Value, values map[string]string) error {
 	return nil
 }
 
-// setText is the opposite of textOf.
 func setText(v reflect.Value, text string) error {
 	switch v.Interface().(type) {
 	case string:

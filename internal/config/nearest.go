@@ -16,7 +16,6 @@ func Nearest(word string, candidates []string) (nearest string) {
 	return nearest
 }
 
-// distance is that of optimal string alignment, in bytes.
 func distance(a, b string) int {
 	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range last {

@@ -222,7 +222,6 @@ func (s *Settings) Targets(kind string) []Target {
 	return nil
 }
 
-// with returns the settings with those of one thing.
 func (s *Settings) with(more map[string]Value) *Settings {
 	c := &Settings{Path: s.Path, File: s.File, values: maps.Clone(s.values), environ: s.environ}
 	c.add(more)

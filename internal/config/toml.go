@@ -54,7 +54,6 @@ func ParseTOML(text []byte) (*File, error) {
 	return file, nil
 }
 
-// unknownKey says what is wrong with a key, and which was meant.
 func unknownKey(key []string) string {
 	t := reflect.TypeFor[File]()
 	for i, word := range key {
@@ -109,7 +108,6 @@ func fieldsOf(t reflect.Type) map[string]reflect.StructField {
 	return all
 }
 
-// variablesOf adds the settings that the fields of a struct give.
 func variablesOf(into map[string]Value, at string, v reflect.Value) {
 	for name, f := range fieldsOf(v.Type()) {
 		field, where := v.FieldByIndex(f.Index), at+name

@@ -87,7 +87,6 @@ func blockNumber(n uint64) string { return "0x" + strconv.FormatUint(n, 16) }
 // to be final.
 const depth = 12
 
-// pin chooses the block that everything is read at.
 func pin(ctx context.Context, n *Node, choice string) (*Block, error) {
 	if err := CheckBlock(choice); err != nil {
 		return nil, err
@@ -153,7 +152,6 @@ func readBlock(raw json.RawMessage) (*Block, error) {
 	return nil, err
 }
 
-// proofAnswer is what eth_getProof gives.
 type proofAnswer struct {
 	Address      Address  `json:"address"`
 	AccountProof []Bytes  `json:"accountProof"`

@@ -132,7 +132,6 @@ func isCommit(text string) bool {
 	return (len(text) == 40 || len(text) == 64) && strings.Trim(text, "0123456789abcdef") == ""
 }
 
-// firstLine returns the first line of a small regular file.
 func firstLine(path string) (string, error) {
 	f, err := fsutil.OpenRegular(path)
 	if err != nil {

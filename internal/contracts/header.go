@@ -108,7 +108,6 @@ const (
 	requiredFields = 15
 )
 
-// decodeHeader reads what a snapshot needs from an encoded header.
 func decodeHeader(encoded []byte) (Block, error) {
 	fields, err := rlpList(encoded)
 	if err == nil && len(fields) < requiredFields {

@@ -142,7 +142,6 @@ func (q *Quantity) hash() (h Hash) {
 	return h
 }
 
-// clip shortens foreign text for a message.
 func clip(text string) string {
 	const most = 200
 	if len(text) > most {
@@ -151,7 +150,6 @@ func clip(text string) string {
 	return text
 }
 
-// parseSlotNumber reads the number of a storage slot as people write it.
 func parseSlotNumber(text string) (Hash, error) {
 	var q Quantity
 	if err := q.UnmarshalText([]byte(text)); err == nil {

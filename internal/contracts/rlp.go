@@ -78,7 +78,6 @@ func rlpList(data []byte) ([]rlpItem, error) {
 	return items, nil
 }
 
-// rlpString returns the string that data is, all of it.
 func rlpString(data []byte) ([]byte, error) {
 	item, rest, err := rlpNext(data)
 	if err != nil || item.list || len(rest) > 0 {

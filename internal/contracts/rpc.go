@@ -114,7 +114,6 @@ func secretsIn(u *url.URL) []string {
 // credentials matches what a header of HTTP says who asks with.
 var credentials = regexp.MustCompile(`(?i)\b(basic|bearer|digest)[ \t:"]+[A-Za-z0-9+/_.~=-]{4,}`)
 
-// redact takes the secrets out of words that came from the node.
 func (n *Node) redact(text string) string {
 	for _, s := range n.secrets {
 		text = strings.ReplaceAll(text, s, "[redacted]")

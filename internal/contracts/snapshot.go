@@ -187,7 +187,6 @@ func (a *archive) folder(name string) (bool, error) {
 	})
 }
 
-// header adds the entry of what info describes.
 func (a *archive) header(info fs.FileInfo, name, target string) error {
 	h, err := tar.FileInfoHeader(info, target)
 	if err != nil {
@@ -202,7 +201,6 @@ func (a *archive) header(info fs.FileInfo, name, target string) error {
 	return a.tar.WriteHeader(h)
 }
 
-// file adds an open file.
 func (a *archive) file(f *os.File, name string) error {
 	before, err := f.Stat()
 	if err != nil {

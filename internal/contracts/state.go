@@ -156,7 +156,6 @@ func (a *Account) verify(stateRoot Hash) error {
 	return nil
 }
 
-// checkLeaf compares an account with what the state trie holds of it.
 func (a *Account) checkLeaf(leaf []byte) error {
 	want := Account{StorageHash: emptyRoot, CodeHash: emptyCode}
 	if leaf != nil {

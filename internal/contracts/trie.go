@@ -111,7 +111,6 @@ func leafValue(item rlpItem) ([]byte, error) {
 	return item.content, nil
 }
 
-// decodePath reads the compact form of a part of a key.
 func decodePath(item rlpItem) (part []byte, leaf bool, err error) {
 	c := item.content
 	if item.list || len(c) == 0 || c[0] >= 0x40 || c[0]&0x10 == 0 && c[0]&0x0f != 0 {

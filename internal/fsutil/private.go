@@ -52,7 +52,6 @@ func Private(path, word string, info fs.FileInfo, file *os.File) (reason, fix st
 	return "its mode is " + mode + "; want 0600 or 0400, so that its owner alone can read it", "chmod 0600 " + word
 }
 
-// place says how a file was delivered.
 type place int
 
 const (

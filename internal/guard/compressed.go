@@ -52,7 +52,6 @@ func newCompressed(f Format, allowEmpty bool) *compressed {
 	return c
 }
 
-// write returns when the decoder has taken p.
 func (c *compressed) write(p []byte) error {
 	n, err := c.in.Write(p)
 	c.pos += int64(n)

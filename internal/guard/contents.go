@@ -46,7 +46,6 @@ type Table struct {
 // thousand tables stays below.
 const maxListed = 1 << 20
 
-// gathering is where contents come together.
 type gathering struct {
 	c           Contents
 	tables      map[[2]string]int // index of c.Tables
@@ -65,7 +64,6 @@ func newGathering(f Format) *gathering {
 	}
 }
 
-// contents returns what was found.
 func (g *gathering) contents() *Contents {
 	c := g.c
 	c.Counted = !g.packed
@@ -81,7 +79,6 @@ func note(set map[string]bool, name string) {
 	}
 }
 
-// table adds rows of a table.
 func (g *gathering) table(schema, name string, n int64) {
 	g.c.Rows = true
 	key := [2]string{schema, name}
@@ -122,7 +119,6 @@ var superuserOnly = []struct {
 	{[]string{"create", "operator", "family"}, "an operator family"},
 }
 
-// query takes what a statement needs.
 func (g *gathering) query(s statement) {
 	switch {
 	case s.begin("insert"):
@@ -159,7 +155,6 @@ func (g *gathering) query(s statement) {
 	}
 }
 
-// needsRoles finds the roles that a statement names.
 func (g *gathering) needsRoles(s statement) {
 	in := func(set map[string]bool, i int) {
 		if name := s.name(i); name != "" && !(s[i].kind == word && pseudoRole(name)) {
@@ -219,7 +214,6 @@ func pseudoRole(name string) bool {
 	return false
 }
 
-// value returns the name or text at i, as SET has them.
 func (s statement) value(i int) string {
 	if i < len(s) && s[i].kind == symbol || i >= len(s) {
 		return ""

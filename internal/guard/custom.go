@@ -126,7 +126,6 @@ func (c *custom) unsupported(format string, args ...any) error {
 	return &IncompleteError{Format: CustomDump, Offset: c.pos, Reason: fmt.Sprintf(format, args...), Err: ErrUnsupported}
 }
 
-// expect sets what the next unit is.
 func (c *custom) expect(s customState) {
 	c.state = s
 	switch s {
@@ -317,7 +316,6 @@ func (c *custom) nextEntry() {
 	}
 }
 
-// integer reads a sign byte and the bytes of a magnitude.
 func (c *custom) integer(unit []byte) (int64, error) {
 	var v uint64
 	for i := len(unit) - 1; i > 0; i-- {

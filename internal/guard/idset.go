@@ -4,14 +4,12 @@ package guard
 // element holds the 64 of them that share a quotient.
 type idSet map[int64]uint64
 
-// add reports whether id is new.
 func (s idSet) add(id int64) bool {
 	word, bit := s[id>>6], uint64(1)<<(id&63)
 	s[id>>6] = word | bit
 	return word&bit == 0
 }
 
-// remove reports whether id was there.
 func (s idSet) remove(id int64) bool {
 	word, bit := s[id>>6], uint64(1)<<(id&63)
 	if word&bit == 0 {

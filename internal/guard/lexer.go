@@ -2,7 +2,6 @@ package guard
 
 import "bytes"
 
-// spanKind says what a stretch of a script is.
 type spanKind byte
 
 const (
@@ -99,7 +98,6 @@ func (l *lexer) write(p []byte) error {
 	return err
 }
 
-// offset is where the next byte is in the input.
 func (l *lexer) offset() int64 { return l.base + int64(l.i) }
 
 // emit hands out what was read since the last span.
@@ -112,14 +110,12 @@ func (l *lexer) emit() error {
 	return l.to.span(l.kind, text)
 }
 
-// enter begins a stretch of another kind at the next byte.
 func (l *lexer) enter(kind spanKind, state lexState) error {
 	err := l.emit()
 	l.kind, l.state = kind, state
 	return err
 }
 
-// take goes on by n bytes.
 func (l *lexer) take(n int) {
 	if l.keeping {
 		l.keep(l.p[l.i : l.i+n])
@@ -178,7 +174,6 @@ func (l *lexer) upTo(b byte) bool {
 	return true
 }
 
-// step takes at least one byte or changes the state.
 func (l *lexer) step() error {
 	switch l.state {
 	case inText:
@@ -248,7 +243,6 @@ func (l *lexer) step() error {
 	return nil
 }
 
-// outside looks for what begins between statements.
 func (l *lexer) outside() error {
 	rest := l.p[l.i:]
 	n := 0
@@ -286,7 +280,6 @@ var plainByte = func() (t [256]bool) {
 	return t
 }()
 
-// text goes through a statement to what opens or ends something.
 func (l *lexer) text() error {
 	rest := l.p[l.i:]
 	n := 0
@@ -503,7 +496,6 @@ func (l *lexer) body() {
 	}
 }
 
-// rowCounter counts the rows of a COPY.
 type rowCounter struct {
 	n    int64
 	line []byte // the beginning of a row that goes on, up to maxMarker bytes
@@ -568,7 +560,6 @@ func findMarker(text []byte) (at, length int) {
 	}
 }
 
-// open says in which construct the script has ended, or "".
 func (l *lexer) open() string {
 	if word := stateWords[l.state]; word != "" {
 		return word

@@ -92,7 +92,6 @@ func (m *mongo) step(unit []byte) error {
 	return nil
 }
 
-// endHeader looks at a header that has been read.
 func (m *mongo) endHeader() {
 	if !m.reading || m.skip > 0 {
 		return
@@ -106,7 +105,6 @@ func (m *mongo) endHeader() {
 	}
 }
 
-// bsonText returns a text of a flat document.
 func bsonText(doc []byte, field string) string {
 	_, rest, ok := bytes.Cut(doc, []byte("\x02"+field+"\x00"))
 	if !ok || len(rest) < 4 {

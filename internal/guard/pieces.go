@@ -41,7 +41,6 @@ type pieces struct {
 	table Piece // the rows at hand
 }
 
-// statement takes one that ends at end.
 func (p *pieces) statement(s statement, text []byte, begin, end int64) {
 	part := ""
 	switch {
@@ -100,7 +99,6 @@ func (p *pieces) rows(begin, end, n int64, last bool) {
 	t.Offset, t.Length, t.Rows = end, 0, n
 }
 
-// finish takes that the dump has size bytes, and is whole.
 func (p *pieces) finish(size int64) {
 	p.closeGap()
 	if p.bad {

@@ -11,7 +11,6 @@ import (
 // tailLen is how much of the end of an input is remembered where the end judges.
 const tailLen = 64 << 10
 
-// tail remembers the end of an input.
 type tail struct {
 	format Format
 	pos    int64
@@ -155,7 +154,6 @@ func (r *redis) finish() error {
 	return &IncompleteError{Format: RedisDump, Offset: r.pos, Reason: reason}
 }
 
-// ends says what is wrong with an end, or "".
 func (r *redis) ends(last []byte) string {
 	version := 0
 	for _, c := range r.head[len(redisMagic):] {
@@ -222,7 +220,6 @@ func endOfXZ(t *tail) string {
 	return ""
 }
 
-// xzBlocks returns the length of all blocks of an index.
 func xzBlocks(index []byte) (total int64, ok bool) {
 	body := index[:len(index)-4]
 	if crc32.ChecksumIEEE(body) != binary.LittleEndian.Uint32(index[len(body):]) || len(body) == 0 || body[0] != 0 {

@@ -46,7 +46,6 @@ type TarEntry struct {
 // without a Head.
 const maxHead = 2 * maxPAX
 
-// keep gathers the blocks of headers.
 func (t *tar) keep(block []byte) {
 	if t.entry == nil {
 		return
@@ -318,5 +317,4 @@ func isOldTar(head []byte) bool {
 
 var zeroBlock [tarBlock]byte
 
-// isZero says whether p, at most a block, is all zero bytes.
 func isZero(p []byte) bool { return bytes.Equal(p, zeroBlock[:len(p)]) }

@@ -138,7 +138,6 @@ func (t *contentsTable) endRows() {
 	}
 }
 
-// gatheringListener hands the statements of a definition on.
 type gatheringListener struct{ g *gathering }
 
 func (gatheringListener) span(spanKind, []byte) error   { return nil }

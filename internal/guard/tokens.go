@@ -78,7 +78,6 @@ func cut(sql []byte, give func(t token, begin, end int), drop func()) {
 	}
 }
 
-// quoted reads to the closing quote.
 func quoted(sql []byte, quote byte, escaped bool) (string, []byte) {
 	var value []byte
 	for i := 0; i < len(sql); i++ {
@@ -111,7 +110,6 @@ func dollarQuoted(sql []byte) (string, []byte) {
 	return string(body), rest
 }
 
-// begin says whether the statement begins with these words.
 func (s statement) begin(words ...string) bool {
 	if len(s) < len(words) {
 		return false
@@ -124,7 +122,6 @@ func (s statement) begin(words ...string) bool {
 	return true
 }
 
-// has says whether a word is in the statement.
 func (s statement) has(w string) bool { return s.find(w) >= 0 }
 
 // find returns where a row of words is outside of parentheses, or -1.
@@ -143,7 +140,6 @@ func (s statement) find(words ...string) int {
 	return -1
 }
 
-// name returns the name at i, quoted or not, or "".
 func (s statement) name(i int) string {
 	if i < 0 || i >= len(s) || s[i].kind > name {
 		return ""
@@ -159,5 +155,4 @@ func (s statement) path(i int) (schema, table string) {
 	return "", table
 }
 
-// isCopy says whether rows follow the statement.
 func isCopy(s statement) bool { return s.begin("copy") && s.find("from", "stdin") > 0 }

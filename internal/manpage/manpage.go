@@ -47,7 +47,6 @@ func pflagPlain(usage string) string { return strings.ReplaceAll(usage, "`", "")
 // inline keeps what means something in Markdown as it is.
 var inline = strings.NewReplacer(`\`, `\\`, "_", `\_`, "*", `\*`, "`", "\\`", "<", `\<`, ">", `\>`, "[", `\[`, "]", `\]`, "#", `\#`)
 
-// markdown keeps the lines of tables, which are indented, as they are.
 func markdown(text string) string {
 	var out strings.Builder
 	table := false

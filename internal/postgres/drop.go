@@ -26,7 +26,6 @@ func DropDatabase(ctx context.Context, conn *pgx.Conn, s *Settings, name string)
 	return err
 }
 
-// dropSubscriptions drops those of a database and returns how many there were.
 func dropSubscriptions(ctx context.Context, s *Settings) (int, error) {
 	conn, err := s.Connect(ctx)
 	if err != nil {

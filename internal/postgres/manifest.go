@@ -151,7 +151,6 @@ func Snapshot(ctx context.Context, conn *pgx.Conn) (pgx.Tx, string, error) {
 // lockBatch is how many tables one statement locks.
 const lockBatch = 100
 
-// lockTables takes the lock that every reader takes, on all tables.
 func lockTables(ctx context.Context, tx pgx.Tx) error {
 	tables, err := listTables(ctx, tx)
 	if err != nil {

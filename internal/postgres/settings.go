@@ -152,7 +152,6 @@ func followAddresses(config *pgx.ConnConfig, vars map[string]string) error {
 	return nil
 }
 
-// quoteWord quotes a value of a connection string.
 func quoteWord(value string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
 }

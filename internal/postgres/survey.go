@@ -42,7 +42,6 @@ WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^p
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 3, 4, 1, 2`
 
-// listed is a table that a dump carries, and by which name.
 type listed struct {
 	schema, table string
 	as            Table
@@ -62,7 +61,6 @@ func CountTables(ctx context.Context, conn *pgx.Conn) (n int, err error) {
 	return n, nil
 }
 
-// querier is a connection or a transaction.
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
@@ -220,7 +218,6 @@ func (s *rowSum) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// add counts a row.
 func (s *rowSum) add(h hash.Hash) {
 	var digest [sha256.Size]byte
 	h.Sum(digest[:0])

@@ -81,7 +81,6 @@ func boolean(get func(string) string, name string) (value, set bool, err error) 
 // versions are what ssl_min_protocol_version can be.
 var versions = map[string]uint16{"TLSv1": tls.VersionTLS10, "TLSv1.1": tls.VersionTLS11, "TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13}
 
-// limitTLS holds our connections to the TLS versions of the parameters.
 func limitTLS(config *pgx.ConnConfig, vars map[string]string) error {
 	for _, name := range []string{sslMin, sslMax} {
 		version, known := versions[vars[name]]

@@ -49,7 +49,6 @@ const (
 	sslMax   = "PGSSLMAXPROTOCOLVERSION"
 )
 
-// byKeyword returns the parameter of that name.
 func byKeyword(keyword string) (parameter, bool) {
 	for _, p := range parameters {
 		if p.keyword == keyword {
@@ -59,7 +58,6 @@ func byKeyword(keyword string) (parameter, bool) {
 	return parameter{}, false
 }
 
-// name is what a parameter is kept under.
 func (p parameter) name() string { return cmp.Or(p.variable, p.keyword) }
 
 // FromURI reads a connection URI, postgresql://USER:PASSWORD@HOST:PORT/NAME?KEY=VALUE,

@@ -91,7 +91,6 @@ func hasTerminal() bool {
 	return true
 }
 
-// wait reaps the child, once.
 func (c *Cmd) wait() {
 	c.failure = exitError(c.cmd.Args[0], c.cmd.Wait())
 	close(c.exited)
@@ -100,7 +99,6 @@ func (c *Cmd) wait() {
 	}
 }
 
-// interrupt ends a Read that waits, and every later one.
 func (c *Cmd) interrupt() {
 	// It fails only when the pipe is closed, which ends a Read as well.
 	_ = c.out.SetReadDeadline(time.Unix(1, 0))
@@ -121,7 +119,6 @@ func (c *Cmd) Read(p []byte) (int, error) {
 	return 0, c.err
 }
 
-// explain says what it means that reading the output ended with err.
 func (c *Cmd) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrClosed):

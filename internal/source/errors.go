@@ -60,7 +60,6 @@ func startError(name string, err error) error {
 	return &StartError{Name: name, Err: err}
 }
 
-// exitError makes an *ExitError of what Wait returned for the command name.
 func exitError(name string, err error) error {
 	if err == nil {
 		return nil

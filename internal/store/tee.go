@@ -46,7 +46,6 @@ func (t Tee) Write(p []byte) (int, error) {
 	return len(p), t.fault()
 }
 
-// fault is the errors of all stores, if each has one.
 func (t Tee) fault() error {
 	var all []error
 	for _, c := range t {

@@ -134,7 +134,6 @@ type namedRecipient struct{ recipient }
 // Holder names the key's slots.
 func (r namedRecipient) Holder() slot.Holder { return named{r.k}.Holder() }
 
-// message has the fields of the requests and of the answers.
 type message struct {
 	KeyId             string            `json:",omitempty"`
 	Plaintext         []byte            `json:",omitempty"`
@@ -142,7 +141,6 @@ type message struct {
 	EncryptionContext map[string]string `json:",omitempty"`
 }
 
-// bound is the encryption context, which KMS authenticates with the ciphertext.
 func bound(id slot.ID) map[string]string {
 	return map[string]string{"takumi-backup": "v1", "id": id.String()}
 }

@@ -48,7 +48,6 @@ func (k *Key) fault(ctx context.Context, region, action string, err error) error
 	return e
 }
 
-// answered fills in what an error of the API means.
 func (k *Key) answered(e *keystore.Error, region, action string, api smithy.APIError) {
 	code := redact.Line(api.ErrorCode(), 100)
 	e.Reason = fmt.Sprintf("%s in %s was answered with %s", action, region, code)

@@ -71,7 +71,6 @@ type Options struct {
 	limits limits // the usual ones when zero
 }
 
-// limits bound how long things take.
 type limits struct {
 	operation   time.Duration // a Load, Versions or Store with all its requests
 	attempt     time.Duration // one request
@@ -157,7 +156,6 @@ func (s *Secret) Load(ctx context.Context) (*kek.Key, error) {
 	return key, err
 }
 
-// within runs f, connected, in the time that an operation has.
 func (s *Secret) within(ctx context.Context, f func(context.Context, *session) error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -15,7 +15,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// connection is what a Secret and its versions share.
 type connection struct {
 	opts      Options
 	arnRegion string // of the secret's ARN, or ""
@@ -24,7 +23,6 @@ type connection struct {
 	session *session // nil before the first success
 }
 
-// session is a client that is ready for requests.
 type session struct {
 	api         *secretsmanager.Client
 	credentials aws.CredentialsProvider
@@ -73,7 +71,6 @@ func (s *Secret) connect(ctx context.Context) (*session, error) {
 	return conn.session, nil
 }
 
-// way is how a request reaches AWS.
 func (o Options) way(region string) awsclient.Options {
 	return awsclient.Options{
 		RequireTLS: o.RequireTLS, Region: region, Timeout: o.limits.attempt, Attempts: o.limits.attempts, Pause: o.limits.pause,

@@ -62,7 +62,6 @@ func (s *Secret) fault(ctx context.Context, c *session, action string, err error
 	return e
 }
 
-// answered fills in what an error of the API means.
 func (s *Secret) answered(e *keystore.Error, c *session, action string, api smithy.APIError) {
 	code := clean(api.ErrorCode())
 	e.Reason = fmt.Sprintf("%s in %s was answered with %s", action, c.region, code)
@@ -116,7 +115,6 @@ func (s *Secret) missing(region string, there bool) string {
 
 const kmsActions = "kms:Decrypt (and kms:GenerateDataKey to store keys) on it"
 
-// noCredentials explains why there are none.
 func (s *Secret) noCredentials(region string, err error) error {
 	e := &keystore.Error{
 		URI: s.String(), Kind: keystore.ErrRefused, Reason: "no AWS credentials were found",
@@ -147,11 +145,9 @@ func (s *Secret) plain(e *keystore.Error, err error) {
 	e.Fix = "give AWS_ENDPOINT_URL (or AWS_ENDPOINT_URL_SECRETS_MANAGER) an https address, or unset it; plain http is for this machine alone, as 127.0.0.1"
 }
 
-// cutOff reports whether the answer broke off, or took too long.
 func cutOff(err error) bool {
 	var slow interface{ Timeout() bool }
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, new(*net.OpError)) || errors.As(err, &slow) && slow.Timeout()
 }
 
-// clean makes a text from outside fit for a message.
 func clean(text string) string { return redact.Line(text, 400) }

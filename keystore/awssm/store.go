@@ -78,7 +78,6 @@ func (s *Secret) idOf(h *held) (kek.ID, error) {
 	return key.ID(), nil
 }
 
-// first stores a key where there is none yet.
 func (s *Secret) first(ctx context.Context, c *session, key *kek.Key) error {
 	nothing := &held{}
 	if arnRegion(s.id) != "" {
@@ -127,7 +126,6 @@ func (s *Secret) keep(ctx context.Context, c *session, old *held, id kek.ID) err
 	return nil
 }
 
-// replace puts key in the place of the version that is current.
 func (s *Secret) replace(ctx context.Context, c *session, old *held, key *kek.Key, before kek.ID) error {
 	fresh, err := old.value.with(s.field, key)
 	if err != nil {

@@ -21,14 +21,12 @@ const maxValue = 64 << 10
 // errNoField means that a JSON object has no field of that name.
 var errNoField = errors.New("the JSON object has no field of that name")
 
-// held is a version of the secret.
 type held struct {
 	id     string
 	stages []string
 	value  value
 }
 
-// value is what a version holds. Text is to be wiped.
 type value struct {
 	text   []byte
 	binary bool // it is a SecretBinary
@@ -36,7 +34,6 @@ type value struct {
 
 func (v value) wipe() { clear(v.text) }
 
-// get fetches a version, by stage or id.
 func (s *Secret) get(ctx context.Context, c *session, version string) (*held, error) {
 	if version == "" {
 		version = stageCurrent
@@ -61,7 +58,6 @@ func (s *Secret) get(ctx context.Context, c *session, version string) (*held, er
 	return h, nil
 }
 
-// keyOf reads the key of a version.
 func (s *Secret) keyOf(h *held) (*kek.Key, error) {
 	key, err := h.value.key(s.field)
 	switch {

@@ -65,7 +65,6 @@ func rank(e types.SecretVersionsListEntry) int {
 	return 2
 }
 
-// list asks for all pages of the versions that have a stage.
 func (s *Secret) list(ctx context.Context, c *session) ([]types.SecretVersionsListEntry, error) {
 	var all []types.SecretVersionsListEntry
 	in := &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.id, MaxResults: aws.Int32(pageSize)}

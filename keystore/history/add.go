@@ -72,7 +72,6 @@ func Add(ctx context.Context, h *History, src keystore.Source, retired bool, o O
 	return a.ids, h.save(a.doc)
 }
 
-// adding is a history to which keys of one place are added.
 type adding struct {
 	doc     document
 	at      Site

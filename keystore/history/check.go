@@ -70,7 +70,6 @@ func (c *Check) locate(ctx context.Context, src keystore.Source) Site {
 	return at
 }
 
-// record is what the history knows of a key, if anything.
 func (c *Check) record(at Site, id kek.ID) Record {
 	if c.History == nil {
 		return Record{}

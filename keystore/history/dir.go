@@ -70,7 +70,6 @@ func isMine(dir string) bool {
 	return ok && int(s.Uid) == uid()
 }
 
-// holdsMine says whether there is something in it, too.
 func holdsMine(dir string) bool {
 	entries, err := os.ReadDir(dir)
 	return err == nil && len(entries) > 0 && isMine(dir)

@@ -14,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
-// document is the content of the file.
 type document struct {
 	Version int      `json:"version"`
 	Keys    []Record `json:"keys"`
@@ -59,7 +58,6 @@ func (d document) contains(id kek.ID) bool {
 		slices.ContainsFunc(d.Intents, func(i Intent) bool { return i.New == id })
 }
 
-// intents returns those of one place.
 func (d document) intents(at Site) []Intent {
 	var all []Intent
 	for _, i := range d.Intents {
@@ -70,7 +68,6 @@ func (d document) intents(at Site) []Intent {
 	return all
 }
 
-// begin writes down what is about to be done.
 func (d *document) begin(i Intent) {
 	if all := d.intents(Site{i.Provider, i.Place}); len(all) >= maxIntents {
 		d.Intents = slices.DeleteFunc(d.Intents, func(o Intent) bool { return o == all[0] })
@@ -78,7 +75,6 @@ func (d *document) begin(i Intent) {
 	d.Intents = append(d.Intents, i)
 }
 
-// end forgets the changes that were begun in a place.
 func (d *document) end(at Site) {
 	d.Intents = slices.DeleteFunc(d.Intents, func(i Intent) bool { return i.At(at) })
 }
@@ -120,7 +116,6 @@ func (d *document) activate(key Record, former kek.ID, o Options) {
 
 var idForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
-// check finds what no version of this program writes.
 func (d document) check(size int) error {
 	switch {
 	case size > maxSize:
@@ -173,7 +168,6 @@ func isURI(s string) bool {
 		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// created returns when a key was made, wherever that is known from.
 func (d document) created(id kek.ID) time.Time {
 	for _, r := range d.Keys {
 		if r.ID == id && !r.Created.IsZero() {

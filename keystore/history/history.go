@@ -246,7 +246,6 @@ func (h *History) Clear(id kek.ID, now time.Time) error {
 	return h.save(doc)
 }
 
-// save makes doc the history, on disk first.
 func (h *History) save(doc document) error {
 	if h.lock == nil {
 		return errors.New("the key history was opened for reading, or closed")
@@ -283,7 +282,6 @@ func (h *History) replace(text []byte) error {
 	return err
 }
 
-// readFile reads a regular file of at most maxSize bytes.
 func readFile(path string) ([]byte, error) {
 	// A named pipe must not hold it up.
 	f, err := sys.open(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)

@@ -182,7 +182,6 @@ func (h *History) Recipients(backups []Backup) []Judgement {
 	return all
 }
 
-// unreadable says why nobody can tell what the backups need, or "".
 func unreadable(backups []Backup) string {
 	if len(backups) == 0 {
 		return "there is no backup to tell whether it needs the key"

@@ -36,10 +36,8 @@ func (s Site) is(other Site) bool {
 	return s.URI == other.URI
 }
 
-// key is what there is one live record for.
 func (s Site) key() string { return cmp.Or(s.Place, s.URI) }
 
-// record begins the record of a key there.
 func (s Site) record(id kek.ID, created time.Time) Record {
 	return Record{ID: id, Provider: s.URI, Place: s.Place, Created: created}
 }

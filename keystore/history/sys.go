@@ -39,7 +39,6 @@ type system struct {
 	now    func() time.Time
 }
 
-// file is one that replaces another when it is committed.
 type file interface {
 	io.Writer
 	Commit() (store.Result, error)

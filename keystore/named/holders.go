@@ -191,7 +191,6 @@ func Try(ctx context.Context, r slot.Recipient) (slot.Holder, error) {
 	return s.Holder(), nil
 }
 
-// joinServices adds the keys of services that the key URIs name.
 func (k *Keys) joinServices(ring *keystore.Ring, uris []string) error {
 	for _, uri := range uris {
 		if !isService(uri) {

@@ -66,7 +66,6 @@ func (k *Keys) Parse(uri string) (keystore.Source, error) {
 	return src, nil
 }
 
-// named are the URIs that the flags name, or else the settings.
 func (k *Keys) named() []string {
 	if len(k.URIs) > 0 || k.holders() {
 		return k.URIs

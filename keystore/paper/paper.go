@@ -80,7 +80,6 @@ var (
 	goodID  = regexp.MustCompile(`^[0-9a-f]{16}$`)
 )
 
-// check says what is wrong with a share's numbers, or "".
 func (l Label) check() string {
 	switch {
 	case l.Total < 2 || l.Total > MaxShares:

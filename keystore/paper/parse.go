@@ -60,7 +60,6 @@ func Parse(text []byte) ([]*Block, error) {
 	return p.blocks, nil
 }
 
-// parser finds blocks in text.
 type parser struct {
 	at     int     // line of the text
 	badAt  int     // the last one with a bad line of a block
@@ -73,7 +72,6 @@ func (p *parser) report(block string, line int, reason string) {
 	p.faults = append(p.faults, &LineError{Block: block, Line: line, TextLine: p.at, Reason: reason})
 }
 
-// line takes a line in plain form, which it keeps or wipes.
 func (p *parser) line(line []byte) {
 	if len(line) == 0 {
 		return
@@ -167,7 +165,6 @@ func (p *parser) finish() {
 	p.blocks = append(p.blocks, b)
 }
 
-// close ends a block that lacks lines.
 func (p *parser) close() {
 	if p.open == nil {
 		return

@@ -87,7 +87,6 @@ func (b *Block) Compact() []byte {
 
 func (b *Block) header() string { return title + " " + string(b.Kind) + " V" + version }
 
-// firstData is the number of the first line that carries data.
 func firstData(k Kind) int {
 	if k == KindShare {
 		return 3
@@ -129,7 +128,6 @@ func lineCheck(head, first, line []byte) []byte {
 	return letters.AppendEncode(nil, sum[:5])[:checkSize]
 }
 
-// groups puts a blank after every four letters.
 func groups(s []byte) []byte {
 	var out []byte
 	for i, c := range s {
@@ -169,7 +167,6 @@ func plain(line []byte) []byte {
 	return out
 }
 
-// isFiller tells blanks, dashes and the byte order mark.
 func isFiller(r rune) bool {
 	return unicode.IsSpace(r) || r == '-' || '\u2010' <= r && r <= '\u2015' || r == '\u2212' || r == '\ufeff'
 }

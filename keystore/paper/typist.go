@@ -54,7 +54,6 @@ func (t *Typist) form(n int) string {
 
 func (t *Typist) last() int { return firstData(t.label.Kind) + dataLines - 1 }
 
-// name is what is known of the block so far.
 func (t *Typist) name() string {
 	if len(t.lines) == 0 {
 		return strings.ToLower(string(t.label.Kind))
@@ -131,7 +130,6 @@ func (t *Typist) fault(n int, line []byte) string {
 	return ""
 }
 
-// setLabel reads a good first line of a share.
 func setLabel(body []byte) Label {
 	m := setLine.FindSubmatch(body)
 	number := func(digits []byte) int {
@@ -141,7 +139,6 @@ func setLabel(body []byte) Label {
 	return Label{Kind: KindShare, Set: string(m[1]), Number: number(m[2]), Total: number(m[3]), Threshold: number(m[4])}
 }
 
-// take keeps a good line.
 func (t *Typist) take(line []byte) {
 	n := len(t.lines) + 1
 	body := line[:len(line)-checkSize]
@@ -158,7 +155,6 @@ func (t *Typist) skip() {
 	t.lines, t.bad = append(t.lines, nil), true
 }
 
-// finish makes the block of its lines, and wipes them.
 func (t *Typist) finish() (*Block, error) {
 	defer t.wipe()
 	labels := t.lines[:firstData(t.label.Kind)-1]

@@ -57,7 +57,6 @@ var typed struct {
 	all [][]byte
 }
 
-// atEnd has a secret wiped when the program ends.
 func atEnd(secret []byte) {
 	typed.Lock()
 	defer typed.Unlock()

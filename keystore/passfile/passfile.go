@@ -131,7 +131,6 @@ func (f File) refuse(reason, fix string, err error) error {
 	return &keystore.Error{URI: f.String(), Kind: keystore.ErrRefused, Reason: reason, Fix: fix, Err: err}
 }
 
-// read returns the locked file.
 func (f File) read() ([]byte, error) {
 	// The flags keep a named pipe without a writer from blocking.
 	file, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)

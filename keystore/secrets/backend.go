@@ -122,7 +122,6 @@ func refusedInProduction(kind string) error {
 		fmt.Errorf("SECRETS_BACKEND is %s, which production refuses", kind))
 }
 
-// environ is the environment of this process.
 type environ struct{}
 
 func (environ) String() string { return Env }
@@ -137,7 +136,6 @@ func (environ) Fetch(_ context.Context, names []string) (map[string]string, erro
 	return found, nil
 }
 
-// fetchFrom is Fetch of what can be read whole.
 func fetchFrom(ctx context.Context, s Store, names []string) (map[string]string, error) {
 	d, err := s.Read(ctx)
 	if err != nil {
@@ -168,14 +166,12 @@ func fault(doing string, err error) error {
 	return fail.As(class, e.Fix, fmt.Errorf("%s: %s", doing, e.Reason))
 }
 
-// takeState moves the state out of the fields of a document.
 func takeState(d *Document) *Document {
 	d.State = d.Fields[StateField]
 	delete(d.Fields, StateField)
 	return d
 }
 
-// withState returns the fields with the state among them.
 func withState(d *Document) map[string]string {
 	all := make(map[string]string, len(d.Fields)+1)
 	for name, value := range d.Fields {

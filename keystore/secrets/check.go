@@ -147,7 +147,6 @@ func runKey() []byte {
 	return key
 }
 
-// twice finds one value under two names.
 func twice(specs []Spec, values map[string]Value) []Problem {
 	var problems []Problem
 	key, names := runKey(), make(map[string]string)
@@ -166,7 +165,6 @@ func twice(specs []Spec, values map[string]Value) []Problem {
 	return problems
 }
 
-// shared finds values that another environment has too.
 func (o CheckOptions) shared(ctx context.Context, specs []Spec, values map[string]Value) ([]Problem, error) {
 	var problems []Problem
 	var names []string

@@ -55,7 +55,6 @@ func (b *dotenv) Read(context.Context) (*Document, error) {
 	return d, nil
 }
 
-// text is the file's, empty when there is none.
 func (b *dotenv) text() ([]byte, error) {
 	info, err := os.Lstat(b.path)
 	switch {
@@ -114,7 +113,6 @@ func (b *dotenv) lock() (*fsutil.Lock, error) {
 
 var envLine = regexp.MustCompile(`^[ \t]*((?:export[ \t]+)?)([A-Za-z_][A-Za-z0-9_]*)=`)
 
-// rewrite makes the lines of the file those of the document.
 func rewrite(text []byte, d *Document) ([]byte, error) {
 	var out bytes.Buffer
 	left := maps.Clone(d.Fields)

@@ -29,7 +29,6 @@ func openKubernetes(place string, o Options) (Backend, error) {
 	return &kubeSecret{namespace: namespace, name: name, production: o.production()}, nil
 }
 
-// kubeSecret is one Secret.
 type kubeSecret struct {
 	namespace, name string
 	production      bool
@@ -76,7 +75,6 @@ type secretMeta struct {
 	Annotations     map[string]string `json:"annotations"`
 }
 
-// seenSecret is what Write needs of what Read saw.
 type seenSecret struct {
 	version string
 	fields  []string

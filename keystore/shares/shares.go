@@ -105,7 +105,6 @@ func Odd(blocks []*paper.Block) (odd []string) {
 	return odd
 }
 
-// combine returns the key, and shares that give it.
 func combine(blocks []*paper.Block) (key paper.Secret, chosen []*paper.Block, err error) {
 	for i, b := range blocks {
 		if b.Kind != paper.KindShare {
@@ -175,7 +174,6 @@ func search(set []*paper.Block) (paper.Secret, []*paper.Block) {
 	return nil, nil
 }
 
-// whyNot explains why no set of the shares gives a key.
 func whyNot(blocks []*paper.Block) error {
 	if err := Check(blocks); err != nil {
 		return err
@@ -249,7 +247,6 @@ func Check(blocks []*paper.Block) error {
 	return nil
 }
 
-// restore interpolates, and proves the result.
 func restore(blocks []*paper.Block) (paper.Secret, error) {
 	parts := make([][]byte, len(blocks))
 	for i, b := range blocks {

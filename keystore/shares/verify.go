@@ -67,7 +67,6 @@ func Verify(blocks []*paper.Block) (Proof, error) {
 	return proof, nil
 }
 
-// limit is how many combinations of a threshold are tried.
 func limit(threshold int) int {
 	return min(maxProofs, max(minProofs, maxWork/(threshold*threshold)))
 }

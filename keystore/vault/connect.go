@@ -66,7 +66,6 @@ func (c *connection) lock(ctx context.Context) error {
 
 func (c *connection) unlock() { <-c.turn }
 
-// open makes the client from the environment. It uses no network.
 func (c *connection) open() (*api.Client, error) {
 	if _, err := address(); err != nil {
 		return nil, err
@@ -139,7 +138,6 @@ func address() (*url.URL, error) {
 	return u, nil
 }
 
-// limiter bounds what an answer may make us read.
 type limiter struct{ base http.RoundTripper }
 
 func (l limiter) RoundTrip(req *http.Request) (*http.Response, error) {

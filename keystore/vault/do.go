@@ -10,7 +10,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// do runs an operation of the secret.
 func (s Secret) do(ctx context.Context, operation func(context.Context) error) error {
 	return s.conn.do(ctx, s.String(), operation)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// engine is what is mounted where the secret should be.
 type engine struct {
 	Type    string `json:"type"` // "" when Vault does not say
 	Path    string `json:"path"` // with a slash at its end
@@ -51,7 +50,6 @@ func (s Secret) mustBeVersioned(ctx context.Context) error {
 	return nil
 }
 
-// absent says why there is no secret.
 func (s Secret) absent(ctx context.Context) error { return s.absentFrom(s.engine(ctx)) }
 
 func (s Secret) absentFrom(e engine) error {
@@ -97,7 +95,6 @@ func (s Secret) undelete(version int) string {
 	return fmt.Sprintf("vault kv undelete -mount=%s -versions=%d %s", shellWord(s.mount), version, shellWord(s.path))
 }
 
-// goneError says what became of a version.
 func (s Secret) goneError(c content) error {
 	e := s.fail(keystore.ErrNotFound, fmt.Sprintf("version %d %s", c.number, c.gone))
 	if strings.Contains(c.gone, "destroyed") {

@@ -29,7 +29,6 @@ func (s Secret) odd() error {
 	return s.fail(keystore.ErrRefused, "what answers at VAULT_ADDR does not answer as Vault does")
 }
 
-// fault explains a failed exchange, as explain does.
 func (s Secret) fault(err error, capabilities, path string) *keystore.Error {
 	return explain(s.String(), err, capabilities, path)
 }
@@ -103,7 +102,6 @@ func refusal(uri string, answer *api.ResponseError, capabilities, path string) *
 	return e
 }
 
-// loginFault explains why a login failed. do adds the URI to it.
 func loginFault(err error, name, check string) error {
 	answer := (*api.ResponseError)(nil)
 	if !errors.As(err, &answer) {
@@ -119,7 +117,6 @@ func loginFault(err error, name, check string) error {
 	return e
 }
 
-// said returns Vault's own words.
 func said(answer *api.ResponseError) string {
 	words := clean(strings.Join(answer.Errors, " "))
 	// A proxy's page is of no use.

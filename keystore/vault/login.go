@@ -25,7 +25,6 @@ const (
 	maxTokenFile  = 64 << 10
 )
 
-// lease is what is known of the token.
 type lease struct {
 	count     int           // of tokens so far, to see that somebody else fetched one
 	known     bool          // what follows was learned
@@ -78,7 +77,6 @@ func (c *connection) another(ctx context.Context, seen lease) error {
 	return c.authenticate(ctx, c.client)
 }
 
-// authenticate gives the client a token, as the package comment says.
 func (c *connection) authenticate(ctx context.Context, client *api.Client) error {
 	switch {
 	case os.Getenv(api.EnvVaultToken) != "":
@@ -156,7 +154,6 @@ func mountOr(variable, usual string) string {
 	return usual
 }
 
-// login trades credentials for a token and notes how long that lasts.
 func (c *connection) login(ctx context.Context, client *api.Client, method api.AuthMethod, name, check string) error {
 	sent := c.now() // before the lease begins, so that ours never ends later
 	secret, err := client.Auth().Login(ctx, method)

@@ -22,7 +22,6 @@ import (
 // mostNames is how many fields an error lists.
 const mostNames = 10
 
-// content is one version of a secret.
 type content struct {
 	number  int // 0 when there is none
 	created time.Time
@@ -37,7 +36,6 @@ func (c content) wipe() {
 	}
 }
 
-// stamps is what Vault says of a version.
 type stamps struct {
 	Version   int       `json:"version"`
 	Created   time.Time `json:"created_time"`
@@ -45,7 +43,6 @@ type stamps struct {
 	Destroyed bool      `json:"destroyed"`
 }
 
-// state says why a version is gone, or when it will be.
 func (m stamps) state(now time.Time) (gone string, dies time.Time) {
 	if m.Destroyed {
 		return "was destroyed", time.Time{}
@@ -138,7 +135,6 @@ func readAll(r io.Reader) ([]byte, error) {
 	}
 }
 
-// key parses the field of a version.
 func (s Secret) key(ctx context.Context, c content) (*kek.Key, error) {
 	switch {
 	case c.number == 0:

@@ -158,7 +158,6 @@ func (s Secret) mountLimit(ctx context.Context) int {
 	return answer.Data.Limit
 }
 
-// write stores key as the version after c, and returns its number.
 func (s Secret) write(ctx context.Context, c content, key *kek.Key) (int, error) {
 	fields := make(map[string]json.RawMessage)
 	maps.Copy(fields, c.fields)

@@ -101,7 +101,6 @@ func (t *Transit) Outdated(s, than slot.Slot) bool {
 	return len(s.Args) == 2 && len(than.Args) == 2 && versionOf(s.Args[1]) < versionOf(than.Args[1])
 }
 
-// message is the body of a request.
 type message struct {
 	Plaintext  []byte `json:"plaintext,omitempty"`
 	Ciphertext string `json:"ciphertext,omitempty"`

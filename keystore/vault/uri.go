@@ -58,7 +58,6 @@ func printable(s string) bool {
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:+,%][A-Za-z0-9_./:+,%-]*$`)
 
-// shellWord makes s, which is printable, one word of a shell command.
 func shellWord(s string) string {
 	if plainWord.MatchString(s) {
 		return s
@@ -66,5 +65,4 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// clean makes text from elsewhere fit for a message.
 func clean(s string) string { return redact.Line(s, 200) }

@@ -123,7 +123,6 @@ func (s Secret) String() string {
 	return uri
 }
 
-// at returns the same secret, pinned to a version.
 func (s Secret) at(version int) Secret {
 	s.version = version
 	return s

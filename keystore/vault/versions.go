@@ -11,7 +11,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// history is what Vault keeps of a secret.
 type history struct {
 	current int
 	limit   int       // of versions; 0 when the mount decides

@@ -75,7 +75,6 @@ func (r Reader) typedDigits(kind paper.Kind, number int, line []byte) *paper.Blo
 	return paper.NewKey(key)
 }
 
-// typedBlock asks for the lines of one block.
 func (r Reader) typedBlock(lines *bufio.Reader, kind paper.Kind) (*paper.Block, error) {
 	t := paper.NewTypist(kind)
 	for {

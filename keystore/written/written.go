@@ -256,7 +256,6 @@ func parseWritten(path string, text []byte) ([]*paper.Block, error) {
 	return blocks, nil
 }
 
-// unreadable says what is wrong with a written key.
 func unreadable(path string, err error) error {
 	if errors.Is(err, paper.ErrNone) || errors.Is(err, paper.ErrTooLong) {
 		return Refused(inputName(path), err, "")

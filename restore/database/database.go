@@ -140,7 +140,6 @@ func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
 	return r, r.preflight(ctx)
 }
 
-// reach connects to the server itself.
 func reach(ctx context.Context, o Options) (_ *Restore, err error) {
 	r := &Restore{o: o}
 	r.plan.Target = o.Settings.Database()
@@ -352,10 +351,8 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 	return tables, nil
 }
 
-// compares says whether what is restored is compared with a manifest.
 func (r *Restore) compares() bool { return r.o.Manifest != nil && !r.o.Unchecked }
 
-// judgement is by what the restored database is judged, for people.
 func (r *Restore) judgement() string {
 	switch {
 	case r.o.Unchecked:

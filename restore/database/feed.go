@@ -51,7 +51,6 @@ func (*FeedError) Fail() (fail.Class, string) {
 
 func (e *FeedError) Unwrap() error { return e.Err }
 
-// feeding is the program that takes a dump.
 type feeding struct {
 	name   string
 	plain  bool // a script for psql
@@ -62,7 +61,6 @@ type feeding struct {
 	stderr *os.File
 }
 
-// feeding chooses the program for what a dump begins with.
 func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err error) {
 	fresh := r.o.Settings.On(r.plan.New)
 	var args []string
@@ -114,7 +112,6 @@ func program(ctx context.Context, name string, server, version int) (string, err
 	return path, err
 }
 
-// notADump says what brings content back that this package does not.
 func notADump(format guard.Format) error {
 	how := map[guard.Format]string{
 		guard.Tar:          "| tar -x -C DIR; when that is a dump in directory format, pg_restore -d NAME DIR restores it",
@@ -237,7 +234,6 @@ func (f *failing) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// lastWords keeps the end of what a program says.
 type lastWords struct {
 	text   []byte
 	line   []byte   // the beginning of one that goes on
@@ -248,7 +244,6 @@ type lastWords struct {
 // maxFaults bounds what is remembered of what failed.
 const maxFaults = 100
 
-// count takes the lines that say that a statement has failed.
 func (l *lastWords) count(p []byte) {
 	const longest = 1 << 10
 	for len(p) > 0 {

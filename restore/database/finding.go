@@ -62,7 +62,6 @@ func (e *UnreadyError) Error() string {
 
 func (e *UnreadyError) Unwrap() error { return e.kind }
 
-// inspection collects findings.
 type inspection struct {
 	*Restore
 	me       role
@@ -111,7 +110,6 @@ func Preflight(ctx context.Context, o Options) ([]Finding, error) {
 	return i.findings, nil
 }
 
-// inspect looks at everything that a restore depends on.
 func (r *Restore) inspect(ctx context.Context) (*inspection, error) {
 	i := &inspection{Restore: r}
 	for _, check := range []func(context.Context) error{

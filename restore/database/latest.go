@@ -49,7 +49,6 @@ func Latest(ctx context.Context, st store.Store, folder, database string, o back
 	return found, judge.contents, passed, err
 }
 
-// judge reads what a backup holds.
 type judge struct {
 	unguarded bool // it need not be whole
 	rows      bool // it has to have some

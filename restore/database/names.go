@@ -38,7 +38,6 @@ func halfMade(target string) string {
 	return fmt.Sprintf(postgres.OwnMark+"not finished; a restore of %q makes this, and the next one removes what is left of it", target)
 }
 
-// former is the comment of a database that was target.
 func former(target string) string {
 	return fmt.Sprintf(postgres.OwnMark+"this was %q before a restore; takumi-backup restore database --drop-previous removes it", target)
 }
@@ -70,7 +69,6 @@ func isDerived(name, target, word string) bool {
 	return at != nil && name == derivedFrom(target, "_"+word+name[at[0]:])
 }
 
-// look makes the plan for the target anew.
 func (r *Restore) look(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil && ctx.Err() == nil {

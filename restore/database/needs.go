@@ -26,7 +26,6 @@ func (o *Options) needed() needed {
 	return needed{}
 }
 
-// dumped finds what the dump as a whole asks for.
 func (i *inspection) dumped(context.Context) error {
 	n := i.o.needed()
 	if !n.known && i.o.Sealed {

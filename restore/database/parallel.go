@@ -45,7 +45,6 @@ func (r *Restore) RunParts(ctx context.Context, d *tables.Dump, m *backup.Meter)
 	return r.build(ctx, head, func(ctx context.Context) ([]string, int, error) { return nil, 0, p.load(ctx) })
 }
 
-// prepare looks at the dump, and returns what it begins with.
 func (p *parallel) prepare(ctx context.Context) (head []byte, err error) {
 	if p.pieces, err = p.dump.Pieces(); err != nil {
 		return nil, err
@@ -62,7 +61,6 @@ func (p *parallel) prepare(ctx context.Context) (head []byte, err error) {
 	return head, p.important()
 }
 
-// settingsOf returns the last of each setting of a script.
 func settingsOf(script []byte) []string {
 	last := make(map[string]int)
 	all := guard.Statements(script)
@@ -81,7 +79,6 @@ func settingsOf(script []byte) []string {
 	return settings
 }
 
-// important checks that the tables that are to come first are there.
 func (p *parallel) important() error {
 	for i, name := range p.o.First {
 		var found []tables.Block
@@ -94,7 +91,6 @@ func (p *parallel) important() error {
 	return nil
 }
 
-// load fills the database.
 func (p *parallel) load(ctx context.Context) error {
 	if err := p.run(ctx, strings.NewReader(string(p.pre))); err != nil {
 		return err
@@ -129,13 +125,11 @@ func (p *parallel) inSession(scripts ...io.Reader) io.Reader {
 	return io.MultiReader(append([]io.Reader{strings.NewReader(strings.Join(p.settings, "\n") + "\n")}, scripts...)...)
 }
 
-// run has psql run a script.
 func (p *parallel) run(ctx context.Context, script io.Reader) error {
 	_, _, err := p.how.feed(ctx, p.how.script(script))
 	return err
 }
 
-// rows copies all blocks of rows.
 func (p *parallel) rows(ctx context.Context) error {
 	var work []*tables.Piece
 	for i := range p.pieces {
@@ -162,7 +156,6 @@ func (p *parallel) rows(ctx context.Context) error {
 	return group.Wait()
 }
 
-// worker copies blocks over a connection of its own.
 func (p *parallel) worker(ctx context.Context, queue <-chan *tables.Piece) error {
 	conn, err := p.o.Settings.On(p.plan.New).Connect(ctx)
 	if err != nil {

@@ -67,7 +67,6 @@ func (i *inspection) rightOne(ctx context.Context) error {
 	return nil
 }
 
-// able finds what the role and the server allow.
 func (i *inspection) able(ctx context.Context) error {
 	m := &i.me
 	if err := i.conn.QueryRow(ctx, askRole).Scan(&m.Name, &m.Super, &m.CreateDB, &m.Create, &m.Hosted,
@@ -208,7 +207,6 @@ func (i *inspection) exchangeable(ctx context.Context) error {
 	return nil
 }
 
-// names returns the first column of a query.
 func (i *inspection) names(ctx context.Context, sql string, args ...any) ([]string, error) {
 	rows, err := i.conn.Query(ctx, sql, args...)
 	if err != nil {

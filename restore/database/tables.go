@@ -94,7 +94,6 @@ func (j TablesJob) Begin(ctx context.Context) (_ *TablesRestore, err error) {
 	return r, r.choose(ctx)
 }
 
-// choose makes the plan.
 func (r *TablesRestore) choose(ctx context.Context) error {
 	var script [3][]byte
 	for i, name := range []string{guard.PartPre, guard.PartSequences, guard.PartPost} {
@@ -149,7 +148,6 @@ func (r *TablesRestore) has(ctx context.Context, sql string, args ...any) (there
 	return there && (r.conn != nil || strings.Contains(sql, "pg_roles")), nil
 }
 
-// target answers what package pick asks.
 type target struct {
 	ctx context.Context
 	r   *TablesRestore
@@ -223,7 +221,6 @@ func (r *TablesRestore) Run(ctx context.Context) (TablesResult, error) {
 	return done, nil
 }
 
-// load makes and fills the tables in one transaction.
 func (r *TablesRestore) load(ctx context.Context, conn *pgx.Conn) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
@@ -258,7 +255,6 @@ func (r *TablesRestore) load(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// copyBlock copies rows of a dump into a table.
 func copyBlock(ctx context.Context, conn *pgx.Conn, d *tables.Dump, b tables.Block, to postgres.TableName, m *backup.Meter) error {
 	columns, err := d.Columns(b)
 	if err != nil {

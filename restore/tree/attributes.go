@@ -138,7 +138,6 @@ func (o *owners) parseACL(text string) (string, error) {
 	return string(acl), nil
 }
 
-// aclID prefers the name, as for owners.
 func (o *owners) aclID(tag uint16, name, number string) (uint32, error) {
 	text := name
 	if o == nil || !o.numeric {

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// traits are what a target makes of names and modes.
 type traits struct {
 	folds bool // some names are one to it
 	modes bool // it keeps modes
@@ -32,7 +31,6 @@ func KeepsModes(root *os.Root) (bool, error) {
 	return t.modes, err
 }
 
-// probe finds out the traits of the folder root, which is empty.
 func probe(root *os.Root) (traits, error) {
 	t := traits{modes: true}
 	for _, pair := range alike {
@@ -75,7 +73,6 @@ func (x *extractor) isOther(s spot) bool {
 	return !ours
 }
 
-// madeAs remembers that an entry was made.
 func (x *extractor) madeAs(s spot) {
 	if x.traits.folds || x.Rename {
 		x.made[x.names.hash(s.path)] = struct{}{}

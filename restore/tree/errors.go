@@ -66,7 +66,6 @@ func (e *TargetError) Fail() (fail.Class, string) {
 	return fail.Inner(e.Err, fail.Failed, "--keep-going restores the rest; nothing was changed")
 }
 
-// failed makes a short error of one of package os.
 func failed(doing string, h *tar.Header, err error) error {
 	return &TargetError{doing, h.Name, bare(err)}
 }

@@ -133,7 +133,6 @@ func Extract(ctx context.Context, root *os.Root, src io.Reader, o Options) (Stat
 	return x.stats, err
 }
 
-// input remembers the error of the source.
 type input struct {
 	ctx context.Context
 	src io.Reader
@@ -288,14 +287,12 @@ func (x *extractor) make(names, linked []string, h *tar.Header, body io.Reader) 
 	return x.file(names, h, body)
 }
 
-// leaveOut reports what is left out on purpose.
 func (x *extractor) leaveOut(path string, h *tar.Header, why error) {
 	x.stats.LeftOut++
 	x.names.leaveOut(path)
 	x.Report(h.Name, why)
 }
 
-// once reports the first of many things of one kind.
 func (x *extractor) once(kind string, h *tar.Header, format string, args ...any) {
 	if !x.said[kind] {
 		x.said[kind] = true

@@ -49,7 +49,6 @@ func (x *extractor) hardLink(names, linked []string, h *tar.Header) error {
 	return x.copyOf(oldPath, info, s, h)
 }
 
-// copyOf makes a copy where no hard link can be.
 func (x *extractor) copyOf(oldPath string, info fs.FileInfo, s spot, h *tar.Header) error {
 	root := x.chain[0].root
 	switch info.Mode().Type() {
@@ -155,7 +154,6 @@ func (x *extractor) resolveWanted() (leads map[string]int, err error) {
 	return leads, nil
 }
 
-// readAgain calls each with the entries of the archive, and their numbers.
 func (x *extractor) readAgain(each func(n int, h *tar.Header, body io.Reader) error) error {
 	src, err := x.Again()
 	if err != nil {

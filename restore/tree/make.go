@@ -12,7 +12,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
-// level is an open folder of the tree.
 type level struct {
 	name string // as the archive has it
 	root *os.Root
@@ -69,7 +68,6 @@ func (x *extractor) parent(names []string, h *tar.Header) (spot, error) {
 	return x.spot(names), nil
 }
 
-// spot returns where names are, in the last folder of the chain.
 func (x *extractor) spot(names []string) spot {
 	s := spot{x.chain[len(x.chain)-1], names[len(names)-1], strings.Join(names, "/")}
 	if local, ok := x.names.local[s.path]; ok {

@@ -145,7 +145,6 @@ func (x *extractor) setTime(s spot, h *tar.Header) error {
 	return nil
 }
 
-// rights are attributes that give more than their file's owner could.
 func rights(name string) bool {
 	return !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_")
 }

@@ -94,7 +94,6 @@ func (x *extractor) split(h *tar.Header, path string) ([]string, error) {
 	return names, nil
 }
 
-// names knows what became of the names of the archive.
 type names struct {
 	local map[string]string // the name, in its folder, of what was renamed
 	gone  map[string]bool   // what was left out
@@ -154,7 +153,6 @@ func (n *names) locals(parts []string) []string {
 
 func (n *names) hash(path string) uint64 { return maphash.String(n.seed, path) }
 
-// see takes note of an entry.
 func (n *names) see(parts, linked []string, h *tar.Header) {
 	path := strings.Join(parts, "/")
 	for i := range parts[:max(len(parts)-1, 0)] {
@@ -187,7 +185,6 @@ func (n *names) folder(path string) {
 	n.folders = append(n.folders, n.hash(path))
 }
 
-// verdict is an UnsafeError when extraction would meet one.
 func (n *names) verdict() error {
 	for i, file := range n.files {
 		if before, ok := n.links[file]; ok && i < before {

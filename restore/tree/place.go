@@ -155,7 +155,6 @@ func Begin(dir string, o Target, now time.Time) (*Fresh, error) {
 	return f, nil
 }
 
-// prefix is what the names of fresh and former folders begin with.
 func (f *Fresh) prefix() string {
 	if f.within {
 		return f.final + "/"
@@ -163,7 +162,6 @@ func (f *Fresh) prefix() string {
 	return f.final
 }
 
-// make makes the fresh folder under a name that is free.
 func (f *Fresh) make(now time.Time) error {
 	// What is strange in a name is not a pattern.
 	if entries, err := os.ReadDir(filepath.Dir(f.prefix() + ".")); err == nil {
@@ -407,5 +405,4 @@ func (f *Fresh) Abort() error {
 	return nil
 }
 
-// device returns the file system that something is on.
 func device(info fs.FileInfo) uint64 { return uint64(info.Sys().(*syscall.Stat_t).Dev) }

@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mknod makes a device or FIFO in the folder fd.
 func mknod(fd int, name string, h *tar.Header) error {
 	kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[h.Typeflag]
 	dev := 0
@@ -18,10 +17,8 @@ func mknod(fd int, name string, h *tar.Header) error {
 	return unix.Mknodat(fd, name, kind|0o600, dev)
 }
 
-// syncTree makes everything in the folder durable.
 func syncTree(dir *os.File) error { return unix.Syncfs(int(dir.Fd())) }
 
-// isMount reports whether something is mounted at path.
 func isMount(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &st)

@@ -10,10 +10,8 @@ import (
 	"path/filepath"
 )
 
-// mknod makes a device or FIFO in the folder fd.
 func mknod(int, string, *tar.Header) error { return errors.ErrUnsupported }
 
-// syncTree makes everything in the folder durable.
 func syncTree(dir *os.File) error {
 	return filepath.WalkDir(dir.Name(), func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.IsDir() && !d.Type().IsRegular() {
@@ -28,7 +26,6 @@ func syncTree(dir *os.File) error {
 	})
 }
 
-// isMount reports whether something is mounted at path.
 func isMount(string) bool { return false }
 
 // exchange makes two folders change their names, in one step. It fails with

@@ -193,7 +193,6 @@ func (r *Restore) stream(a *members.Archive) (io.Reader, error) {
 	return a.Select(r.Include.MatchAbove)
 }
 
-// parts opens the backup by its index.
 func (j *Job) parts(ctx context.Context) (*members.Archive, io.Closer, error) {
 	h, err := backup.OpenAt(ctx, j.Store, j.Path, j.Open)
 	if err != nil {
@@ -209,7 +208,6 @@ func (j *Job) parts(ctx context.Context) (*members.Archive, io.Closer, error) {
 	return a, h, nil
 }
 
-// again opens the archive a second time.
 func (r *Restore) again(ctx context.Context) (io.ReadCloser, error) {
 	if r.tree != nil {
 		archive, err := r.tree.Whole()

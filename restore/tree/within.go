@@ -110,7 +110,6 @@ func (f *Fresh) dressFinal() (when time.Time, err error) {
 	return info.ModTime(), nil
 }
 
-// dress gives the final folder an owner and a mode.
 func (f *Fresh) dress(like fs.FileInfo) error {
 	if os.Geteuid() == 0 {
 		st := like.Sys().(*syscall.Stat_t)

@@ -64,7 +64,6 @@ func newProver(o Options) (*prover, error) {
 var errDiffers = fail.New(fail.Failed, "test the memory of this machine, and make the backup again",
 	"a block does not unpack to what was packed, twice in a row")
 
-// encode appends a frame or member of block to dst.
 func (p *prover) encode(dst, block []byte) ([]byte, error) {
 	c := <-p.free
 	defer func() { p.free <- c }()
@@ -97,7 +96,6 @@ func (c *proving) opens(packed, block []byte) bool {
 	return err == nil && bytes.Equal(c.plain, block)
 }
 
-// wipe clears plaintext that the coders still hold. Nothing is under way.
 func (p *prover) wipe() {
 	if p == nil {
 		return
@@ -110,7 +108,6 @@ func (p *prover) wipe() {
 	}
 }
 
-// zstdLibrary is shared by all coders.
 type zstdLibrary struct {
 	enc *zstd.Encoder
 	dec *zstd.Decoder

@@ -163,10 +163,8 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	return total, r.err
 }
 
-// sinkError marks an error of the destination.
 type sinkError struct{ error }
 
-// gzipPieces unpacks members one after the other, a part at a time.
 type gzipPieces struct {
 	src *bufio.Reader
 	gz  *gzip.Reader

@@ -124,7 +124,6 @@ func readAt(src io.ReaderAt, p []byte, off int64) error {
 // Size returns the length of the content by the word of the table.
 func (r *ReaderAt) Size() int64 { return r.size }
 
-// begin returns where frame i begins.
 func (r *ReaderAt) begin(i int) frameSpan {
 	if i == 0 {
 		return frameSpan{}
@@ -217,7 +216,6 @@ func (r *ReaderAt) readFrom(i int, p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// unpack unpacks one frame, and holds it to its entry.
 func (r *ReaderAt) unpack(i int, packed []byte) ([]byte, error) {
 	size := r.frames[i].plain - r.begin(i).plain
 	if size == 0 {

@@ -13,7 +13,6 @@ const (
 	maxSeekEntries  = 1 << 22
 )
 
-// seekTable gathers entries as they will be written.
 type seekTable struct {
 	entries []byte
 	tooMany bool

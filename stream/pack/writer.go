@@ -204,7 +204,6 @@ func (w *Writer) WriteIndex(content io.Reader, size int64) error {
 	return w.err
 }
 
-// end packs the last block.
 func (w *Writer) end() {
 	if w.enc != nil && (len(w.block) > 0 || w.blocks == 0) {
 		w.flush()

@@ -166,7 +166,6 @@ func (z *zstdPieces) close() {
 	}
 }
 
-// discard skips n bytes, whatever their number.
 func discard(src *bufio.Reader, n int64) (int64, error) {
 	got, err := io.CopyN(io.Discard, src, n)
 	if err == io.EOF {

@@ -160,7 +160,6 @@ func (d *doctor) stores(ctx context.Context) {
 	}
 }
 
-// space compares what is free with what the last backups took.
 func (d *doctor) space(root string, need int64) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(root, &stat); err != nil {
@@ -177,7 +176,6 @@ func (d *doctor) space(root string, need int64) {
 	}
 }
 
-// clock looks whether this host's is behind what it has seen.
 func (d *doctor) clock(ctx context.Context) {
 	if d.Status == nil {
 		return
@@ -205,7 +203,6 @@ func (d *doctor) folders(context.Context) {
 	}
 }
 
-// folderOf looks whether the state and the audit log can be written.
 func (d *doctor) folderOf(context.Context) {
 	for _, dir := range []string{d.AuditDir, d.StateDir} {
 		if at, err := writable(dir); dir != "" && err != nil {
@@ -226,7 +223,6 @@ func writable(dir string) (at string, err error) {
 	}
 }
 
-// jobs looks whether what the clock starts ran, and will.
 func (d *doctor) jobs(context.Context) {
 	for _, t := range d.Timers {
 		if t.Next.IsZero() {
@@ -272,7 +268,6 @@ func (d *doctor) jobs(context.Context) {
 	}
 }
 
-// copies looks whether the last good ones are in the other stores.
 func (d *doctor) copies(context.Context) {
 	if d.Status == nil {
 		return
@@ -323,7 +318,6 @@ func (d *doctor) retention(ctx context.Context) {
 	}
 }
 
-// databases looks at each as a backup and a restore would.
 func (d *doctor) databases(ctx context.Context) {
 	for _, db := range d.Databases {
 		if db.Err != nil {

@@ -79,7 +79,6 @@ func Pick(entries []backup.Backup, kinds []string, latest bool, now time.Time) (
 	return picked, nil
 }
 
-// sameThing says whether two backups of one kind are of one series.
 func sameThing(a, b *backup.Backup) bool {
 	return a.Series() == b.Series() && filepath.Dir(a.Path) == filepath.Dir(b.Path)
 }
@@ -102,7 +101,6 @@ func newerThan(entries []backup.Backup, old *backup.Backup) *backup.Backup {
 	return nil
 }
 
-// byName is an entry that goes by the name of its file.
 func byName(e *backup.Backup) *backup.Backup {
 	return &backup.Backup{Backup: e.Backup, Label: envelope.Label{Name: filepath.Base(e.Path)}}
 }

@@ -143,10 +143,8 @@ func oneLine(text string) string {
 	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(quoted[1 : len(quoted)-1])
 }
 
-// code makes a code span of a text that may hold anything.
 func code(text string) string { return "`" + strings.ReplaceAll(oneLine(text), "`", "'") + "`" }
 
-// plain makes a text that means nothing to Markdown or HTML.
 func plain(text string) string {
 	return strings.NewReplacer("<", "&lt;", "&", "&amp;", "`", "'", "[", `\[`, "]", `\]`, "|", `\|`, "*", `\*`).Replace(oneLine(text))
 }

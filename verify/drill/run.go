@@ -132,7 +132,6 @@ func (o Options) pick(ctx context.Context, r *Report, obs Observer) ([]Picked, e
 	return picked, nil
 }
 
-// rehearse restores one backup.
 func (o Options) rehearse(ctx context.Context, obs Observer, p Picked) Result {
 	now := time.Now()
 	var meter backup.Meter

@@ -32,7 +32,6 @@ const (
 	goodbye = 30 * time.Second
 )
 
-// database restores a database, and drops it.
 func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out *Outcome, m *backup.Meter) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +103,6 @@ func (s *Stage) provide(ctx context.Context, want *postgres.Manifest, out *Outco
 	})
 }
 
-// start finds the server, or starts one.
 func (s *Stage) start(ctx context.Context) (err error) {
 	if s.settings != nil {
 		return nil
@@ -242,7 +240,6 @@ func (s *Stage) makeRole(ctx context.Context, name string) error {
 	return nil
 }
 
-// dropMarked drops what a rehearsal that was killed has left.
 func (s *Stage) dropMarked(ctx context.Context) error {
 	return s.do(ctx, "postgres", func(conn *pgx.Conn) error {
 		var mark string
@@ -261,7 +258,6 @@ func (s *Stage) dropMarked(ctx context.Context) error {
 	})
 }
 
-// drop drops the restored database, also when the context has ended.
 func (s *Stage) drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 	defer cancel()

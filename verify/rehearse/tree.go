@@ -24,7 +24,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 
-// tree restores an archive into a scratch folder, which then goes.
 func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.Meter) (err error) {
 	folder, err := scratch.NewFolder(ctx, s.o.ScratchDir)
 	if err != nil {
@@ -104,7 +103,6 @@ func (o *Outcome) leftOut(path string, why error) {
 	}
 }
 
-// prove checks the state of a chain against itself.
 func (o *Outcome) prove(state *contracts.State) error {
 	switch {
 	case o.Kind != backup.KindContracts:
@@ -145,7 +143,6 @@ func (s *Stage) read(ctx context.Context, file string, m *backup.Meter, use func
 	return use(archive)
 }
 
-// readChain gives the whole tree of an increment to use.
 func (s *Stage) readChain(ctx context.Context, file string, m *backup.Meter, use func(io.Reader) error) error {
 	h, err := backup.OpenAt(ctx, s.o.Place, file, backup.Options{Keys: s.o.Keys})
 	if err != nil {
@@ -176,7 +173,6 @@ func judgeTree(err error) error {
 	return err
 }
 
-// comparison holds an archive against the tree that was made of it.
 type comparison struct {
 	ctx        context.Context
 	root       *os.Root

@@ -39,7 +39,6 @@ func slackTo(address string) func(context.Context, *message) error {
 	}
 }
 
-// webhookTo posts the message as JSON.
 func webhookTo(address string) func(context.Context, *message) error {
 	return func(ctx context.Context, m *message) error {
 		body, err := json.Marshal(m)
@@ -85,7 +84,6 @@ func tail(log string) string {
 	return log
 }
 
-// mailer is how mail is sent.
 type mailer struct {
 	host    string
 	options []mail.Option
@@ -146,7 +144,6 @@ func (e *environment) mail() func(context.Context, *message) error {
 	return m.send
 }
 
-// envelope returns a mail that has no more than its addresses.
 func (m mailer) envelope() (*mail.Msg, error) {
 	msg := mail.NewMsg()
 	if err := msg.From(m.from); err != nil {
@@ -173,7 +170,6 @@ func (m mailer) send(ctx context.Context, told *message) error {
 	})
 }
 
-// isHere says whether a host is this machine itself.
 func isHere(host string) bool {
 	return netsafe.Check(&url.URL{Scheme: "smtp", Host: net.JoinHostPort(host, "25")}) == nil
 }

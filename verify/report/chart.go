@@ -20,7 +20,6 @@ const (
 	maxPoints           = 150
 )
 
-// chart is a series over time.
 type chart struct {
 	ID             string
 	Kind, Name     string
@@ -40,7 +39,6 @@ type chart struct {
 	LastProofLevel verify.Level
 }
 
-// number is a coordinate.
 type number float64
 
 func (n number) String() string { return strconv.FormatFloat(float64(n), 'f', 1, 64) }
@@ -53,7 +51,6 @@ type point struct {
 
 type proof struct{ From, To number }
 
-// charts draws the series, the worst first and then the newest.
 func charts(r *verify.Report) (all []chart, more int) {
 	keys, of := bySeries(r)
 	worst := func(key seriesKey) int {
@@ -77,7 +74,6 @@ func charts(r *verify.Report) (all []chart, more int) {
 	return all, len(keys) - len(all)
 }
 
-// draw draws the backups of a series, which come newest first.
 func draw(backups []*verify.Backup, end time.Time) chart {
 	c := chart{Newest: backups[0], Count: len(backups), Omitted: max(0, len(backups)-maxPoints)}
 	for _, b := range backups {

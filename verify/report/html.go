@@ -23,7 +23,6 @@ const (
 	openItems = 10  // of those, without a click
 )
 
-// view is what the page shows.
 type view struct {
 	*verify.Report
 	Summary    verify.Summary
@@ -35,7 +34,6 @@ type view struct {
 	Checkpoint string
 }
 
-// group is findings of one kind, that one piece of advice helps.
 type group struct {
 	verify.Finding
 	Open, Folded []item
@@ -101,7 +99,6 @@ func Verdict(r *verify.Report) (page.State, string) {
 	return good, "nothing wrong with " + page.CountText(s.Backups, "backup")
 }
 
-// groups puts findings of a kind together, errors first.
 func groups(r *verify.Report) []*group {
 	type key struct {
 		severity verify.Severity
@@ -147,7 +144,6 @@ func Words(code verify.Code) string {
 	return strings.ToUpper(text[:size]) + text[size:]
 }
 
-// durationText is a duration for people.
 func durationText(d time.Duration) string {
 	switch {
 	case d < time.Minute:

@@ -34,7 +34,6 @@ type message struct {
 	Omitted  int             `json:"findings_omitted,omitempty"`
 }
 
-// toldPart is one part of a job other than verify.
 type toldPart struct {
 	Name  string `json:"name"`
 	Error string `json:"error,omitempty"`
@@ -101,7 +100,6 @@ func (m *message) add(r *verify.Report) {
 	}
 }
 
-// text is the message for people.
 func (m *message) text() string {
 	var b strings.Builder
 	if m.Error != "" {

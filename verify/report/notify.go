@@ -39,7 +39,6 @@ type Notifier struct {
 	ping     func(ctx context.Context, event, log string) error // nil: none
 }
 
-// channel is one way to send a message.
 type channel struct {
 	name string
 	send func(context.Context, *message) error
@@ -145,7 +144,6 @@ func (e *environment) fail(format string, args ...any) {
 	e.err = errors.Join(e.err, fmt.Errorf(format, args...))
 }
 
-// secret reads a variable, or the file that NAME_FILE names.
 func (e *environment) secret(name string) string {
 	path := e.get(name + "_FILE")
 	if value := e.get(name); value != "" || path == "" {
@@ -200,7 +198,6 @@ var client = &http.Client{
 // errPermanent: a second try would end as the first did.
 var errPermanent = errors.New("refused")
 
-// twice tries a second time what failed.
 func twice(ctx context.Context, try func(context.Context) error) error {
 	for tries := 1; ; tries++ {
 		limited, cancel := context.WithTimeout(ctx, patience)
@@ -247,7 +244,6 @@ func post(ctx context.Context, address, contentType, body string) error {
 	})
 }
 
-// status is the error of an answer.
 func status(code int) error {
 	switch {
 	case code/100 == 2:

@@ -12,7 +12,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
-// page is the whole page.
 func (v *view) page() g.Node {
 	return page.Document(g.Group{page.Text(v.State), g.Text(": backups of "), page.Shown(v.Host), g.Text(", "), page.At(v.Finished)},
 		h.Header(h.Class(string(v.State)),

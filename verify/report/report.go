@@ -112,7 +112,6 @@ func Read(path string) (*verify.Report, error) {
 	return r, nil
 }
 
-// state is the state of a backup.
 type state = page.State
 
 const (
@@ -137,7 +136,6 @@ func StateOf(b *verify.Backup) page.State {
 	return good
 }
 
-// seriesKey is what backups of one thing share.
 type seriesKey struct{ folder, kind, name string }
 
 func seriesOf(b *verify.Backup) seriesKey {

@@ -117,14 +117,12 @@ func (s *site) contentsPage(ctx context.Context, e *entry, number int, from stri
 	return l
 }
 
-// inside is one page of what is in a backup.
 type inside struct {
 	columns []page.Column
 	rows    []g.Node
 	more    bool
 }
 
-// lookInto reads the index of a backup, which the audit log records.
 func (s *site) lookInto(ctx context.Context, e *entry, number int, from string) (in *inside, err error) {
 	if number > maxPage {
 		return nil, errDeep

@@ -66,7 +66,6 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// forUs reports whether the Host of a request names this server.
 func (g *guard) forUs(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

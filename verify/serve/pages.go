@@ -27,14 +27,12 @@ const (
 	maxTroubles = 50
 )
 
-// trouble is something that somebody should look at.
 type trouble struct {
 	state page.State
 	words g.Node
 	cure  string // a command
 }
 
-// troubles are what the status has of them, the worst first.
 func (v *view) troubles() (all []trouble) {
 	add := func(s page.State, cure string, words ...g.Node) { all = append(all, trouble{s, g.Group(words), cure}) }
 	for _, w := range v.warnings {
@@ -146,7 +144,6 @@ func (v *view) statusPage() leaf {
 	return l
 }
 
-// ago is how long ago something was.
 func (v *view) ago(t time.Time) string {
 	switch age := prune.Age(v.Time.Sub(t)); {
 	case t.IsZero():
@@ -158,7 +155,6 @@ func (v *view) ago(t time.Time) string {
 	}
 }
 
-// lineState is how a series is.
 func lineState(l *status.Series) page.State {
 	switch {
 	case l.Path == "" || l.Late:
@@ -268,7 +264,6 @@ func (v *view) findingsPage() leaf {
 	return leaf{title: g.Text(words), state: state, nav: "/findings", content: []g.Node{source, report.Findings(r)}}
 }
 
-// backupsPage lists the backups, or those of one series.
 func (v *view) backupsPage(series string, number int) leaf {
 	l := leaf{nav: "/backups", state: page.Unproven}
 	link, rows := "/backups", make([]*entry, 0, len(v.backups))

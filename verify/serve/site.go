@@ -19,7 +19,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
-// site makes the pages.
 type site struct {
 	Source
 	store   *cached[*view]
@@ -36,10 +35,8 @@ func newSite(ctx context.Context, s Source) *site {
 	}
 }
 
-// policy is that of a page, and nobody may frame it.
 func policy() string { return page.Policy() + "; frame-ancestors 'none'" }
 
-// leaf is a page.
 type leaf struct {
 	title   g.Node
 	state   page.State
@@ -87,7 +84,6 @@ func (s *site) sendView(w http.ResponseWriter, r *http.Request, read result[*vie
 	write(w, r, http.StatusOK, made.text, made.err)
 }
 
-// leafAt is the page of a path.
 func (s *site) leafAt(r *http.Request, v *view) leaf {
 	number, err := strconv.Atoi(r.FormValue("page"))
 	if err != nil || number < 1 {
@@ -119,7 +115,6 @@ func (s *site) leafAt(r *http.Request, v *view) leaf {
 	}
 }
 
-// unread is the page while nothing was read yet.
 func unread(read result[*view]) leaf {
 	l := leaf{title: g.Text("the store is being read"), state: page.Unproven, code: http.StatusServiceUnavailable,
 		content: []g.Node{h.P(h.Class("more"), h.A(h.Href("/"), g.Text("Look again")))}}
@@ -130,7 +125,6 @@ func unread(read result[*view]) leaf {
 	return l
 }
 
-// stale says that what is shown is old.
 func stale(read result[*view]) []g.Node {
 	switch {
 	case read.err != nil:
@@ -141,7 +135,6 @@ func stale(read result[*view]) []g.Node {
 	return nil
 }
 
-// failure is an error, and what helps.
 func failure(err error) g.Node {
 	_, hint := fail.Of(err)
 	return h.Article(h.Class("finding failed"),
@@ -150,7 +143,6 @@ func failure(err error) g.Node {
 	)
 }
 
-// send writes a page, once it is whole.
 func (s *site) send(w http.ResponseWriter, r *http.Request, l leaf) {
 	text, err := s.render(l)
 	write(w, r, cmp.Or(l.code, http.StatusOK), text, err)

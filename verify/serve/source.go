@@ -48,7 +48,6 @@ type Source struct {
 	Session func() (*audit.Session, error)
 }
 
-// entry is a backup, with what is known of it.
 type entry struct {
 	verify.Backup
 	ref    string // in URLs
@@ -72,7 +71,6 @@ type view struct {
 	made [5]made
 }
 
-// made is a page that was made.
 type made struct {
 	once sync.Once
 	text []byte
@@ -140,7 +138,6 @@ func (s *Source) look(ctx context.Context) (*view, error) {
 	return v, nil
 }
 
-// lastReport reads what verify last wrote, and returns its findings by path.
 func (s *Source) lastReport(v *view, warn func(string, ...any)) map[string]*verify.Backup {
 	r, err := report.Read(s.Report)
 	if err != nil {
@@ -205,14 +202,12 @@ func entryOf(b *backup.Backup, memory *verify.Memory, found map[string]*verify.B
 	return e
 }
 
-// tail is the end of the audit log, the newest record first.
 type tail struct {
 	records []audit.Record
 	at      time.Time
 	broken  error // the rest is not proved, and not shown
 }
 
-// recent reads the audit log, and proves its chain on the way.
 func (s *Source) recent(ctx context.Context) (*tail, error) {
 	t := &tail{at: time.Now()}
 	ring, n := make([]audit.Record, maxRecent), 0

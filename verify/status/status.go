@@ -162,7 +162,6 @@ func Of(ctx context.Context, st store.Store, o Options) (*Status, error) {
 	return s, ctx.Err()
 }
 
-// add counts a backup in.
 func (s *Series) add(b *backup.Backup, now time.Time) {
 	s.Backups++
 	if b.State == backup.Bad && !b.Archived() || b.Doubt != nil {
@@ -241,7 +240,6 @@ func Counterpart(from, to, path string) string {
 	return store.Join(to, strings.Split(strings.Trim(below, "/"), "/")...)
 }
 
-// keysOf are the keys that are in use, the first due first.
 func keysOf(records []history.Record, now time.Time) []Key {
 	var keys []Key
 	for _, r := range records {

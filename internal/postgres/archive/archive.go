@@ -120,7 +120,6 @@ func (r *reader) integer() int {
 	return v
 }
 
-// text returns the next, and whether there is one.
 func (r *reader) text() (string, bool) {
 	n := r.integer()
 	if n == -1 || r.err != nil {

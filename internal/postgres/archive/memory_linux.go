@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inMemory returns a file that is on no disk.
 func inMemory(content []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate("contents", unix.MFD_CLOEXEC)
 	if err != nil {

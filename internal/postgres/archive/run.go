@@ -40,7 +40,6 @@ func (p Restorer) SQL(ctx context.Context, c []byte, section string, ids ...int)
 
 const useList = "--use-list=/proc/self/fd/4"
 
-// listOf is a list of entries as pg_restore reads it.
 func listOf(ids []int) []byte {
 	var list bytes.Buffer
 	for _, id := range ids {

@@ -142,14 +142,12 @@ func (d *Dump) learn(ctx context.Context) (err error) {
 	return nil
 }
 
-// relayed is what a program writes its messages to.
 type relayed struct {
 	*os.File
 	over atomic.Bool // what comes now is passed over
 	done chan struct{}
 }
 
-// relay hands what is written to it on to a file.
 func relay(to io.Writer) (*relayed, error) {
 	from, in, err := os.Pipe()
 	if err != nil {
@@ -172,7 +170,6 @@ func relay(to io.Writer) (*relayed, error) {
 	return r, nil
 }
 
-// close waits for the last words.
 func (r *relayed) close() {
 	r.File.Close()
 	<-r.done
@@ -184,7 +181,6 @@ func nameOf(e *archive.Entry) postgres.TableName {
 	return postgres.TableName{Schema: e.Namespace, Table: e.Tag}
 }
 
-// write writes the dump.
 func (d *Dump) write(ctx context.Context, w io.Writer, pre []byte, units []unit) error {
 	word := ""
 	if strings.Contains(string(pre[:min(len(pre), 4<<10)]), "\n\\restrict ") {
@@ -232,7 +228,6 @@ func (d *Dump) write(ctx context.Context, w io.Writer, pre []byte, units []unit)
 	return err
 }
 
-// sequences writes what sets sequences.
 func (d *Dump) sequences(ctx context.Context, w io.Writer) error {
 	var ids []int
 	for i := range d.contents.Entries {

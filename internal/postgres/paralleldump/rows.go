@@ -38,7 +38,6 @@ type unit struct {
 	first bool // of its table: it has a block also without rows
 }
 
-// relation is what the server says of a table.
 type relation struct {
 	size, pages int64 // with what is stored apart, in bytes; without, in pages
 	heap        bool
@@ -50,7 +49,6 @@ const askRelations = `SELECT c.oid::text, pg_catalog.pg_table_size(c.oid), pg_ca
 	coalesce((SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig)), '')
 	FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.oid::text = ANY ($1::text[])`
 
-// units cuts the rows of the database, the largest first.
 func (d *Dump) units(ctx context.Context) ([]unit, error) {
 	var oids []string
 	for i := range d.contents.Entries {
@@ -88,7 +86,6 @@ func (d *Dump) units(ctx context.Context) ([]unit, error) {
 	return all, nil
 }
 
-// cut makes the units of a table.
 func (d *Dump) cut(e *archive.Entry, r relation, columns []string) []unit {
 	name := nameOf(e)
 	list := make([]string, len(columns))
@@ -123,7 +120,6 @@ func (d *Dump) cut(e *archive.Entry, r relation, columns []string) []unit {
 	return all
 }
 
-// rows writes the rows of all units.
 func (d *Dump) rows(ctx context.Context, w io.Writer, units []unit) error {
 	jobs := min(d.o.Jobs, len(units))
 	if jobs == 0 {
@@ -170,7 +166,6 @@ func (d *Dump) rows(ctx context.Context, w io.Writer, units []unit) error {
 const session = `SET extra_float_digits = 3; SET DateStyle = ISO; SET IntervalStyle = postgres; SET synchronize_seqscans = off;
 	SET search_path = ''; SET statement_timeout = 0; SET lock_timeout = 0; SET row_security = off; SET bytea_output = hex; `
 
-// settings of a session that reads as pg_dump does.
 func (d *Dump) settings() string {
 	sql := session
 	for i := range d.contents.Entries {
@@ -250,7 +245,6 @@ func (w *worker) lock(ctx context.Context, u unit) (bool, error) {
 	return true, nil
 }
 
-// blocks go from the workers to the writer.
 type blocks struct {
 	ctx        context.Context
 	full, free chan *bytes.Buffer
@@ -273,7 +267,6 @@ func (o *blocks) recycle(b *bytes.Buffer) {
 	o.free <- b
 }
 
-// worker reads rows by one connection.
 type worker struct {
 	conn *pgx.Conn
 	out  *blocks
@@ -284,7 +277,6 @@ type worker struct {
 	blocks int
 }
 
-// copy reads a unit.
 func (w *worker) copy(ctx context.Context, u unit) error {
 	w.unit, w.n, w.blocks = u, 0, 0
 	tag, err := w.conn.PgConn().CopyTo(ctx, w, u.sql)

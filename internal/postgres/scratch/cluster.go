@@ -163,7 +163,6 @@ func (c *Cluster) command(ctx context.Context, whenWeDie syscall.Signal, name st
 	return cmd
 }
 
-// initialise runs initdb.
 func (c *Cluster) initialise(ctx context.Context) error {
 	runtime.LockOSThread() // it is the thread whose end the kernel watches
 	defer runtime.UnlockOSThread()

@@ -32,7 +32,6 @@ func (f *bigFile) done() bool { return f.off == f.stat.Size }
 
 func (f *bigFile) close() { closeFD(f.fd) }
 
-// read returns the next bytes.
 func (f *bigFile) read(p []byte) int {
 	if f.done() {
 		return 0 // it became empty
@@ -54,7 +53,6 @@ func (f *bigFile) read(p []byte) int {
 	return n
 }
 
-// nextExtent finds out what follows at off.
 func (f *bigFile) nextExtent() {
 	f.end, f.hole = f.stat.Size, false
 	if !f.sparse || f.lost != nil {

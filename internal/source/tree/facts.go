@@ -94,7 +94,6 @@ func (l *loader) sum(e *entry, fd int) int {
 	return len(e.body)
 }
 
-// fileAt is a file descriptor to read from.
 type fileAt int
 
 func (f fileAt) ReadAt(p []byte, off int64) (n int, err error) {
@@ -106,7 +105,6 @@ func (f fileAt) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-// seen tells of an entry of the tree.
 func (r *Reader) seen(e *entry, stored bool) {
 	if r.opts.Seen == nil {
 		return

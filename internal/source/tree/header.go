@@ -10,13 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// headerExtra is what a header needs or leaves next to the metadata.
 type headerExtra struct {
 	target     string // of a symbolic link
 	start, end int    // of the header, in the batch's buffer
 }
 
-// encode appends the header of e to the batch.
 func (l *loader) encode(b *batch, e *entry) {
 	if e.extra == nil {
 		e.extra = new(headerExtra)
@@ -29,7 +27,6 @@ func (l *loader) encode(b *batch, e *entry) {
 	e.extra.end = len(b.heads)
 }
 
-// encodeLink returns the header of e as a hard link to first.
 func (e *entry) encodeLink(first string) []byte {
 	h := e.header()
 	h.kind, h.target, h.size = '1', first, 0
@@ -181,7 +178,6 @@ func timeText(t time.Time) string {
 	return fmt.Sprintf("%s%d.%09d", sign, sec, nano)
 }
 
-// block is what one block of a header holds.
 type block struct {
 	kind                                      byte
 	path, target, uname, gname                string
@@ -215,7 +211,6 @@ func (b *block) append(dst []byte) []byte {
 	return dst
 }
 
-// octal fills a field but for its last byte, which stays zero.
 func octal(field []byte, n int64) {
 	for i := len(field) - 2; i >= 0; i-- {
 		field[i] = '0' + byte(n&7)

@@ -16,7 +16,6 @@ const (
 	batchesAhead = 12
 )
 
-// entry is one file on its way into the archive.
 type entry struct {
 	path  string // as it is in the archive
 	name  string // in dir
@@ -70,7 +69,6 @@ func (b *batch) reset() {
 	b.heads = b.heads[:0]
 }
 
-// loader opens and reads the entries of batches, on many goroutines.
 type loader struct {
 	checksum bool
 	oneDev   bool
@@ -251,7 +249,6 @@ func readSmall(fd int, st *unix.Stat_t, buf []byte) ([]byte, error) {
 	return buf[:n:n], problem
 }
 
-// pread returns at least a byte, or an error.
 func pread(fd int, p []byte, off int64) (int, error) {
 	for {
 		n, err := unix.Pread(fd, p, off)

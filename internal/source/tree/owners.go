@@ -6,7 +6,6 @@ import (
 	"sync"
 )
 
-// owners knows the names of users and groups that were asked for.
 type owners struct{ users, groups sync.Map }
 
 func (o *owners) user(id int) string {

@@ -30,7 +30,6 @@ type pattern struct {
 	used    atomic.Bool
 }
 
-// segment matches one name, or any number of folders.
 type segment struct {
 	any  bool
 	text string // without wildcards; or
@@ -130,7 +129,6 @@ func parseSegment(name string) (segment, error) {
 	return segment{wild: wild}, nil
 }
 
-// translate makes a regular expression of the first part of a name.
 func translate(name string) (expr, rest string, err error) {
 	switch name[0] {
 	case '*':
@@ -203,7 +201,6 @@ func (p Patterns) MatchAbove(path string, isDir bool) bool {
 	return found
 }
 
-// last returns the last pattern that matches.
 func (p Patterns) last(names []string, isDir bool) (last *pattern) {
 	for i := len(p) - 1; i >= 0; i-- {
 		if last != nil && p[i].used.Load() {

@@ -173,7 +173,6 @@ type Reader struct {
 	links map[inode]*link
 }
 
-// inode identifies a file with several names.
 type inode struct{ dev, ino uint64 }
 
 type link struct {
@@ -417,7 +416,6 @@ func (r *Reader) isKnown(e *entry) bool {
 	return true
 }
 
-// endFile ends a large file, which comes again if it changed.
 func (r *Reader) endFile() {
 	err := r.file.verdict()
 	if err == ErrChanged && r.tries < maxTries {
@@ -501,7 +499,6 @@ func (r *Reader) closeFile() {
 	}
 }
 
-// finish comes after the last entry.
 func (r *Reader) finish() error {
 	if r.runErr != nil {
 		return r.runErr

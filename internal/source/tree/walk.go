@@ -22,7 +22,6 @@ type folder struct {
 	refs atomic.Int32
 }
 
-// name is what a folder says of a file in it.
 type name struct {
 	text  string
 	isDir bool
@@ -65,7 +64,6 @@ func (f *folder) release() {
 	}
 }
 
-// isGone reports whether the folder was removed while it is open.
 func (f *folder) isGone() bool {
 	var now unix.Stat_t
 	return unix.Fstat(f.fd, &now) != nil || now.Nlink == 0
@@ -91,7 +89,6 @@ func (f *folder) list() ([]name, error) {
 	}
 }
 
-// walker goes through the tree and says what is to be loaded.
 type walker struct {
 	opts     Options
 	dev      uint64 // of the root
@@ -116,7 +113,6 @@ func (w *walker) close() {
 	w.stack = nil
 }
 
-// fill makes a batch of the next entries.
 func (w *walker) fill(b *batch) (bool, error) {
 	b.reset()
 	if w.root != nil {
@@ -201,7 +197,6 @@ func (w *walker) enter(parent *folder, e *entry) {
 	w.stack = append(w.stack, frame{f, w.unmarked(f, names)})
 }
 
-// attributes reads the extended attributes of a folder.
 func (w *walker) attributes(f *folder, e *entry) {
 	if w.opts.NoXattrs {
 		return

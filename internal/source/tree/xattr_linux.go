@@ -72,7 +72,6 @@ func attributeFault(name string, err error) error {
 	return fmt.Errorf("its extended attribute %q cannot be read: %w", name, err)
 }
 
-// allOf calls get with a buffer that is large enough.
 func allOf(get func([]byte) (int, error)) ([]byte, error) {
 	for {
 		n, err := get(nil)

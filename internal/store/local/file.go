@@ -238,7 +238,6 @@ func (f *File) companions() []*reservation {
 	return append([]*reservation{f.sidecar}, f.beside...)
 }
 
-// end releases what the File holds in this process.
 func (f *File) end() {
 	f.ended = true
 	if f.hash != nil {

@@ -36,7 +36,6 @@ func (Folder) Open(ctx context.Context, path string) (store.Object, error) {
 	return &opened{ctx: ctx, File: f, info: info}, nil
 }
 
-// opened is a file of a folder.
 type opened struct {
 	ctx context.Context
 	*os.File
@@ -124,7 +123,6 @@ func (Folder) Put(ctx context.Context, path, suffix string, was, now []byte) (er
 	return err
 }
 
-// cleanedUp is err, or what went wrong when cleaning up.
 func cleanedUp(err, cleanup error) error {
 	if err == nil {
 		return cleanup

@@ -56,7 +56,6 @@ func checkTarget(path string, replace bool) error {
 	return nil
 }
 
-// makeParents makes dir and what it is in, durably.
 func makeParents(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil

@@ -118,7 +118,6 @@ func isSameFile(file *os.File, path string) (bool, error) {
 	return err == nil && os.SameFile(held, there), err
 }
 
-// reclaim unlinks a temporary file that no live writer holds.
 func reclaim(temp string) error {
 	// A named pipe at this path would make a plain open wait.
 	file, err := openLocked(temp, syscall.O_NONBLOCK)
@@ -145,7 +144,6 @@ func setMode(file *os.File) error {
 	return sys.chmod(file, 0o600)
 }
 
-// fill writes the whole of a small file and makes it durable.
 func (r *reservation) fill(text string) error {
 	if _, err := sys.write(r.file, []byte(text)); err != nil {
 		return fault("write", r.path, err)
@@ -156,7 +154,6 @@ func (r *reservation) fill(text string) error {
 	return nil
 }
 
-// place renames the file to its final name.
 func (r *reservation) place(replace bool) error {
 	// Where hosts do not share locks, another may have taken the name since.
 	if same, err := isSameFile(r.file, r.temp); err == nil && !same {
@@ -180,7 +177,6 @@ func (r *reservation) place(replace bool) error {
 	return nil
 }
 
-// remove unlinks the file, wherever it is by now.
 func (r *reservation) remove() error {
 	path := r.temp
 	if r.placed {

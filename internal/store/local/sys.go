@@ -46,7 +46,6 @@ type system struct {
 	free  func(*os.File) (bytes int64, known bool) // of the file system that a file is on
 }
 
-// lock takes the exclusive lock of file, or fails with EWOULDBLOCK.
 func lock(file *os.File) error {
 	for {
 		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -34,7 +34,6 @@ func share(to *os.File, at int64, from *os.File, off, size int64) error {
 	})
 }
 
-// free returns what this user may still write to the file system.
 func free(file *os.File) (int64, bool) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil || st.Blocks == 0 {

@@ -80,7 +80,6 @@ func (w *walker) link(path string) bool {
 	return w.yield(store.Backup{}, fault("follow", path, store.ErrLink))
 }
 
-// folder looks at all that is in a folder.
 func (w *walker) folder(path string) bool {
 	names, err := w.names(path)
 	if err != nil && (path == w.root || !errors.Is(err, fs.ErrNotExist)) && !w.yield(store.Backup{}, fault("read", path, err)) {
@@ -131,7 +130,6 @@ func (w *walker) names(path string) (*names, error) {
 	}
 }
 
-// names are those of a folder, packed.
 type names struct {
 	blocks []string // each name with two bytes for its length, and one for its type, before it
 	last   strings.Builder

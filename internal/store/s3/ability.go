@@ -20,7 +20,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// verdict is what is known of one ability of a server.
 type verdict struct{ v atomic.Int32 }
 
 func (v *verdict) is(able bool) {
@@ -48,7 +47,6 @@ type abilities struct {
 
 var known sync.Map // of *abilities, by endpoint and bucket
 
-// of returns what is known of a bucket.
 func (c *connection) of(bucket string) *abilities {
 	a, loaded := known.LoadOrStore(c.endpoint+" "+bucket, new(abilities))
 	able := a.(*abilities)
@@ -179,7 +177,6 @@ func (s *Store) probeOnce(ctx context.Context, c *connection, o object, a *abili
 	return nil
 }
 
-// unequal reports whether parts may differ in size, which it tries once.
 func (s *Store) unequal(ctx context.Context, c *connection, o object) (bool, error) {
 	a := c.of(o.bucket)
 	if a.unequal.yes() || a.unequal.no() {

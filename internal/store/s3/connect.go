@@ -27,7 +27,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/netsafe/awsclient"
 )
 
-// connection is clients that are ready for requests.
 type connection struct {
 	api      *s3.Client // patient, for what is under way
 	probe    *s3.Client // for what a user waits for
@@ -97,7 +96,6 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 	return &connection{api: with(o.limits.attempts), probe: with(o.limits.probes), endpoint: endpoint, inPath: inPath}, nil
 }
 
-// profileOf is what the shared configuration says for the profile in force.
 func profileOf(cfg aws.Config) (profile config.SharedConfig) {
 	for _, source := range cfg.ConfigSources {
 		if shared, ok := source.(config.SharedConfig); ok {

@@ -203,5 +203,4 @@ func isUnsupported(err error) bool {
 	return oneOf(awsclient.Status(err), http.StatusNotImplemented, http.StatusMethodNotAllowed) || codeOf(err) == "NotImplemented"
 }
 
-// clean makes a text from outside fit for a message.
 func clean(text string) string { return redact.Line(text, 300) }

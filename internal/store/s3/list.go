@@ -155,7 +155,6 @@ func keyOf(listed *string, encoding types.EncodingType) (key string, ok bool) {
 	return key, key != "" && unfitKey(key) == ""
 }
 
-// head looks at one version of an object, or the current one.
 func (c *connection) head(ctx context.Context, bucket, key, version string) (*s3.HeadObjectOutput, error) {
 	return c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(version)})
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// object names what is written, and how.
 type object struct {
 	path, bucket, key string
 	backup            bool              // takes storage class and lock
@@ -41,7 +40,6 @@ type object struct {
 	kept      retention // of what it replaces
 }
 
-// metadata is what is noted in an object.
 func (o object) metadata(nonce string) map[string]string {
 	m := map[string]string{nonceKey: nonce}
 	if o.sum != "" {
@@ -53,7 +51,6 @@ func (o object) metadata(nonce string) map[string]string {
 	return m
 }
 
-// stamp is what one attempt at writing leaves in an object.
 type stamp struct{ etag, version string }
 
 func (o object) tagging() *string {
@@ -82,7 +79,6 @@ func (s *Store) lock(o object) (mode types.ObjectLockMode, until *time.Time, hol
 	return mode, until, o.kept.hold
 }
 
-// retention is the object lock of what is replaced.
 type retention struct {
 	mode  types.ObjectLockMode
 	until time.Time
@@ -114,7 +110,6 @@ func (o object) ifNone() *string {
 	return nil
 }
 
-// put writes an object in one request.
 func (s *Store) put(ctx context.Context, c *connection, o object, content []byte) (stamp, error) {
 	a := c.of(o.bucket)
 	if a.tags.no() {

@@ -52,7 +52,6 @@ func split(path string) (bucket, key string, err error) {
 	return bucket, key, nil
 }
 
-// unfitKey says why no path can name a key, or "".
 func unfitKey(key string) string {
 	if !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
 		return "control characters and broken UTF-8 have no place in a key"
@@ -65,7 +64,6 @@ func unfitKey(key string) string {
 	return ""
 }
 
-// splitFile is split for a path that names an object.
 func splitFile(path string) (bucket, key string, err error) {
 	if bucket, key, err = split(path); err == nil && (key == "" || strings.HasSuffix(key, "/")) {
 		err = fmt.Errorf("%q: %w: it names a folder", path, store.ErrName)
@@ -73,7 +71,6 @@ func splitFile(path string) (bucket, key string, err error) {
 	return bucket, key, err
 }
 
-// splitNew is splitFile for an object that is to be made.
 func splitNew(path string, sidecar bool) (bucket, key string, err error) {
 	if bucket, key, err = splitFile(path); err != nil {
 		return "", "", err

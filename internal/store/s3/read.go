@@ -53,7 +53,6 @@ type Object struct {
 	failed error // what ended reading in order
 }
 
-// piece is a range that is on its way.
 type piece struct {
 	buf  []byte
 	err  error
@@ -99,7 +98,6 @@ func (s *Store) open(ctx context.Context, path string) (*Object, error) {
 	return o, nil
 }
 
-// begin asks for what the object is, and its first bytes.
 func (o *Object) begin(ctx context.Context) error {
 	out, err := o.c.probe.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &o.src.bucket, Key: &o.src.key, Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),
@@ -204,7 +202,6 @@ func (o *Object) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// advance waits for the next piece, and has further ones fetched.
 func (o *Object) advance() error {
 	if o.buf != nil {
 		o.spare = append(o.spare, o.buf[:cap(o.buf)])
@@ -227,7 +224,6 @@ func (o *Object) advance() error {
 	return next.err
 }
 
-// ask begins to fetch the next piece.
 func (o *Object) ask() {
 	p := &piece{done: make(chan struct{})}
 	size := min(pieceLen, o.size-o.asked)
@@ -306,7 +302,6 @@ func (o *Object) fetchOnce(ctx context.Context, p []byte, off int64) (int, error
 	return n, cutOff(err)
 }
 
-// cutError is an answer that broke off.
 type cutError struct{ error }
 
 func (c cutError) Unwrap() error { return c.error }

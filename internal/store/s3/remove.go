@@ -123,7 +123,6 @@ func needsVersions(err error) error {
 		Fix: "allow s3:ListBucketVersions (for the bucket), s3:GetObjectVersion and s3:DeleteObjectVersion; docs/OFFSITE.md has the policy"}
 }
 
-// deleteAll deletes the versions of one key, the oldest first.
 func (s *Store) deleteAll(ctx context.Context, c *connection, path, bucket, key string, versions []version) error {
 	versions = slices.Clone(versions)
 	slices.SortStableFunc(versions, func(a, b version) int {
@@ -359,7 +358,6 @@ func (s *Store) putSidecar(ctx context.Context, c *connection, file object, made
 	}
 }
 
-// cleanup is time to clean up in, also when ctx has ended.
 func (s *Store) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), s.opts.limits.cleanup)
 }
@@ -420,7 +418,6 @@ func (s *Store) alike(ctx context.Context, c *connection, path, bucket, key stri
 	return nil
 }
 
-// headOf reads the beginning of one version.
 func (s *Store) headOf(ctx context.Context, c *connection, bucket, key, version string) ([]byte, error) {
 	out, err := c.probe.GetObject(ctx, &s3.GetObjectInput{
 		Bucket: &bucket, Key: &key, VersionId: optional(version), Range: aws.String(fmt.Sprintf("bytes=0-%d", headLen-1)),

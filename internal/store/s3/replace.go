@@ -97,7 +97,6 @@ func notedSum(metadata map[string]string) (sum [sha256.Size]byte, ok bool) {
 	return [sha256.Size]byte(noted), true
 }
 
-// standingObject is what a key holds.
 type standingObject struct {
 	*Object
 	class string
@@ -178,7 +177,6 @@ func (r *replacement) copyFrom(ctx context.Context, off int64, seen io.Writer) e
 	return nil
 }
 
-// opened is the old object, to be read from off on.
 func (r *replacement) opened(ctx context.Context, off int64) (*Object, error) {
 	old, err := r.s.open(ctx, r.old.path)
 	if err != nil {
@@ -249,7 +247,6 @@ func (r *replacement) Swap(ctx context.Context) error {
 	return nil
 }
 
-// swap makes the new object.
 func (r *replacement) swap(ctx context.Context, dst object) (_ stamp, err error) {
 	if dst.tags, err = r.tags(ctx); err != nil {
 		return stamp{}, err
@@ -295,7 +292,6 @@ func (r *replacement) tags(ctx context.Context) (map[string]string, error) {
 	return tags, nil
 }
 
-// drop deletes the temporary object, also when the context has ended.
 func (r *replacement) drop() error {
 	ctx, cancel := r.s.cleanup(r.ctx)
 	defer cancel()

@@ -142,7 +142,6 @@ type plan struct {
 	direct  int // parts that are sent; further ones are copied from segments
 }
 
-// split sets how many parts are sent.
 func (p plan) split() plan {
 	p.direct = p.parts
 	if p.limit() < p.object {
@@ -163,7 +162,6 @@ func (p plan) equal() plan {
 // once where all parts have to be of one size.
 func (p plan) whole() int64 { return p.least / 5 * 8 }
 
-// limit is the longest stream that fits.
 func (p plan) limit() int64 {
 	return min(p.object, p.part*int64(p.direct)+int64(p.parts-p.direct)*p.segment)
 }

@@ -163,7 +163,6 @@ func (o Options) At(server store.Server) Options {
 	return o
 }
 
-// limits bound how long things take.
 type limits struct {
 	stall    time.Duration // without a byte sent or received
 	answer   time.Duration // until an answer begins

@@ -241,7 +241,6 @@ func (u *upload) add(n int, etag, sum *string, size int64, proved bool) {
 	u.size += size
 }
 
-// complete makes one object of the parts.
 func (u *upload) complete(ctx context.Context) (stamp, error) {
 	slices.SortFunc(u.parts, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
 	return u.s.conclude(ctx, u.c, u.o, u.nonce, u.size, func(ctx context.Context, absent, match *string) (stamp, error) {

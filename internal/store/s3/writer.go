@@ -140,7 +140,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return written, context.Cause(w.ctx)
 }
 
-// dispatch sends buf as the next part.
 func (w *Writer) dispatch() error {
 	part, price := w.buf, w.price
 	w.buf = nil
@@ -213,7 +212,6 @@ func grow(buf []byte, n, most int) []byte {
 	return larger
 }
 
-// room sees that buf is a part with room in it.
 func (w *Writer) room() error {
 	if w.buf != nil && int64(len(w.buf)) < w.plan.part {
 		return context.Cause(w.ctx)
@@ -280,7 +278,6 @@ func (w *Writer) Commit() (store.Result, error) {
 // breaking the connection, and a part of an upload it does not refuse.
 const onePut = 8 * mib
 
-// finish makes the object.
 func (w *Writer) finish() (stamp, error) {
 	if err := context.Cause(w.ctx); err != nil {
 		return stamp{}, err
@@ -323,7 +320,6 @@ func (w *Writer) sum() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// companions writes what belongs to the file, its sidecar last.
 func (w *Writer) companions(sum [sha256.Size]byte) error {
 	for _, b := range w.beside {
 		if err := w.s.putBeside(w.ctx, w.o.path, b.suffix, b.content, w.o.until); err != nil {
@@ -362,7 +358,6 @@ func (w *Writer) Abort() error {
 	return err
 }
 
-// end releases what the Writer holds.
 func (w *Writer) end() {
 	w.ended = true
 	w.s.writers.Add(-1)

@@ -51,7 +51,6 @@ func (p page) html() g.Node {
 	)
 }
 
-// drawing is the code, a module of it in one unit.
 func (p page) drawing() g.Node {
 	n := len(p.code)
 	return h.SVG(h.Role("img"), h.Aria("label", "QR code of the text below"), g.Attr("viewBox", fmt.Sprintf("0 0 %d %d", n, n)), g.Attr("shape-rendering", "crispEdges"),

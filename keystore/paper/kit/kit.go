@@ -36,7 +36,6 @@ type step struct {
 	Commands []string
 }
 
-// newPages lays out a page for each block.
 func newPages(blocks []*paper.Block, date time.Time) ([]page, error) {
 	var pages []page
 	for _, b := range blocks {
@@ -88,7 +87,6 @@ func (p *page) describe(l paper.Label, date time.Time) {
 	}
 }
 
-// identity makes a key's page that of an age identity.
 func (p *page) identity(seed *agekey.Seed) {
 	p.Title = "Backup identity"
 	p.What = "This is the age identity that opens the backups that takumi-backup has sealed for its recipient. Whoever has it and a backup can read the backup; " +
@@ -112,5 +110,4 @@ func recovery(words string) step {
 // closing is what every page ends with.
 var closing = []string{"Custodian", "Signature", "Date"}
 
-// lines of the text form.
 func (p *page) lines() []string { return strings.Split(strings.TrimSuffix(p.Text, "\n"), "\n") }

@@ -47,7 +47,6 @@ func (c code) path() string {
 	return d.String()
 }
 
-// image draws it with so many pixels for a module.
 func (c code) image(scale int) *image.Gray {
 	size := len(c) * scale
 	img := image.NewGray(image.Rect(0, 0, size, size))

@@ -36,7 +36,6 @@ func variables(text string) []variable {
 	return all
 }
 
-// envFiles judges .env files and their examples.
 func (c *checker) envFiles(context.Context) {
 	values := make(map[string]string) // of secrets, to the file that has them
 	for _, p := range c.tree.paths {
@@ -89,7 +88,6 @@ func (c *checker) envFile(p string, values map[string]string) {
 
 var used = regexp.MustCompile(`process\.env(?:\.|\[['"])` + name)
 
-// examples finds variables that code reads and no example has.
 func (c *checker) examples() {
 	known, places := make(map[string]bool), make(map[string]bool)
 	for _, p := range c.tree.paths {
@@ -129,7 +127,6 @@ func (c *checker) templates() {
 	}
 }
 
-// environment judges the environment that the program runs in.
 func (c *checker) environment() {
 	get := c.options.Getenv
 	if get == nil || !c.production() {
@@ -148,7 +145,6 @@ func (c *checker) environment() {
 	}
 }
 
-// repository looks at what git has, now and ever.
 func (c *checker) repository(ctx context.Context) error {
 	for p := range c.tree.tracked {
 		base := path.Base(p)
@@ -179,7 +175,6 @@ var (
 	remoteCredentials = regexp.MustCompile(`(?m)^remote\..*\.(?:push)?url=https?://[^/@:\s]+:[^/@\s]+@`)
 )
 
-// history looks through every line that was ever added.
 func (c *checker) history(ctx context.Context) error {
 	values := make(map[string]string) // of today, to their names
 	for _, p := range c.tree.paths {
@@ -246,7 +241,6 @@ func (c *checker) history(ctx context.Context) error {
 	return nil
 }
 
-// gitleaks runs the program of that name, where there is one.
 func (c *checker) gitleaks(ctx context.Context) {
 	program, err := exec.LookPath("gitleaks")
 	if err != nil {

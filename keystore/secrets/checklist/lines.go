@@ -10,7 +10,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
-// lineRule looks at each line of some files.
 type lineRule struct {
 	name  string
 	files func(string) bool
@@ -147,7 +146,6 @@ func (c *checker) lines(p, text string) {
 	}
 }
 
-// backend finds production with SECRETS_BACKEND=env in one file.
 func (c *checker) backend(p, text string) {
 	if isTest(p) || !isConfig(p) && !strings.Contains(path.Base(p), ".env") && !isDockerfile(p) {
 		return
@@ -166,7 +164,6 @@ var (
 	secretData     = regexp.MustCompile(`^\s{2,}["']?([A-Za-z0-9_.-]+)["']?:\s*["']?([^"'\s#]+)`)
 )
 
-// images finds images that are built of everything.
 func (c *checker) images() {
 	ignore := c.tree.read(".dockerignore")
 	for _, p := range c.tree.paths {
@@ -176,7 +173,6 @@ func (c *checker) images() {
 	}
 }
 
-// manifest finds a Secret of Kubernetes with values.
 func (c *checker) manifest(p, text string) {
 	if !isYAML(p) || !secretKind.MatchString(text) {
 		return
@@ -198,7 +194,6 @@ func (c *checker) manifest(p, text string) {
 	}
 }
 
-// policies finds IAM and Vault policies that are wider than the handbook's.
 func (c *checker) policies(p, text string) {
 	switch {
 	case isTest(p):

@@ -21,7 +21,6 @@ const maxFile = 1 << 20 // bytes of a file that is looked at
 // skipped are folders of others' code and of what is built.
 var skipped = []string{".git", "node_modules", "vendor", "dist", "build", "coverage", ".next", "artifacts", "cache", "typechain-types"}
 
-// tree is a work tree.
 type tree struct {
 	root    string
 	git     bool
@@ -103,12 +102,10 @@ func (t *tree) read(p string) string {
 
 func (t *tree) has(p string) bool { return slices.Contains(t.paths, p) }
 
-// hasDir says whether something is below a folder.
 func (t *tree) hasDir(dir string) bool {
 	return slices.ContainsFunc(t.paths, func(p string) bool { return strings.HasPrefix(p, dir+"/") })
 }
 
-// isEnvFile is .env, .env.production and so on, and no example.
 func isEnvFile(p string) bool {
 	base := path.Base(p)
 	return (base == ".env" || strings.HasPrefix(base, ".env.") || strings.HasSuffix(base, ".env")) && !isExample(p)
@@ -149,7 +146,6 @@ func isDockerfile(p string) bool {
 	return base == "Dockerfile" || strings.HasPrefix(base, "Dockerfile.") || strings.HasSuffix(base, ".Dockerfile") || base == "Containerfile"
 }
 
-// isManager is the module that may read secrets from the environment.
 func isManager(p string) bool {
 	return strings.Contains(strings.ToLower(p), "secret")
 }

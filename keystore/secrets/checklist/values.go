@@ -36,7 +36,6 @@ func isReal(v string) bool {
 	return letters >= 3 && digits >= 2 && len(different) >= 8
 }
 
-// form is a credential that is known by its form.
 type form struct {
 	name string
 	re   *regexp.Regexp

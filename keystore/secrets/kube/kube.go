@@ -103,7 +103,6 @@ func tokenFile(path string) func() (string, error) {
 	}
 }
 
-// kubeconfig is what is needed of such a file.
 type kubeconfig struct {
 	Current  string `json:"current-context"`
 	Contexts []struct {

@@ -48,7 +48,6 @@ func (r *Rotator) finish(ctx context.Context, h *held) error {
 	return h.start(ctx, &op{Action: finish, Why: h.result.Why}, d, mayFinish)
 }
 
-// remove takes the former values away, in one write.
 func (h *held) remove(ctx context.Context, o *op) error {
 	err := h.update(ctx, o, func(d *secrets.Document, s *setState) error {
 		h.result.former = h.values(d, previous)

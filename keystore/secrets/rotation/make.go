@@ -39,7 +39,6 @@ func (s *Set) bits() int {
 	return n * 8
 }
 
-// random makes values by secrets.Generate. Nothing else holds them.
 type random struct{ set *Set }
 
 func (random) Check(context.Context) error                           { return nil }
@@ -60,7 +59,6 @@ func (m random) Make(context.Context, map[string]string) (map[string]string, err
 // commandTime is how long a hook may take that has no time of its own.
 const commandTime = 2 * time.Minute
 
-// commandMaker has a program make the values.
 type commandMaker struct{ argv []string }
 
 func (m commandMaker) Check(context.Context) error {

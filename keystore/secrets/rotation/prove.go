@@ -201,7 +201,6 @@ func signJWT(secret string, claims map[string]any, now time.Time) (string, error
 	return text + "." + b64(h.Sum(nil)), nil
 }
 
-// healthy asks the health URL.
 func (h *held) healthy(ctx context.Context) error {
 	if h.Set.Health == "" {
 		return nil

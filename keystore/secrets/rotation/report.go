@@ -96,7 +96,6 @@ func logSpan(dir string) (lines int, oldest time.Time, err error) {
 	return lines, oldest, nil
 }
 
-// apart looks at the longest time between two rotations, up to now.
 func (r *Report) apart(set *Set, all []Entry) Item {
 	item := Item{Demand: fmt.Sprintf("rotations are at most %s apart", set.MaxAge)}
 	var last time.Time

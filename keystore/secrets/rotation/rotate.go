@@ -33,7 +33,6 @@ var (
 	errUnproved   = fail.New(fail.Failed, "repair what failed and run the same command again: it rolls out and proves once more; a stolen secret is not put back", "the new secrets are stored, and not proved")
 )
 
-// held is a run that holds the lock of this host.
 type held struct {
 	*Rotator
 	holder, run string
@@ -84,7 +83,6 @@ func (r *Rotator) rotate(ctx context.Context, h *held) error {
 	return h.start(ctx, o, d, func(now *secrets.Document, s *setState) error { return h.mayRotate(now, s) })
 }
 
-// judge says whether a rotation is due, and why.
 func (h *held) judge(d *secrets.Document, s *setState) {
 	res, now := h.result, h.now()
 	res.NextDue = s.RotatedAt.Add(time.Duration(h.Set.MaxAge))
@@ -108,7 +106,6 @@ func (h *held) judge(d *secrets.Document, s *setState) {
 	}
 }
 
-// mayRotate refuses what would lose values.
 func (h *held) mayRotate(d *secrets.Document, s *setState) error {
 	missing := h.missing(d)
 	switch {
@@ -136,7 +133,6 @@ func suffixed(names []string) []string {
 	return all
 }
 
-// plan says what is about to happen, and what dies of it.
 func (h *held) plan(d *secrets.Document) {
 	res, names := h.result, strings.Join(h.Set.Names, " and ")
 	add := func(format string, args ...any) { res.Plan = append(res.Plan, fmt.Sprintf(format, args...)) }
@@ -172,7 +168,6 @@ func (h *held) announces() bool {
 	return *h.Set.Announce && h.Roller != nil && !h.opts.Compromised && !h.opts.First
 }
 
-// start takes the lease, with the intent in the same write.
 func (h *held) start(ctx context.Context, o *op, d *secrets.Document, still func(*secrets.Document, *setState) error) error {
 	o.ID, o.Step, o.Started = newUUID(), begun, h.now().UTC().Truncate(time.Second)
 	h.own(o)
@@ -344,7 +339,6 @@ func (h *held) stored() {
 	h.tell(Info, "updated %s, with the former values as _PREVIOUS", strings.Join(h.Set.Names, ", "))
 }
 
-// swap makes announced values current.
 func (h *held) swap(ctx context.Context, o *op) error {
 	h.fault("rolled announce")
 	err := h.update(ctx, o, func(d *secrets.Document, s *setState) error {
@@ -377,7 +371,6 @@ func (h *held) roll(ctx context.Context, o *op, phase string) error {
 	return nil
 }
 
-// rollAndProve brings the values that are stored to the components.
 func (h *held) rollAndProve(ctx context.Context, o *op) error {
 	if err := h.roll(ctx, o, string(o.Action)); err != nil {
 		return err
@@ -441,7 +434,6 @@ func (h *held) record(ctx context.Context, o *op) error {
 	return nil
 }
 
-// abandon ends an operation that has changed nothing.
 func (h *held) abandon(ctx context.Context, o *op, cause error) error {
 	if ctx.Err() != nil {
 		return cause
@@ -512,7 +504,6 @@ func (h *held) settle(ctx context.Context, o *op) error {
 	return fmt.Errorf("%w: %w", ErrRolledBack, cause)
 }
 
-// remember writes the entry of the history.
 func (h *held) remember(o *op, now time.Time, fault error) error {
 	e := Entry{
 		ID: o.ID, Timestamp: now, Environment: h.Environment, Backend: backendName(h.Store.String()), Operator: o.Operator,

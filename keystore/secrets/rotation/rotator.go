@@ -142,7 +142,6 @@ func (r *Rotator) lock(ctx context.Context) (*fsutil.Lock, string, error) {
 	return lock, audit.Host() + ":" + path, err
 }
 
-// busyWith returns the error when another run holds the lease.
 func (r *Rotator) busyWith(o *op, holder string) error {
 	if o == nil || o.Holder == holder || r.now().After(o.LeaseUntil) {
 		return nil
@@ -150,7 +149,6 @@ func (r *Rotator) busyWith(o *op, holder string) error {
 	return busy(o)
 }
 
-// missing returns those names of the set that have no value.
 func (r *Rotator) missing(d *secrets.Document) []string {
 	var names []string
 	for _, name := range r.Set.Names {

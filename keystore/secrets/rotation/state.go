@@ -16,12 +16,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
-// documentState is what is in secrets.Document.State.
 type documentState struct {
 	Sets map[string]*setState `json:"sets"`
 }
 
-// setState is what is known of one set. It holds no secret.
 type setState struct {
 	ID         string    `json:"id,omitempty"` // of the last rotation
 	RotatedAt  time.Time `json:"rotated_at,omitzero"`
@@ -91,7 +89,6 @@ func decodeState(text string) (*documentState, error) {
 	return &s, nil
 }
 
-// read fetches the document and the state of the set in it.
 func (r *Rotator) read(ctx context.Context) (*secrets.Document, *documentState, *setState, error) {
 	d, err := r.Store.Read(ctx)
 	if err != nil {
@@ -160,7 +157,6 @@ func (s *setState) hash(name, value string) string {
 	return base64.RawStdEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
-// spend notes values as used.
 func (s *setState) spend(values map[string]string) {
 	if len(s.Salt) == 0 {
 		s.Salt = make([]byte, 16)

@@ -56,7 +56,6 @@ type Choice struct {
 	Rest     []string // what belongs to the tables and is not made
 }
 
-// chooser is one run of Choose.
 type chooser struct {
 	server  Server
 	to      string // schema, or ""
@@ -110,7 +109,6 @@ func Choose(pre, sequences, post []byte, names []Name, to string, server Server)
 	return c.write(guard.Statements(sequences))
 }
 
-// find completes a name that has no schema.
 func (c *chooser) find(n Name) (Name, error) {
 	if n.Schema != "" {
 		if c.kinds[n] != Table {
@@ -133,7 +131,6 @@ func (c *chooser) find(n Name) (Name, error) {
 	return n, fmt.Errorf("there are %s and %s: name the schema", found[0], found[1])
 }
 
-// path is the name that begins with part i of a statement.
 func path(s *guard.Statement, i int) Name {
 	schema, name := s.Path(i)
 	return Name{Schema: schema, Table: name}
@@ -151,7 +148,6 @@ var creates = []struct {
 	{[]string{"view"}, other}, {[]string{"materialized", "view"}, other},
 }
 
-// learn takes what a statement is about.
 func (c *chooser) learn(i int, s *guard.Statement) {
 	about := func(n Name) {
 		if n.Table != "" {
@@ -246,7 +242,6 @@ func next(s *guard.Statement, at int, word string) int {
 	return -1
 }
 
-// partitions chooses those of chosen tables.
 func (c *chooser) partitions() {
 	for more := true; more; {
 		more = false
@@ -269,7 +264,6 @@ func (c *chooser) partitions() {
 
 func byName(a, b Name) int { return strings.Compare(a.String(), b.String()) }
 
-// sequences chooses those that belong to columns of chosen tables.
 func (c *chooser) sequences() {
 	for i := range c.all {
 		s := &c.all[i]
@@ -296,7 +290,6 @@ func (c *chooser) left(i int) {
 	c.out.Rest = append(c.out.Rest, words)
 }
 
-// consider decides about a statement that is about something chosen.
 func (c *chooser) consider(n Name, i int) {
 	s := &c.all[i]
 	needed := slices.Contains(c.makers[n], i)
@@ -390,7 +383,6 @@ func (c *chooser) supports(n Name) string {
 	return ""
 }
 
-// extension chooses the extensions of a schema.
 func (c *chooser) extension(schema string) {
 	for _, i := range c.spaces {
 		s := &c.all[i]
@@ -443,7 +435,6 @@ func (c *chooser) indexes() {
 // settings of a session that a dump needs.
 var settings = []string{"client_encoding", "standard_conforming_strings", "check_function_bodies", "xmloption", "row_security"}
 
-// write puts the choice together.
 func (c *chooser) write(sequences []guard.Statement) (*Choice, error) {
 	out := &c.out
 	out.To = make(map[Name]Name)

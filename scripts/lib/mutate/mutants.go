@@ -10,7 +10,6 @@ import (
 	"strings"
 )
 
-// mutant is a file of which some bytes are replaced.
 type mutant struct {
 	file, function, kind, with string
 	source                     []byte
@@ -36,7 +35,6 @@ func (m mutant) name(file string) string {
 	return fmt.Sprintf("%s %s: %s\n%s", file, m.function, m.change(), bytes.TrimSpace(line))
 }
 
-// span is a block of a coverage profile, in lines and columns.
 type span struct{ fromLine, fromColumn, toLine, toColumn int }
 
 func (s span) holds(p token.Position) bool {

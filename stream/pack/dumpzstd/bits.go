@@ -15,7 +15,6 @@ func (b *bitWriter) add(v uint64, n uint) {
 	b.have += n
 }
 
-// flush writes the whole bytes.
 func (b *bitWriter) flush() {
 	store64(b.out, b.at, b.acc)
 	b.at += int(b.have >> 3)
@@ -23,7 +22,6 @@ func (b *bitWriter) flush() {
 	b.have &= 7
 }
 
-// close ends the stream with the bit that marks its end.
 func (b *bitWriter) close() {
 	b.add(1, 1)
 	b.flush()

@@ -14,7 +14,6 @@ var fast = cpu.X86.HasAVX2 && cpu.X86.HasBMI1 && cpu.X86.HasBMI2
 // The assembly does the first part of the work, as much as it may without looking
 // over the edge of src, or all of it, and says how far it came.
 
-// markFast marks done words and returns the highest bit of the last.
 func markFast(words []uint64, src []byte) (done int, carry uint64) {
 	if done = min(len(words), len(src)/64); !fast || done == 0 {
 		return 0, 1
@@ -22,7 +21,6 @@ func markFast(words []uint64, src []byte) (done int, carry uint64) {
 	return done, markAVX2(&words[0], &src[0], done)
 }
 
-// matchFast looks at the places up to from.
 func (f *finder) matchFast(src []byte, start, end int, l *literals, q *sequences) (from, anchor int) {
 	if !fast || end-start < 64 {
 		return start, start
@@ -33,7 +31,6 @@ func (f *finder) matchFast(src []byte, start, end int, l *literals, q *sequences
 	return from, anchor
 }
 
-// generalFast moves g on.
 func (f *finder) generalFast(g *generalFinder, src []byte, start, end int, l *literals, q *sequences) {
 	if !fast || end-start < 64 {
 		return
@@ -55,7 +52,6 @@ func pack2Fast(outA, outB, a, b []byte, codes *[256]uint64) (done int, accA, acc
 	return 5 * rounds, accA, accB, haveA, haveB, atA, atB, seen
 }
 
-// codeFast does all or nothing.
 func (q *sequences) codeFast(out []codes) bool {
 	if fast {
 		codeBMI2((*uint64)(&q.list[0]), (*uint32)(&out[0]), len(out), &q.offsets, &q.counts, &short)
@@ -63,7 +59,6 @@ func (q *sequences) codeFast(out []codes) bool {
 	return fast
 }
 
-// fast does all or nothing.
 func (w *sequenceWriter) fast(list []sequence, of []codes) bool {
 	if !fast || len(list) == 0 {
 		return false
@@ -77,7 +72,6 @@ func (w *sequenceWriter) fast(list []sequence, of []codes) bool {
 	return true
 }
 
-// words is where the steps begin, with the states after them.
 func (t *fseTable) words() *uint64 { return (*uint64)(unsafe.Pointer(t)) }
 
 var _ [0]struct{} = [unsafe.Offsetof(fseTable{}.states) - 64*8]struct{}{}

@@ -43,19 +43,16 @@ func (t *fseTable) next(state fseState, symbol uint8) (before fseState, v uint64
 	return fseState(t.states[(uint32(state)>>(n&31)+uint32(s.state))%(1<<maxTableLog)]), uint64(state) & (1<<(n&31) - 1), n
 }
 
-// end writes the state itself.
 func (t *fseTable) end(b *bitWriter, state fseState) {
 	b.add(uint64(state)&(1<<t.log-1), t.log)
 }
 
-// single makes the table of one symbol, which costs no bits.
 func (t *fseTable) single(symbol int) {
 	*t = fseTable{run: symbol, symbols: symbol + 1}
 	t.norm[symbol] = 1
 	t.step[symbol] = fseStep{}
 }
 
-// build makes states and step from norm.
 func (t *fseTable) build() {
 	t.run = -1
 	size := 1 << t.log

@@ -31,7 +31,6 @@ type literals struct {
 
 func (l *literals) reset() { l.valid = false }
 
-// clear makes room for a block.
 func (l *literals) clear() {
 	if l.buf == nil {
 		l.buf = make([]byte, blockSize+32)
@@ -85,7 +84,6 @@ func appendRaw(dst, lits []byte) []byte {
 	return append(dst, lits...)
 }
 
-// append appends header, description of the table, and streams.
 func (l *literals) append(dst, tree []byte, count int, size [4]int) []byte {
 	const packed, treeless = 2, 3
 	kind := uint64(packed)

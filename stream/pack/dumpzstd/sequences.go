@@ -56,7 +56,6 @@ func (q *sequences) reset() {
 	q.tables = [3]*fseTable{}
 }
 
-// clear makes room for a block.
 func (q *sequences) clear() {
 	if q.list == nil {
 		q.list = make([]sequence, 0, maxSequences)
@@ -207,7 +206,6 @@ func (w *sequenceWriter) begin(c codes) {
 	w.litState, w.offsetState, w.matchState = w.lits.begin(c.lits()), w.offsets.begin(c.offset()), w.matches.begin(c.match())
 }
 
-// write writes all sequences but the last one of the block.
 func (w *sequenceWriter) write(list []sequence, of []codes) {
 	if w.fast(list, of) {
 		return

@@ -46,7 +46,6 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
 }
 
-// frame is an entry of the directory.
 type frame struct {
 	offset, length int64 // in the content
 	first          []byte

@@ -119,7 +119,6 @@ func NewReader(src io.ReaderAt, size int64) (*Reader, error) {
 	return r, nil
 }
 
-// section reads the bytes from begin to end.
 func section(src io.ReaderAt, begin, end int64) ([]byte, error) {
 	b := make([]byte, end-begin)
 	if n, err := src.ReadAt(b, begin); n < len(b) {
@@ -131,7 +130,6 @@ func section(src io.ReaderAt, begin, end int64) ([]byte, error) {
 	return b, nil
 }
 
-// parse reads the directory, which begins where the frames end.
 func (r *Reader) parse(directory []byte, count, end int64) error {
 	offset := int64(len(intro))
 	for i := range count {
@@ -194,7 +192,6 @@ func (r *Reader) All() iter.Seq2[[]byte, error] {
 	}
 }
 
-// lines returns those of some frames.
 func (r *Reader) lines(from, to int) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		var plain []byte
@@ -221,7 +218,6 @@ func (r *Reader) lines(from, to int) iter.Seq2[[]byte, error] {
 // few is how many frames a key is looked up in.
 const few = 2
 
-// looked is unpack for what is likely asked for again.
 func (r *Reader) looked(i int) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -235,7 +231,6 @@ func (r *Reader) looked(i int) ([]byte, error) {
 	return plain, err
 }
 
-// unpack reads a frame, and appends its lines to dst.
 func (r *Reader) unpack(i int, dst []byte) ([]byte, error) {
 	f := r.frames[i]
 	packed, err := section(r.src, f.offset, f.offset+f.length)

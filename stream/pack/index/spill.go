@@ -22,7 +22,6 @@ type spill struct {
 	pieces []spilled
 }
 
-// spilled is where a piece is in the file.
 type spilled struct {
 	key         [stream.KeySize]byte
 	begin, size int64
@@ -58,7 +57,6 @@ func (s *spill) write(dir string, fill func(io.Writer) error) error {
 	return nil
 }
 
-// read opens a piece. Every byte of it is authenticated.
 func (s *spill) read(p *spilled) (io.Reader, error) {
 	r, err := stream.NewReader(io.NewSectionReader(s.file, p.begin, p.size), p.key[:], []byte(spillContext))
 	if err != nil {
@@ -67,7 +65,6 @@ func (s *spill) read(p *spilled) (io.Reader, error) {
 	return r, nil
 }
 
-// close removes the file and forgets the keys.
 func (s *spill) close() error {
 	for i := range s.pieces {
 		clear(s.pieces[i].key[:])
@@ -82,7 +79,6 @@ func (s *spill) close() error {
 	return err
 }
 
-// counter counts what is written.
 type counter struct {
 	w io.Writer
 	n int64

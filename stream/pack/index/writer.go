@@ -34,7 +34,6 @@ type Writer struct {
 	err     error
 }
 
-// record is where a line and its key are in the arena.
 type record struct{ at, key, line int }
 
 const recordCost = 24
@@ -95,7 +94,6 @@ func (w *Writer) sort() {
 	slices.SortStableFunc(w.records, func(a, b record) int { return bytes.Compare(w.key(a), w.key(b)) })
 }
 
-// spillRun writes what is held, sorted, to the temporary file.
 func (w *Writer) spillRun() error {
 	w.sort()
 	err := w.runs.write(w.opts.Dir, func(dst io.Writer) error {
@@ -117,7 +115,6 @@ func (w *Writer) spillRun() error {
 	return err
 }
 
-// run is a sorted source of lines, at its next one.
 type run struct {
 	number    int
 	key, line []byte
@@ -140,7 +137,6 @@ func (m *merge) Pop() any {
 	return last
 }
 
-// sources returns the runs of the temporary file and what is held.
 func (w *Writer) sources() (merge, error) {
 	var all merge
 	add := func(next func(*run) (bool, error)) error {
@@ -174,7 +170,6 @@ func (w *Writer) sources() (merge, error) {
 	return all, err
 }
 
-// readFrom reads the next record of a spilled run.
 func (r *run) readFrom(src *bufio.Reader) (bool, error) {
 	key, err := binary.ReadUvarint(src)
 	if err == io.EOF {
@@ -232,7 +227,6 @@ func (w *Writer) Finish() (*Content, error) {
 	return p.finish()
 }
 
-// packer makes frames of sorted lines.
 type packer struct {
 	w         *Writer
 	enc       *zstd.Encoder
@@ -273,7 +267,6 @@ func (p *packer) flush() error {
 	return err
 }
 
-// finish puts the parts together.
 func (p *packer) finish() (*Content, error) {
 	if err := p.flush(); err != nil {
 		return nil, err

@@ -163,7 +163,6 @@ func (s search) measure(long string) {
 	JCS(LabelRef(long))
 }
 
-// long measures on up to the end. It spoils next.
 func (s search) long(name, done string) {
 	Label(name)
 	left := Load(Param("end"), s.u)
@@ -281,7 +280,6 @@ func (s search) add(offset GPVirtual) {
 	ADDQ(U8(8), s.seqs)
 }
 
-// counts ends the routine.
 func (s search) counts() {
 	VZEROUPPER()
 	Load(Param("lits"), s.t)
@@ -294,7 +292,6 @@ func (s search) counts() {
 	RET()
 }
 
-// match is the loop of finder.match.
 func match() {
 	function("matchAVX2", "func(src, lits *byte, seqs *uint64, table *uint32, starts *uint64, start, limit, end int) (from, anchor, nLits, nSeqs int)",
 		"matchAVX2 looks for matches at the places in starts, of which bit 0 is src[start], up to src[limit].\n"+
@@ -354,7 +351,6 @@ func match() {
 	s.counts()
 }
 
-// general is the loop of finder.general.
 func general() {
 	function("generalAVX2", "func(src, lits *byte, seqs *uint64, table *uint32, state *[4]int, start, limit, last, end int) (nLits, nSeqs int)",
 		"generalAVX2 looks for matches from src[state[0]], with literals from state[1], and former offsets state[2] and state[3], up to\n"+
@@ -525,7 +521,6 @@ func pack2() {
 	RET()
 }
 
-// code is the loop of sequences.code.
 func code() {
 	function("codeBMI2", "func(list *uint64, codes *uint32, n int, offsets *[3]uint32, counts *[3][53]uint32, short *[64 + 128]uint16)",
 		"codeBMI2 reads and writes list[:n], and writes codes[:n]. n is not 0. The sequences have offsets of at least\n"+
@@ -638,7 +633,6 @@ func code() {
 	long("longMatch", match, 36, "matchCoded")
 }
 
-// write is the loop of sequences.write.
 func write() {
 	function("writeBMI2", "func(out *byte, list *uint64, codes *uint32, n int, lits, offsets, matches *uint64, states *[3]uint64, acc uint64, have uint) (at int, accNext uint64, haveNext uint)",
 		"writeBMI2 reads list[:n], codes[:n], and the tables, in which 512 states come after the steps, and writes at most\n"+
