@@ -166,7 +166,6 @@ var briefly = map[string]string{
 	"notify":                 "notify those whom the settings name",
 	"passphrase-fd":          "read a passfile's passphrase from this descriptor",
 	"progress":               "show progress, wherever standard error goes",
-	"quiet":                  "print nothing when all is well",
 	"recipient":              "an age recipient that is to open them; may be repeated",
 	"recipients-file":        "the age recipients in this file are to open them",
 	"scratch-dir":            "restore in this folder, as plaintext, for a moment",

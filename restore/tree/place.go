@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 var (
@@ -69,6 +70,11 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 		return refuse("it is the root of all folders")
 	}
 	above, err := os.Stat(parent)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Its owner and mode are for the operator to choose.
+		return "", false, fail.As(fail.Failed, "mkdir -p "+fsutil.ShellWord(parent)+", with the owner and mode that it should have; then again",
+			fmt.Errorf("%w %s: its parent folder is missing", ErrTarget, path))
+	}
 	if err != nil {
 		return "", false, fmt.Errorf("looking for the folder that is to hold the restored one: %w", err)
 	}

@@ -5,10 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"slices"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 var now = time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
@@ -174,6 +177,11 @@ func TestTargets(t *testing.T) {
 		if _, err := Begin(path, Target{Replace: true}, now); !errors.Is(err, ErrTarget) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+	if _, err := Begin(around+"/missing/x", Target{}, now); !errors.Is(err, ErrTarget) {
+		t.Errorf("a parent folder that is missing: %v", err)
+	} else if _, hint := fail.Of(err); !strings.HasPrefix(hint, "mkdir -p "+around+"/missing,") {
+		t.Errorf("a parent folder that is missing: the hint is %q", hint)
 	}
 	for _, path := range []string{"/proc", around + "/missing/x", around + "/folder/file/x"} {
 		if _, err := Begin(path, Target{Replace: true}, now); err == nil {
