@@ -145,7 +145,7 @@ func (k *killing) state() string {
 // when it is neither.
 func (k *killing) outcome() string {
 	same, others := rows(k.T, k.c, "killed") == k.old, k.others()
-	beside := slices.Contains(k.args, "--into") || slices.Contains(k.args, "--keep-going") && !slices.Contains(k.args, "--swap")
+	beside := slices.Contains(k.args, "--into")
 	inPlace := slices.Contains(k.args, "--table") || slices.Contains(k.args, "--drop-previous")
 	switch {
 	case same && len(others) == 0:
