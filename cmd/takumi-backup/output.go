@@ -37,7 +37,7 @@ func stdoutError(err error) error {
 func readerLeft(cmd *cobra.Command, err error) bool {
 	as := cmd.Annotations[auditedAs]
 	file, ok := errors.AsType[*fs.PathError](err)
-	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (as == "" || as == "open" || as == "verify" || isDryRun(cmd))
+	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (as == "" || as == "open" || as == "verify" || isDryRun(cmd) || flagText(cmd, "add") == "false")
 }
 
 // allTheSame is stdoutError for what was already done, and stays.

@@ -267,7 +267,7 @@ func TestPruneMany(t *testing.T) {
 		b.aged(age, mainKey)
 	}
 	b.run(exitOK, nil, "prune", "--keep-within", "7d", "--keep-weekly", "8", "--apply").says(" deleted (")
-	list := b.run(exitOK, nil, "list", "--long").stdout.String()
+	list := b.run(exitOK, nil, "list", "-l").stdout.String()
 	if n := strings.Count(list, "\n") - 1; n < 7+6 || n > 7+8 {
 		t.Errorf("%d are left:\n%s", n, list)
 	}

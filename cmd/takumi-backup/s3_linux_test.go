@@ -455,7 +455,7 @@ func TestS3Replicate(t *testing.T) {
 	if err := os.Remove(old + ".sha256"); err != nil {
 		t.Fatal(err)
 	}
-	if r := o.run(exitOK, nil, "list", "--long", here); !strings.Contains(r.stdout.String(), old+" (incomplete)\n") || strings.Count(r.stdout.String(), "incomplete") != 1 {
+	if r := o.run(exitOK, nil, "list", "-l", here); !strings.Contains(r.stdout.String(), old+" (incomplete)\n") || strings.Count(r.stdout.String(), "incomplete") != 1 {
 		t.Errorf("list shows\n%s", r.stdout.Bytes())
 	}
 	o.run(exitFailed, nil, "replicate", old, o.root+"/e").says("it has no sidecar")

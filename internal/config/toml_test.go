@@ -141,7 +141,7 @@ func TestTOMLRefused(t *testing.T) {
 		"[limits]\nnice = \"hunter2\"\n":                           "line 2: ",
 		"[[database]]\nname = \"a\"\nall = true\n":                 "database[0]: give one of name, names and all",
 		"[[database]]\nhost = \"a\"\n":                             "give one of name, names and all",
-		"[[database]]\nnames = [\"[\"]\n":                          "no pattern",
+		"[[database]]\nnames = [\"[\"]\n":                          "not a pattern",
 		"[[uploads]]\npath = \"/a\"\n[[uploads]]\npath = \"/b\"\n": "uploads[1]: give each folder a name of its own",
 		"[[store]]\nname = \"a\"\n":                                "store[0] has no url",
 		"[[store]]\nurl = \"/a\"\npart_size = \"16M\"\n":           "only a bucket has further settings",

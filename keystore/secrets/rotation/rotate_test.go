@@ -437,7 +437,7 @@ sets:
 		"sets: {jwt: {kind: jwt, max_age: 1d}}":                                         "shorter than grace",
 		"sets: {x: {kind: hmm, names: [A]}}":                                            "not a kind",
 		"sets: {x: {kind: hex}}":                                                        "lists no names",
-		"sets: {x: {kind: hex, names: [A_PREVIOUS]}}":                                   "no name of a current secret",
+		"sets: {x: {kind: hex, names: [A_PREVIOUS]}}":                                   "not a name of a current secret",
 		"sets: {x: {kind: hex, names: [A], window: Sunday}}":                            "window",
 		"sets: {x: {kind: postgres, postgres: {roles: [a]}}}":                           "two roles",
 		"sets: {x: {kind: command, names: [A]}}":                                        "needs a command",
