@@ -431,13 +431,13 @@ func TestS3Replicate(t *testing.T) {
 	}
 	o.opens(o.root+"/b/"+name, content)
 
-	// A rewrapped backup follows, and a detached envelope too.
+	// A rewrapped backup follows, and a detached envelope too, once the new key is at hand.
 	other := keyFile(t, otherKey)
 	o.run(exitOK, nil, "rewrap", path, "--to", "file:"+other)
-	o.run(exitOK, nil, "replicate", here, o.root+"/a").says("1 copied").says("1 there already")
+	o.run(exitOK, nil, "replicate", "--key", "file:"+other, here, o.root+"/a").says("1 copied").says("1 there already")
 	o.run(exitOK, nil, "open", o.root+"/a/"+name, "--key", "file:"+other, "-o", "replaced")
 	o.run(exitOK, nil, "rewrap", "--detached", old, "--to", "file:"+other)
-	o.run(exitOK, nil, "replicate", here, o.root+"/a").says("1 copied").says("1 there already")
+	o.run(exitOK, nil, "replicate", "--key", "file:"+other, here, o.root+"/a").says("1 copied").says("1 there already")
 	o.run(exitOK, nil, "open", o.root+"/a/database/"+filepath.Base(old), "--key", "file:"+other, "-o", "beside")
 	o.run(exitOK, nil, "replicate", old, o.root+"/new").says("1 copied")
 	o.run(exitOK, nil, "open", o.root+"/new/"+filepath.Base(old), "--key", "file:"+other, "-o", "fresh")
@@ -445,7 +445,7 @@ func TestS3Replicate(t *testing.T) {
 	// An envelope that is gone here does not stay there, where it opens the backup
 	// for a key that was taken back.
 	o.run(exitOK, nil, "rewrap", old, "--to", "file:"+other)
-	o.run(exitOK, nil, "replicate", "--newer-than", "1h", here, o.root+"/a").says("1 copied").says("1 there already")
+	o.run(exitOK, nil, "replicate", "--key", "file:"+other, "--newer-than", "1h", here, o.root+"/a").says("1 copied").says("1 there already")
 	o.run(exitKey, nil, "open", o.root+"/a/database/"+filepath.Base(old))
 	if keys := o.server.Keys(t, o.bucket); slices.Contains(keys, "a/database/"+filepath.Base(old)+envelope.DetachedSuffix) {
 		t.Errorf("the bucket holds %q", keys)
