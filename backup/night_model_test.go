@@ -30,8 +30,8 @@ import (
 
 // TestChainModel: whatever nights, prune, replicate, rewrap, reencrypt, retired keys, lost
 // states and kills do in whatever order, each backup that is left in a store restores what
-// was there in its night, the newest one is left, and damage is never content. With TAKUMI_TEST_LONG 10,000 runs, or
-// as many as it says if that is more than 1; else 15.
+// was there in its night, the newest one is left, and damage is never content. With
+// TAKUMI_TEST_LONG 10,000 runs, or as many as it says if that is more than 1; else 15.
 func TestChainModel(t *testing.T) {
 	if os.Getenv(childEnv) != "" {
 		t.Skip("it is the parent of this one")

@@ -90,7 +90,7 @@ func TestCBC(t *testing.T) {
 func TestOpenSSL(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("TAKUMI_TEST_INTEGRATION") != "1" {
-		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to run this test")
+		t.Skip("set TAKUMI_TEST_INTEGRATION=1 to run this test; scripts/test installs openssl and does")
 	}
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Fatalf("%v: apt-get install openssl", err)

@@ -103,6 +103,9 @@ func (c *Check) unusedKey(at Site, id kek.ID) string {
 	return c.Unused(c.record(at, id).Activated, func(b *Backup) bool { return slices.Contains(b.Keys, id) })
 }
 
+// Unused says that used is true of no backup under the root, when some were made after
+// activated or could not be read; otherwise it returns "". It opens nothing: Backups is
+// what their slots claim.
 func (c *Check) Unused(activated time.Time, used func(*Backup) bool) string {
 	if NoRoot(c.Backups, c.Root) {
 		return "" // nothing was sealed yet

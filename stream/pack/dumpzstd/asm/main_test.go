@@ -27,7 +27,7 @@ func TestOutputIsCommitted(t *testing.T) {
 		}
 		_, fresh, _ = bytes.Cut(fresh, []byte("\n")) // the first line is the command
 		if _, committed, _ = bytes.Cut(committed, []byte("\n")); !bytes.Equal(fresh, committed) {
-			t.Errorf("run the command at the top of %s: the generator writes something else", name)
+			t.Errorf("%s: the generator writes something else: run the command of its documentation", name)
 		}
 	}
 }
