@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Policy  Policy
 	Open    backup.Options // how backups are opened
-	MaxRead int64          // bytes that may be read to prove backups; 0 is not a limit
+	MaxRead int64          // bytes that may be read to prove backups; 0: no limit
 	Apply   bool           // delete, and not only decide
 
 	// Remembered returns what earlier runs know of a backup: that all of it was

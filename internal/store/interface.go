@@ -37,7 +37,7 @@ type Store interface {
 	Remove(ctx context.Context, b Backup, beside ...string) error
 
 	// Put changes the small file at path+suffix, which belongs to the backup at
-	// path, from was to now, for good; nil is not a file. When it holds something
+	// path, from was to now, for good; nil when there is none. When it holds something
 	// else, it stays, and the error is ErrChanged; a file that is to go may be
 	// gone already. The backup itself is not touched.
 	Put(ctx context.Context, path, suffix string, was, now []byte) error
