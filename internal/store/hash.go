@@ -5,13 +5,11 @@ import (
 	"hash"
 )
 
-// inlineHash is the size up to which handing a piece to the other goroutine
-// costs more than hashing it on the spot.
+// inlineHash is the size up to which a hand-over costs more than hashing in place.
 const inlineHash = 32 << 10
 
-// Hasher computes a SHA-256 next to its caller. A Begin is followed by a Wait
-// before another one, and a Finish ends its goroutine, which starts with the
-// first piece that is worth it.
+// Hasher computes a SHA-256 next to its caller: each Begin is followed by a Wait, and
+// Finish ends its goroutine.
 type Hasher struct {
 	sha     hash.Hash
 	in      chan []byte
@@ -19,10 +17,10 @@ type Hasher struct {
 	pending bool
 }
 
-// NewHasher returns a Hasher of nothing yet.
+// NewHasher returns an empty Hasher.
 func NewHasher() *Hasher { return &Hasher{sha: sha256.New()} }
 
-// Begin starts on p, which stays as it is until Wait.
+// Begin hashes p, which must not change until Wait.
 func (h *Hasher) Begin(p []byte) {
 	if len(p) <= inlineHash {
 		h.sha.Write(p)
@@ -44,7 +42,7 @@ func (h *Hasher) run() {
 	}
 }
 
-// Wait returns when the piece given to begin is no longer in use.
+// Wait returns when the piece given to Begin is no longer in use.
 func (h *Hasher) Wait() {
 	if h.pending {
 		<-h.done

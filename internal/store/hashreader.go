@@ -5,16 +5,15 @@ import (
 	"io"
 )
 
-// hashPiece is what is hashed at a time next to the reader.
 const hashPiece = 1 << 20
 
-// HashReader computes the SHA-256 of what is read through it, on another
-// goroutine for all but short inputs. It is not safe for concurrent use. Sum
-// ends it, and has to be called.
+// HashReader computes the SHA-256 of all that is read through it, on another goroutine
+// unless the input is short. It is not safe for concurrent use. Sum ends it and must be
+// called.
 type HashReader struct {
 	src           io.Reader
 	hash          *Hasher
-	filling, busy []byte // what is given to hash stays untouched; the reader's own buffer may not
+	filling, busy []byte // the hash may use a buffer only while nobody changes it, so the reader's own will not do
 }
 
 // NewHashReader returns a HashReader of src.
@@ -22,7 +21,6 @@ func NewHashReader(src io.Reader) *HashReader {
 	return &HashReader{src: src, hash: NewHasher()}
 }
 
-// Read reads from the source and returns what it returns.
 func (r *HashReader) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
 	for rest := p[:n]; len(rest) > 0; {
@@ -42,8 +40,8 @@ func (r *HashReader) give() {
 	r.filling, r.busy = r.busy[:0], r.filling
 }
 
-// Sum returns the SHA-256 of what was read. It may be called again; nothing is
-// read through r afterwards.
+// Sum returns the SHA-256 of all that was read. It may be called again, but nothing may be
+// read afterwards.
 func (r *HashReader) Sum() [sha256.Size]byte {
 	r.give()
 	return r.hash.Finish()

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limited returns a store that writes at most so many bytes a second in sum, over all
-// its files. The limit holds for Create; small files and replacements are not slowed.
+// Limited returns a store whose Create writes at most so many bytes a second over all
+// files. Small files and replacements are not slowed.
 func Limited(s Store, bytesPerSecond int64) Store {
-	burst := int(min(bytesPerSecond, 1<<20)) // a step that no limit makes wait longer than a second
+	burst := int(min(bytesPerSecond, 1<<20)) // no step waits longer than a second
 	return &limited{s, rate.NewLimiter(rate.Limit(bytesPerSecond), burst)}
 }
 

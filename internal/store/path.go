@@ -11,8 +11,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// ErrScheme is returned for a path that looks like one of a remote place and is
-// none: taken for a folder's name, it would keep backups here that were to leave.
+// ErrScheme is returned for a path that looks remote and is not: taken as a folder's name,
+// it would keep backups here that should leave.
 var ErrScheme = fail.New(fail.Usage, "", "it names no place that there is: want s3://BUCKET/KEY, or ./ before a folder's name")
 
 var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
@@ -25,11 +25,10 @@ func Check(path string) error {
 	return nil
 }
 
-// IsRemote says whether a path names something on no file system of this host.
+// IsRemote reports whether path is in a bucket.
 func IsRemote(path string) bool { return strings.HasPrefix(path, URLScheme) }
 
-// Clean is [filepath.Clean] for paths of any place: how Walk begins the paths of
-// what it finds below root.
+// Clean is [filepath.Clean] for any path; Walk's paths begin with Clean(root).
 func Clean(root string) string {
 	if !IsRemote(root) {
 		return filepath.Clean(root)
@@ -37,7 +36,7 @@ func Clean(root string) string {
 	return MapBase(root, func(base string) string { return strings.TrimRight(base, "/") })
 }
 
-// Join is [filepath.Join] for paths of any place.
+// Join is [filepath.Join] for any path.
 func Join(root string, elements ...string) string {
 	if !IsRemote(root) {
 		return filepath.Join(append([]string{root}, elements...)...)
@@ -45,7 +44,7 @@ func Join(root string, elements ...string) string {
 	return MapBase(Clean(root), func(base string) string { return base + "/" + EscapeKey(path.Join(elements...)) })
 }
 
-// Dir is [filepath.Dir] for paths of any place.
+// Dir is [filepath.Dir] for any path.
 func Dir(name string) string {
 	if !IsRemote(name) {
 		return filepath.Dir(name)
@@ -58,7 +57,7 @@ func Dir(name string) string {
 	})
 }
 
-// Base is [filepath.Base] for paths of any place.
+// Base is [filepath.Base] for any path.
 func Base(name string) string {
 	if !IsRemote(name) {
 		return filepath.Base(name)
@@ -67,20 +66,20 @@ func Base(name string) string {
 	return UnescapeKey(path.Base(base))
 }
 
-// Beside returns the path of what has the name of path and a suffix.
+// Beside appends a suffix to the name in path.
 func Beside(path, suffix string) string {
 	return MapBase(path, func(base string) string { return base + suffix })
 }
 
-// CutSuffix returns the path that Beside made path of with suffix, if it did.
+// CutSuffix is the reverse of Beside.
 func CutSuffix(path, suffix string) (of string, ok bool) {
 	base, query := cutQuery(path)
 	base, ok = strings.CutSuffix(base, suffix)
 	return base + query, ok
 }
 
-// CutRoot returns what is behind root in the path of something in or under it, if
-// it is: "" for root itself. [Join] puts it under another root.
+// CutRoot returns the part of path below root, "" for root itself. [Join] puts it under
+// another root.
 func CutRoot(path, root string) (inside string, ok bool) {
 	base, query := cutQuery(Clean(path))
 	top, at := cutQuery(Clean(root))

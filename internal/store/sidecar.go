@@ -6,18 +6,18 @@ import (
 	"regexp"
 )
 
-// SidecarSuffix is appended to a backup's name to name its sidecar.
+// SidecarSuffix ends the name of a backup's sidecar.
 const SidecarSuffix = ".sha256"
 
-// FormatSidecar returns the one line of the sidecar of a file called name, as
-// sha256sum writes it. The name must be free of backslash, CR and LF.
+// FormatSidecar returns the line that sha256sum writes for a file called name, which must
+// be free of backslash, CR and LF.
 func FormatSidecar(sum [sha256.Size]byte, name string) string {
 	return hex.EncodeToString(sum[:]) + "  " + name + "\n"
 }
 
 var sidecarLine = regexp.MustCompile(`^([0-9a-f]{64}) [ *]([^\n]+)\n?$`)
 
-// ParseSidecar returns the sum, in hex, and the name in the text of a sidecar.
+// ParseSidecar returns the sum, in hex, and the name in a sidecar.
 func ParseSidecar(text string) (sum, name string, ok bool) {
 	match := sidecarLine.FindStringSubmatch(text)
 	if match == nil {
@@ -26,5 +26,5 @@ func ParseSidecar(text string) (sum, name string, ok bool) {
 	return match[1], match[2], true
 }
 
-// MaxSidecar is more than any sidecar holds.
+// MaxSidecar is larger than any sidecar.
 const MaxSidecar = 4096

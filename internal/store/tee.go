@@ -5,11 +5,10 @@ import (
 	"errors"
 )
 
-// Tee is one file on its way to several stores at once. A store that fails does
-// not stop the others.
+// Tee writes one file to several stores. A store that fails does not stop the others.
 type Tee []*Copy
 
-// Copy is one of the files of a Tee.
+// Copy is one file of a Tee.
 type Copy struct {
 	Path string
 	Err  error // why it is not there
@@ -17,8 +16,8 @@ type Copy struct {
 	w Writer // nil when it could not be begun
 }
 
-// NewTee begins, next to the file at path that was begun already or whose store
-// failed, one at each of the further paths.
+// NewTee begins a copy at each of the further paths; first was begun already, or failed
+// with fault.
 func NewTee(ctx context.Context, st Store, first Writer, fault error, path string, also []string) (Tee, error) {
 	all := Tee{{Path: path, w: first, Err: fault}}
 	for _, path := range also {
@@ -33,7 +32,7 @@ func NewTee(ctx context.Context, st Store, first Writer, fault error, path strin
 	return all, all.fault()
 }
 
-// Write fails when no store takes the file any more.
+// Write fails when all stores have failed.
 func (t Tee) Write(p []byte) (int, error) {
 	for _, c := range t {
 		if c.Err != nil {
@@ -57,7 +56,7 @@ func (t Tee) fault() error {
 	return errors.Join(all...)
 }
 
-// Commit returns the first of those that succeed; it fails when none does.
+// Commit returns the first result; it fails when all stores have failed.
 func (t Tee) Commit() (first Result, err error) {
 	for _, c := range t {
 		if c.Err != nil {
@@ -71,7 +70,7 @@ func (t Tee) Commit() (first Result, err error) {
 	return first, t.fault()
 }
 
-// Abort takes back those that were not committed.
+// Abort removes the files that were not committed.
 func (t Tee) Abort() (first error) {
 	for _, c := range t {
 		if c.w == nil {

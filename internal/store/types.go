@@ -5,21 +5,17 @@ import (
 	"time"
 )
 
-// Options says what Create makes. The zero value is a plain file that never
-// replaces another.
+// Options is what Create makes; the zero value is a plain file that never replaces another.
 type Options struct {
-	// Sidecar makes the file a backup: its content is hashed while it is
-	// written and NAME.sha256 is committed with it. Strays of crashed backups
-	// are cleared from the folder on the way.
+	// Sidecar makes the file a backup: Commit also writes NAME.sha256. Create clears the
+	// folder of leftovers of crashed backups.
 	Sidecar bool
 
-	// Replace lets Commit put the file in the place of a regular file. It
-	// does not go together with Sidecar: two renames cannot replace a pair
-	// without a moment in which the two disagree.
+	// Replace lets Commit replace a regular file. It excludes Sidecar: two renames cannot
+	// replace a pair at once.
 	Replace bool
 
-	// Parents makes missing parent folders, with mode 0700. They stay when
-	// the file is aborted.
+	// Parents makes missing parent folders, with mode 0700, which stay after an Abort.
 	Parents bool
 }
 
@@ -33,13 +29,13 @@ type Result struct {
 // BackupSuffix ends the names that Walk finds.
 const BackupSuffix = ".enc"
 
-// EnvelopeSuffix ends the name of an envelope that is a file of its own.
+// EnvelopeSuffix ends the name of a separate envelope.
 const EnvelopeSuffix = ".envelope"
 
 // SignatureSuffix ends the name of a backup's signature.
 const SignatureSuffix = ".sig"
 
-// Backup is a file that Walk found. Nothing of its content has been read.
+// Backup is a file that Walk found. Its content has not been read.
 type Backup struct {
 	Path    string // begins with the root that Walk was given
 	Size    int64
@@ -47,7 +43,7 @@ type Backup struct {
 	Sidecar bool // NAME.sha256 is next to it
 }
 
-// Named reports whether the name is one that Walk finds.
+// Named reports whether Walk finds the name.
 func (b Backup) Named() bool {
 	name, _ := cutQuery(b.Path)
 	return strings.HasSuffix(name, BackupSuffix)

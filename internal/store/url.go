@@ -11,8 +11,8 @@ import (
 // URLScheme begins every path in a bucket.
 const URLScheme = "s3://"
 
-// Server says which S3 server, and as whom, a path in a bucket is meant for. What
-// is empty comes from the environment.
+// Server is the S3 server and identity that a path is meant for. Empty fields come from the
+// environment.
 type Server struct {
 	Profile   string // of the AWS configuration
 	Region    string
@@ -20,11 +20,9 @@ type Server struct {
 	PathStyle string // "true", "false" or ""
 }
 
-// SplitURL takes a path s3://BUCKET/KEY?profile=&region=&endpoint=&path_style=
-// apart into what is before the "?" and the server. It splits at the last "?", and
-// only when every name behind it is one of these four: other paths are theirs
-// whole. What was appended to such a path, as the suffix of a sidecar, belongs to
-// the part before it. The error is ErrName.
+// SplitURL splits s3://BUCKET/KEY?profile=&region=&endpoint=&path_style= at the last "?",
+// and only when all names behind it are among these four; other paths are returned whole. A
+// suffix appended to the path, as of a sidecar, goes to base. The error is ErrName.
 func SplitURL(path string) (base string, server Server, err error) {
 	base, query := cutQuery(path)
 	if query == "" {
@@ -54,8 +52,7 @@ var (
 	appended = regexp.MustCompile(`(\.(sha256|envelope|partial|reencrypt-partial|segment-\d{5}))+$`)
 )
 
-// cutQuery cuts a path in a bucket into what names the object and the query, with
-// its "?", which is "" for all other paths.
+// cutQuery splits a path in a bucket; query includes the "?" and is "" for all other paths.
 func cutQuery(path string) (base, query string) {
 	i := strings.LastIndexByte(path, '?')
 	if i < 0 || !strings.HasPrefix(path, URLScheme) {
@@ -70,8 +67,7 @@ func cutQuery(path string) (base, query string) {
 	return base + suffix, query
 }
 
-// MapBase applies f to what names the object in a path of any place, and keeps
-// the query.
+// MapBase applies f to the part of a path before its query.
 func MapBase(path string, f func(base string) string) string {
 	base, query := cutQuery(path)
 	return f(base) + query
@@ -83,7 +79,7 @@ var (
 	mark    = regexp.MustCompile(`\?|%(25)*3F`)
 )
 
-// EscapeKey makes a part of a path of a key, and UnescapeKey does the opposite.
+// EscapeKey makes a key part of a path; UnescapeKey is the reverse.
 func EscapeKey(key string) string {
 	return mark.ReplaceAllStringFunc(key, func(m string) string {
 		if m == "?" {
