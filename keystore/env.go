@@ -10,9 +10,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
-// Env is a key in an environment variable. It is for development and tests:
-// every child process inherits it, and the kernel shows it to other processes
-// of the same user. CheckProduction refuses it.
+// Env is a key in an environment variable, for development and tests: child processes
+// inherit it and the kernel shows it to processes of the same user. CheckProduction refuses
+// it.
 type Env struct{ Name string }
 
 // EnvScheme is env:NAME, for Parse.
@@ -28,7 +28,7 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // String returns "env:NAME".
 func (e Env) String() string { return "env:" + display(e.Name) }
 
-// Load reads the variable, which no child inherits from then on.
+// Load reads the variable and removes it from the environment.
 func (e Env) Load(ctx context.Context) (*kek.Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -47,10 +47,8 @@ func (e Env) Load(ctx context.Context) (*kek.Key, error) {
 	return key, nil
 }
 
-// CheckProduction returns an error when src must not be used in production: a
-// key in an environment variable. It is an *Error of kind ErrRefused. That no
-// key travels over plain http is up to the sources that use a network: their
-// packages have an option for it.
+// CheckProduction returns an *Error of kind ErrRefused for a key in an environment
+// variable. Sources that use a network refuse plain http by an option of their packages.
 func CheckProduction(src Source) error {
 	if _, isEnv := src.(Env); !isEnv {
 		return nil

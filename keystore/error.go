@@ -17,36 +17,35 @@ import (
 
 // The kinds of Error, for errors.Is.
 var (
-	// ErrNotFound means that there is no key at that place.
+	// ErrNotFound means that the place has no key.
 	ErrNotFound = errors.New("key not found")
 
-	// ErrRefused means that something is there which may not be used as a
-	// key: it is open to others, malformed, or unreadable.
+	// ErrRefused means that the content may not be used as a key: it is open to others,
+	// malformed or unreadable.
 	ErrRefused = errors.New("key refused")
 
-	// ErrUnreachable means that the place did not answer, or not in time, or
-	// that it asked to come back later: another try may succeed.
+	// ErrUnreachable means that the place did not answer in time or asked to come back
+	// later: another try may succeed.
 	ErrUnreachable = errors.New("key store unreachable")
 
-	// ErrConflict means that the place holds another key than the caller of
-	// Store believed: somebody else has changed it.
+	// ErrConflict means that the place holds another key than the caller of Store named.
 	ErrConflict = errors.New("the key was changed by somebody else")
 
 	// ErrNone is returned by a Ring without sources.
 	ErrNone = fail.New(fail.Key, "give --key file:PATH, or set BACKUP_ENCRYPTION_KEY_FILE or SECRETS_BACKEND; `takumi-backup key generate -o PATH` makes a key", "no key is named")
 )
 
-// Error says why one key cannot be had. It never contains key material. It
-// wraps its Kind and, where there is one, the operating system's error.
+// Error is why a key is not available. It never contains key material. It wraps its Kind
+// and, if any, the operating system's error.
 type Error struct {
-	URI    string // the source, as its String method says it
+	URI    string // of the source
 	Kind   error  // ErrNotFound, ErrRefused, ErrUnreachable or ErrConflict
 	Reason string // what is wrong
-	Fix    string // what to do about it, often a shell command; may be empty
+	Fix    string // what to do, often a shell command; may be empty
 	Err    error  // the cause; may be nil
 }
 
-// Error names the source, what is wrong and what to do about it.
+// Error names the source, the fault and the fix.
 func (e *Error) Error() string {
 	s := "key " + e.URI + ": " + e.Reason
 	if e.Fix != "" {
@@ -55,7 +54,6 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Fail is the class and the hint of the error.
 func (e *Error) Fail() (fail.Class, string) {
 	if errors.Is(e.Kind, ErrNotFound) && e.Fix == "" {
 		return fail.Key, "bring the key back from a copy: takumi-backup key scan reads paper, key combine puts shares together; a new one of key generate opens nothing that was sealed before"
@@ -63,7 +61,6 @@ func (e *Error) Fail() (fail.Class, string) {
 	return fail.Key, ""
 }
 
-// Unwrap returns the kind and the cause.
 func (e *Error) Unwrap() []error {
 	if e.Err == nil {
 		return []error{e.Kind}
@@ -74,19 +71,18 @@ func (e *Error) Unwrap() []error {
 const redacted = "[redacted]"
 
 var (
-	// Shorter than a key, so that one pasted with its end missing counts too,
-	// and longer than the digests that files are commonly named after.
+	// Shorter than a key, to match one that was pasted in part, and longer than the digests
+	// that files are commonly named after.
 	hexRun = regexp.MustCompile(`[0-9A-Fa-f]{48,}`)
 	hexKey = regexp.MustCompile(`^[0-9A-Fa-f]{64}\n?$`)
 )
 
-// looksLikeKey reports whether s is most likely a key where its name belongs.
+// looksLikeKey reports whether s, given as a name, is most likely a key.
 func looksLikeKey(s string) bool {
 	if hexKey.MatchString(s) {
 		return true
 	}
-	// The padding is asked for, because without it any path of 43 plain
-	// letters would count.
+	// Without the padding, any path of 43 letters would match.
 	if len(s) != base64.StdEncoding.EncodedLen(32) || !strings.HasSuffix(s, "=") {
 		return false
 	}
@@ -95,8 +91,7 @@ func looksLikeKey(s string) bool {
 	return err == nil || urlErr == nil
 }
 
-// display makes a path fit for a message: without what may be a key, and
-// without characters that would steer a terminal.
+// display makes a path safe to print: without possible keys and control characters.
 func display(path string) string {
 	if looksLikeKey(path) {
 		return redacted
@@ -108,7 +103,7 @@ func display(path string) string {
 	return path
 }
 
-// shellWord makes a path one word of a shell command that can be pasted.
+// shellWord quotes a path for a shell.
 func shellWord(path string) string {
 	return fsutil.ShellWord(hexRun.ReplaceAllString(path, redacted))
 }
@@ -117,7 +112,7 @@ func printable(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// cause strips the wrappers of package os, which repeat the path as it is.
+// cause strips the wrappers of package os, which repeat the path.
 func cause(err error) error {
 	switch e := err.(type) {
 	case *fs.PathError:

@@ -14,8 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// File is the key file at Path. The package comment says what a key file
-// must be like.
+// File is a key file; see the package comment for its rules.
 type File struct {
 	Path string
 }
@@ -23,10 +22,9 @@ type File struct {
 // String returns "file:PATH".
 func (f File) String() string { return "file:" + display(f.Path) }
 
-// Load opens the file, judges what it opened, and reads it. At most 512 bytes
-// are read, and no device holds it up. The Error's Reason and Fix name the first
-// thing that is wrong. A pipe gives its key once, and so the key is remembered for
-// as long as the program runs.
+// Load opens the file, checks the open file, and reads at most 512 bytes. It does not block
+// on devices. The Error's Reason and Fix name the first fault. A pipe gives its key once,
+// so that key is remembered for the life of the program.
 func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	text, piped, err := f.read(ctx, maxText)
 	if err != nil {
@@ -58,12 +56,11 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	return key, nil
 }
 
-// pipes are the keys that came through pipes, by path.
+// pipes are the keys read from pipes, by path.
 var pipes sync.Map
 
-// ReadSecret returns the first bytes of the file, at most max, if it is as
-// private as a key file has to be. It is for secrets that lead to keys: a
-// passphrase, a token. The caller wipes them. The errors are those of Load.
+// ReadSecret returns at most max bytes of a file that is as private as a key file has to
+// be, such as a passphrase or a token. The caller wipes them. The errors are those of Load.
 func (f File) ReadSecret(ctx context.Context, max int) ([]byte, error) {
 	text, _, err := f.read(ctx, max)
 	return text, err
@@ -81,8 +78,7 @@ func (f File) read(ctx context.Context, max int) (text []byte, piped bool, err e
 		return nil, false, f.openError(err)
 	}
 	defer file.Close()
-	// What is judged is the open file, so that nobody can swap it between the
-	// judgement and the reading.
+	// The open file is checked, so that nobody can swap it before it is read.
 	info, err := file.Stat()
 	if err != nil {
 		return nil, false, f.systemError(err)
@@ -112,12 +108,12 @@ type reading struct{ *os.File }
 
 func (r reading) Read(p []byte) (int, error) { return sys.read(r.File, p) }
 
-// pipePatience is how long the writer of a named pipe may take to open it. A
-// variable for the tests.
+// pipePatience is how long the writer of a named pipe may take to open it; a variable for
+// tests.
 var pipePatience = 5 * time.Second
 
-// readPipe reads to the end of what somebody writes to a pipe, or until text is
-// full. Before a writer has opened a named pipe it reads as if it were at its end.
+// readPipe reads until the writer is done or text is full. A named pipe reads as ended
+// until a writer opens it.
 func readPipe(ctx context.Context, pipe *os.File, text []byte) (int, error) {
 	stop := context.AfterFunc(ctx, func() { _ = pipe.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -146,7 +142,6 @@ func (f File) systemError(err error) error {
 	return &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
 }
 
-// openError explains why the file did not open.
 func (f File) openError(err error) error {
 	err = cause(err)
 	e := &Error{URI: f.String(), Kind: ErrRefused, Reason: err.Error(), Err: err}
@@ -157,7 +152,7 @@ func (f File) openError(err error) error {
 		}
 		return e
 	}
-	// The metadata may be readable where the file is not.
+	// The metadata may be readable even if the file is not.
 	info, statErr := os.Stat(f.Path)
 	switch {
 	case statErr != nil:

@@ -22,8 +22,7 @@ import (
 
 var _ Storer = File{}
 
-// formerName matches what follows a key file's name in that of a former key:
-// a dot and its id.
+// formerName matches the end of a former key's file name: a dot and its id.
 var formerName = regexp.MustCompile(`^\.[0-9a-f]{16}$`)
 
 func (f File) former(id kek.ID) File { return File{Path: f.Path + "." + string(id)} }
@@ -35,9 +34,8 @@ func (f File) real() File {
 	return f
 }
 
-// Versions implements Keeper: the key file, and next to it the former keys,
-// which Store leaves under the same name with a dot and their id. A symbolic
-// link is followed: they are next to the file that it leads to.
+// Versions implements Keeper: the key file and the former keys that Store keeps next to it,
+// or next to the target of a symbolic link.
 func (f File) Versions(ctx context.Context) ([]Version, error) {
 	current, err := f.Load(ctx)
 	if err != nil {
@@ -69,11 +67,9 @@ func (f File) Versions(ctx context.Context) ([]Version, error) {
 	return all, nil
 }
 
-// Store implements Storer. The new key file has the mode and the owner of the
-// one before; that one stays under the same name with a dot and its id. A
-// symbolic link is followed: the file that it leads to is replaced. Temporary
-// files with keys, as a killed run leaves them, are removed from the folder when
-// they are older than an hour.
+// Store implements Storer. The new file has the mode and owner of the old one, which stays
+// next to it with a dot and its id appended. A symbolic link is followed. Temporary key
+// files that killed runs left are removed after an hour.
 func (f File) Store(ctx context.Context, key *kek.Key, before kek.ID) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -111,8 +107,7 @@ func (f File) Store(ctx context.Context, key *kek.Key, before kek.ID) (err error
 	return f.replace(key)
 }
 
-// unchanged says that Store failed before it touched the current key. The caller
-// can rely on it, as on a server's refusal.
+// unchanged is the error of a Store that failed before it touched the current key.
 func (f File) unchanged(doing string, err error) error {
 	if known := (*Error)(nil); errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s: %w", doing, err)
@@ -121,8 +116,7 @@ func (f File) unchanged(doing string, err error) error {
 	return &Error{URI: f.String(), Kind: ErrRefused, Reason: doing + ": " + err.Error() + "; nothing was changed", Err: err}
 }
 
-// conflict says that src holds another key than the caller of Store took for
-// granted.
+// conflict is the error for another key than Store expects.
 func conflict(src Source, current, before kek.ID) error {
 	name := func(id kek.ID) string {
 		if id == "" {
@@ -133,8 +127,7 @@ func conflict(src Source, current, before kek.ID) error {
 	return &Error{URI: src.String(), Kind: ErrConflict, Reason: fmt.Sprintf("it holds %s, where %s was expected; nothing was changed", name(current), name(before))}
 }
 
-// keep copies the current key to the name of a former one, where a run that was
-// interrupted may have left it already.
+// keep copies the current key to the name of a former one, unless an interrupted run did.
 func (f File) keep(ctx context.Context, old *kek.Key) error {
 	place := f.former(old.ID())
 	text := textOf(old)
@@ -151,7 +144,7 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 	if kept.ID() != old.ID() {
 		return &Error{URI: place.String(), Kind: ErrRefused, Reason: "it holds another key than its name says: key " + string(kept.ID()), Fix: "move it away"}
 	}
-	// The owner of the current one may be another by now.
+	// The owner may have changed.
 	file, err := sys.open(place.Path)
 	if err != nil {
 		return place.openError(err)
@@ -172,15 +165,14 @@ func (f File) replace(key *kek.Key) error {
 	if err := sys.rename(temp, f.Path); err != nil {
 		return f.unchanged(doing, errors.Join(cause(err), remove(temp)))
 	}
-	// From here on the key is the new one, whatever else fails.
+	// The key has changed by now, even if the sync fails.
 	if err := sys.syncDir(dir); err != nil {
 		return fmt.Errorf("replace key file %s: %w", display(f.Path), cause(err))
 	}
 	return nil
 }
 
-// dress gives a file the owner and the mode of f, so that whoever could read that one
-// can read it.
+// dress gives a file the owner and the mode of f.
 func (f File) dress(file *os.File) error {
 	info, err := os.Stat(f.Path)
 	if err != nil {
@@ -194,12 +186,11 @@ func (f File) dress(file *os.File) error {
 	return sys.chmod(file, info.Mode().Perm())
 }
 
-// strayAge is how old a temporary file is that no live writer can still need.
+// strayAge is the age after which no live writer needs a temporary file.
 const strayAge = time.Hour
 
-// removeStrays removes temporary files of writers that were killed: each holds
-// a key, which would outlive the destruction of all others. What cannot be
-// removed stays for the next time; the key at hand matters more.
+// removeStrays removes temporary files of killed writers: each holds a key, which would
+// outlive the destruction of the others. Failures are ignored; the next run tries again.
 func removeStrays(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
@@ -212,11 +203,10 @@ func removeStrays(dir string) {
 	}
 }
 
-// lockPause is how long to wait between two looks at a lock that is taken.
+// lockPause is the time between two tries of a lock.
 const lockPause = 5 * time.Millisecond
 
-// lockFolder keeps other processes from changing keys in dir at the same time.
-// It waits for its turn until ctx ends.
+// lockFolder locks the keys in dir against other processes. It waits until ctx ends.
 func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 	folder, err := os.Open(dir)
 	if err != nil {

@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// openFlags keep a named pipe without a writer from blocking and a terminal
-// from becoming the controlling one. Neither changes how a regular file reads.
+// openFlags keep a named pipe from blocking and a terminal from becoming the controlling
+// one. Regular files read as ever.
 const openFlags = os.O_RDONLY | syscall.O_NONBLOCK | syscall.O_NOCTTY

@@ -9,23 +9,20 @@ import (
 	"syscall"
 )
 
-// Local is a Source that is in this machine's file system.
+// Local is a Source in a file system of this machine.
 type Local interface {
 	Source
 
-	// Inside reports whether the key is in or anywhere under the folder
-	// dir, which need not exist yet. It looks at where things really are:
-	// the target counts, and so does every symbolic link on the way to it.
+	// Inside reports whether the key, or any symbolic link on the way to it, is under the
+	// folder dir, which need not exist.
 	Inside(dir string) (bool, error)
 }
 
-// CheckApart returns an error when src is in or under dir, the folder of
-// the backups: whoever copies or steals that folder would have the key too.
-// It is an *Error of kind ErrRefused. A program that writes to dir stops at
-// it; one that only reads prints it as a warning. Sources elsewhere than in
-// the file system pass, and so does a key below takumi-backup in the user's folder of
-// settings (os.UserConfigDir) when dir is the home folder itself: a backup put there is
-// copied by itself.
+// CheckApart returns an *Error of kind ErrRefused when src is under dir, the folder of the
+// backups: whoever copies or steals that folder would have the key too. A program that
+// writes to dir stops then; one that only reads warns. Sources outside the file system
+// pass, and so does a key in takumi-backup of the user's settings (os.UserConfigDir) when
+// dir is the home folder itself.
 func CheckApart(src Source, dir string) error {
 	local, ok := src.(Local)
 	if !ok {
@@ -51,8 +48,7 @@ func CheckApart(src Source, dir string) error {
 	return nil
 }
 
-// isOwnKey reports whether dir is the user's home, and the key in the folder for
-// settings there.
+// isOwnKey reports whether dir is the user's home and the key in its settings.
 func isOwnKey(key Local, dir string) bool {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -89,8 +85,8 @@ func (f File) Inside(dir string) (bool, error) {
 	return false, nil
 }
 
-// under reports whether the folder is among the parents of place, by name or,
-// because one folder may be mounted in two places, by identity.
+// under reports whether folder is a parent of place by name or, for folders mounted twice,
+// by identity.
 func under(place, folder string) bool {
 	folderInfo, err := os.Stat(folder)
 	exists := err == nil
@@ -107,16 +103,15 @@ func under(place, folder string) bool {
 	}
 }
 
-// maxLinks is the number of symbolic links that Linux follows in one path.
+// maxLinks is Linux's limit of symbolic links in a path.
 const maxLinks = 40
 
-// walk follows path as the kernel does and returns where it ends and where
-// the symbolic links that it passed stand; all of these are free of links
-// themselves. What does not exist is taken for a plain name.
+// walk follows path as the kernel does. It returns the end and the places of the symbolic
+// links on the way, free of links themselves. Missing files count as plain names.
 func walk(path string) (end string, links []string, err error) {
 	if !filepath.IsAbs(path) {
-		// Not filepath.Abs: it would strike out "link/..", which the kernel
-		// takes to lead to the parent of the link's target.
+		// filepath.Abs would drop "link/..", which leads to the parent of the link's
+		// target.
 		wd, err := os.Getwd()
 		if err != nil {
 			return "", nil, err

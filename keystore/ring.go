@@ -13,19 +13,17 @@ import (
 )
 
 const (
-	// ringTTL is how long a Ring takes a key for current without asking again.
+	// ringTTL is how long a Ring uses a current key without asking again.
 	ringTTL = 5 * time.Minute
-	// ringPause is how long it takes a source that failed for one that would
-	// fail again. A source has its own retries: a job over many backups is not
-	// to wait for them at each.
+	// ringPause is how long a failed source is not asked again: sources have their own
+	// retries, and a job over many backups should not wait for them at each.
 	ringPause = 30 * time.Second
 )
 
-// Ring holds the keys of several sources in order, each with its former keys.
-// It asks a source once and then remembers the key for five minutes, so that a
-// job over many backups makes one request; former keys are asked for only when
-// a backup wants one. A Ring is safe for concurrent use. Close wipes its keys:
-// they are not to be used afterwards.
+// Ring holds the keys of several sources in order. It remembers a key for five minutes, so
+// that a job over many backups makes one request; former keys are fetched only when a
+// backup needs one. A Ring is safe for concurrent use. Close wipes its keys, which must not
+// be used afterwards.
 type Ring struct {
 	mu      sync.Mutex
 	now     func() time.Time
@@ -46,12 +44,12 @@ type held struct {
 	err    error // the last failure, nil after a success
 	failed time.Time
 
-	versions []Version // of a Keeper, or why they cannot be had
+	versions []Version // of a Keeper
 	listErr  error
 	listed   time.Time // zero before the first answer
 }
 
-// NewRing returns a Ring of the sources in order. It loads nothing yet.
+// NewRing returns a Ring of the sources in order, without loading them.
 func NewRing(sources ...Source) *Ring {
 	r := &Ring{now: time.Now, former: make(map[string]*held)}
 	for _, s := range sources {
@@ -60,26 +58,26 @@ func NewRing(sources ...Source) *Ring {
 	return r
 }
 
-// AddRecipients adds holders of another kind than keys, to seal for.
+// AddRecipients adds recipients that are not keys of sources.
 func (r *Ring) AddRecipients(more ...slot.Recipient) { r.recipients = append(r.recipients, more...) }
 
-// AddIdentities adds holders of another kind than keys, to open with.
+// AddIdentities adds identities that are not keys of sources.
 func (r *Ring) AddIdentities(more ...slot.Identity) { r.identities = append(r.identities, more...) }
 
-// AddPlace adds where identities are kept, for [CheckApart].
+// AddPlace adds the place of an identity, for [CheckApart].
 func (r *Ring) AddPlace(src Source) { r.places = append(r.places, src) }
 
-// Places returns where everything secret in the ring is kept.
+// Places returns the places of all secrets of the ring.
 func (r *Ring) Places() []Source { return append(r.Sources(), r.places...) }
 
-// Ways returns in how many ways a backup may open: with several, one may do.
+// Ways returns how many keys and identities may open a backup; one is enough.
 func (r *Ring) Ways() int { return len(r.sources) + len(r.identities) }
 
-// Opens reports whether there is anything to open a backup with.
+// Opens reports whether the ring can open backups.
 func (r *Ring) Opens() bool { return r.Ways() > 0 }
 
-// Recipients returns whom to seal for: the current keys and the other recipients.
-// The errors are those of Current.
+// Recipients returns the recipients to seal for: current keys and others. The errors are
+// those of Current.
 func (r *Ring) Recipients(ctx context.Context) ([]slot.Recipient, error) {
 	keys, err := r.Current(ctx)
 	if err != nil {
@@ -91,7 +89,7 @@ func (r *Ring) Recipients(ctx context.Context) ([]slot.Recipient, error) {
 	return append(slot.Recipients(keys...), r.recipients...), nil
 }
 
-// Sources returns what NewRing was given.
+// Sources returns the arguments of NewRing.
 func (r *Ring) Sources() []Source {
 	var all []Source
 	for _, h := range r.sources {
@@ -100,9 +98,8 @@ func (r *Ring) Sources() []Source {
 	return all
 }
 
-// Current returns the current key of every source, in order, as sealing needs
-// them. It fails with the first source that fails, and with ErrNone when there
-// is not a source and no other holder.
+// Current returns the current key of every source, in order, for sealing. It fails with the
+// first source that fails, and with ErrNone without any source or recipient.
 func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -120,11 +117,11 @@ func (r *Ring) Current(ctx context.Context) ([]*kek.Key, error) {
 	return keys, nil
 }
 
-// Identities returns the keys for a backup with slots for the wanted holders, as
-// [envelope.Options.Find] asks for them. It is Find for holders, and gives the other
-// identities with what it finds.
+// Identities is Find for holders, as [envelope.Options.Find] wants it: the keys for the
+// wanted holders, and the other identities.
 //
-// [envelope.Options.Find]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope#Options
+// [envelope.Options.Find]:
+// https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope#Options
 func (r *Ring) Identities(ctx context.Context, wanted []slot.Holder) ([]slot.Identity, error) {
 	var ids []kek.ID
 	for _, h := range wanted {
@@ -139,20 +136,18 @@ func (r *Ring) Identities(ctx context.Context, wanted []slot.Holder) ([]slot.Ide
 	return append(slot.Identities(keys...), r.identities...), err
 }
 
-// Find returns keys for a backup whose slots carry the wanted ids: those that
-// match if there are any, and else all that there are. It looks at the current
-// keys first and then at the former ones that the sources keep, in order, and
-// stops at the first match.
+// Find returns the keys with the wanted ids, or all keys when none has one. It looks at the
+// current keys first, then at the former ones of the sources, in order, and stops at the
+// first match.
 //
-// The error says which sources failed; keys may be there all the same, and one
-// of them may do.
+// The error names the sources that failed; keys may be returned with it.
 func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.sources) == 0 {
 		return nil, ErrNone
 	}
-	// What is in memory already needs nobody's answer.
+	// Keys in memory need no request.
 	for _, h := range r.known() {
 		if r.fresh(h) && slices.Contains(wanted, h.key.ID()) {
 			return []*kek.Key{h.key}, nil
@@ -206,8 +201,8 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 	return keys, errors.Join(faults...)
 }
 
-// known returns all places that a key was ever asked of, in order: the current
-// keys and then, by the order of their sources, the former ones.
+// known returns all places that were asked so far: the current keys, then the former ones
+// by source.
 func (r *Ring) known() []*held {
 	all := slices.Clone(r.sources)
 	for _, h := range r.sources {
@@ -233,19 +228,18 @@ func (r *Ring) load(ctx context.Context, h *held) (*kek.Key, error) {
 	}
 	key, err := h.src.Load(ctx)
 	if err != nil {
-		if ctx.Err() == nil { // else it was the caller who had enough
+		if ctx.Err() == nil { // otherwise the caller has cancelled
 			h.err, h.failed = err, r.now()
 		}
 		return nil, err
 	}
-	// The one before may still be in somebody's hands: Close wipes both.
+	// The key before it may still be in use: Close wipes both.
 	r.all = append(r.all, key)
 	h.key, h.since, h.err = key, r.now(), nil
 	return key, nil
 }
 
-// list returns the former keys of a source whose current key could be had, from
-// memory while they are fresh.
+// list returns the former keys of a source, from memory while they are fresh.
 func (r *Ring) list(ctx context.Context, h *held) ([]Version, error) {
 	keeper, ok := h.src.(Keeper)
 	if !ok || h.key == nil {
@@ -265,7 +259,7 @@ func (r *Ring) list(ctx context.Context, h *held) ([]Version, error) {
 	return h.versions, h.listErr
 }
 
-// Close wipes every key that the Ring gave out.
+// Close wipes every key of the Ring.
 func (r *Ring) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -7,8 +7,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// sys holds every call that writes a key file or makes one durable, so that the
-// tests can let each one fail.
+// sys holds the calls that write a key file, so that tests can make each fail.
 var sys = system{
 	create:    os.CreateTemp,
 	open:      func(path string) (*os.File, error) { return os.OpenFile(path, openFlags, 0) },
@@ -33,7 +32,7 @@ type system struct {
 	write     func(*os.File, []byte) (int, error)
 	read      func(*os.File, []byte) (int, error)
 	sync      func(*os.File) error
-	close     func(*os.File) error        // of a file that was written
+	close     func(*os.File) error        // of a written file
 	renameNew func(from, to string) error // fails with fs.ErrExist, never replaces
 	rename    func(from, to string) error
 	remove    func(path string) error

@@ -16,22 +16,21 @@ import (
 
 const (
 	digits = 2 * kek.Size
-	// maxText is more than any text of a key has, in whatever form.
+	// maxText exceeds the text of a key in any form.
 	maxText = 512
 
 	byteOrderMark = "\xef\xbb\xbf"
 )
 
-// ParseText turns the text of a key, wherever it was kept, into a key: 64 hex
-// digits of either case. Blanks and line ends around them, and a byte order mark
-// before them, do not matter. Errors say what is wrong with the text and do not
-// repeat it; those of [FromBytes] are passed on. The text stays the caller's to wipe.
+// ParseText parses 64 hex digits of either case; blanks and line ends around them and a
+// byte order mark do not matter. Errors do not repeat the text; those of [FromBytes] are
+// passed on. The caller wipes text.
 func ParseText(text []byte) (*kek.Key, error) {
 	hexText := trim(text)
 	var material [kek.Size]byte
 	defer clear(material[:])
 	if len(hexText) == digits {
-		// hex's own error names the offending character, so it is dropped.
+		// hex's error would repeat a character of the key.
 		if _, err := hex.Decode(material[:], hexText); err == nil {
 			return FromBytes(material[:])
 		}
@@ -72,14 +71,14 @@ func isHexDigit(c byte) bool {
 }
 
 var (
-	// assigned is what is before a value in files of settings, and in what
-	// `openssl enc -P` prints.
+	// assigned matches the part before a value in files of settings, and in the output of
+	// `openssl enc -P`.
 	assigned = regexp.MustCompile(`^(?:export\s+)?"?[A-Za-z_][A-Za-z0-9_-]*"?\s*[=:]\s*`)
 	quotes   = []string{`"`, `'`}
 )
 
-// otherForm finds the 32 bytes of a text that holds them in another form than 64
-// hex digits, and says which; nil when there are none. The caller wipes them.
+// otherForm finds 32 bytes in another form than 64 hex digits, and names the form; nil if
+// there are none. The caller wipes them.
 func otherForm(text []byte) (material []byte, form string) {
 	if len(text) == kek.Size && !isText(text) {
 		return bytes.Clone(text), "32 raw bytes"
@@ -100,7 +99,7 @@ func otherForm(text []byte) (material []byte, form string) {
 			value = bytes.TrimSuffix(inner, []byte(quote))
 		}
 	}
-	// With and without what looks like a name, which may be a part of the key.
+	// With and without a seeming name, which may be part of the key.
 	for _, value := range [][]byte{plain, value} {
 		if material := hexIn(value); material != nil {
 			return material, "the digits with something around or between them"
@@ -112,8 +111,8 @@ func otherForm(text []byte) (material []byte, form string) {
 	return nil, ""
 }
 
-// hexIn reads 64 hex digits with or without 0x before them, and with colons, dashes
-// or blanks between them, as od, xxd and fingerprints have them.
+// hexIn reads 64 hex digits with or without 0x, colons, dashes or blanks, as of od, xxd and
+// fingerprints.
 func hexIn(text []byte) []byte {
 	compact := compacted(bytes.TrimPrefix(bytes.TrimPrefix(text, []byte("0x")), []byte("0X")), " \t\r\n:-")
 	defer clear(compact)
@@ -128,8 +127,8 @@ func hexIn(text []byte) []byte {
 	return material
 }
 
-// base64In reads base64 of 32 bytes, or of a text with 64 hex digits, in either
-// alphabet and with or without padding (RFC 4648).
+// base64In reads base64 (RFC 4648) of 32 bytes or of 64 hex digits, in either alphabet,
+// with or without padding.
 func base64In(text []byte) (material []byte, form string) {
 	compact := bytes.TrimRight(compacted(text, " \t\r\n"), "=")
 	defer clear(compact)
@@ -151,7 +150,7 @@ func base64In(text []byte) (material []byte, form string) {
 	return nil, ""
 }
 
-// compacted returns a copy of text without the characters of cut.
+// compacted returns a copy without the characters of cut.
 func compacted(text []byte, cut string) []byte {
 	kept := make([]byte, 0, len(text))
 	for _, c := range text {
@@ -162,8 +161,7 @@ func compacted(text []byte, cut string) []byte {
 	return kept
 }
 
-// narrowed turns UTF-16 with a byte order mark, as Windows' shell redirects it,
-// into UTF-8.
+// narrowed turns UTF-16 with a byte order mark, as of Windows' shell, into UTF-8.
 func narrowed(text []byte) (narrow []byte, wide bool) {
 	if len(text) < 2 || !(text[0] == 0xff && text[1] == 0xfe || text[0] == 0xfe && text[1] == 0xff) {
 		return nil, false
@@ -188,8 +186,7 @@ func narrowed(text []byte) (narrow []byte, wide bool) {
 	return narrow, true
 }
 
-// foreign are the forms of a key that another program has to open first, and the
-// command that does, for the file FILE.
+// foreign are forms of a key that another program opens, and its command for FILE.
 var foreign = []struct {
 	form    *regexp.Regexp // of the text as Latin-1
 	what    string
@@ -198,12 +195,12 @@ var foreign = []struct {
 	{regexp.MustCompile(`^\s*-----BEGIN PGP MESSAGE-----|^[\x8c\xc3][\x00-\x20]\x04`), "a file that gpg has encrypted", "gpg --decrypt FILE"},
 	{regexp.MustCompile(`^Salted__|^\s*U2FsdGVkX1`), "a file that openssl has encrypted", "openssl enc -d -aes-256-cbc -pbkdf2 -in FILE"},
 	{regexp.MustCompile(`^\s*-----BEGIN AGE ENCRYPTED FILE-----|^age-encryption\.org/v1\n`), "a file that age has encrypted", "age --decrypt FILE"},
-	// ssss-combine asks for the shares, and writes what they give to standard error.
+	// ssss-combine asks for the shares and writes the result to standard error.
 	{regexp.MustCompile(`(?m)^(\S+-)?[0-9]{1,3}-[0-9A-Fa-f]{64}\s*$`), "a share that ssss-split -x has made", "ssss-combine -x -q -t 3 2>&1"},
 	{regexp.MustCompile(`(?m)^(\S+-)?[0-9]{1,3}-[0-9A-Fa-f]{128,}\s*$`), "a share that ssss-split has made", "ssss-combine -q -t 3 2>&1"},
 }
 
-// latin1 reads bytes as characters, for expressions about what is no UTF-8.
+// latin1 reads bytes as characters, for expressions on text that is not UTF-8.
 type latin1 struct{ text []byte }
 
 // ReadRune implements io.RuneReader.
@@ -215,11 +212,10 @@ func (l *latin1) ReadRune() (r rune, size int, err error) {
 	return r, 1, nil
 }
 
-// Import turns into a key what other tools and people make of one: what ParseText
-// takes, digits in groups or with a name before them, base64, 32 raw bytes. The
-// text is that of the file at path, or of standard input for "-", and stays the
-// caller's to wipe. The error is an *Error of kind ErrRefused; where another program
-// has to open the text first, its Fix is the command, to be given enough shares.
+// Import parses the forms that other tools and people give a key: ParseText's, digits in
+// groups or after a name, base64, 32 raw bytes. path names the source in errors, "-"
+// standard input; the caller wipes text. The error is an *Error of kind ErrRefused; where
+// another program has to open the text first, Fix is its command.
 func Import(path string, text []byte) (*kek.Key, error) {
 	e := &Error{URI: File{Path: path}.String(), Kind: ErrRefused}
 	file := shellWord(path)

@@ -14,14 +14,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
-// ErrWeak is wrapped by what refuses a key that no random generator made: a
-// published one, a pattern, text.
+// ErrWeak is wrapped by errors about keys that no random generator made: published ones,
+// patterns, text.
 var ErrWeak = errors.New("the key was never random")
 
-// FromBytes makes a key of 32 bytes, which stay the caller's to wipe. It refuses
-// what [kek.New] refuses, and with ErrWeak keys that are published or follow a
-// pattern. Each pattern is so rare that a random key meets one with a probability
-// below 2^-40.
+// FromBytes makes a key of 32 bytes, which the caller wipes. Besides what [kek.New]
+// refuses, it refuses with ErrWeak keys that are published or follow a pattern. A random
+// key matches a pattern with a probability below 2^-40.
 func FromBytes(material []byte) (*kek.Key, error) {
 	key, err := kek.New(material)
 	if err != nil {
@@ -34,11 +33,11 @@ func FromBytes(material []byte) (*kek.Key, error) {
 	return key, nil
 }
 
-// fewest is how many different bytes a key has at the least: of 32 random ones, 12
-// or fewer differ with a probability of 2^-75.
+// fewest is the least number of different bytes in a key: a random one has 12 or fewer with
+// a probability of 2^-75.
 const fewest = 13
 
-// weakness says why 32 bytes are no key, or "".
+// weakness is why 32 bytes are not a key, or "".
 func weakness(m []byte) string {
 	digits := hex.AppendEncode(nil, m)
 	defer clear(digits)
@@ -74,7 +73,7 @@ func weakness(m []byte) string {
 	return ""
 }
 
-// repeats finds a word of up to half a key that is repeated to its end.
+// repeats finds a word of up to half a key that repeats to its end.
 func repeats(m []byte) bool {
 	for n := 1; n <= len(m)/2; n++ {
 		if bytes.Equal(m[n:], m[:len(m)-n]) {
@@ -84,8 +83,7 @@ func repeats(m []byte) bool {
 	return false
 }
 
-// counts finds words of 1, 2, 4 or 8 bytes, of either byte order, with the same
-// distance between each and the next.
+// counts finds words of 1, 2, 4 or 8 bytes, of either byte order, at equal distances.
 func counts(m []byte) bool {
 	for size := 1; size <= 8; size *= 2 {
 		for _, little := range []bool{false, true} {
@@ -124,8 +122,8 @@ func isText(m []byte) bool {
 	return true
 }
 
-// isPublished looks for a key in what standards and tools print, and among the
-// SHA-256 of words that people take for passwords.
+// isPublished looks for a key among those of standards and tools, and the SHA-256 of common
+// passwords.
 func isPublished(m, digits []byte) bool {
 	if strings.Contains(published, string(digits)) {
 		return true
@@ -141,7 +139,7 @@ var hashes = sync.OnceValue(func() map[[sha256.Size]byte]struct{} {
 		for _, tail := range tails {
 			for _, text := range []string{word + tail, capital(word) + tail} {
 				all[sha256.Sum256([]byte(text))] = struct{}{}
-				all[sha256.Sum256([]byte(text+"\n"))] = struct{}{} // as echo | sha256sum has it
+				all[sha256.Sum256([]byte(text+"\n"))] = struct{}{} // as of echo | sha256sum
 			}
 		}
 	}
@@ -149,8 +147,8 @@ var hashes = sync.OnceValue(func() map[[sha256.Size]byte]struct{} {
 })
 
 var (
-	// hashed are texts that people hash for a key, besides words that they take for
-	// passwords, and tails what these often end in.
+	// hashed are texts that people hash for a key, besides passwords, and tails are common
+	// endings.
 	hashed = []string{"", "abc", "hello", "hello world", "takumi-backup", "my secret key", "iloveyou", "dragon", "monkey", "p@ssw0rd", "passw0rd", "123123", "111111", "qwerty123", "abc123"}
 	tails  = []string{"", "0", "1", "12", "123", "1234", "12345", "123456", "1234567", "12345678", "123456789", "1234567890", "!", "1!", "123!", "2023", "2024", "2025", "2026"}
 )
@@ -162,9 +160,8 @@ func capital(word string) string {
 	return strings.ToUpper(word[:1]) + word[1:]
 }
 
-// published are 256-bit keys that are printed somewhere and follow no pattern.
-// Those that count or repeat, as in FIPS 197, RFC 3394, RFC 8439 and the tests of
-// GCM, need no list.
+// published are printed 256-bit keys without a pattern. Those that count or repeat, as in
+// FIPS 197, RFC 3394, RFC 8439 and the tests of GCM, need no list.
 const published = `
 NIST SP 800-38A, appendix F
 603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4

@@ -14,15 +14,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
-// WriteFile writes key as a new key file with mode 0600 whatever the umask:
-// 64 lower-case hex digits and a newline. The file appears under its name
-// whole and synced, or not at all, and no failure leaves anything behind. (A
-// process that is killed may leave a hidden temporary file in the folder.)
+// WriteFile writes a new key file, whole and synced or not at all, with mode 0600 whatever
+// the umask: 64 lower-case hex digits and a newline. A killed process may leave a hidden
+// temporary file in the folder.
 //
-// Nothing is ever overwritten: when path exists, even as a broken symbolic
-// link, the error wraps fs.ErrExist. Before the file gets its name it is
-// read back, so that a file system which keeps no modes or owners is
-// refused, with an error that wraps ErrRefused. Others wrap the system's own.
+// Nothing is overwritten: when path exists, even as a broken symbolic link, the error wraps
+// fs.ErrExist. The file is read back before it gets its name: on a file system without
+// modes or owners the error wraps ErrRefused. Other errors wrap the system's.
 func WriteFile(path string, key *kek.Key) error {
 	text := textOf(key)
 	defer clear(text)
@@ -33,12 +31,10 @@ func textOf(key *kek.Key) []byte {
 	return append(hex.AppendEncode(make([]byte, 0, digits+1), key.Bytes()), '\n')
 }
 
-// WriteSecret is WriteFile for the text of another secret, of at most 16 KiB. The text
-// stays the caller's to wipe.
+// WriteSecret is WriteFile for other secrets of at most 16 KiB. The caller wipes text.
 func WriteSecret(path string, text []byte) error { return writeNew(path, text, nil) }
 
-// writeNew is WriteSecret for a file that dress, if it is set, gives another owner and
-// mode.
+// writeNew is WriteSecret with dress, if set, to change owner and mode.
 func writeNew(path string, text []byte, dress func(*os.File) error) (err error) {
 	defer func() {
 		if errors.Is(err, fs.ErrExist) {
@@ -73,10 +69,10 @@ func remove(name string) error {
 	return nil
 }
 
-// tempPattern is what writeTemp names its files.
+// tempPattern names the files of writeTemp.
 const tempPattern = ".takumi-key-*.tmp"
 
-// writeTemp leaves a synced, proven key file under a hidden name in dir.
+// writeTemp leaves a synced, checked key file under a hidden name in dir.
 func writeTemp(dir string, text []byte, dress func(*os.File) error) (_ string, err error) {
 	file, err := sys.create(dir, tempPattern)
 	if err != nil {
@@ -89,7 +85,7 @@ func writeTemp(dir string, text []byte, dress func(*os.File) error) (_ string, e
 			err = errors.Join(cause(err), remove(name))
 		}
 	}()
-	// CreateTemp asks for 0600, of which the umask may have taken something.
+	// The umask may have narrowed CreateTemp's 0600.
 	if err := sys.chmod(file, 0o600); err != nil {
 		return "", err
 	}
@@ -120,7 +116,7 @@ func writeTemp(dir string, text []byte, dress func(*os.File) error) (_ string, e
 	return name, nil
 }
 
-// maxSecret bounds what is read back of a secret, in bytes.
+// maxSecret bounds a secret that is read back, in bytes.
 const maxSecret = 16 << 10
 
 func isMissing(err error) bool {

@@ -10,13 +10,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Add makes the keys of a place known that the history has no record of, because it
-// was lost or began later: the current one, and the former ones that the place keeps,
-// as replaced when the current one was created, or now where the place does not say.
-// A former key that counts as lost is one that was replaced as well. With retired
-// the current key there is a former one, kept on its own. It returns the ids whose
-// records were made or changed. The errors are those of src and of writing the
-// history, which then is as it was.
+// Add records the keys of a place that the history lacks: the current one, and the former
+// ones that the place keeps, as retired when the current one was created, or now if that is
+// unknown. Former keys that count as lost become retired ones. With retired, the current
+// key of src is a former one that is kept on its own. It returns the ids of the records
+// that it made or changed. The errors are those of src and of writing the history, which is
+// then unchanged.
 func Add(ctx context.Context, h *History, src keystore.Source, retired bool, o Options) ([]kek.ID, error) {
 	o = o.withDefaults()
 	id, err := currentID(ctx, src)
@@ -75,7 +74,7 @@ func Add(ctx context.Context, h *History, src keystore.Source, retired bool, o O
 type adding struct {
 	doc     document
 	at      Site
-	retired time.Time // when a former key was replaced, as far as that is known
+	retired time.Time // of a former key, as far as known
 	grace   time.Duration
 	ids     []kek.ID
 }

@@ -16,9 +16,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Check looks after keys: what somebody should see to.
+// Check finds what needs attention about keys.
 type Check struct {
-	History *History // nil when it cannot be read
+	History *History // nil when unreadable
 	Fault   error    // why
 	Backups []Backup
 	Root    string // under which they are
@@ -26,7 +26,7 @@ type Check struct {
 	Now     time.Time
 }
 
-// Warnings says what somebody should look after, of one key.
+// Warnings returns the warnings about one key.
 func (c *Check) Warnings(ctx context.Context, src keystore.Source, id kek.ID) []string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
@@ -63,8 +63,7 @@ func (c *Check) Warnings(ctx context.Context, src keystore.Source, id kek.ID) []
 	return all
 }
 
-// locate says where a key is, as the history has it. The key could be had, and
-// if its place could not, its URI has to do.
+// locate returns the place of a key, or just its URI when the place cannot be asked.
 func (c *Check) locate(ctx context.Context, src keystore.Source) Site {
 	at, _ := Locate(ctx, Anchored(src))
 	return at
@@ -78,7 +77,7 @@ func (c *Check) record(at Site, id kek.ID) Record {
 	return r
 }
 
-// since is when a key came into use: by the history, or else by its place.
+// since returns when a key came into use, by the history or by its place.
 func (c *Check) since(ctx context.Context, src keystore.Source, at Site, id kek.ID) time.Time {
 	if since := c.record(at, id).Since(); !since.IsZero() {
 		return since
@@ -87,7 +86,7 @@ func (c *Check) since(ctx context.Context, src keystore.Source, at Site, id kek.
 	if !ok {
 		return time.Time{}
 	}
-	// Who may fetch the key need not be allowed to list its versions.
+	// The right to fetch a key may not include listing its versions.
 	versions, _ := keeper.Versions(ctx)
 	for _, v := range versions {
 		if v.Current {
@@ -97,15 +96,14 @@ func (c *Check) since(ctx context.Context, src keystore.Source, at Site, id kek.
 	return time.Time{}
 }
 
-// unusedKey says that no backup has a slot for the key, when there are backups and
-// they are not all from before the key came into use.
+// unusedKey warns when no backup has a slot for the key, although some are younger than it.
 func (c *Check) unusedKey(at Site, id kek.ID) string {
 	return c.Unused(c.record(at, id).Activated, func(b *Backup) bool { return slices.Contains(b.Keys, id) })
 }
 
-// Unused says that used is true of no backup under the root, when some were made after
-// activated or could not be read; otherwise it returns "". It opens nothing: Backups is
-// what their slots claim.
+// Unused warns when used is true of no backup under the root although some were made after
+// activated or could not be read. It opens nothing: Backups holds the claims of their
+// slots.
 func (c *Check) Unused(activated time.Time, used func(*Backup) bool) string {
 	if NoRoot(c.Backups, c.Root) {
 		return "" // nothing was sealed yet
@@ -131,8 +129,7 @@ func (c *Check) Unused(activated time.Time, used func(*Backup) bool) string {
 	return ""
 }
 
-// isThere says whether a former key can still be had. It says yes where it
-// cannot tell.
+// isThere reports whether a former key is available; true when unknown.
 func isThere(ctx context.Context, src keystore.Source, id kek.ID) bool {
 	keeper, ok := src.(keystore.Keeper)
 	if !ok {
@@ -158,8 +155,7 @@ func isThere(ctx context.Context, src keystore.Source, id kek.ID) bool {
 	return false
 }
 
-// Missing says which keys backups need that cannot be had from the places of the
-// ring: those of the backups that neither a current nor a former key there opens.
+// Missing warns about the keys of backups that no key of the ring opens.
 func (c *Check) Missing(ctx context.Context, ring *keystore.Ring, current []*kek.Key) []string {
 	had := make(map[kek.ID]bool)
 	for _, key := range current {
@@ -168,7 +164,7 @@ func (c *Check) Missing(ctx context.Context, ring *keystore.Ring, current []*kek
 	opens := func(b Backup) bool {
 		return len(b.Keys) == 0 || slices.ContainsFunc(b.Keys, func(id kek.ID) bool { return had[id] })
 	}
-	why := make(map[kek.ID]string) // of every key that was looked for in vain
+	why := make(map[kek.ID]string) // by keys that were not found
 	for _, b := range c.Backups {
 		for _, id := range b.Keys {
 			if opens(b) || why[id] != "" {
@@ -205,7 +201,7 @@ func (c *Check) Missing(ctx context.Context, ring *keystore.Ring, current []*kek
 	return all
 }
 
-// findKey looks for a key as opening a backup does, and says why it is not there.
+// findKey looks for a key as opening a backup does, and says why it is missing.
 func findKey(ctx context.Context, ring *keystore.Ring, id kek.ID) (bool, string) {
 	keys, err := ring.Find(ctx, []kek.ID{id})
 	if slices.ContainsFunc(keys, func(k *kek.Key) bool { return k.ID() == id }) {
@@ -217,13 +213,12 @@ func findKey(ctx context.Context, ring *keystore.Ring, id kek.ID) (bool, string)
 	return false, strings.ReplaceAll(err.Error(), "\n", "; ") // one of them each
 }
 
-// NoRoot says whether the scan found no folder of backups at all.
+// NoRoot reports whether the scan found no folder of backups.
 func NoRoot(backups []Backup, root string) bool {
 	return len(backups) == 1 && backups[0].Path == store.Clean(root) && errors.Is(backups[0].Err, os.ErrNotExist)
 }
 
-// Anchored makes the path of a key file one that means the same everywhere and
-// tomorrow, as the history needs it.
+// Anchored makes the path of a key file absolute, as the history needs it.
 func Anchored(src keystore.Source) keystore.Source {
 	f, ok := src.(keystore.File)
 	if !ok {
@@ -232,7 +227,7 @@ func Anchored(src keystore.Source) keystore.Source {
 	if real, err := filepath.EvalSymlinks(f.Path); err == nil {
 		f.Path = real
 	} else if dir, err := filepath.EvalSymlinks(filepath.Dir(f.Path)); err == nil {
-		f.Path = filepath.Join(dir, filepath.Base(f.Path)) // the file is yet to come
+		f.Path = filepath.Join(dir, filepath.Base(f.Path)) // the file does not exist yet
 	}
 	if abs, err := filepath.Abs(f.Path); err == nil {
 		f.Path = abs
@@ -240,8 +235,8 @@ func Anchored(src keystore.Source) keystore.Source {
 	return f
 }
 
-// Finish is the command that finishes a change. Another one would leave a key
-// that nobody asked for.
+// Finish is the command that finishes a change; another would leave a key that nobody asked
+// for.
 func (i Intent) Finish() string {
 	if i.Command == CommandStore {
 		return "takumi-backup key store --replace --to " + i.Provider + ", with the same --key as before,"
@@ -249,8 +244,7 @@ func (i Intent) Finish() string {
 	return "takumi-backup key rotate --key " + i.Provider
 }
 
-// Storer returns the one place that a key is to be put in. It must not be among
-// the backups.
+// Storer returns the one source that can store a key. It must not be among the backups.
 func Storer(sources []keystore.Source, root string) (keystore.Storer, error) {
 	switch {
 	case len(sources) == 0:

@@ -12,7 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// systemDir is the system's own. Variables for the tests.
+// variables for tests
 var (
 	systemDir = "/var/lib/takumi-backup"
 	rootHome  = func() string {
@@ -24,16 +24,14 @@ var (
 	uid = os.Geteuid
 )
 
-// homeDir is where a user's history is, below the home.
+// homeDir is the folder of a user's history, below the home.
 const homeDir = ".local/state/takumi-backup"
 
-// Dir returns the state folder of who runs the program: takumi-backup in
-// $XDG_STATE_HOME where that is set; /var/lib/takumi-backup for root, for the user
-// whom that folder belongs to, and without a home; for people ~/.local/state, as
-// the XDG Base Directory Specification has it. Earlier versions took the home of
-// root and of that user as well: what they left there stays the place. No folder
-// that comes into being later changes it. A variable that is not an absolute path is
-// an error.
+// Dir returns the state folder: takumi-backup in $XDG_STATE_HOME if set;
+// /var/lib/takumi-backup for root, for its owner, and without a home; else ~/.local/state,
+// as in the XDG Base Directory Specification. The home of root and of that owner is used
+// when an earlier version left a history there. Folders that are made later do not change
+// it. A variable that is not an absolute path is an error.
 func Dir() (string, error) {
 	xdg, home := os.Getenv("XDG_STATE_HOME"), os.Getenv("HOME")
 	switch {
@@ -42,7 +40,7 @@ func Dir() (string, error) {
 	case xdg != "":
 		return filepath.Join(xdg, "takumi-backup"), nil
 	case uid() == 0:
-		// Not $HOME first: with sudo it may be that of somebody else.
+		// With sudo, $HOME may be that of another user.
 		for _, home := range []string{rootHome(), home} {
 			if dir := filepath.Join(home, homeDir); filepath.IsAbs(home) && holdsMine(dir) {
 				return dir, nil
@@ -60,7 +58,7 @@ func Dir() (string, error) {
 	return systemDir, nil
 }
 
-// isMine says whether a folder is there and belongs to who runs the program.
+// isMine reports whether a folder exists and belongs to this user.
 func isMine(dir string) bool {
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {
@@ -75,10 +73,9 @@ func holdsMine(dir string) bool {
 	return err == nil && len(entries) > 0 && isMine(dir)
 }
 
-// Others returns the other folders that Dir might have returned for this user,
-// with another environment, and that hold a history too: run from a shell and run
-// as a service, the program would not know of the same keys. There are none while
-// $XDG_STATE_HOME says which is meant.
+// Others returns the other folders with a history that Dir might return in another
+// environment: run from a shell and as a service, the program would not know the same keys.
+// None while $XDG_STATE_HOME is set.
 func Others(dir string) []string {
 	if os.Getenv("XDG_STATE_HOME") != "" {
 		return nil
@@ -106,10 +103,10 @@ func Others(dir string) []string {
 	return others
 }
 
-// CheckApart returns an error when dir, the folder of the history, is in or
-// under root, the folder of the backups.
+// CheckApart returns an error when dir, the folder of the history, is under root, the
+// folder of the backups.
 func CheckApart(dir, root string) error {
-	// A key file would be just so.
+	// as for a key file
 	inside, err := keystore.File{Path: filepath.Join(dir, FileName)}.Inside(root)
 	if err != nil {
 		return fmt.Errorf("cannot tell whether %s is apart from the backups in %s: %w", dir, root, err)

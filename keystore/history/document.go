@@ -20,17 +20,15 @@ type document struct {
 	Intents []Intent `json:"rotations_begun,omitempty"`
 }
 
-// maxIntents bounds the tries of one place that are remembered. Even a try that
-// came to nothing is kept until one succeeds, because a server may carry out a
-// request after its sender has died.
+// maxIntents bounds the unfinished tries of a place. Each is kept until one succeeds,
+// because a server may carry out a request after its sender has died.
 const maxIntents = 32
 
 func (d document) clone() document {
 	return document{Keys: slices.Clone(d.Keys), Intents: slices.Clone(d.Intents)}
 }
 
-// find returns the record of a key in a place, rather one that names the place
-// than one that may be of it.
+// find returns the record of a key in a place, preferring one that names the place.
 func (d document) find(at Site, id kek.ID) *Record {
 	var found *Record
 	for i := range d.Keys {
@@ -41,8 +39,7 @@ func (d document) find(at Site, id kek.ID) *Record {
 	return found
 }
 
-// replaced returns a key other than id that counts as the current one of a
-// place, or "".
+// replaced returns another current key of a place, or "".
 func (d document) replaced(at Site, id kek.ID) kek.ID {
 	for _, r := range d.Keys {
 		if r.ID != id && r.At(at) && r.Live() {
@@ -52,7 +49,7 @@ func (d document) replaced(at Site, id kek.ID) kek.ID {
 	return ""
 }
 
-// contains reports whether a key of this id was ever in use, or about to be.
+// contains reports whether a key of this id was ever used or prepared.
 func (d document) contains(id kek.ID) bool {
 	return slices.ContainsFunc(d.Keys, func(r Record) bool { return r.ID == id }) ||
 		slices.ContainsFunc(d.Intents, func(i Intent) bool { return i.New == id })
@@ -79,9 +76,9 @@ func (d *document) end(at Site) {
 	d.Intents = slices.DeleteFunc(d.Intents, func(i Intent) bool { return i.At(at) })
 }
 
-// activate makes a key the current one of its place, and retires any other that
-// was. The one that this program replaced by it, former, may be destroyed when
-// its time has come. Any other is lost: two places may have been taken for one.
+// activate makes a key the current one of its place and retires the others. former, which
+// this program replaced, may be destroyed after its time; any other is lost, since two
+// places may share a name.
 func (d *document) activate(key Record, former kek.ID, o Options) {
 	at := Site{key.Provider, key.Place}
 	for i := range d.Keys {

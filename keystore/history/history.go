@@ -1,26 +1,21 @@
-// Package history keeps the record of keys, which were in use where and from
-// when to when, and rotates them.
+// Package history records which keys were in use where and when, and rotates them.
 //
-// Call [Dir] for the usual folder and [Open] it; then [Rotate] replaces the key
-// of a place by a new one, [Put] brings an existing key there, and
-// [History.Judge] says which former keys no backup needs any more. Who only
-// wants to look calls [Read].
+// Call [Dir] for the usual folder and [Open] it, or [Read] it; [Rotate] replaces the key of
+// a place by a new one, [Put] stores an existing key there, and [History.Judge] finds the
+// former keys that no backup needs.
 //
-// The record is one small JSON file without secrets: ids, URIs and times. It is
-// replaced whole or not at all, and a damaged one is an error and never written
-// over. It does not belong next to the backups ([CheckApart]): it says which keys
-// may be destroyed.
+// The record is one small JSON file without secrets: ids, URIs and times. It is replaced
+// whole or not at all; a damaged one is an error and never overwritten. It must not be next
+// to the backups ([CheckApart]), since it says which keys may be destroyed.
 //
-// # What a kill leaves
+// # After a kill
 //
-// Rotate first writes down what it is about to do, then stores the new key, then
-// completes the record. Killed at any moment, it leaves a state from which the
-// same call finishes: it looks which key the place holds now, and that says how
-// far the other came. The former key stays where it was, as [keystore.Storer]
-// promises.
+// Rotate writes down its intent, stores the new key, then completes the record. Killed at
+// any moment, the same call finishes: it asks the place for its key, which shows how far
+// the earlier run came. The former key stays, as [keystore.Storer] promises.
 //
-// A History is not safe for concurrent use; processes keep each other out with
-// a lock, which works on a local disk. The package needs a Unix system.
+// A History is not safe for concurrent use; processes exclude each other with a lock, which
+// needs a local disk. The package needs a Unix system.
 package history
 
 import (
@@ -41,7 +36,7 @@ import (
 )
 
 var (
-	// ErrDamaged is returned for a history that is not as this package writes it.
+	// ErrDamaged is returned for a history that this package did not write.
 	ErrDamaged = errors.New("the key history is damaged")
 
 	// ErrBusy is returned while another process has the history open.
@@ -49,47 +44,43 @@ var (
 )
 
 const (
-	// FileName is the name of the history in its folder.
+	// FileName is the history's name in its folder.
 	FileName = "keys.json"
 	lockName = "keys.lock"
 
 	version = 1
-	// maxSize bounds the file: some thousand keys.
+	// some thousand keys
 	maxSize = 1 << 20
 )
 
-// Record is what is known of a key in one place.
+// Record is a key in one place.
 type Record struct {
 	ID       kek.ID `json:"id"`
-	Provider string `json:"provider"` // the URI of the place, as its String method says it
-	// Place says which place that is, where the URI alone does not: see [Site].
+	Provider string `json:"provider"` // the place's URI
+	// Place is the place where the URI does not suffice: see [Site].
 	Place string `json:"place,omitempty"`
-	// Created and Activated are zero where nobody knows: for a key that was in
-	// use before the history began.
+	// Created and Activated are zero for a key from before the history.
 	Created   time.Time `json:"created,omitzero"`
 	Activated time.Time `json:"activated,omitzero"`
 	// Retired is zero while the key is current.
 	Retired time.Time `json:"retired,omitzero"`
-	// DestroyAfter is zero while the key is current, and also when another key was
-	// found in its place that this program had not put there: nobody knows what
-	// became of it, and it may be in use elsewhere.
+	// DestroyAfter is zero while the key is current, and when somebody else replaced it: it
+	// may be in use elsewhere.
 	DestroyAfter time.Time `json:"destroy_after,omitzero"`
-	// Cleared is when Clear was called for the key: it may have been destroyed since.
+	// Cleared is when Clear was called: the key may have been destroyed since.
 	Cleared time.Time `json:"cleared,omitzero"`
 }
 
 // Live reports whether the key is the current one of its place.
 func (r Record) Live() bool { return r.Retired.IsZero() }
 
-// Lost reports whether another key was found in the place of this one, and nobody
-// knows why.
+// Lost reports whether the key was replaced by somebody else.
 func (r Record) Lost() bool { return !r.Live() && r.DestroyAfter.IsZero() }
 
 // At reports whether the record is of that site.
 func (r Record) At(s Site) bool { return Site{r.Provider, r.Place}.is(s) }
 
-// Since is when the key came into use, as far as that is known, and zero when it
-// is not.
+// Since is when the key came into use, zero if unknown.
 func (r Record) Since() time.Time {
 	if r.Activated.IsZero() {
 		return r.Created
@@ -97,37 +88,36 @@ func (r Record) Since() time.Time {
 	return r.Activated
 }
 
-// Intent is a change of a key that was begun and of which no end is recorded.
+// Intent is a change of a key without a recorded end.
 type Intent struct {
 	Provider string    `json:"provider"`
 	Place    string    `json:"place,omitempty"` // as that of a Record
 	Old      kek.ID    `json:"old"`
 	New      kek.ID    `json:"new"`
 	Begun    time.Time `json:"begun"`
-	// Command is what was begun, and finishes it: CommandRotate, CommandStore, or
-	// "" where an older version began it.
+	// Command finishes the change: CommandRotate, CommandStore, or "" of an older version.
 	Command string `json:"command,omitempty"`
 }
 
-// The commands of an Intent: Rotate and Put.
+// The commands of an Intent.
 const (
 	CommandRotate = "rotate"
 	CommandStore  = "store"
 )
 
-// At reports whether the change is one of that site.
+// At reports whether the change is at that site.
 func (i Intent) At(s Site) bool { return Site{i.Provider, i.Place}.is(s) }
 
-// History is the record of keys. Records and Intents change with Rotate and Put.
+// History is the record of keys, which Rotate and Put change.
 type History struct {
 	path  string
-	lock  *os.File // nil when it was opened for reading
+	lock  *os.File // nil when opened for reading
 	doc   document
 	inUse []slot.Holder
 }
 
-// Read returns the history in the folder dir, which need not exist, as it is
-// now. It cannot be changed. The errors are ErrDamaged and the system's.
+// Read returns the history in the folder dir, which need not exist, for reading only. The
+// errors are ErrDamaged and the system's.
 func Read(dir string) (*History, error) {
 	h := &History{path: filepath.Join(dir, FileName)}
 	text, err := readFile(h.path)
@@ -146,9 +136,8 @@ func Read(dir string) (*History, error) {
 	return h, nil
 }
 
-// Open is Read for who changes the history: it makes the folder if need be, with
-// mode 0700, and keeps other processes out until Close. It fails with ErrBusy
-// when another one is in.
+// Open opens the history for changes: it makes the folder, with mode 0700, and locks out
+// other processes until Close. It fails with ErrBusy when one has the lock.
 func Open(dir string) (_ *History, err error) {
 	if err := sys.mkdir(dir); err != nil {
 		return nil, fmt.Errorf("making the folder of the key history: %w", err)
@@ -168,7 +157,7 @@ func Open(dir string) (_ *History, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the key history: %w", err)
 	}
-	// Only now: what it says must not change any more.
+	// Under the lock.
 	h, err := Read(dir)
 	if err != nil {
 		return nil, err
@@ -177,7 +166,7 @@ func Open(dir string) (_ *History, err error) {
 	return h, nil
 }
 
-// Close lets other processes in. It may be called twice.
+// Close releases the lock. It may be called twice.
 func (h *History) Close() {
 	if h.lock != nil {
 		h.lock.Close()
@@ -185,7 +174,7 @@ func (h *History) Close() {
 	}
 }
 
-// Path is the file of the history, which may not exist yet.
+// Path is the history's file, which may not exist yet.
 func (h *History) Path() string { return h.path }
 
 // Records returns a copy of the records, the oldest first.
@@ -199,11 +188,10 @@ func (h *History) Find(at Site, id kek.ID) (Record, bool) {
 	return Record{}, false
 }
 
-// Unfinished returns the changes that were begun and of which no end is
-// recorded. Several of one place mean that it was tried several times.
+// Unfinished returns the changes without a recorded end, one for each try.
 func (h *History) Unfinished() []Intent { return slices.Clone(h.doc.Intents) }
 
-// Where is the place of a key, and which it is where the URI alone does not say so.
+// Where is the place of a key, in as many words as needed.
 func (r Record) Where() string {
 	if r.Place == "" {
 		return r.Provider
@@ -211,9 +199,8 @@ func (r Record) Where() string {
 	return r.Provider + " (" + r.Place + ")"
 }
 
-// End records that a key is in use no more, wherever it is current, and that no other
-// took its place. It returns when it may be destroyed, which is after grace. Who calls
-// it has proved that nothing needs the key.
+// End records that a key is no longer used anywhere and has no successor. It returns when
+// it may be destroyed: after grace. The caller has proved that nothing needs the key.
 func (h *History) End(id kek.ID, now time.Time, grace time.Duration) (time.Time, error) {
 	doc := h.doc.clone()
 	now = now.UTC().Truncate(time.Second)
@@ -225,8 +212,8 @@ func (h *History) End(id kek.ID, now time.Time, grace time.Duration) (time.Time,
 	return now.Add(grace).Truncate(time.Second), h.save(doc)
 }
 
-// Clear records that a key may be destroyed, wherever it was retired. Who calls it
-// has asked [History.Judge]. It fails when the key is unknown or current somewhere.
+// Clear records that a key may be destroyed, wherever it was retired. The caller has asked
+// [History.Judge]. It fails when the key is unknown or current.
 func (h *History) Clear(id kek.ID, now time.Time) error {
 	doc := h.doc.clone()
 	found := false
@@ -283,7 +270,7 @@ func (h *History) replace(text []byte) error {
 }
 
 func readFile(path string) ([]byte, error) {
-	// A named pipe must not hold it up.
+	// do not block on a named pipe
 	f, err := sys.open(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, err
@@ -303,8 +290,7 @@ func readFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// parse reads the file strictly: what this version does not know it must not
-// lose when it writes the file again.
+// parse is strict: unknown fields would be lost at the next write.
 func parse(text []byte) (document, error) {
 	var head struct {
 		Version int `json:"version"`

@@ -14,36 +14,35 @@ import (
 type Backup struct {
 	Path    string
 	Created time.Time
-	Keys    []kek.ID // the ids of its slots, in the file or in the envelope next to it
-	Own     []kek.ID // those in the file itself, when an envelope is next to it; else nil
-	// Recipients are the holders of its other slots, of which the history has no record.
+	Keys    []kek.ID // of its slots, in the file or the envelope next to it
+	Own     []kek.ID // of the file itself, if there is an envelope next to it
+	// Recipients are the holders of its other slots, which the history does not record.
 	Recipients []slot.Holder
-	Err        error // why Keys may not be all; nil when they are
+	Err        error // why Keys may be incomplete
 }
 
-// Judgement is a record and what the backups say of its key.
+// Judgement is a record and the backups' need of its key.
 type Judgement struct {
 	Record
-	// NeededBy counts the backups that have a slot for this key and none for
-	// another key that is current somewhere.
+	// NeededBy counts the backups that have a slot for this key and none for another
+	// current one.
 	NeededBy int `json:"needed_by"`
-	// Opens counts the backups that have a slot for this key, needed or not: who has
-	// the key can read them.
+	// Opens counts the backups that have a slot for this key.
 	Opens int `json:"opens"`
-	// OnlyBeside counts those that this key opens by the file alone, and every key
-	// that is current only by the envelope next to it, which so must not get lost.
+	// OnlyBeside counts the backups that a current key opens only by the envelope next to
+	// them, and this key by the file alone: those envelopes must not get lost.
 	OnlyBeside int `json:"only_beside,omitempty"`
-	// MayBeDestroyed is what the slots claim, as all of these counts.
+	// MayBeDestroyed relies on the claims of the slots, as do the counts.
 	MayBeDestroyed bool `json:"may_be_destroyed"`
-	// WhyNot says what is against destroying a key that is not current.
+	// WhyNot is why a former key must not be destroyed.
 	WhyNot string `json:"why_not,omitempty"`
-	// Unknown is set for a key that slots name and no record; see History.Unknown.
+	// Unknown marks a key that slots name without a record; see History.Unknown.
 	Unknown bool `json:"unknown,omitempty"`
-	// Recipient is set for a recipient that slots name; see History.Recipients.
+	// Recipient is a recipient that slots name; see History.Recipients.
 	Recipient *slot.Holder `json:"recipient,omitempty"`
 }
 
-// current returns the ids of the keys that are current somewhere, and where.
+// current returns the ids of the current keys, and their places.
 func (h *History) current() map[kek.ID]string {
 	live := make(map[kek.ID]string)
 	for _, r := range h.doc.Keys {
@@ -54,11 +53,11 @@ func (h *History) current() map[kek.ID]string {
 	return live
 }
 
-// NeededBy counts the backups that need a key; see Needing.
+// NeededBy counts Needing.
 func (h *History) NeededBy(id kek.ID, backups []Backup) int { return len(h.Needing(id, backups)) }
 
-// Needing returns the backups that need a key: that have a slot for it, and none
-// for another key that is current somewhere, nor for a holder that is InUse.
+// Needing returns the backups that need a key: those with a slot for it and none for
+// another current key or a holder that is InUse.
 func (h *History) Needing(id kek.ID, backups []Backup) (needing []Backup) {
 	for _, b := range backups {
 		if slices.Contains(b.Keys, id) && !h.another(id, b.Keys) && !slices.ContainsFunc(b.Recipients, h.isInUse) {
@@ -68,20 +67,19 @@ func (h *History) Needing(id kek.ID, backups []Backup) (needing []Backup) {
 	return needing
 }
 
-// InUse counts holders of which the history has no record, identities of age, as in
-// use while it judges.
+// InUse counts holders without a record, such as identities of age, as in use.
 func (h *History) InUse(holders ...slot.Holder) { h.inUse = append(h.inUse, holders...) }
 
 func (h *History) isInUse(holder slot.Holder) bool { return slices.Contains(h.inUse, holder) }
 
-// another says whether a key other than id is among the keys and current somewhere.
+// another reports whether one of the keys is current and not id.
 func (h *History) another(id kek.ID, keys []kek.ID) bool {
 	live := h.current()
 	return slices.ContainsFunc(keys, func(k kek.ID) bool { return k != id && live[k] != "" })
 }
 
-// opens counts the backups that a key opens, and those of them that no current key
-// opens without the envelope next to them.
+// opens counts the backups that a key opens, and those that current keys open only by the
+// envelope next to them.
 func (h *History) opens(id kek.ID, backups []Backup) (all, onlyBeside int) {
 	for _, b := range backups {
 		if !slices.Contains(b.Keys, id) {
@@ -94,14 +92,12 @@ func (h *History) opens(id kek.ID, backups []Backup) (all, onlyBeside int) {
 	return all, onlyBeside
 }
 
-// Judge tells of every key which of the backups need it and whether it may be
-// destroyed: when it is not current anywhere nor lost from sight, its time has
-// come, and no backup needs it. That nothing is known does not count as that nothing needs it: where
-// one backup cannot be read, or there is none at all, because a disk is not
-// mounted perhaps, no key may be destroyed.
+// Judge says of every key which backups need it and whether it may be destroyed: it is
+// neither current nor lost, its time has come, and no backup needs it. While one backup
+// cannot be read, or none is found, as when a disk is not mounted, no key may be destroyed.
 //
-// The ids in a slot are what the file claims; only opening a backup with its key
-// proves them. Backups elsewhere, on other disks or machines, are up to the caller.
+// The ids in slots are claims; only opening a backup proves them. Backups elsewhere are up
+// to the caller.
 func (h *History) Judge(backups []Backup, now time.Time) []Judgement {
 	live := h.current()
 	unknown := unreadable(backups)
@@ -131,8 +127,7 @@ func (h *History) Judge(backups []Backup, now time.Time) []Judgement {
 	return all
 }
 
-// Unknown tells of the keys that slots name and of which the history has no
-// record, in the order of their ids: nobody can tell whether they are in use.
+// Unknown reports the keys that slots name and the history does not, ordered by id.
 func (h *History) Unknown(backups []Backup) []Judgement {
 	var ids []kek.ID
 	for _, b := range backups {
@@ -152,9 +147,8 @@ func (h *History) Unknown(backups []Backup) []Judgement {
 	return all
 }
 
-// Recipients tells of the holders that slots name besides keys, in the order of their
-// names: the history has no record of identities. One is needed by the backups that
-// have no slot for a key that is current and none for another recipient.
+// Recipients reports the recipients that slots name, ordered by name. One is needed by
+// backups without a slot for a current key or another recipient.
 func (h *History) Recipients(backups []Backup) []Judgement {
 	counts := make(map[slot.Holder]*Judgement)
 	var names []slot.Holder

@@ -10,12 +10,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Put brings an existing key to dst as the current one and records it. A place
-// that holds another key is changed only with Options.Replace, and keeps that one
-// as a former version; without it the error is an [*keystore.Error] of kind
-// ErrConflict. The other errors are those of dst, which is asked even when it
-// holds the key already: it may not be going to keep it. And those of writing the
-// history; the same call finishes what one that failed or was killed has left.
+// Put stores an existing key in dst as the current one and records it. Without
+// Options.Replace, a place with another key is an [*keystore.Error] of kind ErrConflict;
+// with it, that key is kept as a former version. dst is asked even when it holds the key
+// already, since it may not keep it. The other errors are those of dst and of writing the
+// history; the same call finishes one that failed or was killed.
 func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o Options) (*Result, error) {
 	o = o.withDefaults()
 	r := &Result{Provider: dst.String(), New: key.ID(), NextDue: o.Now.Add(o.MaxAge)}
@@ -24,7 +23,7 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 		return nil, err
 	}
 	at, err := Locate(ctx, dst)
-	if err != nil && !(old == "" && errors.Is(err, keystore.ErrNotFound)) { // what is yet to be made may have no place yet
+	if err != nil && !(old == "" && errors.Is(err, keystore.ErrNotFound)) { // a new place may be unknown to its server
 		return nil, err
 	}
 	doc := h.doc.clone()
@@ -51,14 +50,14 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 		doc.activate(at.record(old, time.Time{}), "", o)
 		doc.begin(Intent{Provider: at.URI, Place: at.Place, Old: old, New: r.New, Begun: o.Now, Command: CommandStore})
 	}
-	if r.Old == "" { // otherwise r.Old is what a run of ours replaced
+	if r.Old == "" { // otherwise an earlier run replaced r.Old
 		r.noteReplaced(doc.replaced(at, r.New), old, o)
 	}
 	if o.DryRun {
 		return r, nil
 	}
 	before := h.doc
-	if old != "" && !r.Unchanged { // else there is no former key that a kill could leave out of the record
+	if old != "" && !r.Unchanged { // otherwise a kill cannot lose a former key
 		if err := h.save(doc.clone()); err != nil {
 			return nil, err
 		}
@@ -79,8 +78,8 @@ func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o O
 	return r, nil
 }
 
-// alreadyThere completes the result for a key that is in its place, and tells
-// since when it is, if anybody knows: an earlier run may have stored it.
+// alreadyThere completes the result for a key that is in its place, with the time of an
+// earlier run if one stored it.
 func alreadyThere(r *Result, at Site, doc document, o Options) (activated time.Time) {
 	r.Unchanged = true
 	if known := doc.find(at, r.New); known != nil && known.Live() && !known.Since().IsZero() {

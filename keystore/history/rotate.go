@@ -11,27 +11,25 @@ import (
 )
 
 const (
-	// DefaultMaxAge is how long a key is used before it is due for rotation.
+	// DefaultMaxAge is how long a key is used.
 	DefaultMaxAge = 180 * 24 * time.Hour
-	// DefaultGrace is how long a former key is kept at the least.
+	// DefaultGrace is how long a former key is kept at least.
 	DefaultGrace = 30 * 24 * time.Hour
 )
 
-// Options say how to change a key. The zero value is good.
+// Options are how to change a key. The zero value is good.
 type Options struct {
-	MaxAge time.Duration // how long a key is used; DefaultMaxAge if zero
-	Grace  time.Duration // how long a former key is kept at the least; DefaultGrace if zero
+	MaxAge time.Duration // DefaultMaxAge if zero
+	Grace  time.Duration // DefaultGrace if zero
 	Now    time.Time     // the clock's if zero
 
-	// Adopt lets Rotate take the key that it finds as it is, although a change
-	// was begun there whose keys are others, and says that it has followed those
-	// that the history had there before.
-	Adopt bool
-	// Replace lets Put replace another key.
+	// Adopt lets Rotate take the key that it finds as the successor of the recorded ones,
+	// despite an unfinished change to another.
+	Adopt   bool
 	Replace bool
-	// DryRun finds out all that can be found out, and changes nothing.
+	// DryRun changes nothing.
 	DryRun bool
-	// InUse reports whether a backup carries this key id already. It may be nil.
+	// InUse reports whether a backup has this key id already. It may be nil.
 	InUse func(kek.ID) bool
 
 	generate func() *kek.Key // kek.Generate if nil
@@ -57,31 +55,28 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Result says what Rotate or Put did, or with Options.DryRun would do.
+// Result is what Rotate or Put did, or with Options.DryRun would do.
 type Result struct {
 	Provider string
-	Old      kek.ID // the former key, "" when there was none or it was not replaced
+	Old      kek.ID // the former key, "" for none
 	New      kek.ID // the current key, "" when a dry run would make one
-	// Finished says that an earlier run had stored New already, and this one
-	// made no further key: it completed the record.
+	// Finished means that an earlier run had stored New, and this one completed the record.
 	Finished bool
-	// Unchanged says that Put found the key in its place.
+	// Put found the key in its place
 	Unchanged    bool
 	NextDue      time.Time // when New should be replaced
-	DestroyAfter time.Time // before which Old is kept in any case; zero without Old
-	Notes        []string  // what somebody should know, such as a key that was changed by other hands
+	DestroyAfter time.Time // earliest, zero without Old
+	Notes        []string  // for the user, such as that somebody else changed a key
 }
 
-// Rotate makes a new key and stores it in src as the current one, which keeps
-// the former key (see [keystore.Storer]), and records both. When an earlier call
-// was killed after its key had been stored, this one completes the record and
-// makes no other key.
+// Rotate makes a new key, stores it in src as the current one, which keeps the former key
+// (see [keystore.Storer]), and records both. When an earlier call was killed after its key
+// had been stored, this one only completes the record.
 //
-// An [*keystore.Error] of kind ErrConflict means that somebody else has changed
-// the key: while it was being rotated, or since a rotation was begun that has
-// not ended. The other errors are those of src and of writing the history. After
-// any error the key in src is either as it was or new, and the same call
-// finishes.
+// An [*keystore.Error] of kind ErrConflict means that somebody else has changed the key,
+// during this rotation or since an unfinished one. The other errors are those of src and of
+// writing the history. After any error the key in src is either unchanged or new, and the
+// same call finishes.
 func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*Result, error) {
 	o = o.withDefaults()
 	r := &Result{Provider: src.String()}
@@ -134,8 +129,7 @@ func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*R
 	return r, nil
 }
 
-// noteReplaced adds what somebody should know who finds a key in a place of which
-// the history has another.
+// noteReplaced notes that the place has another key than the history.
 func (r *Result) noteReplaced(known, found kek.ID, o Options) {
 	if known == "" {
 		return
@@ -151,8 +145,7 @@ func (r *Result) noteReplaced(known, found kek.ID, o Options) {
 	r.Notes = append(r.Notes, note)
 }
 
-// finish completes what an earlier run began. The place may have taken the key
-// with reservations, which it has again.
+// finish completes an earlier run, with the notes that storing the key gives.
 func (h *History) finish(ctx context.Context, src keystore.Storer, i Intent, doc document, r *Result, o Options) (*Result, error) {
 	r.Old, r.New, r.Finished = i.Old, i.New, true
 	r.DestroyAfter, r.NextDue = o.Now.Add(o.Grace), i.Begun.Add(o.MaxAge)
@@ -170,8 +163,8 @@ func (h *History) finish(ctx context.Context, src keystore.Storer, i Intent, doc
 	return r, h.complete(i, doc, o)
 }
 
-// complete records the end of a rotation. The new key counts from when it was
-// begun and the former until now, for nobody knows when in between they changed.
+// complete records the end of a rotation. The exact time of the change is unknown: the new
+// key counts from its start, the former until now.
 func (h *History) complete(i Intent, doc document, o Options) error {
 	at := Site{i.Provider, i.Place}
 	doc.end(at)
@@ -181,9 +174,8 @@ func (h *History) complete(i Intent, doc document, o Options) error {
 	return h.save(doc)
 }
 
-// store stores key in dst. When dst refuses it, as one does that is named with a
-// version, the history is put back to what it was before: a refusal is final,
-// and unlike a silence nothing comes of it later.
+// store stores key in dst. When dst refuses it for good, as one named with a version does,
+// the history goes back to before.
 func (h *History) store(ctx context.Context, dst keystore.Storer, key *kek.Key, old kek.ID, before document) error {
 	err := dst.Store(ctx, key, old)
 	if !errors.Is(err, keystore.ErrRefused) {
@@ -204,8 +196,8 @@ func currentID(ctx context.Context, src keystore.Source) (kek.ID, error) {
 	return key.ID(), nil
 }
 
-// stillAtStart reports whether the key is the one that the last rotation began
-// with. Then the key that it made was never the current one.
+// stillAtStart reports whether the key is the one that the last rotation began with, so
+// that its new key was never current.
 func stillAtStart(begun []Intent, current kek.ID) bool {
 	return len(begun) == 0 || begun[len(begun)-1].Old == current
 }
@@ -220,9 +212,8 @@ func changedError(begun []Intent, current kek.ID) error {
 	}
 }
 
-// unused makes a key whose id has never been seen, neither in the history, nor
-// in the place, nor in a backup. It also says when the current key of the place
-// was created, as far as the place knows.
+// unused makes a key with an id that is in neither the history, the place nor a backup. It
+// also returns when the current key of the place was created, if known.
 func unused(ctx context.Context, src keystore.Storer, doc document, o Options) (key *kek.Key, created time.Time, err error) {
 	versions, err := src.Versions(ctx)
 	if err != nil {
@@ -240,7 +231,7 @@ func unused(ctx context.Context, src keystore.Storer, doc document, o Options) (
 		if ctx.Err() != nil {
 			return nil, time.Time{}, context.Cause(ctx)
 		}
-		if err == nil { // of a version that cannot be read nothing can be told
+		if err == nil { // unreadable versions are skipped
 			kept[id] = true
 		}
 	}

@@ -9,13 +9,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Site is where a key is kept.
+// Site is the place of a key.
 type Site struct {
-	URI   string // as the source's String method says it
-	Place string // as that of a [keystore.Placed] says it, and else ""
+	URI   string // of the source's String method
+	Place string // of a [keystore.Placed], else ""
 }
 
-// Locate says where src is. The errors are those of its Place method.
+// Locate returns the site of src. The errors are those of its Place method.
 func Locate(ctx context.Context, src keystore.Source) (Site, error) {
 	s := Site{URI: src.String()}
 	placed, ok := src.(keystore.Placed)
@@ -27,8 +27,7 @@ func Locate(ctx context.Context, src keystore.Source) (Site, error) {
 	return s, err
 }
 
-// is compares by the place, and by the URI where either place is not known, as in
-// a history that an older version wrote.
+// is compares by place, or by URI when a place is unknown, as in an older history.
 func (s Site) is(other Site) bool {
 	if s.Place != "" && other.Place != "" {
 		return s.Place == other.Place

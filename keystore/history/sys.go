@@ -13,8 +13,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-// sys holds every call that reads or writes the history, so that the tests can let
-// each one fail. What a commit does is [local.File]'s, where the same is done.
+// sys holds the calls that read or write the history, so that tests can make each fail.
+// Commits are [local.File]'s.
 var sys = system{
 	mkdir: fsutil.MkdirAll,
 	open:  os.OpenFile,
