@@ -1,12 +1,10 @@
-// Package backup makes, finds, opens and lists sealed backups in a store.
+// Package backup makes, finds, opens and lists sealed backups in a store. It never deletes
+// or changes one.
 //
-// A [Job] makes one backup from a source. [List] and [Find] find the backups of a
-// store as [Backup] values, and [Open] is the one reader: it joins a file with the
-// detached envelope next to it and with the keys at hand. The packages below it
-// work on many backups: prune deletes by rules, replicate copies, rekey changes
-// who may open them.
-//
-// Nothing in this package deletes or changes a backup.
+// A [Job] makes a backup from a source. [List] and [Find] find backups as [Backup] values,
+// and [Open] reads one with its detached envelope and the keys at hand. The packages below
+// it work on many: prune deletes by rules, replicate copies, rekey changes who may open
+// them.
 package backup
 
 import (
@@ -21,27 +19,26 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// State says how well a backup is known. Each step includes the ones before it,
-// but for Bad, and for Sidecar, SealedHere and Signed, which need no key.
+// State is how well a backup is known. Each step includes the ones before it, except for
+// Bad and for SidecarHolds, SealedHere and Signed, which need no key.
 type State int
 
 const (
-	// Bad backups cannot be read, are not sealed backups, or were altered.
+	// Bad backups are unreadable, not sealed backups, or altered.
 	Bad State = iota - 1
-	// Claimed is what the envelope says of itself; no key that opens it is at hand.
+	// Claimed rests on the envelope alone; no key opens it.
 	Claimed
-	// SidecarHolds says that the bytes are those the sidecar names.
+	// SidecarHolds means that the bytes match the sidecar.
 	SidecarHolds
-	// SealedHere says that this host has a record of sealing it, and that the
-	// file is unchanged since.
+	// SealedHere means that this host recorded sealing it, and the file is unchanged.
 	SealedHere
 	// Signed says that a trusted signer signed it.
 	Signed
-	// Authentic says that a key opened it: preamble and length are proved.
+	// Authentic means that a key opened it: preamble and length are proved.
 	Authentic
-	// Whole says that every chunk of the payload was verified.
+	// Whole means that every chunk of the payload was verified.
 	Whole
-	// Content says that the payload was unpacked and judged by the guard.
+	// Content means that the guard has checked the unpacked payload.
 	Content
 	// Restored says that a rehearsal restored it.
 	Restored
@@ -51,42 +48,39 @@ func (s State) String() string {
 	return [...]string{"bad", "not checked", "sidecar holds", "sealed here", "signed", "authentic", "whole", "content", "restored"}[s+1]
 }
 
-// Backup is one sealed file of a store, and how well it is known.
 type Backup struct {
 	store.Backup
-	// ID and Label are what the backup says of itself. They are claims below
-	// Authentic, and zero when the envelope cannot be read ([Backup.Readable]).
+	// ID and Label are claims below Authentic, and zero when the envelope is unreadable
+	// ([Backup.Readable]).
 	ID envelope.ID
 	envelope.Label
-	// Keys are the ids of the keys that have a slot, in the backup or in the
-	// envelope next to it; Own those in the backup itself, when there is another.
+	// Keys are the ids of the keys with a slot, in the backup or the envelope next to it;
+	// Own are those of the backup itself, when there is also an envelope.
 	Keys, Own  []kek.ID
-	Recipients []slot.Holder // who else has a slot, in the backup or next to it
+	Recipients []slot.Holder // other holders of slots
 	State      State
-	// Err says why State is not Authentic or better. It is nil when no key was given.
+	// Err is why State is below Authentic. It is nil without keys.
 	Err error
-	// Doubt says why a backup that is not Bad is not to be restored unasked, nor
-	// counted as one that others may go for: its file has the name of another, the key
-	// that opens it was no longer in use when it was made, it appeared too late, or none
-	// of the signers that were asked for has signed it.
+	// Doubt is why a backup that is not Bad must not be restored unasked, nor justify
+	// deleting others: its file has another backup's name, its key was retired when it was
+	// made, it appeared too late, or no trusted signer has signed it.
 	Doubt error
-	// Signer is who signed its head, by the word of the signers that were asked for.
+	// Signer is who signed its head, as the trusted signers name them.
 	Signer string
 }
 
 // Readable reports whether the envelope could be parsed.
 func (b *Backup) Readable() bool { return b.Name != "" }
 
-// Archived reports whether it has to be fetched back from an archive before it can
-// be read: it is Bad, and nothing is said against it.
+// Archived reports whether it must be fetched from an archive first: it is Bad, but not
+// known to be damaged.
 func (b *Backup) Archived() bool { return errors.Is(b.Err, store.ErrArchived) }
 
 func unreadable(path string, err error) Backup {
 	return Backup{Backup: store.Backup{Path: path}, State: Bad, Err: err}
 }
 
-// describe fills in what the envelopes say. The strings are copies: an envelope
-// keeps all of its text in memory.
+// describe copies the strings, because an envelope keeps all of its text in memory.
 func (b *Backup) describe(seen *Seen) {
 	e := seen.Own
 	if e == nil {
@@ -119,15 +113,15 @@ func (b *Backup) describe(seen *Seen) {
 	}
 }
 
-// Series is the name without its time: backups of one thing share it. It is empty
-// when the envelope could not be read, and else like "takumi_db.sql".
+// Series is the name without its time, such as "takumi_db.sql"; "" when the envelope is
+// unreadable.
 func (b *Backup) Series() string { return SeriesOf(b.Name) }
 
-// stamp is the time in a generated name, with the number of a second backup of
-// the same second, and the place in a chain.
+// stamp is the time in a generated name, with the number within the second, and the place
+// in a chain.
 var stamp = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?(\.[0-9a-f]{16}-\d{1,4}\b)?`)
 
-// SeriesOf returns the series of a name, as the label or the file has it.
+// SeriesOf returns the series of the name of a label or file.
 func SeriesOf(name string) string {
 	name = strings.TrimSuffix(name, Suffix)
 	at := stamp.FindAllStringIndex(name, -1)

@@ -18,27 +18,26 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-// Chosen are the databases of a server that an entry of the settings means at a moment.
+// Chosen are the databases of a server that an entry of the settings selects now.
 type Chosen struct {
 	Names  []string // there, in order
 	Absent []string // named without a pattern, and not there
-	Gone   []string // there when the entry was last backed up, and no longer
+	Gone   []string // present at the last backup, missing now
 	Closed []string // there, and letting nobody in: they cannot be dumped
 
 	path   string // of what is remembered
 	memory chosenMemory
 }
 
-// chosenMemory is what is remembered of an entry from one run to the next.
+// chosenMemory is kept for an entry from run to run.
 type chosenMemory struct {
 	Server string   `json:"server"`
 	Names  []string `json:"names"`
 }
 
-// ChooseDatabases asks the server of the settings which databases it has, and returns
-// those that want means. Neither the templates of the server nor what a restore makes
-// and keeps on it is meant by a pattern. What was there the last time is known by
-// [Chosen.Remember], in the folder stateDir.
+// ChooseDatabases asks the server for its databases and returns those that want selects.
+// Patterns do not match the server's templates and what a restore keeps there.
+// [Chosen.Remember] keeps the list in stateDir for the next run.
 func ChooseDatabases(ctx context.Context, s *postgres.Settings, want *config.Database, stateDir string) (*Chosen, error) {
 	there, err := s.Databases(ctx)
 	if err != nil {
@@ -93,8 +92,7 @@ func (c *Chosen) recall(there []postgres.ListedDatabase) error {
 	return nil
 }
 
-// Remember keeps for the next run which databases there are, once what is gone was
-// reported.
+// Remember stores the present databases for the next run, after missing ones were reported.
 func (c *Chosen) Remember() error {
 	c.memory.Names = c.Names
 	text, err := json.Marshal(c.memory)

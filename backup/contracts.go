@@ -21,19 +21,19 @@ type ContractsOptions struct {
 	Network string
 	Named   bool            // somebody said which network is meant
 	Node    *contracts.Node // of the network; nil asks no chain
-	// Configured says whether there is a node to ask for another network. It may be nil.
+	// Configured reports whether another network has a node. It may be nil.
 	Configured func(network string) bool
-	ChainID    uint64   // that the node must serve; 0 leaves it to metadata.json and to the name of Network
+	ChainID    uint64   // of the node; 0 takes that of metadata.json or of Network
 	Block      string   // to read at
 	Slots      []string // further storage slots, as ADDRESS:SLOT or NAME:SLOT
 	Warn       func(format string, args ...any)
 	Asked      func(*contracts.State) // sees what the chain said
 }
 
-// Contracts backs up a snapshot of a contracts' project and of what the chain says
-// of it, by the given job with its Source and Kind filled in. When there is a Node, and
-// nothing to ask it for, the backup is made, and [ErrUnasked] returned; [ErrOthers] when
-// nobody said that one network is meant, and others could have been asked.
+// Contracts backs up a snapshot of a contracts' project and of its state on the chain, by
+// the given job with Source and Kind filled in. The backup is made even when it returns
+// [ErrUnasked], because the Node had nothing to be asked for, or [ErrOthers], because
+// several networks could have been meant.
 func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) error {
 	state, unasked := o.state(ctx)
 	if unasked != nil && state == nil {
@@ -60,16 +60,13 @@ func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) err
 	return unasked
 }
 
-// ErrUnasked is returned for a backup of contracts that is whole but for what a node
-// was to be asked for.
+// ErrUnasked is returned for a complete backup without the chain's state.
 var ErrUnasked = fail.New(fail.Some, "name in interfaces/metadata.json what was deployed, or give --offline", "the backup is made, and holds nothing of the chain")
 
-// ErrOthers is returned for a backup of contracts without what nodes of other networks
-// were to be asked for.
+// ErrOthers is returned for a backup of contracts without the state on other networks.
 var ErrOthers = fail.New(fail.Some, "say with --network or NETWORK which is meant, and make a backup for each; --offline asks no chain", "the backup is made, and a chain that is configured was not asked")
 
-// others is ErrOthers where another network has contracts and a node, and this one was
-// not chosen for it.
+// others is ErrOthers when another network with a node has contracts and none was chosen.
 func (o ContractsOptions) others(chains []contracts.Chain) error {
 	if o.Configured == nil || o.Named && o.Node != nil {
 		return nil
@@ -86,8 +83,7 @@ func (o ContractsOptions) others(chains []contracts.Chain) error {
 	return fmt.Errorf("%w: %s", ErrOthers, strings.Join(names, ", "))
 }
 
-// state asks the chain, if there is one to ask. With a state, the error is why it does
-// not have all that was wanted.
+// state asks the chain, if any. A state with an error is incomplete.
 func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 	unasked := func(why string) *contracts.State {
 		return &contracts.State{Version: contracts.StateVersion, Network: o.Network, Note: why, Accounts: []contracts.Account{}}
@@ -160,7 +156,7 @@ func (o ContractsOptions) metadata() string {
 	return filepath.Join(o.Dir, "interfaces", "metadata.json")
 }
 
-// chain returns the network's part of metadata.json, which is empty without that file.
+// chain returns the network's part of metadata.json, empty without that file.
 func (o ContractsOptions) chain(chains []contracts.Chain) (contracts.Chain, error) {
 	var names []string
 	for _, c := range chains {

@@ -22,15 +22,15 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Runner runs one job: [Job.Run], and what a program does with what that made.
+// Runner runs a job: [Job.Run], and the program's work on its result.
 type Runner func(context.Context, Job) (*Made, error)
 
 // DatabaseOptions say how a PostgreSQL database is backed up.
 type DatabaseOptions struct {
 	Settings *postgres.Settings
 	Custom   bool // pg_dump writes its custom format
-	Jobs     int  // connections that read rows at once, of a plain dump; below 2 pg_dump does it all
-	Globals  bool // the roles and tablespaces too, as a backup of their own
+	Jobs     int  // connections that read rows at once for a plain dump; below 2 pg_dump does it all
+	Globals  bool // also back up the roles and tablespaces, separately
 	Manifest ManifestMode
 	Warn     func(format string, args ...any)
 }
@@ -39,11 +39,11 @@ type DatabaseOptions struct {
 type ManifestMode string
 
 const (
-	// ManifestOn keeps the rows of every table, counted as the dump passes, what the
-	// database is and what the dump needs.
+	// ManifestOn records the database, the needs of the dump, and the rows of every table,
+	// counted as the dump passes.
 	ManifestOn ManifestMode = "on"
-	// ManifestChecksums also sums up the content of the tables, in the snapshot of the
-	// dump, which reads them a second time.
+	// ManifestChecksums adds checksums of the tables, which are read a second time in the
+	// snapshot of the dump.
 	ManifestChecksums ManifestMode = "checksums"
 	// ManifestOff keeps nothing.
 	ManifestOff ManifestMode = "off"
@@ -59,10 +59,9 @@ type database struct {
 	notUsers map[[2]string]bool
 }
 
-// Database dumps a database with its own pg_dump and seals the dump, by jobs made
-// of the given one: its Source, Kind and names are filled in. The dump matters more
-// than the roles, which are backed up first: it is made also when they fail, with
-// their error.
+// Database seals a dump made by the database's own pg_dump, by jobs like the given one with
+// Source, Kind and names filled in. The dump is made even when the roles, which come first,
+// fail; their error is returned.
 func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error {
 	d, err := open(ctx, job, run, o)
 	if err != nil {
@@ -85,8 +84,7 @@ func Database(ctx context.Context, job Job, run Runner, o DatabaseOptions) error
 	return errors.Join(err, errors.New("the backup of the database is complete all the same"))
 }
 
-// Globals seals the roles and tablespaces of the server that the settings lead to, as a
-// backup that is named after the server.
+// Globals seals the roles and tablespaces of a server, as a backup named after the server.
 func Globals(ctx context.Context, job Job, run Runner, o DatabaseOptions) error {
 	d, err := open(ctx, job, run, o)
 	if err != nil {
@@ -96,7 +94,7 @@ func Globals(ctx context.Context, job Job, run Runner, o DatabaseOptions) error 
 	return d.globals(ctx, serverName(o.Settings.Address()))
 }
 
-// serverName is the name of a server as it can be part of a file's.
+// serverName turns an address into part of a file name.
 func serverName(address string) string {
 	address = strings.TrimSuffix(address, ":5432")
 	if strings.HasPrefix(address, "/") { // the folder of a socket
@@ -126,7 +124,7 @@ func open(ctx context.Context, job Job, run Runner, o DatabaseOptions) (d *datab
 	return d, nil
 }
 
-// dump seals the dump, and the manifest if there is to be one.
+// dump seals the dump and, if wanted, the manifest.
 func (d *database) dump(ctx context.Context) error {
 	var m *postgres.Manifest
 	var err error
@@ -138,8 +136,7 @@ func (d *database) dump(ctx context.Context) error {
 	if d.Manifest == ManifestChecksums || d.Jobs > 1 {
 		return d.inSnapshot(ctx, m)
 	}
-	// A connection that sits there for the hours of a dump is in the way of
-	// whoever administers the server.
+	// A connection that idles through a dump hinders the administrators of the server.
 	if err := d.conn.Close(ctx); err != nil {
 		return SourceError(fmt.Errorf("leaving the server: %w", err))
 	}
@@ -150,8 +147,7 @@ func (d *database) dump(ctx context.Context) error {
 	return d.sealManifest(ctx, m, made, dumped)
 }
 
-// describe says what the database is, before it is dumped. The tables are there as
-// those that extensions brought along.
+// describe describes the database before the dump. It lists the tables of extensions too.
 func (d *database) describe(ctx context.Context) (m *postgres.Manifest, err error) {
 	m = &postgres.Manifest{
 		Version: postgres.ManifestVersion, Database: d.Settings.Database(), Server: d.server,
@@ -170,8 +166,7 @@ func (d *database) describe(ctx context.Context) (m *postgres.Manifest, err erro
 	return m, err
 }
 
-// sealManifest completes the manifest with what the guard has learned of the dump,
-// and seals it.
+// sealManifest seals the manifest, completed with what the guard learned of the dump.
 func (d *database) sealManifest(ctx context.Context, m *postgres.Manifest, made *Made, dumped error) error {
 	m.Backup = made.ID.String()
 	if c := made.Contents; c != nil {
@@ -255,7 +250,7 @@ func (d *database) inSnapshot(ctx context.Context, m *postgres.Manifest) error {
 	}
 	defer tx.Rollback(context.WithoutCancel(ctx))
 	made, dumped := d.pgDump(ctx, snapshot)
-	if made == nil || m == nil { // with an error, one of several stores can do without
+	if made == nil || m == nil { // with an error, when one of several stores failed
 		return dumped
 	}
 	if d.Manifest != ManifestChecksums {
@@ -270,7 +265,7 @@ func (d *database) inSnapshot(ctx context.Context, m *postgres.Manifest) error {
 	return d.sealManifest(ctx, m, made, dumped)
 }
 
-// parallel has the rows read by several connections, as far as that can be.
+// parallel has several connections read the rows where possible.
 func (d *database) parallel(job Job, snapshot string) Job {
 	alone := job.Source
 	var contents []byte
@@ -303,7 +298,7 @@ func (d *database) manifest(ctx context.Context, m *postgres.Manifest, of *Made)
 	job.To.Folder = KindDatabase
 	for n := range ManifestTries {
 		job.To.Path = ManifestPath(of.first(), n+1, job.Pack.Codec)
-		job.Source = From(bytes.NewReader(text)) // which is read before its name is known to be taken
+		job.Source = From(bytes.NewReader(text)) // an io.Reader is read once, but the name may be taken
 		_, err = d.run(ctx, job)
 		if !errors.Is(err, store.ErrExists) {
 			break
@@ -312,7 +307,7 @@ func (d *database) manifest(ctx context.Context, m *postgres.Manifest, of *Made)
 	return err
 }
 
-// first is the path of the file in the first of its stores, complete or not.
+// first is the path of the file in its first store, complete or not.
 func (m *Made) first() string {
 	if len(m.Copies) > 0 {
 		return m.Copies[0].Path
@@ -320,9 +315,8 @@ func (m *Made) first() string {
 	return m.Path
 }
 
-// FileNameOf returns a database's name as it can be part of a file's: one that cannot
-// becomes a simpler one with a sum of its own, so that two databases never share a
-// series.
+// FileNameOf returns a database's name as part of a file name. An unfit one is simplified
+// and gets a hash, so that two databases never share a series.
 func FileNameOf(database string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < ' ' || strings.ContainsRune(`/\`, r) || r == 0x7f {

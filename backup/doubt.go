@@ -16,15 +16,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-// ErrMisnamed is why a backup whose file and label name different series is in doubt.
+// ErrMisnamed marks a backup whose file and label name different series.
 var ErrMisnamed = fail.New(fail.Failed, "find out who gave the file this name; takumi-backup open opens it as what its label says", "the name of the file and the label disagree")
 
-// ErrSidecar is returned for a backup that is not what its sidecar says.
+// ErrSidecar is returned for a backup that differs from its sidecar.
 var ErrSidecar = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the file is not what its sidecar says")
 
-// Misnamed is an ErrMisnamed when the file has a generated name, and the label one of
-// another series or time. A file that was renamed to anything else says nothing, nor
-// does what was put before the name, with a "-" or a ".".
+// Misnamed returns ErrMisnamed when a generated file name has another series or time than
+// the label. Other file names pass, and so does a prefix that ends in "-" or ".".
 func Misnamed(path, label string) error {
 	file := store.Base(path)
 	at, mine := stampIn(file), stampIn(label)
@@ -46,19 +45,19 @@ func stampIn(name string) string {
 	return all[len(all)-1]
 }
 
-// looks is how often a file and its sidecar may seem to disagree before they do.
+// looks is how often a file and its sidecar are compared before they count as different.
 const looks = 4
 
-// Prove reads the backup at path to its end and returns nil only when every byte of it
-// is authentic and the file is what its sidecar says, if it has one. The errors are
-// those of [Open], ErrSidecar and those of reading.
+// Prove reads the backup at path to its end and returns nil only when every byte is
+// authentic and the file matches its sidecar, if any. The errors are those of [Open],
+// ErrSidecar and those of reading.
 func Prove(ctx context.Context, st store.Store, path string, o Options) error {
 	for n := 1; ; n++ {
 		err := prove(ctx, st, path, o)
 		if n == looks || !errors.Is(err, ErrSidecar) {
 			return err
 		}
-		// A rewrap at the same time gives first the sidecar its name, and then the file.
+		// A rewrap renames the sidecar first and then the file.
 		select {
 		case <-time.After(time.Duration(n) * 50 * time.Millisecond):
 		case <-ctx.Done():
@@ -103,14 +102,14 @@ func prove(ctx context.Context, st store.Store, path string, o Options) error {
 	sum := hash.Sum()
 	if got := hex.EncodeToString(sum[:]); err == nil && got != want {
 		if want, err = sidecarOf(ctx, st, path); err == nil && (got == want || Staged(ctx, st, path, got)) {
-			return nil // it was rewrapped before it was opened, or the rewrap was killed
+			return nil // rewrapped before it was opened, or the rewrap was killed
 		}
 		err = fmt.Errorf("%s: %w", path, ErrSidecar)
 	}
 	return err
 }
 
-// judged reads the backup to its end, and lets content read what it holds.
+// judged reads the backup to its end, with content as the reader of the payload.
 func (f *Handle) judged(content func(io.Reader) error) error {
 	plain := NewPlaintext(f.Reader, new(Meter))
 	defer plain.Close()
@@ -121,10 +120,9 @@ func (f *Handle) judged(content func(io.Reader) error) error {
 	return verdict
 }
 
-// Staged says whether a rewrap or reencrypt of the backup at path, which has this
-// SHA-256 in hex, was killed before its sidecar got its place: the next one finishes it.
-// In a bucket the sum is noted in the object, and in a folder the right sidecar is
-// there under another name.
+// Staged reports whether a rewrap or reencrypt of the backup, which has this SHA-256 in
+// hex, was killed before it replaced the sidecar: the next one finishes it. A bucket has
+// the sum in the object, a folder has the right sidecar under another name.
 func Staged(ctx context.Context, st store.Store, path, sum string) bool {
 	o, err := st.Open(ctx, path)
 	if err != nil {
@@ -141,7 +139,7 @@ func Staged(ctx context.Context, st store.Store, path, sum string) bool {
 	return err == nil && staged == sum
 }
 
-// sidecarOf returns the sum in the sidecar of a backup, or "" when it has none.
+// sidecarOf returns the sum in a backup's sidecar, "" without one.
 func sidecarOf(ctx context.Context, st store.Store, path string) (string, error) {
 	return sidecarAt(ctx, st, path+store.SidecarSuffix, path)
 }

@@ -12,17 +12,17 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Filter says which backups of a store are meant; the zero value, all of them.
+// Filter selects backups of a store; the zero value, all of them.
 type Filter struct {
 	Kinds []string // uploads are increments too
-	// Name is a series, with or without its ending, as takumi_db.sql or takumi_db; or a
-	// pattern of such, as [path.Match] reads it.
+	// Name is a series, with or without its ending, as takumi_db.sql or takumi_db, or a
+	// pattern for [path.Match].
 	Name  string
 	Since time.Time // made then or later
 }
 
-// Match reports whether a backup is meant. What no envelope says anything of is meant by
-// the zero value alone.
+// Match reports whether the filter selects a backup. Only the zero value selects backups
+// without a readable envelope.
 func (f *Filter) Match(b *Backup) bool {
 	switch {
 	case len(f.Kinds) > 0 && !slices.Contains(f.Kinds, b.Kind) && !slices.Contains(f.Kinds, Family(b.Kind)):
@@ -46,8 +46,8 @@ func named(b *Backup, name string) bool {
 	return match && err == nil
 }
 
-// Newest returns of a sorted list the newest backup of each folder, kind and series that
-// is not bad, archived, in doubt, nor from after now.
+// Newest returns, from a sorted list, the newest backup of each folder, kind and series
+// that is not bad, archived, in doubt, or later than now.
 func (r *Roll) Newest(now time.Time) *Roll {
 	type series struct{ folder, kind, name string }
 	seen, newest := make(map[series]bool), new(Roll)
@@ -62,13 +62,13 @@ func (r *Roll) Newest(now time.Time) *Roll {
 	return newest
 }
 
-// ErrManySeries is returned where the newest of several series would be one by chance.
+// ErrManySeries is returned when the newest backup could be of several series.
 var ErrManySeries = fail.New(fail.Usage, "say with --name which one", "there are backups of several series")
 
-// LatestOf returns the newest backup in and under folder that f means, is not from after
-// now, authentic to its end and in no doubt, and those that are newer and were passed
-// over, each with its Err. That there is none is an error, ErrManySeries one that f means
-// more than one series.
+// LatestOf returns the newest backup under folder that f selects, is not later than now, is
+// authentic to its end and not in doubt; passed has the newer ones that failed this, each
+// with its Err. It fails when there is none, and with ErrManySeries when f selects several
+// series.
 func LatestOf(ctx context.Context, st store.Store, folder string, f Filter, now time.Time, o Options) (found *Backup, passed []Backup, err error) {
 	var list []Backup
 	var series []string

@@ -9,12 +9,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Find lists the backups at the paths: a path that names a file is that file,
-// whatever its name, and a folder is all that [store.Store.Walk] finds in it. Each
-// file is listed once; only its path and size are known then. What cannot be
-// looked at is Bad, with its Err. roots reports that a folder is among the paths,
-// or more than one path: some of several can fail then. The error is the
-// context's, or that of the only path.
+// Find lists the backups at the paths, each once: a file whatever its name, and for a
+// folder what [store.Store.Walk] finds. Only path and size are known then; a file that
+// cannot be looked at is Bad, with its Err. roots reports that the paths include a folder
+// or are several, so that some can fail. The error is the context's, or that of the only
+// path.
 func Find(ctx context.Context, st store.Store, paths []string) (found []Backup, roots bool, err error) {
 	roots = len(paths) > 1
 	seen := make(map[string]bool)
@@ -48,12 +47,12 @@ func Find(ctx context.Context, st store.Store, paths []string) (found []Backup, 
 	return found, roots, nil
 }
 
-// WithLinks adds to backups that [Find] found what their increments need of their
-// chains, where it is not among them.
+// WithLinks adds to the result of [Find] the missing backups that its increments need of
+// their chains.
 func WithLinks(ctx context.Context, st store.Store, found []Backup) ([]Backup, error) {
 	type chain struct{ folder, id string }
 	has := make(map[string]bool)
-	last, links := make(map[chain]int), make(map[chain]int) // the highest number of each, and how many are there
+	last, links := make(map[chain]int), make(map[chain]int) // the highest number and the count of each
 	for i := range found {
 		has[found[i].Path] = true
 		if l, ok := LinkOf(store.Base(found[i].Path)); ok {
@@ -78,8 +77,7 @@ func WithLinks(ctx context.Context, st store.Store, found []Backup) ([]Backup, e
 	return found, nil
 }
 
-// walk yields the backups in and under root, those that cannot be looked at as
-// Bad. Its error, the last it yields, is that of the context.
+// walk yields the backups under root, Bad ones included. Its last error is the context's.
 func walk(ctx context.Context, st store.Store, root string) iter.Seq2[Backup, error] {
 	return func(yield func(Backup, error) bool) {
 		for file, err := range st.Walk(ctx, root, false) {

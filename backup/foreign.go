@@ -9,8 +9,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// ForeignError is envelope.ErrNotSealed for a file that another tool has encrypted
-// and reencrypt --from-legacy imports.
+// ForeignError is envelope.ErrNotSealed for a file of another tool that reencrypt
+// --from-legacy imports.
 type ForeignError struct {
 	how string
 	err error
@@ -22,13 +22,11 @@ func (e *ForeignError) Error() string { return e.err.Error() + ": " + e.how }
 // Unwrap returns envelope.ErrNotSealed.
 func (e *ForeignError) Unwrap() error { return e.err }
 
-// Fail is the class and the hint of the error.
 func (e *ForeignError) Fail() (fail.Class, string) {
 	return fail.Damaged, "takumi-backup reencrypt --from-legacy openssl-cbc imports it: --legacy-passphrase-file FILE has its passphrase, --from URI the key of one with an IV"
 }
 
-// foreign adds to err, why a file does not open, what its beginning or the file next
-// to it shows.
+// foreign adds to err what the beginning of the file, or the file next to it, shows.
 func foreign(ctx context.Context, st store.Store, path string, file store.Object, err error) error {
 	if !errors.Is(err, envelope.ErrNotSealed) {
 		return err

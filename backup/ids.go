@@ -10,22 +10,21 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// idPrefix is what may be the beginning of an id: as few digits as four.
+// idPrefix begins an id; four digits at least.
 var idPrefix = regexp.MustCompile(`^[0-9a-f]{4,32}$`)
 
-// IsIDPrefix reports whether text may be the beginning of a backup's id.
+// IsIDPrefix reports whether text may begin a backup's id.
 func IsIDPrefix(text string) bool { return idPrefix.MatchString(text) }
 
-// ErrNoID is returned where no backup has an id that begins as was asked for.
+// ErrNoID is returned when no id begins with the prefix.
 var ErrNoID = fail.New(fail.Store, "takumi-backup list shows the ids; or give the path", "no backup has an id that begins like this")
 
-// ErrManyIDs is returned where several backups have ids that begin as was asked for.
+// ErrManyIDs is returned when several ids begin with the prefix.
 var ErrManyIDs = fail.New(fail.Usage, "give more digits, or the path", "several backups have an id that begins like this")
 
-// FindID returns the path of the only backup in and under root whose id begins with
-// prefix. The id is what the envelope claims: opening the backup is what proves it. The
-// errors are ErrNoID, ErrManyIDs, which names the first few, that of root, and the
-// context's.
+// FindID returns the path of the only backup under root whose id, as the envelope claims
+// it, begins with prefix. The errors are ErrNoID, ErrManyIDs, which names the first few,
+// that of root, and the context's.
 func FindID(ctx context.Context, st store.Store, root, prefix string) (string, error) {
 	const named = 5
 	var found []string

@@ -22,91 +22,89 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack/index"
 )
 
-// Source opens what is to be backed up. A Read that waits must end when ctx does,
-// with its cause. The job closes what it returns.
+// Source opens the data to back up. A blocked Read must end when ctx does, with its cause.
+// The job closes the reader.
 type Source func(ctx context.Context) (io.ReadCloser, error)
 
-// From is the Source of what can only be read once, and which the job leaves open.
+// From is the Source of a reader that can be read once. The job does not close it.
 func From(r io.Reader) Source {
 	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(r), nil }
 }
 
-// Job makes one backup. It is a value: to run it again makes another backup.
+// Job makes a backup each time it runs.
 type Job struct {
 	Source Source
-	// Want is what the source has to begin as; guard.Unknown is anything.
+	// Want is the expected format of the source; guard.Unknown is any.
 	Want  guard.Format
 	Guard guard.Options
-	// Unguarded seals the source without checking that it is whole.
+	// Unguarded skips the check that the source is whole.
 	Unguarded bool
 
 	Kind    string // "" is the kind that the source speaks for
-	Name    string // in the label; "" is the name of the file
+	Name    string // of the label; "" is the file's name
 	Created time.Time
 	Pack    pack.Options // without a Codec: zstd
-	// Recipients may open the backup. A Plain job has none: its file is packed,
-	// and everybody who can read it can open it.
+	// Recipients may open the backup. A Plain job has none: its file is only packed, and
+	// anybody can open it.
 	Recipients []envelope.Recipient
 	Plain      bool
-	// Signer, if it is set, signs the backup: its signature is there before the backup
-	// has its name, at every destination. A Plain job, and one to a Sink that has no
-	// room for a signature, cannot have one.
+	// Signer, if set, signs the backup at every destination before it gets its name. It
+	// excludes Plain and Sinks without room for a signature.
 	Signer ssh.Signer
 
 	Store store.Store
 	To    Dest
 	Also  []string // roots of further stores that get the same file
 
-	contents func() []byte      // of the database that is the source, see [tables.PartContents]; when it was read
-	stats    func() *tree.Stats // of a folder that is the source, when it was read
+	contents func() []byte      // of a database, see [tables.PartContents]; after reading
+	stats    func() *tree.Stats // of a folder; after reading
 	night    *night             // of an incremental backup, or nil
 }
 
-// Dest says where a backup goes: to what Sink opens, to the file at Path, or under
-// a generated name below Root.
+// Dest is where a backup goes: to Sink, to the file at Path, or under a generated name
+// below Root.
 type Dest struct {
 	Sink   func() (Sink, error)
 	Path   string
 	Root   string
 	Flat   bool   // below Root there is no folder for the kind
-	Base   string // what a generated name begins with, in place of Name and of a name made of DBName
+	Base   string // begins a generated name, instead of Name or DBName
 	DBName string // the database's
 	Folder string // below the roots of Also (default: the kind)
 }
 
-// Sink takes one backup. Exactly one of Commit and Abort counts.
+// Sink takes one backup and ends with either Commit or Abort.
 type Sink interface {
 	io.Writer
 	Commit() (store.Result, error)
 	Abort() error
 }
 
-// Observer sees a job at work. All its fields may be nil.
+// Observer observes a job. All fields may be nil.
 type Observer struct {
 	Meter *Meter       // counts what is read and written
-	Ready func() error // runs before the backup gets its name; an error keeps it from that
+	Ready func() error // runs before the backup gets its name; an error aborts it
 }
 
 // Made is a finished backup.
 type Made struct {
 	Backup
 	Envelope *envelope.Envelope // nil for a plain file
-	SHA256   string             // of the file, lower-case hex; empty for a writer without one
+	SHA256   string             // of the file, lower-case hex; empty for some Sinks
 	Format   guard.Format       // what the source begins as
 	In, Out  int64              // bytes of the source and of the file
-	// Unjudged says why nobody knows whether the content is complete; it is empty
-	// when the guard has judged it.
+	// Unjudged is why the guard cannot say whether the content is complete, or "".
 	Unjudged string
 	Proof    pack.Proof      // what unpacking it again found, before it was sealed
-	Signer   string          // the fingerprint (SHA256:…) of the key that signed it, or empty
+	Signer   string          // fingerprint (SHA256:…) of the signing key, or empty
 	Contents *guard.Contents // what a dump of PostgreSQL holds, or nil
 	Tree     *tree.Stats     // of a folder, or nil
-	Copies   []*store.Copy   // with further stores: each with its error, nil where the backup is complete
+	Copies   []*store.Copy   // of further stores, with an error for each that failed
 }
 
-// Run makes the backup. Without an error it is whole and durable under its name in
-// at least one store; with one there is none, and what was begun is gone. It is
-// State Authentic then: this run has sealed it, and nobody has read it back.
+// Run makes the backup. Without an error it is durable under its name in at least one
+// store; with one, nothing is left. Its State is Authentic: this run sealed it, and nobody
+// has read it back.
 func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	if o.Meter == nil {
 		o.Meter = new(Meter)
@@ -194,7 +192,7 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	return made, nil
 }
 
-// indexer has the guard tell what makes the index of the content. The caller calls done.
+// indexer has the guard collect the index of the content. The caller calls done.
 func (j *Job) indexer(format guard.Format) (ix indexer, done func(), err error) {
 	switch {
 	case j.Pack.Codec != pack.Zstd:
@@ -225,7 +223,7 @@ func (j *Job) indexer(format guard.Format) (ix indexer, done func(), err error) 
 	return nil, func() {}, nil
 }
 
-// target is where the bytes of a job go, and what its label is called.
+// target is the destination of a job's bytes, and the label's name.
 type target struct {
 	Sink
 	name string
@@ -289,8 +287,7 @@ func (j Job) generated(format guard.Format, n int) string {
 	return store.Join(j.To.Root, Family(j.Kind), file)
 }
 
-// SourceError makes err a failure to read what is to be backed up, which sets it
-// apart from the store's, which may have the same errno.
+// SourceError marks err as a failure to read the source: a store's may have the same errno.
 func SourceError(err error) error {
 	if class, _ := fail.Of(err); err == nil || class == fail.Source {
 		return err

@@ -16,16 +16,16 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// LedgerName is the name of the ledger's file in the state folder.
+// LedgerName is the ledger's file in the state folder.
 const LedgerName = "sealed.jsonl"
 
-// ErrNotAsSealed is returned for a backup that is not what this host has sealed.
+// ErrNotAsSealed is returned for a backup that differs from what this host sealed.
 var ErrNotAsSealed = fail.New(fail.Damaged, "use another copy of this backup, or an older one; one that was rewrapped elsewhere is known by its signature alone", "the file is not the one that this host has sealed")
 
-// ErrLedger is returned for a ledger of which no line is as this package writes it.
+// ErrLedger is returned for a ledger without a valid line.
 var ErrLedger = errors.New("the record of what this host sealed is damaged")
 
-// Sealed is what a host knows of a backup that it made. It is not a secret.
+// Sealed is a host's record of a backup that it made. It is not secret.
 type Sealed struct {
 	ID      string    `json:"id"`
 	Kind    string    `json:"kind"`
@@ -35,23 +35,23 @@ type Sealed struct {
 	SHA256  string    `json:"sha256"` // of the file, lower-case hex
 }
 
-// Ledger is what a host has sealed, a file in its state folder, to which lines are
-// added: a host with recipients alone cannot open its backups, and by this knows them
-// again, wherever they are copied. The nil Ledger knows nothing. It does not change, and
-// several processes may add lines to the file.
+// Ledger lists the backups that a host has sealed, in a file of its state folder to which
+// several processes may append. A host with recipients alone cannot open its backups and
+// recognizes them by it, wherever they are copied. The nil Ledger is empty. A Ledger does
+// not change.
 type Ledger struct {
 	all map[string]Sealed // by id
 }
 
-// OpenLedger reads the ledger in the state folder dir, which need not exist. The errors
-// are ErrLedger and the system's.
+// OpenLedger reads the ledger in the state folder dir, which need not exist. The errors are
+// ErrLedger and the system's.
 func OpenLedger(dir string) (*Ledger, error) {
 	l, path := &Ledger{make(map[string]Sealed)}, filepath.Join(dir, LedgerName)
 	odd := false
 	_, err := jsonlines.Read(path, func(_ int, line []byte) error {
 		var s Sealed
 		if json.Unmarshal(line, &s) != nil || s.ID == "" {
-			odd = true // a crash cut it: its backup is not known, and kept
+			odd = true // cut by a crash: the backup is unknown, and kept
 			return nil
 		}
 		l.all[s.ID] = s
@@ -72,8 +72,8 @@ func (l *Ledger) Knows() bool {
 	return l != nil && len(l.all) > 0
 }
 
-// RecordSealed adds a backup that was made for recipients alone to the ledger in the
-// state folder dir, on disk before it returns. Others open with a key.
+// RecordSealed durably adds a backup for recipients alone to the ledger in the state folder
+// dir.
 func RecordSealed(dir string, m *Made) error {
 	if m.Envelope == nil || m.SHA256 == "" || len(m.Keys) > 0 {
 		return nil
@@ -85,8 +85,7 @@ func RecordSealed(dir string, m *Made) error {
 	return nil
 }
 
-// of returns the record of a backup, when what it says of itself and its length are
-// as they were when this host sealed it.
+// of returns the record of a backup with the same claims and length.
 func (l *Ledger) of(b *Backup) (Sealed, bool) {
 	if l == nil {
 		return Sealed{}, false
@@ -95,20 +94,19 @@ func (l *Ledger) of(b *Backup) (Sealed, bool) {
 	return s, known && s.Size == b.Size && s.Kind == b.Kind && s.Name == b.Name && s.Created.Equal(b.Created)
 }
 
-// Has reports whether this host has sealed a backup, by what that says of itself and
-// its length.
+// Has reports whether this host has sealed a backup with these claims and length.
 func (l *Ledger) Has(b *Backup) bool {
 	_, known := l.of(b)
 	return known
 }
 
-// ProveKnown is [Prove] for what is in a list: what a key opened, and without a key what
-// this host has sealed, by the hash that it had, or what was signed, by that.
+// ProveKnown is [Prove] for a listed backup: by key, or without one by the hash in the
+// ledger, or by the signature.
 func ProveKnown(ctx context.Context, st store.Store, b *Backup, o Options) error {
 	switch {
 	case b.State >= Authentic:
 		return Prove(ctx, st, b.Path, o)
-	case o.Ledger.Has(b): // the head of a signature, if one is asked for, fits by now
+	case o.Ledger.Has(b): // the head fits the signature, if one is required
 		return proveSealed(ctx, st, b, o)
 	}
 	return ProveSigned(ctx, st, b.Path, o)

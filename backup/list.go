@@ -16,15 +16,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// workers bounds the files that are open at once. Looking at one is a few
-// small reads, which wait for the disk more than for a core.
+// workers bounds the files open at once; small reads wait for the disk more than for a
+// core.
 var workers = max(4, runtime.GOMAXPROCS(0))
 
-// List returns the backups in and under root, newest first by the time in their
-// envelopes, and behind them, by path, what has no readable envelope. With keys it
-// authenticates what each one says of itself and its length, which costs one chunk
-// and not the whole file. What cannot be read is Bad, with its Err. The error of
-// List is that of root itself, or the context's.
+// List returns the backups under root, newest first by the time in their envelopes, then by
+// path those without a readable one. With keys it authenticates each label and length,
+// which reads one chunk of the file. Unreadable ones are Bad, with their Err. The error is
+// that of root, or the context's.
 func List(ctx context.Context, st store.Store, root string, o Options) ([]Backup, error) {
 	var list []Backup
 	err := Each(ctx, st, root, o, func(b *Backup) error {
@@ -38,9 +37,8 @@ func List(ctx context.Context, st store.Store, root string, o Options) ([]Backup
 	return list, nil
 }
 
-// Each calls do with each of the backups that [List] returns, in the order of the store
-// and on the caller's goroutine, and keeps none of them. An error of do ends it. do may
-// not keep the pointer.
+// Each calls do for each backup that [List] would return, in the order of the store and on
+// the caller's goroutine. An error of do ends it. do must not keep the pointer.
 func Each(ctx context.Context, st store.Store, root string, o Options, do func(*Backup) error) error {
 	next, stop := iter.Pull2(walk(ctx, st, root))
 	defer stop()
@@ -67,7 +65,7 @@ func Each(ctx context.Context, st store.Store, root string, o Options, do func(*
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			// What was pruned or moved meanwhile is no longer part of the store.
+			// pruned or moved meanwhile
 			if b.State == Bad && errors.Is(b.Err, fs.ErrNotExist) {
 				return nil
 			}
@@ -76,8 +74,8 @@ func Each(ctx context.Context, st store.Store, root string, o Options, do func(*
 	})
 }
 
-// NewestFirst orders backups by the time in their envelopes, newest first, and
-// puts those without a readable envelope last, by path.
+// NewestFirst orders backups by the time in their envelopes, and those without a readable
+// one last, by path.
 func NewestFirst(a, b Backup) int {
 	switch {
 	case a.Readable() != b.Readable():
@@ -93,8 +91,8 @@ func NewestFirst(a, b Backup) int {
 	return cmp.Compare(a.Path, b.Path)
 }
 
-// Look fills in what can be known without reading the content: with keys that
-// open it, the label and the length are authentic then.
+// Look fills in everything but the content; with keys that open it, label and length are
+// authentic then.
 func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 	seen, err := Look(ctx, st, b.Path, o)
 	if err != nil {
@@ -124,11 +122,9 @@ func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 	}
 }
 
-// Latest returns the newest authentic entry among those that match, and that
-// verifies to its end, or nil when there is none. passed has the newer ones
-// that match and were passed over, each with its Err. entries are in the order
-// of List; one from the future is for match to refuse. The error is the
-// context's.
+// Latest returns the newest matching backup of list, which is ordered as by List, that
+// verifies to its end, or nil. passed has the newer ones that failed, each with its Err.
+// match refuses backups from the future. The error is the context's.
 func Latest(ctx context.Context, st store.Store, list []Backup, match func(*Backup) bool, o Options) (found *Backup, passed []Backup, err error) {
 	for _, e := range list {
 		if !match(&e) {

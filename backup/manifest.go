@@ -19,8 +19,8 @@ import (
 // KindManifest is the kind of a sealed manifest.
 const KindManifest = "manifest"
 
-// ManifestTries is how many names a manifest may have: a plain and a custom dump of one
-// second would share the first.
+// ManifestTries is the number of names for a manifest: a plain and a custom dump of one
+// second share the first.
 const ManifestTries = 3
 
 // ManifestPath returns the n-th name, from 1, for the manifest of the backup at path.
@@ -37,8 +37,7 @@ func ManifestPath(path string, n int, codec pack.Codec) string {
 	return dir + name + ".json" + codec.Extension() + Suffix
 }
 
-// NeedsOf returns what a dump needs of a server, by its own words; the versions of
-// extensions are not among them.
+// NeedsOf returns what a dump needs of a server, without versions of extensions.
 func NeedsOf(c *guard.Contents, extensions []postgres.Extension) postgres.Needs {
 	if extensions == nil {
 		for _, name := range c.Extensions {
@@ -48,10 +47,9 @@ func NeedsOf(c *guard.Contents, extensions []postgres.Extension) postgres.Needs 
 	return postgres.Needs{Roles: c.Roles, Owners: c.Owners, Tablespaces: c.Tablespaces, Extensions: extensions, Superuser: c.Superuser}
 }
 
-// FindManifest returns the manifest of an open backup, all of it authentic, or nil
-// when there is none, which costs one look: a manifest is packed as its backup is.
-// Files under its names that are of no use are listed in useless, unless the
-// manifest was found.
+// FindManifest returns the authentic manifest of an open backup, or nil. Without one it
+// costs one look: a manifest is packed as its backup is. useless has the errors of unfit
+// files under its names, when no manifest was found.
 func FindManifest(ctx context.Context, st store.Store, path string, of *envelope.Envelope, o Options) (m *postgres.Manifest, useless []error) {
 	for n := 1; n <= ManifestTries; n++ {
 		name := ManifestPath(path, n, pack.Codec(of.Codec))

@@ -21,13 +21,13 @@ const (
 	KindDatabase  = "database"
 	KindContracts = "contracts"
 	KindUploads   = "uploads"
-	// KindIncrement is the kind of an archive that has only what is new or changed in
-	// a tree since the archive before it in its chain.
+	// KindIncrement is the kind of an archive with the changes of a tree since the archive
+	// before it in its chain.
 	KindIncrement = "uploads-increment"
 	KindStream    = "stream"
 )
 
-// Family is the kind that a backup is kept and counted with: increments are uploads.
+// Family is the kind for retention: increments count as uploads.
 func Family(kind string) string {
 	if kind == KindIncrement {
 		return KindUploads
@@ -35,14 +35,14 @@ func Family(kind string) string {
 	return kind
 }
 
-// Link is the place of a backup in a chain of incremental ones, by its name: the first
-// half of the chain's id, and the number. The index has all of the id.
+// Link is a place in a chain of increments, by the file name: the first half of the chain's
+// id (the index has all of it), and the number.
 type Link struct {
 	Chain string
 	N     int
 }
 
-// After is how many places of one chain l is behind m, and 0 for two chains.
+// After is how many places l is behind m in one chain, 0 for two chains.
 func (l Link) After(m Link) int {
 	if l.Chain != m.Chain {
 		return 0
@@ -54,7 +54,7 @@ func (l Link) tag() string { return fmt.Sprintf(".%s-%d", l.Chain, l.N) }
 
 var linkTag = regexp.MustCompile(`_\d{8}_\d{6}(?:-\d+)?\.([0-9a-f]{16})-(\d{1,4})\.`)
 
-// LinkOf returns the place in a chain that a name tells of.
+// LinkOf returns the place in a chain by a file name.
 func LinkOf(name string) (l Link, ok bool) {
 	all := linkTag.FindAllStringSubmatch(name, -1)
 	if all == nil {
@@ -73,7 +73,7 @@ func KindOf(f guard.Format) string {
 	return KindStream
 }
 
-// Naming is what the name of a generated backup is made of.
+// Naming has the parts of a generated name.
 type Naming struct {
 	Base   string // the name it was given, or ""
 	DBName string // the database's, or ""
@@ -85,9 +85,9 @@ type Naming struct {
 	Link   Link // in a chain
 }
 
-// FileName returns BASE_YYYYMMDD_HHMMSS.EXT.enc, in UTC, and for n above 1 the
-// n-th name for the same second: BASE_YYYYMMDD_HHMMSS-n.EXT.enc. A plain file's
-// name lacks the .enc, and that of a link has its place in the chain after the time.
+// FileName returns BASE_YYYYMMDD_HHMMSS.EXT.enc, in UTC, and for n above 1
+// BASE_YYYYMMDD_HHMMSS-n.EXT.enc. A plain file lacks the .enc; a link has its place in the
+// chain after the time.
 func (m Naming) FileName(n int) string {
 	base := m.Base
 	switch {
@@ -113,11 +113,11 @@ func (m Naming) FileName(n int) string {
 	return name + Suffix
 }
 
-// unjudged is the extension of what the guard does not know.
+// unjudged is the extension of unknown formats.
 const unjudged = "bin"
 
-// Unjudged says whether the name that seal gave a backup says that nobody knows
-// whether what was sealed is complete: its format is not known.
+// Unjudged reports whether the name shows that the content's format is unknown, so that
+// nobody knows whether it is complete.
 func (b *Backup) Unjudged() bool {
 	return strings.HasSuffix(SeriesOf(store.Base(b.Path)), "."+unjudged)
 }
@@ -138,8 +138,8 @@ func extension(f guard.Format) string {
 	return unjudged
 }
 
-// SourceOf returns the name of the database that a backup says it is of, as it can
-// be part of a file's name, or "".
+// SourceOf returns the database of a backup, by its own claim, as part of a file name, or
+// "".
 func SourceOf(e *envelope.Envelope) string {
 	series := SeriesOf(e.Name)
 	for _, ending := range []string{".sql", ".dump"} {

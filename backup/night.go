@@ -24,27 +24,26 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack/index"
 )
 
-// Incremental says how a folder is backed up by what has changed.
+// Incremental is how the changes of a folder are backed up.
 type Incremental struct {
 	StateDir  string        // where the state is kept
 	FullEvery time.Duration // how often all of it is backed up
-	// Full, if it is set, is told why a full one is made where an increment was wanted.
+	// Full, if set, gets the reason for a full archive instead of an increment.
 	Full func(why string)
 }
 
 const (
-	// wholeEvery is the number of archives of which one has an index of all of the tree.
+	// one archive in wholeEvery has an index of the whole tree
 	wholeEvery = 16
-	// slack is by how much a night may come early: the clock that starts it has jitter.
+	// slack is how early a night may start: its timer has jitter.
 	slack = time.Hour
 )
 
-// settled is how old a change of a file has to be for its times to show the next one:
-// what changes twice within a tick of the file system's clock has the same times. The
-// tests have less patience.
+// settled is how old a change has to be for the next one to show: two within a tick of the
+// file system's clock have the same times. A variable for tests.
 var settled = 2 * time.Second
 
-// night is the work on one archive of a chain. What of it runs on two goroutines holds mu.
+// night makes one archive of a chain. mu guards what two goroutines use.
 type night struct {
 	of    Incremental
 	store *chain.Store
@@ -63,10 +62,10 @@ type night struct {
 	err     error
 }
 
-// UploadsIncremental is [Uploads] of what has changed since the last archive of the
-// chain, or a full archive that begins a chain: when the last full one is FullEvery old,
-// when the chain has an archive for each of its nights, and when what this host knows of
-// the last one, or the chain in the store, is in doubt. The job has a generated name.
+// UploadsIncremental is [Uploads] of the changes since the last archive of the chain. It
+// makes a full archive, which begins a chain, when the last full one is FullEvery old, when
+// the chain has an archive for each of its nights, and when the host's facts about the last
+// archive, or the chain in the store, are in doubt. The job has a generated name.
 func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o tree.Options, of Incremental) (*tree.Stats, error) {
 	if of.Full == nil {
 		of.Full = func(string) {}
@@ -75,7 +74,7 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 	if err != nil {
 		return nil, err
 	}
-	if job.Name != "" { // of the files; the label of a link is its place in the chain
+	if job.Name != "" { // of the files; a link's label has its place in the chain
 		job.To.Base, job.Name = job.Name, ""
 	}
 	if job.Pack.Codec != "" && job.Pack.Codec != pack.Zstd || job.Unguarded || job.Plain || job.To.Sink != nil || job.To.Path != "" {
@@ -103,7 +102,7 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 	return stats, err
 }
 
-// holdersOf names recipients. One that has no name is taken for a new one each time.
+// holdersOf names recipients. A nameless one counts as new each time.
 func holdersOf(to []envelope.Recipient) string {
 	var names []string
 	for _, r := range to {
@@ -171,7 +170,7 @@ func (n *night) place(job *Job) (err error) {
 	return err
 }
 
-// doubt says why no increment is to be made on what is known, or is empty.
+// doubt returns why no increment may be made, or "".
 func (n *night) doubt(ctx context.Context, job *Job) (string, error) {
 	links := n.last.Links
 	nights := int(n.of.FullEvery / (24 * time.Hour))
@@ -215,7 +214,7 @@ func (n *night) following() (*members.Entry, error) {
 	return e, err
 }
 
-// earlier returns what is known of a path, and takes for gone what comes before it.
+// earlier returns the facts about a path, and counts those before it as deleted.
 func (n *night) earlier(path string) *tree.Facts {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -294,10 +293,10 @@ func (n *night) add(e *members.Entry) {
 	}
 }
 
-// errIndexNeeded is wrapped when an archive of a chain has no index.
+// errIndexNeeded is the error of a chain's archive without an index.
 var errIndexNeeded = errors.New("an archive of a chain needs its index")
 
-// index makes the index, without which an archive of a chain is worth nothing.
+// index makes the index, without which an archive of a chain is useless.
 func (n *night) index(size int64) (*index.Content, error) {
 	n.finish()
 	content, err := n.builder.Finish(size)
@@ -310,7 +309,7 @@ func (n *night) index(size int64) (*index.Content, error) {
 	return content, err
 }
 
-// finish takes for gone what the source did not come to.
+// finish counts the remaining facts as deleted.
 func (n *night) finish() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -324,7 +323,7 @@ func (n *night) finish() {
 	n.say()
 }
 
-// fault is why the archive is not to be kept.
+// fault is why the archive must not be kept.
 func (n *night) fault() error {
 	if n == nil {
 		return nil
@@ -334,7 +333,7 @@ func (n *night) fault() error {
 	return n.err
 }
 
-// keep makes the archive the last one of the chain, unless a copy of it failed.
+// keep makes the archive the last of the chain, unless a copy failed.
 func (n *night) keep(m *Made) error {
 	for _, c := range m.Copies {
 		if c.Err != nil {
@@ -358,7 +357,7 @@ func (n *night) end() {
 	}
 }
 
-// link is the place of the job's backup in a chain, by its name.
+// link is the place of the job's backup in a chain.
 func (j *Job) link() Link {
 	if j.night == nil {
 		return Link{}

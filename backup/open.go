@@ -16,7 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// tries is how often an opening that a rewrap disturbs begins anew.
+// tries is how often an opening is repeated that a rewrap disturbs.
 const tries = 3
 
 // Options say how to open.
@@ -24,26 +24,23 @@ type Options struct {
 	Keys   *keystore.Ring // nil, or a ring of no sources, opens nothing
 	Rescue bool           // see [envelope.Options]
 	Meter  *Meter         // if it is set, it counts what is read
-	// Signers, if they are set, are whom the backups have to be signed by. The head of
-	// the signature is checked before anything is released, and when a backup is looked
-	// at, and the payload before a reader that reads in order ends well.
+	// Signers, if set, must have signed the backups. The head of the signature is checked
+	// before anything is released and by Look; the payload before a sequential reader ends
+	// without an error.
 	Signers *sign.Signers
-	// SignedWhole, with Signers, has [Open] hold the payload to its signature before it
-	// returns: it reads all of the file once more, by the same open file, so that what is
-	// then read can only be what was proved, but for who writes into that very file.
+	// SignedWhole, with Signers, has [Open] check the signed payload before it returns, by
+	// an extra pass over the same open file. Only writes into that file could change it
+	// afterwards.
 	SignedWhole bool
-	// Vouched refuses with ErrAnonymous, where there are no Signers, what anybody may
-	// have made who knows a public recipient.
+	// Vouched refuses, without Signers, a backup that anybody with a public recipient may
+	// have made: ErrAnonymous.
 	Vouched bool
-	// Ledger, if it is set, knows what this host has sealed, which List calls SealedHere
-	// where no key opens it.
+	// Ledger, if set, makes known backups SealedHere that no key opens.
 	Ledger *Ledger
-	// Doubt, if it is set, says why a backup that opened with the key of this id is
-	// not to be trusted all the same.
+	// Doubt, if set, returns why a backup that this key opened is not trusted.
 	Doubt func(b *Backup, opened kek.ID) error
 
-	// Content, if it is set, reads what a backup holds that [Prove] proves, and its error
-	// speaks against the backup. What it leaves unread is proved all the same.
+	// Content, if set, checks the payload for [Prove]. It need not read all of it.
 	Content func(io.Reader) error
 
 	through func(io.Reader) io.Reader // the file passes through it on its way
@@ -55,8 +52,7 @@ type keyFault struct{ error }
 
 func (f keyFault) Unwrap() error { return f.error }
 
-// NoKey tells an error that says that no key at hand opens the backup from one
-// that speaks against the backup.
+// NoKey reports whether err is about missing keys and not about the backup.
 func NoKey(err error) bool {
 	return errors.As(err, new(*envelope.WrongKeyError)) || errors.As(err, new(keyFault)) || errors.Is(err, keystore.ErrNone)
 }
@@ -69,13 +65,12 @@ func (o Options) find(ctx context.Context, wanted []slot.Holder) ([]envelope.Ide
 	return found, err
 }
 
-// Handle is a backup that is open for reading in order: the packed stream, as
-// [envelope.Reader] gives it. Close closes the file, and not the ring.
+// Handle is an open backup, read in order: the packed stream of [envelope.Reader]. Close
+// closes the file, not the ring.
 type Handle struct {
 	*envelope.Reader
 	store.Object
-	// Beside says why what is next to the backup as its detached envelope
-	// cannot be read. Its own slots opened it then.
+	// Beside is why the detached envelope is unreadable; the backup's own slots opened it.
 	Beside error
 }
 
@@ -85,13 +80,12 @@ func (f *Handle) Read(p []byte) (int, error) { return f.Reader.Read(p) }
 // WriteTo is that of the envelope's Reader.
 func (f *Handle) WriteTo(dst io.Writer) (int64, error) { return f.Reader.WriteTo(dst) }
 
-// Unpack writes the original bytes of the backup to dst. Only when it returns nil was
-// all of it authentic; until then dst has an authentic prefix.
+// Unpack writes the original bytes to dst. All of them are authentic only when it returns
+// nil; until then dst has an authentic prefix.
 func (f *Handle) Unpack(dst io.Writer) error { return Unseal(dst, f.Reader, false, new(Meter)) }
 
-// Open opens the backup at path. The errors are those of the place and of
-// [envelope.Open]; [NoKey] says whether a key is what it lacks. The caller
-// closes the file.
+// Open opens the backup at path. The errors are those of the place and of [envelope.Open];
+// see [NoKey]. The caller closes the Handle.
 func Open(ctx context.Context, place store.Store, path string, o Options) (*Handle, error) {
 	if o.keyless() {
 		return nil, keystore.ErrNone
@@ -135,24 +129,23 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 // Seen is what a backup says of itself.
 type Seen struct {
 	Size        int64
-	Own, Beside *envelope.Envelope // its own envelope and the one next to it; either may be nil
-	BesideErr   error              // why what is next to it as an envelope cannot be read
-	// Opened is set when a key opened it: the preamble and the length are then
-	// authentic, and the rest of the content was not read.
+	Own, Beside *envelope.Envelope // of the backup itself and next to it; either may be nil
+	BesideErr   error              // why the envelope next to it is unreadable
+	// Opened is set when a key opened it: preamble and length are authentic, the rest is
+	// unread.
 	Opened *envelope.Opened
-	// Packed is the length of the packed stream, when Opened is set.
+	// Packed is the length of the packed stream, with Opened.
 	Packed int64
-	// Err says why Opened is not set; nil without keys.
+	// Err is why Opened is not set; nil without keys.
 	Err error
-	// Signer is who signed the head, where Signers were asked for, and Unsigned why it is
-	// none of them.
+	// Signer is the trusted signer of the head, and Unsigned why there is none.
 	Signer   string
 	Unsigned error
 }
 
-// Look reads the envelopes of the backup at path and, with keys, authenticates
-// them and the length of the file, which costs one chunk. The error is why there
-// is nothing to see: the place's, or that of [envelope.Parse].
+// Look reads the envelopes of the backup at path and, with keys, authenticates them and the
+// length of the file, which reads one chunk. The errors are those of the place and of
+// [envelope.Parse].
 func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen, error) {
 	var s *Seen
 	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
@@ -186,8 +179,7 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 	return s, nil
 }
 
-// passedOver adds to err, why a backup does not open, that what is next to it
-// as its envelope could not be read, if that is so.
+// passedOver adds to err that the detached envelope is unreadable, if so.
 func passedOver(path string, err, beside error) error {
 	if beside == nil {
 		return err
@@ -195,7 +187,7 @@ func passedOver(path string, err, beside error) error {
 	return fmt.Errorf("%w; and %s%s was passed over: %w", err, path, envelope.DetachedSuffix, beside)
 }
 
-// parse reads a detached envelope; in a rescue, what is good of it.
+// parse reads a detached envelope; in a rescue, its intact part.
 func (o Options) parse(src *bytes.Reader) (*envelope.Envelope, error) {
 	e, err := envelope.Parse(src)
 	if err != nil && o.Rescue {
@@ -207,7 +199,7 @@ func (o Options) parse(src *bytes.Reader) (*envelope.Envelope, error) {
 	return e, err
 }
 
-// settle opens the file at path and calls try with it, again when that fails and
+// settle opens the file at path and calls try with it, and repeats both when try fails and
 // the envelopes have changed meanwhile. The file is closed when try fails.
 func (o Options) settle(ctx context.Context, place store.Store, path string, try func(store.Object, *envelope.Envelope, error) error) error {
 	for n := 1; ; n++ {
@@ -234,7 +226,7 @@ func (o Options) settle(ctx context.Context, place store.Store, path string, try
 	}
 }
 
-// changed says whether the envelopes of a backup are others than before.
+// changed reports whether a backup's envelopes have changed.
 func changed(ctx context.Context, place store.Store, path string, head [envelope.Unit]byte, beside []byte) bool {
 	obj, err := place.Open(ctx, path)
 	if err != nil {
@@ -245,15 +237,15 @@ func changed(ctx context.Context, place store.Store, path string, head [envelope
 	return headOf(obj) != head || !bytes.Equal(now, beside)
 }
 
-// headOf returns the first bytes of a file. The first slot is among them, which
-// every rewrap changes.
+// headOf returns the first bytes of a file, which include the first slot: every rewrap
+// changes it.
 func headOf(obj store.Object) (head [envelope.Unit]byte) {
 	_, _ = obj.ReadAt(head[:], 0)
 	return head
 }
 
-// Beside returns the bytes of what is next to a backup as its envelope, not
-// many more than a good one has, and nil when there is none.
+// Beside returns the bytes of the detached envelope next to a backup, little more than a
+// valid one has; nil without one.
 func Beside(ctx context.Context, place store.Store, path string) ([]byte, error) {
 	obj, err := place.Open(ctx, path+envelope.DetachedSuffix)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -15,13 +15,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// HandleAt is a backup that is open for reading any part of it: its length is
-// authentic, and so is every byte that it gives. Close closes the file.
+// HandleAt is a backup open for random access: its length and every byte that it returns
+// are authentic.
 type HandleAt struct {
 	*envelope.ReaderAt
 	io.Closer
-	// Beside says why what is next to the backup as its detached envelope cannot be
-	// read. Its own slots opened it then.
+	// Beside is why the detached envelope is unreadable; the backup's own slots opened it.
 	Beside error
 
 	place store.Store
@@ -30,7 +29,7 @@ type HandleAt struct {
 	links []*HandleAt
 }
 
-// Close closes the file, and those of the chain that were opened with it.
+// Close closes the file and the opened ones of its chain.
 func (h *HandleAt) Close() error {
 	err := h.Closer.Close()
 	for _, link := range h.links {
@@ -40,9 +39,9 @@ func (h *HandleAt) Close() error {
 	return err
 }
 
-// OpenAt is [Open] for random access. With Signers the head of the signature is
-// checked, which binds the payload's key: nobody else can have sealed what is read.
-// That the payload is the one that was signed, whole, only reading all of it proves.
+// OpenAt is [Open] for random access. With Signers the head of the signature is checked,
+// which binds the payload's key, so that nobody else can have sealed the bytes. That the
+// payload is the signed one, whole, shows only when all of it is read.
 func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*HandleAt, error) {
 	if o.keyless() {
 		return nil, keystore.ErrNone
@@ -79,10 +78,10 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 	return f, nil
 }
 
-// Members returns what is in the archive that the backup holds, by its index: for an
-// increment the whole tree, with the backups of its chain, which are next to it and are
-// opened as it was. The error is [members.ErrNoIndex] when it has no index, and wraps
-// [members.ErrChain] when a backup of the chain is missing, is another, or does not open.
+// Members returns the content of an archive, by its index: for an increment the whole tree,
+// from the backups of its chain next to it. The error is [members.ErrNoIndex] without an
+// index, and wraps [members.ErrChain] when a backup of the chain is missing, different, or
+// does not open.
 func (h *HandleAt) Members(ctx context.Context) (*members.Archive, error) {
 	a, err := h.members()
 	increment := h.Envelope.Kind == KindIncrement
@@ -128,8 +127,8 @@ func (h *HandleAt) openLink(ctx context.Context, name string) (*members.Archive,
 	return link.members()
 }
 
-// Tables returns what is in the plain dump that the backup holds, by its index. The
-// error is [tables.ErrNoIndex] when it has none.
+// Tables returns the content of a plain dump, by its index. The error is
+// [tables.ErrNoIndex] without one.
 func (h *HandleAt) Tables() (*tables.Dump, error) {
 	packed, err := h.packed()
 	if packed == nil {
@@ -138,7 +137,7 @@ func (h *HandleAt) Tables() (*tables.Dump, error) {
 	return tables.Indexed(packed)
 }
 
-// packed returns the content for random access, or nil when it has no table for that.
+// packed returns the content for random access, or nil without a seek table.
 func (h *HandleAt) packed() (*pack.ReaderAt, error) {
 	if pack.Codec(h.Envelope.Codec) != pack.Zstd {
 		return nil, nil

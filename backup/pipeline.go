@@ -12,8 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack/index"
 )
 
-// Meter counts the bytes that went in and came out. Another goroutine may read
-// it while the work goes on.
+// Meter counts the bytes in and out. Another goroutine may read it at any time.
 type Meter struct{ in, out atomic.Int64 }
 
 // In returns the bytes read so far.
@@ -33,9 +32,8 @@ func (r meteredReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// sink counts what is written, and makes the source fail as soon as writing
-// does: a source that is silent for an hour would otherwise hide a full disk
-// for an hour.
+// sink counts the written bytes, and ends the source when writing fails: a source that
+// waits for an hour would hide a full disk that long.
 type sink struct {
 	io.Writer
 	n    *atomic.Int64
@@ -53,14 +51,13 @@ func (s *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Seal reads src to its end, packs it and writes the sealed backup to dst, which
-// stays open; the label's Codec is taken from o. With an error, what dst has had is
-// not a backup and does not open.
+// Seal packs src and writes the sealed backup to dst, which stays open; the label's Codec
+// is that of o. After an error the bytes in dst do not open.
 func Seal(ctx context.Context, dst io.Writer, src io.Reader, label envelope.Label, o pack.Options, to ...envelope.Recipient) (*envelope.Envelope, error) {
 	return seal(ctx, dst, src, nil, label, o, to, nil, new(pack.Proof))
 }
 
-// indexer makes the index of a source that was read to its end; nil is none.
+// indexer makes the index of a source at its end; nil for none.
 type indexer func(size int64) (*index.Content, error)
 
 func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label envelope.Label, o pack.Options, to []envelope.Recipient, begun func(*envelope.Envelope), proof *pack.Proof) (*envelope.Envelope, error) {
@@ -81,9 +78,8 @@ func seal(ctx context.Context, dst io.Writer, src io.Reader, ix indexer, label e
 	return sealed.Envelope(), nil
 }
 
-// seal is Seal for a job. When dst fails, stop makes src fail with that error, even
-// in the middle of a Read that waits, and the error of dst is the one that is
-// returned.
+// seal is Seal for a job. When dst fails, stop ends even a blocked Read of src with that
+// error, and dst's error is returned.
 func (j Job) seal(ctx context.Context, dst *target, src io.Reader, ix indexer, m *Meter, stop context.CancelCauseFunc, proof *pack.Proof) (*envelope.Envelope, error) {
 	out := &sink{Writer: dst, n: &m.out, stop: stop}
 	label := envelope.Label{Created: j.Created, Kind: j.Kind, Name: dst.name}
@@ -123,7 +119,7 @@ func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options, proof *pac
 		return err
 	}
 	if ix != nil {
-		// A backup without its index is worth as much, and is only slower to search.
+		// A backup without its index is complete, only slower to search.
 		content, err := ix(size)
 		if errors.Is(err, errIndexNeeded) {
 			return err
@@ -139,9 +135,8 @@ func packTo(dst io.Writer, src io.Reader, ix indexer, o pack.Options, proof *pac
 	return err
 }
 
-// Unseal writes the content of an opened backup to dst: its original bytes, or
-// the packed ones as they are. Only when it returns nil was everything
-// authentic; until then dst has an authentic prefix.
+// Unseal writes the original or the packed bytes of an open backup to dst. All of them are
+// authentic only when it returns nil; until then dst has an authentic prefix.
 func Unseal(dst io.Writer, r *envelope.Reader, packed bool, m *Meter) error {
 	out := &sink{Writer: dst, n: &m.out, stop: func(error) {}}
 	var err error

@@ -6,15 +6,15 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 )
 
-// Plaintext reads the original bytes of a backup. Its end is io.EOF only when all
-// of them have proved authentic. It belongs to one goroutine.
+// Plaintext reads the original bytes of a backup. It ends with io.EOF only when all of them
+// are authentic. It belongs to one goroutine.
 type Plaintext struct {
 	*io.PipeReader
 	done chan struct{}
 }
 
-// NewPlaintext begins to open r, on all cores, and counts what comes out. The
-// caller calls Close, which waits for that to end; r is not closed.
+// NewPlaintext opens r on all cores and counts the output. The caller calls Close, which
+// waits for that to end; r is not closed.
 func NewPlaintext(r *envelope.Reader, m *Meter) *Plaintext {
 	from, to := io.Pipe()
 	c := &Plaintext{from, make(chan struct{})}
@@ -25,8 +25,7 @@ func NewPlaintext(r *envelope.Reader, m *Meter) *Plaintext {
 	return c
 }
 
-// Close ends the reading and waits for what works on it: a Read of the file
-// below, at most.
+// Close ends the reading and waits for its goroutines: for one Read of the file at most.
 func (c *Plaintext) Close() error {
 	err := c.PipeReader.Close()
 	<-c.done

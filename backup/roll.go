@@ -14,11 +14,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Roll is a list of backups for stores of any size: a backup takes about 75 bytes and the
-// length of its file name, where a [Backup] takes some hundred. What many backups share,
-// such as their folder and keys, it holds once. It is not safe for concurrent use.
+// Roll is a compact list of backups for stores of any size: about 75 bytes and the file
+// name for each, where a [Backup] takes some hundred. Common parts, such as folders and
+// keys, are held once. It is not safe for concurrent use.
 type Roll struct {
-	rows    [][]row // in blocks, which do not move when the list grows
+	rows    [][]row // blocks, which do not move when the list grows
 	text    strings.Builder
 	names   []string
 	order   []uint32 // nil: as they were added
@@ -35,9 +35,9 @@ type row struct {
 	created          int64  // seconds: envelopes have no more
 	size, modified   int64
 	id               envelope.ID
-	shape, err, why  uint32 // indices; err and why from 1, and 0 is none
+	shape, err, why  uint32 // indices; err and why from 1, 0 for none
 	nameAt, nameSize uint16 // of the label's name in base, or
-	name             uint32 // from 1, its index among the names that are not
+	name             uint32 // its index from 1
 }
 
 type shape struct {
@@ -45,7 +45,7 @@ type shape struct {
 	Backup               // without what is in the row
 }
 
-// fault is an error of some backups, which differ by their path alone.
+// fault is an error of several backups that differ only by path.
 type fault struct {
 	text string // with gap where the path is
 	err  error  // of the first
@@ -61,7 +61,7 @@ type said struct {
 func (e said) Error() string { return e.text }
 func (e said) Unwrap() error { return e.like }
 
-// Gather is [List] into a Roll, of what match, if it is not nil, reports.
+// Gather is [List] into a Roll, of the backups that match, if not nil, accepts.
 func Gather(ctx context.Context, st store.Store, root string, o Options, match func(*Backup) bool) (*Roll, error) {
 	r := new(Roll)
 	err := Each(ctx, st, root, o, func(b *Backup) error {
@@ -86,7 +86,7 @@ func (r *Roll) Len() int {
 	return last*blockRows + len(r.rows[last])
 }
 
-// Add adds a copy of a backup behind all others.
+// Add appends a copy of a backup.
 func (r *Roll) Add(b *Backup) {
 	if r.Len()%blockRows == 0 {
 		r.rows = append(r.rows, make([]row, 0, blockRows))
@@ -116,7 +116,7 @@ func (r *Roll) Add(b *Backup) {
 	r.rows[last] = append(r.rows[last], n)
 }
 
-// keep returns a copy of text in a block that it shares with others.
+// keep returns a copy of text in a shared block.
 func (r *Roll) keep(text string) string {
 	if r.text.Cap()-r.text.Len() < len(text) {
 		r.text = strings.Builder{}
@@ -161,8 +161,8 @@ func (r *Roll) fault(path string, err error) uint32 {
 	return i
 }
 
-// At returns a copy of the i-th backup. An error of it has the words that the backup's
-// had, and wraps that of the first backup of which the same was said.
+// At returns a copy of the i-th backup. Its error has the words of the original and wraps
+// the first of the same kind.
 func (r *Roll) At(i int) Backup {
 	if r.order != nil {
 		i = int(r.order[i])
@@ -224,8 +224,8 @@ func (r *Roll) SortNewest() {
 	r.order = order
 }
 
-// ShortID is how many hex digits of an id tell the backups of the list apart, 8 or more.
-// Copies of one backup have one id.
+// ShortID is the number of hex digits, 8 or more, that distinguish the ids of the list.
+// Copies of a backup share an id.
 func (r *Roll) ShortID() int {
 	const least = 8
 	ids := make([]envelope.ID, 0, r.Len())

@@ -9,11 +9,10 @@ import (
 	"strings"
 )
 
-// Shard is one of Count parts of a store, the Index-th, counted from 1. The zero
-// Shard is the whole.
+// Shard is the Index-th, from 1, of Count parts of a store. The zero Shard is the whole.
 type Shard struct{ Index, Count int }
 
-// maxShards is the most completions that an indexed Kubernetes Job can have.
+// maxShards is the limit of completions of an indexed Kubernetes Job.
 const maxShards = 100_000
 
 // ParseShard reads "I/N", with I from 1 to N.
@@ -27,8 +26,8 @@ func ParseShard(text string) (Shard, error) {
 	return Shard{i, n}, nil
 }
 
-// ShardFromJob makes the shard of a pod of an indexed Kubernetes Job: index is
-// its JOB_COMPLETION_INDEX, which counts from 0, and count its completions.
+// ShardFromJob makes the shard of a pod of an indexed Kubernetes Job from its
+// JOB_COMPLETION_INDEX, which counts from 0, and its completions.
 func ShardFromJob(index, count string) (Shard, error) {
 	i, err := strconv.Atoi(index)
 	if err != nil {
@@ -44,9 +43,9 @@ func ShardFromJob(index, count string) (Shard, error) {
 	return s, nil
 }
 
-// Has says whether the backup at path is part of the shard. Each path is in one
-// shard of a count, which depends on nothing else: a backup that is re-encrypted
-// while shards look at it has another id, and stays where it is.
+// Has reports whether the backup at path is in the shard. That depends on nothing but the
+// path, so that a backup which is re-encrypted meanwhile, and gets another id, stays in its
+// shard.
 func (s Shard) Has(path string) bool {
 	if s.Count <= 1 {
 		return true

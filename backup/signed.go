@@ -22,20 +22,19 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
-// ErrUnsigned is returned when signers are asked for and a backup has no signature.
+// ErrUnsigned is returned when signers are required and the backup has no signature.
 var ErrUnsigned = fail.New(fail.Damaged, "if it is known who made it, open it without --signers", "it has no signature")
 
 func refused(err error) error {
 	return fail.As(fail.Damaged, "look who put it there, and use a backup that one of the signers has signed", err)
 }
 
-// ErrAnonymous is returned for a backup that opens for a public recipient, where
-// somebody has to vouch for what is done with it.
+// ErrAnonymous is returned for a backup that opened for a public recipient when its origin
+// matters.
 var ErrAnonymous = fail.New(fail.Usage, "name with --signers who is trusted to sign; --unsigned takes it as it is, when it is known whose it is", "it opens for a recipient, which is public, and no signature is asked for: anybody may have made it")
 
-// Anonymous reports whether anybody who knows a public recipient can have made a
-// backup that opened by the slot of this holder. Whoever can make a slot for a key
-// knows the key.
+// Anonymous reports whether anybody with a public recipient can have made a backup that
+// this holder's slot opened. Slots for keys need the key.
 func Anonymous(opened slot.Holder) bool { return opened.Type == agekey.SlotType }
 
 func (o Options) vouched(opened slot.Holder) error {
@@ -51,8 +50,7 @@ type witness struct {
 	signer    sign.Signer
 }
 
-// signedBy returns the witness of the backup at path, whose signature is good and by
-// one of the signers.
+// signedBy returns the witness of a backup with a valid signature by one of the signers.
 func signedBy(ctx context.Context, place store.Store, path string, signers *sign.Signers) (*witness, error) {
 	text, err := Signature(ctx, place, path)
 	if err != nil {
@@ -72,8 +70,8 @@ func signedBy(ctx context.Context, place store.Store, path string, signers *sign
 	return &witness{signature: s, signer: signer}, nil
 }
 
-// Signature returns the signature next to the backup at path, unread and at most one
-// byte more than [sign.MaxSize]; nil when there is none.
+// Signature returns the signature next to the backup at path, unparsed, at most one byte
+// more than [sign.MaxSize]; nil without one.
 func Signature(ctx context.Context, place store.Store, path string) ([]byte, error) {
 	obj, err := place.Open(ctx, store.Beside(path, sign.Suffix))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,13 +108,14 @@ func (w *witness) End() error {
 	return nil
 }
 
-// wholeWitness holds the payload in file to its signature before anything is released.
+// wholeWitness checks the payload in file against its signature before anything is
+// released.
 type wholeWitness struct {
 	*witness
 	file store.Object
 }
 
-// wholePiece is what is read at once: a request each, in a bucket.
+// wholePiece is read at once: a request each, in a bucket.
 const wholePiece = 8 << 20
 
 // Begin implements [envelope.Witness].
@@ -133,17 +132,15 @@ func (w *wholeWitness) Begin(e *envelope.Envelope, start int64, payload [stream.
 	return before.End()
 }
 
-// SignedFile holds the bytes of a backup's file to its signature, without a key. It is
-// written all of the file, in order, and End says whether the payload is the signed
-// one.
+// SignedFile checks a backup's file against its signature, without a key. All of the file
+// is written to it, in order; End says whether the payload is the signed one.
 type SignedFile struct {
 	*witness
-	skip int64 // of the envelope, which is not signed but for its preamble
+	skip int64 // of the envelope, of which only the preamble is signed
 }
 
-// OpenSigned looks whether the file of the backup at path has a signature of one of the
-// signers, and the head that it names. The errors are ErrUnsigned, those that speak
-// against the signature, and those of reading.
+// OpenSigned checks that the backup at path has a signature by one of the signers, and the
+// signed head. The errors are ErrUnsigned, those of the signature, and those of reading.
 func OpenSigned(ctx context.Context, place store.Store, path string, file store.Object, signers *sign.Signers) (*SignedFile, error) {
 	w, err := signedBy(ctx, place, path, signers)
 	if err != nil {
@@ -164,7 +161,7 @@ func OpenSigned(ctx context.Context, place store.Store, path string, file store.
 	return &SignedFile{w, start}, nil
 }
 
-// Signer is who signed, by the word of the signers.
+// Signer is who signed, as the trusted signers name them.
 func (f *SignedFile) Signer() sign.Signer { return f.signer }
 
 // Write takes the next bytes of the file.
@@ -177,9 +174,8 @@ func (f *SignedFile) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ProveSigned reads the backup at path to its end, without a key, and returns nil only
-// when its payload is the one that one of the signers has signed, and the file is what
-// its sidecar says, if it has one.
+// ProveSigned reads the backup at path to its end, without a key, and returns nil only when
+// one of the signers signed its payload and the file matches its sidecar, if any.
 func ProveSigned(ctx context.Context, place store.Store, path string, o Options) error {
 	want, err := sidecarOf(ctx, place, path)
 	if err != nil {
@@ -208,12 +204,12 @@ func ProveSigned(ctx context.Context, place store.Store, path string, o Options)
 	return signed.End()
 }
 
-// signable is a place that a signature fits next to: a [store.Writer].
+// signable is a place that can keep a signature: a [store.Writer].
 type signable interface {
 	Beside(suffix string, content []byte)
 }
 
-// signable fails when the job is to sign what cannot be signed at dst.
+// signable fails when the job has a signer and dst cannot keep a signature.
 func (j Job) signable(dst *target) error {
 	if j.Signer == nil {
 		return nil
@@ -224,8 +220,7 @@ func (j Job) signable(dst *target) error {
 	return nil
 }
 
-// worthwhile is the size up to which starting a goroutine costs more than hashing on
-// the spot.
+// worthwhile is the size up to which hashing in place is faster.
 const worthwhile = 32 << 10
 
 type summing struct {
@@ -258,11 +253,11 @@ func (s *summing) sign(dst signable, signer ssh.Signer) error {
 	return nil
 }
 
-// Sign signs the backup at path, which it has authenticated to its end before, and
-// returns its envelope. A signature that is there gives way when it is of the same
-// backup, and stays as it is when signer made it: already is true then. Of another
-// backup, or no signature, the error is [sign.ErrOtherBackup] or [sign.ErrMalformed],
-// and nothing is changed. Signers and Rescue of o do not count.
+// Sign authenticates the backup at path to its end, signs it and returns its envelope. It
+// replaces another signature of the same backup; already reports that signer's own is
+// there, which stays. For a signature of another backup, or a malformed one, the error is
+// [sign.ErrOtherBackup] or [sign.ErrMalformed], and nothing changes. o.Signers and o.Rescue
+// are ignored.
 func Sign(ctx context.Context, place store.Store, path string, signer ssh.Signer, o Options) (e *envelope.Envelope, already bool, err error) {
 	was, err := Signature(ctx, place, path)
 	if err != nil {

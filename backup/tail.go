@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// tailSize covers the seek table of 10 GiB, the directory of an index and more: where
-// each read is a request, one takes the place of many.
+// tailSize covers the seek table of 10 GiB, the directory of an index and more, in one
+// request.
 const tailSize = 256 << 10
 
-// tailed reads the end of a stream once, when something of it is wanted.
+// tailed reads the end of a stream once, when needed.
 type tailed struct {
 	src   io.ReaderAt
 	start int64

@@ -11,9 +11,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
-// Uploads backs up a folder with all that is in it, as a tar archive, by the given
-// job with its Source and Kind filled in. The statistics are those of the folder,
-// which [Made] has too.
+// Uploads backs up a folder as a tar archive, by the given job with Source and Kind filled
+// in. It returns the folder's statistics, which [Made] has too.
 func Uploads(ctx context.Context, job Job, run Runner, dir string, o tree.Options) (*tree.Stats, error) {
 	job.Kind = KindUploads
 	return uploads(ctx, job, run, dir, o)
