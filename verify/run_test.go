@@ -201,11 +201,11 @@ func TestStoreFindings(t *testing.T) {
 	const day = 24 * time.Hour
 	want := make(map[string][]Code)
 	for i, size := range []int{9000, 30_000, 31_000, 32_000, 1000} {
-		path := put(backup.KindUploads, time.Duration(10*i)*day, size)
+		path := put(backup.KindUploads, time.Duration(5+9*i)*day, size)
 		switch i {
 		case 0:
 			want[path] = []Code{Small}
-		case 4: // with no other before it
+		case 4: // with no other before it, and 36 days before the newest
 			want[path] = []Code{PastRetention}
 		}
 	}
@@ -232,7 +232,7 @@ func TestStoreFindings(t *testing.T) {
 
 	j := &Job{
 		Options: Options{Place: local.Folder{}, Keys: ringOf(key), Level: Content, pause: time.Millisecond}, Paths: []string{dir},
-		MaxAge: map[string]time.Duration{"": 2 * day, backup.KindContracts: 5 * day}, Retention: 30 * day,
+		MaxAge: map[string]time.Duration{"": 2 * day, backup.KindContracts: 5 * day, backup.KindUploads: 6 * day}, Retention: 30 * day,
 		KnownKeys: []Key{{ID: "a", Overdue: true, NextRotation: old}, {ID: "b"}},
 	}
 	r := run(t, j)

@@ -92,8 +92,12 @@ func (j *Job) compare(r *Report, whole []peer) {
 	order := func(a, b peer) int {
 		return cmp.Or(b.created.Compare(a.created), b.link.After(a.link), cmp.Compare(a.path, b.path))
 	}
-	for _, all := range series {
+	newest := make(map[unique.Handle[prune.Series]]time.Time) // good ones, from which prune counts
+	for s, all := range series {
 		slices.SortFunc(all, order)
+		if at := slices.IndexFunc(all, func(p peer) bool { return !p.bad }); at >= 0 {
+			newest[s] = all[at].created
+		}
 	}
 	for i := range r.Backups {
 		b := &r.Backups[i]
@@ -112,7 +116,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 		if !found {
 			continue // another one is there now
 		}
-		j.age(r, b, at == 0)
+		j.age(r, b, at == 0, newest[self.series])
 		if median, ok := medianSize(all[at+1:]); ok && !self.increment && b.Size < median/2 {
 			b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", b.Size, median),
 				Advice: "look what is missing in the source"})
@@ -135,16 +139,17 @@ func (j *Job) mostAge(kind string) time.Duration {
 // pruned are the kinds that become too old.
 var pruned = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
 
-// age judges how old a backup is. That the newest is too old is a fault of its
-// series, which has none newer: of the backup it says nothing.
-func (j *Job) age(r *Report, b *Backup, newest bool) {
+// age judges how old a backup is, and how much older than the newest good one. That the
+// newest is too old is a fault of its series, which has none newer: of the backup it says
+// nothing.
+func (j *Job) age(r *Report, b *Backup, newest bool, from time.Time) {
 	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)
 	switch {
 	case newest && most > 0 && age > most:
 		r.Findings = append(r.Findings, Finding{Severity: Error, Code: TooOld, Path: b.Path, Message: fmt.Sprintf("the newest %s backup %s is %s old, and may be %s", b.Kind, b.Series, prune.Span(age), prune.Span(most)),
 			Advice: "find out why there is no newer one: takumi-backup audit show, and the log of the backup job"})
-	case !newest && j.Retention > 0 && age > j.Retention+24*time.Hour && slices.Contains(pruned, backup.Family(b.Kind)):
-		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s old, and kept for %s", prune.Span(age), prune.Span(j.Retention)),
+	case !newest && j.Retention > 0 && from.Sub(b.Created) > j.Retention+24*time.Hour && slices.Contains(pruned, backup.Family(b.Kind)):
+		b.add(Finding{Severity: Warning, Code: PastRetention, Message: fmt.Sprintf("it is %s older than the newest, and kept for %s", prune.Span(from.Sub(b.Created)), prune.Span(j.Retention)),
 			Advice: "takumi-backup prune shows what no rule keeps"})
 	}
 }

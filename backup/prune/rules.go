@@ -68,8 +68,10 @@ type Item struct {
 // Policy says what is kept besides the newest of each series. An item is kept
 // when any one rule says so; a rule that is zero says nothing.
 type Policy struct {
-	Within time.Duration // kept while younger than this
-	Last   int           // the newest so many
+	// Within keeps what is less older than the newest good one of its series than this:
+	// while no backups come, and whatever the clock says, nothing becomes too old.
+	Within time.Duration
+	Last   int // the newest so many
 	// The newest of each of so many days, weeks, months and years. Those without
 	// a backup are not counted: a gap takes nothing away.
 	Daily, Weekly, Monthly, Yearly int
@@ -144,12 +146,13 @@ func Decide(items []Item, p Policy, now time.Time) []Decision {
 			continue
 		}
 		complete := slices.DeleteFunc(slices.Clone(indices), func(i int) bool { return items[i].Incomplete })
-		p.of(s.Kind).decide(items, complete, decisions, now)
+		newest := items[slices.Concat(complete, indices)[0]].Created
+		p.of(s.Kind).decide(items, complete, decisions, newest)
 		if len(complete) == len(indices) {
 			continue
 		}
 		counted := make([]Decision, len(items))
-		p.of(s.Kind).decide(items, indices, counted, now)
+		p.of(s.Kind).decide(items, indices, counted, newest)
 		for _, i := range indices {
 			switch {
 			case !items[i].Incomplete:
@@ -188,7 +191,7 @@ func (p Policy) rules() []*rule {
 	}
 }
 
-func (p Policy) decide(items []Item, indices []int, decisions []Decision, now time.Time) {
+func (p Policy) decide(items []Item, indices []int, decisions []Decision, newest time.Time) {
 	rules := p.rules()
 	for n, i := range indices {
 		it := items[i]
@@ -201,7 +204,7 @@ func (p Policy) decide(items []Item, indices []int, decisions []Decision, now ti
 		if counts {
 			reasons = append(reasons, "newest of its name")
 		}
-		if p.Within > 0 && now.Sub(it.Created) < p.Within {
+		if p.Within > 0 && newest.Sub(it.Created) < p.Within {
 			reasons = append(reasons, "within "+Span(p.Within))
 		}
 		for _, r := range rules {
@@ -213,7 +216,7 @@ func (p Policy) decide(items []Item, indices []int, decisions []Decision, now ti
 			}
 		}
 		if len(reasons) == 0 {
-			decisions[i] = Decision{Action: Delete, Reason: fmt.Sprintf("made %s ago, and no rule keeps it", Span(now.Sub(it.Created)))}
+			decisions[i] = Decision{Action: Delete, Reason: fmt.Sprintf("made %s before the newest, and no rule keeps it", Span(newest.Sub(it.Created)))}
 			continue
 		}
 		decisions[i] = Decision{Keep, strings.Join(reasons, ", "), counts}

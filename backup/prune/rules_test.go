@@ -89,20 +89,23 @@ func TestDecide(t *testing.T) {
 		want  string
 	}{
 		{"nothing", "2030-05-01", month, nil, ""},
-		{"a month is kept, and to the second no more", "2030-05-31 02:00", month,
-			series("2030-05-30", "2030-05-02", "2030-05-01T02:00:01Z", "2030-05-01 02:00", "2030-04-30"), "kkkdd"},
+		{"a month before the newest is kept, and to the second no more", "2030-06-02", month,
+			series("2030-05-31 02:00", "2030-05-02", "2030-05-01T02:00:01Z", "2030-05-01 02:00", "2030-04-30"), "kkkdd"},
 		{"the order of the items does not matter", "2030-05-31 02:00", month,
-			series("2030-04-30", "2030-05-30", "2030-05-01 02:00", "2030-05-02"), "dkdk"},
+			series("2030-04-30", "2030-05-31 02:00", "2030-05-01 02:00", "2030-05-02"), "dkdk"},
+		{"a job that stopped", "2036-01-01", month, series("2030-05-30", "2030-05-29", "2030-05-01", "2030-04-30"), "kkkd"},
+		{"a bad, a future and an unfinished one do not count as the newest", "2030-08-01", month,
+			append(series("2031-01-01", "2030-05-30", "2030-05-01"), bad("2030-07-30"), incomplete("2030-07-30"), incomplete("2030-05-02"), incomplete("2030-04-02")), "ikkiiid"},
 		{"a kind has rules of its own", "2030-05-31", Policy{Within: 30 * day, ByKind: map[string]Policy{"uploads": {Within: 90 * day}}},
 			append(of("uploads", "u", "2030-05-30", "2030-03-20"), series("2030-05-30", "2030-03-20")...), "kkkd"},
-		{"the newest is kept whatever its age", "2036-01-01", month, series("2030-05-30", "2030-05-29"), "kd"},
+		{"the newest is kept whatever its age", "2036-01-01", month, series("2030-05-30", "2030-04-30"), "kd"},
 		{"also by a policy that keeps nothing", "2030-05-31", Policy{}, series("2030-05-30", "2030-05-29"), "kd"},
 		{"a single one", "2036-01-01", Policy{}, series("2030-05-30"), "k"},
 
-		{"a zone's hours are not days", "2030-05-31T00:30:00+09:00", Policy{Within: day},
-			series("2030-05-30T01:00:00+09:00", "2030-05-29T23:00:00+09:00", "2030-05-29T16:00:00Z"), "kdk"},
-		{"daylight saving takes no hour", "2030-04-01T02:00:00+02:00", Policy{Within: 2 * day},
-			series("2030-04-01T01:00:00+02:00", "2030-03-30T02:00:00+01:00", "2030-03-30T01:00:00+01:00"), "kkd"},
+		{"a zone's hours are not days", "2030-05-31", Policy{Within: day},
+			series("2030-05-31T00:30:00+09:00", "2030-05-30T01:00:00+09:00", "2030-05-29T23:00:00+09:00", "2030-05-29T16:00:00Z"), "kkdk"},
+		{"daylight saving takes no hour", "2030-04-02", Policy{Within: 2 * day},
+			series("2030-04-01T02:00:00+02:00", "2030-03-30T02:00:00+01:00", "2030-03-30T01:00:00+01:00"), "kkd"},
 		{"days are UTC's", "2030-05-31", Policy{Daily: 2},
 			series("2030-05-30T08:30:00+09:00", "2030-05-29T23:00:00Z", "2030-05-29T08:00:00+09:00"), "kdk"},
 
@@ -115,7 +118,7 @@ func TestDecide(t *testing.T) {
 			series("2030-01-06", "2029-12-31", "2029-12-30", "2029-12-24", "2029-12-23"), "kdkdd"},
 		{"months", "2030-05-31", Policy{Monthly: 2}, series("2030-05-30", "2030-05-01", "2030-04-30", "2030-03-31"), "kdkd"},
 		{"years, with a leap day", "2033-01-01", Policy{Yearly: 2}, series("2032-02-29", "2032-02-28", "2030-12-31", "2028-12-31"), "kdkd"},
-		{"rules add up", "2030-05-31", Policy{Within: 2 * day, Last: 1, Daily: 2, Monthly: 3},
+		{"rules add up", "2030-05-31", Policy{Within: day, Last: 1, Daily: 2, Monthly: 3},
 			series("2030-05-30", "2030-05-29 12:00", "2030-05-28", "2030-04-28", "2030-04-27", "2030-03-01"), "kkdkdk"},
 
 		{"the future is not counted, and not deleted", "2030-05-31", Policy{Last: 1},
@@ -124,7 +127,7 @@ func TestDecide(t *testing.T) {
 		{"only the future", "2030-05-31", Policy{}, series("2031-01-01", "2032-01-01"), "ii"},
 		{"a clock at 1970", "2030-05-31", Policy{}, series("1970-01-01", "2030-05-30", "2030-05-29"), "ikd"},
 		{"our own clock at 1970", "1970-01-01", month, series("2030-05-30", "2020-05-29"), "ii"},
-		{"our own clock far ahead", "2130-01-01", month, series("2030-05-30", "2030-05-29"), "kd"},
+		{"our own clock far ahead", "2130-01-01", month, series("2030-05-30", "2030-05-29", "2030-04-30"), "kkd"},
 		{"bad ones are not counted", "2030-05-31", Policy{Last: 1}, append(series("2030-05-28", "2030-05-27"), bad("2030-05-30"), bad("2027-01-01")), "kdii"},
 		{"unchecked ones neither", "2030-05-31", Policy{Last: 1}, append(series("2030-05-28", "2030-05-27"), unchecked("2030-05-30"), unchecked("2027-01-01")), "kdii"},
 		{"incomplete ones are not counted", "2030-05-31", Policy{Last: 2},
@@ -133,9 +136,9 @@ func TestDecide(t *testing.T) {
 		{"a copy of an incomplete one", "2030-05-31", Policy{}, []Item{incomplete("2030-05-30"), copyOf(good(takumi, "2030-05-30"), "copy")}, "ik"},
 		{"only bad ones", "2030-05-31", Policy{}, []Item{bad("2030-05-30"), unchecked("2030-05-29")}, "ii"},
 
-		{"each name for itself", "2036-01-01", month, append(of("database", "a", "2030-05-30", "2030-05-29"), of("database", "b", "2027-01-02", "2027-01-01")...), "kdkd"},
-		{"each kind for itself", "2036-01-01", month, append(of("database", "a", "2030-05-30"), of("uploads", "a", "2027-01-02", "2027-01-01")...), "kkd"},
-		{"each folder for itself", "2036-01-01", month, append(in("/b/one", series("2030-05-30")), in("/b/two", series("2027-01-02", "2027-01-01"))...), "kkd"},
+		{"each name for itself", "2036-01-01", month, append(of("database", "a", "2030-05-30", "2030-04-29"), of("database", "b", "2027-01-02", "2026-12-03")...), "kdkd"},
+		{"each kind for itself", "2036-01-01", month, append(of("database", "a", "2030-05-30"), of("uploads", "a", "2027-01-02", "2026-12-03")...), "kkd"},
+		{"each folder for itself", "2036-01-01", month, append(in("/b/one", series("2030-05-30")), in("/b/two", series("2027-01-02", "2026-12-03"))...), "kkd"},
 		{"contracts stay", "2036-01-01", month, of("contracts", "contract_snapshot", "2030-05-30", "2027-01-01"), "kk"},
 		{"unknown kinds stay", "2036-01-01", month, of("stream", "x", "2030-05-30", "2027-01-01"), "kk"},
 		{"unless asked", "2036-01-01", Policy{Kinds: []string{"contracts"}}, append(of("contracts", "c", "2030-05-30", "2027-01-01"), series("2027-01-01", "2026-01-02")...), "kdkk"},
@@ -208,7 +211,9 @@ func TestSettle(t *testing.T) {
 // TestNothingGoodIsLost: whatever a store holds and whatever the policy, each
 // series keeps its newest good backup, which was proved when anything of it
 // goes; every good backup that the rules keep when all damage is known beforehand
-// stays; what is not good stays; and pruning again deletes nothing.
+// stays; what is not good stays; what is less older than the newest good one than the
+// policy says stays, and a clock that is ahead changes nothing; and pruning again deletes
+// nothing.
 func TestNothingGoodIsLost(t *testing.T) {
 	rounds := 10_000
 	if os.Getenv("TAKUMI_TEST_LONG") == "1" {
@@ -222,7 +227,7 @@ func TestNothingGoodIsLost(t *testing.T) {
 		small := func() int { return max(0, rng.IntN(6)-2) }
 		p := Policy{Within: time.Duration(rng.IntN(60)) * day, Last: small(), Daily: small(), Weekly: small(), Monthly: small(), Yearly: small(), Kinds: kinds}
 		proved := make(map[string]bool)
-		settle := func(items []Item) []Decision {
+		settle := func(items []Item, now time.Time) []Decision {
 			got, err := Settle(items, p, now, func(i int) error {
 				if !sound[items[i].Path] {
 					return errors.New("damaged")
@@ -236,7 +241,13 @@ func TestNothingGoodIsLost(t *testing.T) {
 			return got
 		}
 		before := slices.Clone(items)
-		decisions := settle(items)
+		decisions := settle(items, now)
+		late := func(it Item) bool { return it.Created.After(now) }
+		if !slices.ContainsFunc(before, late) {
+			if ahead := settle(slices.Clone(before), now.AddDate(1+rng.IntN(90), 0, 0)); letters(ahead) != letters(decisions) {
+				t.Fatalf("a clock that is ahead makes %s of %s\n%+v", letters(ahead), letters(decisions), p)
+			}
+		}
 
 		known := slices.Clone(before)
 		for i := range known {
@@ -272,13 +283,18 @@ func TestNothingGoodIsLost(t *testing.T) {
 			if !slices.ContainsFunc(left, func(it Item) bool { return it.Series == s && it.Created.Equal(best.Created) && sound[it.Path] }) {
 				t.Fatalf("%v: the last good one, of %v, is deleted\n%+v", s, best.Created, p)
 			}
+			for i, it := range before {
+				if it.Series == s && decisions[i].Action == Delete && best.Created.Sub(it.Created) < p.Within {
+					t.Fatalf("%+v is deleted, %v before the newest good one\n%+v", it, best.Created.Sub(it.Created), p)
+				}
+			}
 		}
 		for s := range losing {
 			if !slices.ContainsFunc(left, func(it Item) bool { return it.Series == s && proved[it.Path] }) {
 				t.Fatalf("%v loses backups and none that is kept was proved good", s)
 			}
 		}
-		if again := settle(left); strings.Contains(letters(again), "d") {
+		if again := settle(left, now); strings.Contains(letters(again), "d") {
 			t.Fatalf("pruning twice deletes more: %s, then %s\n%+v", letters(decisions), letters(again), p)
 		}
 	}

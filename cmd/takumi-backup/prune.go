@@ -51,7 +51,8 @@ func newPrune() *cobra.Command {
 Without --apply nothing is deleted, and what would be is shown. The rules work on
 the backups of one folder, kind and series, by the time in their envelopes,
 which the key authenticates; without it this fails with exit code 4. Days, weeks (ISO 8601),
-months and years are UTC's. A backup stays when any rule keeps it.
+months and years are UTC's. A backup stays when any rule keeps it. --keep-within counts from
+the newest good backup of the series, so while none is made none becomes too old.
 
 Before anything of a series goes, all that a counting rule keeps is read to its end, unless
 that was done within eight days; --max-read bounds it. A backup that is damaged, of an unknown key,
@@ -270,7 +271,7 @@ func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {
 
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	rules := &p.policy
-	f.Var((*values.Within)(&rules.Within), "keep-within", "keep what is younger, as 30d, 8w or 36h; 0 for no such rule (default $RETENTION_DAYS, or 30d)")
+	f.Var((*values.Within)(&rules.Within), "keep-within", "keep what is less than this older than the newest good one of its series, as 30d, 8w or 36h; 0 for no such rule (default $RETENTION_DAYS, or 30d)")
 	f.Lookup("keep-within").DefValue = "" // the words say more
 	f.Var((*values.Count)(&rules.Last), "keep-last", "keep the newest `N`")
 	f.Var((*values.Count)(&rules.Daily), "keep-daily", "keep the newest of each of the last `N` days that have one")

@@ -81,20 +81,20 @@ func TestPrune(t *testing.T) {
 	}{
 		"a month":                  {ages: []int{0, 29, 30, 300}, stay: []int{0, 29}},
 		"RETENTION_DAYS":           {ages: []int{0, 6, 7, 29}, env: "RETENTION_DAYS=7", stay: []int{0, 6}},
-		"the newest, however old":  {ages: []int{150, 160, 170}, stay: []int{150}},
+		"a job that stopped":       {ages: []int{150, 160, 179, 180}, stay: []int{150, 160, 179}},
 		"monthly":                  {ages: []int{0, 31, 62, 93}, args: []string{"--keep-within", "1d", "--keep-monthly", "3"}, stay: []int{0, 31, 62}},
-		"from the future":          {ages: []int{-300, 40, 50}, stay: []int{-300, 40}},
+		"from the future":          {ages: []int{-300, 40, 80}, stay: []int{-300, 40}},
 		"none but the future":      {ages: []int{-300, -301}, stay: []int{-300, -301}},
-		"the newest is damaged":    {ages: []int{0, 40, 50}, middle: []int{0}, code: exitSome, stay: []int{0, 40}},
-		"its last chunk is":        {ages: []int{0, 40, 50}, last: []int{0}, code: exitSome, stay: []int{0, 40}},
-		"the newest two are":       {ages: []int{0, 1, 40, 50}, middle: []int{1}, last: []int{0}, code: exitSome, stay: []int{0, 1, 40}},
-		"all are":                  {ages: []int{0, 40, 50}, middle: []int{0, 40, 50}, code: exitSome, stay: []int{0, 40, 50}},
-		"all but the oldest are":   {ages: []int{0, 40, 50}, middle: []int{0, 40}, code: exitSome, stay: []int{0, 40, 50}},
-		"another key's":            {ages: []int{40, 50}, foreign: []int{0, 60}, stay: []int{0, 40, 60}},
+		"the newest is damaged":    {ages: []int{0, 40, 80}, middle: []int{0}, code: exitSome, stay: []int{0, 40}},
+		"its last chunk is":        {ages: []int{0, 40, 80}, last: []int{0}, code: exitSome, stay: []int{0, 40}},
+		"the newest two are":       {ages: []int{0, 1, 40, 80}, middle: []int{1}, last: []int{0}, code: exitSome, stay: []int{0, 1, 40}},
+		"all are":                  {ages: []int{0, 40, 80}, middle: []int{0, 40, 80}, code: exitSome, stay: []int{0, 40, 80}},
+		"all but the oldest are":   {ages: []int{0, 40, 80}, middle: []int{0, 40}, code: exitSome, stay: []int{0, 40, 80}},
+		"another key's":            {ages: []int{40, 80}, foreign: []int{0, 60}, stay: []int{0, 40, 60}},
 		"all another key's":        {foreign: []int{0, 60}, code: exitKey, stay: []int{0, 60}},
-		"the newest is incomplete": {ages: []int{0, 40, 50}, cut: []int{0}, stay: []int{0, 40}},
-		"an old one is":            {ages: []int{0, 40, 50}, cut: []int{40}, stay: []int{0}},
-		"damage to what goes":      {ages: []int{0, 40, 50}, last: []int{50}, code: exitSome, stay: []int{0, 50}},
+		"the newest is incomplete": {ages: []int{0, 40, 80}, cut: []int{0}, stay: []int{0, 40}},
+		"an old one is":            {ages: []int{0, 40, 80}, cut: []int{40}, stay: []int{0}},
+		"damage to what goes":      {ages: []int{0, 40, 80}, last: []int{80}, code: exitSome, stay: []int{0, 80}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -172,7 +172,7 @@ func TestPruneManifests(t *testing.T) {
 func TestPruneLocked(t *testing.T) {
 	b := newSandbox(t)
 	b.aged(40, mainKey)
-	b.aged(50, mainKey)
+	b.aged(80, mainKey)
 	before := files(t, b.dir)
 	lock, err := fsutil.LockFolder(b.path("store"))
 	if err != nil || lock == nil {
@@ -192,7 +192,7 @@ func TestPruneLocked(t *testing.T) {
 func TestPruneUntold(t *testing.T) {
 	b := newSandbox(t)
 	b.aged(40, mainKey)
-	b.aged(50, mainKey)
+	b.aged(80, mainKey)
 	before := files(t, b.dir)
 	cmd := b.program("prune", "--apply")
 	r, w, err := os.Pipe()
@@ -213,7 +213,7 @@ func TestPruneRefused(t *testing.T) {
 	needIntegration(t)
 	b := newSandbox(t)
 	b.aged(40, mainKey)
-	b.aged(50, mainKey)
+	b.aged(80, mainKey)
 	before := files(t, b.dir)
 	mount := func(args ...string) {
 		t.Helper()
@@ -246,7 +246,7 @@ func TestPruneFullDisk(t *testing.T) {
 	}
 	t.Cleanup(func() { exec.Command("umount", store).Run() })
 	b.aged(40, mainKey)
-	b.aged(50, mainKey)
+	b.aged(80, mainKey)
 	var err error
 	for n := 0; err == nil; n++ { // until neither a block nor an inode is left
 		err = os.WriteFile(filepath.Join(store, "filler"+strconv.Itoa(n)), make([]byte, 1<<20), 0o600)

@@ -84,7 +84,7 @@ type Contracts struct {
 
 // Rules are what is kept.
 type Rules struct {
-	Days    int `toml:"days" setting:"RETENTION_DAYS" doc:"what is younger than so many days"`
+	Days    int `toml:"days" setting:"RETENTION_DAYS" doc:"what is less than so many days older than the newest"`
 	Last    int `toml:"last" doc:"the newest so many"`
 	Daily   int `toml:"daily" doc:"the newest of each of so many days"`
 	Weekly  int `toml:"weekly" doc:"the newest of each of so many weeks"`
