@@ -37,7 +37,7 @@ type row struct {
 	id               envelope.ID
 	shape, err, why  uint32 // indices; err and why from 1, 0 for none
 	nameAt, nameSize uint16 // of the label's name in base, or
-	name             uint32 // its index from 1
+	name             uint32 // from 1, its index among the names that base lacks
 }
 
 type shape struct {

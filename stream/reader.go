@@ -9,9 +9,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
-// Reader opens a message in order. Every byte it hands out has been
-// authenticated, in its place; that the message ends there is known only with
-// io.EOF. A Reader is not safe for concurrent use.
+// Reader opens a message in order. Every byte it returns is authentic and in its place;
+// that the message ends there is known only with io.EOF. A Reader is not safe for
+// concurrent use.
 type Reader struct {
 	chunker
 	src    io.Reader
@@ -19,14 +19,14 @@ type Reader struct {
 	sealed []byte // the part of raw that is not opened yet
 	srcEnd bool   // src returned io.EOF
 	plain  []byte // chunks are opened into here
-	unread []byte // the part of plain that is not handed out yet
+	unread []byte // the rest of plain
 	index  int64  // of the next chunk
 	err    error  // sticky
 }
 
-// NewReader reads the 56-byte header from src and checks the commitment
-// against the 32-byte key and the context. The errors are ErrKeySize,
-// ErrTruncated, ErrCommitment, and those of src. The key is not kept.
+// NewReader reads the 56-byte header from src and checks the commitment against the 32-byte
+// key and the context. The errors are ErrKeySize, ErrTruncated, ErrCommitment, and those of
+// src. The key is not kept.
 func NewReader(src io.Reader, key, context []byte) (*Reader, error) {
 	header := make([]byte, HeaderSize)
 	switch _, err := parallel.ReadFull(src, header); {
@@ -42,8 +42,7 @@ func NewReader(src io.Reader, key, context []byte) (*Reader, error) {
 	return &Reader{chunker: chunker{schedule: s}, src: src}, nil
 }
 
-// open derives the schedule for a header and checks its commitment, in
-// constant time.
+// open derives a header's schedule and checks its commitment, in constant time.
 func open(header, key, context []byte) (*schedule, error) {
 	s, err := derive(key, header[:saltSize], context)
 	if err != nil {
@@ -56,11 +55,11 @@ func open(header, key, context []byte) (*schedule, error) {
 	return s, nil
 }
 
-// Header returns the message's salt and commitment, which bind it to its key.
+// Header returns the salt and commitment, which bind the message to its key.
 func (r *Reader) Header() [HeaderSize]byte { return r.header }
 
-// Open returns the message that was sealed under key and context. It is for
-// messages that fit in memory; nothing is returned unless all of it verifies.
+// Open returns the message sealed under key and context, all of it verified. It is for
+// messages that fit in memory.
 func Open(key, context, sealed []byte) ([]byte, error) {
 	if len(sealed) < HeaderSize {
 		return nil, ErrTruncated
@@ -76,7 +75,7 @@ func Open(key, context, sealed []byte) ([]byte, error) {
 	var plain []byte
 	fips140.WithoutEnforcement(func() { plain, err = c.openRun(nil, sealed[HeaderSize:], 0) })
 	if err == nil && (len(sealed)-HeaderSize)%sealedChunkSize == 0 {
-		err = ErrTruncated // the chunks are all full: the final one is missing
+		err = ErrTruncated // all chunks are full: the final one is missing
 	}
 	if err != nil {
 		return nil, err
@@ -84,10 +83,9 @@ func Open(key, context, sealed []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Read opens chunks on the caller's goroutine. After the last byte it returns
-// io.EOF if, and only if, the whole message verified. The other errors are
-// *ChunkError, *TrailingError, ErrTruncated, ErrTooLong and those of the source;
-// every error stays.
+// Read opens chunks on the caller's goroutine. It returns io.EOF if, and only if, the whole
+// message verified. The other errors are *ChunkError, *TrailingError, ErrTruncated,
+// ErrTooLong and those of the source; every error stays.
 func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -108,8 +106,7 @@ func (r *Reader) next() {
 		r.raw = make([]byte, runChunks*sealedChunkSize)
 		r.plain = make([]byte, 0, ChunkSize)
 	}
-	// A full chunk is never the final one, so a chunk is known to be full or
-	// final as soon as it, or the end, was read: no look-ahead is needed.
+	// A full chunk is never the final one, so no look-ahead is needed.
 	if len(r.sealed) < sealedChunkSize && !r.srcEnd {
 		have := copy(r.raw, r.sealed)
 		n, err := parallel.ReadAtLeast(r.src, r.raw[have:], sealedChunkSize-have)
@@ -123,7 +120,7 @@ func (r *Reader) next() {
 	}
 	chunk := r.sealed[:min(len(r.sealed), sealedChunkSize)]
 	if len(chunk) == 0 {
-		r.err = ErrTruncated // the chunk before was full, so it was not the final one
+		r.err = ErrTruncated // the chunk before was full, so not the final one
 		return
 	}
 	r.sealed = r.sealed[len(chunk):]
@@ -134,10 +131,10 @@ func (r *Reader) next() {
 	r.index++
 }
 
-// WriteTo opens the rest of the message on all cores and writes it to dst;
-// io.Copy uses it. It returns nil if, and only if, the whole message verified
-// and was written. Otherwise dst has had exactly the chunks before the first
-// bad one, and the error is one of Read's, or that of dst.
+// WriteTo opens the rest of the message on all cores and writes it to dst; io.Copy uses it.
+// It returns nil if, and only if, the whole message verified and was written. Otherwise dst
+// has exactly the chunks before the first bad one, and the error is one of Read's, or that
+// of dst.
 func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	var total int64
 	write := func(p []byte) error {
@@ -180,7 +177,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 		if err == io.EOF && n%sealedChunkSize == 0 {
 			err = ErrTruncated
 		} else if err != nil && err != io.EOF {
-			// Chunks that came in whole before the failure are still good.
+			// Whole chunks before the failure are good.
 			run.in = buf[:n/sealedChunkSize*sealedChunkSize]
 		}
 		return len(run.in) > 0, err

@@ -8,9 +8,8 @@ import (
 	"sync"
 )
 
-// ReaderAt opens any part of a message. It is safe for concurrent use when its
-// source is. Each chunk is authenticated before any of it is handed out, and
-// the length of the message was authenticated by NewReaderAt.
+// ReaderAt opens any part of a message. It is safe for concurrent use when its source is.
+// NewReaderAt authenticates the length, and ReadAt each chunk before it returns any of it.
 type ReaderAt struct {
 	*schedule
 	src    io.ReaderAt
@@ -19,13 +18,12 @@ type ReaderAt struct {
 	pool   sync.Pool
 }
 
-// readAtRun is how many chunks ReadAt asks its source for at once: 2 MiB, so that a
-// source in a network is asked seldom.
+// readAtRun is how many chunks ReadAt reads at once: 2 MiB, for sources in a network.
 const readAtRun = 128
 
 type scratch struct {
 	chunker
-	buf []byte // one chunk, or as many as were ever asked for at once
+	buf []byte // one chunk, or as many as were read at once
 }
 
 func (sc *scratch) room(n int64) []byte {
@@ -35,11 +33,10 @@ func (sc *scratch) room(n int64) []byte {
 	return sc.buf[:n]
 }
 
-// NewReaderAt reads the header of the message that fills the first size bytes
-// of src, checks the commitment, and authenticates the final chunk, and with it
-// the length. The errors are those of NewReader and Read: ErrKeySize,
-// ErrTruncated, ErrTooLong, ErrCommitment, *ChunkError, and those of src. Bytes
-// that follow a good message look like a damaged final chunk here.
+// NewReaderAt reads the header of the message in the first size bytes of src, checks the
+// commitment, and authenticates the final chunk and with it the length. The errors are
+// ErrKeySize, ErrTruncated, ErrTooLong, ErrCommitment, *ChunkError, and those of src.
+// Trailing bytes look like a damaged final chunk here.
 func NewReaderAt(src io.ReaderAt, size int64, key, context []byte) (*ReaderAt, error) {
 	if len(key) != KeySize {
 		return nil, ErrKeySize
@@ -81,13 +78,13 @@ func readAt(src io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
-// Header returns the message's salt and commitment, which bind it to its key.
+// Header returns the salt and commitment, which bind the message to its key.
 func (r *ReaderAt) Header() [HeaderSize]byte { return r.header }
 
 // Size returns the length of the plaintext, which is authentic.
 func (r *ReaderAt) Size() int64 { return r.size }
 
-// chunk reads and opens chunk i; the result aliases sc.
+// chunk returns the plaintext of chunk i, which aliases sc.
 func (r *ReaderAt) chunk(sc *scratch, i int64) ([]byte, error) {
 	sealed, err := r.sealedChunks(sc, i, 1)
 	if err != nil {
@@ -106,7 +103,7 @@ func (r *ReaderAt) sealedChunks(sc *scratch, i, n int64) ([]byte, error) {
 	return sealed, nil
 }
 
-// openChunk opens the first of the sealed chunks, chunk i, in its place.
+// openChunk opens the first of the sealed chunks, chunk i, in place.
 func (r *ReaderAt) openChunk(sc *scratch, sealed []byte, i int64) ([]byte, error) {
 	sealed = sealed[:min(sealedChunkSize, len(sealed))]
 	var plain []byte
@@ -118,9 +115,7 @@ func (r *ReaderAt) openChunk(sc *scratch, sealed []byte, i int64) ([]byte, error
 	return plain, nil
 }
 
-// ReadAt fills p with plaintext from off on, as io.ReaderAt has it: when it
-// returns fewer bytes the error says why, and is io.EOF at the end of the
-// message. The n bytes are authentic in any case.
+// ReadAt implements io.ReaderAt. The n bytes are authentic even with an error.
 func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 	if off < 0 {
 		return 0, errors.New("reading the sealed data at a negative offset")
@@ -136,7 +131,7 @@ func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 		last := min(off+int64(len(p)-n), r.size) - 1
 		sealed, err := r.sealedChunks(sc, i, min(last/ChunkSize-i+1, limit))
 		if err != nil && limit > 1 {
-			limit = 1 // what can be read is handed out before the error
+			limit = 1 // return the good part before the error
 			continue
 		}
 		if err != nil {

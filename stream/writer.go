@@ -13,9 +13,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
-// Writer seals what is written to it. Close writes the final chunk; a stream
-// without it is refused as truncated, so a Writer that is simply abandoned
-// leaves nothing that could pass for a message. A Writer is not safe for
+// Writer seals what is written to it. Close writes the final chunk, without which a stream
+// is refused as truncated, so a Writer can be abandoned. A Writer is not safe for
 // concurrent use.
 type Writer struct {
 	chunker
@@ -26,10 +25,9 @@ type Writer struct {
 	err   error  // sticky
 }
 
-// NewWriter returns a Writer that seals to dst under the 32-byte key and the
-// context, with a fresh random salt. Nothing is written before the first full
-// run, or Close. The key is copied into the derivation and not kept. The error
-// is ErrKeySize for a key of another size.
+// NewWriter returns a Writer that seals to dst under the 32-byte key and the context, with
+// a fresh random salt. Nothing is written before the first full run, or Close. The key is
+// not kept. The error is ErrKeySize.
 func NewWriter(dst io.Writer, key, context []byte) (*Writer, error) {
 	salt := make([]byte, saltSize)
 	random(salt)
@@ -42,12 +40,11 @@ func NewWriter(dst io.Writer, key, context []byte) (*Writer, error) {
 	return w, nil
 }
 
-// random fills p from the system's generator, which never fails: crypto/rand
-// stops the program instead. It is a variable for the tests.
+// random fills p from the system's generator; crypto/rand stops the program when that
+// fails. A variable for tests.
 var random = func(p []byte) { rand.Read(p) }
 
-// Seal returns message sealed under key and context. It is for messages that
-// fit in memory.
+// Seal returns message sealed under key and context. It is for messages that fit in memory.
 func Seal(key, context, message []byte) ([]byte, error) {
 	var sealed bytes.Buffer
 	w, err := NewWriter(&sealed, key, context)
@@ -61,9 +58,9 @@ func Seal(key, context, message []byte) ([]byte, error) {
 	return sealed.Bytes(), nil
 }
 
-// Write seals p on the caller's goroutine. Sealed bytes are passed on in runs
-// of 32 chunks. Errors are those of the underlying writer, or ErrTooLong, and
-// stay: after one, nothing is sealed any more and Close returns it too.
+// Write seals p on the caller's goroutine. Sealed bytes are passed on in runs of 32 chunks.
+// Errors are those of the underlying writer, or ErrTooLong, and stay: Close returns them
+// too.
 func (w *Writer) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 && w.err == nil {
@@ -87,7 +84,7 @@ func (w *Writer) emit(chunk []byte) {
 	if w.err = w.room(1); w.err != nil {
 		return
 	}
-	if w.index == 1 { // a message of many chunks: make room for a run at once
+	if w.index == 1 { // a message of many chunks: allocate a run at once
 		w.out = slices.Grow(w.out, runChunks*sealedChunkSize)
 	}
 	fips140.WithoutEnforcement(func() { w.out = w.sealRun(w.out, chunk, w.index) })
@@ -112,8 +109,8 @@ func (w *Writer) flush() {
 	}
 }
 
-// run is one worker's piece, on its way through the pipeline of ReadFrom or
-// WriteTo. Which of in and out is sealed depends on the direction.
+// run is one worker's unit in the pipeline of ReadFrom or WriteTo. Which of in and out is
+// sealed depends on the direction.
 type run struct {
 	chunker
 	in, out []byte
@@ -132,8 +129,8 @@ func newRuns(s *schedule, work func(*run)) []run {
 	return runs
 }
 
-// pipe sends runs through the workers. Each worker leaves FIPS enforcement by
-// itself, for the length of one run (docs/SECURITY.md, "FIPS 140").
+// pipe sends runs through the workers. Each leaves FIPS enforcement for one run
+// (docs/SECURITY.md, "FIPS 140").
 func pipe(runs []run, fill func(*run) (bool, error), drain func(*run) error) error {
 	return parallel.Run(runtime.GOMAXPROCS(0), runs, parallel.Stages[run]{
 		Fill:  fill,
@@ -142,11 +139,10 @@ func pipe(runs []run, fill func(*run) (bool, error), drain func(*run) error) err
 	})
 }
 
-// ReadFrom seals src until io.EOF on all cores; io.Copy uses it. It does not
-// write the final chunk: Close does. When the underlying writer fails,
-// ReadFrom returns after the Read of src that is under way, so a src that can
-// block for ever must be made to fail from outside. The error of src is
-// returned as it is and stays, like any other.
+// ReadFrom seals src until io.EOF on all cores; io.Copy uses it. Close writes the final
+// chunk. When the underlying writer fails, ReadFrom returns after the current Read of src,
+// so a src that can block for ever must be made to fail from outside. The error of src is
+// returned as it is and stays.
 func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 	w.flush()
 	if w.err != nil {
@@ -182,9 +178,8 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 	return total, w.err
 }
 
-// Abort gives the stream up: it clears the plaintext that waits for its chunk to
-// be full. Afterwards nothing is written, so what dst has had does not open. After
-// Close it does nothing.
+// Abort clears the buffered plaintext. Nothing is written afterwards, so the bytes in dst
+// do not open. After Close it does nothing.
 func (w *Writer) Abort() {
 	clear(w.plain[:cap(w.plain)])
 	w.plain = w.plain[:0]
@@ -193,10 +188,9 @@ func (w *Writer) Abort() {
 	}
 }
 
-// Close seals the final chunk, passes everything on and ends the stream. The
-// underlying writer stays open. After a failed Write, or a second time, it
-// writes nothing and returns the error; a second Close after a good one
-// returns nil.
+// Close seals the final chunk, passes everything on and ends the stream. The underlying
+// writer stays open. After a failed Write, or a second time, it writes nothing and returns
+// the error; a second Close after a good one returns nil.
 func (w *Writer) Close() error {
 	if errors.Is(w.err, ErrClosed) {
 		return nil

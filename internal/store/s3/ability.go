@@ -32,11 +32,11 @@ func (v *verdict) is(able bool) {
 func (v *verdict) yes() bool { return v.v.Load() == 1 }
 func (v *verdict) no() bool  { return v.v.Load() == 2 }
 
-// abilities are what a bucket of a server was found to do. They are remembered for
-// as long as the process lives. All of it is safe for concurrent use.
+// abilities are what a bucket's server was found to do, remembered for the life of the
+// process. Safe for concurrent use.
 type abilities struct {
-	// Conditions of a request that writes: yes when one was seen to be kept, no
-	// when the server refuses them. A server that passes them over is neither.
+	// Conditions of a writing request: yes when the server was seen to keep one, no when it
+	// refuses them. A server that ignores them is neither.
 	ifNone, ifMatch verdict
 	sums            verdict // it confirms the SHA-256 of a part
 	etags           verdict // the ETag of a part is its MD5
@@ -72,11 +72,10 @@ func hostOf(endpoint string) string {
 	return u.Hostname()
 }
 
-// try finds out, before a byte of the source is read, whether an object can be
-// made: its name is free, and uploading it is allowed with the lock, the class
-// and the tags that it will have. Only such requests tell a wrong secret from a
-// missing bucket. What else it learns of the server is remembered; so is that it
-// is allowed, for each folder. Nothing is left behind.
+// try finds out, before the source is read, whether an object can be made: its name is
+// free, and the upload is allowed with its lock, class and tags. Only such requests
+// distinguish a wrong secret from a missing bucket. The server's abilities are remembered,
+// and so is the permission, for each folder. Nothing is left behind.
 func (s *Store) try(ctx context.Context, c *connection, o object) error {
 	a := c.of(o.bucket)
 	folder := fmt.Sprint(path.Dir(o.key), o.backup)
@@ -103,12 +102,12 @@ func (s *Store) try(ctx context.Context, c *connection, o object) error {
 	return err
 }
 
-// errUnproved is of an upload of which nothing says that it arrived as it was sent.
+// errUnproved is the error of an upload whose arrival nothing proves.
 var errUnproved = &Fault{Kind: ErrUnsupported, Reason: "S3 confirms no checksum of what it receives, and reading it back is not allowed",
 	Fix: "allow s3:GetObject for this host, or use a server that answers with x-amz-checksum-sha256 or with the MD5 as ETag"}
 
-// probe begins an upload as that of o will be, sends a small part, tries to
-// complete it in a way that has to fail, and takes it back.
+// probe begins an upload like that of o, sends a small part, tries to complete it in a way
+// that must fail, and aborts it.
 func (s *Store) probe(ctx context.Context, c *connection, o object, a *abilities) error {
 	quick := *c
 	quick.api = c.probe
@@ -213,7 +212,7 @@ func (s *Store) unequal(ctx context.Context, c *connection, o object) (bool, err
 // probeMark is in the names of what is tried.
 const probeMark = segmentMark + "00000"
 
-// isRefused: the server does not take such a request, whatever it is about.
+// isRefused reports whether the server never takes such a request.
 func isRefused(err error) bool {
 	return isUnsupported(err) || awsclient.Status(err) == http.StatusBadRequest &&
 		!oneOf(codeOf(err), "ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed", "NoSuchBucket", "BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")

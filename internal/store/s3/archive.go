@@ -16,10 +16,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Thaw asks S3 to fetch the object at path back from its archive, for so many days,
-// by a tier of S3's (Standard, Bulk, Expedited), and with it what belongs to it and is
-// archived too: its sidecar, envelope and signature. It returns at once, and reports
-// whether all of that was asked for before. When the copies can be read, Open succeeds.
+// Thaw asks S3 to fetch the object at path from its archive, for so many days, by a tier of
+// S3's (Standard, Bulk, Expedited), with its archived sidecar, envelope and signature. It
+// returns at once; already reports that all were asked for before. Open succeeds once the
+// copies are readable.
 func (s *Store) Thaw(ctx context.Context, path string, days int, tier string) (already bool, err error) {
 	bucket, key, err := splitFile(path)
 	if err != nil {
@@ -50,14 +50,13 @@ func (s *Store) Thaw(ctx context.Context, path string, days int, tier string) (a
 	return !asked, nil
 }
 
-// Deleted is a backup of which a version is left under a delete marker.
+// Deleted is a backup with a version under a delete marker.
 type Deleted struct {
 	store.Backup           // of the newest version
 	At           time.Time // when it was deleted
 }
 
-// Deleted lists the backups in and under root that were deleted and can be brought
-// back, by path.
+// Deleted lists, by path, the backups under root that can be undeleted.
 func (s *Store) Deleted(ctx context.Context, root string) ([]Deleted, error) {
 	bucket, prefix, err := splitRoot(root)
 	if err != nil {
@@ -87,7 +86,7 @@ func (s *Store) Deleted(ctx context.Context, root string) ([]Deleted, error) {
 	return deleted, nil
 }
 
-// hidden returns the marker that hides an object, or nil, and its newest version.
+// hidden returns an object's delete marker, or nil, and its newest version.
 func hidden(versions []version) (marker, newest *version) {
 	for i := range versions {
 		switch v := &versions[i]; {
@@ -100,9 +99,9 @@ func hidden(versions []version) (marker, newest *version) {
 	return marker, newest
 }
 
-// Undelete brings a backup back that was deleted in a bucket with versions, with its
-// sidecar and what else belongs to it: it deletes the markers that hide them, the
-// backup's last. It fails with fs.ErrNotExist when no version is left.
+// Undelete restores a deleted backup in a bucket with versions: it deletes the markers of
+// the sidecar and other companions, and the backup's last. It fails with fs.ErrNotExist
+// when no version is left.
 func (s *Store) Undelete(ctx context.Context, path string) error {
 	bucket, key, err := splitFile(path)
 	if err != nil {
@@ -123,7 +122,7 @@ func (s *Store) Undelete(ctx context.Context, path string) error {
 		return errors.New("undelete " + path + ": it is not deleted")
 	}
 	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix, store.SignatureSuffix, ""} {
-		// What was deleted more than once has a marker under the marker.
+		// Repeated deletion leaves several markers.
 		for marker, _ := hidden(found[key+suffix]); marker != nil; marker, _ = hidden(found[key+suffix]) {
 			err := s.delete(ctx, c, path, bucket, key+suffix, marker.stamp)
 			if err == nil {

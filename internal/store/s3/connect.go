@@ -31,7 +31,7 @@ type connection struct {
 	api      *s3.Client // patient, for what is under way
 	probe    *s3.Client // for what a user waits for
 	endpoint string     // "" is AWS
-	inPath   bool       // the bucket is in the path of requests, and not in the host
+	inPath   bool       // path style, not virtual host
 }
 
 func (s *Store) connect(ctx context.Context) (*connection, error) {
@@ -43,8 +43,7 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 	}
 	endpoint := o.Endpoint
 	if o.Profile != "" {
-		// What the profile of a path says of the server holds for this path, whatever
-		// the environment says for others.
+		// The server in a path's profile overrides the environment's.
 		profile := profileOf(cfg)
 		endpoint = cmp.Or(endpoint, profile.BaseEndpoint)
 		cfg.Region = cmp.Or(profile.Region, cfg.Region)
@@ -84,8 +83,8 @@ func (s *Store) connect(ctx context.Context) (*connection, error) {
 			so.Logger = logging.Nop{}
 			so.ClientLogMode = 0
 			so.APIOptions = append(so.APIOptions, withoutEncoding)
-			// What is sent carries a SHA-256 of ours. What is read in pieces has
-			// no checksum; the envelope and the sidecar are what proves it.
+			// Uploads carry our own SHA-256. Partial reads have no checksum; the envelope
+			// and the sidecar prove them.
 			so.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 			so.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 			if o.tune != nil {
@@ -105,9 +104,9 @@ func profileOf(cfg aws.Config) (profile config.SharedConfig) {
 	return profile
 }
 
-// fits fails for an endpoint that names the bucket already, as the consoles of some
-// vendors show it: objects would get keys that begin with the bucket's name. It fails
-// for an access point, too, where requests have the bucket in their path.
+// fits fails for an endpoint that contains the bucket, as some vendors' consoles show it:
+// keys would begin with the bucket's name. It also fails for an access point with path
+// style.
 func (c *connection) fits(bucket string) error {
 	if c.inPath && strings.HasPrefix(bucket, "arn:") {
 		return &Fault{Kind: ErrNoBucket, Reason: "an access point is part of the host's name, and cannot be in the path of requests, as path_style or an endpoint that is an address asks for",
@@ -121,8 +120,8 @@ func (c *connection) fits(bucket string) error {
 		Fix: "leave the bucket out of AWS_ENDPOINT_URL, or of endpoint= in the path"}
 }
 
-// isAddress reports whether an endpoint is an IP address or this machine, where
-// a bucket cannot become a part of the host's name.
+// isAddress reports whether an endpoint is an IP address or this machine, which a bucket's
+// name cannot prefix.
 func isAddress(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -132,13 +131,13 @@ func isAddress(endpoint string) bool {
 	return err == nil || u.Hostname() == "localhost"
 }
 
-// unsigned leaves the body out of the signature, which covers the header with
-// the body's SHA-256 anyway: it is computed once.
+// unsigned excludes the body from the signature, which covers the header with its SHA-256
+// anyway.
 func unsigned(o *s3.Options) {
 	o.APIOptions = append(o.APIOptions, v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware)
 }
 
-// withoutEncoding takes Accept-Encoding out of what is signed: watched sets it.
+// withoutEncoding does not sign Accept-Encoding, which watched sets.
 func withoutEncoding(stack *middleware.Stack) error {
 	return stack.Finalize.Insert(middleware.FinalizeMiddlewareFunc("WithoutEncoding", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
 		if r, ok := in.Request.(*smithyhttp.Request); ok {
@@ -165,14 +164,14 @@ func passing(err error) aws.Ternary {
 	case errors.Is(err, errTooLarge):
 		return aws.FalseTernary
 	case errors.Is(err, errStalled), errors.Is(err, errForeign), errors.Is(err, io.EOF),
-		// What a broken connection makes of a body that arrived cut.
+		// errors of a body that a broken connection cut
 		codeOf(err) == "IncompleteBody", codeOf(err) == "BadDigest", codeOf(err) == "XAmzContentChecksumMismatch":
 		return aws.TrueTernary
 	}
 	return aws.UnknownTernary
 }
 
-// sleep waits before attempt n, and less when ctx ends.
+// sleep waits before attempt n, or until ctx ends.
 func (o Options) sleep(ctx context.Context, n int) error {
 	pause := min(o.limits.pause, 100*time.Millisecond<<min(n, 16))
 	select {

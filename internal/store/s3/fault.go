@@ -38,7 +38,7 @@ var (
 	ErrUncertain   = errors.New("whether the S3 server did it is not known")
 )
 
-// Fault is what S3, or the way to it, refused. It comes inside a *store.Error.
+// Fault is a refusal by S3 or on the way to it. It comes inside a *store.Error.
 type Fault struct {
 	Kind   error // one of the above, or nil
 	Reason string
@@ -51,16 +51,16 @@ func (f *Fault) Unwrap() error { return f.Kind }
 
 const foreignFix = "check AWS_ENDPOINT_URL, and whether a proxy answers in the place of the server"
 
-// ErrTooLarge is returned for a stream that is longer than the server, or
-// Options.MaxObject, allows. Nothing of it is kept.
+// ErrTooLarge is returned for a stream longer than the server, or Options.MaxObject,
+// allows. Nothing of it is kept.
 var ErrTooLarge = fail.New(fail.Store, "give --part-size, as 64M: 10,000 parts are one backup, and two are kept in memory; or use another store", "larger than an object of this store may be")
 
-// LockedError says that S3 keeps what was to be deleted.
+// LockedError is returned when S3 refuses a deletion because of a lock.
 type LockedError struct {
 	Path    string
-	Version string    // the version's id; "" when it is the only one
-	Mode    string    // GOVERNANCE, COMPLIANCE, LEGAL HOLD, or "" when S3 did not say
-	Until   time.Time // zero when S3 did not say, and for a legal hold
+	Version string    // id; "" when it is the only one
+	Mode    string    // GOVERNANCE, COMPLIANCE, LEGAL HOLD, or "" if unknown
+	Until   time.Time // zero if unknown, and for a legal hold
 }
 
 // Fail is the class and the hint of the error.
@@ -89,8 +89,8 @@ func (*LockedError) Fail() (fail.Class, string) {
 	return fail.Store, "it can be deleted when its lock has ended"
 }
 
-// fault makes of an error what callers branch on: the context's cause, a
-// missing file, another's file, or a *store.Error.
+// fault converts an error to what callers branch on: the context's cause, a missing file,
+// another's file, or a *store.Error.
 func (s *Store) fault(ctx context.Context, op, path string, err error) error {
 	var known *store.Error
 	switch {
@@ -178,8 +178,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// isMissing: there is no such key. Without a body, as HEAD has it, S3 does not
-// say whether there is such a bucket.
+// isMissing: the key does not exist. Without a body, as for HEAD, S3 does not say whether
+// the bucket does.
 func isMissing(err error) bool {
 	code := codeOf(err)
 	return code == "NoSuchKey" || code == "NoSuchVersion" || code == "NotFound" || code == "404" ||
@@ -191,14 +191,14 @@ func isLost(err error) bool {
 	return codeOf(err) == "PreconditionFailed" || awsclient.Status(err) == http.StatusPreconditionFailed
 }
 
-// isRace: another request for the same key was under way.
+// isRace: another request for the key was under way.
 func isRace(err error) bool {
 	return codeOf(err) == "ConditionalRequestConflict" || codeOf(err) == "OperationAborted"
 }
 
 func isDenied(err error) bool { return awsclient.Status(err) == http.StatusForbidden }
 
-// isUnsupported: a server that is not AWS does not know this request.
+// isUnsupported: a server other than AWS does not know this request.
 func isUnsupported(err error) bool {
 	return oneOf(awsclient.Status(err), http.StatusNotImplemented, http.StatusMethodNotAllowed) || codeOf(err) == "NotImplemented"
 }

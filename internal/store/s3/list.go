@@ -15,22 +15,21 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Walk implements store.Store: it finds the backups under root, whether they
-// are complete or not, in the order in which S3 lists them. What cannot be listed
-// is one error, a *store.Error with root as its path, and the end. With all every
-// object is found, and its Sidecar is false.
+// Walk implements store.Store: it yields the backups under root, complete or not, in S3's
+// order. It ends with a *store.Error about root when listing fails. With all it yields
+// every object, and Sidecar is false.
 func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
 	if all {
 		return s.list(ctx, root)
 	}
 	return func(yield func(store.Backup, error) bool) {
-		// A sidecar comes behind its backup, but others can come in between.
+		// A sidecar follows its backup, perhaps after others.
 		var waiting []store.Backup
 		flush := func(path string) bool { // those whose sidecar would have come before path
 			for len(waiting) > 0 && (waiting[0].Sidecar || path == "" || store.Beside(waiting[0].Path, store.SidecarSuffix) < path) {
 				next := waiting[0]
-				// Some servers list in no order (S3 Express), and a sidecar can be
-				// newer than the list.
+				// Some servers list in no order (S3 Express), and a sidecar can be newer
+				// than the list.
 				if !next.Sidecar {
 					next.Sidecar = s.hasSidecar(ctx, next.Path)
 				}
@@ -73,8 +72,7 @@ func (s *Store) hasSidecar(ctx context.Context, path string) bool {
 	return err == nil
 }
 
-// list finds the objects under root. A key that no path can name is somebody else's
-// and passed over.
+// list yields the objects under root. Keys that no path can name are skipped.
 func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		fail := func(err error) {
@@ -108,7 +106,7 @@ func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, e
 			}
 			for _, found := range page.Contents {
 				key, ok := keyOf(found.Key, page.EncodingType)
-				// A key with a slash at its end is what some tools make to have a folder.
+				// Some tools make keys that end in a slash as folders.
 				if !ok || strings.HasSuffix(key, "/") || !strings.HasPrefix(key, prefix) {
 					continue
 				}
@@ -120,11 +118,11 @@ func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, e
 	}
 }
 
-// errCutList is a list that says that it goes on, and not where.
+// errCutList is a list that claims to continue but not where.
 var errCutList = &Fault{Kind: ErrForeign, Reason: "S3 sent a part of a list, and not what leads to the rest of it",
 	Fix: "try again; if it stays so, the server, or a proxy before it, cannot be used"}
 
-// goesOn sets where the next page begins, and reports whether there is one.
+// goesOn sets where the next page begins, if there is one.
 func goesOn(truncated *bool, at **string, next *string) (bool, error) {
 	if !aws.ToBool(truncated) {
 		return false, nil
@@ -136,8 +134,8 @@ func goesOn(truncated *bool, at **string, next *string) (bool, error) {
 	return true, nil
 }
 
-// decoded undoes what S3 was asked to do to the keys in a list, which XML could not
-// carry otherwise.
+// decoded undoes the escaping of keys that S3 was asked for, because XML cannot carry all
+// of them.
 func decoded(key *string, encoding types.EncodingType) *string {
 	if key == nil || encoding != types.EncodingTypeUrl {
 		return key
@@ -149,7 +147,7 @@ func decoded(key *string, encoding types.EncodingType) *string {
 	return &plain
 }
 
-// keyOf is the key in a list, and whether a path can name it.
+// keyOf returns a listed key, and whether a path can name it.
 func keyOf(listed *string, encoding types.EncodingType) (key string, ok bool) {
 	key = aws.ToString(decoded(listed, encoding))
 	return key, key != "" && unfitKey(key) == ""
@@ -159,8 +157,7 @@ func (c *connection) head(ctx context.Context, bucket, key, version string) (*s3
 	return c.probe.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(version)})
 }
 
-// Stat implements store.Store. A prefix is a root when something is under
-// it, and a bucket always.
+// Stat implements store.Store. A prefix is a root when it has objects; a bucket always is.
 func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot bool, err error) {
 	bucket, key, err := split(path)
 	if err != nil {
@@ -182,7 +179,7 @@ func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot b
 		}
 		missing = err
 	}
-	// An answer to HEAD does not say what is wrong, that to a list does.
+	// Errors to a list are specific, those to HEAD are not.
 	_, prefix, err := splitRoot(path)
 	if err != nil {
 		return b, false, err
@@ -199,7 +196,7 @@ func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot b
 	return b, false, fmt.Errorf("look for %s: %w", path, fs.ErrNotExist)
 }
 
-// version is one of an object's, or the only one.
+// version is one, or the only one, of an object.
 type version struct {
 	stamp
 	backup store.Backup // without a path
@@ -208,7 +205,7 @@ type version struct {
 	alone  bool // others may be there that S3 does not list
 }
 
-// versions lists those of every key that begins with prefix, by key, newest first.
+// versions lists the versions of all keys with prefix, by key, newest first.
 func (c *connection) versions(ctx context.Context, bucket, prefix string) (map[string][]version, error) {
 	found := map[string][]version{}
 	in := &s3.ListObjectVersionsInput{Bucket: &bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl}

@@ -26,17 +26,16 @@ type object struct {
 	companion         bool              // takes the lock
 	tags              map[string]string // may be nil
 	class             string            // storage class of what it replaces
-	// signed has the signature cover the parts, in the place of checksums that
-	// the server keeps: some servers take those of a whole object for those of
-	// the range that is copied from it.
+	// signed has the signature cover the parts, instead of stored checksums: some servers
+	// take those of the whole source for those of a copied range.
 	signed bool
-	// What has to stand at the key: nothing, this ETag, or whatever.
+	// What must be at the key: nothing, this ETag, or anything.
 	absent bool
 	match  string
-	// What Swap notes in the object, so that a run that was killed behind it can
-	// be finished: the temporary object that it was made of, and its SHA-256.
+	// Swap notes the temporary object and its SHA-256 in the object, so that a killed run
+	// can be finished.
 	from, sum string
-	until     time.Time // of the lock; that of Options.Retain from now when zero
+	until     time.Time // of the lock; zero is Options.Retain from now
 	kept      retention // of what it replaces
 }
 
@@ -64,8 +63,7 @@ func (o object) tagging() *string {
 	return aws.String(values.Encode())
 }
 
-// lock is what object lock the object gets: that of the options, or that of what
-// it replaces where it lasts longer.
+// lock is the object's lock: the longer of the options' and that of the object it replaces.
 func (s *Store) lock(o object) (mode types.ObjectLockMode, until *time.Time, hold types.ObjectLockLegalHoldStatus) {
 	if s.opts.LockMode != "" && (o.backup || o.companion) {
 		if o.until.IsZero() {
@@ -87,8 +85,7 @@ type retention struct {
 
 func (s *Store) lockEnd() time.Time { return time.Now().Add(s.opts.Retain) }
 
-// class is the storage class that the object gets: as the options say, or as it
-// was.
+// class is the object's storage class: the options', or the old one.
 func (s *Store) class(o object) types.StorageClass {
 	if !o.backup {
 		return ""
@@ -147,7 +144,7 @@ func (s *Store) put(ctx context.Context, c *connection, o object, content []byte
 		if !errors.Is(err, errAltered) {
 			return made, err
 		}
-		// What it replaced is gone: only another attempt can mend that.
+		// The old object is gone: only another attempt can repair that.
 		switch {
 		case o.absent:
 			if deleted := s.delete(ctx, c, o.path, o.bucket, o.key, made); deleted != nil {
@@ -170,13 +167,12 @@ func encode(content []byte) *string {
 	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
 }
 
-// errAltered is retryable where what was sent is still at hand.
+// errAltered can be retried while the sent bytes are at hand.
 var errAltered = &Fault{Kind: ErrAltered, Reason: "S3 received other bytes than were sent",
 	Fix: "run it again; if it stays so, something on the way to the server changes what passes it"}
 
-// proves reports whether an answer proves that content arrived as it was sent:
-// by the SHA-256 that the server confirms, or by its MD5 where ETags are that. It
-// fails with errAltered when the answer proves the contrary.
+// proves reports whether an answer proves that content arrived: by the server's SHA-256, or
+// by its MD5 where ETags are that. It fails with errAltered when they differ.
 func (a *abilities) proves(content []byte, sum, etag *string) (bool, error) {
 	switch {
 	case aws.ToString(sum) != "":
@@ -191,7 +187,7 @@ func (a *abilities) proves(content []byte, sum, etag *string) (bool, error) {
 	return false, errAltered
 }
 
-// readBack fails with errAltered unless the object that was made has that sum.
+// readBack fails with errAltered unless the new object has that sum.
 func (s *Store) readBack(ctx context.Context, c *connection, o object, made stamp, sum [sha256.Size]byte) error {
 	there, err := s.open(ctx, o.path)
 	if isDenied(err) {
@@ -214,11 +210,10 @@ func (s *Store) readBack(ctx context.Context, c *connection, o object, made stam
 	return nil
 }
 
-// conclude makes the request that gives an object its name. It looks whether it
-// was carried out when that is not sure: when it fails, because an answer can get
-// lost and the repeated request then meets the object that the first one made;
-// when the answer lacks what it has to say; and when the server is not known to
-// keep the request's condition, in which case it looks before as well.
+// conclude makes the request that gives an object its name, and looks whether it was
+// carried out when that is unsure: when it fails, because an answer can get lost and the
+// repeated request then meets the object of the first; when the answer is incomplete; and
+// when the server may ignore the request's condition, in which case it also looks before.
 func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce string, size int64, request func(ctx context.Context, absent, match *string) (stamp, error)) (stamp, error) {
 	a := c.of(o.bucket)
 	counted, lost := unanswered(ctx)
@@ -245,7 +240,7 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 		}
 		there, lookErr := s.look(ctx, c, o)
 		for look := 1; ctx.Err() != nil && isMissing(lookErr) && look <= 3; look++ {
-			// A request that was broken off may still be carried out.
+			// An aborted request may still be carried out.
 			_ = s.opts.sleep(context.WithoutCancel(ctx), look)
 			there, lookErr = s.look(ctx, c, o)
 		}
@@ -274,7 +269,7 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 		case match != nil && isRefused(err) && !a.ifMatch.yes():
 			a.ifMatch.is(false)
 		case isRace(err) && try < 8:
-			// The other request may fail, and then the name is free.
+			// The other request may fail and free the name.
 			if err := s.opts.sleep(ctx, try); err != nil {
 				return stamp{}, err
 			}
@@ -293,7 +288,7 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 	}
 }
 
-// taken is the error of an object whose condition does not hold.
+// taken is the error of an object whose condition fails.
 func (o object) taken() error {
 	if o.absent {
 		return fmt.Errorf("create %s: %w", o.path, store.ErrExists)
@@ -301,8 +296,8 @@ func (o object) taken() error {
 	return fmt.Errorf("replace %s: %w", o.path, store.ErrChanged)
 }
 
-// free looks whether the condition of o holds, where that is allowed. An earlier
-// attempt may have made the object with that nonce.
+// free checks the condition of o, where permitted. An earlier attempt may have made the
+// object with that nonce.
 func (s *Store) free(ctx context.Context, c *connection, o object, nonce string) error {
 	there, err := c.head(ctx, o.bucket, o.key, "")
 	switch {
@@ -321,7 +316,7 @@ func (s *Store) free(ctx context.Context, c *connection, o object, nonce string)
 	return nil
 }
 
-// look asks for what is at the key, also when ctx has ended.
+// look gets the head of the key's object, even after ctx has ended.
 func (s *Store) look(ctx context.Context, c *connection, o object) (*s3.HeadObjectOutput, error) {
 	ctx, cancel := s.cleanup(ctx)
 	defer cancel()

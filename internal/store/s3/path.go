@@ -10,18 +10,18 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// maxKey is the longest key that S3 takes, in bytes.
+// bytes, the limit of S3
 const maxKey = 1024
 
 var (
-	// Buckets that are older than the rule of lower case have capital letters and underscores.
+	// Old buckets have capital letters and underscores.
 	bucketName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`) // {3,255} would compile to 255 copies, at every start
-	// Access points stand for buckets (Amazon S3 User Guide, access point ARNs),
-	// with a colon or a slash before their name.
+	// Access points replace buckets (Amazon S3 User Guide, access point ARNs), with a colon
+	// or a slash before their name.
 	accessPoint = regexp.MustCompile(`^arn:[a-z-]+:s3(?:-[a-z-]+)?:[a-z0-9-]*:[0-9]*:accesspoint[:/][A-Za-z0-9._-]+`)
 )
 
-// split takes a path apart. The key may be empty, and may end in a slash.
+// split splits a path. The key may be empty, and may end in a slash.
 func split(path string) (bucket, key string, err error) {
 	refuse := func(why string) (string, string, error) {
 		return "", "", fmt.Errorf("%q: %w: %s", path, store.ErrName, why)
@@ -85,10 +85,10 @@ func splitNew(path string, sidecar bool) (bucket, key string, err error) {
 	return bucket, key, nil
 }
 
-// longestSuffix is of the names that this package adds to a backup's.
+// longestSuffix is the longest that this package adds to a backup's name.
 const longestSuffix = replaceSuffix + store.SidecarSuffix
 
-// splitRoot takes a root apart, into a bucket and what keys under it begin with.
+// splitRoot splits a root into a bucket and the prefix of its keys.
 func splitRoot(root string) (bucket, prefix string, err error) {
 	bucket, prefix, err = split(root)
 	if prefix != "" && !strings.HasSuffix(prefix, "/") {
@@ -97,8 +97,8 @@ func splitRoot(root string) (bucket, prefix string, err error) {
 	return bucket, prefix, err
 }
 
-// under returns the path of a key below root, as the user wrote root, with a
-// slash or without. The key begins with the root's prefix.
+// under returns the path of a key, which has the root's prefix, with root as the user wrote
+// it.
 func under(root, prefix, key string) string {
 	return store.MapBase(root, func(base string) string {
 		return strings.TrimSuffix(base, "/") + "/" + store.EscapeKey(strings.TrimPrefix(key, prefix))

@@ -25,12 +25,11 @@ const (
 	maxPieces = 4 // that are read ahead
 )
 
-// errShort is an answer with fewer bytes than it announced.
+// errShort is an answer shorter than announced.
 var errShort = errors.New("the answer broke off")
 
-// Object is an object that is open for reading, the one that was there when it
-// was opened: when another takes its key, reading fails with store.ErrChanged.
-// See store.Object.
+// Object is an object open for reading. When another takes its key, reading fails with
+// store.ErrChanged. See store.Object.
 type Object struct {
 	s       *Store
 	c       *connection
@@ -47,7 +46,7 @@ type Object struct {
 	off    int64    // of the next Read
 	asked  int64    // up to here is read ahead
 	ahead  []*piece // in order
-	now    []byte   // what is left of the piece that is being read
+	now    []byte   // the rest of the piece being read
 	buf    []byte   // all of it
 	spare  [][]byte
 	failed error // what ended reading in order
@@ -59,10 +58,9 @@ type piece struct {
 	done chan struct{}
 }
 
-// Open implements store.Store. It costs one request, whose answer carries the
-// first 64 KiB; reading ahead begins with the first Read beyond them. The
-// caller closes the Object, which is a *Object. What is read is not
-// authenticated.
+// Open implements store.Store. It costs one request, which also fetches the first 64 KiB;
+// reading ahead begins with the first Read beyond them. The caller closes the *Object. Its
+// bytes are not authenticated.
 func (s *Store) Open(ctx context.Context, path string) (store.Object, error) {
 	o, err := s.open(ctx, path)
 	if err != nil {
@@ -117,7 +115,7 @@ func (o *Object) begin(ctx context.Context) error {
 	o.src.etag, o.modTime, o.noted = aws.ToString(out.ETag), aws.ToTime(out.LastModified), out.Metadata
 	o.size = -1
 	if out.ContentRange == nil && out.ContentLength != nil {
-		o.size = *out.ContentLength // all of it, from a server that passes ranges over
+		o.size = *out.ContentLength // all of it, from a server that ignores ranges
 	} else if out.ContentRange != nil {
 		var from, to, size int64
 		_, err := fmt.Sscanf(*out.ContentRange, "bytes %d-%d/%d", &from, &to, &size)
@@ -141,13 +139,12 @@ func (o *Object) Size() int64 { return o.size }
 // ModTime is when it was written, to the second.
 func (o *Object) ModTime() time.Time { return o.modTime }
 
-// Noted is the SHA-256 that a Swap noted in the object that it made, and whether
-// it did. A sidecar that differs is of the object before: the Swap was cut off
-// before it wrote the new one, which the next Replace does.
+// Noted is the SHA-256 that Swap noted in the object, if it made it. A different sidecar is
+// of the object before: Swap was killed before it wrote the new one, which the next Replace
+// does.
 func (o *Object) Noted() (sum [sha256.Size]byte, ok bool) { return notedSum(o.noted) }
 
-// ReadAt implements io.ReaderAt, by one request where the first 64 KiB do not
-// hold what is asked for.
+// ReadAt implements io.ReaderAt, by one request unless the first 64 KiB suffice.
 func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 	switch {
 	case o.ctx.Err() != nil:
@@ -250,7 +247,7 @@ func (o *Object) fault(ctx context.Context, op string, err error) error {
 
 var errClosed = errors.New("closed")
 
-// Close ends what is under way, and waits for it.
+// Close ends requests under way, and waits for them.
 func (o *Object) Close() error {
 	o.cancel(errClosed)
 	o.wg.Wait()
@@ -258,8 +255,8 @@ func (o *Object) Close() error {
 	return nil
 }
 
-// fetch fills p from off. What breaks off goes on from the byte where it broke,
-// as long as each try, or one of the next few, brings some.
+// fetch fills p from off. A broken answer is continued where it broke, as long as one of
+// the next few tries brings some bytes.
 func (o *Object) fetch(ctx context.Context, p []byte, off int64) (got int, err error) {
 	for try := 1; got < len(p); try++ {
 		n, err := o.fetchOnce(ctx, p[got:], off+int64(got))
@@ -293,7 +290,7 @@ func (o *Object) fetchOnce(ctx context.Context, p []byte, off int64) (int, error
 		return 0, err
 	}
 	defer out.Body.Close()
-	// A server that passes ranges over would give the beginning.
+	// A server that ignores ranges would send the beginning.
 	want := fmt.Sprintf("bytes %d-%d/%d", off, off+int64(len(p))-1, o.size)
 	if got := aws.ToString(out.ContentRange); got != want {
 		return 0, &Fault{Kind: ErrUnsupported, Reason: fmt.Sprintf("S3 was asked for %q and answered with %q", want, clean(got))}

@@ -22,14 +22,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Remove implements store.Store. In a bucket with versions all of them go, the
-// oldest first, so that what is deleted does not come back as the version
-// before it, and is not paid for.
+// Remove implements store.Store. In a bucket with versions it deletes all of them, the
+// oldest first: otherwise the version before would come back, and cost money.
 //
-// It fails with store.ErrChanged when another object is there, with an
-// *OtherBackupError when there are versions of another backup, with a
-// *LockedError when object lock keeps one, and with *store.Error when S3
-// refuses; the backup is gone when the error's path is not the backup's.
+// It fails with store.ErrChanged when another object has the key, with an *OtherBackupError
+// for versions of another backup, with a *LockedError for a locked one, and with
+// *store.Error when S3 refuses; the backup is deleted if the error's path is not the
+// backup's.
 func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) error {
 	bucket, key, err := splitFile(b.Path)
 	if err != nil {
@@ -50,7 +49,7 @@ func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) er
 	if err := s.alike(ctx, c, b.Path, bucket, key, found[""]); err != nil {
 		return s.fault(ctx, "delete", b.Path, err)
 	}
-	// A lock on what belongs to it may end later, and would keep it for ever.
+	// A companion's lock may end later, and would keep it for ever.
 	for _, suffix := range append([]string{"", store.SidecarSuffix}, beside...) {
 		for _, v := range found[suffix] {
 			if v.marker || v.version == "" || v.version == "null" {
@@ -69,12 +68,12 @@ func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) er
 	return nil
 }
 
-// same goes by whole seconds: some answers have no more.
+// in whole seconds, as some answers have them
 func same(a, b store.Backup) bool {
 	return a.Size == b.Size && a.ModTime.Truncate(time.Second).Equal(b.ModTime.Truncate(time.Second))
 }
 
-// standing finds the versions of key and of key with each suffix, by suffix.
+// standing finds the versions of key with each suffix, and without one, by suffix.
 func (s *Store) standing(ctx context.Context, c *connection, bucket, key string, suffixes []string) (map[string][]version, error) {
 	found := map[string][]version{}
 	all, err := c.versions(ctx, bucket, key)
@@ -85,8 +84,8 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 		case codeOf(err) != "AccessDenied" && !isUnsupported(err):
 			return nil, err
 		default:
-			// A bucket that has no versions may be without the right to list them:
-			// this looks at what is there.
+			// Without the right to list versions, this finds the object of a bucket that
+			// has none.
 			head, headErr := c.head(ctx, bucket, key+suffix, "")
 			if isMissing(headErr) {
 				continue
@@ -106,8 +105,7 @@ func (s *Store) standing(ctx context.Context, c *connection, bucket, key string,
 	return found, nil
 }
 
-// unlisted is the version that was looked at, of those that S3 does not list. There
-// may be others.
+// unlisted is the present version where S3 does not list them; there may be others.
 func unlisted(head *s3.HeadObjectOutput) version {
 	return version{
 		stamp:  stamp{aws.ToString(head.ETag), aws.ToString(head.VersionId)},
@@ -116,8 +114,8 @@ func unlisted(head *s3.HeadObjectOutput) version {
 	}
 }
 
-// needsVersions is the error of who may not list the versions of a bucket that
-// has some: what was deleted would only be hidden.
+// needsVersions is the error without the right to list the versions of a bucket that has
+// some: a deletion would only hide the object.
 func needsVersions(err error) error {
 	return &Fault{Kind: ErrDenied, Reason: "the bucket keeps versions, and S3 does not list them: " + reason(err).Error(),
 		Fix: "allow s3:ListBucketVersions (for the bucket), s3:GetObjectVersion and s3:DeleteObjectVersion; docs/OFFSITE.md has the policy"}
@@ -130,7 +128,7 @@ func (s *Store) deleteAll(ctx context.Context, c *connection, path, bucket, key 
 	})
 	for _, v := range versions {
 		if len(versions) == 1 && v.version == "null" {
-			v.version = "" // a bucket without versions, and without a right of its own to delete one
+			v.version = "" // a bucket without versions, or without the right to delete one
 		}
 		var err error
 		if v.alone {
@@ -145,8 +143,8 @@ func (s *Store) deleteAll(ctx context.Context, c *connection, path, bucket, key 
 	return nil
 }
 
-// deleteEach deletes the versions of one key where S3 does not list them: each that
-// is deleted shows the one before it.
+// deleteEach deletes the versions of a key that S3 does not list: each deletion shows the
+// one before.
 func (s *Store) deleteEach(ctx context.Context, c *connection, path, bucket, key string, v version) error {
 	var first Identity
 	for n := 0; ; n++ {
@@ -189,8 +187,8 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// delete deletes one version, or what is at the key if it is the one with
-// that ETag. What is gone already is as good as deleted.
+// delete deletes one version, or the object with that ETag. A missing one counts as
+// deleted.
 func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key string, v stamp) error {
 	in := &s3.DeleteObjectInput{Bucket: &bucket, Key: &key, VersionId: optional(v.version)}
 	if v.version == "" {
@@ -218,8 +216,8 @@ func (s *Store) delete(ctx context.Context, c *connection, path, bucket, key str
 	return err
 }
 
-// locked says why object lock keeps a version, or nil when it does not, or S3
-// does not tell.
+// locked returns the error of a locked version, or nil if it is not locked or S3 does not
+// say.
 func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, version string) error {
 	head, err := c.head(ctx, bucket, key, version)
 	if err != nil {
@@ -237,8 +235,8 @@ func (s *Store) locked(ctx context.Context, c *connection, path, bucket, key, ve
 	return e
 }
 
-// Put implements store.Store. What is there is compared by its content, and once
-// more by its ETag when S3 writes. In a bucket with versions all of them go.
+// Put implements store.Store. It compares the content first, and the ETag when S3 writes.
+// In a bucket with versions all of them are deleted.
 func (s *Store) Put(ctx context.Context, path, suffix string, was, now []byte) error {
 	if now == nil {
 		return s.removeBeside(ctx, path, suffix, func() error {
@@ -274,8 +272,8 @@ func (s *Store) Put(ctx context.Context, path, suffix string, was, now []byte) e
 	return s.fault(ctx, "write", o.path, err)
 }
 
-// holds returns the ETag of a small object, and fails with store.ErrChanged when
-// it has another content.
+// holds returns the ETag of a small object, and fails with store.ErrChanged when its
+// content differs.
 func (s *Store) holds(ctx context.Context, path string, content []byte) (etag string, err error) {
 	there, err := s.open(ctx, path)
 	if err != nil {
@@ -289,8 +287,7 @@ func (s *Store) holds(ctx context.Context, path string, content []byte) (etag st
 	return there.src.etag, err
 }
 
-// putBeside locks until that time, so that what was written together goes
-// together.
+// putBeside locks until that time, as the files written together.
 func (s *Store) putBeside(ctx context.Context, path, suffix string, content []byte, until time.Time) error {
 	bucket, key, err := splitFile(path)
 	if err != nil {
@@ -304,8 +301,8 @@ func (s *Store) putBeside(ctx context.Context, path, suffix string, content []by
 	return s.fault(ctx, "write", store.Beside(path, suffix), err)
 }
 
-// removeBeside deletes what it finds at store.Beside(path, suffix), and nothing that comes there
-// later. It calls check, if it is set, in between.
+// removeBeside deletes the object that it finds at store.Beside(path, suffix), and not a
+// later one. It calls check, if set, in between.
 func (s *Store) removeBeside(ctx context.Context, path, suffix string, check func() error) error {
 	bucket, key, err := splitFile(path)
 	if err != nil {
@@ -329,10 +326,10 @@ func sidecarOf(file string, sum [sha256.Size]byte) []byte {
 	return []byte(store.FormatSidecar(sum, store.Base(file)))
 }
 
-// putSidecar writes the sidecar of what was made at path. Others may be at it:
-// the sidecar that was seen before the object is replaced, and no other, so that
-// whoever made the last object writes the last sidecar. When another object
-// is there, nothing is written and the error is store.ErrChanged.
+// putSidecar writes the sidecar of the object made at path. Against concurrent writers it
+// replaces only the sidecar seen before the object was looked at, so that the writer of the
+// last object writes the last sidecar. When another object is at path, the error is
+// store.ErrChanged.
 func (s *Store) putSidecar(ctx context.Context, c *connection, file object, made stamp, sum [sha256.Size]byte) error {
 	o := object{path: store.Beside(file.path, store.SidecarSuffix), bucket: file.bucket, key: file.key + store.SidecarSuffix, companion: true, until: file.until}
 	for try := 1; ; try++ {
@@ -362,13 +359,13 @@ func (s *Store) cleanup(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(context.WithoutCancel(ctx), s.opts.limits.cleanup)
 }
 
-// isNotDeleted reports whether err is of an object that S3 does not let go of.
+// isNotDeleted reports whether err means that S3 keeps the object.
 func isNotDeleted(err error) bool {
 	return errors.As(err, new(*LockedError)) || isDenied(err) || errors.Is(err, ErrDenied)
 }
 
-// OtherBackupError says that under the backup that was to be deleted lie versions
-// of another one: somebody wrote over that.
+// OtherBackupError is returned when the backup to delete has versions of another backup
+// below it: somebody overwrote that.
 type OtherBackupError struct {
 	Path    string
 	Version string // the id of such a version
@@ -380,15 +377,13 @@ func (e *OtherBackupError) Error() string {
 		e.Path, redact.Line(e.Version, 80), e.Why)
 }
 
-// Fail is the class and the hint of the error.
 func (*OtherBackupError) Fail() (fail.Class, string) {
 	return fail.Failed, "look at the versions of this object: docs/OFFSITE.md, against ransomware"
 }
 
-// alike fails unless the envelopes of all versions say the same of what retention
-// goes by: kind, name and time. What decided that a backup is deleted was read
-// in the newest version, and whoever may write can put one over any backup. A
-// rewrap and a reencryption keep all three.
+// alike fails unless all versions' envelopes agree on kind, name and time, by which
+// retention decides. It read only the newest version, and any writer can put one over a
+// backup. Rewraps and reencryptions keep all three.
 func (s *Store) alike(ctx context.Context, c *connection, path, bucket, key string, versions []version) error {
 	if !slices.ContainsFunc(versions, func(v version) bool { return !v.latest && !v.marker }) {
 		return nil

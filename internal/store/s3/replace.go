@@ -24,11 +24,11 @@ import (
 // replaceSuffix is of what is to take another's place.
 const replaceSuffix = ".reencrypt-partial"
 
-// Replace implements store.Store. What is written becomes the object
-// NAME.reencrypt-partial, in the place of one that a crash left; Swap has S3
-// copy it over the old object, if that is still the same, and deletes it. After
-// CopyFrom there is no such object: Swap makes the new one of what was written and
-// of the old. A Swap that was killed before it wrote the sidecar is finished first.
+// Replace implements store.Store. It writes the object NAME.reencrypt-partial, over one
+// that a crash left; Swap has S3 copy it over the old object, if that is unchanged, and
+// deletes it. After CopyFrom there is no such object: Swap composes the new one from the
+// written bytes and the old object. A Swap that was killed before the sidecar is finished
+// first.
 func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, error) {
 	bucket, key, err := splitNew(path, true)
 	if err != nil {
@@ -51,12 +51,12 @@ func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, er
 	return &replacement{Writer: s.writer(ctx, c, object{path: store.Beside(path, replaceSuffix), bucket: bucket, key: key + replaceSuffix}), old: old}, nil
 }
 
-// mend finishes a Swap that was killed behind its first step: it writes the
-// sidecar, and deletes the temporary object.
+// mend finishes a Swap that was killed after its first step: it writes the sidecar, and
+// deletes the temporary object.
 func (s *Store) mend(ctx context.Context, c *connection, old standingObject) error {
 	sum, ok := notedSum(old.noted)
 	if !ok {
-		return nil // it was not made by Swap, or something was made of it
+		return nil // not made by Swap, or changed since
 	}
 	sidecar, err := s.open(ctx, store.Beside(old.path, store.SidecarSuffix))
 	if err != nil && !isMissing(err) {
@@ -88,7 +88,7 @@ func (s *Store) mend(ctx context.Context, c *connection, old standingObject) err
 	return err
 }
 
-// notedSum is the SHA-256 that Swap noted in the object that it made.
+// notedSum is the SHA-256 that Swap noted in its object.
 func notedSum(metadata map[string]string) (sum [sha256.Size]byte, ok bool) {
 	noted, err := hex.DecodeString(metadata[sumKey])
 	if err != nil || len(noted) != len(sum) {
@@ -119,7 +119,7 @@ func (s *Store) stat(ctx context.Context, c *connection, path, bucket, key strin
 type replacement struct {
 	*Writer
 	old     standingObject
-	copies  bool // CopyFrom was called, and S3 copies the old one from off on, behind head
+	copies  bool // CopyFrom was called: S3 copies the old object from off on, after head
 	off     int64
 	head    []byte
 	made    stamp
@@ -129,8 +129,8 @@ type replacement struct {
 	settled bool
 }
 
-// CopyFrom implements store.Replacement. What is copied is read for the sum, and
-// sent only behind a head that is longer than S3 takes in one part.
+// CopyFrom implements store.Replacement. Copied bytes are read for the sum, and sent only
+// after a head longer than S3's largest part.
 func (r *replacement) CopyFrom(ctx context.Context, off int64, seen io.Writer) error {
 	if r.ended || r.ready || r.copies {
 		return os.ErrClosed
@@ -238,7 +238,8 @@ func (r *replacement) Swap(ctx context.Context) error {
 		r.settled = !errors.Is(err, store.ErrChanged) // then nobody needs the temporary object
 		return err
 	}
-	// Whoever may not delete has the new file all the same; Sweep reports it.
+	// Without the right to delete, the new file is complete all the same; Sweep reports the
+	// rest.
 	if r.stands {
 		if err := r.drop(); err != nil && !isNotDeleted(err) {
 			return r.s.fault(ctx, "delete", r.o.path, err)
@@ -267,7 +268,7 @@ func (r *replacement) swap(ctx context.Context, dst object) (_ stamp, err error)
 	return r.s.compose(ctx, r.c, dst, r.head, r.off, from)
 }
 
-// tags are those of the old object, where they can be had, and those of the new one.
+// tags are the readable ones of the old object, and the new one's.
 func (r *replacement) tags(ctx context.Context) (map[string]string, error) {
 	if r.s.opts.Tags == nil || r.c.of(r.o.bucket).tags.no() {
 		return nil, nil
@@ -308,14 +309,14 @@ func (r *replacement) Abort() error {
 	return err
 }
 
-// compose makes dst of head and of what src has from off on. S3 copies that, so
-// that little is sent. All of it is proved before it takes another's place.
+// compose makes dst of head and of src from off on, which S3 copies, so that little is
+// sent. All of it is checked before it replaces another.
 func (s *Store) compose(ctx context.Context, c *connection, dst object, head []byte, off int64, src standingObject) (stamp, error) {
 	dst.signed = true
 	a := c.of(dst.bucket)
 	size := int64(len(head)) + src.size - off
 	for {
-		// The first part is sent when it has a head, and is then as large as it must be.
+		// A first part with a head is sent, with the least possible size.
 		piece, first := s.plan.pieceSize(size), int64(0)
 		if a.unequal.no() {
 			piece = max(s.plan.whole(), (size-1)/int64(s.plan.parts)+1)
@@ -386,9 +387,8 @@ func (s *Store) composeOf(ctx context.Context, c *connection, dst object, head [
 	return stamp{}, withCleanup(err, u.abort(ctx))
 }
 
-// sendFirst sends the first part of what takes another object's place. Where the
-// answer would not prove what arrived, it goes as an object of its own, which is
-// proved, and S3 copies that.
+// sendFirst sends the first part of an object that replaces another. Where the answer would
+// not prove its arrival, it is sent as an object of its own, checked, and copied by S3.
 func (s *Store) sendFirst(ctx context.Context, u *upload, content []byte) error {
 	if u.c.of(u.o.bucket).etags.yes() || len(content) == 0 {
 		return u.send(ctx, 1, content)
@@ -407,7 +407,7 @@ func (s *Store) sendFirst(ctx context.Context, u *upload, content []byte) error 
 	return err
 }
 
-// joined is a file that does not exist yet: head, and an object from off on.
+// joined reads head, followed by an object from off on, as one file.
 type joined struct {
 	head []byte
 	old  *Object // its Read begins at off

@@ -8,10 +8,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// segmentMark is in the names of segments, which no reader takes for backups.
+// segmentMark is in the names of segments, which are never read as backups.
 const segmentMark = ".segment-"
 
-// segment is a part of an upload that is put together as an object of its own.
+// segment is a part of an upload that is composed as an object of its own.
 type segment struct {
 	up      *upload
 	n       int // which part it becomes
@@ -22,8 +22,8 @@ type segment struct {
 	deleted bool
 }
 
-// slot says where the next part goes. The caller calls sent when it is there,
-// or failed.
+// slot returns the place of the next part. The caller calls sent when the part was sent, or
+// failed.
 func (w *Writer) slot() (up *upload, n int, sent func(), err error) {
 	p := w.plan
 	if w.n < p.direct {
@@ -57,7 +57,7 @@ func (w *Writer) slot() (up *upload, n int, sent func(), err error) {
 	return seg.up, seg.parts, seg.sending.Done, nil
 }
 
-// segment is the one that is being sent, or nil.
+// segment is the one being sent, or nil.
 func (w *Writer) segment() *segment {
 	if len(w.segments) == 0 {
 		return nil
@@ -65,8 +65,8 @@ func (w *Writer) segment() *segment {
 	return w.segments[len(w.segments)-1]
 }
 
-// endSegment makes the segment that was sent a part of the upload, next to the
-// caller, and after the segment before it: at most two are kept.
+// endSegment adds the sent segment to the upload, concurrently, and after the segment
+// before it: at most two exist.
 func (w *Writer) endSegment() {
 	seg := w.segment()
 	if seg == nil {
@@ -101,8 +101,7 @@ func (w *Writer) adopt(seg *segment) (err error) {
 	if err := w.up.copy(w.ctx, seg.n, source{o.bucket, o.key, seg.made.etag}, 0, seg.up.size, seg.up.size); err != nil {
 		return err
 	}
-	// Where the bucket locks everything by default it stays until that ends, and
-	// Sweep deletes it.
+	// With a default lock on the bucket it stays until that ends, and Sweep deletes it.
 	if err := w.s.delete(w.ctx, w.c, o.path, o.bucket, o.key, seg.made); err != nil && !isNotDeleted(err) {
 		return err
 	}
@@ -110,7 +109,7 @@ func (w *Writer) adopt(seg *segment) (err error) {
 	return nil
 }
 
-// dropSegments takes back those that are not part of anything.
+// dropSegments deletes segments that are not part of an upload.
 func (w *Writer) dropSegments() (err error) {
 	ctx, cancel := w.s.cleanup(w.ctx)
 	defer cancel()
@@ -129,17 +128,17 @@ func (w *Writer) dropSegments() (err error) {
 	return nil
 }
 
-// plan says how large each part of an upload is. All that are sent have one size,
-// which some servers demand (Cloudflare R2). The last ones that S3 takes are kept
-// for segments, which are as large as it allows.
+// plan has the sizes of an upload's parts. All sent parts have one size, which some servers
+// demand (Cloudflare R2). The last numbers that S3 allows are for segments of its largest
+// size.
 type plan struct {
 	part    int64 // size of those that are sent
 	least   int64 // that a part has, unless it is the last
 	segment int64 // of the largest that S3 copies
-	copied  int64 // of a piece that S3 copies from one object to another, where that is enough
+	copied  int64 // of a piece that S3 copies between objects, where that suffices
 	object  int64 // the most that it takes
 	parts   int
-	direct  int // parts that are sent; further ones are copied from segments
+	direct  int // parts that are sent; later ones are copied from segments
 }
 
 func (p plan) split() plan {
@@ -151,22 +150,22 @@ func (p plan) split() plan {
 	return p
 }
 
-// equal is the plan for a server that wants parts of one size.
+// equal is the plan for a server that demands equal parts.
 func (p plan) equal() plan {
 	p.direct = p.parts
 	return p
 }
 
-// whole is up to what size an object with a new head is sent whole, because S3
-// copies no range of an object of 5 MiB; and the least that it is asked to copy at
-// once where all parts have to be of one size.
+// whole is the size up to which an object with a new head is sent whole, because S3 copies
+// no range of an object of 5 MiB, and the least size of a copied range where parts must be
+// equal.
 func (p plan) whole() int64 { return p.least / 5 * 8 }
 
 func (p plan) limit() int64 {
 	return min(p.object, p.part*int64(p.direct)+int64(p.parts-p.direct)*p.segment)
 }
 
-// pieceSize is that of the pieces in which S3 copies so many bytes.
+// pieceSize is the size of the pieces in which S3 copies rest bytes.
 func (p plan) pieceSize(rest int64) int64 {
 	return max(p.copied, (rest-1)/int64(p.parts-1)+1)
 }
@@ -175,14 +174,13 @@ func (p plan) tooLarge(path string) error {
 	return fmt.Errorf("write %s: %w: it takes %d bytes, in %d parts of %d MiB; nothing was kept", path, ErrTooLarge, p.limit(), p.parts, p.part>>20)
 }
 
-// maxSlots is how many parts of one writer are in memory at most.
+// maxSlots bounds the parts of a writer in memory.
 const maxSlots = 6
 
-// tokens are what parts in memory are paid with: see cost.
+// tokens pay for parts in memory: see cost.
 const tokens = 2 * maxSlots
 
-// cost is the tokens that a part of this size takes, so that those of all
-// writers stay within budget.
+// cost is the tokens for a part of this size, so that all writers stay within budget.
 func cost(size int64, writers int32) int {
 	slots := min(max(budget/int64(max(writers, 1))/size, 2), maxSlots)
 	return int((tokens + slots - 1) / slots)

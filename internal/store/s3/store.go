@@ -1,50 +1,44 @@
-// Package s3store keeps backups in buckets of S3, and of servers that speak its
-// protocol. Make a [Store] with [New]; it is a store.Store of one server, and takes
-// paths of the form s3://bucket/key, with or without a query, which says which
-// server [Options.At] makes it for. Credentials, region and endpoint come from the
-// SDK's default chain, so that AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL,
-// AWS_ENDPOINT_URL_S3 and AWS_CA_BUNDLE mean what they mean to every AWS tool.
-// AWS_MAX_ATTEMPTS is not heeded, and redirects are not followed.
+// Package s3store keeps backups in buckets of S3 and compatible servers. A [Store], made by
+// [New], is a store.Store of one server for paths s3://bucket/key, with an optional query
+// that [Options.At] understands. Credentials, region and endpoint come from the SDK's
+// default chain, with AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 and
+// AWS_CA_BUNDLE. AWS_MAX_ATTEMPTS is ignored, and redirects are not followed.
 //
-// # What holds
+// # Guarantees
 //
-// An object appears whole under its key or not at all: what is longer than 8 MiB is
-// a multipart upload, which S3 shows to nobody before it is completed, and
-// completing is conditional (If-None-Match), so that an object that is there is
-// never replaced. Where a server refuses that, or is not known to keep it, the
-// name is looked at before and after. Each part, and each object that is sent in
-// one request, is proved to have arrived: by its SHA-256, when the server confirms
-// it; else by Content-MD5 and the MD5 as ETag; else by reading it back. An answer
-// of 200 that is not what S3 answers is not taken for one. The sidecar NAME.sha256 is written last: a backup without it was not
-// finished. Whatever fails takes the upload back, and makes sure that S3 keeps
-// no part of it; what a crash leaves is ended by [Store.Sweep]. An upload without
-// a part, whose id was in an answer that got lost, is ended at once by who may list
-// uploads, and by Sweep otherwise.
+// An object appears whole under its key or not at all: above 8 MiB it is a multipart
+// upload, which is invisible until completed. Completion is conditional (If-None-Match), so
+// that objects are never overwritten; where a server refuses conditions, or may ignore
+// them, the name is looked at before and after. The arrival of each part and object is
+// proved by its SHA-256, when the server confirms it; else by Content-MD5 and the MD5 as
+// ETag; else by reading it back. A 200 that no S3 server sends is an error. The sidecar
+// NAME.sha256 is written last: a backup without it is unfinished. A failure aborts the
+// upload, and checks that S3 keeps no part of it; [Store.Sweep] cleans up after a crash. An
+// upload without a part, whose id was in a lost answer, is aborted at once with the right
+// to list uploads, and by Sweep otherwise.
 //
-// S3 loses answers like any server. Each upload carries a random name of its
-// own as metadata (takumi-upload), so that a request that was repeated, and then
-// refused because it had been carried out the first time, is told from another
-// writer's success.
+// S3 loses answers like any server. Each upload has a random name as metadata
+// (takumi-upload), which distinguishes a repeated request, refused because the first was
+// carried out, from another writer's success.
 //
 // # Memory
 //
-// A [Store] itself holds nothing. Its writers share 64 MiB for parts of 16 MiB, or
-// of Options.PartSize, but each holds two if it has to: one is filled and one is sent.
-// A reader holds 32 MiB, four pieces of 8 MiB, and 64
-// KiB before it has read beyond those; whoever only looks at the beginning of a
-// backup needs no more. Swap holds at most 8 MiB.
+// A [Store] itself holds nothing. Its writers share 64 MiB for parts of 16 MiB, or of
+// Options.PartSize, but each holds at least two: one is filled and one is sent. A reader
+// holds 32 MiB, four pieces of 8 MiB, but only 64 KiB until it reads beyond those. Swap
+// holds at most 8 MiB.
 //
 // # Large objects
 //
-// S3 takes 10,000 parts. All that are sent have one size, which some servers demand.
-// When only as many are left as it takes to reach Options.MaxObject with parts of 5
-// GiB, and the server takes parts of several sizes, each further part is first put together
-// from small ones as an object of its own (NAME.segment-…), copied by S3 into
-// the upload, and deleted: memory stays bounded, but the writer then has to be
-// allowed to read and delete such objects. By default that begins at some 130
-// GiB, and sooner where MaxObject is larger or MaxParts smaller.
+// S3 takes 10,000 parts. All sent parts have one size, which some servers demand. When only
+// as many are left as it takes to reach Options.MaxObject with parts of 5 GiB, and the
+// server takes parts of several sizes, each further part is first composed from small ones
+// as an object of its own (NAME.segment-…), copied into the upload by S3, and deleted:
+// memory stays bounded, but the writer needs the right to read and delete such objects. By
+// default that begins at some 130 GiB, and earlier with a larger MaxObject or smaller
+// MaxParts.
 //
-// # What it costs
+// # Costs
 //
 // Requests, for an object of n parts, or pieces of 8 MiB:
 //
@@ -59,8 +53,8 @@
 //	                  have; where there are versions 2, and 1 more for each old one
 //	Swap              some 6, and 1 for each GiB that S3 copies; at most 8 MiB travel
 //
-// The package's Store is safe for concurrent use. Nothing is logged, and errors
-// hold neither credentials nor requests.
+// A Store is safe for concurrent use. Nothing is logged, and errors hold neither
+// credentials nor requests.
 package s3store
 
 import (
@@ -82,55 +76,51 @@ const (
 	mib = 1 << 20
 	gib = 1 << 30
 
-	// What S3 allows (Amazon S3 User Guide, multipart upload limits).
+	// limits of S3 (Amazon S3 User Guide, multipart upload limits)
 	minPart    = 5 * mib
 	maxPart    = 5 * gib
 	usualParts = 10000
 	usualLimit = 5 << 40
 
 	usualPart = 16 * mib
-	budget    = 64 * mib // for all parts in memory, where two for each writer fit into it
+	budget    = 64 * mib // for all parts in memory, if two for each writer fit
 )
 
-// Options say where a Store is and how it writes. The zero value is AWS, with
-// what the environment says.
+// Options are the server of a Store and how it writes. The zero value is AWS, with the
+// environment.
 type Options struct {
-	// Profile is the one of the AWS configuration that credentials, and what else
-	// it says, come from; "" is the environment.
+	// Profile is the profile of the AWS configuration; "" is the environment.
 	Profile   string
 	Endpoint  string // in the place of AWS_ENDPOINT_URL; "" heeds that
 	Region    string // in the place of AWS_REGION; "" heeds that
-	PathStyle bool   // https://host/bucket/key, as most compatible servers want it; always so with an endpoint of an IP address
-	// RequireTLS refuses every request over plain http but to this machine
-	// itself, and, for credentials, to the metadata services of EC2, ECS and
-	// EKS. For production.
+	PathStyle bool   // https://host/bucket/key, as for most compatible servers; always with an IP address
+	// RequireTLS, for production, refuses plain http except to this machine and, for
+	// credentials, the metadata services of EC2, ECS and EKS.
 	RequireTLS bool
 
-	// PartSize is the size of all parts, 16 MiB when 0, from 5 MiB to 1 GiB. A
-	// writer holds at least two of them.
+	// PartSize is the size of all parts, 16 MiB when 0, from 5 MiB to 1 GiB. A writer holds
+	// at least two.
 	PartSize int64
-	// MaxParts is how many parts the server takes, 10,000 when 0; at least 2.
+	// MaxParts is the server's limit, 10,000 when 0; at least 2.
 	MaxParts int
-	// MaxObject is the largest object that the server takes, 5 TiB when 0. A
-	// longer stream fails, and leaves nothing, as soon as that is known.
+	// MaxObject is the server's largest object, 5 TiB when 0. A longer stream fails as soon
+	// as that is known.
 	MaxObject int64
 
-	StorageClass types.StorageClass // of backups; their sidecars are always of the standard one
-	// SSE is how the server encrypts what is sealed already, and KMSKey with
-	// which key, for aws:kms.
+	StorageClass types.StorageClass // of backups; sidecars have the standard one
+	// SSE is how the server encrypts the sealed objects, and KMSKey the key for aws:kms.
 	SSE    types.ServerSideEncryption
 	KMSKey string
-	// LockMode and Retain lock every object that is written against deletion
-	// until Retain after its upload began. The bucket needs object lock.
+	// LockMode and Retain lock every object until Retain after its upload began. The bucket
+	// needs object lock.
 	LockMode types.ObjectLockMode
 	Retain   time.Duration
-	// Tags, if it is set, says which tags a backup at path gets, from the
-	// first bytes of it: all of a small one, and at least 5 MiB of others.
+	// Tags, if set, returns the tags of a backup from its first bytes: all of a small one,
+	// at least 5 MiB of others.
 	Tags func(path string, head []byte) map[string]string
 
-	// Identify says which backup begins with these bytes, and whether any does. It
-	// has to be set: by it, Remove knows the versions of one backup from those
-	// of another that somebody put over it.
+	// Identify says which backup, if any, begins with these bytes. It must be set: Remove
+	// distinguishes the versions of a backup from those of another that was put over it.
 	Identify func(head []byte) (Identity, bool)
 
 	named  bool              // a path names the endpoint
@@ -149,9 +139,8 @@ func (i Identity) is(other Identity) bool {
 	return i.Kind == other.Kind && i.Name == other.Name && i.Created.Equal(other.Created)
 }
 
-// At returns the options of the store that a path names: what the path leaves
-// open is as it was. An endpoint that comes from a path gets the credentials of
-// its profile, and no others.
+// At returns the options with the server of a path. An endpoint from a path gets only the
+// credentials of its profile.
 func (o Options) At(server store.Server) Options {
 	o.Profile = cmp.Or(server.Profile, o.Profile)
 	o.Region = cmp.Or(server.Region, o.Region)
@@ -166,11 +155,11 @@ func (o Options) At(server store.Server) Options {
 type limits struct {
 	stall    time.Duration // without a byte sent or received
 	answer   time.Duration // until an answer begins
-	assemble time.Duration // until that of a request begins that makes the server copy
+	assemble time.Duration // for a request that makes the server copy
 	pause    time.Duration // the longest between two attempts
-	attempts int           // for a request of an upload or download that is under way
-	probes   int           // for one of a command that has not got far yet
-	cleanup  time.Duration // for taking an upload back, whose context may have ended
+	attempts int           // for a request of an upload or download under way
+	probes   int           // for the first requests of a command
+	cleanup  time.Duration // for aborting an upload, whose context may have ended
 }
 
 var usual = limits{
@@ -178,8 +167,8 @@ var usual = limits{
 	attempts: 10, probes: 4, cleanup: time.Minute,
 }
 
-// Store is buckets as a place of backups. It connects at the first call that
-// needs it, and tries anew when that failed.
+// Store keeps backups in buckets. It connects at the first call that needs it, and again
+// after a failure.
 type Store struct {
 	opts Options
 	plan plan
@@ -192,8 +181,7 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// New returns a Store, and fails when the options contradict each other or
-// cannot be had. Nothing is asked of a server yet.
+// New fails when the options are invalid. It makes no request.
 func New(o Options) (*Store, error) {
 	o.PartSize = cmp.Or(o.PartSize, usualPart)
 	o.MaxParts = cmp.Or(o.MaxParts, usualParts)
@@ -220,7 +208,7 @@ func New(o Options) (*Store, error) {
 	return &Store{opts: o, plan: p.split()}, nil
 }
 
-// session returns the connection for a path, with credentials that were looked for.
+// session returns the connection for a path, with credentials.
 func (s *Store) session(ctx context.Context, op, path string) (*connection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,17 +18,16 @@ import (
 type Swept struct {
 	Path  string
 	Begun time.Time
-	Parts bool  // an upload that was never completed; otherwise a temporary object
+	Parts bool  // an unfinished upload; otherwise a temporary object
 	Err   error // why it could not be deleted, or nil
 }
 
-// Sweep ends the uploads of backups under root that were begun more than age ago
-// and never completed, and deletes the objects of that age that writers, Replace
-// and Remove left: temporary ones, and the sidecar and detached envelope of a
-// backup of which no version is there. An upload that is still under way would fail: let age be longer
-// than any backup takes. With dryRun it only looks.
+// Sweep aborts unfinished uploads under root begun more than age ago, and deletes objects
+// of that age that writers, Replace and Remove left: temporary ones, and companions of a
+// backup without any version. An upload still under way would fail, so age must exceed the
+// longest backup. With dryRun it only looks.
 //
-// Every one that was found is reported; the error is that of the listing.
+// All that were found are returned; the error is that of the listing.
 func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRun bool) ([]Swept, error) {
 	bucket, prefix, err := splitRoot(root)
 	if err != nil {
@@ -58,7 +57,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 		for _, found := range page.Uploads {
 			key, ok := keyOf(found.Key, page.EncodingType)
 			begun := aws.ToTime(found.Initiated)
-			// Servers have been seen to list by their own idea of a prefix.
+			// Some servers interpret a prefix differently.
 			if !ok || !strings.HasPrefix(key, prefix) {
 				continue
 			}
@@ -108,7 +107,7 @@ func (s *Store) Sweep(ctx context.Context, root string, age time.Duration, dryRu
 	return swept, nil
 }
 
-// companionOf returns the backup that a sidecar, a detached envelope or a signature belongs to.
+// companionOf returns the backup of a sidecar, detached envelope or signature.
 func companionOf(path string) string {
 	for _, suffix := range []string{store.SidecarSuffix, store.EnvelopeSuffix, store.SignatureSuffix} {
 		if of, ok := store.CutSuffix(path, suffix); ok && (store.Backup{Path: of}).Named() {
@@ -118,7 +117,7 @@ func companionOf(path string) string {
 	return ""
 }
 
-// noVersion reports whether no version of a file is there, a hidden one neither.
+// noVersion reports whether a file has no version, not even a hidden one.
 func (s *Store) noVersion(ctx context.Context, c *connection, path string) (bool, error) {
 	bucket, key, err := splitFile(path)
 	if err != nil {
@@ -131,8 +130,7 @@ func (s *Store) noVersion(ctx context.Context, c *connection, path string) (bool
 	return !slices.ContainsFunc(found[""], func(v version) bool { return !v.marker }), nil
 }
 
-// isTemporary reports whether a name is one that only this package gives, and
-// only while something is under way.
+// isTemporary reports whether only this package gives such a name, to unfinished objects.
 func isTemporary(path string) bool {
 	name := store.MapBase(path, func(base string) string { return temporary.ReplaceAllString(base, "") })
 	return name != path && store.Backup{Path: name}.Named()

@@ -23,7 +23,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// nonceKey is the metadata that tells one upload from another.
+// nonceKey is the metadata that identifies an upload.
 const nonceKey = "takumi-upload"
 
 // What Swap notes: see object.
@@ -32,8 +32,8 @@ const (
 	sumKey  = "takumi-sha256"
 )
 
-// upload is a multipart upload that was begun. Its methods are safe for
-// concurrent use, but complete and abort come when the others have returned.
+// upload is a multipart upload. Its methods are safe for concurrent use, except that
+// complete and abort come after the others.
 type upload struct {
 	s     *Store
 	c     *connection
@@ -44,8 +44,8 @@ type upload struct {
 	mu    sync.Mutex
 	parts []types.CompletedPart
 	size  int64
-	cut   bool // a request failed, and the server may still be at it
-	// unproved says that of some part nothing proves that it arrived as it was sent.
+	cut   bool // a request failed, and the server may still process it
+	// unproved means that the arrival of some part is not proved.
 	unproved bool
 }
 
@@ -81,9 +81,8 @@ func (s *Store) begin(ctx context.Context, c *connection, o object) (*upload, er
 	return u, nil
 }
 
-// abortTwins ends the uploads that requests began whose answers got lost: those
-// of the same key and the same time, without a part. Where that fails, or may
-// not be, Sweep does it.
+// abortTwins aborts the uploads of requests whose answers got lost: same key and time,
+// without a part. Sweep does it when this fails.
 func (u *upload) abortTwins(ctx context.Context, took time.Duration) {
 	page, err := u.c.probe.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &u.o.bucket, Prefix: &u.o.key})
 	if err != nil {
@@ -108,7 +107,7 @@ func (u *upload) abortTwins(ctx context.Context, took time.Duration) {
 	}
 }
 
-// part is the request that uploads part n, and how is how it is to be sent.
+// part is the request that uploads part n.
 func (u *upload) part(n int, content []byte) *s3.UploadPartInput {
 	in := &s3.UploadPartInput{
 		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
@@ -151,8 +150,8 @@ func (u *upload) send(ctx context.Context, n int, content []byte) error {
 	}
 }
 
-// md5Of is a checksum that servers compare and do not keep. What proves the
-// content is the SHA-256 in the signature.
+// md5Of is a checksum that servers compare but do not keep. The SHA-256 in the signature
+// proves the content.
 func md5Of(content []byte) *string {
 	sum := md5Sum(content)
 	return aws.String(base64.StdEncoding.EncodeToString(sum[:]))
@@ -163,7 +162,6 @@ func md5Sum(content []byte) (sum [md5.Size]byte) {
 	return sum
 }
 
-// isMD5 reports whether an ETag is the MD5 of content.
 func isMD5(etag *string, content []byte) bool {
 	text := strings.Trim(aws.ToString(etag), `"`)
 	if len(text) != 2*md5.Size {
@@ -173,8 +171,7 @@ func isMD5(etag *string, content []byte) bool {
 	return strings.EqualFold(text, hex.EncodeToString(sum[:]))
 }
 
-// copy makes part n of the bytes from from to to of another object of that size,
-// within S3.
+// copy makes part n of bytes from to to of another object of that size, within S3.
 func (u *upload) copy(ctx context.Context, n int, src source, from, to, size int64) error {
 	in := &s3.UploadPartCopyInput{
 		Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)),
@@ -201,8 +198,8 @@ func (u *upload) copy(ctx context.Context, n int, src source, from, to, size int
 // source is an object that S3 copies from.
 type source struct{ bucket, key, etag string }
 
-// path is how a request names it: escaped byte by byte, because some servers take
-// a "+" for a space.
+// path names the source in a request, with every byte escaped: some servers take a "+" for
+// a space.
 func (s source) path() string {
 	var text strings.Builder
 	text.WriteString(s.bucket)
@@ -255,12 +252,12 @@ func (u *upload) complete(ctx context.Context) (stamp, error) {
 	})
 }
 
-// abort takes the upload back, also when ctx has ended, and sees to it that S3
-// keeps no part: one that was under way can arrive after the abort.
+// abort aborts the upload even after ctx has ended, and checks that S3 keeps no part: one
+// under way can arrive after the abort.
 func (u *upload) abort(ctx context.Context) error {
 	ctx, cancel := u.s.cleanup(ctx)
 	defer cancel()
-	// Looks in a row that find nothing, further apart each time.
+	// empty looks in a row, further apart each time
 	need := 1
 	if u.cut {
 		need = 3

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// maxAnswer is more than any answer but an object: a page of 1,000 keys of
-// 1,024 bytes, each escaped.
+// maxAnswer exceeds any answer but an object: a page of 1,000 keys of 1,024 bytes, each
+// escaped.
 const maxAnswer = 16 * mib
 
-// watched ends a request when nothing moves, however long it may take when
-// something does, and bounds answers that are not objects.
+// watched ends a request when no bytes move for a while, and bounds answers that are not
+// objects.
 type watched struct {
 	base   http.RoundTripper
 	limits limits
@@ -26,8 +26,8 @@ type watched struct {
 
 type unansweredKey struct{}
 
-// unanswered returns a context whose requests are counted when they get no
-// answer, or one that leaves open whether they were carried out.
+// unanswered returns a context that counts its requests without an answer, or with one that
+// leaves the outcome open.
 func unanswered(ctx context.Context) (context.Context, *atomic.Int32) {
 	tally := new(atomic.Int32)
 	return context.WithValue(ctx, unansweredKey{}, tally), tally
@@ -44,8 +44,8 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	timer := time.AfterFunc(answer, func() { cancel(errStalled) })
 	end := func() { timer.Stop(); cancel(nil) }
 	r = r.WithContext(ctx)
-	// Here and not in the signature, because some servers rewrite it before they
-	// look at that (Google Cloud Storage).
+	// Not in the signature, because some servers rewrite it before they check that (Google
+	// Cloud Storage).
 	r.Header = r.Header.Clone()
 	r.Header.Set("Accept-Encoding", "identity")
 	if r.Body != nil && r.Body != http.NoBody {
@@ -77,12 +77,11 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// errForeign is an answer of success that no S3 server gives: nothing is known of
-// what became of the request.
+// errForeign is a success that no S3 server sends: the outcome of the request is unknown.
 var errForeign = errors.New("the answer is not one of an S3 server")
 
-// familiar fails unless an answer of success is what S3 answers to such a request,
-// by the least that is in every such answer. A body is left to be read.
+// familiar fails unless a success has the least that every S3 answer to such a request has.
+// It does not read the body.
 func familiar(r *http.Request, query url.Values, resp *http.Response) error {
 	copied := r.Header.Get("X-Amz-Copy-Source") != ""
 	var root string
@@ -135,10 +134,9 @@ func familiar(r *http.Request, query url.Values, resp *http.Response) error {
 	}
 }
 
-// sending is a request's body. It has no WriteTo, on purpose: the SDK closes
-// the body as soon as an answer begins, and the WriteTo of its body then fails,
-// in the last, empty read that net/http still makes, which drops the connection
-// with the answer. Read does not.
+// sending is a request's body, without WriteTo on purpose: the SDK closes the body as soon
+// as an answer begins, and then WriteTo fails in the last, empty read of net/http, which
+// drops the connection with the answer. Read does not.
 type sending struct {
 	io.ReadCloser
 	timer *time.Timer
@@ -150,7 +148,7 @@ func (s *sending) Read(p []byte) (int, error) {
 	return s.ReadCloser.Read(p)
 }
 
-// receiving is an answer's body. Time counts only while somebody reads.
+// receiving is an answer's body. Time counts only during a Read.
 type receiving struct {
 	io.ReadCloser
 	ctx   context.Context

@@ -14,9 +14,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Writer is a file on its way into a bucket. It is not safe for concurrent use.
-// Every Writer has to be ended with Commit or Abort; Abort after Commit does
-// nothing, so it can be deferred. Its context governs all of it.
+// Writer writes a file to a bucket. It is not safe for concurrent use. It must be ended
+// with Commit or Abort; Abort after Commit does nothing, so it can be deferred. Its context
+// governs all of it.
 type Writer struct {
 	s       *Store
 	c       *connection
@@ -28,7 +28,7 @@ type Writer struct {
 
 	plan  plan
 	buf   []byte // the part that is being filled; nil between parts
-	n     int    // parts that were dispatched to up, or are a segment of it
+	n     int    // parts sent to up, or to a segment of it
 	size  int64
 	paid  chan struct{} // tokens for the parts in memory
 	price int           // those for buf
@@ -48,12 +48,12 @@ type beside struct {
 	content []byte
 }
 
-// Create implements store.Store: it tries whether path can be written, now and
-// not after hours, and begins it. Options.Parents does nothing: buckets have no
-// folders. The returned Writer is a *Writer.
+// Create implements store.Store: it tries whether path can be written, now and not after
+// hours, and begins it. Options.Parents is ignored: buckets have no folders. It returns a
+// *Writer.
 //
-// It fails with store.ErrExists when the name is taken. A caller who may not
-// look at the bucket learns that only from Commit.
+// It fails with store.ErrExists when the name is taken; without the right to look at the
+// bucket only Commit does.
 func (s *Store) Create(ctx context.Context, path string, o store.Options) (store.Writer, error) {
 	if o.Sidecar && o.Replace {
 		panic("s3store: Options.Sidecar and Options.Replace exclude each other")
@@ -78,11 +78,11 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	return w, nil
 }
 
-// seriesTime is what tells the backups of one series apart.
+// seriesTime is the part of a name that differs within a series.
 var seriesTime = regexp.MustCompile(`_\d{8}_\d{6}.*$`)
 
-// partFor is how large equal parts have to be for a backup of half as much again as
-// the largest of its series that is there, where they can be listed.
+// partFor is the size of equal parts for a backup half as large again as the largest listed
+// one of its series.
 func (s *Store) partFor(ctx context.Context, path string) (part int64) {
 	name := store.Base(path)
 	series := seriesTime.ReplaceAllString(name, "")
@@ -110,14 +110,14 @@ func (s *Store) writer(ctx context.Context, c *connection, o object) *Writer {
 	return w
 }
 
-// Beside implements store.Writer: path+suffix comes after the file and before its
-// sidecar, without which no backup is complete.
+// Beside implements store.Writer: path+suffix is written after the file and before its
+// sidecar.
 func (w *Writer) Beside(suffix string, content []byte) {
 	w.beside = append(w.beside, beside{suffix, content})
 }
 
-// Write appends p. It returns as soon as p is in memory, and waits while that
-// has no room. After an error every Write and Commit fails with that error.
+// Write returns once p is in memory, and waits while that is full. After an error every
+// Write and Commit returns that error.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.ended {
 		return 0, os.ErrClosed
@@ -174,8 +174,8 @@ func (w *Writer) dispatch() error {
 	return nil
 }
 
-// hash adds part to the sum of the whole, next to the caller and behind the parts
-// before it. The channel is closed when that is done.
+// hash adds part to the sum, concurrently and in order. The channel is closed when that is
+// done.
 func (w *Writer) hash(part []byte) <-chan struct{} {
 	before, done := w.hashed, make(chan struct{})
 	w.hashed = done
@@ -194,14 +194,13 @@ func (w *Writer) tagged(head []byte) object {
 	return w.o
 }
 
-// fail makes err, or the one that came before it, the outcome.
+// fail makes err, or an earlier error, the outcome.
 func (w *Writer) fail(err error) error {
 	w.cancel(w.s.fault(w.ctx, "write", w.o.path, err))
 	return context.Cause(w.ctx)
 }
 
-// grow makes room for n more bytes, without taking all of a part's memory for a
-// small file.
+// grow makes room for n more bytes, without all of a part's memory for a small file.
 func grow(buf []byte, n, most int) []byte {
 	need := len(buf) + n
 	if need <= cap(buf) {
@@ -221,7 +220,7 @@ func (w *Writer) room() error {
 			return err
 		}
 	}
-	// A part that is not the first will be filled: its memory is taken at once.
+	// Later parts will be filled: their memory is allocated at once.
 	w.price = cost(w.plan.part, w.s.writers.Load())
 	if err := w.pay(w.price); err != nil {
 		return err
@@ -250,9 +249,8 @@ func (w *Writer) pay(price int) error {
 	return nil
 }
 
-// Commit sends the rest and gives the file its name, and then writes its
-// sidecar. With an error nothing is left; when taking it back failed as well,
-// or is not allowed, the error says so.
+// Commit sends the rest, gives the file its name, and then writes its sidecar. After an
+// error nothing is left, unless the error says that the clean-up failed too.
 func (w *Writer) Commit() (store.Result, error) {
 	if w.ended {
 		return store.Result{}, os.ErrClosed
@@ -266,7 +264,7 @@ func (w *Writer) Commit() (store.Result, error) {
 		sum := w.sum()
 		result.SHA256 = hex.EncodeToString(sum[:])
 		if err := w.companions(sum); err != nil {
-			// The file stands, and is not a backup yet: take it back.
+			// The file exists, but is not a backup yet: delete it.
 			return store.Result{}, withCleanup(w.fail(err), errors.Join(w.undo(made), w.Abort()))
 		}
 	}
@@ -274,8 +272,8 @@ func (w *Writer) Commit() (store.Result, error) {
 	return result, nil
 }
 
-// onePut is how much is sent in one request: what a server refuses it may refuse by
-// breaking the connection, and a part of an upload it does not refuse.
+// onePut is the limit of a single request: a server may refuse a larger one by breaking the
+// connection, but not a part of an upload.
 const onePut = 8 * mib
 
 func (w *Writer) finish() (stamp, error) {
@@ -329,7 +327,7 @@ func (w *Writer) companions(sum [sha256.Size]byte) error {
 	return w.s.putBeside(w.ctx, w.o.path, store.SidecarSuffix, sidecarOf(w.o.path, sum), w.o.until)
 }
 
-// undo takes back an object that was completed, and what is next to it.
+// undo deletes a completed object and its companions.
 func (w *Writer) undo(made stamp) error {
 	ctx, cancel := w.s.cleanup(w.ctx)
 	defer cancel()
@@ -341,8 +339,8 @@ func (w *Writer) undo(made stamp) error {
 	return w.s.fault(ctx, "delete", w.o.path, w.s.delete(ctx, w.c, w.o.path, w.o.bucket, w.o.key, made))
 }
 
-// Abort takes back what Write sent. After Commit, or another Abort, it does
-// nothing. It waits for what is under way.
+// Abort deletes what Write sent, and waits for requests under way. After Commit or another
+// Abort it does nothing.
 func (w *Writer) Abort() error {
 	if w.ended {
 		return nil
@@ -366,8 +364,7 @@ func (w *Writer) end() {
 	w.buf, w.free = nil, nil
 }
 
-// withCleanup adds to err that cleaning up after it failed as well. What kind of
-// error it is remains decided by err.
+// withCleanup adds to err that the clean-up failed too; err still decides the kind.
 func withCleanup(err, cleanup error) error {
 	if cleanup == nil {
 		return err
