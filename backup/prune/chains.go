@@ -65,17 +65,20 @@ func keepLinks(items []Item, decisions []Decision) {
 	}
 }
 
-// order is that in which decisions are carried out: an increment before what it needs,
-// so that a run that is stopped leaves no others without theirs.
+// order is that in which decisions are carried out: an increment before what it needs, and
+// a backup before its manifest, so that a run that is stopped leaves none without theirs.
 func order(items []Item) []int {
-	var plain, linked []int
-	for i := range items {
-		if items[i].Link == (backup.Link{}) {
-			plain = append(plain, i)
-		} else {
+	var plain, linked, manifests []int
+	for i, it := range items {
+		switch {
+		case it.Link != (backup.Link{}):
 			linked = append(linked, i)
+		case it.Kind == backup.KindManifest:
+			manifests = append(manifests, i)
+		default:
+			plain = append(plain, i)
 		}
 	}
 	slices.SortStableFunc(linked, func(a, b int) int { return items[b].Link.N - items[a].Link.N })
-	return append(plain, linked...)
+	return slices.Concat(plain, linked, manifests)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -83,7 +82,7 @@ func (o *Options) prune(ctx context.Context, st store.Store, found *backup.Roll,
 	if err != nil {
 		return err
 	}
-	withManifests(items, decisions)
+	owners := withManifests(items, decisions)
 	for i, it := range items {
 		if it.State == Bad {
 			r.Damaged = true
@@ -92,7 +91,7 @@ func (o *Options) prune(ctx context.Context, st store.Store, found *backup.Roll,
 			}
 		}
 	}
-	return o.carryOut(ctx, st, list, items, decisions, r)
+	return o.carryOut(ctx, st, list, items, decisions, owners, r)
 }
 
 // groups divides the backups, which are sorted, so that what belongs together is in one
@@ -102,18 +101,16 @@ func groups(found *backup.Roll) [][]uint32 {
 	of := make([]uint32, found.Len())
 	for i, b := range found.All() {
 		folder := store.Dir(b.Path) + "\x00"
-		if !b.Readable() { // nothing has to do with it
-			of[i] = sets.node(folder + "bad" + strconv.Itoa(i>>8))
-			continue
+		of[i] = sets.node("file\x00" + backup.SeriesOf(stem(b.Path)))
+		if b.Readable() {
+			own := sets.node(folder + "series\x00" + backup.Family(b.Kind) + "\x00" + b.Series())
+			if b.Kind == backup.KindDatabase || b.Kind == backup.KindManifest {
+				sets.join(of[i], own)
+			}
+			of[i] = own
 		}
-		of[i] = sets.node(folder + "series\x00" + backup.Family(b.Kind) + "\x00" + b.Series())
-		if link, ok := backup.LinkOf(b.Name); ok {
+		if link, ok := linkOf(&b); ok {
 			sets.join(of[i], sets.node(folder+"chain\x00"+link.Chain))
-		}
-		if b.Kind == backup.KindDatabase || b.Kind == backup.KindManifest {
-			// A manifest and its backup have the same names up to the former's ending.
-			stem, _, _ := strings.Cut(store.Base(b.Path), ".")
-			sets.join(of[i], sets.node(folder+"file\x00"+backup.SeriesOf(stem)))
 		}
 	}
 	var all [][]uint32
@@ -157,8 +154,18 @@ func (s *sets) find(n uint32) uint32 {
 
 func (s *sets) join(a, b uint32) { s.parent[s.find(a)] = s.find(b) }
 
+// linkOf is the place of a backup in a chain: of one that cannot be read, by the name of
+// its file, since it may need what is before it all the same.
+func linkOf(b *backup.Backup) (backup.Link, bool) {
+	if b.Readable() {
+		return backup.LinkOf(b.Name)
+	}
+	return backup.LinkOf(store.Base(b.Path))
+}
+
 func (o *Options) item(b *backup.Backup) Item {
 	it := Item{Path: b.Path, Incomplete: !b.Sidecar, State: Unchecked}
+	it.Link, _ = linkOf(b)
 	switch {
 	case b.Err != nil:
 		it.Why = b.Err.Error()
@@ -169,7 +176,6 @@ func (o *Options) item(b *backup.Backup) Item {
 	}
 	if b.Readable() {
 		it.Series = Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series()}
-		it.Link, _ = backup.LinkOf(b.Name)
 		it.ID, it.Created = b.ID.String(), b.Created
 	}
 	switch {
@@ -206,8 +212,9 @@ func (o *Options) prove(ctx context.Context, st store.Store, b *backup.Backup, r
 	return backup.ProveKnown(ctx, st, b, o.Open)
 }
 
-func (o *Options) carryOut(ctx context.Context, st store.Store, list []backup.Backup, items []Item, decisions []Decision, r *Result) error {
+func (o *Options) carryOut(ctx context.Context, st store.Store, list []backup.Backup, items []Item, decisions []Decision, owners map[int][]int, r *Result) error {
 	left := make(map[chainOf]string) // what was to be deleted of a chain, and could not
+	failed := make(map[int]bool)
 	for _, i := range order(items) {
 		d, b := decisions[i], &list[i]
 		var err error
@@ -218,12 +225,23 @@ func (o *Options) carryOut(ctx context.Context, st store.Store, list []backup.Ba
 			r.Ignored++
 		case Delete:
 			linked := items[i].Link != (backup.Link{})
-			if needer := left[items[i].chain()]; linked && needer != "" {
+			needer := left[items[i].chain()]
+			for _, j := range owners[i] {
+				if failed[j] {
+					needer = store.Base(items[j].Path)
+				}
+			}
+			if o.Apply && o.Before != nil {
+				if err := o.Before(b); err != nil {
+					return err
+				}
+			}
+			if needer != "" {
 				err = fmt.Errorf("%s: it is needed by %s, which could not be deleted", b.Path, needer)
 			} else if err = o.delete(ctx, st, b); ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if err != nil {
+			if failed[i] = err != nil; failed[i] {
 				if linked {
 					left[items[i].chain()] = store.Base(b.Path)
 				}
@@ -246,27 +264,25 @@ func (o *Options) delete(ctx context.Context, st store.Store, b *backup.Backup) 
 	if !o.Apply {
 		return nil
 	}
-	if o.Before != nil {
-		if err := o.Before(b); err != nil {
-			return err
-		}
-	}
 	return st.Remove(ctx, b.Backup, envelope.DetachedSuffix, store.SignatureSuffix)
 }
 
 // withManifests lets every manifest share the fate of the backup that it
 // belongs to: one in its folder, made at the same time, of the same name up to
-// the ending. Two backups may share a manifest's name; it goes with the last.
-func withManifests(items []Item, decisions []Decision) {
+// the ending; or one of that name of which nothing can be read. Two backups may share a
+// manifest's name; it goes with the last. It returns the backups of each manifest.
+func withManifests(items []Item, decisions []Decision) map[int][]int {
 	type moment struct {
 		folder string
 		second int64
 	}
-	backups := make(map[moment][]int)
+	backups, unread, owners := make(map[moment][]int), make(map[string][]int), make(map[int][]int)
 	for i, it := range items {
-		if it.Kind == backup.KindDatabase {
-			at := moment{it.Folder, it.Created.Unix()}
+		switch at := (moment{it.Folder, it.Created.Unix()}); it.Kind {
+		case backup.KindDatabase:
 			backups[at] = append(backups[at], i)
+		case "":
+			unread[stem(it.Path)] = append(unread[stem(it.Path)], i)
 		}
 	}
 	for i, it := range items {
@@ -275,10 +291,11 @@ func withManifests(items []Item, decisions []Decision) {
 		if it.Kind != backup.KindManifest || it.State != Good || end < 0 {
 			continue
 		}
-		mine := slices.DeleteFunc(slices.Clone(backups[moment{it.Folder, it.Created.Unix()}]), func(j int) bool {
+		mine := slices.Concat(backups[moment{it.Folder, it.Created.Unix()}], unread[stem(it.Path)])
+		owners[i] = slices.DeleteFunc(mine, func(j int) bool {
 			return !strings.HasPrefix(store.Base(items[j].Path), name[:end]+".")
 		})
-		for n, j := range mine {
+		for n, j := range owners[i] {
 			if n == 0 || decisions[j].Action != Delete {
 				decisions[i] = Decision{Action: Keep, Reason: "belongs to " + store.Base(items[j].Path)}
 				if decisions[j].Action == Delete {
@@ -287,4 +304,11 @@ func withManifests(items []Item, decisions []Decision) {
 			}
 		}
 	}
+	return owners
+}
+
+// stem is a path up to the first "." of its name, which a manifest and its backup share.
+func stem(path string) string {
+	name, _, _ := strings.Cut(store.Base(path), ".")
+	return store.Dir(path) + "\x00" + name
 }

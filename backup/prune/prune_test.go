@@ -229,3 +229,32 @@ func TestGroups(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestBefore: what Before or Done says ends the run, before or after a deletion.
+func TestBefore(t *testing.T) {
+	stop := errors.New("nobody reads what is printed")
+	for _, tc := range []struct {
+		before, done error
+		apply        bool
+		left         int
+	}{
+		{stop, nil, true, 3},
+		{nil, stop, true, 2},
+		{stop, nil, false, 3},
+		{nil, nil, true, 1},
+	} {
+		s := newShelf(t, 0, 100, 200)
+		s.o.Policy, s.o.Apply = Policy{Last: 1, Kinds: kinds}, tc.apply
+		s.o.Before = func(*backup.Backup) error { return tc.before }
+		s.o.Done = func(_ *backup.Backup, d Decision, _ error) error {
+			if d.Action == Delete {
+				return tc.done
+			}
+			return nil
+		}
+		_, err := Run(t.Context(), local.Folder{}, s.dir, s.o)
+		if left := len(entries(t, s.dir)) / 2; left != tc.left || (err != nil) != (left > 1 && tc.apply) || err != nil && !errors.Is(err, stop) {
+			t.Errorf("%+v: %d are left, %v", tc, left, err)
+		}
+	}
+}
