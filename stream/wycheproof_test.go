@@ -121,6 +121,9 @@ func (v *vector) sealAgain(t *testing.T, sealed []byte) {
 		t.Fatal(err)
 	}
 	for name, open := range ways {
+		if len(message) > run && name != "WriteTo" {
+			continue // every way has opened the vector itself
+		}
 		if got, err := open(v.Key, v.Context, out.Bytes()); err != nil || !bytes.Equal(got, message) {
 			t.Errorf("sealed again, %s: %d bytes, error %v", name, len(got), err)
 		}
