@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -117,12 +120,13 @@ func TestPageKeepsWhatIsWrittenByHand(t *testing.T) {
 		return &job{op: "seal", name: name, bytes: 1e9, size: 3e8, command: "x | y", samples: []sample{{seconds: seconds, cpu: 1, memory: 9 << 20}}}
 	}
 	r := &results{about: "Testor, 2 cores", versions: []string{"age v1"}, sections: []section{{parts[0], []*job{seal(ours, 2), seal("zstd -1 | age", 3)}}}}
-	old := "# Benchmarks\n\nby hand\n\n" + generatedBegins + "\nstale\n" + generatedEnds + "\n\nfindings\n"
+	begin, end := fmt.Sprintf(generatedBegins, ""), fmt.Sprintf(generatedEnds, "")
+	old := "# Benchmarks\n\nby hand\n\n" + begin + "\nstale\n" + end + "\n\nfindings\n"
 	page, err := r.page(old)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(page, "# Benchmarks\n\nby hand\n\n"+generatedBegins) || !strings.HasSuffix(page, generatedEnds+"\n\nfindings\n") || strings.Contains(page, "stale") {
+	if !strings.HasPrefix(page, "# Benchmarks\n\nby hand\n\n"+begin) || !strings.HasSuffix(page, end+"\n\nfindings\n") || strings.Contains(page, "stale") {
 		t.Errorf("the page is now:\n%s", page)
 	}
 	if again, err := r.page(page); err != nil || again != page {
@@ -138,5 +142,21 @@ func TestPageKeepsWhatIsWrittenByHand(t *testing.T) {
 	}
 	if _, err := r.page("no marks"); err == nil {
 		t.Error("a page without marks was replaced")
+	}
+	r.sections = []section{{part{name: databases}, nil}}
+	if _, err := r.page(page); err == nil {
+		t.Error("the figures of databases replaced those of all else")
+	}
+}
+
+// TestServerSeconds: what a process and its children did counts, before and after they end.
+func TestServerSeconds(t *testing.T) {
+	pid := strconv.Itoa(os.Getpid())
+	before := serverSeconds(pid)
+	if err := exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done").Run(); err != nil {
+		t.Fatal(err)
+	}
+	if after := serverSeconds(pid); after < before+0.02 {
+		t.Errorf("%v seconds, then %v", before, after)
 	}
 }

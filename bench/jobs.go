@@ -12,16 +12,18 @@ const ours = "takumi-backup"
 type part struct {
 	name, title, about string
 	jobs               func(*bench) ([]*job, error)
+	more               func(*results) string // what follows the table, or nil
 }
 
 var parts = []part{
-	{"peers", "A plain dump", "From a file to a sealed file or repository, and back. takumi-backup also checks that the dump is whole, proves what it packed, and writes a SHA-256 sidecar; without the proof it is called \"unproved\".", (*bench).peerJobs},
-	{"tree", "A tree of source files", "GOROOT/src by tar, or by the tool's own way to walk a tree.", (*bench).treeJobs},
-	{"kinds", "Four kinds of dump, on one core", "Packed and sealed to nowhere without the proof, against the reference encoder, which does not seal.", (*bench).kindJobs},
-	{"none", "Without packing", "To nowhere, codec none, without a sidecar.", (*bench).noneJobs},
-	{"cores", "One core and all", "The plain dump to nowhere.", (*bench).coreJobs},
-	{"growth", "Memory", "From a pipe, which is an eighth of the corpus again and again.", (*bench).growthJobs},
-	{"access", "Without reading all", "", (*bench).accessJobs},
+	{"peers", "A plain dump", "From a file to a sealed file or repository, and back. takumi-backup also checks that the dump is whole, proves what it packed, and writes a SHA-256 sidecar; without the proof it is called \"unproved\".", (*bench).peerJobs, nil},
+	{"tree", "A tree of source files", "GOROOT/src by tar, or by the tool's own way to walk a tree.", (*bench).treeJobs, nil},
+	{"kinds", "Four kinds of dump, on one core", "Packed and sealed to nowhere without the proof, against the reference encoder, which does not seal.", (*bench).kindJobs, nil},
+	{"none", "Without packing", "To nowhere, codec none, without a sidecar.", (*bench).noneJobs, nil},
+	{"cores", "One core and all", "The plain dump to nowhere.", (*bench).coreJobs, nil},
+	{"growth", "Memory", "From a pipe, which is an eighth of the corpus again and again.", (*bench).growthJobs, nil},
+	{"access", "Without reading all", "", (*bench).accessJobs, nil},
+	{databases, "Databases", "To a file and back, on a throw-away server that does not sync. CPU time counts the server in, memory does not. The stages are what the rows below come from.", (*bench).databaseJobs, databaseStages},
 }
 
 func (b *bench) takumi(args ...string) []string { return append([]string{b.builds[0].path}, args...) }

@@ -1,7 +1,8 @@
 // Command bench measures takumi-backup against what a user would take in its place,
 // on the same data, in turns.
 //
-//	go run ./bench                                  everything; half an hour
+//	go run ./bench                                  everything but databases; half an hour
+//	go run ./bench -only databases                  dump and restore of a database
 //	go run ./bench -size 512M -limit 8m             everything, within twelve minutes
 //	go run ./bench -only peers -rounds 5            beside the peers
 //	go run ./bench -only peers -match 'seal.*(takumi|zstd -1)' -size 256M
@@ -21,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -41,6 +43,7 @@ type bench struct {
 	match   *regexp.Regexp
 	builds  []build // of takumi-backup, this checkout's first
 	env     []string
+	undo    []func() // what ends with the run
 
 	recipient string // of age
 }
@@ -57,7 +60,8 @@ func run() error {
 	for _, p := range parts {
 		names = append(names, p.name)
 	}
-	only := flag.String("only", strings.Join(names, ","), "parts to measure, with commas between them")
+	usual := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == databases }) // it has a run of its own
+	only := flag.String("only", strings.Join(usual, ","), "parts to measure, with commas between them; there is also "+databases)
 	match := flag.String("match", "", "measure only what matches this regular expression, as in 'seal.*(takumi|zstd -1)'")
 	docs := flag.String("docs", "", "also bring BENCHMARKS.md in this folder up to date")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each is measured")
@@ -108,12 +112,18 @@ func (b *bench) measureAll(chosen []string) (*results, error) {
 	if b.scratch, err = os.MkdirTemp(b.cache, "run-"); err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(b.scratch)
+	end := sync.OnceFunc(func() {
+		for _, undo := range b.undo {
+			undo()
+		}
+		os.RemoveAll(b.scratch)
+	})
+	defer end()
 	stopped := make(chan os.Signal, 1)
 	signal.Notify(stopped, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-stopped
-		os.RemoveAll(b.scratch)
+		end()
 		os.Exit(130)
 	}()
 	if err := b.setUp(); err != nil {

@@ -24,6 +24,7 @@ type job struct {
 	before   []string   // a program to run first, outside the clock
 	sync     bool       // what it makes is synced within the clock
 	bytes    int64      // of plaintext that go through
+	server   string     // the process of a PostgreSQL server that works for it
 	once     bool       // stop the clock at the first byte that comes out
 
 	command string
@@ -32,8 +33,10 @@ type job struct {
 }
 
 type sample struct {
-	seconds, cpu float64 // by the clock; user and system of all processes
-	memory       int64   // the peaks of all processes, in bytes
+	seconds, cpu float64   // by the clock; user and system of all processes
+	memory       int64     // the peaks of all programs, in bytes
+	programs     []float64 // of cpu, by stage
+	server       float64   // of cpu
 	// disturbed says that other processes, or the host, took a tenth of the cores'
 	// time or more.
 	disturbed bool
@@ -80,9 +83,16 @@ func (b *bench) once(j *job) (s sample, err error) {
 			return s, err
 		}
 	}
-	busy := busySeconds()
+	busy, server := busySeconds(), 0.0
+	if j.server != "" {
+		server = serverSeconds(j.server)
+	}
 	if s, err = j.run(b.env); err != nil {
 		return s, err
+	}
+	if j.server != "" {
+		s.server = serverSeconds(j.server) - server
+		s.cpu += s.server
 	}
 	s.disturbed = busySeconds()-busy-s.cpu > 0.1*s.seconds*cores()+0.02
 	if len(j.makes) > 0 {
@@ -144,7 +154,8 @@ func (j *job) run(env []string) (s sample, err error) {
 		if e := cmd.Wait(); e != nil && err == nil && !j.once {
 			err = fmt.Errorf("%s: %w: %s", cmd.Path, e, bytes.TrimSpace(cmd.Stderr.(*bytes.Buffer).Bytes()))
 		}
-		s.cpu += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+		s.programs = append(s.programs, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
+		s.cpu += s.programs[len(s.programs)-1]
 		s.memory += cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10 // Linux counts in KiB
 	}
 	if err == nil && j.sync {
