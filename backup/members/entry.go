@@ -5,11 +5,9 @@ package members
 
 import (
 	"archive/tar"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -130,8 +128,9 @@ type Builder struct {
 	// Chain, if it is set, is the place of the archive in a chain.
 	Chain Chain
 
-	w   *index.Writer
-	err error
+	w          *index.Writer
+	name, line []byte // of the last entry
+	err        error
 }
 
 // NewBuilder returns a Builder, to be closed.
@@ -149,8 +148,7 @@ func (b *Builder) Add(e guard.TarEntry) {
 		b.err = errors.New("a header is too long")
 		return
 	}
-	// The maps of some sparse files are in their bodies: here one of no parts is.
-	h, err := tar.NewReader(io.MultiReader(bytes.NewReader(e.Head), bytes.NewReader(noMap))).Next()
+	h, err := readHeader(e.Head)
 	if err != nil {
 		b.err = fmt.Errorf("a header at byte %d cannot be read alone: %w", e.Offset, err)
 		return
@@ -166,11 +164,10 @@ func (b *Builder) AddEntry(e *Entry) {
 	if b.err != nil {
 		return
 	}
-	line, err := json.Marshal(e)
-	if err == nil {
-		err = b.w.Add([]byte(e.Name()), line)
+	b.name = append(b.name[:0], e.Name()...)
+	if b.line, b.err = appendLine(b.line[:0], e); b.err == nil {
+		b.err = b.w.Add(b.name, b.line)
 	}
-	b.err = err
 }
 
 // Finish returns the index of an archive of size bytes, or why there is none: it may

@@ -27,16 +27,28 @@ type Options struct {
 // Close frees what it holds, whether it was finished or not.
 type Writer struct {
 	opts    Options
-	arena   []byte // records
+	chunks  [][]byte // of memory for the records; the first used+1 have some
+	used    int
 	records []record
+	held    int   // bytes of keys, lines and records
 	runs    spill // sorted
 	made    spill // the content, when it has become large
 	err     error
 }
 
-type record struct{ at, key, line int }
+// record is a line behind its key.
+type record struct {
+	data []byte
+	key  int
+}
 
-const recordCost = 24
+func (r record) name() []byte { return r.data[:r.key] }
+func (r record) line() []byte { return r.data[r.key:] }
+
+const (
+	recordCost = 32
+	chunkSize  = 256 << 10
+)
 
 // NewWriter returns a Writer. The first line is header, which is about the whole;
 // without one, SetHeader gives it later. The error is ErrLine.
@@ -73,25 +85,40 @@ func (w *Writer) add(key, line []byte) error {
 		return w.err
 	}
 	size := len(key) + len(line)
-	if len(w.records) > 0 && len(w.arena)+size+(len(w.records)+1)*recordCost > w.opts.Memory {
+	if len(w.records) > 0 && w.held+size+recordCost > w.opts.Memory {
 		if w.err = w.spillRun(); w.err != nil {
 			return w.err
 		}
 	}
-	if len(w.arena) > 1<<20 && cap(w.arena) < w.opts.Memory {
-		// At once: what grows step by step leaves as much behind for the collector.
-		w.arena = slices.Grow(w.arena, w.opts.Memory-len(w.arena))
-	}
-	w.records = append(w.records, record{len(w.arena), len(key), len(line)})
-	w.arena = append(append(w.arena, key...), line...)
+	w.records = append(w.records, record{append(append(w.room(size), key...), line...), len(key)})
+	w.held += size + recordCost
 	return nil
 }
 
-func (w *Writer) key(r record) []byte  { return w.arena[r.at:][:r.key] }
-func (w *Writer) line(r record) []byte { return w.arena[r.at+r.key:][:r.line] }
+// room returns nothing, with capacity for n bytes.
+func (w *Writer) room(n int) []byte {
+	for ; w.used < len(w.chunks); w.used++ {
+		if c := w.chunks[w.used]; cap(c)-len(c) >= n {
+			w.chunks[w.used] = c[:len(c)+n]
+			return c[len(c) : len(c) : len(c)+n]
+		}
+	}
+	w.chunks = append(w.chunks, make([]byte, n, max(n, chunkSize)))
+	return w.chunks[w.used][:0:n]
+}
 
 func (w *Writer) sort() {
-	slices.SortStableFunc(w.records, func(a, b record) int { return bytes.Compare(w.key(a), w.key(b)) })
+	slices.SortStableFunc(w.records, func(a, b record) int { return bytes.Compare(a.name(), b.name()) })
+}
+
+// wipe clears what is held, for new records.
+func (w *Writer) wipe() {
+	for i, c := range w.chunks {
+		clear(c)
+		w.chunks[i] = c[:0]
+	}
+	clear(w.records)
+	w.records, w.used, w.held = w.records[:0], 0, 0
 }
 
 func (w *Writer) spillRun() error {
@@ -100,18 +127,17 @@ func (w *Writer) spillRun() error {
 		var head [2 * binary.MaxVarintLen64]byte
 		for _, r := range w.records {
 			n := binary.PutUvarint(head[:], uint64(r.key))
-			n += binary.PutUvarint(head[n:], uint64(r.line))
+			n += binary.PutUvarint(head[n:], uint64(len(r.line())))
 			if _, err := dst.Write(head[:n]); err != nil {
 				return err
 			}
-			if _, err := dst.Write(w.arena[r.at:][:r.key+r.line]); err != nil {
+			if _, err := dst.Write(r.data); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	clear(w.arena) // plaintext
-	w.arena, w.records = w.arena[:0], w.records[:0]
+	w.wipe()
 	return err
 }
 
@@ -163,7 +189,7 @@ func (w *Writer) sources() (merge, error) {
 		if len(held) == 0 {
 			return false, nil
 		}
-		r.key, r.line, held = w.key(held[0]), w.line(held[0]), held[1:]
+		r.key, r.line, held = held[0].name(), held[0].line(), held[1:]
 		return true, nil
 	})
 	heap.Init(&all)
@@ -206,8 +232,8 @@ func (w *Writer) Finish() (*Content, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sorting the index: %w", err)
 	}
-	p := &packer{w: w, directory: nil}
-	if p.enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(true), zstd.WithWindowSize(MaxFrame)); err != nil {
+	p := &packer{w: w, lines: make([]byte, 0, MaxFrame)}
+	if p.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithSingleSegment(true), zstd.WithEncoderCRC(true), zstd.WithWindowSize(MaxFrame)); err != nil {
 		return nil, fmt.Errorf("setting up zstd: %w", err)
 	}
 	for len(runs) > 0 {
@@ -286,8 +312,8 @@ func (p *packer) finish() (*Content, error) {
 
 // Close clears the lines that are held and removes the temporary files.
 func (w *Writer) Close() error {
-	clear(w.arena[:cap(w.arena)])
-	w.arena, w.records = nil, nil
+	w.wipe()
+	w.chunks = nil
 	if w.err == nil {
 		w.err = errors.New("the index is closed")
 	}

@@ -1,0 +1,94 @@
+package members
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"io"
+	"strconv"
+	"time"
+)
+
+// A tree has thousands of small files, and nearly all headers and lines are plain.
+// Those are read and written here; the libraries do the others, five times as slowly.
+
+// readHeader reads the header of an entry from its blocks.
+func readHeader(head []byte) (*tar.Header, error) {
+	if h := plainHeader(head); h != nil {
+		return h, nil
+	}
+	// The maps of some sparse files are in their bodies: here one of no parts is.
+	return tar.NewReader(io.MultiReader(bytes.NewReader(head), bytes.NewReader(noMap))).Next()
+}
+
+// plainHeader reads one block of GNU tar, or of ustar with a short name, about a file
+// or folder, as archive/tar does. Of others it returns nil.
+func plainHeader(b []byte) *tar.Header {
+	if len(b) != 512 || b[156] != tar.TypeReg && b[156] != tar.TypeDir || b[0] == 0 || b[345] != 0 || b[157] != 0 {
+		return nil
+	}
+	if magic := string(b[257:265]); magic != "ustar  \x00" && magic != "ustar\x0000" {
+		return nil
+	}
+	name, _, _ := bytes.Cut(b[:100], []byte{0})
+	h := &tar.Header{Typeflag: b[156], Name: string(name)}
+	var mtime, uid, gid int64
+	at := 100
+	for _, f := range []struct {
+		value *int64
+		size  int
+	}{{&h.Mode, 8}, {&uid, 8}, {&gid, 8}, {&h.Size, 12}, {&mtime, 12}} {
+		for _, c := range b[at : at+f.size-1] {
+			if c < '0' || c > '7' {
+				return nil
+			}
+			*f.value = *f.value<<3 | int64(c-'0')
+		}
+		if at += f.size; b[at-1] != 0 {
+			return nil
+		}
+	}
+	for _, c := range b[329:345] { // of devices
+		if c != 0 && c != '0' {
+			return nil
+		}
+	}
+	h.Uid, h.Gid, h.ModTime = int(uid), int(gid), time.Unix(mtime, 0)
+	if h.Typeflag == tar.TypeDir {
+		h.Size = 0
+	}
+	return h
+}
+
+// appendLine appends the JSON of e.
+func appendLine(b []byte, e *Entry) ([]byte, error) {
+	if e.Path == "" || !plain(e.Path) || !plain(e.Link) || e.RawTo != nil || e.CTime|int64(e.Inode) != 0 || e.Hash != nil || e.From != nil || e.Gone {
+		line, err := json.Marshal(e)
+		return append(b, line...), err
+	}
+	b = append(append(append(b, `{"p":"`...), e.Path...), `","t":"`...)
+	b = append(append(b, e.Type...), '"')
+	for _, f := range [...]struct {
+		name  string
+		value int64
+	}{{"o", e.Offset}, {"d", e.Data}, {"n", e.Size}, {"m", e.MTime}, {"mode", e.Mode}, {"u", int64(e.UID)}, {"g", int64(e.GID)}} {
+		if f.value != 0 {
+			b = append(append(append(b, `,"`...), f.name...), `":`...)
+			b = strconv.AppendInt(b, f.value, 10)
+		}
+	}
+	if e.Link != "" {
+		b = append(append(append(b, `,"l":"`...), e.Link...), '"')
+	}
+	return append(b, '}'), nil
+}
+
+// plain says that JSON has s as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
+}
