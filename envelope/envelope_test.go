@@ -422,6 +422,47 @@ func TestDetached(t *testing.T) {
 	}
 }
 
+// TestNeitherOpens: of two envelopes that do not open, the one that an offered key is for
+// gives the error, and its own when both are.
+func TestNeitherOpens(t *testing.T) {
+	sealed := seal(t, label, "m", keyA)
+	w, err := rewrap(t, sealed, nil, envelope.RewrapOptions{}, keyA, keyB)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := func(b []byte) []byte { // its slot parses and does not open
+		b = bytes.Clone(b)
+		at := bytes.Index(b, []byte("\nslot key ")) + 40
+		b[at] = map[bool]byte{true: 'B', false: 'A'}[b[at] == 'A']
+		return b
+	}
+	for name, tc := range map[string]struct {
+		own, detached []byte
+		key           *kek.Key
+		want, says    string
+		wanted        []slot.Holder
+	}{
+		"a key for neither":                   {sealed, w.New.Bytes(), keyC, "wrong key", "", []slot.Holder{keyB.Holder(), keyA.Holder()}},
+		"a key for neither of two equal":      {sealed, sealed, keyC, "wrong key", "", []slot.Holder{keyA.Holder()}},
+		"two equal, damaged":                  {bad(sealed), bad(sealed), keyA, "damaged", "", nil},
+		"a key for the damaged one beside":    {sealed, bad(w.New.Bytes()), keyB, "damaged", "with the envelope next to it: ", nil},
+		"a key for its own, damaged":          {bad(sealed), w.New.Bytes(), keyA, "damaged", "passed over: wrong key", nil},
+		"beside is another backup's":          {sealed, seal(t, label, "m", keyB), keyB, "wrong key", "passed over: the detached", []slot.Holder{keyA.Holder()}},
+		"damaged, beside is another backup's": {bad(sealed), seal(t, label, "m", keyB), keyA, "damaged", "passed over: the detached", nil},
+	} {
+		detached, err := envelope.Parse(bytes.NewReader(tc.detached))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = open(tc.own, envelope.Options{Detached: detached}, tc.key)
+		var wrong *envelope.WrongKeyError
+		if errors.As(err, &wrong); class(err) != tc.want || !strings.Contains(err.Error(), tc.says) ||
+			tc.says == "" && strings.Contains(err.Error(), "next to it") || tc.wanted != nil && !slices.Equal(wrong.Wanted, tc.wanted) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestFind: keys are asked for with the ids that the slots carry, and only what
 // is missing fails.
 func TestFind(t *testing.T) {

@@ -72,6 +72,18 @@ func TestUnknownSlotsAreCarriedAlong(t *testing.T) {
 	}
 }
 
+// TestLargest: an envelope may have MaxSize bytes, and not one more.
+func TestLargest(t *testing.T) {
+	e := &Envelope{Label: Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}}
+	room := MaxSize - e.bare() - len("slot x \n")
+	for minPad, fits := range map[int]bool{0: true, 1: false} {
+		e.Slots = []Slot{{Type: "x", Args: []string{strings.Repeat("A", room)}}}
+		if err := e.fit(minPad); (err == nil) != fits || fits && e.pad != 0 {
+			t.Errorf("with %d of padding: %v, %d", minPad, err, e.pad)
+		}
+	}
+}
+
 // TestMarshalledForm is the envelope of docs/FORMAT.md, letter by letter.
 func TestMarshalledForm(t *testing.T) {
 	e := &Envelope{ID: ID{0x5f, 0x0c}, Label: Label{Created: time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC), Kind: "database", Name: "a b.sql", Codec: "zstd"},

@@ -248,6 +248,49 @@ func TestRescueRefuses(t *testing.T) {
 	}
 }
 
+// TestWhyARescueFails: where the envelope has no good form, the error names what a rescue
+// found, and not only the form.
+func TestWhyARescueFails(t *testing.T) {
+	good := seal(t, label, "the message", keyA)
+	bad := bytes.Replace(good, []byte("...."), []byte("..,."), 1)
+	at := bytes.Index(bad, []byte("\nslot key ")) + 40
+	bad[at] = map[bool]byte{true: 'B', false: 'A'}[bad[at] == 'A']
+	if _, _, err := open(bad, envelope.Options{Rescue: true}, keyA); err == nil || !strings.Contains(err.Error(), envelope.ErrDamagedSlot.Error()) {
+		t.Error(err)
+	}
+}
+
+// sealOnly is a recipient that cannot open, as one of age.
+type sealOnly struct{ envelope.Recipient }
+
+// TestAlteredIsNotCurrent: an envelope that only a rescue opens is to be written anew, though
+// it is for the right holders; a longer one takes the place of one without a good form.
+func TestAlteredIsNotCurrent(t *testing.T) {
+	good := seal(t, label, "the message", keyA)
+	altered := bytes.Clone(good)
+	at := bytes.Index(altered, []byte("\nauth ")) + 30
+	altered[at] = map[bool]byte{true: 'B', false: 'A'}[altered[at] == 'A']
+	opts := envelope.Options{Rescue: true, Find: have(keyA)}
+	for sealed, current := range map[*[]byte]bool{&good: true, &altered: false} {
+		for _, to := range []envelope.Recipient{keyA, sealOnly{keyA}} {
+			w, err := envelope.Rewrap(t.Context(), bytes.NewReader(*sealed), int64(len(*sealed)), opts, envelope.RewrapOptions{}, to)
+			if err != nil || w.Current != current {
+				t.Errorf("for %T: current %v, want %v, error %v", to, err == nil && w.Current, current, err)
+			}
+		}
+	}
+
+	bad := bytes.Replace(good, []byte("...."), []byte("..,."), 1)
+	many := make([]*kek.Key, 32)
+	for i := range many {
+		many[i] = kek.Generate()
+	}
+	w, err := envelope.Rewrap(t.Context(), bytes.NewReader(bad), int64(len(bad)), opts, envelope.RewrapOptions{Grow: true}, slot.Recipients(many...)...)
+	if err != nil || len(w.New.Bytes()) <= envelope.Unit {
+		t.Errorf("a longer one for one without a good form: %v", err)
+	}
+}
+
 func ExampleRewrap_rescue() {
 	ctx := context.Background()
 	atHome := kek.Generate()

@@ -14,10 +14,14 @@ type kept struct {
 	store.Store
 	store.Writer
 	bytes int
+	full  error // what Write says once it has so many
 }
 
 func (k *kept) Create(context.Context, string, store.Options) (store.Writer, error) { return k, nil }
-func (k *kept) Write(p []byte) (int, error)                                         { k.bytes += len(p); return len(p), nil }
+func (k *kept) Write(p []byte) (int, error) {
+	k.bytes += len(p)
+	return len(p), k.full
+}
 
 // TestLimited: writing takes the time that the limit says, and ends with the context.
 func TestLimited(t *testing.T) {
@@ -42,5 +46,17 @@ func TestLimited(t *testing.T) {
 	}
 	if _, err := w.Write(make([]byte, 1000)); !errors.Is(err, stopped) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLimitedKeepsTheFault: what the store says is what the writer says, with what it took.
+func TestLimitedKeepsTheFault(t *testing.T) {
+	full := errors.New("the disk is full")
+	w, err := store.Limited(&kept{full: full}, 1000).Create(t.Context(), "x", store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := w.Write(make([]byte, 1001)); n != 1000 || err != full {
+		t.Errorf("%d, %v", n, err)
 	}
 }
