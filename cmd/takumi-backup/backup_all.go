@@ -114,7 +114,7 @@ func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 	if err != nil {
 		return err
 	}
-	return hooked(cmd.Context(), cmd, func() error { return b.work(cmd, r, sealed, started) })
+	return conf.Hooked(cmd.Context(), cmd.ErrOrStderr(), warner(cmd), func() error { return b.work(cmd, r, sealed, started) })
 }
 
 func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started time.Time) error {

@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
+
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -25,7 +27,7 @@ func bucketOf(path string) (*s3store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return placeFlags{}.s3(server)
+	return stores.Choice{}.S3(conf, server)
 }
 
 func newUndelete() *cobra.Command {

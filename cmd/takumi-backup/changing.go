@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -170,7 +171,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.
 		},
 		Ready: checkStdout, // what is done is to be told
 		Done: func(ctx context.Context, path string, r rekey.Result, err error) {
-			c.record(cmd, path, r, ending(ctx, err))
+			c.record(cmd, path, r, harden.Ending(ctx, err))
 		},
 		Told: func(path string, r rekey.Result, err error) error {
 			if several && err != nil {

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
+
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -29,7 +33,7 @@ func loadSettings(cmd *cobra.Command, path string) error {
 		conf = config.Environment(os.Environ())
 		return nil
 	}
-	if err := becomeOwner(path); err != nil {
+	if err := harden.BecomeOwner(cmp.Or(path, config.Default())); err != nil {
 		return err
 	}
 	loaded, err := config.Load(path, os.Environ())
@@ -134,7 +138,7 @@ func checkSettings() error {
 		func() error { _, err := conf.Encrypts(); return err },
 		func() error { return conf.CheckCopies(conf.StoreFolder(), conf.Also()) },
 		func() error { _, err := new(keyFlags).sources(); return err },
-		func() error { _, err := placeFlags{}.options(store.Server{}); return err },
+		func() error { _, err := stores.Choice{}.Options(conf, store.Server{}); return err },
 		func() error { _, err := conf.RetentionDays(); return err },
 		func() error { _, err := maxAges(nil); return err },
 		func() error { _, err := conf.Syslog(); return err },
@@ -148,7 +152,7 @@ func checkSettings() error {
 			}
 			_, server, err := store.SplitURL(root)
 			if err == nil {
-				_, err = placeFlags{}.options(server)
+				_, err = stores.Choice{}.Options(conf, server)
 			}
 			return err
 		})

@@ -20,6 +20,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
@@ -423,7 +424,7 @@ func (i *initCommand) step(cmd *cobra.Command, args ...string) error {
 	child.Args[0] = os.Args[0]
 	child.Env = slices.DeleteFunc(os.Environ(), replaced)
 	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
-	child.WaitDelay = patience
+	child.WaitDelay = harden.Patience
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, cmd.ErrOrStderr(), cmd.ErrOrStderr()
 	if err := child.Run(); err != nil {
 		if cmd.Context().Err() != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -52,7 +53,7 @@ func (j *jobFlags) told(cmd *cobra.Command, task string, work func(*runs.Run) er
 		err = work(r)
 	}
 	r.Finished = time.Now().UTC()
-	why := ending(cmd.Context(), err)
+	why := harden.Ending(cmd.Context(), err)
 	if why != nil {
 		r.Error = redact.Keys(why.Error())
 		if !errors.Is(why, errSome) { // of which the log has each

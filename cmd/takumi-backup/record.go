@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
@@ -74,7 +75,7 @@ func session(cmd *cobra.Command, operation string, e effect, paths []string, wor
 		return err
 	}
 	ctx = context.WithValue(ctx, sessionKey{}, s)
-	return s.End(ctx, ending(ctx, work(ctx, s)))
+	return s.End(ctx, harden.Ending(ctx, work(ctx, s)))
 }
 
 // records is the annotation of a command that runs in a session of its own.

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
+
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
@@ -23,7 +26,7 @@ type replicateCommand struct {
 	workers   int
 	replace   bool
 	cut       bool // without a sidecar
-	stored    placeFlags
+	stored    stores.Choice
 	keys      keyFlags
 	stateDir  string
 	signers   string
@@ -71,7 +74,7 @@ along. No other thing at DST is touched.`,
 	f.StringVar(&r.stateDir, "state-dir", "", "folder of what was copied (default $XDG_STATE_HOME/takumi-backup)")
 	r.keys.add(cmd, "a copy that this key opens is not replaced by what it does not open")
 	addSigners(f, &r.signers, "copy only what one of these has signed, whole")
-	r.stored.add(f)
+	addPlace(&r.stored, f)
 	r.job.add(f)
 	r.progress.add(cmd)
 	return audited(cmd, "replicate", changes)
@@ -93,7 +96,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	}
 	c := replicate.Course{
 		From: from, To: to, Workers: r.workers, DryRun: r.dryRun, Meter: new(backup.Meter),
-		Options: replicate.Options{Place: r.stored.place(), ReplaceOthers: r.replace, WithoutSidecar: r.cut},
+		Options: replicate.Options{Place: r.stored.Place(conf), ReplaceOthers: r.replace, WithoutSidecar: r.cut},
 	}
 	err := replicate.Apart(from, to, cmp.Or(conf.Get("AWS_ENDPOINT_URL_S3"), conf.Get("AWS_ENDPOINT_URL")))
 	if err == nil {
@@ -120,7 +123,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 			switch {
 			case err != nil:
 				line.Error = err.Error()
-				if t.Items > 1 && !errors.As(err, new(*signalError)) {
+				if t.Items > 1 && !errors.As(err, new(*harden.SignalError)) {
 					report(cmd.ErrOrStderr(), aboutPath("copying", last, err))
 				}
 			case i.Action == replicate.Kept:

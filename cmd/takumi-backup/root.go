@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/takumi-backup/takumi-backup/internal/manpage"
 )
 
 // version is set by a release build (-ldflags "-X main.version=…").
@@ -55,7 +56,7 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	}
 	root.AddCommand(newSeal(), takesBackups(newOpen(), 1), takesBackups(newInspect(), -1), takesBackups(newLs(), 1), newFind(), takesBackups(newDiff(), 2), newList(), newPrune(), newReplicate(), newUndelete(), takesBackups(newRestoreObject(), -1), takesBackups(newVerify(), -1), takesBackups(newSign(), -1), newBackup(), newRestore(), newDrill(), takesBackups(newRewrap(), -1), takesBackups(newReencrypt(), -1), newKey(), newAudit(), newInit(), newInstallTimers(), newConfig(), newStatus(), newServe(), newDoctor(), newVersion(), newMan())
 	addCompletions(root)
-	addHelp(root)
+	manpage.AddHelp(root)
 	return root
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
+
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -31,7 +33,7 @@ type sealing struct {
 	out      string // file, "-" for standard output, or "" for a generated name
 	root     string // of the store (default: that of the environment)
 	also     []string
-	stored   placeFlags
+	stored   stores.Choice
 	name     string // in the envelope, and base of a generated file name
 	codec    string
 	level    string
@@ -59,7 +61,7 @@ func (s *sealing) add(cmd *cobra.Command) {
 	f.StringVarP(&s.out, "output", "o", "", "write to this file, here or at s3://BUCKET/KEY, or to standard output with -")
 	f.StringVar(&s.root, "store", "", "write below this folder or s3://BUCKET/PREFIX (default $BACKUP_ROOT)")
 	f.StringArrayVar(&s.also, "also", nil, "write to this store at the same time; may be repeated (default $BACKUP_ALSO)")
-	s.stored.add(f)
+	addPlace(&s.stored, f)
 	f.StringVar(&s.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&s.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
 	f.StringVar(&s.prove, "prove", "on", "unpack each block again and compare it, before it is sealed: on or off")
@@ -129,7 +131,7 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 			return j, usagef("--name: %w", err)
 		}
 	}
-	j.Store, j.To.Base = s.stored.place(), s.base
+	j.Store, j.To.Base = s.stored.Place(conf), s.base
 	switch {
 	case s.out == "-":
 		j.To.Sink = func() (backup.Sink, error) { return newStdoutTarget(s.sidecar) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -119,7 +120,7 @@ func (s *signCommand) one(cmd *cobra.Command, b *backup.Backup) error {
 			outcome = "skipped"
 		}
 	}
-	rec.Fault = ending(cmd.Context(), err)
+	rec.Fault = harden.Ending(cmd.Context(), err)
 	recordBackup(cmd, rec)
 	if err != nil {
 		return aboutPath("signing", b.Path, err)

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/verify"
 	reports "github.com/takumi-backup/takumi-backup/verify/report"
 )
@@ -70,10 +71,10 @@ func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, foun
 	if notifier == nil {
 		return fault
 	}
-	if why := ending(cmd.Context(), fault); why != nil && !errors.Is(why, errSome) { // of which the log has each
+	if why := harden.Ending(cmd.Context(), fault); why != nil && !errors.Is(why, errSome) { // of which the log has each
 		fmt.Fprintf(&v.log, "takumi-backup: %v\n", why)
 	}
-	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, ending(cmd.Context(), fault), v.log.String())
+	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, harden.Ending(cmd.Context(), fault), v.log.String())
 	if err != nil {
 		warn(cmd, "the result is valid, but not everybody could be notified: %v", err)
 	}

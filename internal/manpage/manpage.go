@@ -1,4 +1,4 @@
-// Package manpage writes the manual pages of a program's commands.
+// Package manpage writes the manual pages of a program's commands, and their help pages.
 package manpage
 
 import (

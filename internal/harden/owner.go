@@ -1,4 +1,4 @@
-package main
+package harden
 
 import (
 	"errors"
@@ -9,20 +9,16 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// becomeOwner runs the program anew as the user whom the file of settings belongs to,
+// BecomeOwner runs the program anew as the user whom the file of settings belongs to,
 // when root runs it and the file is not root's: such a file says what is read, where
 // it goes and which commands run, and so may do no more than its owner. Nothing of
 // root's environment goes with it. It returns when there is nothing to change.
-func becomeOwner(path string) error {
+func BecomeOwner(path string) error {
 	if os.Geteuid() != 0 {
 		return nil
-	}
-	if path == "" {
-		path = config.Default()
 	}
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) || path == "" {
@@ -83,8 +79,8 @@ func groupsOf(u *user.User) []int {
 	return groups
 }
 
-// forRoot says with an error of the system that it was not root who met it.
-func forRoot(err error) error {
+// ForRoot says with an error of the system that it was not root who met it.
+func ForRoot(err error) error {
 	if os.Getenv(runsFor) == "" || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}

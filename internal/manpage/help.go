@@ -1,4 +1,4 @@
-package main
+package manpage
 
 import (
 	"cmp"
@@ -26,9 +26,9 @@ var flagGroups = []struct {
 	{"Reports", []string{"json", "quiet", "progress", "notify", "metrics", "report"}},
 }
 
-// addHelp has the commands print help pages with their flags in groups. Cobra's own are of
+// AddHelp has the commands of root print help pages with their flags in groups. Cobra's own are of
 // templates, whose package keeps every method of the program in the binary.
-func addHelp(root *cobra.Command) {
+func AddHelp(root *cobra.Command) {
 	root.SetUsageFunc(func(cmd *cobra.Command) error {
 		_, err := io.WriteString(cmd.OutOrStderr(), usageText(cmd))
 		return err

@@ -1,44 +1,44 @@
-package main
+package config
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"time"
-
-	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
-// runHook runs a command of the settings by /bin/sh, with its output on standard error.
+// hook runs a command of the settings by /bin/sh, with its output on out.
 // outcome is what it finds in TAKUMI_OUTCOME.
-func runHook(ctx context.Context, cmd *cobra.Command, name, command, outcome string) error {
+func (s *Settings) hook(ctx context.Context, out io.Writer, name, command, outcome string) error {
 	if command == "" {
 		return nil
 	}
 	hook := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	hook.Env = append(secretenv.Environ(), "TAKUMI_HOOK="+name, "TAKUMI_OUTCOME="+outcome)
-	hook.Stdout, hook.Stderr = cmd.ErrOrStderr(), cmd.ErrOrStderr()
+	hook.Stdout, hook.Stderr = out, out
 	hook.WaitDelay = 5 * time.Second
 	if err := hook.Run(); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return fail.As(fail.Source, "see hooks."+name+" in "+conf.Path, fmt.Errorf("running the hook %s: %w", name, err))
+		return fail.As(fail.Source, "see hooks."+name+" in "+s.Path, fmt.Errorf("running the hook %s: %w", name, err))
 	}
 	return nil
 }
 
-// hooked does work between the hooks before, and after, on_error and on_success. When
-// before fails there is no work. What a later hook fails with is a failure of its own.
-func hooked(ctx context.Context, cmd *cobra.Command, work func() error) error {
-	if conf.File == nil {
+// Hooked does work between the hooks before, and after, on_error and on_success, whose
+// output goes to out. When before fails there is no work. What a later hook fails with is a
+// failure of its own, and a warning where the work has failed.
+func (s *Settings) Hooked(ctx context.Context, out io.Writer, warn func(format string, args ...any), work func() error) error {
+	if s.File == nil {
 		return work()
 	}
-	h := conf.File.Hooks
-	err := runHook(ctx, cmd, "before", h.Before, "")
+	h := s.File.Hooks
+	err := s.hook(ctx, out, "before", h.Before, "")
 	if err == nil {
 		err = work()
 	}
@@ -49,14 +49,14 @@ func hooked(ctx context.Context, cmd *cobra.Command, work func() error) error {
 	}
 	for _, next := range [][2]string{{name, command}, {"after", h.After}} {
 		limited, cancel := context.WithTimeout(ctx, hookPatience)
-		fault := runHook(limited, cmd, next[0], next[1], outcome)
+		fault := s.hook(limited, out, next[0], next[1], outcome)
 		cancel()
 		switch {
 		case fault == nil:
 		case err == nil:
 			err = fault
 		default:
-			warn(cmd, "%v", fault)
+			warn("%v", fault)
 		}
 	}
 	return err
