@@ -8,13 +8,12 @@ import (
 	"strings"
 	"time"
 
-	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
-
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 

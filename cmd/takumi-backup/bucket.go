@@ -8,10 +8,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	stores "github.com/takumi-backup/takumi-backup/backup/store"
-
 	"github.com/spf13/cobra"
 
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"

@@ -8,18 +8,17 @@ import (
 	"path/filepath"
 	"strings"
 
-	stores "github.com/takumi-backup/takumi-backup/backup/store"
-
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/verify/setup"
 )
 
 // conf are the settings of this run: the environment's, until loadSettings has added
@@ -278,18 +277,13 @@ func migrate(cmd *cobra.Command, path, out string) error {
 		return stdoutError(err)
 	}
 	for _, s := range secrets {
-		if err := writeSettings(s.File, []byte(s.Value+"\n")); err != nil {
+		if err := setup.WritePrivate(s.File, []byte(s.Value+"\n")); err != nil {
 			return fmt.Errorf("writing %s: %w", s.Name, err)
 		}
 	}
-	if err := writeSettings(out, text); err != nil {
+	if err := setup.WritePrivate(out, text); err != nil {
 		return fmt.Errorf("writing the settings: %w", err)
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s says what %s says; see: takumi-backup config validate %s\n", out, path, fsutil.ShellWord(out))
 	return nil
-}
-
-// writeSettings makes a file that only its owner may read, and writes over none.
-func writeSettings(path string, text []byte) error {
-	return local.WriteFile(path, text, store.Options{})
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/config"
@@ -59,13 +57,7 @@ func databaseSettings(s *config.Settings) (*postgres.Settings, error) {
 }
 
 func checkedSettings(s *postgres.Settings, err error) (*postgres.Settings, error) {
-	if err == nil && conf.Production() {
-		err = s.CheckProduction()
-	}
-	if errors.Is(err, postgres.ErrSettings) {
-		return nil, usage(err)
-	}
-	return s, err
+	return postgres.Checked(s, err, conf.Production())
 }
 
 func settingsFromURI(cmd *cobra.Command, flag, uri string) (*postgres.Settings, error) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
 	"github.com/takumi-backup/takumi-backup/internal/manpage"
 )
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"crypto/tls"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
 // modes are the values of sslmode, from the weakest.
@@ -106,6 +109,18 @@ func limitTLS(config *pgx.ConnConfig, vars map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// Checked is what [FromSettings] or [FromURI] has returned, with [Settings.CheckProduction]
+// where that is asked for; settings that cannot be right are a mistake of usage.
+func Checked(s *Settings, err error, production bool) (*Settings, error) {
+	if err == nil && production {
+		err = s.CheckProduction()
+	}
+	if errors.Is(err, ErrSettings) {
+		return nil, fail.Usagef("%w", err)
+	}
+	return s, err
 }
 
 // CheckProduction fails with ErrSettings unless every connection goes through a

@@ -1,6 +1,5 @@
-// Package setup finds what there is to back up on a host, and writes down how: the
-// settings, the lines for cron, and what to put in the safe. The course of a set-up is
-// the command's.
+// Package setup sets a host up ([Course]): it finds what there is to back up, writes down
+// how, in settings, timers or lines for cron, and says what to put in the safe.
 package setup
 
 import (

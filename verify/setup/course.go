@@ -1,0 +1,287 @@
+package setup
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
+)
+
+// Course sets a host up: the settings, the key and its recovery kit, the timers, a first
+// backup and its rehearsal, each by a command of this program. What is there already it
+// leaves, and goes on behind it.
+type Course struct {
+	Choice
+	Yes               bool   // ask nothing
+	Dir               string // of the settings and the key; "" for the usual one
+	Store             string // where backups go; "" asks
+	Also              []string
+	RunAs             string // whom all belongs to, when root runs this
+	Shares, Threshold int    // of the recovery kit; 0 for one kit
+	Scratch           string // folder of the rehearsal
+	Timers            bool
+	Conf              *config.Settings
+	// Given says whether a flag of that name answers its question.
+	Given func(flag string) bool
+	// Class is the class of an exit code of this program.
+	Class  func(code int) fail.Class
+	Stderr io.Writer
+
+	settings string // the file
+	owner    *user.User
+}
+
+// Run does it all, and returns what to put in the safe.
+func (c *Course) Run(ctx context.Context) (string, error) {
+	if (c.Shares > 0) != (c.Threshold > 0) {
+		return "", fail.Usagef("--shares and --threshold go together")
+	}
+	if !c.Yes && !terminal.Is(os.Stdin) {
+		return "", fail.Usagef("standard input is not a terminal: give --yes, and say in flags what to do")
+	}
+	if err := c.place(); err != nil {
+		return "", err
+	}
+	if err := c.find(ctx); err != nil {
+		return "", err
+	}
+	if len(c.Databases)+len(c.Uploads)+len(c.Contracts) == 0 {
+		return "", fail.Usagef("there is nothing to back up: name it by --database, --uploads or --contracts")
+	}
+	if err := c.write(); err != nil {
+		return "", fmt.Errorf("writing the settings: %w", err)
+	}
+	papers, err := c.makeKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	if c.Timers {
+		if err := c.clock(ctx); err != nil {
+			return "", err
+		}
+	}
+	if err := c.step(ctx, "backup", "all"); err != nil {
+		return "", err
+	}
+	if err := c.rehearse(ctx); err != nil {
+		return "", err
+	}
+	return Safe(c.Choice, c.settings, papers), nil
+}
+
+func (c *Course) place() (err error) {
+	root := os.Geteuid() == 0
+	if c.Dir == "" {
+		c.Dir = "/etc/takumi-backup"
+		if !root {
+			base, err := os.UserConfigDir()
+			if err != nil {
+				return fail.Usagef("--dir: %w", err)
+			}
+			c.Dir = filepath.Join(base, "takumi-backup")
+		}
+	}
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return err
+	}
+	c.settings, c.KeyFile = filepath.Join(c.Dir, "backup.toml"), filepath.Join(c.Dir, "backup.key")
+	if root && c.RunAs != "root" {
+		if c.owner, err = user.Lookup(c.RunAs); errors.As(err, new(user.UnknownUserError)) {
+			if out, err := exec.Command("useradd", "--system", "--no-create-home", "--home-dir", "/var/lib/takumi-backup", "--shell", "/usr/sbin/nologin", c.RunAs).CombinedOutput(); err != nil {
+				return fmt.Errorf("making the user %s (--user names another): %w: %s", c.RunAs, err, bytes.TrimSpace(out))
+			}
+			c.owner, err = user.Lookup(c.RunAs)
+		}
+	}
+	return err
+}
+
+func (c *Course) find(ctx context.Context) error {
+	conf := c.Conf
+	get := func(name string) string {
+		switch {
+		case name == "DB_NAME":
+			return "postgres"
+		case name == "DB_HOST" && c.Host != "":
+			return c.Host
+		case name == "DB_USER" && c.User != "":
+			return c.User
+		}
+		return conf.Get(name)
+	}
+	settings, err := postgres.FromSettings(get)
+	settings, err = postgres.Checked(settings, err, conf.Production())
+	if err != nil {
+		return err
+	}
+	found := Look(ctx, settings, "/srv")
+	if found.Unreached != nil && len(c.Databases) == 0 {
+		fmt.Fprintf(c.Stderr, "no database: %v\n", found.Unreached)
+	}
+	for _, q := range []struct {
+		flag, question string
+		to             *[]string
+		found          []string
+	}{
+		{"database", "Databases to back up", &c.Databases, found.Databases},
+		{"uploads", "Folders to back up", &c.Uploads, found.Uploads},
+		{"contracts", "Projects of contracts to back up", &c.Contracts, found.Contracts},
+	} {
+		if c.Given(q.flag) {
+			*q.to = slices.DeleteFunc(*q.to, func(word string) bool { return word == "" }) // which asks for none
+			continue
+		}
+		answer, err := c.ask(ctx, q.question, strings.Join(q.found, " "))
+		if err != nil {
+			return err
+		}
+		*q.to = strings.Fields(answer)
+	}
+	if c.Store == "" {
+		if c.Store, err = c.ask(ctx, "Where backups go, a folder or s3://BUCKET/PREFIX", conf.StoreFolder()); err != nil {
+			return err
+		}
+	}
+	if !c.Given("also") {
+		answer, err := c.ask(ctx, "A second place for each of them", "")
+		if err != nil {
+			return err
+		}
+		c.Also = strings.Fields(answer)
+	}
+	if !c.Given("shares") {
+		answer, err := c.ask(ctx, "Holders of the recovery kit, as 5 of whom 3: 5/3; none for one kit", "")
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Sscanf(answer, "%d/%d", &c.Shares, &c.Threshold); err != nil && answer != "" && answer != "none" {
+			return fail.Usagef("%q is not as 5/3", answer)
+		}
+	}
+	return c.absolute()
+}
+
+func (c *Course) absolute() (err error) {
+	c.Stores = append([]string{c.Store}, c.Also...)
+	for _, list := range [][]string{c.Stores, c.Uploads, c.Contracts} {
+		for n, path := range list {
+			if store.IsRemote(path) {
+				continue
+			}
+			if list[n], err = filepath.Abs(path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Course) ask(ctx context.Context, question, def string) (string, error) {
+	if c.Yes {
+		return def, nil
+	}
+	if def != "" {
+		question += " [" + store.Printable(def) + "]"
+	}
+	answer, err := terminal.Question(ctx, c.Stderr, question+": ")
+	if answer == "" {
+		answer = def
+	}
+	return answer, err
+}
+
+// write writes the settings, unless they are there just so.
+func (c *Course) write() error {
+	file := c.File()
+	if err := file.Check(); err != nil {
+		return fail.Usagef("%w", err)
+	}
+	text, err := file.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := c.folder(c.Dir); err != nil {
+		return err
+	}
+	switch old, err := os.ReadFile(c.settings); {
+	case err == nil && bytes.Equal(old, text):
+		return nil
+	case err == nil:
+		return fail.As(fail.Usage, "takumi-backup config show, and doctor; or move the file away", fmt.Errorf("%s is there, and says something else", c.settings))
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := WritePrivate(c.settings, text); err != nil {
+		return err
+	}
+	if err := c.own(c.settings); err != nil {
+		return err
+	}
+	for _, path := range c.Stores {
+		if !store.IsRemote(path) {
+			if err := c.folder(path); err != nil {
+				return err
+			}
+		}
+	}
+	if c.owner != nil {
+		return c.folder(filepath.Join(cmp.Or(c.StateHome, "/var/lib"), "takumi-backup"))
+	}
+	return nil
+}
+
+// folder makes a folder that belongs to whom all belongs to. One that is there is given
+// to nobody else while there is something in it.
+func (c *Course) folder(path string) error {
+	entries, err := os.ReadDir(path)
+	if err == nil && c.owner != nil && len(entries) > 0 {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if s, ok := info.Sys().(*syscall.Stat_t); ok && strconv.FormatUint(uint64(s.Uid), 10) != c.owner.Uid {
+			return fail.As(fail.Usage, "chown -R "+c.RunAs+": "+fsutil.ShellWord(path)+", if all in it is for that user; or give --user",
+				fmt.Errorf("%s is there, belongs to another than %s, and is not empty", path, c.RunAs))
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // which that user has to get through
+		return err
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	return c.own(path)
+}
+
+func (c *Course) own(path string) error {
+	if c.owner == nil {
+		return nil
+	}
+	uid, err := strconv.Atoi(c.owner.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(c.owner.Gid)
+	if err != nil {
+		return err
+	}
+	return os.Lchown(path, uid, gid)
+}
