@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 	"slices"
@@ -16,7 +15,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
-	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 type findCommand struct {
@@ -48,7 +46,7 @@ named, and the exit code is 6: ls reads such a backup to its end.`,
 }
 
 type foundJSON struct {
-	memberJSON
+	members.Listing
 	Version int       `json:"version"`
 	Backup  string    `json:"backup"`
 	ID      string    `json:"id"`
@@ -76,14 +74,14 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	slices.SortFunc(list, backup.NewestFirst)
 	failed := false
-	versions := make(map[string][]string) // of each path, newest first
+	versions := make(members.Versions) // newest first
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	for i := range list {
 		b := &list[i]
 		if b.Readable() && backup.Family(b.Kind) != backup.KindUploads && b.Kind != backup.KindContracts {
 			continue
 		}
-		if err := c.in(cmd, ring, out, b, patterns, versions); err != nil {
+		if err := c.in(cmd, how, out, b, patterns, versions); err != nil {
 			if cmd.Context().Err() != nil || errors.Is(err, errStdout) {
 				return err
 			}
@@ -102,15 +100,19 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (c *findCommand) in(cmd *cobra.Command, ring *keystore.Ring, out *bufio.Writer, b *backup.Backup, patterns tree.Patterns, versions map[string][]string) error {
+func (c *findCommand) in(cmd *cobra.Command, how backup.Options, out *bufio.Writer, b *backup.Backup, patterns tree.Patterns, versions members.Versions) error {
 	if b.Err != nil {
 		return b.Err
 	}
-	a, h, err := c.membersBy(cmd.Context(), ring, b.Path)
+	h, err := backup.OpenAt(cmd.Context(), newPlace(), b.Path, how)
 	if err != nil {
-		return err
+		return aboutPath("opening", b.Path, err)
 	}
 	defer h.Close()
+	a, err := h.Members(cmd.Context())
+	if err != nil {
+		return aboutPath("opening", b.Path, err)
+	}
 	for e, err := range a.All() {
 		if err != nil {
 			return err
@@ -118,15 +120,11 @@ func (c *findCommand) in(cmd *cobra.Command, ring *keystore.Ring, out *bufio.Wri
 		if !patterns.Match(e.Name(), e.Type == "d") {
 			continue
 		}
-		is := fmt.Sprint(e.Type, e.Size, e.MTime, e.Target())
-		if !slices.Contains(versions[e.Name()], is) {
-			versions[e.Name()] = append(versions[e.Name()], is)
-		}
-		n := slices.Index(versions[e.Name()], is) + 1
+		n := versions.Of(e)
 		if c.json {
-			err = writeJSON(out, foundJSON{memberOf(e), n, b.Path, h.Envelope.ID.String(), b.Created.UTC()})
+			err = writeJSON(out, foundJSON{e.Listing(), n, b.Path, h.Envelope.ID.String(), b.Created.UTC()})
 		} else {
-			_, err = fmt.Fprintf(out, "%s v%d %12d %s %s in %s\n", b.Created.UTC().Format(time.RFC3339), n, e.Size, e.Time().Format("2006-01-02 15:04:05"), memberText(e), b.Path)
+			_, err = fmt.Fprintf(out, "%s v%d %12d %s %s in %s\n", b.Created.UTC().Format(time.RFC3339), n, e.Size, e.Time().Format("2006-01-02 15:04:05"), e.Line(), b.Path)
 			err = stdoutError(err)
 		}
 		if err != nil {
@@ -164,11 +162,11 @@ archives, and not contents. Differences do not change the exit code.`,
 }
 
 type diffJSON struct {
-	Change string      `json:"change"` // added, removed or changed
-	Path   string      `json:"path"`
-	In     []string    `json:"in,omitempty"` // type, size, modified, mode, target
-	Before *memberJSON `json:"before,omitempty"`
-	After  *memberJSON `json:"after,omitempty"`
+	Change string           `json:"change"` // added, removed or changed
+	Path   string           `json:"path"`
+	In     []string         `json:"in,omitempty"` // type, size, modified, mode, target
+	Before *members.Listing `json:"before,omitempty"`
+	After  *members.Listing `json:"after,omitempty"`
 }
 
 func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
@@ -193,30 +191,15 @@ func (c *diffCommand) side(cmd *cobra.Command, path string) (side iter.Seq2[*mem
 		all, err := members.Folder(path)
 		return members.Listed(all), func() {}, err
 	}
-	a, done, err := c.openMembers(cmd, path)
-	if !errors.Is(err, members.ErrNoIndex) {
-		return func(yield func(*members.Entry, error) bool) {
-			err := eachEntry(cmd, a, func(e *members.Entry) error {
-				if !yield(e, nil) {
-					return errStop
-				}
-				return nil
-			})
-			if err != nil && err != errStop {
-				yield(nil, err)
-			}
-		}, done, err
+	in, done, err := c.look(cmd, path)
+	if err != nil {
+		return nil, nil, err
 	}
-	var all []*members.Entry
-	err = c.scanMembers(cmd, path, func(e *members.Entry, _ io.Reader) error {
-		all = append(all, e)
-		return nil
-	})
-	return members.Listed(members.Sorted(all)), func() {}, err
+	if side, err = in.Members(cmd.Context()); err != nil {
+		done()
+	}
+	return side, done, err
 }
-
-// errStop ends a list of which no more is wanted.
-var errStop = errors.New("no more is wanted")
 
 func (c *diffCommand) print(out *bufio.Writer, a, b *members.Entry, in []string) error {
 	d := diffJSON{Change: "changed", In: in}
@@ -230,16 +213,16 @@ func (c *diffCommand) print(out *bufio.Writer, a, b *members.Entry, in []string)
 		why = fmt.Sprintf(" (%s)", strings.Join(in, ", "))
 	}
 	if !c.json {
-		_, err := fmt.Fprintf(out, "%s %s%s\n", sign, memberText(shown), why)
+		_, err := fmt.Fprintf(out, "%s %s%s\n", sign, shown.Line(), why)
 		return stdoutError(err)
 	}
 	d.Path = shown.Name()
 	for _, side := range []struct {
 		e  *members.Entry
-		to **memberJSON
+		to **members.Listing
 	}{{a, &d.Before}, {b, &d.After}} {
 		if side.e != nil {
-			m := memberOf(side.e)
+			m := side.e.Listing()
 			*side.to = &m
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ has to be able to read what is backed up, and needs a role in PostgreSQL.`,
   takumi-backup init --yes --store ~/backups --uploads ~/documents`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c.Conf, c.Given, c.Stderr = conf, cmd.Flags().Changed, cmd.ErrOrStderr()
+			c.Conf, c.Environ, c.Given, c.Stderr = conf, os.Environ(), cmd.Flags().Changed, cmd.ErrOrStderr()
 			safe, err := c.Run(cmd.Context())
 			if err == nil {
 				_, err = fmt.Fprint(cmd.OutOrStdout(), safe)

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/backup/tables"
-	"github.com/takumi-backup/takumi-backup/internal/guard"
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
@@ -61,19 +60,12 @@ func (l *lsCommand) run(cmd *cobra.Command, args []string) error {
 			return usagef("PATTERN: %w", err)
 		}
 	}
-	in, err := l.look(cmd, args[0])
+	in, done, err := l.look(cmd, args[0])
 	if err != nil {
 		return err
 	}
-	defer in.done()
-	switch {
-	case in.archive != nil:
-		err = eachEntry(cmd, in.archive, show.member)
-	case in.dump != nil:
-		err = eachTable(in.dump, show.table)
-	default:
-		err = l.scan(cmd, args[0], show.content)
-	}
+	defer done()
+	err = in.Each(cmd.Context(), show.member, show.table)
 	if flushErr := stdoutError(show.out.Flush()); err == nil {
 		err = flushErr
 	}
@@ -91,23 +83,6 @@ type lsOutput struct {
 	found      bool
 }
 
-func (l *lsOutput) content(src *bufio.Reader) error {
-	head, err := src.Peek(guard.SniffLen)
-	if err != nil && err != io.EOF {
-		return err
-	}
-	if format := guard.Sniff(head); format != guard.PlainDump && format != guard.CustomDump {
-		return scanArchive(src, func(e *members.Entry, _ io.Reader) error { return l.member(e) })
-	}
-	all, err := tables.Scan(src)
-	for _, t := range all {
-		if err == nil {
-			err = l.table(t)
-		}
-	}
-	return err
-}
-
 func (l *lsOutput) member(e *members.Entry) error {
 	if len(l.files) > 0 && !l.files.MatchAbove(e.Name(), e.Type == "d") {
 		return nil
@@ -116,42 +91,45 @@ func (l *lsOutput) member(e *members.Entry) error {
 	return stdoutError(l.print(l.out, e))
 }
 
-// memberJSON is what ls, find and diff say of an entry to a script.
-type memberJSON struct {
-	Path     string    `json:"path"`
-	Type     string    `json:"type"` // file, folder, link, hard link or other
-	Size     int64     `json:"size"`
-	Modified time.Time `json:"modified"`
-	Mode     string    `json:"mode"`
-	UID      int       `json:"uid"`
-	GID      int       `json:"gid"`
-	Target   string    `json:"target,omitempty"`
-}
-
-var memberTypes = map[string]string{"f": "file", "d": "folder", "l": "link", "h": "hard link", "o": "other"}
-
-func memberOf(e *members.Entry) memberJSON {
-	return memberJSON{e.Name(), memberTypes[e.Type], e.Size, e.Time(), fmt.Sprintf("%04o", e.Mode), e.UID, e.GID, e.Target()}
-}
-
 func (l *lsOutput) print(out io.Writer, e *members.Entry) error {
 	switch {
 	case l.json:
-		return writeJSON(out, memberOf(e))
+		return writeJSON(out, e.Listing())
 	case l.long:
-		_, err := fmt.Fprintf(out, "%v %6d %6d %12d %s %s\n", e.FileMode(), e.UID, e.GID, e.Size, e.Time().Format("2006-01-02 15:04:05"), memberText(e))
+		_, err := fmt.Fprintf(out, "%v %6d %6d %12d %s %s\n", e.FileMode(), e.UID, e.GID, e.Size, e.Time().Format("2006-01-02 15:04:05"), e.Line())
 		return err
 	}
-	_, err := fmt.Fprintln(out, pathText(e.Name()))
+	_, err := fmt.Fprintln(out, members.PathText(e.Name()))
 	return err
 }
 
-func memberText(e *members.Entry) string {
-	switch e.Type {
-	case "l":
-		return pathText(e.Name()) + " -> " + pathText(e.Target())
-	case "h":
-		return pathText(e.Name()) + " = " + pathText(e.Target())
+type tableJSON struct {
+	Table  string `json:"table"` // as psql shows it
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	Rows   int64  `json:"rows"`
+	Size   *int64 `json:"size,omitempty"` // of the rows in the dump, in bytes; absent where it is not known
+}
+
+func (l *lsOutput) table(t tables.Table) error {
+	if l.pattern != "" {
+		whole, _ := path.Match(l.pattern, t.String()) // it was tried before
+		if name, _ := path.Match(l.pattern, t.Table); !whole && !name {
+			return nil
+		}
 	}
-	return pathText(e.Name())
+	l.found = true
+	if l.json {
+		line := tableJSON{t.String(), t.Schema, t.Table, t.Rows, nil}
+		if t.Size >= 0 {
+			line.Size = &t.Size
+		}
+		return writeJSON(l.out, line)
+	}
+	size := "?"
+	if t.Size >= 0 {
+		size = page.BytesText(t.Size)
+	}
+	_, err := fmt.Fprintf(l.out, "%12d rows %10s  %s\n", t.Rows, size, t.Line())
+	return stdoutError(err)
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
@@ -103,48 +102,24 @@ func (o *openCommand) one(cmd *cobra.Command, path string) error {
 	case o.format != "" && o.format != "copy" && o.format != "csv":
 		return usagef("--format is %q, neither copy nor csv", o.format)
 	}
-	in, err := o.look(cmd, path)
+	in, done, err := o.look(cmd, path)
 	if err != nil {
 		return err
 	}
-	defer in.done()
-	dump := in.dump != nil
-	if in.dump == nil && in.archive == nil {
-		if dump, err = o.isDump(cmd, path); err != nil {
-			return err
-		}
+	defer done()
+	dump, err := in.IsDump()
+	if err != nil {
+		return err
 	}
 	if o.format != "" && !dump {
 		return usagef("--format is for the rows of a table, and %s is not a plain dump", path)
 	}
 	return o.into(func(dst io.Writer) error {
-		switch {
-		case in.dump != nil:
-			return writeTable(in.dump, o.member, o.format, dst)
-		case in.archive != nil:
-			return writeMember(in.archive, o.member, dst)
-		case dump:
-			return o.scanTable(cmd, path, o.format, o.member, dst)
+		if dump {
+			return in.WriteRows(o.member, o.format == "csv", dst)
 		}
-		return o.scanMember(cmd, path, o.member, dst)
+		return in.WriteFile(o.member, dst)
 	})
-}
-
-// isDump says whether a backup without an index holds a plain dump.
-func (o *openCommand) isDump(cmd *cobra.Command, path string) (is bool, err error) {
-	b, err := o.open(cmd.Context(), cmd, path)
-	if err != nil {
-		return false, err
-	}
-	defer b.Close()
-	content := backup.NewPlaintext(b.Reader, &o.meter)
-	defer content.Close()
-	head := make([]byte, guard.SniffLen)
-	n, err := io.ReadFull(content, head)
-	if err == io.ErrUnexpectedEOF || err == io.EOF {
-		err = nil // its end says no more than the rest does later
-	}
-	return guard.Sniff(head[:n]) == guard.PlainDump, err
 }
 
 // into has write send to the destination. A file gets its name only after

@@ -151,7 +151,7 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tre
 			restoredFolder
 			Comparison  *comparison `json:"comparison,omitempty"`
 			NotCompared string      `json:"not_compared,omitempty"`
-		}{r.result(path, s), c, c.skipped}
+		}{restoredFolder{r.to, s, path}, c, c.skipped}
 		if c.fault != nil {
 			told.NotCompared = c.fault.Error()
 		}

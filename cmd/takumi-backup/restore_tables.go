@@ -102,7 +102,7 @@ func (r *restoreDatabase) showTables(cmd *cobra.Command, path string, h *backup.
 		line("make      database %s", p.Database)
 	}
 	for _, name := range p.Tables {
-		line("make      table %s in %s", tableText(p.To[name]), p.Database)
+		line("make      table %s in %s", p.To[name].Line(), p.Database)
 	}
 	for _, use := range p.Uses {
 		line("use       %s, which is there", use)
@@ -113,4 +113,12 @@ func (r *restoreDatabase) showTables(cmd *cobra.Command, path string, h *backup.
 	line("copy      %d rows, %s", p.Rows, page.BytesText(p.Size))
 	_, err := io.WriteString(w, text.String())
 	return stdoutError(err)
+}
+
+func tableName(flag, text string) (postgres.TableName, error) {
+	name, err := postgres.ParseTableName(text)
+	if err != nil {
+		return name, usagef("%s: %w", flag, err)
+	}
+	return name, nil
 }

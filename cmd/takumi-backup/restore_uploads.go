@@ -6,15 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
@@ -215,7 +214,7 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, do
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	if r.dryRun {
-		j.Each = func(h *tar.Header) { fmt.Fprintln(out, pathText(h.Name)) } // Flush has the error
+		j.Each = func(h *tar.Header) { fmt.Fprintln(out, members.PathText(h.Name)) } // Flush has the error
 	}
 	at, err := j.Begin(cmd.Context())
 	if err != nil {
@@ -257,38 +256,13 @@ func (r *restoreUploads) show(cmd *cobra.Command, path string, at *tree.Restore,
 	}
 	r.unused(cmd)
 	if !r.progress.quiet {
-		words := fmt.Sprintf("would restore %s to %s", statsText(stats), r.to)
+		words := fmt.Sprintf("would restore %s to %s", stats, r.to)
 		if p := at.Plan(); p.Replaces {
 			words += ", and keep the former as " + p.Former
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
 	return stdoutError(written)
-}
-
-// pathText quotes what would not be one line, or not be readable, as it is.
-func pathText(path string) string {
-	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
-		return quoted
-	}
-	return path
-}
-
-func statsText(s tree.Stats) string {
-	words := fmt.Sprintf("%d files, %d folders, %d links", s.Files, s.Folders, s.Links)
-	if s.Others > 0 {
-		words += fmt.Sprintf(", %d devices and FIFOs", s.Others)
-	}
-	words += ", " + page.BytesText(s.Bytes)
-	for _, more := range []struct {
-		n    int
-		what string
-	}{{s.Failed, "failed"}, {s.LeftOut, "left out"}, {s.Renamed, "renamed"}, {s.NoOwner, "without their owner"}, {s.NoAttributes, "without all their attributes"}} {
-		if more.n > 0 {
-			words += fmt.Sprintf(", %d %s", more.n, more.what)
-		}
-	}
-	return words
 }
 
 // confirm asks a person before a folder is exchanged.
@@ -309,29 +283,14 @@ func (r *restoreUploads) confirm(cmd *cobra.Command, path string, b *openedBacku
 }
 
 type restoredFolder struct {
-	Path    string `json:"path"`
-	Former  string `json:"former,omitempty"`
-	Backup  string `json:"backup"`
-	Files   int    `json:"files"`
-	Folders int    `json:"folders"`
-	Links   int    `json:"links"`
-	Others  int    `json:"others"`
-	Bytes   int64  `json:"bytes"`
-	LeftOut int    `json:"left_out"`
-	Failed  int    `json:"failed"`
-	Renamed int    `json:"renamed"`
-	// How many did not get their owner, or all of their attributes.
-	NoOwner      int `json:"no_owner"`
-	NoAttributes int `json:"no_attributes"`
-}
-
-func (r *restoreUploads) result(path string, s tree.Result) restoredFolder {
-	return restoredFolder{r.to, s.Former, path, s.Files, s.Folders, s.Links, s.Others, s.Bytes, s.LeftOut, s.Failed, s.Renamed, s.NoOwner, s.NoAttributes}
+	Path string `json:"path"`
+	tree.Result
+	Backup string `json:"backup"`
 }
 
 func (r *restoreUploads) finish(cmd *cobra.Command, path string, s tree.Result) error {
 	if !r.progress.quiet && !r.json {
-		words := fmt.Sprintf("restored %s from %s", statsText(s.Stats), path)
+		words := fmt.Sprintf("restored %s from %s", s.Stats, path)
 		if s.Former != "" {
 			words += "; the former is kept as " + s.Former
 		}
@@ -339,7 +298,7 @@ func (r *restoreUploads) finish(cmd *cobra.Command, path string, s tree.Result) 
 	}
 	var err error
 	if r.json {
-		err = writeJSON(cmd.OutOrStdout(), r.result(path, s))
+		err = writeJSON(cmd.OutOrStdout(), restoredFolder{r.to, s, path})
 	} else {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.to)
 		err = stdoutError(err)

@@ -40,7 +40,7 @@ func execAs(uid, gid uint32) error {
 	if err != nil {
 		return err
 	}
-	groups, env := []int{int(gid)}, []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", runsFor + "=1"}
+	groups, env := []int{int(gid)}, []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", RunsFor + "=1"}
 	u, err := user.LookupId(strconv.Itoa(int(uid)))
 	switch {
 	case err == nil:
@@ -64,9 +64,9 @@ func execAs(uid, gid uint32) error {
 	return syscall.Exec(program, os.Args, env)
 }
 
-// runsFor is what a process that root began as somebody else finds in its environment,
+// RunsFor is what a process that root began as somebody else finds in its environment,
 // for its errors to say so.
-const runsFor = "TAKUMI_RUNS_FOR_ROOT"
+const RunsFor = "TAKUMI_RUNS_FOR_ROOT"
 
 func groupsOf(u *user.User) []int {
 	var groups []int
@@ -79,9 +79,9 @@ func groupsOf(u *user.User) []int {
 	return groups
 }
 
-// ForRoot says with an error of the system that it was not root who met it.
-func ForRoot(err error) error {
-	if os.Getenv(runsFor) == "" || !errors.Is(err, fs.ErrPermission) {
+// ForRoot, in a process that root began (RunsFor is set), says with an error of the system that it was not root who met it.
+func ForRoot(began bool, err error) error {
+	if !began || !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
 	class, _ := fail.Of(err)

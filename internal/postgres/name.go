@@ -3,7 +3,9 @@ package postgres
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // TableName is the name of a table, or of anything else in a schema.
@@ -24,6 +26,16 @@ func (n TableName) String() string {
 		text += part + "."
 	}
 	return strings.TrimSuffix(text, ".")
+}
+
+// Line returns the name as String does, in Go's quotes where it is not one line of a
+// terminal.
+func (n TableName) Line() string {
+	text := n.String()
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // Quoted returns the name as SQL has it.

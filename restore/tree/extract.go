@@ -42,24 +42,45 @@ import (
 	"os"
 	"strings"
 
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
 // Stats counts what was extracted.
 type Stats struct {
-	Files, Folders, Links, Others int // Links are symbolic and hard ones
-	Bytes                         int64
-	LeftOut                       int // what was left out on purpose, and reported
-	Failed                        int // with Options.KeepGoing: what could not be made, and was reported
-	Renamed                       int
-	NoOwner                       int  // entries that did not get their owner
-	NoAttributes                  int  // entries that did not get all of their attributes
-	Root                          bool // the archive says what mode and owner root has
+	Files        int   `json:"files"`
+	Folders      int   `json:"folders"`
+	Links        int   `json:"links"` // symbolic and hard ones
+	Others       int   `json:"others"`
+	Bytes        int64 `json:"bytes"`
+	LeftOut      int   `json:"left_out"` // what was left out on purpose, and reported
+	Failed       int   `json:"failed"`   // with Options.KeepGoing: what could not be made, and was reported
+	Renamed      int   `json:"renamed"`
+	NoOwner      int   `json:"no_owner"`      // entries that did not get their owner
+	NoAttributes int   `json:"no_attributes"` // entries that did not get all of their attributes
 
-	// Modes is whether the target keeps modes.
-	Modes bool
+	Root  bool `json:"-"` // the archive says what mode and owner root has
+	Modes bool `json:"-"` // the target keeps modes
 
 	names *names
+}
+
+// String is how many of what there were, and in how much of it something was amiss.
+func (s Stats) String() string {
+	words := fmt.Sprintf("%d files, %d folders, %d links", s.Files, s.Folders, s.Links)
+	if s.Others > 0 {
+		words += fmt.Sprintf(", %d devices and FIFOs", s.Others)
+	}
+	words += ", " + page.BytesText(s.Bytes)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.Failed, "failed"}, {s.LeftOut, "left out"}, {s.Renamed, "renamed"}, {s.NoOwner, "without their owner"}, {s.NoAttributes, "without all their attributes"}} {
+		if more.n > 0 {
+			words += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return words
 }
 
 // Options says what to extract. The zero value extracts everything that is safe.

@@ -104,7 +104,7 @@ func (r *Restore) Look(ctx context.Context) (Stats, error) { return r.fill(ctx, 
 // Result is what was restored, and where the former folder is kept, if there was one.
 type Result struct {
 	Stats
-	Former string
+	Former string `json:"former,omitempty"`
 }
 
 // Run puts the folder of the backup in the place of the one that is there, when all of

@@ -42,8 +42,9 @@ type Course struct {
 	// Given says whether a flag of that name answers its question.
 	Given func(flag string) bool
 	// Class is the class of an exit code of this program.
-	Class  func(code int) fail.Class
-	Stderr io.Writer
+	Class   func(code int) fail.Class
+	Environ []string // of the steps
+	Stderr  io.Writer
 
 	settings string // the file
 	owner    *user.User

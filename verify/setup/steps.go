@@ -113,7 +113,7 @@ func (c *Course) step(ctx context.Context, args ...string) error {
 	}
 	child := exec.CommandContext(ctx, program, append(args, "--config", settings)...)
 	child.Args[0] = os.Args[0]
-	child.Env = slices.DeleteFunc(os.Environ(), replaced)
+	child.Env = slices.DeleteFunc(c.Environ, replaced)
 	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
 	child.WaitDelay = harden.Patience
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, c.Stderr, c.Stderr

@@ -1,0 +1,59 @@
+package members
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Listing is what a script is given of an entry.
+type Listing struct {
+	Path     string    `json:"path"`
+	Type     string    `json:"type"` // file, folder, link, hard link or other
+	Size     int64     `json:"size"`
+	Modified time.Time `json:"modified"`
+	Mode     string    `json:"mode"`
+	UID      int       `json:"uid"`
+	GID      int       `json:"gid"`
+	Target   string    `json:"target,omitempty"`
+}
+
+var listedTypes = map[string]string{"f": "file", "d": "folder", "l": "link", "h": "hard link", "o": "other"}
+
+// Listing describes the entry.
+func (e *Entry) Listing() Listing {
+	return Listing{e.Name(), listedTypes[e.Type], e.Size, e.Time(), fmt.Sprintf("%04o", e.Mode), e.UID, e.GID, e.Target()}
+}
+
+// Line is the path of the entry on one line, and where it leads if it is a link.
+func (e *Entry) Line() string {
+	switch e.Type {
+	case "l":
+		return PathText(e.Name()) + " -> " + PathText(e.Target())
+	case "h":
+		return PathText(e.Name()) + " = " + PathText(e.Target())
+	}
+	return PathText(e.Name())
+}
+
+// PathText quotes what would not be one line, or not be readable, as it is.
+func PathText(path string) string {
+	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
+		return quoted
+	}
+	return path
+}
+
+// Versions numbers the versions of each path, those of the same size, time and target by
+// one number: version 1 is the first that is asked for.
+type Versions map[string][]string
+
+// Of is the number of an entry.
+func (v Versions) Of(e *Entry) int {
+	is := fmt.Sprint(e.Type, e.Size, e.MTime, e.Target())
+	if !slices.Contains(v[e.Name()], is) {
+		v[e.Name()] = append(v[e.Name()], is)
+	}
+	return slices.Index(v[e.Name()], is) + 1
+}
