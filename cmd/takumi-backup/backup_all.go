@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
@@ -201,7 +202,7 @@ func (b *backupAll) partsOf(cmd *cobra.Command, t config.Target, before []*part)
 			base = t.Contracts.Name
 		}
 		p.run = func(ctx context.Context, cmd *cobra.Command) error {
-			return (&backupContracts{sealing: b.sealing(p, t, base), rpc: rpcFlags{block: finalized}}).run(ctx, cmd, nil)
+			return (&backupContracts{sealing: b.sealing(p, t, base), chain: contracts.Endpoint{Block: contracts.Finalized}}).run(ctx, cmd, nil)
 		}
 	default:
 		base := ""

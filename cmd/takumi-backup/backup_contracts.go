@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -13,13 +12,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
 type backupContracts struct {
 	sealing
-	rpc     rpcFlags
+	chain   contracts.Endpoint
 	network string
 	slots   []string
 }
@@ -66,7 +63,7 @@ processes; the variables do not.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&b.network, "network", "", "the chain, as metadata.json names it (default $NETWORK, or sepolia)")
-	b.rpc.add(cmd, finalized)
+	addChain(cmd, &b.chain, contracts.Finalized)
 	f.StringSliceVar(&b.slots, "slot", nil, "read this storage slot too: ADDRESS:SLOT or NAME:SLOT (may be given again, or as a list)")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
 	b.sealing.add(cmd)
@@ -88,18 +85,18 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	if strings.ContainsFunc(b.network, notInName) {
 		return usagef("--network or NETWORK is %q: a network's name is made of a-z, 0-9, - and _", b.network)
 	}
-	b.rpc.settings = b.settings
-	if err := b.rpc.check(); err != nil {
+	b.chain.Conf = b.conf()
+	if err := b.chain.Check(); err != nil {
 		return err
 	}
-	node, err := b.rpc.dial(b.network)
+	node, err := b.chain.Dial(b.network)
 	if err != nil {
 		return err
 	}
 	if node != nil {
 		defer node.Close()
 	} else if len(b.slots) > 0 {
-		return usagef("--slot needs a chain to ask: set %s, or give --rpc-url", rpcVariable(b.network))
+		return usagef("--slot needs a chain to ask: set %s, or give --rpc-url", config.RPCVariable(b.network))
 	}
 	ring, err := b.start(ctx, &job)
 	if err != nil {
@@ -107,7 +104,7 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	}
 	defer ring.Close()
 	return backup.Contracts(ctx, job, b.runner(cmd), backup.ContractsOptions{
-		Dir: dir, Network: b.network, Named: named, Configured: b.rpc.configured, Node: node, ChainID: b.rpc.chainID, Block: b.rpc.block, Slots: b.slots, Warn: warner(cmd),
+		Dir: dir, Network: b.network, Named: named, Configured: b.chain.Configured, Node: node, ChainID: b.chain.ChainID(), Block: b.chain.Block, Slots: b.slots, Warn: warner(cmd),
 		Asked: func(s *contracts.State) {
 			if !b.progress.quiet {
 				fmt.Fprintf(cmd.ErrOrStderr(), "verified %d accounts of %s at block %d (%s), %s\n",
@@ -117,76 +114,12 @@ func (b *backupContracts) run(ctx context.Context, cmd *cobra.Command, args []st
 	})
 }
 
-// finalized is the block that a backup reads at by default.
-const finalized = "finalized"
-
-type rpcFlags struct {
-	url     string
-	offline bool
-	block   string
-	id      string
-	chainID uint64 // 0 when it is not said
-
-	settings *config.Settings // nil: the program's
-}
-
-func (r *rpcFlags) add(cmd *cobra.Command, block string) {
+// addChain adds the flags that say which node is asked.
+func addChain(cmd *cobra.Command, c *contracts.Endpoint, block string) {
 	f := cmd.Flags()
-	f.StringVar(&r.url, "rpc-url", "", "ask this node (default $RPC_URL_NETWORK, as RPC_URL_SEPOLIA)")
-	f.StringVar(&r.block, "block", block, "read at this block: finalized, safe, latest or a number")
-	f.BoolVar(&r.offline, "offline", false, "ask no node")
-	f.StringVar(&r.id, "chain-id", "", "the id that the node's chain must have (default $CHAIN_ID, that in metadata.json, or that of a known network)")
+	f.StringVar(&c.URL, "rpc-url", "", "ask this node (default $RPC_URL_NETWORK, as RPC_URL_SEPOLIA)")
+	f.StringVar(&c.Block, "block", block, "read at this block: finalized, safe, latest or a number")
+	f.BoolVar(&c.Offline, "offline", false, "ask no node")
+	f.StringVar(&c.ID, "chain-id", "", "the id that the node's chain must have (default $CHAIN_ID, that in metadata.json, or that of a known network)")
 	cmd.MarkFlagsMutuallyExclusive("rpc-url", "offline")
-}
-
-// check finds the mistakes that can be found before anything starts.
-func (r *rpcFlags) check() error {
-	if err := contracts.CheckBlock(r.block); err != nil {
-		return usagef("--block: %w", err)
-	}
-	if id := cmp.Or(r.id, cmp.Or(r.settings, conf).Get("CHAIN_ID")); id != "" {
-		var err error
-		if r.chainID, err = contracts.ParseChainID(id); err != nil {
-			return usagef("--chain-id or CHAIN_ID: %w", err)
-		}
-	}
-	if r.url != "" {
-		_, err := r.dial("")
-		return err
-	}
-	return nil
-}
-
-func rpcVariable(network string) string {
-	return config.RPCVariable(network)
-}
-
-func (r *rpcFlags) configured(network string) bool {
-	name := rpcVariable(network)
-	return !r.offline && (conf.Get(name) != "" || conf.Get(name+"_FILE") != "")
-}
-
-// dial returns the node to ask, or nil when there is none. The URL may hold an
-// API key: nothing prints it.
-func (r *rpcFlags) dial(network string) (*contracts.Node, error) {
-	from, url := "--rpc-url", r.url
-	if url == "" {
-		from = rpcVariable(network)
-		url = conf.Get(from)
-	}
-	if path := conf.Get(from + "_FILE"); url == "" && path != "" && r.url == "" && !r.offline && network != "" {
-		secret, err := fsutil.ReadPrivate(path, 4096)
-		if err != nil {
-			return nil, fmt.Errorf("reading the URL of the node, %s_FILE: %w", from, err)
-		}
-		url = strings.TrimSpace(string(secret))
-	}
-	if r.offline || url == "" {
-		return nil, nil
-	}
-	node, err := contracts.Dial(url, contracts.Options{RequireTLS: conf.Production()})
-	if errors.Is(err, contracts.ErrURL) || errors.Is(err, netsafe.ErrPlain) {
-		return nil, usagef("%s: %w", from, err)
-	}
-	return node, err
 }

@@ -53,6 +53,9 @@ func loadSettings(cmd *cobra.Command, path string) error {
 	return nil
 }
 
+// forRoot says with an error of the system that it was not root who met it.
+func forRoot(err error) error { return harden.ForRoot(os.Getenv(harden.RunsFor) != "", err) }
+
 // needsNoSettings says whether a command only speaks of the program, or reads the
 // file itself, as completion does when it knows the command line.
 func needsNoSettings(cmd *cobra.Command) bool {

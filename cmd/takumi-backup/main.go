@@ -27,5 +27,5 @@ func run(args []string) int {
 	if readerLeft(cmd, err) {
 		return exitFailed
 	}
-	return report(os.Stderr, harden.ForRoot(os.Getenv(harden.RunsFor) != "", harden.Ending(ctx, err)))
+	return report(os.Stderr, forRoot(harden.Ending(ctx, err)))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,7 @@ var errDiffers = errors.New("the chain and the snapshot differ")
 
 type restoreContracts struct {
 	restoreUploads
-	rpc    rpcFlags
+	chain  contracts.Endpoint
 	strict bool
 }
 
@@ -61,7 +60,7 @@ restored all the same.`,
 	r.addLatest(cmd)
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")
 	r.addTarget(cmd)
-	r.rpc.add(cmd, "latest")
+	addChain(cmd, &r.chain, "latest")
 	f.BoolVar(&r.strict, "strict", false, "exit code 1 when the chain and the snapshot differ")
 	f.BoolVarP(&r.yes, "yes", "y", false, "do not ask before a folder is exchanged")
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "check the backup, print the paths in it, and restore and compare nothing")
@@ -71,7 +70,8 @@ restored all the same.`,
 }
 
 func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
-	if err := r.rpc.check(); err != nil {
+	r.chain.Conf = conf
+	if err := r.chain.Check(); err != nil {
 		return err
 	}
 	var state *contracts.State
@@ -85,59 +85,16 @@ func (r *restoreContracts) run(cmd *cobra.Command, path string) error {
 	}
 	j := tree.Job{Foreign: []string{backup.KindDatabase, backup.KindUploads, backup.KindIncrement}, Through: readState}
 	return r.restore(cmd, path, j, func(res tree.Result) error {
-		return r.finishSnapshot(cmd, path, res, r.compare(cmd, state))
+		return r.finishSnapshot(cmd, path, res, r.chain.Compare(cmd.Context(), state))
 	})
 }
 
-// comparison is what restore tells a script of a snapshot and its chain.
-type comparison struct {
-	Network       string                 `json:"network"`
-	ChainID       uint64                 `json:"chain_id"`
-	SnapshotBlock uint64                 `json:"snapshot_block"`
-	ChainBlock    uint64                 `json:"chain_block"`
-	Differences   []contracts.Difference `json:"differences"`
-
-	skipped string // why nothing was compared
-	fault   error  // why nothing could be
-}
-
-// compare checks the state of a snapshot and holds it against the chain.
-func (r *restoreContracts) compare(cmd *cobra.Command, state *contracts.State) *comparison {
-	switch {
-	case state == nil:
-		return &comparison{skipped: "the snapshot has no " + contracts.StateName + " that this program can read"}
-	case !state.Asked:
-		return &comparison{skipped: "the snapshot holds nothing of the chain (" + state.Note + ")"}
-	}
-	if err := state.Verify(); err != nil {
-		return &comparison{fault: fmt.Errorf("the %s of the snapshot: %w", contracts.StateName, err)}
-	}
-	node, err := r.rpc.dial(state.Network)
-	if err != nil {
-		return &comparison{fault: err}
-	}
-	if node == nil {
-		return &comparison{skipped: "no node was named: set " + rpcVariable(state.Network) + ", or give --rpc-url"}
-	}
-	defer node.Close()
-	now, err := contracts.Fetch(cmd.Context(), node, contracts.Query{
-		Network: state.Network, ChainID: cmp.Or(r.rpc.chainID, state.ChainID), Subjects: state.Subjects(), Block: r.rpc.block,
-	})
-	if err != nil {
-		return &comparison{fault: fmt.Errorf("asking %s what %s holds now: %w", node, state.Network, err)}
-	}
-	return &comparison{
-		Network: state.Network, ChainID: state.ChainID, SnapshotBlock: state.Block.Number, ChainBlock: now.Block.Number,
-		Differences: contracts.Compare(state, now),
-	}
-}
-
-func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tree.Result, c *comparison) error {
+func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tree.Result, c *contracts.Comparison) error {
 	words := cmd.ErrOrStderr()
 	switch {
-	case c.fault != nil, r.progress.quiet || r.json:
-	case c.skipped != "":
-		fmt.Fprintf(words, "not compared with the chain: %s\n", c.skipped)
+	case c.Fault != nil, r.progress.quiet || r.json:
+	case c.Skipped != "":
+		fmt.Fprintf(words, "not compared with the chain: %s\n", c.Skipped)
 	case len(c.Differences) == 0:
 		fmt.Fprintf(words, "the code of block %d is that of %s now, at block %d\n", c.SnapshotBlock, c.Network, c.ChainBlock)
 	}
@@ -149,11 +106,11 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tre
 	if r.json {
 		told := struct {
 			restoredFolder
-			Comparison  *comparison `json:"comparison,omitempty"`
-			NotCompared string      `json:"not_compared,omitempty"`
-		}{restoredFolder{r.to, s, path}, c, c.skipped}
-		if c.fault != nil {
-			told.NotCompared = c.fault.Error()
+			Comparison  *contracts.Comparison `json:"comparison,omitempty"`
+			NotCompared string                `json:"not_compared,omitempty"`
+		}{restoredFolder{r.to, s, path}, c, c.Skipped}
+		if c.Fault != nil {
+			told.NotCompared = c.Fault.Error()
 		}
 		if told.NotCompared != "" {
 			told.Comparison = nil
@@ -169,10 +126,10 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tre
 		return err
 	case s.Failed > 0:
 		return errSome
-	case c.fault != nil:
-		return fmt.Errorf("%s is restored, and was not compared with the chain: %w", r.to, c.fault)
-	case r.strict && c.skipped != "":
-		return fmt.Errorf("%s is restored, and was not compared with the chain: %s", r.to, c.skipped)
+	case c.Fault != nil:
+		return fmt.Errorf("%s is restored, and was not compared with the chain: %w", r.to, c.Fault)
+	case r.strict && c.Skipped != "":
+		return fmt.Errorf("%s is restored, and was not compared with the chain: %s", r.to, c.Skipped)
 	case r.strict && len(c.Differences) > 0:
 		return fmt.Errorf("%s is restored: %w", r.to, errDiffers)
 	}
