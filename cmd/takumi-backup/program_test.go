@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	// That of the machine is not for the tests.
 	config.Places = []string{cmp.Or(os.Getenv("TAKUMI_TEST_CONFIG"), "/nonexistent/backup.conf")}
-	testscript.Main(suite{m}, map[string]func(){program: main, panicking: panicLater})
+	testscript.Main(suite{m}, map[string]func(){program: main, panicking: panicLater, withoutMemfd: runWithoutMemfd})
 }
 
 type suite struct{ *testing.M }
