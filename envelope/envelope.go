@@ -1,15 +1,13 @@
-// Package envelope writes and reads sealed backups: a readable head that names
-// the backup and holds its data key, wrapped once for each holder, and the
-// payload that the data key seals (docs/FORMAT.md).
+// Package envelope writes and reads sealed backups: a readable head that names the backup
+// and holds its data key, wrapped for each holder, and the payload under the data key
+// (docs/FORMAT.md).
 //
-// [NewWriter] seals and [Open] opens; both join a key with a [stream]. [Parse]
-// reads an envelope without any key, and what it returns is then a claim: only
-// opening authenticates it.
+// [NewWriter] seals and [Open] opens; both join a key with a [stream]. [Parse] reads an
+// envelope without a key; its result is a claim until opening authenticates it.
 //
-// Every backup has a fresh 32-byte data key from crypto/rand. Each [Recipient]
-// wraps it in a [Slot] of its own, bound to the backup's id, and the whole
-// envelope is authenticated under the data key. A [kek.Key] is a Recipient, and
-// the [Identity] that opens what it wrapped.
+// Every backup has a fresh 32-byte data key from crypto/rand. Each [Recipient] wraps it in
+// a [Slot], bound to the backup's id, and the whole envelope is authenticated under the
+// data key. A [kek.Key] is both a Recipient and the [Identity] that opens its slots.
 package envelope
 
 import (
@@ -30,17 +28,16 @@ const (
 	magic       = magicPrefix + "1"
 	terminator  = "---\n"
 
-	// DetachedSuffix is appended to a backup's file name to name the envelope
-	// that may be next to it.
+	// DetachedSuffix ends the name of an envelope next to a backup.
 	DetachedSuffix = ".envelope"
 
-	// MaxSize bounds an envelope in bytes, and Unit divides its length.
+	// MaxSize bounds an envelope in bytes; Unit divides its length.
 	MaxSize = 65536
 	Unit    = 4096
 
 	maxSlots      = 32
 	maxName       = 255
-	sealingPad    = 512 // dots that sealing leaves for slots to change in place
+	sealingPad    = 512 // dots that sealing leaves for later slots
 	authSize      = 72
 	authLineSize  = len("auth ") + authSize/3*4 + 1
 	timeLayout    = "2006-01-02T15:04:05Z"
@@ -49,7 +46,7 @@ const (
 	maxDecimalLen = 20
 )
 
-// What package slot defines is part of this package's signatures.
+// from package slot, for signatures here
 type (
 	ID        = slot.ID
 	Slot      = slot.Slot
@@ -57,17 +54,16 @@ type (
 	Identity  = slot.Identity
 )
 
-// Label is what a backup says of itself. It is public, and authenticated with
-// the payload.
+// Label is a backup's claim about itself. It is public, and authenticated with the payload.
 type Label struct {
 	Created time.Time // UTC, whole seconds
 	Kind    string    // "database", "contracts", "uploads" or "stream"; a letter, then letters, digits and "-", at most 32
-	Name    string    // 1 to 255 bytes of UTF-8 without "/" and control characters; never used as a path unasked
+	Name    string    // 1 to 255 bytes of UTF-8 without "/" and control characters; not a path
 	Codec   string    // "none", "gzip" or "zstd": how the payload is packed
 }
 
-// Envelope is the head of a sealed backup. Its preamble (ID and Label) never
-// changes after sealing; its slots may, by rewrapping.
+// Envelope is the head of a sealed backup. Its preamble (ID and Label) never changes after
+// sealing; rewrapping changes its slots.
 type Envelope struct {
 	ID ID
 	Label
@@ -78,14 +74,13 @@ type Envelope struct {
 	auth [authSize]byte
 }
 
-// Bytes returns the envelope as it is in the file. Do not change them.
+// Bytes returns the envelope as in the file. Do not change them.
 func (e *Envelope) Bytes() []byte { return e.text }
 
-// Preamble returns the first six lines, which never change: what the payload is
-// bound to.
+// Preamble returns the first six lines, which never change and bind the payload.
 func (e *Envelope) Preamble() []byte { return e.preamble() }
 
-// Holders returns for whom there are slots, in file order.
+// Holders returns the holders of the slots, in file order.
 func (e *Envelope) Holders() []slot.Holder {
 	holders := make([]slot.Holder, len(e.Slots))
 	for i, s := range e.Slots {
@@ -94,7 +89,7 @@ func (e *Envelope) Holders() []slot.Holder {
 	return holders
 }
 
-// KeyIDs returns the ids of the keys that have a slot, in file order.
+// KeyIDs returns the ids of the keys with a slot, in file order.
 func (e *Envelope) KeyIDs() []kek.ID {
 	var ids []kek.ID
 	for _, h := range e.Holders() {
@@ -126,7 +121,7 @@ func (l Label) check() error {
 	return nil
 }
 
-// preamble returns the first six lines: what the payload is bound to.
+// preamble returns the first six lines, which bind the payload.
 func (e *Envelope) preamble() []byte {
 	return fmt.Appendf(nil, "%s\nid %s\ncreated %s\nkind %s\nname %s\ncodec %s\n",
 		magic, e.ID, e.Created.Format(timeLayout), e.Kind, EncodeName(e.Name), e.Codec)
@@ -153,7 +148,7 @@ func (e *Envelope) encode() []byte {
 // ErrTooLarge is returned when the slots do not fit an envelope.
 var ErrTooLarge = fail.New(fail.Usage, "give every key once, and no more than 32", "the key slots do not fit an envelope: at most 32 slots and 64 KiB")
 
-// fit chooses the padding: at least minPad dots, and a multiple of Unit in all.
+// fit chooses the padding: at least minPad dots, to a multiple of Unit.
 func (e *Envelope) fit(minPad int) error {
 	bare := e.bare()
 	total := (bare + minPad + Unit - 1) / Unit * Unit
@@ -176,8 +171,8 @@ func (e *Envelope) fitTo(size int) error {
 	return nil
 }
 
-// CheckKind says whether kind can be a backup's kind: a lower-case letter, then
-// lower-case letters, digits and "-", at most 32 characters.
+// CheckKind checks a backup's kind: a lower-case letter, then lower-case letters, digits
+// and "-", at most 32 characters.
 func CheckKind(kind string) error {
 	if !slot.IsWord(kind) {
 		return fmt.Errorf("the kind %q is not a lower-case word of at most 32 characters", kind)

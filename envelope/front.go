@@ -12,15 +12,14 @@ import (
 
 // front is what a file has before its payload.
 type front struct {
-	text   []byte    // the beginning of the file, as far as it was read
+	text   []byte    // the beginning of the file, as far as read
 	own    *Envelope // nil when it has no good form
 	err    error     // why
-	rescue *Envelope // what a rescue can read of it; nil for nothing
+	rescue *Envelope // the part of it for a rescue, or nil
 	starts []int64   // where the payload may begin, the likeliest first
 }
 
-// readFront reads an envelope. The error says that there is no payload to look
-// for.
+// readFront reads an envelope. After an error there is no payload to look for.
 func readFront(src io.Reader, o Options) (*front, error) {
 	f := new(front)
 	f.own, f.text, f.err = parse(src)
@@ -44,8 +43,8 @@ func readFront(src io.Reader, o Options) (*front, error) {
 	return f, nil
 }
 
-// fill reads on, to where the last of the heads that a payload may have ends. A
-// file that ends before is not an error.
+// fill reads to the end of the last head that a payload may have. A shorter file is not an
+// error.
 func (f *front) fill(src io.Reader) error {
 	end := stream.HeaderSize + int64(len(f.text))
 	for _, start := range f.starts {
@@ -61,8 +60,8 @@ func (f *front) fill(src io.Reader) error {
 	return nil
 }
 
-// fault is the error of a backup of which err is found out: when no data key was
-// found and it has no good envelope of its own, that is what is wrong with it.
+// fault is the error for a backup with err: when no data key was found and its own envelope
+// is malformed, the latter.
 func (f *front) fault(err error, keyFound bool) error {
 	if f.own != nil || keyFound {
 		return err
@@ -73,9 +72,8 @@ func (f *front) fault(err error, keyFound bool) error {
 	return fmt.Errorf("%w; nor does it open with the envelope next to it: %v", f.err, err)
 }
 
-// open looks for identities until one opens the backup. try joins a data key
-// with the payload that begins at start, and returns stream.ErrCommitment when
-// they do not fit.
+// open looks for identities until one opens the backup. try joins a data key with the
+// payload at start, and returns stream.ErrCommitment when they do not fit.
 func (f *front) open(ctx context.Context, opts Options, identities []Identity, try func(start int64, dataKey, preamble []byte) error) (Opened, error) {
 	var opened Opened
 	keyFound := false // and what is wrong is the payload

@@ -11,8 +11,8 @@ import (
 // ErrName is what every error of CheckName wraps.
 var ErrName = errors.New("the name cannot be in an envelope")
 
-// CheckName says whether name can be a backup's name: 1 to 255 bytes of valid
-// UTF-8, no "/", no control characters, and neither "." nor "..".
+// CheckName checks a backup's name: 1 to 255 bytes of valid UTF-8, no "/", no control
+// characters, and neither "." nor "..".
 func CheckName(name string) error {
 	switch {
 	case name == "" || len(name) > maxName:
@@ -33,8 +33,7 @@ func isUnreserved(c byte) bool { // RFC 3986, section 2.3
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
-// EncodeName is how names are in an envelope: every byte outside RFC 3986's
-// unreserved ones is percent-encoded, and no other.
+// EncodeName percent-encodes every byte outside RFC 3986's unreserved ones, and no other.
 func EncodeName(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -47,7 +46,7 @@ func EncodeName(name string) string {
 	return b.String()
 }
 
-// decodeName accepts only what EncodeName makes of a good name.
+// decodeName accepts only EncodeName's results for valid names.
 func decodeName(text string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {

@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	// ErrAltered is returned when the envelope is not the one that was written
-	// for this payload, although a key opens it.
+	// ErrAltered is returned when a key opens the envelope, but it is not the one that was
+	// written for this payload.
 	ErrAltered = fail.New(fail.Damaged, "find out who changed it; --rescue opens it, and the payload is authenticated all the same", "the envelope was altered; the payload is not affected")
 	// ErrDamagedSlot is returned when the slot of an offered key does not open.
 	ErrDamagedSlot = slot.ErrDamaged
@@ -26,14 +26,13 @@ var (
 	ErrPreamble = errors.New("the detached envelope belongs to another backup")
 )
 
-// WrongKeyError says that the backup was sealed for none of those who offered
-// to open it.
+// WrongKeyError means that the backup was sealed for none of the identities.
 type WrongKeyError struct {
 	Wanted  []slot.Holder // for whom the backup has slots
 	Offered []slot.Holder // who tried, as far as they have names
 }
 
-// Error names those who were wanted and those who offered.
+// Error names the wanted and the offered holders.
 func (e *WrongKeyError) Error() string {
 	return fmt.Sprintf("wrong key: the backup wants %s, offered %s", list(e.Wanted), list(e.Offered))
 }
@@ -56,59 +55,55 @@ func list(holders []slot.Holder) string {
 	return b.String()
 }
 
-// Fail is the class and the hint of the error.
 func (*WrongKeyError) Fail() (fail.Class, string) {
 	return fail.Key, "find the key with one of the ids that the backup wants (takumi-backup key id --key URI), and give it with --key"
 }
 
 // Options say how to open.
 type Options struct {
-	// Detached is the envelope next to the backup, if there is one. It is tried
-	// first. When the backup's own has no good form, the payload is taken to begin
-	// where one of Detached's length would end.
+	// Detached is the envelope next to the backup, if any. It is tried first. When the
+	// backup's own is malformed, the payload is assumed to begin after an envelope of
+	// Detached's length.
 	Detached *Envelope
-	// Rescue opens a backup of which only the preamble, one slot and the payload
-	// are good: in either envelope. It ignores padding, authenticator and slots
-	// that do not parse, and looks for the payload wherever one can begin. The
-	// payload is authenticated all the same.
+	// Rescue opens a backup with no more intact than the preamble and one slot, in either
+	// envelope, and the payload. It ignores padding, authenticator and slots that do not
+	// parse, and looks for the payload wherever one can begin. The payload is still
+	// authenticated.
 	Rescue bool
-	// Find, if it is set, is asked for identities once the envelope has been read.
-	// It gets the holders that the slots name, which nothing has authenticated
-	// yet, and what it returns is tried after what was given. When none of that
-	// opens the backup, it is asked again for the holders that it left out. An
-	// error next to identities counts only when none of them opens the backup.
+	// Find, if set, is asked for identities once the envelope has been read. It gets the
+	// holders of the slots, not yet authenticated, and its identities are tried after the
+	// given ones. When none opens the backup, it is asked again for the holders that it
+	// left out. An error with identities counts only when none of them opens.
 	Find func(ctx context.Context, wanted []slot.Holder) ([]Identity, error)
-	// Witness, if it is set, has a say of its own: of [Open] alone.
+	// Witness, if set, may refuse the backup; only [Open] asks it.
 	Witness Witness
 }
 
-// Witness knows more of a backup than its envelope says: a signature, for one. Its
-// errors are returned as they are.
+// Witness knows more of a backup than its envelope, such as a signature. Its errors are
+// returned as they are.
 type Witness interface {
-	// Begin is called when a backup has opened, before anything is released: with
-	// the envelope that opened, where the payload begins in the file, and the
-	// payload's salt and commitment.
+	// Begin is called when a backup has opened, before anything is released: with the
+	// envelope that opened, the offset of the payload, and its salt and commitment.
 	Begin(e *Envelope, start int64, payload [stream.HeaderSize]byte) error
-	// End is called when the whole payload has verified, before a reader hears that
-	// it ended well.
+	// End is called when the whole payload has verified, before the reader's io.EOF.
 	End() error
 }
 
 // Opened says how a backup was opened.
 type Opened struct {
 	Envelope *Envelope   // the one that opened; its preamble is authentic
-	Holder   slot.Holder // of the slot that opened: a key's id, for one
-	// Altered holds ErrAltered when Rescue passed over it: the slots, and which
-	// of them opened, are then not authentic.
+	Holder   slot.Holder // of the opened slot, such as a key's id
+	// Altered is the ErrAltered that Rescue ignored: the slots, and which of them opened,
+	// are not authentic.
 	Altered error
-	// Detached says why the detached envelope, if there was one, was passed over.
+	// Detached is why the detached envelope was ignored.
 	Detached error
-	// Start is where the payload begins in the file, in bytes.
+	// Start is the offset of the payload in the file, in bytes.
 	Start int64
 }
 
-// Reader opens the payload of a backup in order: the packed stream. See
-// [stream.Reader] for what is authenticated when.
+// Reader opens the payload in order: the packed stream. See [stream.Reader] for what is
+// authenticated when.
 type Reader struct {
 	*stream.Reader
 	Opened
@@ -116,14 +111,12 @@ type Reader struct {
 	said    error // by the witness, at the end; io.EOF for nothing
 }
 
-// Open reads the envelope from src, lets the first of the identities, or of
-// those that Options.Find gives, that fits unwrap the data key, and checks the
-// payload's commitment and then the envelope's authenticator. Besides those of
-// [Parse] the errors are *WrongKeyError, ErrDamagedSlot, ErrDamagedHead,
-// ErrAltered, [stream.ErrTruncated] and those of src and of the identities.
-// Reading the payload then gives the errors of [stream.Reader]; their offsets
-// count from the first byte of the file. The context is for the identities and
-// Find.
+// Open reads the envelope from src, unwraps the data key with the first identity that fits,
+// given or from Options.Find, and checks the payload's commitment and then the envelope's
+// authenticator. Besides those of [Parse] the errors are *WrongKeyError, ErrDamagedSlot,
+// ErrDamagedHead, ErrAltered, [stream.ErrTruncated] and those of src and the identities.
+// Reading the payload gives the errors of [stream.Reader]; their offsets count from the
+// first byte of the file. The context is for the identities and Find.
 func Open(ctx context.Context, src io.Reader, opts Options, identities ...Identity) (*Reader, error) {
 	f, err := readFront(src, opts)
 	if err != nil {
@@ -154,8 +147,7 @@ func Open(ctx context.Context, src io.Reader, opts Options, identities ...Identi
 	return r, nil
 }
 
-// Read is that of [stream.Reader]. The witness, if there is one, speaks before
-// io.EOF.
+// Read is that of [stream.Reader]. A witness is asked before io.EOF.
 func (r *Reader) Read(p []byte) (int, error) {
 	n, err := r.Reader.Read(p)
 	if err == io.EOF {
@@ -164,8 +156,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, locate(err, r.Start)
 }
 
-// WriteTo is that of [stream.Reader]. The witness, if there is one, speaks before it
-// returns nil.
+// WriteTo is that of [stream.Reader]. A witness is asked before it returns nil.
 func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	n, err := r.Reader.WriteTo(dst)
 	if err == nil {
@@ -176,7 +167,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 	return n, locate(err, r.Start)
 }
 
-// end returns what the witness says of the whole, or io.EOF. It is asked once.
+// end returns the witness's error about the whole, or io.EOF. It asks once.
 func (r *Reader) end() error {
 	if r.said == nil {
 		r.said = io.EOF
@@ -201,21 +192,21 @@ func locate(err error, start int64) error {
 	return err
 }
 
-// ReaderAt opens any part of the payload of a backup. See [stream.ReaderAt].
+// ReaderAt opens any part of the payload. See [stream.ReaderAt].
 type ReaderAt struct {
 	*stream.ReaderAt
 	Opened
 }
 
-// ReadAt is that of [stream.ReaderAt], with offsets in errors that count from
-// the first byte of the file.
+// ReadAt is that of [stream.ReaderAt]; offsets in errors count from the first byte of the
+// file.
 func (r *ReaderAt) ReadAt(p []byte, off int64) (int, error) {
 	n, err := r.ReaderAt.ReadAt(p, off)
 	return n, locate(err, r.Start)
 }
 
-// OpenAt is Open for random access to a backup of size bytes. It authenticates
-// the final chunk, and so the length, before it returns.
+// OpenAt is Open for random access to a backup of size bytes. It authenticates the final
+// chunk, and so the length, first.
 func OpenAt(ctx context.Context, src io.ReaderAt, size int64, opts Options, identities ...Identity) (*ReaderAt, error) {
 	f, err := readFront(io.NewSectionReader(src, 0, size), opts)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 )
 
 var (
-	// ErrNotSealed is returned for what does not begin as a sealed backup.
+	// ErrNotSealed is returned for a file that does not begin as a sealed backup.
 	ErrNotSealed = fail.New(fail.Damaged, `takumi-backup seal makes files that begin with "takumi-backup/v1"`, "not a sealed backup")
 	// ErrTruncated is returned for an envelope that breaks off.
 	ErrTruncated = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the sealed backup ends inside its envelope")
 )
 
-// VersionError says that another, newer version of the format made the file.
+// VersionError means that a newer version of the format made the file.
 type VersionError struct{ Version string }
 
 // Error names the version.
@@ -54,17 +54,16 @@ func (*SyntaxError) Fail() (fail.Class, string) {
 	return fail.Damaged, "use another copy of this backup, or an older one"
 }
 
-// Parse reads an envelope from src, up to its last byte and no further, and
-// checks its form. It reads at most MaxSize bytes and allocates no more than
-// that. Nothing is authenticated: until [Open] has succeeded, what the envelope
-// says is a claim. The errors are ErrNotSealed, ErrTruncated, *VersionError,
+// Parse reads an envelope from src, to its last byte and no further, and checks its form.
+// It reads and allocates at most MaxSize bytes. Until [Open] has succeeded the result is an
+// unauthenticated claim. The errors are ErrNotSealed, ErrTruncated, *VersionError,
 // *SyntaxError and those of src.
 func Parse(src io.Reader) (*Envelope, error) {
 	e, _, err := parse(src)
 	return e, err
 }
 
-// parse is Parse, and returns all that it has read, also with an error.
+// parse is Parse, and returns all that it has read, even with an error.
 func parse(src io.Reader) (*Envelope, []byte, error) {
 	text, err := readText(src)
 	if err != nil {
@@ -77,16 +76,14 @@ func parse(src io.Reader) (*Envelope, []byte, error) {
 	return e, text, nil
 }
 
-// isForm tells the errors of Parse that are about the form of an envelope from
-// those of its source.
+// isForm reports whether an error of Parse is about the form and not of the source.
 func isForm(err error) bool {
 	return errors.Is(err, ErrNotSealed) || errors.Is(err, ErrTruncated) ||
 		errors.As(err, new(*VersionError)) || errors.As(err, new(*SyntaxError))
 }
 
-// readText reads whole units until one holds the terminator. A good envelope
-// ends with a unit, so nothing of the payload is read, and a bad one is refused
-// anyway. It returns what it has read.
+// readText reads whole units until one holds the terminator. A valid envelope ends with a
+// unit, so nothing of the payload is read. It returns what it has read.
 func readText(src io.Reader) ([]byte, error) {
 	var text []byte
 	for len(text) < MaxSize {
@@ -126,7 +123,7 @@ func checkMagic(text []byte) error {
 	return ErrNotSealed
 }
 
-// lines hands out the lines of an envelope and keeps count of them.
+// lines yields and counts the lines of an envelope.
 type lines struct {
 	rest   string
 	number int
@@ -247,8 +244,7 @@ func parseSlot(l *lines) (Slot, error) {
 	return s, nil
 }
 
-// checkSlot checks a slot by the grammar, which says of slots of type key alone
-// what their arguments are.
+// checkSlot checks a slot by the grammar, which defines arguments for type key only.
 func checkSlot(s Slot) error {
 	if err := s.Check(); err != nil || s.Type != kek.SlotType {
 		return err

@@ -8,11 +8,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
-// Salvage reads of a damaged envelope what a rescue can use: the preamble, which
-// must be good, and the slots that parse. It is for a detached envelope, as
-// Options.Detached; of a backup's own, Options.Rescue does it. What it returns
-// has no good padding and authenticator, so only a rescue opens with it. The
-// errors are those of [Parse].
+// Salvage reads the usable part of a damaged detached envelope, for Options.Detached: the
+// preamble, which must be intact, and the slots that parse. Without padding and
+// authenticator only a rescue opens with it. For a backup's own envelope Options.Rescue
+// does this. The errors are those of [Parse].
 func Salvage(src io.Reader) (*Envelope, error) {
 	f, err := readFront(src, Options{Rescue: true})
 	if err != nil {
@@ -21,8 +20,8 @@ func Salvage(src io.Reader) (*Envelope, error) {
 	return f.rescue, nil
 }
 
-// salvage reads as much as an envelope can have, and takes of it what is good.
-// A payload may then begin after any unit.
+// salvage reads as much as an envelope can have, and uses the intact part. A payload may
+// then begin after any unit.
 func (f *front) salvage(src io.Reader) error {
 	have := len(f.text)
 	text := append(f.text, make([]byte, max(0, MaxSize-have))...)
@@ -50,8 +49,8 @@ func (f *front) salvage(src io.Reader) error {
 	return nil
 }
 
-// goodSlots finds the slots that parse. Their lines need not begin where the line
-// before them ends, for its LF may be what is damaged.
+// goodSlots finds the slots that parse. They need not begin a line, since the LF before may
+// be damaged.
 func goodSlots(text string) []Slot {
 	const word = "slot "
 	var slots []Slot

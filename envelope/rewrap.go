@@ -15,54 +15,51 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
-// ErrNoRoom is returned when new slots do not fit in the place of the old ones.
+// ErrNoRoom is returned when new slots do not fit in place of the old ones.
 var ErrNoRoom = fail.New(fail.Failed, "give --detached, or fewer keys", "the new key slots do not fit in the place of the old ones")
 
-// RewrapOptions say what becomes of the slots that a backup has.
+// RewrapOptions are what happens to the old slots.
 type RewrapOptions struct {
-	// KeepOld keeps the slots of other holders: of keys, which else are dropped, and
-	// of the types that the new holders have.
+	// KeepOld keeps the slots of other keys, which are dropped otherwise, and of other
+	// holders of the new holders' types.
 	KeepOld bool
-	// DropOther drops the slots that are not for keys. Else those stay whose type
-	// none of the new holders has.
+	// DropOther drops all slots that are not for keys. Otherwise those stay whose type no
+	// new holder has.
 	DropOther bool
-	// Grow lets the new envelope be longer than the backup's own. It can then
-	// are next to the backup or before a copy of its payload, and never over its
-	// own. Without Grow both have the same length.
+	// Grow lets the new envelope be longer than the backup's own: it is then for next to
+	// the backup or before a copy of its payload. Without Grow both have the same length.
 	Grow bool
 }
 
-// Rewrapped is a new envelope for a backup, and what it was made from.
+// Rewrapped is a new envelope for a backup.
 type Rewrapped struct {
-	// New is the new envelope. Everything that it has a slot for opens the backup.
+	// New is the new envelope. All its slots open the backup.
 	New *Envelope
-	// Opened says how the backup opened: with the envelope that New is to follow.
-	// The payload is what the file has from Opened.Start on.
+	// Opened is how the backup opened: with the envelope that New replaces. The payload
+	// begins at Opened.Start.
 	Opened
-	// Own is the backup's own envelope, nil when it has no good form.
+	// Own is the backup's own envelope, nil when it is malformed.
 	Own *Envelope
-	// Current says that the envelope that opened is for the very holders that New
-	// is for, each of them that can be tried opens it, and no key of theirs was
-	// rotated since: nothing would be gained by New.
+	// Current means that New would gain nothing: the envelope that opened is for the same
+	// holders, each of them that can be tried opens it, and none of their keys was rotated
+	// since.
 	Current bool
-	// Dropped are the holders whose slots New has no more, and that were not asked
-	// for either: those of other keys, and after a rescue those whose slots do not
-	// open with what is at hand.
+	// Dropped are the holders that lost their slots without being asked for: other keys
+	// and, after a rescue, those whose slots no identity opens.
 	Dropped []slot.Holder
 }
 
-// Rewrap opens a backup of size bytes, as [OpenAt] does, and makes a new envelope
-// for it with a slot for each of the recipients in to. Nothing is written. The
-// identities that open come from Options.Find.
+// Rewrap opens a backup of size bytes, as [OpenAt] does with the identities of
+// Options.Find, and makes a new envelope with a slot for each of the recipients. Nothing is
+// written.
 //
-// With Options.Rescue a damaged envelope is healed: the new one is whole and has
-// the preamble of the old, and of the slots that are to be kept only such as were
-// opened and hold the data key.
+// With Options.Rescue a damaged envelope is repaired: the new one is whole and has the
+// preamble of the old, and keeps only slots that were opened and hold the data key.
 //
-// The new envelope has the preamble of the old one, and was proved: each of the
-// recipients that is an Identity too has opened it, and found the data key of this
-// payload. Besides those of OpenAt the errors are ErrNoKey, ErrSameKey,
-// ErrTooLarge and ErrNoRoom. The data key is wiped before Rewrap returns.
+// The new envelope has the old preamble and was checked: each recipient that is also an
+// Identity has opened it and found the data key of this payload. Besides those of OpenAt
+// the errors are ErrNoKey, ErrSameKey, ErrTooLarge and ErrNoRoom. The data key is wiped
+// before Rewrap returns.
 func Rewrap(ctx context.Context, src io.ReaderAt, size int64, opts Options, how RewrapOptions, to ...Recipient) (*Rewrapped, error) {
 	var dataKey [slot.DataKeySize]byte
 	defer clear(dataKey[:])
@@ -98,8 +95,8 @@ func Rewrap(ctx context.Context, src io.ReaderAt, size int64, opts Options, how 
 	return w, nil
 }
 
-// opening returns the envelope with only those slots that hold the data key, by
-// the word of an identity that Find knows of.
+// opening returns the envelope with only the slots that Find's identities open to the data
+// key.
 func (e *Envelope) opening(ctx context.Context, opts Options, dataKey []byte) (*Envelope, error) {
 	good := &Envelope{ID: e.ID, Label: e.Label}
 	for _, sl := range e.Slots {
@@ -139,8 +136,8 @@ func (e *Envelope) successor(ctx context.Context, dataKey []byte, how RewrapOpti
 	return n, nil
 }
 
-// fitInto pads the envelope to the size of the one before, or with grow, where
-// that has no room, to what it needs.
+// fitInto pads the envelope to size, or with grow, where that has no room, to what it
+// needs.
 func (e *Envelope) fitInto(size int64, grow bool) error {
 	err := e.fitTo(int(size))
 	if errors.Is(err, ErrNoRoom) && grow {
@@ -149,14 +146,14 @@ func (e *Envelope) fitInto(size int64, grow bool) error {
 	return err
 }
 
-// hasSlots reports whether e has slots for the same holders as other, in any order.
+// hasSlots reports whether both have slots for the same holders, in any order.
 func (e *Envelope) hasSlots(other *Envelope) bool {
 	ours, theirs := e.Holders(), other.Holders()
 	return len(ours) == len(theirs) && !slices.ContainsFunc(ours, func(h slot.Holder) bool { return !slices.Contains(theirs, h) })
 }
 
-// outdated reports whether a slot was wrapped with an older version of a key than that
-// of the envelope that was made for to.
+// outdated reports whether a slot was wrapped with an older version of a key than in the
+// envelope made for to.
 func (e *Envelope) outdated(than *Envelope, to []Recipient) bool {
 	for i, r := range to { // whose slots come first, in this order
 		rotating, ok := r.(slot.Rotating)
@@ -172,8 +169,7 @@ func (e *Envelope) outdated(than *Envelope, to []Recipient) bool {
 	return false
 }
 
-// prove reads the envelope as a reader does, and opens it with each of the
-// recipients that can open.
+// prove parses the envelope and opens it with each recipient that can.
 func (e *Envelope) prove(ctx context.Context, preamble, dataKey []byte, to []Recipient) error {
 	again, err := Parse(bytes.NewReader(e.text))
 	if err != nil {

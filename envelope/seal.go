@@ -15,26 +15,24 @@ import (
 )
 
 var (
-	// ErrNoKey is returned when a backup is to be sealed for nobody.
+	// ErrNoKey is returned when there is no recipient.
 	ErrNoKey = errors.New("no key to seal for")
-	// ErrSameKey is returned when a backup is to be sealed for a holder twice.
+	// ErrSameKey is returned for a repeated holder.
 	ErrSameKey = fail.New(fail.Usage, "give every key once, and no more than 32", "the same key is given twice")
 )
 
-// Writer seals one backup. What is written to it is the packed stream. As with
-// a [stream.Writer], the backup is whole only after Close, and a Writer that is
-// abandoned leaves nothing that opens.
+// Writer seals the packed stream that is written to it. As with a [stream.Writer], the
+// backup is whole only after Close, and an abandoned Writer leaves nothing that opens.
 type Writer struct {
 	*stream.Writer
 	envelope *Envelope
 }
 
-// NewWriter draws an id and a data key, lets each of the recipients wrap the
-// data key, and writes the envelope to dst, so that an envelope that cannot be
-// written is known before any input is read. The label's Created is cut to
-// seconds and taken to UTC. The errors are ErrNoKey, ErrSameKey, ErrTooLarge,
-// one that says what is wrong with the label, and those of the recipients and of
-// dst. The context is for the recipients.
+// NewWriter draws an id and a data key, has each recipient wrap the data key, and writes
+// the envelope to dst, so that errors of dst show before any input is read. The label's
+// Created is cut to seconds and taken to UTC. The errors are ErrNoKey, ErrSameKey,
+// ErrTooLarge, one about the label, and those of the recipients and of dst. The context is
+// for the recipients.
 func NewWriter(ctx context.Context, dst io.Writer, label Label, recipients ...Recipient) (*Writer, error) {
 	e := &Envelope{Label: label}
 	e.Created = label.Created.UTC().Truncate(1e9)
@@ -64,11 +62,11 @@ func NewWriter(ctx context.Context, dst io.Writer, label Label, recipients ...Re
 	return &Writer{w, e}, nil
 }
 
-// random fills p from the system's generator, which never fails: crypto/rand
-// stops the program instead. It is a variable for the tests.
+// random fills p from the system's generator; crypto/rand stops the program when that
+// fails. A variable for tests.
 var random = func(p []byte) { rand.Read(p) }
 
-// Envelope returns what was written at the head of the backup.
+// Envelope returns the head of the backup.
 func (w *Writer) Envelope() *Envelope { return w.envelope }
 
 func (e *Envelope) wrap(ctx context.Context, dataKey []byte, recipients []Recipient) error {

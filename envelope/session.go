@@ -12,13 +12,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
-// session is the opening of one backup: identities, and what each of them said
-// to each slot, so that none is asked twice.
+// session is the opening of one backup: identities, and their answers to each slot, so that
+// none is asked twice.
 type session struct {
 	ctx        context.Context
 	identities []Identity
-	// join joins a data key with the payload, and returns stream.ErrCommitment
-	// when they do not fit.
+	// join joins a data key with the payload, and returns stream.ErrCommitment when they do
+	// not fit.
 	join   func(dataKey, preamble []byte) error
 	joined bool // a data key fits the payload
 	asked  map[question]answer
@@ -41,8 +41,8 @@ func (s *session) wipe() {
 	}
 }
 
-// openLazily opens the backup with the identities that are given and then with
-// what Find knows of, asking for no more than it takes.
+// openLazily opens the backup with the given identities, then with Find's, asking for no
+// more than needed.
 func (s *session) openLazily(opts Options, f *front) (Opened, error) {
 	if opts.Find == nil {
 		return s.open(opts, f)
@@ -114,9 +114,8 @@ func (s *session) offered() []slot.Holder {
 	return all
 }
 
-// open tries the detached envelope, then the embedded one; and when a rescue is
-// asked for and needed, both again. When neither opens, the error says why of
-// both.
+// open tries the detached envelope, then the embedded one, and then both for a rescue if
+// asked. When neither opens, the error has both reasons.
 func (s *session) open(opts Options, f *front) (Opened, error) {
 	o, err := s.openEither(opts.Detached, f, false)
 	if err == nil || !opts.Rescue {
@@ -157,9 +156,8 @@ func (s *session) openEither(detached *Envelope, f *front, rescue bool) (Opened,
 	return o, nil
 }
 
-// bothFail joins why the embedded envelope does not open and why the detached one
-// does not. The embedded one's counts, for it is always there; unless no offered
-// key is for it, and one is for the detached one.
+// bothFail joins the errors of the two envelopes. The embedded one's decides, since it
+// always exists, unless only the detached one is for an offered key.
 func bothFail(embedded, detached error) error {
 	var ofEmbedded, ofDetached *WrongKeyError
 	ownKey, besideKey := !errors.As(embedded, &ofEmbedded), !errors.As(detached, &ofDetached)
@@ -220,16 +218,16 @@ func (s *session) openOne(e *Envelope, rescue bool) (Opened, error) {
 	return Opened{}, &WrongKeyError{Wanted: e.Holders(), Offered: s.offered()}
 }
 
-// candidate is a slot and an identity to try on it. Misnamed says that the slot
-// names another holder.
+// candidate is a slot and an identity to try on it. Misnamed: the slot names another
+// holder.
 type candidate struct {
 	slot     Slot
 	identity int
 	misnamed bool
 }
 
-// candidates lists, in file order, the slots that name an identity, and after
-// them every other combination that may open.
+// candidates lists, in file order, the slots that name an identity, then every other
+// combination that may open.
 func (s *session) candidates(e *Envelope) []candidate {
 	var named, others []candidate
 	for _, sl := range e.Slots {

@@ -1,13 +1,11 @@
-// Package kek holds key-encryption keys: 32 uniformly random bytes that wrap
-// the data keys of backups. A [Key] is a recipient and an identity of slots of
-// type "key" (docs/FORMAT.md, "slot key"): [Key.Wrap] and [Key.Unwrap].
+// Package kek holds key-encryption keys: 32 uniformly random bytes that wrap the data keys
+// of backups. A [Key] is a recipient and an identity of slots of type "key"
+// (docs/FORMAT.md, "slot key"): [Key.Wrap] and [Key.Unwrap].
 //
-// A [Key] never prints. Its String, GoString, Format, text, JSON and slog
-// forms all read "[redacted]", so that a key cannot slip into a log or an
-// error by way of a format verb. Bytes is the one way to the material.
+// A [Key] never prints: its String, GoString, Format, text, JSON and slog forms are
+// "[redacted]". Only Bytes returns the material.
 //
-// Go's garbage collector may copy memory and gives no promise of wiping it;
-// Wipe clears the copy that the Key itself holds, and that is all it can do.
+// Wipe clears the Key's own copy; copies that Go's garbage collector may have made remain.
 package kek
 
 import (
@@ -25,8 +23,7 @@ const (
 	// Size is the length of a key in bytes.
 	Size = 32
 
-	// idLabel is the HMAC message that a key id is derived from
-	// (docs/FORMAT.md, "slot key").
+	// idLabel is the HMAC message for a key id (docs/FORMAT.md, "slot key").
 	idLabel = "takumi-backup/v1 key id"
 	idSize  = 8
 
@@ -34,30 +31,27 @@ const (
 )
 
 var (
-	// ErrSize is returned for material that is not exactly Size bytes.
+	// ErrSize is returned for material of another length than Size.
 	ErrSize = errors.New("a key is exactly 32 bytes")
 
-	// ErrUniform is returned for material whose bytes are all equal, which no
-	// random generator makes: a zeroed file or a placeholder.
+	// ErrUniform is returned for material whose bytes are all equal: a zeroed file or a
+	// placeholder.
 	ErrUniform = errors.New("all bytes of the key are equal, so it was never random")
 
-	// ErrWiped is returned when a key is used after Wipe.
+	// ErrWiped is returned by a Key after Wipe.
 	ErrWiped = errors.New("the key was wiped already")
 )
 
-// ID names a key: the first 8 bytes of HMAC-SHA-256 (RFC 2104) under the key
-// over a fixed label, as 16 lower-case hex digits. It is public. It finds a
-// key and proves nothing.
+// ID names a key: the first 8 bytes of HMAC-SHA-256 (RFC 2104) under the key over a fixed
+// label, as 16 lower-case hex digits. It is public, finds a key and proves nothing.
 type ID string
 
-// Key is a key-encryption key. The zero Key is not usable; make one with
-// Generate or New. A Key may be used by several goroutines at once, but not
-// while Wipe runs.
+// Key is a key-encryption key. The zero Key is not usable; use Generate or New. A Key is
+// safe for concurrent use, except during Wipe.
 type Key struct {
 	id ID
-	// A closure, because fmt calls no methods on unexported fields: for a Key
-	// inside somebody's struct, reflection would print an array, or the array
-	// behind a pointer, but of a function it sees the address alone.
+	// A closure, because fmt calls no methods on unexported fields: inside another struct
+	// it would print an array, or one behind a pointer, but only the address of a function.
 	material func() *[Size]byte
 }
 
@@ -74,12 +68,12 @@ func Generate() *Key {
 	return k
 }
 
-// random fills p from the system's generator, which never fails: crypto/rand
-// stops the program instead. It is a variable for the tests.
+// random fills p from the system's generator; crypto/rand stops the program when that
+// fails. A variable for tests.
 var random = func(p []byte) { rand.Read(p) }
 
-// New copies material, which stays the caller's to wipe. The material must be
-// uniformly random, never a passphrase. The errors are ErrSize and ErrUniform.
+// New copies material, which the caller wipes. It must be uniformly random, never a
+// passphrase. The errors are ErrSize and ErrUniform.
 func New(material []byte) (*Key, error) {
 	if len(material) != Size {
 		return nil, ErrSize
@@ -106,15 +100,14 @@ func deriveID(material []byte) ID {
 // ID returns the key's id.
 func (k *Key) ID() ID { return k.id }
 
-// Bytes returns the key material, 32 bytes that alias the Key: do not keep,
-// change or print them.
+// Bytes returns the 32 bytes of the key, which alias it: do not keep, change or print them.
 func (k *Key) Bytes() []byte { return k.material()[:] }
 
-// Wipe overwrites the material. The Key refuses to wrap and unwrap afterwards.
+// Wipe overwrites the material. The Key cannot be used afterwards.
 func (k *Key) Wipe() { clear(k.material()[:]) }
 
-// wiped reports whether the key has no material. No key is all zeros: New
-// refuses one, and Generate never draws it.
+// wiped reports whether the key has no material: neither New nor Generate makes a key of
+// zeros.
 func (k *Key) wiped() bool {
 	return k.material == nil || subtle.ConstantTimeCompare(k.Bytes(), make([]byte, Size)) == 1
 }

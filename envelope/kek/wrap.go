@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// SlotType is the type of the slots that keys make.
+	// SlotType is the type of a key's slots.
 	SlotType = "key"
 
-	// WrappedSize is the length of a wrapped data key in bytes: a Cobblestone-256
-	// message.
+	// WrappedSize is the length of a wrapped data key in bytes: a Cobblestone-256 message.
 	WrappedSize = stream.HeaderSize + slot.DataKeySize + stream.TagSize
 )
 
 // Holder names the slots of the key: "key" and its id.
 func (k *Key) Holder() slot.Holder { return slot.Holder{Type: SlotType, Name: string(k.id)} }
 
-// Wrap seals a data key under the key, bound to the backup's id. The error is
-// ErrWiped, or says that the data key has a wrong size.
+// Wrap seals a data key under the key, bound to the backup's id. The error is ErrWiped, or
+// about the data key's size.
 func (k *Key) Wrap(_ context.Context, id slot.ID, dataKey []byte) (slot.Slot, error) {
 	if k.wiped() {
 		return slot.Slot{}, ErrWiped
@@ -37,9 +36,8 @@ func (k *Key) Wrap(_ context.Context, id slot.ID, dataKey []byte) (slot.Slot, er
 	return slot.Slot{Type: SlotType, Args: []string{string(k.id), base64.StdEncoding.EncodeToString(wrapped)}}, nil
 }
 
-// Unwrap opens a slot of type key. A slot with the id of another key is tried
-// all the same. The errors are ErrWiped, [slot.ErrNotMine] and
-// [slot.ErrDamaged].
+// Unwrap opens a slot of type key, even one with the id of another key. The errors are
+// ErrWiped, [slot.ErrNotMine] and [slot.ErrDamaged].
 func (k *Key) Unwrap(_ context.Context, id slot.ID, s slot.Slot) ([]byte, error) {
 	if k.wiped() {
 		return nil, ErrWiped

@@ -16,9 +16,9 @@ import (
 // maxKey bounds a private key's file in bytes.
 const maxKey = 64 << 10
 
-// ParseKey reads an OpenSSH private key. One that is locked is unlocked with what
-// passphrase returns, which is wiped; nil when nobody can be asked. Errors repeat
-// nothing of the key.
+// ParseKey reads an OpenSSH private key. A locked one is unlocked with the result of
+// passphrase, which is wiped; nil means that nobody can be asked. Errors do not repeat the
+// key.
 func ParseKey(ctx context.Context, src io.Reader, passphrase func(context.Context) ([]byte, error)) (ssh.Signer, error) {
 	text, err := io.ReadAll(io.LimitReader(src, maxKey+1))
 	defer clear(text)
@@ -56,9 +56,8 @@ func checkType(signer ssh.Signer) (ssh.Signer, error) {
 	return signer, nil
 }
 
-// Agent returns a key that the ssh-agent behind SSH_AUTH_SOCK holds: the one with
-// this fingerprint (SHA256:…), or with "" the only one. The caller closes the
-// connection when nothing is to be signed any more.
+// Agent returns the key with this fingerprint (SHA256:…) of the ssh-agent behind
+// SSH_AUTH_SOCK, or with "" its only key. The caller closes the connection after signing.
 func Agent(ctx context.Context, socket, fingerprint string) (ssh.Signer, io.Closer, error) {
 	if socket == "" {
 		return nil, nil, fmt.Errorf("looking for the ssh-agent: SSH_AUTH_SOCK is not set: %w", os.ErrNotExist)

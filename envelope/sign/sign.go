@@ -1,14 +1,14 @@
-// Package sign makes and checks signatures of backups (docs/FORMAT.md, "The
-// signature"): a statement of five lines, and an OpenSSH signature over it, which
-// `ssh-keygen -Y verify` checks too.
+// Package sign makes and checks signatures of backups (docs/FORMAT.md, "The signature"): a
+// statement of five lines, and an OpenSSH signature over it, which `ssh-keygen -Y verify`
+// checks too.
 //
-// A statement has two sums. The head binds the data key by salt and commitment of
-// the payload, so it is checked before a byte is released, and keeps out whoever
-// does not know the data key; partial reads rest on it. The payload's sum is checked
-// when all was read, and keeps out those who do know it. Both survive a rewrap.
+// A statement has two sums. The head binds the data key by salt and commitment of the
+// payload: it is checked before a byte is released, partial reads rely on it, and it
+// excludes whoever does not know the data key. The payload's sum is checked at the end, and
+// excludes those who do know it. Both survive a rewrap.
 //
-// [Sums] computes them while a backup is written or read, [Sign] makes a file of
-// them, [Parse] reads it, and [Signers.Verify] says who signed.
+// [Sums] computes them while a backup is written or read, [Sign] makes the file, [Parse]
+// reads it, and [Signers.Verify] returns who signed.
 package sign
 
 import (
@@ -31,7 +31,7 @@ import (
 )
 
 const (
-	// Suffix is appended to a backup's file name to name its signature.
+	// Suffix ends the name of a backup's signature.
 	Suffix = ".sig"
 	// Namespace is that of the signatures (PROTOCOL.sshsig).
 	Namespace = "takumi-backup"
@@ -43,14 +43,14 @@ const (
 )
 
 var (
-	// ErrMalformed is returned for what is not a signature file.
+	// ErrMalformed is returned for a file that is not a signature.
 	ErrMalformed = errors.New("it is not a signature of a backup")
 	// ErrInvalid is returned when the signature is not over the statement.
 	ErrInvalid = errors.New("the signature does not fit the statement: one of them was changed")
-	// ErrOtherBackup is returned when the statement is about another backup.
+	// ErrOtherBackup is returned for a statement about another backup.
 	ErrOtherBackup = errors.New("the signature is of another backup")
-	// ErrPayload is returned when the payload is not the one that was signed,
-	// although it opens: whoever changed it knew the data key.
+	// ErrPayload is returned when the payload opens but is not the signed one: whoever
+	// changed it knew the data key.
 	ErrPayload = errors.New("the payload is not the one that was signed, though it opens: somebody who knows its key made another")
 )
 
@@ -60,7 +60,7 @@ type Sum = [sha256.Size]byte
 // Statement is what a signature says of a backup.
 type Statement struct {
 	ID      envelope.ID
-	Head    Sum       // of the preamble and the first 56 bytes of the payload
+	Head    Sum       // of the preamble and the payload's first 56 bytes
 	Payload Sum       // of the preamble and the whole payload
 	Signed  time.Time // UTC, whole seconds
 }
@@ -96,14 +96,14 @@ func parseStatement(text []byte) (Statement, error) {
 	return s, nil
 }
 
-// Head returns the head of a backup that was opened: its preamble, and salt and
-// commitment of its payload.
+// Head returns the head of an opened backup: its preamble, and the payload's salt and
+// commitment.
 func Head(e *envelope.Envelope, payload [stream.HeaderSize]byte) Sum {
 	return sha256.Sum256(append(e.Preamble(), payload[:]...))
 }
 
-// CheckHead says whether the statement is about a backup that was opened, before
-// anything of it is released. The error is ErrOtherBackup.
+// CheckHead checks, before anything is released, that the statement is about an opened
+// backup. The error is ErrOtherBackup.
 func (s Statement) CheckHead(e *envelope.Envelope, payload [stream.HeaderSize]byte) error {
 	head := Head(e, payload)
 	if s.ID != e.ID || subtle.ConstantTimeCompare(head[:], s.Head[:]) != 1 {
@@ -112,8 +112,7 @@ func (s Statement) CheckHead(e *envelope.Envelope, payload [stream.HeaderSize]by
 	return nil
 }
 
-// CheckPayload says whether the whole payload is the one that was signed. The error
-// is ErrPayload.
+// CheckPayload checks that the whole payload is the signed one. The error is ErrPayload.
 func (s Statement) CheckPayload(payload Sum) error {
 	if subtle.ConstantTimeCompare(payload[:], s.Payload[:]) != 1 {
 		return ErrPayload
@@ -121,9 +120,8 @@ func (s Statement) CheckPayload(payload Sum) error {
 	return nil
 }
 
-// Sums computes what a statement says of a sealed file, of which it gets every byte
-// in order, as it is written or read. The zero value is ready; [Sums.Begin] tells it
-// where the payload begins, as soon as that is known.
+// Sums computes the sums of a statement from all bytes of a sealed file, in order. The zero
+// value is ready; [Sums.Begin] gives it the payload's offset once that is known.
 type Sums struct {
 	front []byte    // of the file, until Begin
 	hash  hash.Hash // of preamble and payload, from Begin on
@@ -132,11 +130,11 @@ type Sums struct {
 	full  int    // length of head
 }
 
-// maxFront is what an envelope and a reader's look ahead can have.
+// maxFront bounds an envelope and a reader's look-ahead.
 const maxFront = 2 * envelope.MaxSize
 
-// Write takes the next bytes of the file. Without Begin it holds them, and fails
-// when they are more than can come before a payload.
+// Write takes the next bytes of the file. Before Begin it holds them, and fails when they
+// are more than can precede a payload.
 func (s *Sums) Write(p []byte) (int, error) {
 	if s.hash == nil {
 		if len(s.front)+len(p) > maxFront {
@@ -149,7 +147,7 @@ func (s *Sums) Write(p []byte) (int, error) {
 	return s.hash.Write(p)
 }
 
-// Begin says that the payload of e begins after so many bytes of the file.
+// Begin sets the offset of e's payload in the file.
 func (s *Sums) Begin(e *envelope.Envelope, start int64) {
 	s.id, s.hash, s.head = e.ID, sha256.New(), e.Preamble()
 	s.full = len(s.head) + stream.HeaderSize
@@ -162,13 +160,13 @@ func (s *Sums) Begin(e *envelope.Envelope, start int64) {
 // Payload returns the sum of the payload so far.
 func (s *Sums) Payload() Sum { return Sum(s.hash.Sum(nil)) }
 
-// Statement returns what is to be signed, when all was written.
+// Statement returns the statement about all that was written.
 func (s *Sums) Statement(signed time.Time) Statement {
 	return Statement{ID: s.id, Head: sha256.Sum256(s.head), Payload: s.Payload(), Signed: signed.UTC().Truncate(time.Second)}
 }
 
-// Sign returns the file of a signature: the statement, and signer's signature over
-// it. ssh-rsa keys sign by rsa-sha2-512.
+// Sign returns a signature file: the statement, and signer's signature over it. ssh-rsa
+// keys sign by rsa-sha2-512.
 func Sign(s Statement, signer ssh.Signer) ([]byte, error) {
 	text := s.Text()
 	sig, err := sshsig.Sign(bytes.NewReader(text), signer, sshsig.HashSHA512, Namespace)
@@ -178,15 +176,15 @@ func Sign(s Statement, signer ssh.Signer) ([]byte, error) {
 	return append(text, sshsig.Armor(sig)...), nil
 }
 
-// Signature is a statement and a good signature over it: of some key. Whether it is
-// one that is trusted, [Signers.Verify] says.
+// Signature is a statement and a valid signature over it by any key; [Signers.Verify]
+// decides on trust.
 type Signature struct {
 	Statement
 	Key ssh.PublicKey
 }
 
-// Parse reads the file of a signature and checks the signature. The errors are
-// ErrMalformed and ErrInvalid.
+// Parse reads a signature file and checks the signature. The errors are ErrMalformed and
+// ErrInvalid.
 func Parse(file []byte) (*Signature, error) {
 	begin := bytes.Index(file, []byte("-----BEGIN"))
 	if len(file) > MaxSize || begin < 0 {

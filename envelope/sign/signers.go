@@ -14,8 +14,8 @@ import (
 
 const maxSigners = 1 << 20 // bytes of an allowed_signers file
 
-// Signers are those who are trusted to sign: OpenSSH's allowed_signers file
-// (ssh-keygen(1), "ALLOWED SIGNERS").
+// Signers are the trusted signers of OpenSSH's allowed_signers file (ssh-keygen(1),
+// "ALLOWED SIGNERS").
 type Signers struct {
 	lines   []signer
 	skipped []int
@@ -28,31 +28,29 @@ type signer struct {
 	key           ssh.PublicKey
 }
 
-// Signer is who signed, by the word of an allowed_signers file.
+// Signer is who signed, by an allowed_signers file.
 type Signer struct {
-	Principals  string // as the line has them: names or addresses with commas
+	Principals  string // names or addresses with commas, as in the line
 	Fingerprint string // SHA256:…
 }
 
 // String names the signer and the key.
 func (s Signer) String() string { return s.Principals + " (" + s.Fingerprint + ")" }
 
-// UntrustedError says that a signature is good, and that its key is not one of
-// those that are trusted with it.
+// UntrustedError means that a valid signature is by a key that is not trusted with it.
 type UntrustedError struct {
 	Fingerprint string
 	Why         string
 }
 
-// Error names the key and says why it does not count.
 func (e *UntrustedError) Error() string {
 	return fmt.Sprintf("the signature is by key %s, %s", e.Fingerprint, e.Why)
 }
 
-// ParseSigners reads an allowed_signers file: lines of principals, options, key type
-// and key; empty lines and comments are passed over. The options are namespaces,
-// valid-after and valid-before. Lines of certificate authorities count for nothing
-// here, and are listed by Skipped. An error names the line.
+// ParseSigners reads an allowed_signers file: lines of principals, options, key type and
+// key; empty lines and comments are skipped. The options are namespaces, valid-after and
+// valid-before. Lines of certificate authorities are ignored, and listed by Skipped. An
+// error names the line.
 func ParseSigners(src io.Reader) (*Signers, error) {
 	limited := &io.LimitedReader{R: src, N: maxSigners + 1}
 	lines := bufio.NewScanner(limited)
@@ -85,10 +83,10 @@ func ParseSigners(src io.Reader) (*Signers, error) {
 	return s, nil
 }
 
-// Only returns signers of which this key is the one.
+// Only returns signers with just this key.
 func Only(key ssh.PublicKey) *Signers { return &Signers{lines: []signer{{key: key}}} }
 
-// Skipped returns the numbers of lines that count for nothing here.
+// Skipped returns the numbers of ignored lines.
 func (s *Signers) Skipped() []int { return s.skipped }
 
 func parseSigner(line string) (one signer, authority bool, err error) {
@@ -97,7 +95,7 @@ func parseSigner(line string) (one signer, authority bool, err error) {
 		return one, false, errors.New("principals, a key type and a key are wanted")
 	}
 	one.principals = strings.Trim(words[0], `"`)
-	// As in authorized_keys, what is no key type is options.
+	// As in authorized_keys, words before a key type are options.
 	rest := words[1:]
 	if key, err := parseKey(rest); err == nil {
 		one.key = key
@@ -139,7 +137,7 @@ func parseKey(words []string) (ssh.PublicKey, error) {
 	return key, nil
 }
 
-// fields cuts a line at blanks that are not in double quotes.
+// fields cuts a line at blanks outside double quotes.
 func fields(line string) []string {
 	var words []string
 	for _, word := range split(strings.ReplaceAll(line, "\t", " "), ' ') {
@@ -150,7 +148,7 @@ func fields(line string) []string {
 	return words
 }
 
-// split cuts at a separator that is not in double quotes.
+// split cuts at a separator outside double quotes.
 func split(s string, separator rune) []string {
 	quoted := false
 	var parts []string
@@ -167,8 +165,8 @@ func split(s string, separator rune) []string {
 	return append(parts, s[begin:])
 }
 
-// parseTime reads YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, in UTC with a Z, and
-// else in local time.
+// parseTime reads YYYYMMDD, YYYYMMDDHHMM or YYYYMMDDHHMMSS, in UTC with a Z, and else in
+// local time.
 func parseTime(value string) (time.Time, error) {
 	where := time.Local
 	digits, utc := strings.CutSuffix(value, "Z")
@@ -185,9 +183,9 @@ func parseTime(value string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is not a time of the form YYYYMMDD[HHMM[SS]][Z]", value)
 }
 
-// Verify says who of the signers made a signature. What a line is valid for is
-// judged at the time that the statement names, so that a key that has run out since
-// still counts for what it signed. The error is *UntrustedError.
+// Verify returns which signer made a signature. A line's validity is checked for the
+// statement's time, so that a key that has expired since still counts. The error is
+// *UntrustedError.
 func (s *Signers) Verify(sig *Signature) (Signer, error) {
 	why := "which is not among the allowed signers"
 	blob := sig.Key.Marshal()
@@ -209,8 +207,8 @@ func (s *Signers) Verify(sig *Signature) (Signer, error) {
 	return Signer{}, &UntrustedError{ssh.FingerprintSHA256(sig.Key), why}
 }
 
-// matchList matches by a list of patterns with commas, of which one that begins with
-// "!" excludes (ssh_config(5), "PATTERNS").
+// matchList matches a list of patterns with commas; one with "!" excludes (ssh_config(5),
+// "PATTERNS").
 func matchList(s, list string) bool {
 	matched := false
 	for pattern := range strings.SplitSeq(list, ",") {
@@ -225,7 +223,7 @@ func matchList(s, list string) bool {
 	return matched
 }
 
-// match matches by a pattern in which * is any text and ? any character.
+// match matches a pattern in which * is any text and ? any character.
 func match(s, pattern string) bool {
 	for pattern != "" {
 		switch {

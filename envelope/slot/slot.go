@@ -1,11 +1,10 @@
-// Package slot says how the data key of a backup is wrapped for a holder, and
-// how a holder gets it back (docs/FORMAT.md, section 2).
+// Package slot defines how the data key of a backup is wrapped for a holder, and unwrapped
+// (docs/FORMAT.md, section 2).
 //
-// A [Recipient] makes a [Slot] and an [Identity] opens it, as in age. A
-// [kek.Key] is both; with public-key schemes they are two. Package envelope
-// takes any of them, and neither trusts what a recipient makes nor what an
-// identity returns: the slot's form is checked before it is written, and the
-// data key against the payload's commitment before it is used.
+// A [Recipient] makes a [Slot] and an [Identity] opens it, as in age. A [kek.Key] is both;
+// with public-key schemes they are two. Package envelope trusts neither: it checks a slot's
+// form before writing it, and the data key against the payload's commitment before using
+// it.
 //
 // [kek.Key]: https://pkg.go.dev/github.com/takumi-backup/takumi-backup/envelope/kek#Key
 package slot
@@ -22,10 +21,10 @@ import (
 )
 
 const (
-	// DataKeySize is the length of a data key in bytes.
+	// DataKeySize is in bytes.
 	DataKeySize = 32
 
-	// MaxLine bounds the line of a slot in an envelope, with "slot " and its LF.
+	// MaxLine bounds a slot's line in an envelope, with "slot " and its LF.
 	MaxLine = 16384
 
 	idSize  = 16
@@ -35,25 +34,22 @@ const (
 // ID is a backup's id: 16 random bytes, new with every data key.
 type ID [idSize]byte
 
-// String returns the 32 lower-case hex digits that the envelope shows.
+// String returns 32 lower-case hex digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// Slot is the data key, wrapped for one holder. Types that a program does not
-// know are kept as they are.
+// Slot is the data key, wrapped for one holder. Unknown types are kept as they are.
 type Slot struct {
 	Type string   // a lower-case word
-	Args []string // at least one, of printable ASCII without spaces; the first names the holder
+	Args []string // at least one, of printable ASCII without spaces; the first is the holder's name
 }
 
-// Holder returns for whom the slot is. Nothing authenticates it until the
-// envelope is.
+// Holder returns the slot's holder, a claim until the envelope is authenticated.
 func (s Slot) Holder() Holder { return Holder{Type: s.Type, Name: s.Args[0]} }
 
-// Line returns the slot's line in an envelope, without its LF.
+// Line returns the slot's line without its LF.
 func (s Slot) Line() string { return "slot " + s.Type + " " + strings.Join(s.Args, " ") }
 
-// Check says what is wrong with the form of a slot, and nil when it can be
-// written as a line of an envelope and read back.
+// Check returns nil when the slot can be written as a line of an envelope and read back.
 func (s Slot) Check() error {
 	if !IsWord(s.Type) {
 		return errors.New("the slot's type is not a lower-case word of at most 32 characters")
@@ -72,20 +68,19 @@ func (s Slot) Check() error {
 	return nil
 }
 
-// IsWord reports whether s is a word of the format: a lower-case letter, then
-// lower-case letters, digits and "-", at most 32 characters.
+// IsWord reports whether s is a word of the format: a lower-case letter, then lower-case
+// letters, digits and "-", at most 32 characters.
 func IsWord(s string) bool {
 	return len(s) >= 1 && len(s) <= maxWord && s[0] >= 'a' && s[0] <= 'z' &&
 		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// Label is what a wrap that takes associated data binds a slot of a type to a
-// backup with.
+// Label is the associated data that binds a slot of a type to a backup.
 func Label(slotType string, id ID) []byte {
 	return append([]byte("takumi-backup/v1 slot "+slotType+"\x00"), id[:]...)
 }
 
-// DecodeBase64 accepts the one standard, padded encoding of exactly size bytes.
+// DecodeBase64 accepts only the standard, padded encoding of exactly size bytes.
 func DecodeBase64(text string, size int) ([]byte, error) {
 	if len(text) == base64.StdEncoding.EncodedLen(size) {
 		if b, err := base64.StdEncoding.Strict().DecodeString(text); err == nil && len(b) == size {
@@ -95,8 +90,8 @@ func DecodeBase64(text string, size int) ([]byte, error) {
 	return nil, fmt.Errorf("not %d bytes in strict base64", size)
 }
 
-// Holder names who can open a slot: its type and its first argument, as in
-// "key 9f86d081884c7d65". It finds a slot and proves nothing.
+// Holder is a slot's type and first argument, as in "key 9f86d081884c7d65". It finds a slot
+// and proves nothing.
 type Holder struct {
 	Type string
 	Name string
@@ -110,38 +105,36 @@ func (h Holder) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 
 // Recipient wraps data keys for one holder.
 type Recipient interface {
-	// Wrap returns a slot that holds the data key, bound to the backup's id. It
-	// does not keep the data key. Slots of two recipients for one holder have
-	// the same [Holder].
+	// Wrap returns a slot with the data key, bound to the backup's id. It does not keep the
+	// data key. Two recipients for one holder have the same [Holder].
 	Wrap(ctx context.Context, id ID, dataKey []byte) (Slot, error)
 }
 
-// Rotating is a Recipient whose key has versions, and wraps with the newest.
+// Rotating is a Recipient whose key has versions; it wraps with the newest.
 type Rotating interface {
 	Recipient
-	// Outdated reports whether a slot of this holder was wrapped with an older
-	// version than another, so that it is worth making anew.
+	// Outdated reports whether a slot of this holder was wrapped with an older version than
+	// another.
 	Outdated(s, than Slot) bool
 }
 
 // Identity unwraps the data keys of a holder's slots.
 type Identity interface {
-	// Unwrap returns the data key of a backup, which is then the caller's to
-	// wipe. The error is ErrNotMine for a slot of another holder or type, and
-	// ErrDamaged for one that names this holder and does not open; any other
-	// says that it could not be tried.
+	// Unwrap returns the data key, which the caller wipes. The error is ErrNotMine for a
+	// slot of another holder or type, and ErrDamaged for one that names this holder and
+	// does not open; any other means that it could not be tried.
 	Unwrap(ctx context.Context, id ID, s Slot) ([]byte, error)
 }
 
-// Named is an Identity that knows which slots are its own. Those are tried
-// first, and a slot that opens under another name is an altered one. An
-// Identity that cannot know, such as a plugin's, is tried on every slot.
+// Named is an Identity that knows its own slots. Those are tried first, and a slot that
+// opens under another name is an altered one. Others, such as plugins, are tried on every
+// slot.
 type Named interface {
 	Identity
 	Holder() Holder
 }
 
-// HolderOf returns the name of a Recipient or an Identity, if it has one.
+// HolderOf returns the name of a Recipient or an Identity, if known.
 func HolderOf(of any) (h Holder, known bool) {
 	named, known := of.(interface{ Holder() Holder })
 	if known {
@@ -151,13 +144,13 @@ func HolderOf(of any) (h Holder, known bool) {
 }
 
 var (
-	// ErrNotMine is what Unwrap returns for a slot of another holder.
+	// ErrNotMine is returned by Unwrap for a slot of another holder.
 	ErrNotMine = errors.New("the slot is another holder's")
-	// ErrDamaged is what Unwrap returns when a slot of its holder does not open.
+	// ErrDamaged is returned by Unwrap when a slot of its holder does not open.
 	ErrDamaged = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the slot of the offered key does not open: the slot or the id line is damaged, or the slot is another backup's")
 )
 
-// Recipients returns all as recipients, for keys that are in a slice.
+// Recipients converts a slice of keys.
 func Recipients[T Recipient](all ...T) []Recipient {
 	out := make([]Recipient, len(all))
 	for i, r := range all {
@@ -166,7 +159,7 @@ func Recipients[T Recipient](all ...T) []Recipient {
 	return out
 }
 
-// Identities returns all as identities, for keys that are in a slice.
+// Identities converts a slice of keys.
 func Identities[T Identity](all ...T) []Identity {
 	out := make([]Identity, len(all))
 	for i, identity := range all {

@@ -18,24 +18,23 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// ErrSignature is returned for a checkpoint that was changed, or that another
-// key signed.
+// ErrSignature is returned for a checkpoint that was changed or signed by another key.
 var ErrSignature = fail.New(fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved", "the signature of the checkpoint does not hold")
 
-// CheckpointName is the usual name of a checkpoint, next to the log.
+// CheckpointName is the usual file name of a checkpoint.
 const CheckpointName = "checkpoint.json"
 
 // maxCheckpoint bounds the size of a checkpoint.
 const maxCheckpoint = 64 << 10
 
-// Labels keep the key and the signature apart from all other uses.
+// Labels separate the key and the signature from all other uses.
 const (
 	keyLabel  = "takumi-backup/v1 audit checkpoint Ed25519 seed"
 	signLabel = "takumi-backup/v1 audit checkpoint\n"
 )
 
-// Checkpoint says, signed, how far a log had come. Kept where whoever can write
-// the log cannot, it shows what was cut off or written anew since.
+// Checkpoint is a signed record of how far a log had come. Kept out of reach of the log's
+// writers, it shows what was cut off or rewritten since.
 type Checkpoint struct {
 	Time      time.Time `json:"time"`
 	Host      string    `json:"host"`
@@ -46,7 +45,7 @@ type Checkpoint struct {
 	Signature []byte    `json:"signature"`
 }
 
-// PublicKey is the key that proves checkpoints: ed25519: and unpadded base64url.
+// PublicKey is the key of checkpoints: ed25519: and unpadded base64url.
 type PublicKey string
 
 const publicPrefix = "ed25519:"
@@ -60,16 +59,15 @@ func (p PublicKey) key() (ed25519.PublicKey, error) {
 	return raw, nil
 }
 
-// ParsePublicKey reads a public key. The error does not repeat the text, which
-// may be a secret one.
+// ParsePublicKey reads a public key. The error does not repeat the text, which may be
+// secret.
 func ParsePublicKey(text string) (PublicKey, error) {
 	_, err := PublicKey(text).key()
 	return PublicKey(text), err
 }
 
-// signer derives the signing key from 32 uniformly random bytes. They themselves
-// sign nothing, so that a key that also seals backups, which it should not, is not
-// weakened by it.
+// signer derives the signing key from 32 uniformly random bytes, so that a key that also
+// seals backups, which it should not, is not weakened.
 func signer(key []byte) (ed25519.PrivateKey, error) {
 	seed, err := hkdf.Key(sha256.New, key, nil, keyLabel, ed25519.SeedSize)
 	if err != nil {
@@ -79,7 +77,7 @@ func signer(key []byte) (ed25519.PrivateKey, error) {
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// PublicOf returns the public key of what a key signs.
+// PublicOf returns the public key for a key of [Sign].
 func PublicOf(key []byte) (PublicKey, error) {
 	private, err := signer(key)
 	if err != nil {
@@ -93,9 +91,8 @@ func public(private ed25519.PrivateKey) PublicKey {
 	return PublicKey(publicPrefix + base64.RawURLEncoding.EncodeToString(private.Public().(ed25519.PublicKey)))
 }
 
-// Sign proves the log in dir, with a former checkpoint if there is one, and
-// returns a checkpoint of where it ends, signed with what is derived from key.
-// The errors are those of [Verify].
+// Sign verifies the log in dir, with a former checkpoint if any, and returns a checkpoint
+// of its end, signed with a key derived from key. The errors are those of [Verify].
 func Sign(ctx context.Context, dir string, former *Checkpoint, key []byte) (*Checkpoint, error) {
 	s, err := Verify(ctx, dir, Proof{Checkpoint: former})
 	if err != nil {
@@ -123,9 +120,8 @@ func (c Checkpoint) signed() ([]byte, error) {
 	return append([]byte(signLabel), text...), err
 }
 
-// CheckSignature proves that a checkpoint was signed by trusted, or with "" by
-// the key that it names itself, which anybody may have made. The error wraps
-// ErrSignature.
+// CheckSignature checks that trusted signed the checkpoint, or with "" the key that it
+// names, which anybody may have made. The error wraps ErrSignature.
 func (c *Checkpoint) CheckSignature(trusted PublicKey) error {
 	if trusted != "" && trusted != c.PublicKey {
 		return fmt.Errorf("%w: another key signed it", ErrSignature)
@@ -144,7 +140,7 @@ func (c *Checkpoint) CheckSignature(trusted PublicKey) error {
 	return nil
 }
 
-// ReadCheckpoint reads a checkpoint, of which nothing is proved yet.
+// ReadCheckpoint reads a checkpoint without checking its signature.
 func ReadCheckpoint(src io.Reader) (*Checkpoint, error) {
 	text, err := io.ReadAll(io.LimitReader(src, maxCheckpoint+1))
 	if err != nil {
@@ -162,7 +158,7 @@ func ReadCheckpoint(src io.Reader) (*Checkpoint, error) {
 	return &c, nil
 }
 
-// CheckpointAt reads the checkpoint at path and proves that trusted signed it.
+// CheckpointAt reads the checkpoint at path and checks that trusted signed it.
 func CheckpointAt(path string, trusted PublicKey) (*Checkpoint, error) {
 	if path == "-" {
 		return nil, os.ErrNotExist

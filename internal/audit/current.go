@@ -18,20 +18,18 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// ErrKey is returned when a log carries MACs, and the key of the next one cannot
-// be had.
+// ErrKey is returned when a log has MACs and the next record's key is missing.
 var ErrKey = errors.New("the log carries MACs, and the key of the next one cannot be had: takumi-backup audit init --replace begins anew")
 
 const (
-	// placeName is the file next to the records that says where the current key is.
+	// placeName is the file next to the records that names the current key's place.
 	placeName = "audit.mac.json"
 	// maxPlace bounds it.
 	maxPlace = 16 << 10
 
-	// The key's file holds two slots, each on pages of its own, and is never
-	// longer or shorter: a disk that is full takes it all the same. A slot is
-	// slotMagic, the id of the first key, the step (big-endian), the key, the
-	// SHA-256 of all that, and zeros.
+	// The key's file holds two slots, each on its own pages, and has a fixed size, so that
+	// a full disk does not matter. A slot is slotMagic, the id of the first key, the step
+	// (big-endian), the key, the SHA-256 of all that, and zeros.
 	slotSize  = 4096
 	keyFile   = 2 * slotSize
 	slotMagic = "takumi-audit-key"
@@ -51,11 +49,10 @@ type current struct {
 	log   *Log
 }
 
-// Init begins MACs: the records from here on carry them, the first is one of the
-// log itself, and names first. The key of the next record is put into keyFile,
-// which must be new and whose folder is made; it must not be where first does.
-// MACs that have begun end: with their key, if that is there, they name the new
-// one. What a crash leaves of Init is a log that goes on as before, or has begun.
+// Init begins MACs: the records from here on have them, and the first names the key first.
+// keyFile, which must be new and not where first is, gets the key of the next record; its
+// folder is made. Earlier MACs end, with a last one that names the new key if theirs is
+// available. After a crash the log goes on as before, or has begun.
 func (l *Log) Init(ctx context.Context, first FirstKey, keyFile string) error {
 	if len(first.ID) != idSize || len(first.Secret) < macSize || !filepath.IsAbs(keyFile) {
 		return errors.New("beginning the MACs of the audit log: the first key or the place of the next one is none")
@@ -93,7 +90,7 @@ func (l *Log) Init(ctx context.Context, first FirstKey, keyFile string) error {
 	return nil
 }
 
-// FirstKeyOf returns the id of the first key of the log in dir, "" without MACs.
+// FirstKeyOf returns the id of the log's first key, "" without MACs.
 func FirstKeyOf(dir string) (string, error) {
 	at, err := readPlace(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,8 +103,7 @@ func (l *Log) own(outcome Outcome, id string) Record {
 	return Record{Time: l.now(), PID: os.Getpid(), Operation: OperationAudit, Outcome: outcome, Host: Host(), KeyIDs: []string{id}}
 }
 
-// open returns the key of the record behind end, nil when the log carries no MACs.
-// The error wraps ErrKey.
+// open returns the key of the record behind end, nil without MACs. The error wraps ErrKey.
 func (l *Log) open(end end) (*current, error) {
 	at, err := readPlace(l.dir)
 	if errors.Is(err, fs.ErrNotExist) && end.step == nil {
@@ -139,8 +135,7 @@ func (c *current) close() {
 	}
 }
 
-// catchUp passes over the records that were written before a crash kept the key
-// from going on.
+// catchUp skips the records that were written before a crash kept the key from advancing.
 func (c *current) catchUp(end end) error {
 	if end.step == nil || *end.step < c.step {
 		return nil
@@ -163,8 +158,8 @@ func (c *current) catchUp(end end) error {
 	return errors.New("the last record was not written with it: takumi-backup audit verify says more")
 }
 
-// advance makes the key in memory the one in the file, and wipes the former one:
-// at every moment one slot holds a key from which the next record's follows.
+// advance writes the key in memory to the file and wipes the former one: at every moment
+// one slot holds a key from which the next record's is derived.
 func (c *current) advance() error {
 	slot := make([]byte, slotSize)
 	defer clear(slot)
@@ -224,8 +219,7 @@ func parseSlot(slot []byte) *forward {
 	return k
 }
 
-// makeKeyFile makes the file of a key, on the disk with its name, for the owner
-// of the log.
+// makeKeyFile durably makes a key's file for the owner of the log.
 func makeKeyFile(path, log string, key *forward) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -251,8 +245,7 @@ func makeKeyFile(path, log string, key *forward) (err error) {
 	return fsutil.SyncDir(filepath.Dir(path))
 }
 
-// discard wipes a key file, as far as the file system writes in place, and
-// removes it.
+// discard wipes a key file, if the file system writes in place, and removes it.
 func discard(at place) error {
 	f, err := os.OpenFile(at.KeyFile, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -321,9 +314,8 @@ func (l *Log) writePlace(at place) (err error) {
 	return fsutil.SyncDir(l.dir)
 }
 
-// reached returns the id and the step of the current key of the log in dir; "" when
-// it is not to be had here, as on another host. It takes no lock: a writer
-// may be at work.
+// reached returns the id and step of the log's current key; "" when it is not available, as
+// on another host. It takes no lock: a writer may be at work.
 func reached(dir string) (id string, step uint64) {
 	at, err := readPlace(dir)
 	if err != nil {

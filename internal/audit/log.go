@@ -1,12 +1,10 @@
-// Package audit keeps the record of who used which key on which backup: JSON
-// lines, each with the SHA-256 of the one before, in one file a month. A caller
-// keeps a [Session], or fills in a [Record] and appends it to a [Log]; [Verify]
-// proves the chain and [Read] goes through it.
+// Package audit records who used which key on which backup: JSON lines, each with the
+// SHA-256 of the one before, in one file a month. A caller keeps a [Session], or appends a
+// [Record] to a [Log]; [Verify] checks the chain and [Read] goes through it.
 //
-// The chain is against accidents: who can write the log can compute it anew. With
-// MACs, which [Log.Init] begins, who takes over the host cannot forge what was
-// written before: the first key, kept elsewhere, proves it. A [Checkpoint], signed
-// and kept elsewhere, shows a cut end too.
+// The chain protects against accidents: a writer of the log can recompute it. With MACs,
+// which [Log.Init] begins, an intruder cannot forge earlier records: the first key, kept
+// elsewhere, proves them. A signed [Checkpoint], kept elsewhere, also shows a cut end.
 package audit
 
 import (
@@ -28,16 +26,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// ErrBusy is returned when another process has not left the log for so long
-// that it must hang.
+// ErrBusy is returned when another process has held the log for so long that it must hang.
 var ErrBusy = errors.New("another process does not leave the audit log")
 
 const (
 	// lockName is the file that writers lock. It stays.
 	lockName = "audit.lock"
 
-	// patience is how long to wait for other writers, each of which takes no
-	// more than a write and a sync.
+	// patience is how long to wait for other writers, each of which only writes and syncs.
 	patience = 30 * time.Second
 )
 
@@ -45,8 +41,8 @@ var monthly = regexp.MustCompile(`^audit-[0-9]{4}-(?:0[1-9]|1[0-2])\.jsonl$`)
 
 func fileOf(t time.Time) string { return t.UTC().Format("audit-2006-01.jsonl") }
 
-// Log is a log in a folder, which may have other writers. It is safe for
-// concurrent use, and there is nothing to close.
+// Log is a log in a folder, which may have other writers. It is safe for concurrent use and
+// needs no closing.
 type Log struct {
 	dir string
 	now func() time.Time
@@ -57,12 +53,11 @@ type Log struct {
 	sync  func(*os.File) error
 }
 
-// ErrOwner is returned when the log may not be written: it has one user, and root
-// next to it.
+// ErrOwner is returned to others than the log's one user and root.
 var ErrOwner = errors.New("an audit log has one user: run as that one, or set TAKUMI_AUDIT_DIR to another folder for each user")
 
-// New returns the log in dir, which is made, for its owner alone, when the first
-// record is appended. Root gives it to the owner of the folder that it is in.
+// New returns the log in dir, which the first record makes, for its owner alone. Root gives
+// it to the owner of the parent folder.
 func New(dir string) *Log {
 	return &Log{dir: dir, now: time.Now, write: writeAt, sync: (*os.File).Sync}
 }
@@ -79,11 +74,10 @@ func writeAt(f *os.File, text []byte, at int64) (err error) {
 // Dir returns the folder of the log.
 func (l *Log) Dir() string { return l.dir }
 
-// Append writes records at the end of the chain, and returns when they are on
-// the disk. A time that is zero becomes now; Prev is filled in, and Step and MAC
-// where MACs have begun. With an error they may or may not be there; what is
-// there is whole all the same, or is mended and noted by the next Append. The
-// error wraps ErrBusy, ErrOwner, ErrKey, or is of the file system.
+// Append durably writes records at the end of the chain. A zero time becomes now; Prev is
+// filled in, and with MACs Step and MAC. After an error they may or may not be written; the
+// next Append repairs and notes a torn end. The error wraps ErrBusy, ErrOwner, ErrKey, or
+// is of the file system.
 func (l *Log) Append(ctx context.Context, records ...Record) error {
 	if err := l.locked(ctx, func() error { return l.append(records) }); err != nil {
 		return fmt.Errorf("appending to the audit log: %w", err)
@@ -91,7 +85,7 @@ func (l *Log) Append(ctx context.Context, records ...Record) error {
 	return nil
 }
 
-// locked calls work when no other writer is at the log, which it makes.
+// locked calls work with the lock of the log, which it makes.
 func (l *Log) locked(ctx context.Context, work func() error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +126,7 @@ func (l *Log) lock(ctx context.Context) (*fsutil.Lock, error) {
 	}
 }
 
-// append is Append with the lock held: the records, then the key that goes on.
+// append is Append with the lock held: the records, then the next key.
 func (l *Log) append(records []Record) error {
 	end, err := findEnd(l.dir)
 	if err != nil {
@@ -149,8 +143,8 @@ func (l *Log) append(records []Record) error {
 	if key != nil {
 		b.key = key.forward
 	}
-	// The clock may go back: the order of the files is that of the chain. What
-	// is torn is mended where it is torn.
+	// The clock may go back: files are in the order of the chain. A torn end is repaired in
+	// its file.
 	name := max(fileOf(b.now), end.file)
 	if end.open || len(end.torn) > 0 {
 		name = end.file
@@ -224,7 +218,7 @@ func (b *batch) mend(end end) error {
 	return err
 }
 
-// put writes text at the end of a file in one call, and on the disk.
+// put durably appends text to a file in one call.
 func (l *Log) put(name string, text []byte, isNew bool) error {
 	path := filepath.Join(l.dir, name)
 	if asRoot() {
@@ -245,7 +239,7 @@ func (l *Log) put(name string, text []byte, isNew bool) error {
 		return err
 	}
 	if err := l.write(f, text, -1); err != nil {
-		_ = f.Truncate(info.Size()) // of a full disk; what stays of it is mended
+		_ = f.Truncate(info.Size()) // full disk; a rest is repaired later
 		return err
 	}
 	if err := l.sync(f); err != nil {
@@ -257,7 +251,7 @@ func (l *Log) put(name string, text []byte, isNew bool) error {
 	return nil
 }
 
-// months returns the names of the files of a log, the oldest first.
+// months returns the files of a log, the oldest first.
 func months(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -278,11 +272,10 @@ type end struct {
 	line []byte // the last record, with its line feed
 	step *uint64
 	torn []byte // what is behind it, and is none
-	open bool   // the last record is whole, but for its line feed
+	open bool   // the last record lacks only its line feed
 }
 
-// findEnd looks for the last record from behind: how long the log is does not
-// matter.
+// findEnd finds the last record from the end, however long the log is.
 func findEnd(dir string) (end, error) {
 	names, err := months(dir)
 	if err != nil {
@@ -309,8 +302,7 @@ func findEnd(dir string) (end, error) {
 	return found, nil
 }
 
-// tail returns the last record of a file, nil if there is none, and what stands
-// behind it.
+// tail returns the last record of a file, nil if there is none, and the bytes after it.
 func tail(path string) (line, torn []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -12,11 +12,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// Records carry MACs under keys that go one way (Schneier and Kelsey, "Secure
-// Audit Logs to Support Computer Forensics", 1999): each record has a key of its
-// own, the next one is derived from it, and it is wiped when the record is on the
-// disk. Who takes over the host finds the key of the next record, from which no
-// former one follows.
+// Each record has a MAC under its own key (Schneier and Kelsey, "Secure Audit Logs to
+// Support Computer Forensics", 1999): the next key is derived from it, and it is wiped when
+// the record is on disk. An intruder finds only the next record's key, from which no former
+// one can be derived.
 
 const (
 	macSize = sha256.Size
@@ -26,21 +25,20 @@ const (
 	nextLabel  = "takumi-backup/v1 audit next record key"
 	macLabel   = "takumi-backup/v1 audit record MAC"
 
-	macField = `,"mac":"` // the last field of a line, behind what it covers
+	macField = `,"mac":"` // the last field of a line, which covers the rest
 	macEnd   = `"}`
 
 	// maxAhead bounds how far the log may be ahead of the key after a crash.
 	maxAhead = 4096
 )
 
-// FirstKey is the key that MACs began with. Kept off the host, it proves them.
+// FirstKey is the first key of MACs. Kept off the host, it proves them.
 type FirstKey struct {
 	ID     string // names it in the log
 	Secret []byte // 32 uniformly random bytes
 }
 
-// forward is the key of the record with number step, counted from 0 at the record
-// that MACs begin with.
+// forward is the key of record number step, from 0 where MACs begin.
 type forward struct {
 	id   string // of the first key
 	step uint64
@@ -63,7 +61,7 @@ func (k *forward) next() {
 
 func (k *forward) wipe() { clear(k.key[:]) }
 
-// mac is over the line as far as its field for the MAC.
+// mac covers the line up to its field.
 func (k *forward) mac(body []byte) []byte {
 	var key [macSize]byte
 	defer clear(key[:])
@@ -83,8 +81,7 @@ func (k *forward) holds(line []byte) bool {
 	return mac != nil && hmac.Equal(mac, k.mac(body))
 }
 
-// splitMAC returns what the MAC of a line covers, and the MAC, which is nil when
-// the line does not end in one.
+// splitMAC splits a line into the covered part and the MAC, nil without one.
 func splitMAC(line []byte) (body, mac []byte) {
 	line = bytes.TrimSuffix(line, []byte("\n"))
 	at := len(line) - len(macField) - hex.EncodedLen(macSize) - len(macEnd)
@@ -98,7 +95,7 @@ func splitMAC(line []byte) (body, mac []byte) {
 	return line[:at], mac
 }
 
-// expand derives from a key that is uniformly random, so that no Extract is due.
+// expand needs no Extract, because key is uniformly random.
 func expand(dst, key []byte, label string) {
 	out, err := hkdf.Expand(sha256.New, key, label, len(dst))
 	if err != nil {
@@ -108,20 +105,19 @@ func expand(dst, key []byte, label string) {
 	clear(out)
 }
 
-// Epoch is a part of a log whose records carry MACs from one first key.
+// Epoch is a part of a log with MACs from one first key.
 type Epoch struct {
 	KeyID   string `json:"key_id"`
 	File    string `json:"file"` // where it begins
 	Line    int    `json:"line"`
 	Records int    `json:"records"`
 	Proved  bool   `json:"proved"` // with the first key
-	Handed  bool   `json:"handed"` // begun by who had the key of the epoch before, if there was one
+	Handed  bool   `json:"handed"` // begun with the key of the epoch before, if any
 
 	next uint64 // step of the next record
 }
 
-// ErrFirstKey is returned when records carry MACs of a first key that was not
-// given.
+// ErrFirstKey is returned for MACs of a first key that was not given.
 var ErrFirstKey = fail.New(fail.Key, "give the first key of each part with --first-key", "their first key is missing")
 
 var (
@@ -131,13 +127,13 @@ var (
 	errStep    = errors.New("its step is not the next one: it was moved or added")
 )
 
-// macs proves the MACs of a log, as far as first keys are at hand, and without
-// them that no step is missing.
+// macs checks the MACs of a log with the given first keys, and without them that no step is
+// missing.
 type macs struct {
 	first []FirstKey
 	key   *forward // of the next record, or nil
-	over  string   // the first key that the last record hands over to
-	loose error    // the last record carries no MAC, and the one that begins them anew must follow
+	over  string   // the first key that the last record names as the next
+	loose error    // the last record has no MAC, so one that begins them anew must follow
 }
 
 func (m *macs) check(s *State, name string, n int, line []byte, r *Record) error {
@@ -206,8 +202,8 @@ func (m *macs) wipe() {
 	m.key = nil
 }
 
-// complete says whether all that carries MACs was proved, when first keys were
-// given, and whether each of them was met.
+// complete checks, when first keys were given, that all MACs were checked and every key was
+// used.
 func (m *macs) complete(s *State) error {
 	if m.loose != nil || len(m.first) == 0 {
 		return m.loose

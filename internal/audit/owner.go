@@ -8,12 +8,11 @@ import (
 	"syscall"
 )
 
-// asRoot says that files belong to root, who makes them, if nobody sees to it.
+// asRoot: files would belong to root unless given away.
 func asRoot() bool { return os.Geteuid() == 0 }
 
-// makeFolder makes the folder of a log, for one user. As root it gives it to the
-// owner of the folder that it is in: one restore by root is not to keep the
-// backups' own user from every later record.
+// makeFolder makes the folder of a log. Root gives it to the owner of the parent folder: a
+// restore by root must not lock out the backups' own user.
 func makeFolder(dir string) error {
 	parent := filepath.Dir(filepath.Clean(dir))
 	if err := os.MkdirAll(parent, 0o700); err != nil {
@@ -32,8 +31,8 @@ func makeFolder(dir string) error {
 	return giveTo(made, parent)
 }
 
-// makeFile makes a file of a log, if it is not there, for the owner of the folder.
-// Only root need call it before it opens the file.
+// makeFile makes a file of a log, if missing, for the owner of the folder. Only root needs
+// to call it first.
 func makeFile(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|syscall.O_NOFOLLOW, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -46,7 +45,7 @@ func makeFile(path string) error {
 	return giveTo(f, filepath.Dir(path))
 }
 
-// giveTo gives what was just made the owner and the group of a folder.
+// giveTo gives a new file the owner and the group of a folder.
 func giveTo(f *os.File, folder string) error {
 	info, err := os.Stat(folder)
 	if err != nil {

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// Find returns the folder of the log of an installation: audit in its state
-// folder, and no folder that comes into being changes that. Earlier versions took
-// audit in the folder of the backups when that was there: such a log goes on, for
-// as long as no other has newer records. Further logs that hold records are
-// returned as well.
+// Find returns the folder of an installation's log: audit in its state folder. Folders made
+// later do not change that. A log that an earlier version began in the folder of the
+// backups goes on, as long as no other has newer records. others are further logs with
+// records.
 func Find(state, root string) (dir string, others []string) {
 	dir = filepath.Join(state, "audit")
 	former := filepath.Join(root, "audit")
@@ -27,8 +26,8 @@ func Find(state, root string) (dir string, others []string) {
 	return dir, others
 }
 
-// lastTime is when the last record of a log was written; zero when there is none,
-// or none that this user may read. One that is broken ended when its file did.
+// lastTime is when the last record of a log was written; zero when there is none, or none
+// readable. For a broken log it is the time of its file.
 func lastTime(dir string) time.Time {
 	names, err := months(dir)
 	if err != nil || len(names) == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 )
 
-// Outcome says how far an operation had come when its record was written.
+// Outcome is the state of an operation at the time of its record.
 type Outcome string
 
 const (
@@ -22,16 +22,16 @@ const (
 	Done    Outcome = "done"    // it went well
 	Failed  Outcome = "failed"  // it did not
 	Stopped Outcome = "stopped" // by a signal
-	Mended  Outcome = "mended"  // the log itself: the line before was torn by a crash
-	Keyed   Outcome = "keyed"   // the log itself: MACs begin here, with the first key that is named
-	Rekeyed Outcome = "rekeyed" // the log itself: the next record begins them anew, with the first key that is named
+	Mended  Outcome = "mended"  // the log itself: a crash tore the line before
+	Keyed   Outcome = "keyed"   // the log itself: MACs begin here, with the named first key
+	Rekeyed Outcome = "rekeyed" // the log itself: the next record begins them anew, with the named first key
 )
 
-// OperationAudit is the operation of records about the log itself.
+// OperationAudit is for records about the log itself.
 const OperationAudit = "audit"
 
-// Record is one line of the log. The fields of the first group are filled in by
-// whoever keeps the log, the others by the command, as far as it knows them.
+// Record is a line of the log. The log fills in the first group of fields, the command the
+// others, as far as known.
 type Record struct {
 	Time      time.Time `json:"time"`
 	Run       string    `json:"run"` // joins the records of one run of the program
@@ -60,29 +60,29 @@ type Record struct {
 	Failures int      `json:"failures,omitempty"`
 	Detail   string   `json:"detail,omitempty"` // in words, what no other field says
 
-	// Over is the hash of the last record before what was torn; see [Mended].
+	// Over is the hash of the last record before a torn part; see [Mended].
 	Over string `json:"over,omitempty"`
-	// Prev is the SHA-256 of the line before, with its line feed. In a record
-	// that is Mended it is that of everything that was torn.
+	// Prev is the SHA-256 of the line before, with its line feed; in a Mended record, that
+	// of the torn part.
 	Prev string `json:"prev"`
-	// Step counts the records that carry a MAC, from 0 at the one that is Keyed.
+	// Step counts the records with a MAC, from 0 at the Keyed one.
 	Step *uint64 `json:"step,omitempty"`
-	// MAC is over the line as far as this field, which is its last.
+	// MAC, the last field, covers the line before it.
 	MAC string `json:"mac,omitempty"`
 
-	// Meter, if there is one, counts BytesIn and BytesOut. It is not written.
+	// Meter, if set, counts BytesIn and BytesOut. It is not written.
 	Meter interface {
 		In() int64
 		Out() int64
 	} `json:"-"`
-	// Fault is what Outcome, ExitCode and Error are made of; it is not written.
+	// Fault determines Outcome, ExitCode and Error; it is not written.
 	Fault error `json:"-"`
 }
 
 const (
-	// maxLine bounds a line, and so what is read to find the last one.
+	// maxLine bounds a line, and the search for the last one.
 	maxLine = 256 << 10
-	// maxTorn bounds what crashes, one after the other, leave behind a record.
+	// maxTorn bounds the leftovers of repeated crashes.
 	maxTorn = 16 * maxLine
 
 	maxText = 1024 // bytes of a text
@@ -101,8 +101,8 @@ func hashOf(line []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Clean returns the record as it is written: no text in it is a key, and none is
-// longer than it may be.
+// Clean returns the record as written: without possible keys, and with texts cut to their
+// limits.
 func (r Record) Clean() Record {
 	for _, text := range []*string{&r.Operation, &r.User, &r.SudoUser, &r.Host, &r.Version, &r.Name, &r.Kind, &r.BackupID, &r.Detail} {
 		*text = clean(*text, maxText)
@@ -140,11 +140,11 @@ func (r Record) line() ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// clean takes what may be a key out of a text, and cuts it.
+// clean removes possible keys from a text, and cuts it.
 func clean(text string, most int) string {
 	if len(text) > 4*most {
 		text = redact.Keys(text[:4*most])
-		text = text[:len(text)-min(len(text), 48)] // of a key that was cut through, too little is left to be seen
+		text = text[:len(text)-min(len(text), 48)] // a key that was cut is not recognized
 	}
 	text = redact.Keys(text)
 	if len(text) <= most {
@@ -181,7 +181,7 @@ func parse(line []byte) (Record, error) {
 	return r, nil
 }
 
-// Host is the name of this host, for a record; empty when nobody knows it.
+// Host is this host's name, or empty.
 func Host() string {
 	name, err := os.Hostname()
 	if err != nil {

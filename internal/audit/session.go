@@ -19,10 +19,9 @@ import (
 // ErrUnrecorded is why something did not begin, or was stopped.
 var ErrUnrecorded = fail.New(fail.Store, "look at the folder of the audit log, its owner and its disk; nothing further was done", "what cannot be recorded is not done, unless with --audit=off")
 
-// Session is what one run of a program leaves in a log: with [Session.Begin] a
-// record before it changes something, with [Session.Note] one of each backup that
-// it works on, with [Session.End] one of how it ended. Note is safe for concurrent
-// use; Last is not.
+// Session writes one run's records to a log: [Session.Begin] before a change,
+// [Session.Note] for each backup, [Session.End] for the outcome. Note is safe for
+// concurrent use; Last is not.
 type Session struct {
 	SessionOptions
 	last Record
@@ -31,24 +30,23 @@ type Session struct {
 	warning, unsent sync.Once
 }
 
-// SessionOptions say what a session records, and how it speaks. Only Log may be
-// nil: nothing is recorded then.
+// SessionOptions are what a session records. Only Log may be nil: nothing is recorded then.
 type SessionOptions struct {
 	Log    *Log
-	Common Record // what all records say: Operation, DryRun, Version, Keys; NewSession fills in who and where
+	Common Record // common to all records: Operation, DryRun, Version, Keys; NewSession fills in who and where
 
-	// Changes is for what does not begin, nor go on, without its records. What only
-	// reads goes on with a warning.
+	// Changes is for operations that must not begin, nor go on, without records. Others go
+	// on with a warning.
 	Changes bool
-	// Opens is for what reads, and has a record before it begins all the same.
+	// Opens is for reads that need a record before they begin.
 	Opens bool
 
-	Code func(error) (code int, stopped bool) // how an error ends the program; stopped is by a signal
+	Code func(error) (code int, stopped bool) // exit code for an error; stopped is by a signal
 	Warn func(format string, args ...any)
 	Copy func(Record) error // sends a record elsewhere as well; may be nil
 }
 
-// NewSession returns a session of this process and its user.
+// NewSession returns a session of this process and user.
 func NewSession(o SessionOptions) *Session {
 	var run [8]byte
 	rand.Read(run[:])
@@ -58,10 +56,9 @@ func NewSession(o SessionOptions) *Session {
 	return &Session{SessionOptions: o}
 }
 
-// Begin records what the program is about to do to the paths, or by the detail;
-// what is killed leaves no other record. The context that it returns ends when a
-// later record cannot be written and the session changes something: its cause
-// wraps ErrUnrecorded. So does the error, with which nothing may begin.
+// Begin records the planned operation on paths, or its detail; a killed run leaves no other
+// record. The returned context ends when a later record of a change cannot be written: its
+// cause wraps ErrUnrecorded. So does the error, after which nothing may begin.
 func (s *Session) Begin(ctx context.Context, paths []string, detail string) (context.Context, error) {
 	var inner context.Context
 	inner, s.stop = context.WithCancelCause(ctx)
@@ -93,10 +90,10 @@ func (s *Session) Begin(ctx context.Context, paths []string, detail string) (con
 	return inner, nil
 }
 
-// Last is the record that End writes, for the program to fill in.
+// Last is End's record, for the program to fill in.
 func (s *Session) Last() *Record { return &s.last }
 
-// Note appends a record of one of several backups; its Fault says how that went.
+// Note appends the record of one of several backups, with the outcome by its Fault.
 func (s *Session) Note(ctx context.Context, rec Record) {
 	switch err := s.append(ctx, rec); {
 	case err == nil:
@@ -107,9 +104,8 @@ func (s *Session) Note(ctx context.Context, rec Record) {
 	}
 }
 
-// End records how the program ended, and returns fault, or why a record could not
-// be written that stopped it. ctx is that of Begin. A last record that cannot be
-// written is no more than a warning: what was done was done.
+// End records the outcome, and returns fault, or why a missing record stopped the run. ctx
+// is that of Begin. A failure to write the last record is only a warning: the work is done.
 func (s *Session) End(ctx context.Context, fault error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, ErrUnrecorded) {
 		fault = cause
@@ -171,7 +167,7 @@ func (s *Session) write(ctx context.Context, rec Record) error {
 	return err
 }
 
-// Absolute is a path as a record has it: whole, if it is one of this host.
+// Absolute makes a local path absolute, for a record.
 func Absolute(path string) string {
 	if path == "" || path == "-" || strings.Contains(path, "://") {
 		return path

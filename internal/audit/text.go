@@ -11,11 +11,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Filter says which records are wanted; what is zero does not count.
+// Filter selects records; zero fields are ignored.
 type Filter struct {
 	Since, Until time.Time
 	Operation    string // a command, or what groups of them begin with
-	Backup       string // its id or name, or a part of its path
+	Backup       string // id, name, or part of the path
 	Key          string // its id, or a part of its URI
 	Outcome      string
 }
@@ -35,8 +35,7 @@ func (s *Filter) Wants(r *Record) bool {
 		slices.ContainsFunc(r.Keys, func(uri string) bool { return strings.Contains(uri, s.Key) })
 }
 
-// Line is a record for people: one line of printable characters, in the
-// form of Takumi's logs.
+// Line is a record for people: one printable line, in the form of Takumi's logs.
 func (r *Record) Line() string {
 	level := "INFO"
 	switch r.Outcome {
@@ -85,7 +84,7 @@ func (r *Record) Line() string {
 	return b.String()
 }
 
-// TellMACs says what the MACs of a log that is whole prove.
+// TellMACs says what the MACs of a whole log prove.
 func (s *State) TellMACs(w io.Writer) {
 	proved := 0
 	for i, e := range s.Epochs {
@@ -106,9 +105,8 @@ func (s *State) TellMACs(w io.Writer) {
 	}
 }
 
-// ToSyslog sends a record to the socket, in the form of RFC 3164 that all of
-// them take. It waits no longer than a second: package log/syslog would wait for
-// a daemon that hangs.
+// ToSyslog sends a record to the socket, in the form of RFC 3164. It waits at most a
+// second, unlike package log/syslog, which would wait for a hanging daemon.
 func ToSyslog(socket string, r Record) error {
 	conn, err := net.DialTimeout("unixgram", socket, time.Second)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // ErrCut is returned when a log ends before its checkpoint.
 var ErrCut = fail.New(fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved", "records were cut off the end of the audit log")
 
-// BrokenError is the first record at which a log is not what was written.
+// BrokenError is the first record that was changed.
 type BrokenError struct {
 	File string // its path
 	Line int    // in the file, from 1
@@ -30,7 +30,6 @@ func (e *BrokenError) Error() string {
 	return fmt.Sprintf("the audit log is broken at %s, line %d: %v", e.File, e.Line, e.Err)
 }
 
-// Fail is the class and the hint of the error.
 func (*BrokenError) Fail() (fail.Class, string) {
 	return fail.Damaged, "keep the log as it is, and find out who could write it; audit show shows what is proved"
 }
@@ -55,11 +54,11 @@ var (
 type Entry struct {
 	File string // the path
 	Line int    // in the file, from 1
-	Raw  []byte // the line, without its line feed; valid until the next one is read
+	Raw  []byte // the line, without its line feed; valid until the next one
 	Record
 }
 
-// State is what was proved of a log: that all its lines follow on each other.
+// State is the proved state of a log whose chain is intact.
 type State struct {
 	Dir    string    `json:"dir"`
 	Files  int       `json:"files"`
@@ -73,26 +72,23 @@ type State struct {
 	Epochs []Epoch   `json:"epochs,omitempty"`
 }
 
-// Proof is what a log is proved against. All of it may be left out.
+// Proof is evidence for a log. All fields are optional.
 type Proof struct {
 	Checkpoint *Checkpoint // who signed it is the caller's to check
 	FirstKeys  []FirstKey  // of all epochs
 }
 
-// Verify proves the chain of the log in dir, from its first record to its last,
-// and that no step of its MACs is missing. With a checkpoint it also proves that
-// the log still holds, unchanged, what it held then. With first keys it proves
-// that each record since MACs began is the one that was written, but for those of
-// which whoever could write the log had the key: the last one, when a crash kept
-// the key from going on. Where the current key of the log is at hand, as on its
-// own host, the log must reach up to it.
+// Verify checks the chain of the log in dir from end to end, and that no step of its MACs
+// is missing. With a checkpoint it also checks that the log still holds, unchanged, what it
+// held then. With first keys it checks that each record with a MAC is as written, except
+// those whose key a writer of the log had: the last one, when a crash kept the key from
+// advancing. With the log's current key, as on its own host, the log must reach up to it.
 //
-// The error is a *BrokenError, one that wraps ErrCut or ErrFirstKey, of the file
-// system, or the context's cause. A log that has no record is whole.
+// The error is a *BrokenError, one that wraps ErrCut or ErrFirstKey, of the file system, or
+// the context's cause. An empty log is whole.
 //
-// What is appended meanwhile may be seen or not. Without a checkpoint or the
-// current key nothing says whether the last records were cut off, and without
-// MACs, whether the very last one was changed.
+// Concurrent appends may be seen or not. Without a checkpoint or the current key, a cut end
+// goes unnoticed, and without MACs a change of the very last record.
 func Verify(ctx context.Context, dir string, p Proof) (State, error) {
 	id, step := reached(dir)
 	s, err := scan(ctx, dir, p, func(Entry) error { return nil })
@@ -108,7 +104,7 @@ func Verify(ctx context.Context, dir string, p Proof) (State, error) {
 	return s, nil
 }
 
-// stepOf returns the step that follows on the last record of a first key.
+// stepOf returns the step after the last record of a first key.
 func (s *State) stepOf(id string) uint64 {
 	for _, e := range slices.Backward(s.Epochs) {
 		if e.KeyID == id {
@@ -118,9 +114,9 @@ func (s *State) stepOf(id string) uint64 {
 	return 0
 }
 
-// Read calls visit for each record of the log in dir, the oldest first, and
-// proves the chain as Verify does: what visit was given before an error is
-// proved, but for the last one.
+// Read calls visit for each record of the log in dir, the oldest first, and checks the
+// chain as Verify does: all records given to visit before an error are proved, except the
+// last.
 func Read(ctx context.Context, dir string, visit func(Entry) error) error {
 	_, err := scan(ctx, dir, Proof{}, visit)
 	return err
@@ -133,7 +129,7 @@ type scanner struct {
 	visit func(Entry) error
 	in    *bufio.Reader // of maxLine
 
-	// What the last record is followed by that is none, where, and why it is none.
+	// bytes after the last record that are not a record, where, and why not
 	torn     []byte
 	tornLine int
 	tornWhy  error
@@ -165,8 +161,7 @@ func (s *scanner) file(ctx context.Context, path string, last bool) error {
 	return s.lines(ctx, f, path, last)
 }
 
-// lines goes through the content of a file. A writer may be at the end of the
-// last one.
+// lines reads the records of a file. A writer may be at the end of the last one.
 func (s *scanner) lines(ctx context.Context, f io.Reader, path string, last bool) error {
 	s.in.Reset(f)
 	for n := 1; ; n++ {
@@ -195,8 +190,7 @@ func (s *scanner) lines(ctx context.Context, f io.Reader, path string, last bool
 	}
 }
 
-// wholeLine reads a line with its line feed. One that a writer is about to
-// finish is given the time for it.
+// wholeLine reads a line with its line feed, and waits for a writer to finish it.
 func wholeLine(r *bufio.Reader, mayGrow bool) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if err != io.EOF || len(line) == 0 || !mayGrow {
@@ -214,7 +208,7 @@ func wholeLine(r *bufio.Reader, mayGrow bool) ([]byte, error) {
 	return line, io.EOF
 }
 
-// line proves that a line follows on the one before.
+// line checks that a line follows on the one before.
 func (s *scanner) line(path string, n int, line []byte) error {
 	s.state.Lines++
 	hash := hashOf(line)

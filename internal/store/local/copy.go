@@ -12,12 +12,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// copyStep is how much is copied before it is read back.
+// copyStep is copied before it is read back.
 const copyStep = 8 << 20
 
-// CopyFrom shares the blocks of the old file where the file system can do that, and
-// else has the kernel copy them. Each step is read back from the new file while the
-// next is copied.
+// CopyFrom shares the blocks of the old file where the file system can, and else has the
+// kernel copy them. Each step is read back while the next is copied.
 func (r *replacement) CopyFrom(ctx context.Context, off int64, seen io.Writer) error {
 	f := r.file
 	if f.ended || r.result != nil {
@@ -81,7 +80,7 @@ func (r *replacement) copyFrom(ctx context.Context, off int64, seen io.Writer) e
 	return context.Cause(ctx)
 }
 
-// readBack gives what the file has up to there to the sum and to seen.
+// readBack adds the file up to there to the sum and to seen.
 func (f *File) readBack(upTo int64, seen io.Writer) error {
 	buf := make([]byte, min(1<<20, upTo-f.size))
 	for f.size < upTo {

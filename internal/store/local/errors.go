@@ -10,8 +10,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// fault makes a *store.Error of what package os returned, whose own operation and
-// temporary path would only repeat or blur what op and path say.
+// fault makes a *store.Error of an error of package os, whose operation and temporary path
+// would be misleading.
 func fault(op, path string, err error) error {
 	var atPath *fs.PathError
 	var atLink *os.LinkError
@@ -27,8 +27,7 @@ func fault(op, path string, err error) error {
 	return &store.Error{Op: op, Path: path, Err: err}
 }
 
-// withCleanup adds to err that cleaning up after it failed as well. What kind of
-// error it is remains decided by err.
+// withCleanup adds to err that the clean-up failed too; err still decides the kind.
 func withCleanup(err, cleanup error) error {
 	if cleanup == nil {
 		return err

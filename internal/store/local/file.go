@@ -1,27 +1,23 @@
 // Package local keeps backups in a local folder.
 //
-// A backup either exists whole, under its final name, with mode 0600 and its
-// SHA-256 sidecar, or it does not exist; and a file that exists is never
-// written over. [Create] reserves a name and opens a temporary file next to it,
-// [File.Commit] makes it durable and gives it its name, [File.Abort] takes it
-// back.
+// A backup exists either whole, under its final name, with mode 0600 and its SHA-256
+// sidecar, or not at all; existing files are never overwritten. [Create] reserves a name
+// and opens a temporary file next to it, [File.Commit] makes it durable and renames it,
+// [File.Abort] removes it.
 //
-// # How a name is reserved
+// # Reservations
 //
-// The temporary file of NAME is .NAME.partial in the same folder, locked with
-// flock(2) for as long as its writer lives. Whoever holds the lock of the inode
-// that is at that path owns NAME, its sidecar and its temporary files; only
-// the owner removes or renames them. A crash drops the lock, so what it leaves
-// behind is told from the work of a live writer without guessing, and the next
-// writer of that name clears it away. So does, after an hour, a writer of any
-// backup in the same folder.
+// The temporary file of NAME is .NAME.partial in the same folder, locked with flock(2)
+// while its writer lives. Whoever holds the lock of the inode at that path owns NAME, its
+// sidecar and its temporary files; only the owner removes or renames them. A crash drops
+// the lock, which marks the leftovers, and the next writer of that name removes them. So
+// does, after an hour, a writer of any backup in the same folder.
 //
 // # A full disk and SIGXFSZ
 //
-// A file-size limit is reported as EFBIG, like a full disk, but only to a
-// process that takes SIGXFSZ with [os/signal.Notify]: the Go runtime dies of
-// that signal otherwise. The program has to do that; this package leaves
-// signals alone.
+// A file-size limit is reported as EFBIG, like a full disk, but only to a process that
+// takes SIGXFSZ with [os/signal.Notify]: the Go runtime dies of that signal otherwise. That
+// is up to the program.
 package local
 
 import (
@@ -33,9 +29,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// File is a file on its way into the store. It is not safe for concurrent use.
-// Every File has to be ended with Commit or Abort; Abort after Commit does
-// nothing, so it can be deferred.
+// File is a file being written to the store. It is not safe for concurrent use. It must be
+// ended with Commit or Abort; Abort after Commit does nothing, so it can be deferred.
 type File struct {
 	path    string
 	replace bool
@@ -51,10 +46,9 @@ type File struct {
 
 // Create reserves path and opens a temporary file next to it.
 //
-// It fails with ErrExists when path, or a sidecar of it that no crash
-// explains, exists already; with ErrBusy while another process writes it; with
-// ErrName when the file name cannot serve; and with *Error when the folder
-// refuses. A failed Create leaves nothing behind.
+// It fails with ErrExists when path, or a sidecar of it that no crash explains, exists
+// already; with ErrBusy while another process writes it; with ErrName when the file name is
+// unfit; and with *Error when the folder refuses. A failed Create leaves nothing behind.
 func Create(path string, opts store.Options) (*File, error) {
 	if err := checkName(path, opts.Sidecar); err != nil {
 		return nil, err
@@ -75,7 +69,7 @@ func Create(path string, opts store.Options) (*File, error) {
 	return f, err
 }
 
-// begin is Create for a path that has been checked, without the sweep.
+// begin is Create for a checked path, without the sweep.
 func begin(path string, opts store.Options) (*File, error) {
 	data, err := reserve(path)
 	if err != nil {
@@ -92,8 +86,8 @@ func begin(path string, opts store.Options) (*File, error) {
 	return f, nil
 }
 
-// addSidecar reserves the sidecar's name too. Taking it now, hours before it is
-// needed, finds out now when it cannot be had.
+// addSidecar reserves the sidecar's name hours before it is needed, so that a conflict
+// shows early.
 func (f *File) addSidecar() error {
 	sidecar, err := reserve(f.path + store.SidecarSuffix)
 	if err != nil {
@@ -106,9 +100,8 @@ func (f *File) addSidecar() error {
 	return checkTarget(sidecar.path, false)
 }
 
-// Write appends p. The hash of p is computed next to the write, so large pieces
-// (1 MiB) are the fast ones. After an error every Write and Commit fails with
-// that error.
+// Write appends p and hashes it concurrently, so large pieces (1 MiB) are fast. After an
+// error every Write and Commit returns that error.
 func (f *File) Write(p []byte) (int, error) {
 	if f.ended {
 		return 0, os.ErrClosed
@@ -130,8 +123,8 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Beside has Commit give path+suffix this content too, in the place of a file that
-// an earlier backup of that name left.
+// Beside has Commit write path+suffix too, over a file that an earlier backup of that name
+// left.
 func (f *File) Beside(suffix string, content []byte) {
 	if f.ended || f.err != nil {
 		return
@@ -144,11 +137,10 @@ func (f *File) Beside(suffix string, content []byte) {
 	f.err = err
 }
 
-// Commit makes the file durable and gives it its name: after it returned
-// without an error, the file and its sidecar survive a power cut. With an
-// error nothing is left, neither file nor sidecar nor temporary; only a
-// replacing Commit whose very last step fails, the sync of the folder, leaves
-// the new file in the old one's place.
+// Commit makes the file durable and gives it its name: after success, the file and its
+// sidecar survive a power cut. After an error nothing is left, neither file nor sidecar nor
+// temporary; only a replacing Commit that fails at the last step, the sync of the folder,
+// leaves the new file.
 func (f *File) Commit() (store.Result, error) {
 	if f.ended {
 		return store.Result{}, os.ErrClosed
@@ -193,8 +185,7 @@ func (f *File) placeSidecar(sum [sha256.Size]byte) error {
 	if err := f.sidecar.place(false); err != nil {
 		return err
 	}
-	// Without this sync a power cut could keep the second rename and lose
-	// this one.
+	// Without this sync a power cut could keep the second rename and lose this one.
 	return syncDir(filepath.Dir(f.path))
 }
 
@@ -205,8 +196,8 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// Abort removes what Create and Write made. After Commit, or another Abort, it
-// does nothing.
+// Abort removes what Create and Write made. After Commit, or another Abort, it does
+// nothing.
 func (f *File) Abort() error {
 	if f.ended {
 		return nil
@@ -214,12 +205,12 @@ func (f *File) Abort() error {
 	defer f.end()
 	if f.data.placed {
 		if f.replace {
-			return nil // the old file is gone; the new one is better than none
+			return nil // the old file is gone; keep the new one
 		}
-		// Backup first, so that it never is without its sidecar.
+		// Backup first, so that it never lacks its sidecar.
 		return firstError(f.data.remove(), f.removeCompanions())
 	}
-	// Temporary file last: it is what keeps others away from the sidecar.
+	// Temporary file last: it protects the sidecar from others.
 	return firstError(f.removeCompanions(), f.data.remove())
 }
 
@@ -230,7 +221,7 @@ func (f *File) removeCompanions() (err error) {
 	return err
 }
 
-// companions are the files next to this one that are made with it.
+// companions are the files that are made with this one.
 func (f *File) companions() []*reservation {
 	if f.sidecar == nil {
 		return f.beside
@@ -249,8 +240,7 @@ func (f *File) end() {
 	f.data.release()
 }
 
-// WriteFile makes the file at path with this content, whole or not at all. Its errors
-// are those of [Create].
+// WriteFile makes the file at path, whole or not at all. Its errors are those of [Create].
 func WriteFile(path string, content []byte, opts store.Options) error {
 	f, err := Create(path, opts)
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Folder is the Place that this host's file system is. Its methods are those of
-// this package's functions; see there.
+// Folder is the Store of this host's file system. Its methods are this package's functions;
+// see there.
 type Folder struct{}
 
 var _ store.Store = Folder{}
 
-// Open opens a regular file; anything else is an error and makes nobody wait.
+// Open opens a regular file; it fails for others and never blocks.
 func (Folder) Open(ctx context.Context, path string) (store.Object, error) {
 	f, err := fsutil.OpenRegular(path)
 	if err != nil {
@@ -63,7 +63,7 @@ func (o *opened) ModTime() time.Time { return o.info.ModTime() }
 func (Folder) Create(_ context.Context, path string, o store.Options) (store.Writer, error) {
 	f, err := Create(path, o)
 	if err != nil {
-		return nil, err // a nil *File would be a Writer that is not nil
+		return nil, err // a nil *File would be a non-nil Writer
 	}
 	return f, nil
 }
@@ -95,8 +95,8 @@ func (Folder) Remove(_ context.Context, b store.Backup, beside ...string) error 
 	return Remove(b, beside...)
 }
 
-// Put writes path+suffix whole or not at all, with the owner of the backup. Nobody
-// replaces the backup meanwhile.
+// Put writes path+suffix whole or not at all, with the owner of the backup, which is
+// reserved meanwhile.
 func (Folder) Put(ctx context.Context, path, suffix string, was, now []byte) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -159,7 +159,7 @@ func put(r *reservation, path string, was, now []byte) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// readSmall reads a file, and not many more than size bytes of it.
+// readSmall reads little more than size bytes of a file.
 func readSmall(path string, size int) ([]byte, error) {
 	f, err := fsutil.OpenRegular(path)
 	if err != nil {

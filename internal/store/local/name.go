@@ -11,11 +11,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// maxName is the longest file name of every common file system, in bytes. One
-// with a lower limit says so when the temporary file is made.
+// maxName is the limit of every common file system, in bytes. One with a lower limit fails
+// when the temporary file is made.
 const maxName = 255
 
-// checkName refuses paths whose last element cannot be a file of the store.
+// checkName refuses unfit last elements of a path.
 func checkName(path string, sidecar bool) error {
 	refuse := func(why string) error { return fmt.Errorf("create %q: %w: %s", path, store.ErrName, why) }
 	name := filepath.Base(path)
@@ -39,8 +39,8 @@ func checkName(path string, sidecar bool) error {
 	return nil
 }
 
-// checkTarget fails unless a file can be renamed to path. Only a regular file is
-// ever replaced: a device, a pipe or a link is somebody's mistake.
+// checkTarget fails unless a file can be renamed to path. Only regular files are replaced:
+// a device, a pipe or a link is a mistake.
 func checkTarget(path string, replace bool) error {
 	info, err := os.Lstat(path)
 	switch {

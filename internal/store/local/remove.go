@@ -14,17 +14,15 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Remove deletes a backup that Walk found, and with it the files next to it:
-// its sidecar, and those of its name with one of the further suffixes.
+// Remove deletes a backup that Walk found, its sidecar, and the files of its name with one
+// of the further suffixes.
 //
-// The backup goes first, for good, and then what belongs to it: a crash in
-// between leaves files that no reader takes for a backup, and a sidecar of them
-// is cleared away by a later writer. Files next to that are replaced meanwhile,
-// by the writer of a new backup of that name, stay.
+// The backup is durably deleted first: a crash leaves files that are never read as backups,
+// and a later writer removes the sidecar. Companions that the writer of a new backup
+// replaces meanwhile stay.
 //
-// Nothing is written, so that a full disk does not hinder it. It fails with
-// ErrChanged, and with *Error when the store refuses; the backup is gone when
-// the error's path is not the backup's.
+// Nothing is written, so it works on a full disk. It fails with ErrChanged, and with *Error
+// when the store refuses; the backup is deleted if the error's path is not the backup's.
 func Remove(b store.Backup, beside ...string) error {
 	found, err := os.Lstat(b.Path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && (!found.Mode().IsRegular() || found.Size() != b.Size || !found.ModTime().Equal(b.ModTime)) {
@@ -63,10 +61,9 @@ func Remove(b store.Backup, beside ...string) error {
 	return nil
 }
 
-// removeOrphan removes the sidecar of path when path itself does not exist: a
-// writer died between its two renames, or the backup was deleted. A file of
-// that name with any other content is not ours to remove. The caller holds the
-// reservations of path and of the sidecar.
+// removeOrphan removes the sidecar of a missing path: a writer died between its two
+// renames, or the backup was deleted. A file with any other content stays. The caller holds
+// the reservations of path and of the sidecar.
 func removeOrphan(path string) error {
 	orphan := path + store.SidecarSuffix
 	if !isSidecarOf(orphan, filepath.Base(path)) {
@@ -78,8 +75,7 @@ func removeOrphan(path string) error {
 	return nil
 }
 
-// isSidecarOf reports whether the file at path is a well-formed sidecar for
-// name. It reads no more than such a sidecar holds.
+// isSidecarOf reports whether the file at path is a well-formed sidecar for name.
 func isSidecarOf(path, name string) bool {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {

@@ -17,13 +17,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Replace begins next to the old file: it reserves the name of the backup and of
-// its sidecar, as a writer of that name does, so that no two meet.
+// Replace begins next to the old file: it reserves the names of the backup and its sidecar,
+// as a writer of that name does.
 //
-// Swap renames twice, the backup before its sidecar. What dies in between leaves
-// the new backup and its sidecar under the temporary name; the next Replace of that
-// name finds it, and puts it in its place when it is that of the file. What else a
-// crash left of the backup it clears away.
+// Swap renames the backup before its sidecar. A kill in between leaves the new sidecar
+// under the temporary name; the next Replace renames it when it fits the file, and removes
+// other leftovers of a crash.
 func (Folder) Replace(ctx context.Context, path string) (store.Replacement, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -43,7 +42,7 @@ func (Folder) Replace(ctx context.Context, path string) (store.Replacement, erro
 	return r, nil
 }
 
-// replacement is a file next to the one that it is to replace.
+// replacement is a file next to the one it will replace.
 type replacement struct {
 	file   *File
 	was    fs.FileInfo   // the old file, when this began
@@ -80,8 +79,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// giveTo gives files the owner of the backup that they replace or belong to, where
-// that can be: who may not give a file away owns it.
+// giveTo gives files the owner of their backup, where permitted.
 func giveTo(backup fs.FileInfo, files ...*os.File) {
 	if owner, ok := backup.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
 		for _, file := range files {
@@ -90,7 +88,7 @@ func giveTo(backup fs.FileInfo, files ...*os.File) {
 	}
 }
 
-// isOld says whether a file is the one that was there when this began.
+// isOld reports whether a file is the one to be replaced.
 func (r *replacement) isOld(file fs.FileInfo) bool {
 	return os.SameFile(r.was, file) && r.was.Size() == file.Size() && r.was.ModTime().Equal(file.ModTime())
 }
@@ -120,7 +118,7 @@ func (r *replacement) Finish() (store.Result, error) {
 	return *r.result, nil
 }
 
-// Open opens the new file where it stands, under its temporary name.
+// Open opens the new file under its temporary name.
 func (r *replacement) Open(ctx context.Context) (store.Object, error) {
 	f := r.file
 	if f.ended || r.result == nil {
@@ -156,8 +154,8 @@ func (r *replacement) Swap(ctx context.Context) error {
 	if err := f.data.place(true); err != nil {
 		return err
 	}
-	// Without this sync a power cut could keep the second rename and lose this
-	// one, and with it the sidecar of the old file.
+	// Without this sync a power cut could keep the second rename and lose this one, and
+	// with it the sidecar of the old file.
 	if err := syncDir(filepath.Dir(f.path)); err != nil {
 		return err
 	}
@@ -168,13 +166,12 @@ func (r *replacement) Swap(ctx context.Context) error {
 	return syncDir(filepath.Dir(f.path))
 }
 
-// Abort takes back what was written. Once the new file has its name it stays,
-// and so does its sidecar, for the next Replace to put it in its place.
+// Abort removes what was written. A new file that has its name stays, and so does its
+// sidecar, for the next Replace to rename.
 func (r *replacement) Abort() error { return r.file.Abort() }
 
-// mend puts the sidecar of path in its place that is under its temporary
-// name, if it is that of the file. Nothing else is touched. The caller holds the
-// reservation of path.
+// mend renames the sidecar of path from its temporary name, if it fits the file. The caller
+// holds the reservation of path.
 func mend(ctx context.Context, path string) error {
 	sidecar := path + store.SidecarSuffix
 	staged := partialPath(sidecar)
@@ -215,9 +212,9 @@ func sumOfFile(ctx context.Context, path string) (sum [sha256.Size]byte, err err
 	return sum, nil
 }
 
-// isStagedSidecar says whether name, one of the sorted names of the folder dir,
-// is the temporary name of a sidecar whose backup is there and is not being
-// written: a Swap was killed between its renames, and left the right sidecar.
+// isStagedSidecar reports whether name, one of the sorted names of dir, is the temporary
+// sidecar of a backup that exists and is not being written: a Swap was killed between its
+// renames.
 func isStagedSidecar(dir string, names []string, name string) bool {
 	backup, partial := strings.CutSuffix(strings.TrimPrefix(name, partialPrefix), store.SidecarSuffix+partialSuffix)
 	_, found := slices.BinarySearch(names, backup)

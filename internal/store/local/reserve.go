@@ -18,14 +18,14 @@ const (
 	partialPrefix = "."
 	partialSuffix = ".partial"
 
-	// A lock may be held for a moment by somebody who only looks whether the
-	// file is stale, so a held lock means busy only when it stays held.
+	// A look whether the file is stale locks it for a moment, so busy means that it stays
+	// locked.
 	lockTries = 10
 	lockPause = 5 * time.Millisecond
 )
 
-// Partial returns where in a folder the file at path is while it is being
-// written, and after a kill. That of a sidecar may be the right one of its backup.
+// Partial returns the path of a file while it is written, and after a kill. For a sidecar
+// it may be the right one of its backup.
 func Partial(path string) string { return partialPath(path) }
 
 func partialPath(path string) string {
@@ -33,10 +33,9 @@ func partialPath(path string) string {
 	return dir + partialPrefix + name + partialSuffix
 }
 
-// reservation is the right to make the file path, embodied in a locked
-// temporary file. The file is always a new inode: one left by a crash is
-// unlinked, not reused, because somebody else may own it, hold it open or have
-// it under a second name.
+// reservation is the right to make the file path, held by a locked temporary file. The file
+// is always a new inode: one left by a crash is unlinked, not reused, because somebody else
+// may own it, hold it open or have it under a second name.
 type reservation struct {
 	path   string
 	temp   string
@@ -66,7 +65,7 @@ func reserve(path string) (*reservation, error) {
 			}
 			return r, nil
 		case errors.Is(err, errTaken), errors.Is(err, fs.ErrExist):
-			// Somebody is here, or was a moment ago. Look again.
+			// It is, or just was, locked: try again.
 		case errors.Is(err, unix.ENAMETOOLONG):
 			return nil, fmt.Errorf("create %s: %w: too long for this file system", path, store.ErrName)
 		default:
@@ -76,12 +75,11 @@ func reserve(path string) (*reservation, error) {
 	return nil, fmt.Errorf("create %s: %w", path, store.ErrBusy)
 }
 
-// errTaken: the file at the path belongs to somebody else, or did a moment ago.
+// errTaken: the file is, or just was, somebody else's.
 var errTaken = errors.New("locked by another process")
 
-// openLocked opens and locks path. It fails with errTaken when the lock is
-// held, or when by the time of the lock another file was at path: between the
-// open and the lock its former owner may have renamed or removed it.
+// openLocked opens and locks path. It fails with errTaken when the lock is held, or when
+// the former owner renamed or removed the file between the open and the lock.
 func openLocked(path string, flags int) (*os.File, error) {
 	file, err := sys.open(path, flags|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -119,7 +117,7 @@ func isSameFile(file *os.File, path string) (bool, error) {
 }
 
 func reclaim(temp string) error {
-	// A named pipe at this path would make a plain open wait.
+	// do not block on a named pipe
 	file, err := openLocked(temp, syscall.O_NONBLOCK)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -131,8 +129,8 @@ func reclaim(temp string) error {
 	return sys.remove(temp)
 }
 
-// setMode makes the mode 0600 whatever the umask was. A file system without
-// modes refuses the change, so it is asked only when there is one to make.
+// setMode makes the mode 0600 whatever the umask was. A file system without modes refuses,
+// so it is asked only when needed.
 func setMode(file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {
@@ -155,7 +153,7 @@ func (r *reservation) fill(text string) error {
 }
 
 func (r *reservation) place(replace bool) error {
-	// Where hosts do not share locks, another may have taken the name since.
+	// Without shared locks, another host may have taken the name since.
 	if same, err := isSameFile(r.file, r.temp); err == nil && !same {
 		return fmt.Errorf("create %s: %w", r.path, store.ErrBusy)
 	}
@@ -192,8 +190,8 @@ func (r *reservation) remove() error {
 	return nil
 }
 
-// release closes the file and with it drops the lock. It may be called twice.
+// release closes the file, which drops the lock. It may be called twice.
 func (r *reservation) release() {
-	// The content was synced or is unwanted: close has nothing to report.
+	// The content was synced or is unwanted, so errors of close do not matter.
 	r.file.Close()
 }

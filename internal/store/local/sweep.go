@@ -13,23 +13,20 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// envelopeSuffix is that of the envelope that a rewrap puts next to a backup.
+// envelopeSuffix ends the name of a detached envelope.
 const envelopeSuffix = ".envelope"
 
-// plainName is what the generated names of unencrypted backups end in. Nobody
-// writes such a name again, and what is left under it is plaintext.
+// plainName matches the generated names of unencrypted backups: nobody writes such a name
+// again, and leftovers are plaintext.
 var plainName = regexp.MustCompile(`_\d{8}_\d{6}(-\d+)?\.(sql|dump|tar|bin)(\.zst|\.gz)?$`)
 
-// strayAge is how long a stray is before a writer of another name clears it
-// away. Locks alone would do on a local disk; the time is for what they do not
-// cover, such as network file systems that do not share them and a sidecar that
-// is being copied in ahead of its backup. A variable for the tests.
+// strayAge is the age at which a writer of another name removes leftovers. On a local disk
+// locks would do; the time is for network file systems without shared locks, and a sidecar
+// that is copied before its backup. A variable for tests.
 var strayAge = time.Hour
 
-// sweep removes from dir the temporary files and orphan sidecars of backups
-// whose writers are gone. It costs one listing of the folder. What it cannot do
-// it leaves for the next writer, and says nothing: the backup at hand matters
-// more.
+// sweep removes from dir the temporary files and orphan sidecars of backups whose writers
+// are gone, with one listing. Errors are ignored: the backup at hand matters more.
 func sweep(dir string) {
 	names, err := listDir(dir)
 	if err != nil {
@@ -68,17 +65,15 @@ func isPartialOfBackup(name string) bool {
 	return hidden && partial && (strings.HasSuffix(name, store.BackupSuffix) || plainName.MatchString(name))
 }
 
-// sweepOrphan removes the sidecar of path if path does not exist. It does so as
-// a writer of path that thinks better of it: one that is between its two
-// renames holds the reservation and is not disturbed.
+// sweepOrphan removes the sidecar of path if path does not exist, with the reservation of a
+// writer of path, so that one between its two renames is not disturbed.
 func sweepOrphan(path string) {
 	if f, err := begin(path, store.Options{Sidecar: true}); err == nil {
 		_ = f.Abort()
 	}
 }
 
-// isOld goes by the time of the last change of the inode, which, unlike the
-// modification time, no copying tool sets back.
+// isOld uses the inode's change time, which no copying tool sets back.
 func isOld(path string) bool {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {

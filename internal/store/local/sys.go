@@ -11,8 +11,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// sys holds every call that changes a folder or makes a change durable, so that
-// the tests can let each one fail, or the process die before it.
+// sys holds the calls that change a folder or make a change durable, so that tests can make
+// each fail, or the process die before it.
 var sys = system{
 	open:      os.OpenFile,
 	lock:      lock,
@@ -39,8 +39,8 @@ type system struct {
 	remove    func(path string) error // a missing file is not an error
 	syncDir   func(dir string) error
 
-	// share lets a part of one file have the blocks of another's, and copy has
-	// the kernel copy from where from is to where to is.
+	// share lets two files share blocks, and copy has the kernel copy between the files'
+	// positions.
 	share func(to *os.File, at int64, from *os.File, off, size int64) error
 	copy  func(to, from *os.File, n int64) (int64, error)
 	free  func(*os.File) (bytes int64, known bool) // of the file system that a file is on
@@ -62,7 +62,7 @@ func remove(path string) error {
 	return nil
 }
 
-// unlink is os.Remove without its second thought of removing a folder.
+// unlink is os.Remove without its attempt at removing a folder.
 func unlink(path string) error {
 	for {
 		err := unix.Unlink(path)

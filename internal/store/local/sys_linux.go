@@ -6,19 +6,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeBackStep is how much is written before the kernel is asked to start
-// bringing it to disk.
+// writeBackStep is written before the kernel is asked to start bringing it to disk.
 const writeBackStep = 8 << 20
 
-// writeBack keeps dirty pages from piling up until Commit: without it the final
-// fsync brings most of the backup to disk while the processors idle.
+// writeBack starts bringing dirty pages to disk early: otherwise the final fsync does most
+// of it while the processors idle.
 type writeBack struct {
 	file *os.File
 	done int64
 }
 
-// advance starts the write-back of what has been written up to size. It is a
-// hint, so errors do not matter; fsync reports the real ones.
+// advance starts the write-back up to size. It is a hint, so errors are ignored; fsync
+// reports real ones.
 func (b *writeBack) advance(size int64) {
 	if size-b.done >= writeBackStep {
 		_ = unix.SyncFileRange(int(b.file.Fd()), b.done, size-b.done, unix.SYNC_FILE_RANGE_WRITE)
@@ -26,8 +25,8 @@ func (b *writeBack) advance(size int64) {
 	}
 }
 
-// share fails where the file system cannot do it, and when the offsets are not
-// multiples of its blocks.
+// share fails where the file system cannot do it, and when the offsets are not multiples of
+// its blocks.
 func share(to *os.File, at int64, from *os.File, off, size int64) error {
 	return unix.IoctlFileCloneRange(int(to.Fd()), &unix.FileCloneRange{
 		Src_fd: int64(from.Fd()), Src_offset: uint64(off), Src_length: uint64(size), Dest_offset: uint64(at),

@@ -14,20 +14,17 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Walk finds the backups of a store: the regular files in and under root whose
-// names end in ".enc", folder by folder in the order of their names. What a
-// writer has not finished yet, or left behind, has another name.
+// Walk yields the backups of a store: the regular files under root whose names end in
+// ".enc", folder by folder in the order of their names. Unfinished files have other names.
 //
-// What may hold backups and cannot be looked at comes as an error between them,
-// an *[store.Error] with its path, and the walk goes on: a folder that cannot be read,
-// root itself included, and a symbolic link to a folder or a backup that the
-// walk does not meet anyway. Links inside root are passed over, as are files
-// that vanish meanwhile and the lost+found of a file system that is mounted at
-// root. The end of ctx ends the walk with its cause.
+// What may hold backups and cannot be looked at is an *[store.Error] with its path, and the
+// walk goes on: an unreadable folder, root included, and a symbolic link to a folder or a
+// backup that the walk does not meet anyway. Skipped are links inside root, files that
+// vanish meanwhile, and the lost+found of a file system mounted at root. The end of ctx
+// ends the walk with its cause.
 //
-// With all it is for who must miss no backup, whatever its name: every regular file
-// is found, also what a writer has not finished yet, and links to files elsewhere
-// are followed.
+// With all, for callers that must miss no backup whatever its name, it yields every regular
+// file, unfinished ones too, and follows links to files elsewhere.
 func Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
 	return func(yield func(store.Backup, error) bool) {
 		w := walker{ctx: ctx, root: filepath.Clean(root), all: all, yield: yield}
@@ -42,7 +39,7 @@ type walker struct {
 	yield func(store.Backup, error) bool
 }
 
-// found looks at what a folder has at path, and reports whether the walk goes on.
+// found handles an entry of a folder, and reports whether the walk goes on.
 func (w *walker) found(path string, mode fs.FileMode) bool {
 	if w.ctx.Err() != nil {
 		w.yield(store.Backup{}, context.Cause(w.ctx))
@@ -94,8 +91,8 @@ func (w *walker) folder(path string) bool {
 	return true
 }
 
-// names reads what a folder has, and leaves out what found would pass over by its name:
-// a folder may have a million backups, and twice as many files next to them.
+// names reads a folder's names and drops those that found would skip: a folder may have a
+// million backups, and twice as many companions.
 func (w *walker) names(path string) (*names, error) {
 	n := new(names)
 	dir := path
@@ -131,7 +128,7 @@ func (w *walker) names(path string) (*names, error) {
 }
 
 type names struct {
-	blocks []string // each name with two bytes for its length, and one for its type, before it
+	blocks []string // each name after two bytes for its length, and one for its type
 	last   strings.Builder
 	order  []uint32 // where they are
 }
@@ -170,8 +167,7 @@ func (n *names) at(i uint32) (name string, mode fs.FileMode) {
 
 func (w *walker) wants(path string) bool { return w.all || strings.HasSuffix(path, store.BackupSuffix) }
 
-// mayPass reports whether nothing is missed when the link at path is not
-// followed.
+// mayPass reports whether the link at path may be skipped without missing anything.
 func (w *walker) mayPass(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil {
