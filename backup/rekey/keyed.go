@@ -18,19 +18,19 @@ import (
 )
 
 const (
-	// IVSuffix is behind the name of the file with the IV of another one, which a key
-	// has encrypted and no passphrase.
+	// IVSuffix ends the name of a file with the IV of another, encrypted by a key and not
+	// by a passphrase.
 	IVSuffix  = ".iv"
 	tagSuffix = ".tag"
 
 	gcmIV = 12
-	// maxGCM bounds what is read of a file of AES-256-GCM, in bytes: all of it is in
-	// memory twice, because nothing of it counts before its tag.
+	// maxGCM bounds a file of AES-256-GCM, in bytes: it is in memory twice, because nothing
+	// counts before its tag.
 	maxGCM = 1 << 30
 )
 
 var (
-	// ErrKey is returned when no key opens a file that a key has encrypted.
+	// ErrKey is returned when no key opens a file that was encrypted by a key.
 	ErrKey = errors.New("nothing known comes out of it: none of the keys is that of the file, or the IV next to it is another's")
 	// ErrNoKey is returned for such a file when there is no key.
 	ErrNoKey = errors.New("it is encrypted under a key, with its IV next to it, and there is no key")
@@ -38,7 +38,7 @@ var (
 	errIV = errors.New("the IV next to it has neither 16 bytes (CBC) nor 12 (GCM), raw or in hex")
 )
 
-// beside reads a small file next to another, raw or in hex; nil when there is none.
+// beside reads a small file next to another, raw or in hex; nil if missing.
 func beside(ctx context.Context, st store.Store, path string) ([]byte, error) {
 	file, err := st.Open(ctx, path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -58,9 +58,9 @@ func beside(ctx context.Context, st store.Store, path string) ([]byte, error) {
 	return text, nil
 }
 
-// keyed opens what `openssl enc -aes-256-cbc -K KEY -iv IV` made, by an IV of 16
-// bytes, or raw AES-256-GCM (NIST SP 800-38D), by one of 12: its tag is behind the
-// content or in NAME.tag. It reports nil when there is no IV next to the file.
+// keyed opens the output of `openssl enc -aes-256-cbc -K KEY -iv IV`, by an IV of 16 bytes,
+// or raw AES-256-GCM (NIST SP 800-38D), by one of 12: its tag follows the content or is in
+// NAME.tag. It returns nil without an IV next to the file.
 func keyed(ctx context.Context, file store.Object, src *bufio.Reader, path string, o ImportOptions) (io.Reader, error) {
 	iv, err := beside(ctx, o.Store, path+IVSuffix)
 	if err != nil || iv == nil {

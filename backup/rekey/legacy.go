@@ -22,10 +22,9 @@ import (
 )
 
 var (
-	// ErrPassphrase is returned when nothing comes out of a file of openssl that
-	// this program knows.
+	// ErrPassphrase is returned when a file of openssl decrypts to nothing known.
 	ErrPassphrase = errors.New("nothing known comes out of it: the passphrase or the number of iterations is wrong")
-	// ErrNoPassphrase is returned for a file of openssl when there is no passphrase.
+	// ErrNoPassphrase is returned for a file of openssl without a passphrase.
 	ErrNoPassphrase = errors.New("it is encrypted by openssl, and there is no passphrase")
 	// ErrNotLegacy is returned for a file that is not one to import.
 	ErrNotLegacy = fail.New(fail.Failed, "takumi-backup inspect FILE says whether it is a sealed backup", "neither a file of openssl enc nor a dump or an archive")
@@ -46,18 +45,17 @@ func (*LegacyDamageError) Fail() (fail.Class, string) {
 
 // ImportOptions say how to import. They serve many files at once.
 type ImportOptions struct {
-	Options                   // From are the keys of old files; StateDir, DropOther and Rescue do not matter
+	Options                   // From are the keys of old files; StateDir, DropOther and Rescue are ignored
 	ReadBack   *keystore.Ring // the keys of To from where they are kept
 	Pack       pack.Options
 	Passphrase []byte // of openssl's files; nil when there is none
 	Iterations int
 	Kind       string // "" is the kind that the file looks like
-	Root       string // the new backup's folder is that of its kind under it; "" is that of the file
+	Root       string // the new backup goes to its kind's folder under it; "" is the old file's folder
 }
 
-// IsLegacy says whether a file of that name and beginning is one to import:
-// what openssl encrypted whatever its name, and else what is named as a dump or
-// an archive and begins as one.
+// IsLegacy reports whether to import a file: any output of openssl, and a dump or archive
+// by name and beginning.
 func IsLegacy(name string, head []byte) bool {
 	if bytes.HasPrefix(head, []byte(saltedMagic)) {
 		return true
@@ -66,17 +64,16 @@ func IsLegacy(name string, head []byte) bool {
 	return !strings.HasPrefix(name, ".") && trimEndings(name) != name && guard.Sniff(head) != guard.Unknown
 }
 
-// Import makes a backup of the file at path, which stays as it is: what openssl
-// encrypted, or a dump or an archive, packed or not. It has to be whole by the
-// rules of package guard, and what is made is read back. With an error nothing
-// is made. A backup of that name that has the same content is left, and another
-// one is [store.ErrExists].
+// Import makes a backup of the file at path, which stays: the output of openssl, or a dump
+// or an archive, packed or not. It must be whole by the rules of package guard, and the
+// backup is read back. After an error nothing is made. A backup of that name with the same
+// content is kept, another one is [store.ErrExists].
 //
-// openssl keeps no checksum: only what was packed is known not to be damaged in
-// its middle, and of the rest Warnings says so.
+// openssl has no checksum: Warnings says when damage in the middle, of an unpacked file,
+// would go unnoticed.
 //
-// The errors are ErrPassphrase, ErrNoPassphrase, ErrKey, ErrNoKey, ErrNotLegacy, *LegacyDamageError,
-// *ReadBackError, and those of the place and the keys.
+// The errors are ErrPassphrase, ErrNoPassphrase, ErrKey, ErrNoKey, ErrNotLegacy,
+// *LegacyDamageError, *ReadBackError, and those of the place and the keys.
 func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 	file, err := o.Store.Open(ctx, path)
 	if err != nil {
@@ -138,8 +135,7 @@ func Import(ctx context.Context, path string, o ImportOptions) (Result, error) {
 	return made, proveImport(ctx, &made, d.sum(), o)
 }
 
-// proveImport reads the new backup back. One that differs is not kept: the old
-// file is still there.
+// proveImport reads the new backup back, and deletes one that differs.
 func proveImport(ctx context.Context, made *Result, want sum, o ImportOptions) error {
 	got, err := contentOf(ctx, made.Made, o)
 	if err == nil && got != want {
@@ -161,7 +157,7 @@ func proveImport(ctx context.Context, made *Result, want sum, o ImportOptions) e
 	return err
 }
 
-// compare is Import when something is in the place of the new backup.
+// compare is Import when the new backup's name is taken.
 func compare(ctx context.Context, made *Result, old *legacy, src io.Reader, d *digest, o ImportOptions, exists error) error {
 	if _, err := io.Copy(io.Discard, src); err != nil {
 		return old.judge(ctx, err)
@@ -179,7 +175,7 @@ func compare(ctx context.Context, made *Result, old *legacy, src io.Reader, d *d
 	return nil
 }
 
-// contentOf reads a backup to its end, with keys that were fetched again.
+// contentOf reads a backup to its end, with keys fetched again.
 func contentOf(ctx context.Context, path string, o ImportOptions) (sum, error) {
 	f, err := backup.Open(ctx, o.Store, path, backup.Options{Keys: o.ReadBack})
 	if err != nil {
@@ -203,7 +199,7 @@ type legacy struct {
 	file    *source
 }
 
-// source remembers the errors of the place, so that none is taken for damage.
+// source keeps the store's errors apart from damage.
 type source struct {
 	io.Reader
 	err error
@@ -274,8 +270,7 @@ func openLegacy(ctx context.Context, file store.Object, path string, o ImportOpt
 	return l, nil
 }
 
-// judge tells the failures of the place and of the new backup from the damage
-// of the old file.
+// judge separates failures of the store and the new backup from damage of the old file.
 func (l *legacy) judge(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
@@ -296,9 +291,9 @@ func (l *legacy) judge(ctx context.Context, err error) error {
 	return err
 }
 
-// FindLegacy is [backup.Find] for the files to import: in a folder all that is
-// neither a sealed backup nor belongs to another file. What cannot be imported is
-// among them, so that nobody takes it for done.
+// FindLegacy is [backup.Find] for files to import: in a folder all that is neither a sealed
+// backup nor another file's companion, including files that cannot be imported, which must
+// not pass for done.
 func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []backup.Backup, several bool, err error) {
 	several = len(paths) > 1
 	for _, path := range paths {
@@ -330,13 +325,13 @@ func FindLegacy(ctx context.Context, st store.Store, paths []string) (items []ba
 	return items, several, nil
 }
 
-// passedOver is why a file in a folder is not imported, which is not a failure.
+// passedOver is why a file in a folder is skipped, which is not a failure.
 type passedOver struct{ error }
 
 var errOther = passedOver{errors.New("it is not named as a dump or an archive, and openssl did not encrypt it")}
 
-// toImport says whether a file is one to import. It is passedOver for one of which
-// somebody is told that it was not.
+// toImport reports whether to import a file. The error is passedOver for one whose skipping
+// is reported.
 func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 	name := store.Base(path)
 	if strings.HasPrefix(name, ".") {
@@ -368,8 +363,7 @@ func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 	if _, err := envelope.Parse(bytes.NewReader(head)); !errors.Is(err, envelope.ErrNotSealed) {
 		return false, nil
 	}
-	// What has the name of a backup and is none that is known fails when it is its
-	// turn.
+	// A backup's name with unknown content fails in its turn.
 	if IsLegacy(path, head) || trimEndings(name) != name {
 		return true, nil
 	}
@@ -379,7 +373,7 @@ func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 	return false, errOther
 }
 
-// endings are taken off the name of an old file, again and again.
+// endings are removed from an old file's name, repeatedly.
 var endings = []string{".enc", ".aes", ".ssl", ".gz", ".zst", ".sql", ".dump", ".tar", ".tgz"}
 
 func trimEndings(name string) string {
@@ -395,7 +389,7 @@ func trimEndings(name string) string {
 // stamp is the time in the names of backups.
 var stamp = regexp.MustCompile(`_?(\d{8}_\d{6})`)
 
-// baseOf returns the name of the thing that an old file is a backup of.
+// baseOf returns the name of the source of an old file.
 func baseOf(path string) string {
 	if base := stamp.ReplaceAllString(trimEndings(store.Base(path)), ""); envelope.CheckName(base) == nil {
 		return base
@@ -403,8 +397,7 @@ func baseOf(path string) string {
 	return "imported"
 }
 
-// timeOf is the time in the name, which is taken for UTC, or else that of the
-// file.
+// timeOf is the time in the name, in UTC, or else that of the file.
 func timeOf(name string, modified time.Time) time.Time {
 	if found := stamp.FindStringSubmatch(name); found != nil {
 		if t, err := time.Parse("20060102_150405", found[1]); err == nil {

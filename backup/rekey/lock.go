@@ -15,10 +15,9 @@ import (
 // ErrHeld is returned while somebody else holds the lock of a backup.
 var ErrHeld = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another run is changing this backup")
 
-// Take takes the lock of the backup at path, which exists, in the folder dir,
-// which is made when there is none. One backup has one lock by whatever path it
-// is reached, also through links. It does not wait: the error is ErrHeld, or why
-// the lock cannot be had. The caller releases it.
+// Take locks the backup at path, which exists, in the folder dir, which it makes. All paths
+// to a backup, and links, lead to one lock. It does not wait: the error is ErrHeld, or why
+// locking failed. The caller releases it.
 func Take(dir, path string) (*fsutil.Lock, error) {
 	fail := func(err error) error { return fmt.Errorf("locking %s: %w", path, err) }
 	name, err := real(path)

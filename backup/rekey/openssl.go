@@ -27,20 +27,19 @@ var (
 	errPadding = errors.New("its last block is not padded as openssl pads")
 )
 
-// cbcReader reads what `openssl enc -aes-256-cbc -pbkdf2` encrypted. Nothing
-// there is authenticated: what comes out proves nothing, and the end is right
-// only when its padding is.
+// cbcReader decrypts the output of `openssl enc -aes-256-cbc -pbkdf2`. It is not
+// authenticated; only a wrong padding is noticed.
 type cbcReader struct {
 	src   io.Reader
 	mode  cipher.BlockMode
-	buf   []byte // the last block is held back until it is known not to be the last of all
+	buf   []byte // the last block is held back until it is known not to be the final one
 	held  int    // bytes of buf that wait, encrypted
 	out   []byte
 	plain []byte // the part of out that is not yet given out
 	err   error
 }
 
-// newCBCReader reads the salt from src and derives the key, as openssl does.
+// newCBCReader reads the salt and derives the key, as openssl does.
 func newCBCReader(src io.Reader, passphrase []byte, iterations int) (*cbcReader, error) {
 	head := make([]byte, saltedHead)
 	if n, err := parallel.ReadFull(src, head); n < len(head) {
@@ -97,8 +96,8 @@ func (r *cbcReader) fill() {
 	}
 }
 
-// unpad takes off the padding of RFC 5652, section 6.3. What was padded wrongly
-// is given out all the same but for its last block, for its reader to judge.
+// unpad removes the padding of RFC 5652, section 6.3. With a wrong one it returns all but
+// the last block, for its reader to judge.
 func unpad(text []byte) ([]byte, error) {
 	pad := int(text[len(text)-1])
 	bad := pad == 0 || pad > aes.BlockSize

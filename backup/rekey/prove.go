@@ -15,10 +15,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Proven returns the new holders, after it has proved of each that is at hand, before
-// any backup is touched, that what is sealed for it can be opened again: a key is
-// fetched twice from where it is kept, and what was sealed for the one is opened with
-// the other. Of a recipient alone nobody here can tell.
+// Proven returns the new holders, after it has checked, before any backup is touched, that
+// a backup sealed for each available one opens again: a key is fetched twice, and opens
+// with one what was sealed for the other. Recipients without their identity cannot be
+// checked.
 func Proven(ctx context.Context, ring *keystore.Ring) ([]slot.Recipient, error) {
 	keys, err := ring.Current(ctx)
 	if err != nil {
@@ -59,8 +59,7 @@ func onlyOnce(all []slot.Recipient) error {
 	return nil
 }
 
-// proveKey fetches a key once more and opens with it what is sealed for the
-// first one.
+// proveKey fetches a key again and opens with it what was sealed for the first.
 func proveKey(ctx context.Context, src keystore.Source, first *kek.Key) error {
 	again, err := src.Load(ctx)
 	if err != nil {

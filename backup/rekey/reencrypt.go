@@ -22,12 +22,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// ErrOtherSlots is returned for a backup that has holders of a type that none of the
-// new ones has.
+// ErrOtherSlots is returned for a backup with holders of a type that no new one has.
 var ErrOtherSlots = fail.New(fail.Failed, "name with --to, -r or -R those that are to open it from now on; --drop-other gives them up", "the backup is also sealed for holders of another type than those that are named")
 
-// ReadBackError says that what was written did not come back from the disk. The
-// old backup is as it was.
+// ReadBackError means that reading the new file back gave other bytes. The old backup is
+// unchanged.
 type ReadBackError struct{ Reason error }
 
 // Error says what was read instead.
@@ -47,23 +46,22 @@ type ReencryptOptions struct {
 	ReadBack *keystore.Ring
 	Pack     *pack.Options // how to pack anew; nil leaves what is packed as it is
 	State    *State        // what is done
-	// Signers, if they are set, have to have signed what is re-encrypted. Signer signs
-	// anew what they, or without them itself, have signed before.
+	// Signers, if set, must have signed the backup. Signer signs anew what they, or without
+	// them itself, had signed.
 	Signers *sign.Signers
 	Signer  ssh.Signer
 }
 
-// Reencrypt re-encrypts the backup at path, unless o.State has it. Created, kind
-// and name stay, and the codec when nothing is packed anew.
+// Reencrypt re-encrypts the backup at path, unless o.State lists it. Created, kind and name
+// stay, and so does the codec unless it is repacked.
 //
-// Every byte of the old payload is authenticated before it goes into the new
-// one, and every byte of the new one before it takes the place of the old, with
-// a key that ReadBack fetched; that each of the others opens it is proved too.
-// With an error the old backup is as it was, but when the very last steps
-// fail, after the exchange: then the new one is there whole.
+// Every byte of the old payload is authenticated before it goes into the new one, and every
+// byte of the new one, by a key that ReadBack fetched, before it replaces the old; each
+// other key is checked to open it too. After an error the old backup is unchanged, unless
+// the steps after the exchange failed: then the new one is whole.
 //
-// The errors are those of [backup.Open] and of reading what it opens, of the
-// store and of the keys, ErrHeld, ErrOtherSlots and *ReadBackError.
+// The errors are those of [backup.Open] and of reading, of the store and of the keys,
+// ErrHeld, ErrOtherSlots and *ReadBackError.
 func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, error) {
 	if o.DryRun {
 		return look(ctx, path, o)
@@ -73,7 +71,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 		return Result{}, err
 	}
 	defer lock.Release()
-	// It comes first also for what is done: a killed run is finished by it.
+	// First even for finished ones: it completes a killed run.
 	dst, err := o.Store.Replace(ctx, path)
 	if err != nil {
 		return Result{}, err
@@ -165,8 +163,8 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	return r, nil
 }
 
-// vouching returns who has to have signed the backup at path: Signers, or Signer where
-// it has a signature of that, or nobody.
+// vouching returns who must have signed the backup at path: Signers, or Signer if it signed
+// it, or nobody.
 func (o ReencryptOptions) vouching(ctx context.Context, path string) (*sign.Signers, error) {
 	if o.Signers != nil || o.Signer == nil {
 		return o.Signers, nil
@@ -184,8 +182,7 @@ func (o ReencryptOptions) vouching(ctx context.Context, path string) (*sign.Sign
 	return nil, nil
 }
 
-// resign puts a signature, nil for none, in the place of that of the old payload, and
-// says what became of it.
+// resign replaces the old payload's signature, nil for none, and says what became of it.
 func resign(ctx context.Context, st store.Store, path string, signature []byte) string {
 	was, err := backup.Signature(ctx, st, path)
 	if err == nil && was == nil && signature == nil {
@@ -203,8 +200,8 @@ func resign(ctx context.Context, st store.Store, path string, signature []byte) 
 	return ""
 }
 
-// checkSlots fails when a holder that this program cannot seal for would lose the
-// backup: one of the envelope that opened it, or of the other one.
+// checkSlots fails when a holder of either envelope would lose the backup because this
+// program cannot seal for it.
 func (o ReencryptOptions) checkSlots(opened *envelope.Envelope, seen *backup.Seen) error {
 	if o.DropOther {
 		return nil
@@ -240,9 +237,9 @@ func look(ctx context.Context, path string, o ReencryptOptions) (Result, error) 
 	return Result{Old: seen.Opened.Envelope, Size: seen.Size}, o.checkSlots(seen.Opened.Envelope, seen)
 }
 
-// done says whether an earlier run put the backup at path there, and else what is
-// seen of it without keys. That it opens with the new holders is authenticated, where
-// one of them is at hand: what its id says is a claim until then.
+// done reports whether an earlier run made the backup at path, and otherwise returns what
+// is seen of it without keys. When a new holder is available, it authenticates that it
+// opens the backup: the id alone is a claim.
 func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, Result, error) {
 	seen, err := backup.Look(ctx, o.Store, path, backup.Options{})
 	if o.Rescue && seen == nil && ctx.Err() == nil {
@@ -266,8 +263,8 @@ func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, R
 	return seen, r, nil
 }
 
-// witness opens what is sealed for recipients alone: it keeps the data key of one
-// backup, and the slots that hold it, until it is wiped.
+// witness checks backups that are sealed for recipients alone: it keeps one data key, and
+// the slots with it, until wiped.
 type witness struct {
 	recipients []slot.Recipient
 	dataKey    []byte
@@ -306,8 +303,8 @@ func (w *witness) Unwrap(_ context.Context, _ slot.ID, s slot.Slot) ([]byte, err
 	return bytes.Clone(w.dataKey), nil
 }
 
-// digest tells one content from another. It finds this program's own mistakes,
-// so nobody has to be kept from making two that are alike.
+// digest compares contents. It finds the program's own mistakes and need not resist
+// attacks.
 type digest struct {
 	hash maphash.Hash
 	size int64
@@ -341,8 +338,8 @@ func content(r *envelope.Reader, unpacked bool) (io.WriterTo, error) {
 	return pack.NewReader(r, pack.Codec(r.Envelope.Codec))
 }
 
-// transfer moves the content of src to dst, and closes dst. Opening and sealing
-// run next to each other.
+// transfer moves the content of src to dst, opening and sealing concurrently, and closes
+// dst.
 func transfer(dst *envelope.Writer, src *backup.Handle, repack *pack.Options) (sum, error) {
 	from, err := content(src.Reader, repack != nil)
 	if err != nil {
@@ -376,7 +373,7 @@ func transfer(dst *envelope.Writer, src *backup.Handle, repack *pack.Options) (s
 	return d.sum(), err
 }
 
-// prove reads the new file back and compares it with what went in.
+// prove reads the new file back and compares it with the source.
 func prove(ctx context.Context, dst store.Replacement, written *envelope.Envelope, want sum, w *witness, o ReencryptOptions) error {
 	keys, err := o.ReadBack.Current(ctx)
 	if err != nil {

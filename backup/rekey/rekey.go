@@ -1,16 +1,14 @@
-// Package rekey changes the keys of backups. [Rewrap] gives a backup other key
-// slots and leaves its payload as it is, [Reencrypt] gives it a new data key, a new
-// id and so a new payload, and [Import] brings files of former tools into the
-// format. [Run] does one of them to many backups.
+// Package rekey changes the keys of backups. [Rewrap] replaces the key slots and keeps the
+// payload, [Reencrypt] makes a new data key, id and payload, and [Import] converts files of
+// former tools. [Run] does one of them to many backups.
 //
-// # What a kill leaves
+// # After a kill
 //
-// A finished file never changes in place. The whole file is written anew next to
-// the old one, proved, and swapped with it (see [store.Replacement]). Killed at any
-// moment, this leaves a backup that opens with the keys that it had, or with the
-// new ones, and the same call finishes the rest. Two that change one backup exclude
-// each other by a lock next to it where hosts share locks, and else the second to
-// finish sees that the backup has changed, and leaves it as the first made it.
+// A finished file never changes in place: a new file is written next to it, checked, and
+// swapped with it (see [store.Replacement]). A kill leaves a backup that opens with the old
+// keys or with the new ones, and the same call finishes. Concurrent changes of one backup
+// exclude each other by a lock where hosts share locks; otherwise the second notices that
+// the backup has changed, and leaves it.
 package rekey
 
 import (
@@ -21,13 +19,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Options are what every change of keys takes. They serve many backups at once.
+// Options are common to all changes of keys, of many backups at once.
 type Options struct {
 	Store    store.Store
 	StateDir string         // the folder of locks
 	From     *keystore.Ring // opens the backups as they are
-	// To are the new holders. Those that are identities too are tried on what is
-	// written; of recipients alone nobody here can tell that they open it.
+	// To are the new holders. Those that are also identities are tried on the new file;
+	// others cannot be.
 	To []slot.Recipient
 	// DropOther lets holders go that are not keys.
 	DropOther bool

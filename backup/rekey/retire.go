@@ -35,8 +35,8 @@ type Retirement struct {
 	Source func(provider string) (keystore.Source, error)
 	// Identities are in use, and the history keeps no record of them.
 	Identities []slot.Identity
-	// End ends the use of a key that is current, and that no new one replaces, because
-	// the identities took over. It may be destroyed when Grace is over.
+	// End ends the use of a current key without a successor, because identities replaced
+	// it. It may be destroyed after Grace.
 	End   bool
 	Grace time.Duration
 	// DryRun records nothing.
@@ -62,9 +62,9 @@ type Destruction struct {
 
 // Run fails, with ErrNeeded, unless the key or identity of this id or hint may be
 // destroyed: it is current nowhere, its grace period is over, and every backup opens
-// without it, with what the history says is in use, as it is fetched now, or with
-// Identities. What slots claim does not count. It records that, or with End that the
-// key is in use no more.
+// without it, with the keys in use by the history, freshly fetched, or with Identities.
+// Slots are claims and do not count. It records that, or with End that the key is no longer
+// used.
 func (r *Retirement) Run(ctx context.Context, id kek.ID) (*Retired, error) {
 	for _, i := range r.Identities {
 		if h, known := slot.HolderOf(i); known {
@@ -104,7 +104,7 @@ func (r *Retirement) Run(ctx context.Context, id kek.ID) (*Retired, error) {
 	return out, nil
 }
 
-// judge fails unless every record of a key says that it may be destroyed.
+// judge fails unless every record of a key allows its destruction.
 func (r *Retirement) judge(id kek.ID) (out *Retired, providers []string, err error) {
 	for _, j := range r.History.Judge(r.Backups, time.Now()) {
 		if j.ID != id {
@@ -158,8 +158,8 @@ func (r *Retirement) judgeCurrent(id kek.ID) (*Retired, []string, error) {
 	return &Retired{ID: id}, nil, nil
 }
 
-// judgeRecipient fails unless slots name the recipient of this hint, and all of the
-// backups can be read.
+// judgeRecipient fails unless slots name the recipient of this hint, and all backups are
+// readable.
 func (r *Retirement) judgeRecipient(id kek.ID) (*Retired, []string, error) {
 	out := &Retired{ID: id}
 	for _, b := range r.Backups {
@@ -184,9 +184,8 @@ func (r *Retirement) judgeRecipient(id kek.ID) (*Retired, []string, error) {
 
 type currentOnly struct{ keystore.Source }
 
-// proveOpen fails unless each backup opens with a key other than id that is in use,
-// as it is fetched now, or with an identity: who can write a slot can write any id
-// into it.
+// proveOpen fails unless each backup opens with another key in use, freshly fetched, or
+// with an identity: anybody who can write a slot can write any id into it.
 func (r *Retirement) proveOpen(ctx context.Context, id kek.ID) error {
 	var sources []keystore.Source
 	var live []history.Record
@@ -233,8 +232,8 @@ func (r *Retirement) proveOpen(ctx context.Context, id kek.ID) error {
 	return cmp.Or(err, closed)
 }
 
-// whereToDestroy looks for a key where it was once kept. What is current in a place is
-// destroyed only where the history has no other key that took its place.
+// whereToDestroy looks for a key in a former place. A place's current key is destroyed only
+// when the history has no successor there.
 func (r *Retirement) whereToDestroy(ctx context.Context, provider string, id kek.ID) Destruction {
 	d := Destruction{Provider: provider}
 	src, err := r.Source(provider)

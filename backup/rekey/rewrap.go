@@ -27,36 +27,31 @@ import (
 var (
 	// ErrRot is returned for a backup whose sidecar is another file's.
 	ErrRot = fail.New(fail.Damaged, "use another copy of this backup, or --rescue, which authenticates every byte of it and renews the sidecar", "it does not match its sidecar: it was damaged, or replaced, since it was written")
-	// ErrBeside is returned for a detached envelope that cannot be taken into
-	// account.
+	// ErrBeside is returned for a detached envelope that would be lost.
 	ErrBeside = errors.New("the envelope next to it does not open with these keys, and would be lost")
 	// ErrForeign is returned for a detached envelope of another backup.
 	ErrForeign = fail.New(fail.Failed, "", "it is not this backup's envelope, and is not written over: when you know whose it is, delete it")
 )
 
-// RewrapOptions say for which keys, and how. To is tried too when a backup is
-// opened.
+// RewrapOptions are for which keys, and how. To is also tried to open a backup.
 type RewrapOptions struct {
 	Options
 	KeepOld bool // see [envelope.RewrapOptions]
-	// Detached leaves the backup itself and its sidecar untouched for good: the
-	// new envelope goes next to it.
+	// Detached leaves the backup and its sidecar untouched: the new envelope goes next to
+	// it.
 	Detached bool
 }
 
-// Rewrap gives the backup at path slots for the new keys. One that is for the very
-// keys already is skipped, unless it has a detached envelope that is to go, or no
-// good sidecar.
+// Rewrap gives the backup at path slots for the new keys. It skips one that has them,
+// unless a detached envelope must go, or the sidecar is missing or wrong.
 //
-// Every byte is proved before the new file takes the place of the old: by the
-// sidecar or, where there is none, by the tag of every chunk. Slots of other kinds
-// than this program's are kept, and where that cannot be, in an envelope that is not
-// the one that opened, the error is ErrOtherSlots.
+// Every byte is checked before the new file replaces the old: by the sidecar or else by the
+// tag of every chunk. Slots of unknown kinds are kept; where that is impossible, in the
+// envelope that did not open, the error is ErrOtherSlots.
 //
-// Besides those of the store and of [envelope.Rewrap], the errors are ErrRot,
-// ErrBeside, ErrForeign, ErrOtherSlots, ErrHeld, *ReadBackError and
-// [store.ErrChanged]; after any of them the backup opens as before, or with the new
-// keys.
+// Besides those of the store and of [envelope.Rewrap], the errors are ErrRot, ErrBeside,
+// ErrForeign, ErrOtherSlots, ErrHeld, *ReadBackError and [store.ErrChanged]; after any of
+// them the backup opens as before, or with the new keys.
 func Rewrap(ctx context.Context, path string, o RewrapOptions) (Result, error) {
 	lock, err := Take(o.StateDir, path)
 	if err != nil {
@@ -64,13 +59,13 @@ func Rewrap(ctx context.Context, path string, o RewrapOptions) (Result, error) {
 	}
 	defer lock.Release()
 	j := &job{RewrapOptions: o, path: path}
-	if !store.IsRemote(path) { // what belongs to a backup is next to the file, not next to a link to it
+	if !store.IsRemote(path) { // companions are next to the file, not next to a link to it
 		if j.path, err = filepath.EvalSymlinks(path); err != nil {
 			return Result{}, fmt.Errorf("looking for the backup: %w", err)
 		}
 	}
 	if !o.Detached && !o.DryRun {
-		// It comes first also for what is done: a killed run is finished by it.
+		// First even for finished ones: it completes a killed run.
 		if j.dst, err = o.Store.Replace(ctx, j.path); err != nil {
 			return Result{}, err
 		}
@@ -130,7 +125,7 @@ func (j *job) run(ctx context.Context) error {
 func (j *job) open() envelope.Options {
 	return envelope.Options{Detached: j.beside, Rescue: j.Rescue, Find: func(ctx context.Context, wanted []slot.Holder) ([]envelope.Identity, error) {
 		var found []envelope.Identity
-		if j.beside != nil { // a key for its own slots would do for the ring, and not here
+		if j.beside != nil { // the ring would accept a key of the backup's own slots
 			found, _ = j.From.Identities(ctx, j.beside.Holders())
 		}
 		more, err := j.From.Identities(ctx, wanted)
@@ -185,8 +180,7 @@ func (j *job) holders() error {
 	return nil
 }
 
-// renews reports whether the new holders have this type of slots, in the place of
-// those that there are.
+// renews reports whether the new holders replace slots of this type.
 func (o *Options) renews(slotType string) bool {
 	return slices.ContainsFunc(o.To, func(r slot.Recipient) bool {
 		h, known := slot.HolderOf(r)
@@ -194,8 +188,7 @@ func (o *Options) renews(slotType string) bool {
 	})
 }
 
-// replace writes the file anew with the new envelope, proves it, and swaps it with
-// the old one.
+// replace writes the file with the new envelope, checks it, and swaps it with the old one.
 func (j *job) replace(ctx context.Context, side *sidecar) error {
 	if !store.IsRemote(j.path) && hasOtherNames(j.path) {
 		j.warn("the file has further names (hard links), which stay with the old keys")
@@ -256,8 +249,8 @@ func hasOtherNames(path string) bool {
 	return ok && stat.Nlink > 1
 }
 
-// compare compares what was read with the sidecar. It does not prove it where there
-// is none, nor where a rescue is to heal what does not fit.
+// compare compares the bytes with the sidecar. Without one, or in a rescue of a mismatch,
+// proved is false.
 func (j *job) compare(side *sidecar, was hash.Hash) (proved bool, err error) {
 	switch {
 	case side == nil:
@@ -275,8 +268,8 @@ func (j *job) compare(side *sidecar, was hash.Hash) (proved bool, err error) {
 	return false, nil
 }
 
-// readBack opens the new file with each of the new holders that can, and reads it to its end
-// unless its content was proved.
+// readBack opens the new file with each new holder that can, and reads it to its end unless
+// proved.
 func (j *job) readBack(ctx context.Context, proved bool) error {
 	file, err := j.dst.Open(ctx)
 	if err != nil {
@@ -331,8 +324,7 @@ func (j *job) detach(ctx context.Context) error {
 	return err
 }
 
-// settle clears away what a run left that was killed when it had written the
-// detached envelope.
+// settle cleans up after a run that was killed when it had written the detached envelope.
 func (j *job) settle(ctx context.Context) error {
 	if j.DryRun || !j.Detached || store.IsRemote(j.path) {
 		return nil
@@ -345,8 +337,7 @@ func (j *job) settle(ctx context.Context) error {
 	return nil
 }
 
-// unchanged looks whether the backup is still the one that was opened: it may have
-// been pruned, or re-encrypted by another host.
+// unchanged checks that the backup has not been pruned or re-encrypted since it was opened.
 func (j *job) unchanged(ctx context.Context) error {
 	changed := fmt.Errorf("%s: %w", j.path, store.ErrChanged)
 	now, err := j.Store.Open(ctx, j.path)
@@ -373,7 +364,7 @@ type sidecar struct {
 	sum, name string // of a good form, or sum is ""
 }
 
-// names says whether it is a sidecar of the file at path; that of nil is none.
+// names reports whether it is the sidecar of the file at path; nil is not.
 func (s *sidecar) names(path string) bool { return s != nil && s.name == store.Base(path) }
 
 // sidecar reads it; it is nil when there is none.

@@ -38,8 +38,7 @@ type Observer struct {
 	Ready func() error
 	// Done comes as soon as a backup is through, on any goroutine.
 	Done func(ctx context.Context, path string, r Result, err error)
-	// Told comes for each in the order of Found, one after the other; its error
-	// ends the course.
+	// Told gets each result in the order of Found, sequentially; its error ends the course.
 	Told func(path string, r Result, err error) error
 }
 
@@ -48,14 +47,13 @@ type Tally struct {
 	Found, Changed, Skipped int
 	Failed                  []string // the paths
 	Last                    error    // of the last that failed
-	// Several says that more than one path, or a folder, was asked for: some can
-	// fail then and others not.
+	// Several means more than one path, or a folder: some can fail and others not.
 	Several bool
 }
 
-// Run goes through the backups of a course. One that fails does not stop the
-// others. The error says that nothing was found out, or that the course was ended:
-// by the context, by Ready or by Told. What became of each backup is in the Tally.
+// Run goes through the backups of a course. A failure does not stop the others and is in
+// the Tally. The error means that nothing was found out, or that the context, Ready or Told
+// ended the course.
 func (c Course) Run(ctx context.Context, o Observer) (Tally, error) {
 	find := c.Find
 	if find == nil {
@@ -113,10 +111,9 @@ func (t *Tally) count(path string, r Result, err error) {
 	}
 }
 
-// Apart refuses new keys, a folder of locks, and a state file ("" for none) that
-// would be in or under the folder of the backups at path, or of the one at path. It
-// returns that folder, "" for a bucket. given says that the folder of locks is not the
-// usual one, which may be below the folder of one file: that of a user, say.
+// Apart refuses new keys, a folder of locks, and a state file ("" for none) inside the
+// folder of the backups at path. It returns that folder, "" for a bucket. given means that
+// the folder of locks is not the default, which may be below the folder of a single file.
 func Apart(path string, keys []keystore.Source, stateDir string, given bool, stateFile string) (folder string, err error) {
 	if store.IsRemote(path) {
 		return "", nil

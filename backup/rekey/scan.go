@@ -13,9 +13,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
-// Scan looks at the envelope of every backup under root: of every file that begins as
-// one, whatever its name, for a key that a renamed backup needs is needed. What cannot
-// be read is among them, with its error; the error is the context's.
+// Scan reads the envelope of every backup under root, by the beginning of each file and not
+// by its name, because renamed backups need their keys too. Unreadable ones are returned
+// with their error; the error is the context's.
 func Scan(ctx context.Context, place store.Store, root string) ([]history.Backup, error) {
 	var all []history.Backup
 	for b, err := range place.Walk(ctx, root, true) {
@@ -37,10 +37,10 @@ func Scan(ctx context.Context, place store.Store, root string) ([]history.Backup
 	return all, nil
 }
 
-// holdersOf reads who opens a backup, by its own slots or by those of the envelope
-// next to it. It returns nil for what is none: a file of another name than a backup's
-// that does not begin as one, breaks off in its envelope, or has vanished, as a
-// writer's does when it gets its name; and an envelope that is next to its backup.
+// holdersOf reads who opens a backup, by its own slots or the envelope's next to it. It
+// returns nil for other files: those without a backup's name that do not begin as one,
+// break off in the envelope, or have vanished, as a writer's file does when renamed; and
+// for detached envelopes.
 func holdersOf(ctx context.Context, place store.Store, file store.Backup) *history.Backup {
 	b := &history.Backup{Path: file.Path}
 	seen, err := backup.Look(ctx, place, file.Path, backup.Options{})

@@ -30,10 +30,9 @@ var (
 
 const stateVersion = 1
 
-// State is the account of one run over many backups, which may be interrupted
-// and begun again: which new ids it has made. It is a file of JSON lines without
-// secrets, and lives as long as the run is not through. It is safe for
-// concurrent use. The nil State has nothing and keeps nothing.
+// State lists the new ids that a run over many backups, which may be interrupted and
+// resumed, has made. It is a file of JSON lines without secrets, deleted when the run is
+// complete. It is safe for concurrent use. The nil State is empty and keeps nothing.
 type State struct {
 	path string
 	lock *fsutil.Lock
@@ -52,7 +51,7 @@ type head struct {
 	Begun   time.Time `json:"begun"`
 }
 
-// entry is any other line: a backup that is about to take the place of another.
+// entry is any other line: a backup that is about to be replaced.
 type entry struct {
 	Time time.Time `json:"time"`
 	Path string    `json:"path"`
@@ -60,10 +59,9 @@ type entry struct {
 	New  string    `json:"new"`
 }
 
-// Begin opens the state of a run that seals for the keys, or begins it. A file
-// that does not begin as one is left as it is. The errors are ErrState,
-// ErrOtherRun, [fsutil.ErrHeld] while such a run is at work, and the file
-// system's. The caller ends it with End.
+// Begin opens or begins the state of a run that seals for the keys. A file with another
+// beginning stays as it is. The errors are ErrState, ErrOtherRun, [fsutil.ErrHeld] during
+// such a run, and the file system's. The caller ends it with End.
 func Begin(path string, keys []string) (_ *State, err error) {
 	if err := fsutil.MkdirAll(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("making the folder of the state: %w", err)
@@ -97,9 +95,8 @@ func Begin(path string, keys []string) (_ *State, err error) {
 	return s, nil
 }
 
-// StateFile is where in dir the state is of a run over the paths that seals for the
-// keys: the same for runs that are to do the same. how says what else makes them
-// differ.
+// StateFile is the path in dir of the state of a run over the paths that seals for the
+// keys: the same for equal runs. how has further differences.
 func StateFile(dir string, paths []string, keys []string, how ...string) (string, error) {
 	var parts []string
 	for _, path := range paths {
@@ -120,8 +117,7 @@ func StateFile(dir string, paths []string, keys []string, how ...string) (string
 	return filepath.Join(dir, "reencrypt-"+hex.EncodeToString(sum[:8])+".jsonl"), nil
 }
 
-// create makes a state that lists nothing, whole or not at all. One that another
-// run makes meanwhile is as good.
+// create durably makes an empty state. Another run may make it meanwhile.
 func create(path string, keys []string) error {
 	text, err := json.Marshal(head{stateVersion, sorted(keys), time.Now().UTC().Truncate(time.Second)})
 	if err != nil {
@@ -148,7 +144,7 @@ func create(path string, keys []string) error {
 	return nil
 }
 
-// Read reads the state of a run, to look at it. There need not be one.
+// Read reads the state of a run, if any.
 func Read(path string, keys []string) (*State, error) {
 	s := &State{made: make(map[envelope.ID]bool)}
 	lines := 0
@@ -210,8 +206,8 @@ func (s *State) has(id envelope.ID) bool {
 	return s.made[id]
 }
 
-// add writes down for good that new is about to take the place of old. When that
-// does not come about, new is an id that nothing has.
+// add durably notes that new is about to replace old. If that fails, no backup has the id
+// new.
 func (s *State) add(path string, old, new envelope.ID) error {
 	if s == nil || s.file == nil {
 		return nil
@@ -242,8 +238,7 @@ func (s *State) write(line any) error {
 	return s.err
 }
 
-// End closes the state. through says that nothing is left to do: there is
-// nothing to go on with then, as when nothing was done, and the file goes.
+// End closes the state, and deletes it when the run is through or has done nothing.
 func (s *State) End(through bool) error {
 	if s == nil || s.file == nil {
 		return nil

@@ -6,23 +6,21 @@ import (
 )
 
 var (
-	// ErrNone is returned by Parse when the text holds neither key nor share.
+	// ErrNone is returned by Parse for a text without a key or share.
 	ErrNone = errors.New("no written key and no share is in it: either begins with the line " + title + " KEY V1 or " + title + " SHARE V1")
 
 	// ErrTooLong is returned by Parse for text of more than MaxText bytes.
 	ErrTooLong = fmt.Errorf("it is longer than %d bytes, and so no written key", MaxText)
 )
 
-// LineError points at a line that was mistyped. It does not repeat the line.
+// LineError is a mistyped line, without its text.
 type LineError struct {
-	// Block names the key or share as far as it is known, as "share 2 of 5 of
-	// set 4T9K7M2Q", or only "share" or "key".
+	// Block names the key or share as far as known, as "share 2 of 5 of set 4T9K7M2Q", or
+	// only "share" or "key".
 	Block string
-	// Line is the number in front of the line; 0 is the line with the name of
-	// the program.
+	// Line is the line's printed number; 0 is the title.
 	Line int
-	// TextLine counts the lines of the text from 1. It is 0 for a line that
-	// was typed by itself.
+	// TextLine is the line in the text, from 1, or 0 for a line typed by itself.
 	TextLine int
 	// Reason says what is wrong.
 	Reason string
@@ -40,8 +38,8 @@ func (e *LineError) Error() string {
 	return e.Block + ", " + line + ": " + e.Reason
 }
 
-// BlockError says that every line is good and the whole is not: it was damaged
-// on purpose, or by more errors than the lines' checksums show.
+// BlockError means that all lines are valid but the whole is not: intended damage, or more
+// errors than the checksums of lines show.
 type BlockError struct {
 	Block  string // as in LineError
 	Reason string

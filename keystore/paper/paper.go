@@ -1,7 +1,7 @@
-// Package paper is the written form of a key or an age identity, and of a share of
-// one: text that can be printed, locked away, and typed again by hand.
+// Package paper is the written form of a key, an age identity, or a share of one: text to
+// print, lock away, and type again.
 //
-// A block looks like this (docs/FORMAT.md, section 16, says it exactly):
+// A block looks like this (docs/FORMAT.md, section 16, is exact):
 //
 //	TAKUMI-BACKUP SHARE V1
 //	1 SET 4T9K 7M2Q SHARE 2 OF 5 NEED 3  PMA1
@@ -11,21 +11,17 @@
 //	5 KYDB YH55 47ZG Y30V  YPEK
 //	6 45AH Z6Z4 DND3 8A8N  BD7X
 //
-// To write a key down, call [NewKey] and then [Block.Text]. To read what was
-// typed, call [Parse] on a whole text, or feed a [Typist] line by line. Package
-// shares splits keys and puts them together again; package kit, below this one,
-// makes pages and QR codes.
+// [NewKey] and [Block.Text] write a key down. [Parse] reads a whole text, a [Typist] line
+// by line. Package shares splits and combines keys; package kit makes pages and QR codes.
 //
-// Every line carries a checksum of 20 bits, and the block one of at least 56,
-// so that a typing error is pointed at by its line and never makes a wrong key.
-// Letter case, blanks and dashes do not matter, nor does O for 0, and I or L
-// for 1.
+// Every line has a checksum of 20 bits, and the block one of at least 56, so that a typing
+// error is located by its line and never makes a wrong key. Letter case, blanks and dashes
+// do not matter, nor does O for 0, and I or L for 1.
 //
 // # Secrets
 //
-// A Block never prints its payload: every fmt verb, JSON and slog show its label
-// alone. Text, Compact and Payload are the ways to the material. Errors name
-// lines and say what is wrong with them, and never repeat them.
+// A Block never prints its payload: every fmt verb, JSON and slog show only its label.
+// Text, Compact and Payload return the material. Errors name lines without repeating them.
 package paper
 
 import (
@@ -47,20 +43,19 @@ const (
 	KindShare Kind = "SHARE" // one of several shares of a key
 )
 
-// ShareSize is the length of a share's payload: one byte for each of the key's,
-// and the point at which the share was taken.
+// ShareSize is the length of a share's payload: a byte for each of the key's, and the
+// share's point.
 const ShareSize = kek.Size + 1
 
 // MaxShares is how many shares a key can have.
 const MaxShares = 255
 
-// Label is what a block says in plain words. None of it is secret.
+// Label is the readable part of a block. None of it is secret.
 type Label struct {
 	Kind  Kind
 	KeyID kek.ID // of the key itself, also on a share
 
-	// The rest is of shares alone. Set is 8 letters, the same on all shares of
-	// one split and on no others.
+	// Set and the following are for shares. Set is 8 letters, unique to one split.
 	Set       string
 	Number    int // from 1 to Total
 	Total     int
@@ -92,8 +87,7 @@ func (l Label) check() string {
 	return ""
 }
 
-// Block is a key or a share in its written form. It does not change once made,
-// but for Wipe.
+// Block is a key or a share in written form. Only Wipe changes it.
 type Block struct {
 	Label
 	// A closure hides the material from fmt, as that of kek.Key does.
@@ -106,16 +100,14 @@ func newBlock(l Label, payload []byte) *Block {
 	return &Block{Label: l, payload: func() []byte { return own }}
 }
 
-// Secret is what a block is the written form of: a *kek.Key, or an *agekey.Seed, whose
-// id is the hint of its recipient.
+// Secret is a *kek.Key, or an *agekey.Seed, whose id is its recipient's hint.
 type Secret interface {
 	ID() kek.ID
 	Bytes() []byte // 32 bytes that alias the Secret
 	Wipe()
 }
 
-// SecretOf returns the secret of these bytes that has this id, which proves it. The
-// caller wipes it.
+// SecretOf returns the secret of these bytes if it has this id. The caller wipes it.
 func SecretOf(material []byte, id kek.ID) (Secret, error) {
 	if key, err := kek.New(material); err == nil {
 		if key.ID() == id {
@@ -129,14 +121,14 @@ func SecretOf(material []byte, id kek.ID) (Secret, error) {
 	return nil, errors.New("it holds another key than it names")
 }
 
-// NewKey returns the written form of a key or an identity, whose material it copies.
-// The same always gives the same text.
+// NewKey returns the written form of a key or an identity, whose material it copies. It is
+// deterministic.
 func NewKey(secret Secret) *Block {
 	return newBlock(Label{Kind: KindKey, KeyID: secret.ID()}, secret.Bytes())
 }
 
-// NewShare returns the written form of a share, whose payload of ShareSize
-// bytes it copies. It fails when the label cannot be that of a share.
+// NewShare returns the written form of a share, whose payload of ShareSize bytes it copies.
+// It fails for an invalid label.
 func NewShare(l Label, payload []byte) (*Block, error) {
 	switch fault := l.check(); {
 	case l.Kind != KindShare || !goodSet.MatchString(l.Set) || !goodID.MatchString(string(l.KeyID)):
@@ -149,12 +141,12 @@ func NewShare(l Label, payload []byte) (*Block, error) {
 	return newBlock(l, payload), nil
 }
 
-// Payload returns the key, 32 bytes, or the share, 33 bytes as
-// github.com/hashicorp/vault/shamir makes them. They alias the Block: do not
-// keep, change or print them.
+// Payload returns the key, 32 bytes, or the share, 33 bytes as of
+// github.com/hashicorp/vault/shamir. They alias the Block: do not keep, change or print
+// them.
 func (b *Block) Payload() []byte { return b.payload() }
 
-// Secret returns the key or the identity of a key block, proved by its id. The caller
+// Secret returns the key or the identity of a key block, checked by its id. The caller
 // wipes it.
 func (b *Block) Secret() (Secret, error) {
 	if b.Kind != KindKey {
@@ -177,8 +169,7 @@ func Wipe(blocks []*Block) {
 	}
 }
 
-// Format implements fmt.Formatter for every verb; with the methods below it
-// keeps the payload out of any output.
+// Format and the methods below keep the payload out of any output.
 func (b Block) Format(f fmt.State, _ rune) { fmt.Fprint(f, b.Label.String()) }
 
 // MarshalText implements encoding.TextMarshaler, and with it JSON.

@@ -8,8 +8,7 @@ import (
 	"regexp"
 )
 
-// MaxText is the longest text that Parse takes: room for every share of a key,
-// many times over.
+// MaxText bounds a text for Parse: many times every share of a key.
 const MaxText = 1 << 20
 
 var (
@@ -20,8 +19,7 @@ var (
 	firstLine = regexp.MustCompile(`^1(SET.{8}SHARE[0-9]+0F[0-9]+NEED|KEY[0-9A-F]{16}.{4}$)`)
 )
 
-// Read is Parse for what r gives, of which it reads no more than MaxText bytes
-// and one.
+// Read is Parse for r, of which it reads at most MaxText bytes and one.
 func Read(r io.Reader) ([]*Block, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxText+1))
 	defer clear(text)
@@ -31,13 +29,11 @@ func Read(r io.Reader) ([]*Block, error) {
 	return Parse(text)
 }
 
-// Parse returns the keys and shares of a text, in order. A slash counts as a line
-// feed. Whatever is before, between and after the blocks is passed over, but
-// not what is in one: there, only empty lines are.
+// Parse returns the keys and shares of a text, in order. A slash counts as a line feed.
+// Text outside of blocks is ignored; in a block only empty lines are.
 //
-// It returns blocks or an error, never both. The error is ErrNone, ErrTooLong, or
-// one or several *LineError and *BlockError, joined: every bad line that can be
-// told is. The text stays the caller's to wipe.
+// It returns blocks or an error, never both. The error is ErrNone, ErrTooLong, or joined
+// *LineError and *BlockError for every bad line that can be located. The caller wipes text.
 func Parse(text []byte) ([]*Block, error) {
 	if len(text) > MaxText {
 		return nil, ErrTooLong
@@ -95,7 +91,7 @@ func (p *parser) line(line []byte) {
 	}
 }
 
-// outside looks whether a line that belongs to no block should have begun one.
+// outside checks whether a line outside of blocks should have begun one.
 func (p *parser) outside(line []byte) {
 	if firstLine.Match(line) {
 		p.report("block", 0, "it is missing: "+ErrNone.Error())
@@ -109,7 +105,7 @@ func (p *parser) outside(line []byte) {
 	}
 }
 
-// inside takes a line of the open block, and reports whether it keeps it.
+// inside takes a line of the open block, and reports whether it belongs to it.
 func (p *parser) inside(line []byte) bool {
 	t := p.open
 	n := len(t.lines) + 1
@@ -121,7 +117,7 @@ func (p *parser) inside(line []byte) bool {
 		return false
 	}
 	if reason != "" {
-		// Perhaps a line was left out, and this is a good one that comes later.
+		// A line may be missing, and this be a later one.
 		for later := n + 1; later <= t.last() && reason != ""; later++ {
 			if t.fault(later, line) != "" {
 				continue
@@ -174,8 +170,8 @@ func (p *parser) close() {
 	p.open = nil
 }
 
-// near reports whether two mistakes or fewer make a of b: letters changed, left
-// out, added, or (which counts as two) exchanged.
+// near reports whether at most two mistakes lead from b to a: letters changed, left out,
+// added, or (which counts as two) exchanged.
 func near(a, b []byte) bool {
 	const most = 2
 	if len(a) > len(b)+most || len(b) > len(a)+most {

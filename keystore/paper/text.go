@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	// alphabet is Douglas Crockford's for base 32: without I, L, O, which are
-	// read as digits, and without U.
+	// alphabet is Douglas Crockford's base 32: I, L and O are read as digits, U is unused.
 	alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 	// The messages of the two checksums begin with these.
@@ -32,9 +31,8 @@ const (
 
 var letters = base32.NewEncoding(alphabet).WithPadding(base32.NoPadding)
 
-// Text returns the block as it is printed: lines of capital letters and digits
-// in groups, each ended by a line feed. It is as secret as the payload, and the
-// caller's to wipe.
+// Text returns the block for printing: lines of capital letters and digits in groups. It is
+// as secret as the payload; the caller wipes it.
 func (b *Block) Text() []byte {
 	head := b.header()
 	text := append([]byte(head), '\n')
@@ -72,9 +70,8 @@ func (b *Block) Text() []byte {
 	return text
 }
 
-// Compact returns the same block on one line for a QR code: without blanks
-// between groups, and a slash for each line feed. Parse reads it, for it takes a
-// slash for a line feed. Its characters are those that QR codes pack densely.
+// Compact returns the block on one line for a QR code, which packs its characters densely:
+// without blanks, and a slash for each line feed. Parse reads it.
 func (b *Block) Compact() []byte {
 	text := b.Text()
 	defer clear(text)
@@ -94,8 +91,7 @@ func firstData(k Kind) int {
 	return 2
 }
 
-// data is the payload and after it the checksum of the block, which covers the
-// lines before the data.
+// data is the payload and the block's checksum, which covers the lines before the data.
 func (b *Block) data(labels [][]byte) []byte {
 	data := make([]byte, 0, dataSize)
 	data = append(data, b.payload()...)
@@ -113,10 +109,9 @@ func blockCheck(head []byte, labels [][]byte, payload []byte) [sha256.Size]byte 
 	return sha256.Sum256(message)
 }
 
-// lineCheck returns the checksum of a line. It covers the header and the first
-// line too, and with them the kind, the set and the number of the share, so that
-// a line of another share does not pass. All are in plain form, without their own
-// checksums.
+// lineCheck returns a line's checksum. It covers the header and the first line too, and so
+// the kind, set and number of the share: another share's line does not pass. All are in
+// plain form, without their own checksums.
 func lineCheck(head, first, line []byte) []byte {
 	message := append([]byte(lineLabel), head...)
 	message = append(append(message, '\n'), first...)
@@ -139,9 +134,8 @@ func groups(s []byte) []byte {
 	return out
 }
 
-// plain returns a line as the checksums see it: in capitals, without blanks and
-// dashes, O as 0, I and L as 1. What is not ASCII becomes a question mark, which
-// is never good.
+// plain returns a line as the checksums see it: in capitals, without blanks and dashes, O
+// as 0, I and L as 1. Non-ASCII becomes a question mark, which is invalid.
 func plain(line []byte) []byte {
 	out := make([]byte, 0, len(line))
 	for len(line) > 0 {

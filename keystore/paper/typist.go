@@ -11,16 +11,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
 
-// The lines without their checksums, in plain form. OF and SHARE have changed by
-// then: O is 0.
+// the lines without checksums, in plain form: O is 0 in OF and SHARE
 var (
 	setLine    = regexp.MustCompile(`^1SET([` + alphabet + `]{8})SHARE([1-9][0-9]{0,2})0F([1-9][0-9]{0,2})NEED([1-9][0-9]{0,2})$`)
 	keyLine    = regexp.MustCompile(`^[12]KEY([0-9A-F]{16})$`)
 	notALetter = regexp.MustCompile(`[^` + alphabet + `]`)
 )
 
-// Typist takes one block line by line and checks each line at once. Make one with
-// NewTypist. It is not safe for
+// Typist takes one block line by line and checks each at once. It is not safe for
 // concurrent use.
 type Typist struct {
 	label Label
@@ -36,7 +34,7 @@ func NewTypist(kind Kind) *Typist {
 	return t
 }
 
-// Next returns the number of the line that is to come, and how it looks.
+// Next returns the number and the form of the next line.
 func (t *Typist) Next() (number int, form string) {
 	n := len(t.lines) + 1
 	return n, t.form(n)
@@ -61,11 +59,10 @@ func (t *Typist) name() string {
 	return t.label.String()
 }
 
-// Line takes the next line; the number in front of it may be left out. An empty
-// line is passed over, and so is the line that names the program, before line 1.
-// It returns the block after its last line, and nil before. After an error, a
-// *LineError, the same line is expected again; a *BlockError ends the block. The
-// text stays the caller's to wipe.
+// Line takes the next line, with or without its number. Empty lines are skipped, and so is
+// the title before line 1. It returns the block after its last line, and nil before. After
+// a *LineError the same line is expected again; a *BlockError ends the block. The caller
+// wipes text.
 func (t *Typist) Line(text []byte) (*Block, error) {
 	n := len(t.lines) + 1
 	line := plain(text)
@@ -91,7 +88,7 @@ func (t *Typist) Line(text []byte) (*Block, error) {
 	return t.finish()
 }
 
-// fault says what is wrong with line, in plain form, as the block's line n.
+// fault is the error of line, in plain form, as the block's line n.
 func (t *Typist) fault(n int, line []byte) string {
 	const compare = "compare it with the paper, letter by letter"
 	wrong := fmt.Sprintf("it does not read %q; %s", t.form(n), compare)
@@ -150,7 +147,7 @@ func (t *Typist) take(line []byte) {
 	t.lines = append(t.lines, body)
 }
 
-// skip passes a bad line over, so that those after it can be looked at.
+// skip skips a bad line, so that the following ones are checked.
 func (t *Typist) skip() {
 	t.lines, t.bad = append(t.lines, nil), true
 }
@@ -184,8 +181,7 @@ func (t *Typist) finish() (*Block, error) {
 	return b, nil
 }
 
-// fault says why what was read without an error was never written by this
-// program.
+// fault is why a block, read without an error, cannot be of this program.
 func (b *Block) fault() string {
 	if b.Kind == KindShare {
 		if b.payload()[ShareSize-1] == 0 {

@@ -1,15 +1,14 @@
-// Package database restores a dump into PostgreSQL without a moment at which a
-// failure loses what was there.
+// Package database restores a dump into PostgreSQL so that no failure loses the old
+// database.
 //
-// [Begin] connects, looks, and changes nothing; [Restore.Plan] says what a
-// restore would do, and [Restore.Run] does it: the dump goes into a new database,
-// which is checked and then takes the name of the live one, in one transaction
-// with the renaming of the former. Whatever fails before that leaves the live
-// database alone and removes the new one.
+// [Begin] connects and looks; [Restore.Plan] says what a restore would do, and
+// [Restore.Run] does it: the dump goes into a new database, which is checked and then takes
+// the name of the live one, in the transaction that renames the former. A failure before
+// that leaves the live database alone and removes the new one.
 //
-// The new database carries a mark until it is finished: a connection limit from
-// its first moment, and a comment. By that the next restore knows what a killed
-// one left behind, and removes it; nothing without such a mark is ever dropped.
+// The new database carries a mark until it is finished: a connection limit from the start,
+// and a comment. The next restore removes what has that mark, after a kill; nothing without
+// it is ever dropped.
 package database
 
 import (
@@ -35,8 +34,7 @@ var (
 	ErrBusy = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another restore of this database is at work")
 	// ErrNotADump is returned for content that no dump of one database is.
 	ErrNotADump = fail.New(fail.Failed, "the live database is as it was; use another backup", "the backup does not hold a dump of one database")
-	// ErrIncomplete is returned for a dump that is not whole, though all of the
-	// backup is authentic.
+	// ErrIncomplete is returned for an authentic dump that is not whole.
 	ErrIncomplete = fail.New(fail.Failed, "the live database is as it was; use another backup", "the backup holds a dump that is not whole")
 	// ErrDiffers means that what was restored is not what was backed up.
 	ErrDiffers = fail.New(fail.Failed, "the live database is as it was; use another backup", "the restored database is not what it should be")
@@ -49,41 +47,39 @@ var (
 // Options say what is restored where.
 type Options struct {
 	Settings *postgres.Settings // lead to the live database
-	// Into is the name of the new database that is made in place of an exchange.
+	// Into is the name of a new database, instead of an exchange.
 	Into string
-	// Manifest, if there is one, is what the restored database has to agree with, and
-	// has what it was when the server has lost it.
+	// Manifest, if any, must agree with the restored database, and has its properties when
+	// the server has lost it.
 	Manifest *postgres.Manifest
 	// Unchecked keeps the rows from being compared with the manifest.
 	Unchecked bool
-	// KeepGoing restores what can be where statements fail. What comes of it is
-	// exchanged only with Swap, or goes into the new database of Into.
+	// KeepGoing continues after failed statements. The result is exchanged only with Swap,
+	// or goes into the new database Into.
 	KeepGoing, Swap bool
-	// Jobs is how many connections a restore has that reads a dump in parts, and First
-	// are the tables whose rows come first then.
+	// Jobs is the number of connections that restore a dump in parts; the rows of the
+	// tables First come first then.
 	Jobs  int
 	First []postgres.TableName
 	// Unguarded restores what the guard does not take for a whole dump.
 	Unguarded bool
-	// Contents are what the dump says of itself, where there is no manifest and it was
-	// read for that.
+	// Contents describes a dump without a manifest, if it was read for that.
 	Contents *guard.Contents
-	// Sealed says that there is a backup, and AtLeast is what it certainly takes in
+	// Sealed means that there is a backup, and AtLeast is a lower bound of its size in
 	// bytes, or 0.
 	Sealed  bool
 	AtLeast int64
-	// Source is the name of the database that was backed up, as far as it is known
-	// without a manifest, or "".
+	// Source is the backed up database's name, as far as known without a manifest, or "".
 	Source string
-	// From is the name that the caller says the database had that was backed up.
+	// From is the backed up database's name by the caller.
 	From string
 	// CreateRoles makes the roles that are missing, without any right.
 	CreateRoles bool
-	// DropPrevious says that the database that is replaced goes after a good restore.
+	// DropPrevious drops the replaced database after a good restore.
 	DropPrevious bool
 	Time         time.Time // goes into the names of databases
 	Stderr       *os.File  // of psql and pg_restore
-	// Tell is given words about what goes on, and Warn those that a person has to see.
+	// Tell gets messages about progress, and Warn those that people must see.
 	Tell, Warn func(format string, args ...any)
 }
 
@@ -114,10 +110,9 @@ type Restore struct {
 	plan   Plan
 }
 
-// Begin connects to the server, takes the lock that keeps other restores of the
-// same database away, and looks around. It changes nothing. Besides ErrExists,
-// ErrBusy and ErrProtected the errors are those of [postgres.Settings.Connect] and of the
-// server. The caller closes the Restore.
+// Begin connects to the server, locks out other restores of the same database, and looks.
+// It changes nothing. Besides ErrExists, ErrBusy and ErrProtected the errors are those of
+// [postgres.Settings.Connect] and of the server. The caller closes the Restore.
 func Begin(ctx context.Context, o Options) (_ *Restore, err error) {
 	r, err := reach(ctx, o)
 	if err != nil {
@@ -187,7 +182,7 @@ func (r *Restore) Close() {
 	_ = r.conn.Close(ctx)
 }
 
-// goodbye is how long leaving the server, or tidying it up, may take.
+// goodbye bounds disconnecting and cleaning up.
 const goodbye = 10 * time.Second
 
 // Plan returns what Begin has found.
@@ -204,10 +199,9 @@ type Result struct {
 	Faults   []string `json:"faults,omitempty"`   // the first maxFaults of them
 }
 
-// Run restores what src holds, a dump of pg_dump in plain or custom format. The
-// end of src must be io.EOF only when all of it has proved authentic: until then
-// nothing of it counts, and its error is returned. When Run returns an error, the
-// live database is what it was, except that nobody knows with ErrUnsettled.
+// Run restores a dump of pg_dump in plain or custom format. src must end with io.EOF only
+// when all of it is authentic: until then nothing counts, and its error is returned. After
+// an error the live database is unchanged, except that ErrUnsettled leaves this open.
 func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 	input, err := unpacked(bufio.NewReaderSize(src, headSize))
 	if err != nil {
@@ -222,7 +216,7 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 		return Result{}, err
 	}
 	return r.build(ctx, head, func(ctx context.Context) (faults []string, failed int, err error) {
-		// The guard looks once more: the backup may have been sealed without it.
+		// The backup may have been sealed without the guard.
 		if !r.o.Unguarded {
 			whole := guard.NewReader(input, guard.Options{})
 			defer whole.Close()
@@ -232,11 +226,11 @@ func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
 	})
 }
 
-// loader fills the new database. What failed meanwhile is returned where it goes on.
+// loader fills the new database. It returns failed statements when it goes on.
 type loader func(context.Context) (faults []string, failed int, err error)
 
-// build makes the new database, for a dump that begins with head, has it filled, and
-// puts it in place.
+// build makes the new database for a dump that begins with head, fills it, and puts it in
+// place.
 func (r *Restore) build(ctx context.Context, head []byte, load loader) (Result, error) {
 	for _, name := range r.plan.Removes {
 		if err := r.dropUnfinished(ctx, r.conn, name); err != nil {
@@ -252,7 +246,7 @@ func (r *Restore) build(ctx context.Context, head []byte, load loader) (Result, 
 		if postgres.IsDuplicate(err) {
 			return Result{}, err
 		}
-		// Once sent, it may come true although nobody waits for it any more.
+		// The statement may take effect even after a cancellation.
 		return Result{}, r.takeBack(err)
 	}
 	result, err := r.fill(ctx, load)
@@ -262,7 +256,7 @@ func (r *Restore) build(ctx context.Context, head []byte, load loader) (Result, 
 	return Result{}, r.takeBack(err)
 }
 
-// fill brings the dump into the new database, checks it, and puts it in place.
+// fill loads the dump into the new database, checks it, and puts it in place.
 func (r *Restore) fill(ctx context.Context, load loader) (Result, error) {
 	if err := r.rehearse(ctx); err != nil {
 		return Result{}, err
@@ -296,13 +290,12 @@ func (r *Restore) fill(ctx context.Context, load loader) (Result, error) {
 	}, nil
 }
 
-// takeBack removes the new database, and says so when it cannot. A context that
-// has ended does not keep it from that.
+// takeBack removes the new database even after ctx has ended, and reports a failure.
 func (r *Restore) takeBack(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	// A connection of its own: the other one may be what has failed, and its
-	// server process may still be making the database. It has the lock so long.
+	// A new connection: the old one may have failed, and its server process may still be
+	// making the database, with the lock.
 	_ = r.conn.Close(ctx)
 	conn, err := r.admin.Connect(ctx)
 	if err == nil {
@@ -318,8 +311,8 @@ func (r *Restore) takeBack(cause error) error {
 	return cause
 }
 
-// check holds the restored database against the manifest, or at least finds
-// that it is not empty where the former is not.
+// check compares the restored database with the manifest, or without one finds whether it
+// is empty while the former is not.
 func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 	conn, err := r.o.Settings.On(r.plan.New).Connect(ctx)
 	if err != nil {
@@ -341,8 +334,8 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 			return 0, fmt.Errorf("%w: it has no tables, and the live database has %d", ErrDiffers, n)
 		}
 	}
-	// Otherwise the first queries would run on guesses.
-	// Both at once would be one transaction, with the locks of all tables.
+	// Without it the first queries would run on guesses. Both at once would be one
+	// transaction that locks all tables.
 	for _, sql := range []string{"SET client_min_messages = error", "ANALYZE"} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return 0, fmt.Errorf("analyzing the restored database: %w", err)
@@ -365,8 +358,8 @@ func (r *Restore) judgement() string {
 	return fmt.Sprintf("the rows of %d tables by the manifest", len(r.o.Manifest.Tables))
 }
 
-// liveTables counts the tables of the live database. One that cannot be asked
-// is no reason not to replace it.
+// liveTables counts the tables of the live database. A failure does not prevent replacing
+// it.
 func (r *Restore) liveTables(ctx context.Context) int {
 	conn, err := r.o.Settings.On(r.plan.Target).Connect(ctx)
 	if err != nil {

@@ -10,14 +10,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
-// exchangeTime bounds the exchange, which a signal no longer stops: it is a
-// matter of milliseconds, or of the five seconds that the server waits for
-// sessions to end.
+// exchangeTime bounds the exchange, which signals no longer stop: milliseconds, or the five
+// seconds that the server waits for sessions to end.
 const exchangeTime = 12 * time.Second
 
-// rehearse does what the exchange will do to the new database by itself, and
-// takes it back: that a right is missing is better known before the hours of a
-// restore than after.
+// rehearse does to the new database what the exchange will, and rolls it back: a missing
+// right should show before the hours of a restore.
 func (r *Restore) rehearse(ctx context.Context) error {
 	if r.like() == nil {
 		return nil
@@ -30,8 +28,8 @@ func (r *Restore) rehearse(ctx context.Context) error {
 	return r.like().Give(ctx, tx, r.plan.New)
 }
 
-// keepPart gives a database that lacks something a name of its own, next to the live
-// one. Nobody but who restores has a right in it.
+// keepPart renames an incomplete database, next to the live one. Only the restoring role
+// has rights in it.
 func (r *Restore) keepPart(ctx context.Context) (string, error) {
 	name := derived(r.plan.Target, "partial", r.o.Time)
 	tx, err := r.conn.Begin(ctx)
@@ -55,8 +53,8 @@ func (r *Restore) keepPart(ctx context.Context) (string, error) {
 	return name, nil
 }
 
-// like returns what the restored database is to be like: what is replaced, and
-// where there is none what the manifest says that it was. Nil: as a new one.
+// like returns the properties for the restored database: those of the replaced one, or else
+// of the manifest. nil is a new database's.
 func (r *Restore) like() *postgres.Properties {
 	switch {
 	case r.live != nil:
@@ -67,8 +65,7 @@ func (r *Restore) like() *postgres.Properties {
 	return nil
 }
 
-// exchange gives the new database its name, and the former another one, in one
-// transaction.
+// exchange swaps the names of the new and the former database, in one transaction.
 func (r *Restore) exchange(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), exchangeTime)
 	defer cancel()
@@ -82,7 +79,7 @@ func (r *Restore) exchange(ctx context.Context) error {
 		if err := like.Give(ctx, tx, r.plan.New); err != nil {
 			return err
 		}
-		// A former that was renamed back by hand has the comment of one still.
+		// A former database that was renamed back by hand still has the comment of one.
 		if like.Comment != nil && *like.Comment != former(r.plan.Target) {
 			text = *like.Comment
 		}
@@ -123,8 +120,8 @@ func (r *Restore) exchange(ctx context.Context) error {
 	return nil
 }
 
-// settle finds out what has become of a commit whose answer was an error, or
-// never came. It returns nil when the exchange was done.
+// settle finds out what became of a commit without an answer or with an error. It returns
+// nil when the exchange was done.
 func (r *Restore) settle(cause error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
@@ -149,9 +146,8 @@ func (r *Restore) settle(cause error) error {
 	return nil
 }
 
-// moveAway renames the live database. Renaming first locks newcomers out, then
-// waits for whoever is connected; they are told to go meanwhile, from another
-// connection.
+// moveAway renames the live database. Renaming locks newcomers out, then waits for
+// sessions, which another connection terminates meanwhile.
 func (r *Restore) moveAway(ctx context.Context, tx postgres.Execer) error {
 	other, err := r.admin.Connect(ctx)
 	if err != nil {
@@ -184,8 +180,7 @@ func rename(ctx context.Context, conn postgres.Execer, from, to string) error {
 	return err
 }
 
-// makeRoles makes the roles that are missing, without any right: the globals bring
-// the real ones.
+// makeRoles makes missing roles without any right: the globals bring the real ones.
 func (r *Restore) makeRoles(ctx context.Context) error {
 	for _, name := range r.plan.Roles {
 		if _, err := r.conn.Exec(ctx, "CREATE ROLE "+postgres.Quote(name)+" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"); err != nil {

@@ -22,10 +22,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
-// headSize is how much of a dump is looked at before anything is done.
+// headSize is read of a dump before anything is done.
 const headSize = 4096
 
-// FeedError says that psql or pg_restore refused a dump, or died over it.
+// FeedError means that psql or pg_restore refused a dump, or died.
 type FeedError struct {
 	Program string
 	Err     error  // how it ended
@@ -70,8 +70,8 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 		return f, fmt.Errorf("%w: it is one of a whole server, or of its roles; takumi-backup open brings it to psql", ErrNotADump)
 	case format == guard.PlainDump:
 		f.name, f.plain = "psql", true
-		// Not in one transaction, which would need a lock for each of thousands of
-		// tables: what fails is dropped anyway.
+		// Not in one transaction, which would lock each of thousands of tables: a failed
+		// database is dropped anyway.
 		args = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"}
 	case format == guard.CustomDump:
 		f.name = "pg_restore"
@@ -100,8 +100,8 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	return f, nil
 }
 
-// program finds a program of a version that may be later than the server's, because an
-// archive needs it.
+// program finds a program of a version that may be later than the server's, if an archive
+// needs it.
 func program(ctx context.Context, name string, server, version int) (string, error) {
 	path, err := postgres.Program(ctx, name, version)
 	var missing *postgres.ProgramError
@@ -128,8 +128,7 @@ func notADump(format guard.Format) error {
 	return fmt.Errorf("%w: it begins as %v%s", ErrNotADump, format, how)
 }
 
-// unpacked returns what a compressed dump holds, or the input itself. The end of
-// what it returns comes after that of the input.
+// unpacked decompresses the input if needed. Its result ends after the input does.
 func unpacked(input *bufio.Reader) (*bufio.Reader, error) {
 	head, _ := input.Peek(guard.SniffLen) // an error comes again
 	plain, err := guard.Unpack(guard.Sniff(head), input)
@@ -139,15 +138,15 @@ func unpacked(input *bufio.Reader) (*bufio.Reader, error) {
 	return bufio.NewReaderSize(plain, headSize), nil
 }
 
-// knowsRestrict says whether psql knows \restrict, which came with fixes to all
-// versions in August 2025.
+// knowsRestrict reports whether psql knows \restrict, which came to all versions in August
+// 2025.
 func knowsRestrict(ctx context.Context, psql string) bool {
 	out, err := exec.CommandContext(ctx, psql, "--help=commands").Output()
 	return err == nil && bytes.Contains(out, []byte(`\restrict`))
 }
 
-// script is what the program is given of a dump. A script is put between a random
-// pair that keeps psql from obeying commands in it, whatever the guard made of it.
+// script puts a plain dump between a random pair that keeps psql from obeying commands in
+// it, even those that the guard missed.
 func (f feeding) script(dump io.Reader) io.Reader {
 	if !f.plain {
 		return dump
@@ -160,16 +159,15 @@ func (f feeding) script(dump io.Reader) io.Reader {
 	return script
 }
 
-// feed sends the dump to the program and waits for it. psql commits at the end
-// of its input, whatever the reason for that; so when src fails, psql is killed
-// before its input ends.
-// What failed meanwhile is returned where it goes on.
+// feed sends the dump to the program and waits for it. psql commits at the end of its
+// input, so when src fails, psql is killed before that. With KeepGoing it returns the
+// failed statements.
 func (f feeding) feed(ctx context.Context, src io.Reader) (faults []string, failed int, err error) {
 	var said lastWords
 	err = f.run(ctx, src, &said)
 	var refused *FeedError
 	if exit := (*exec.ExitError)(nil); f.goesOn && said.failed > 0 && errors.As(err, &refused) && errors.As(refused.Err, &exit) && exit.ExitCode() == 1 {
-		// pg_restore says so in the end, and has read all; what is left proves authentic.
+		// pg_restore has read all and reports this itself; the rest is authenticated.
 		_, err = io.Copy(io.Discard, src)
 	}
 	if err != nil || !f.goesOn {
@@ -211,8 +209,7 @@ func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error 
 	if copyErr == nil {
 		return nil
 	}
-	// pg_restore was done before the last byte, and the rest has to prove
-	// authentic all the same.
+	// pg_restore was done before the last byte; the rest must be authenticated.
 	if !errors.Is(copyErr, syscall.EPIPE) && !errors.Is(copyErr, os.ErrClosed) {
 		return fmt.Errorf("feeding %s: %w", f.name, copyErr)
 	}
@@ -220,7 +217,7 @@ func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error 
 	return err
 }
 
-// failing keeps the error of a reader apart from that of a writer.
+// failing separates a reader's error from a writer's.
 type failing struct {
 	io.Reader
 	err error

@@ -35,16 +35,15 @@ func (f Finding) String() string {
 }
 
 var (
-	// ErrForeign means that the backup is of another database than the one that it
-	// would replace.
+	// ErrForeign means that the backup is of another database than the one to replace.
 	ErrForeign = fail.New(fail.Usage, "--from-database NAME, with the name that it had, restores it here all the same; --into NAME makes a new database of it",
 		"the backup is of another database")
 	// ErrNotReady means that the restore would fail; an [UnreadyError] wraps it.
 	ErrNotReady = fail.New(fail.Failed, "nothing was done", "the restore would fail")
 )
 
-// UnreadyError lists why a restore is not begun. It is ErrForeign when the backup is
-// of another database, and else ErrNotReady.
+// UnreadyError lists why a restore does not begin. It is ErrForeign for another database's
+// backup, and else ErrNotReady.
 type UnreadyError struct {
 	Findings []Finding // of all weights
 	kind     error
@@ -76,7 +75,7 @@ func (i *inspection) find(check string, w Weight, cure, format string, args ...a
 	i.findings = append(i.findings, Finding{check, w, fmt.Sprintf(format, args...), cure})
 }
 
-// lacks is find for what only the dump needs: with KeepGoing the rest is restored.
+// lacks is find for needs of the dump: with KeepGoing the rest is restored.
 func (i *inspection) lacks(check, cure, format string, args ...any) {
 	w := Stop
 	if i.o.KeepGoing {
@@ -85,11 +84,10 @@ func (i *inspection) lacks(check, cure, format string, args ...any) {
 	i.find(check, w, cure, format, args...)
 }
 
-// Preflight says what speaks against a restore with these options and what a person
-// should know beforehand, the worst first. It changes nothing, locks nothing out, and
-// may run next to a restore. Settings alone are enough, as a check of a server in
-// advance asks: Manifest and Contents let it look for what one dump needs. A server
-// that cannot be reached is an error, as of [postgres.Settings.Connect].
+// Preflight returns what prevents a restore with these options, and what a person should
+// know, the worst first. It changes and locks nothing, and may run during a restore.
+// Settings suffice, to check a server in advance; with Manifest and Contents it checks the
+// needs of a dump. An unreachable server is an error, as of [postgres.Settings.Connect].
 func Preflight(ctx context.Context, o Options) ([]Finding, error) {
 	r, err := reach(ctx, o)
 	if errors.Is(err, postgres.ErrPooler) {
@@ -131,8 +129,7 @@ func (r *Restore) inspect(ctx context.Context) (*inspection, error) {
 	return i, nil
 }
 
-// preflight fills in the findings of the plan. What stops the restore is an
-// UnreadyError.
+// preflight fills in the plan's findings. Those that stop the restore are an UnreadyError.
 func (r *Restore) preflight(ctx context.Context) error {
 	i, err := r.inspect(ctx)
 	if err != nil {

@@ -13,29 +13,29 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Job is the restore of one sealed backup. [Job.Begin] finds what it would do, and
-// [Job.Run] does it. The caller opens the backup, whose head is authentic then, and
-// closes it; nothing of its payload counts before all of it has proved authentic.
+// Job restores one sealed backup: [Job.Begin] finds what it would do, and [Job.Run] does
+// it. The caller opens the backup, which authenticates its head, and closes it; nothing of
+// its payload counts before all of it is authentic.
 type Job struct {
 	Backup  *envelope.Reader
 	Stop    func() // ends a Read of Backup that waits, as of a pipe
-	Path    string // of the backup in Store; "-" for one that comes without a file
+	Path    string // of the backup in Store; "-" for standard input
 	Store   store.Store
 	Keys    *keystore.Ring // opens the manifest next to the backup
 	Signers *sign.Signers  // have to have signed that too
 	Rescue  bool           // see [backup.Options]
 	Meter   *backup.Meter  // counts what is restored
 	Size    int64          // of the sealed file, or -1
-	// Look reads a backup that has a file and no manifest once in Begin, to know what it
-	// needs.
+	// Look has Begin read a backup without a manifest once, to know its needs; it must be a
+	// file.
 	Look bool
-	// Options say what is restored where; Begin fills in what the backup says of itself.
+	// Options are what to restore where; Begin adds what the backup says.
 	Options
 }
 
-// Begin reads the manifest that may be next to the backup, and begins as the function
-// Begin does: it changes nothing. A manifest that is of no use is told, and is no
-// reason to stay without the database.
+// Begin reads the manifest next to the backup, if any, and begins as the function Begin
+// does: it changes nothing. A useless manifest is reported and does not prevent the
+// restore.
 func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	o := j.Options
 	if j.Backup.Envelope.Kind == backup.KindManifest {
@@ -62,9 +62,8 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	return Begin(ctx, o)
 }
 
-// Run restores the backup as at, which Begin has returned, has planned it; see
-// [Restore.Run]. When there is an error and a Result with a Database, that is
-// restored, and what was to follow has failed.
+// Run restores the backup as planned by at, of Begin; see [Restore.Run]. With an error and
+// a Result with a Database, that is restored, and later steps failed.
 func (j Job) Run(ctx context.Context, at *Restore) (Result, error) {
 	result, err := j.restore(ctx, at)
 	if at.compares() && errors.Is(err, ErrDiffers) {
@@ -103,7 +102,8 @@ func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
 
 var errInOrder = errors.New("the backup is read in order")
 
-// parts opens the backup to read its parts. The error is errInOrder when they cannot be.
+// parts opens the backup for reading its parts. The error is errInOrder when that is
+// impossible.
 func (j Job) parts(ctx context.Context) (*backup.HandleAt, *tables.Dump, error) {
 	switch {
 	case j.Path == "-":
@@ -130,7 +130,7 @@ func (j Job) parts(ctx context.Context) (*backup.HandleAt, *tables.Dump, error) 
 	return h, dump, err
 }
 
-// Of sets Source to the database that a backup is of, as its label says.
+// Of sets Source to the database that the label names.
 func (o *Options) Of(e *envelope.Envelope) {
 	o.Source = backup.SourceOf(e)
 	for _, name := range []string{o.Settings.Database(), o.From} {

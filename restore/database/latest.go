@@ -15,13 +15,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// ErrNoRows speaks against a dump of the schema alone as the latest backup.
+// ErrNoRows excludes a dump of the schema alone as the latest backup.
 var ErrNoRows = fail.New(fail.Failed, "name the file to restore it all the same", "it makes tables and has no rows: it is a dump of the schema alone")
 
-// Latest returns the newest backup of a database in and under folder that is authentic
-// to its end and whole, has rows, and what it says of itself; and those that are newer
-// and were passed over, each with its Err. That there is none is an error. With
-// unguarded the guard's word does not count.
+// Latest returns the newest backup of a database under folder that is authentic to its end,
+// whole and has rows, and its contents; and the newer ones that were passed over, each with
+// its Err. It fails when there is none. unguarded skips the guard.
 func Latest(ctx context.Context, st store.Store, folder, database string, o backup.Options, unguarded bool) (found *backup.Backup, contents *guard.Contents, passed []backup.Backup, err error) {
 	list, err := backup.List(ctx, st, folder, o)
 	if err != nil {

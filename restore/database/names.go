@@ -17,10 +17,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
-// maxName is the longest name of a database. The server cuts longer ones.
+// maxName is the longest database name; the server cuts longer ones.
 const maxName = 63
 
-// derived returns NAME_WORD_TIME, with as much of the name as there is room for.
+// derived returns NAME_WORD_TIME, with the name cut if needed.
 func derived(name, word string, at time.Time) string {
 	return derivedFrom(name, "_"+word+"_"+at.UTC().Format("20060102_150405"))
 }
@@ -33,7 +33,7 @@ func derivedFrom(name, tail string) string {
 	return name + tail
 }
 
-// halfMade is the comment of a database that becomes target, and is not it yet.
+// halfMade is the comment of a database that will become target.
 func halfMade(target string) string {
 	return fmt.Sprintf(postgres.OwnMark+"not finished; a restore of %q makes this, and the next one removes what is left of it", target)
 }
@@ -47,9 +47,8 @@ const markColumns = "coalesce(pg_catalog.shobj_description(oid, 'pg_database'), 
 
 var stamp = regexp.MustCompile(`_[0-9]{8}_[0-9]{6}$`)
 
-// unfinished says whether a database carries the mark of a restore of target
-// that did not come to its end: its comment, or, as long as it has none, its
-// connection limit together with its name.
+// unfinished reports whether a database has the mark of an unfinished restore of target:
+// the comment or, before it is set, the connection limit and the name.
 func unfinished(name, comment string, limit int, target string) bool {
 	if comment != "" || limit != postgres.OwnLimit {
 		return comment == halfMade(target)
@@ -57,13 +56,13 @@ func unfinished(name, comment string, limit int, target string) bool {
 	return isDerived(name, target, "restore")
 }
 
-// kept says whether a database is what target was before a restore: its comment
-// and its name say so. Whoever has renamed it wants to keep it.
+// kept reports whether a database is the former target, by comment and name. A renamed one
+// is to be kept.
 func kept(name, comment, target string) bool {
 	return comment == former(target) && isDerived(name, target, "before")
 }
 
-// isDerived says whether name is what derived makes of target at some time.
+// isDerived reports whether derived can make name of target.
 func isDerived(name, target, word string) bool {
 	at := stamp.FindStringIndex(name)
 	return at != nil && name == derivedFrom(target, "_"+word+name[at[0]:])
@@ -120,8 +119,8 @@ func (r *Restore) look(ctx context.Context) (err error) {
 	return err
 }
 
-// lock keeps other restores of the same database away for as long as the
-// connection lives. What carries the mark of one is then a dead one's.
+// lock locks out other restores of the same database while the connection lives. Marked
+// databases are then leftovers.
 func (r *Restore) lock(ctx context.Context) error {
 	for began := time.Now(); ; {
 		var got bool
@@ -142,11 +141,11 @@ func (r *Restore) lock(ctx context.Context) error {
 	}
 }
 
-// settling is how long the server may take to end the session, and with it the
-// lock, of a restore that has just ended.
+// settling is how long the server may take to end the session, and the lock, of a finished
+// restore.
 const settling = 3 * time.Second
 
-// clientEncoding is how a dump of either format says what it is written in.
+// clientEncoding matches the encoding in a dump of either format.
 var clientEncoding = regexp.MustCompile(`SET client_encoding = '([A-Za-z0-9_]+)';`)
 
 func lockKey(target string) int64 {
@@ -154,7 +153,7 @@ func lockKey(target string) int64 {
 	return int64(binary.BigEndian.Uint64(digest[:]))
 }
 
-// create makes the new database and marks it. The comment tells people, too.
+// create makes the new database and marks it. The comment is for people, too.
 func (r *Restore) create(ctx context.Context, head []byte) error {
 	how := ""
 	if r.model != nil {
@@ -166,7 +165,7 @@ func (r *Restore) create(ctx context.Context, head []byte) error {
 	if _, err := r.conn.Exec(ctx, sql); err != nil {
 		return err
 	}
-	// Nobody else has anything to do in it before it has the rights that it is to have.
+	// Nobody else may enter before the final rights are set.
 	if _, err := r.conn.Exec(ctx, "REVOKE ALL ON DATABASE "+postgres.Quote(r.plan.New)+" FROM PUBLIC"); err != nil {
 		return err
 	}
@@ -178,8 +177,8 @@ func comment(ctx context.Context, conn postgres.Execer, name, text string) error
 	return err
 }
 
-// dropUnfinished drops a database if it is there and has the mark of an
-// unfinished restore of target.
+// dropUnfinished drops a database if it exists and has the mark of an unfinished restore of
+// target.
 func (r *Restore) dropUnfinished(ctx context.Context, conn *pgx.Conn, name string) error {
 	var comment string
 	var limit int
@@ -195,15 +194,13 @@ func (r *Restore) dropUnfinished(ctx context.Context, conn *pgx.Conn, name strin
 	if err != nil {
 		return err
 	}
-	// To drop a database the server makes a checkpoint, for which a full disk has no
-	// room, and a drop that fails leaves a database that lets nobody in. So first what
-	// fills the disk goes; where that cannot be, it need not.
+	// A drop needs a checkpoint, for which a full disk has no room, and a failed drop
+	// leaves a database that lets nobody in. So tables go first, if possible.
 	_ = empty(ctx, r.admin.On(name))
 	return postgres.DropDatabase(ctx, conn, r.admin, name)
 }
 
-// empty drops the largest tables of a database, each by itself. One that cannot be
-// dropped stays.
+// empty drops the largest tables of a database, one by one, ignoring errors.
 func empty(ctx context.Context, s *postgres.Settings) error {
 	conn, err := s.Connect(ctx)
 	if err != nil {
@@ -228,9 +225,9 @@ func empty(ctx context.Context, s *postgres.Settings) error {
 	return nil
 }
 
-// DropPrevious drops those of the databases that restores of this one have kept
-// which are named, and returns their names. One that is no longer such a
-// database, or that somebody is connected to, stays, and is an error.
+// DropPrevious drops those of the named databases that restores of this one have kept, and
+// returns their names. One that is no longer such a database, or is in use, stays, and is
+// an error.
 func (r *Restore) DropPrevious(ctx context.Context, names []string) (dropped []string, err error) {
 	if err := r.look(ctx); err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
-// needed is what a dump needs, as its manifest or its own words say.
+// needed are the needs of a dump, by its manifest or its own words.
 type needed struct {
 	postgres.Needs
 	known  bool
@@ -47,7 +47,7 @@ func (i *inspection) dumped(context.Context) error {
 	return nil
 }
 
-// needsRoles finds the roles that are missing, and those that may not be made owners.
+// needsRoles finds missing roles, and those that may not become owners.
 func (i *inspection) needsRoles(ctx context.Context) error {
 	n := i.o.needed()
 	wanted, owners := slices.Clone(n.Roles), slices.Clone(n.Owners)
@@ -109,8 +109,8 @@ func (i *inspection) needsTablespaces(ctx context.Context) error {
 	return nil
 }
 
-// needsExtensions finds the extensions that the server has not, or only in an older
-// version, or only for superusers.
+// needsExtensions finds extensions that the server lacks, or has only in an older version
+// or for superusers.
 func (i *inspection) needsExtensions(ctx context.Context) error {
 	wanted := i.o.needed().Extensions
 	if len(wanted) == 0 {
@@ -148,8 +148,8 @@ func (i *inspection) needsExtensions(ctx context.Context) error {
 	return rows.Err()
 }
 
-// needsProperties finds what the database was that it cannot be here: a locale, and
-// settings.
+// needsProperties finds properties of the database that this server cannot give: a locale,
+// and settings.
 func (i *inspection) needsProperties(ctx context.Context) error {
 	p := i.model
 	if p == nil || i.live != nil { // of this very server

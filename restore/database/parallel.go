@@ -21,7 +21,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres/archive"
 )
 
-// parallel fills a new database with a dump whose parts are read by themselves.
+// parallel fills a new database from a dump that is read in parts.
 type parallel struct {
 	*Restore
 	dump     *tables.Dump
@@ -33,9 +33,9 @@ type parallel struct {
 	columns  sync.Map // of rows that follow others, by where their COPY is
 }
 
-// RunParts is Run with several connections, Options.Jobs of them: what makes the tables,
-// then rows of different places in the dump at one time, then what is made of them. Every
-// byte of the dump is read, and proves authentic, before the database gets its name.
+// RunParts is Run with Options.Jobs connections: what makes the tables, then rows from
+// several places of the dump at once, then the rest. Every byte of the dump is read and
+// authenticated before the database gets its name.
 func (r *Restore) RunParts(ctx context.Context, d *tables.Dump, m *backup.Meter) (Result, error) {
 	p := &parallel{Restore: r, dump: d, meter: m}
 	head, err := p.prepare(ctx)
@@ -190,7 +190,7 @@ func (p *parallel) copy(ctx context.Context, conn *pgx.Conn, piece *tables.Piece
 	return copyRows(ctx, conn, piece.Block, piece.Counted(src), piece.TableName, columns, p.meter)
 }
 
-// columnsOf returns the columns of rows that follow others of the same COPY.
+// columnsOf returns the columns of rows that continue a COPY.
 func (p *parallel) columnsOf(piece *tables.Piece) ([]string, error) {
 	if known, ok := p.columns.Load(piece.Copy); ok {
 		return known.([]string), nil
@@ -202,8 +202,8 @@ func (p *parallel) columnsOf(piece *tables.Piece) ([]string, error) {
 	return columns, err
 }
 
-// post makes what comes after the rows: by pg_restore, several things at a time, where the
-// dump has the contents that it takes, and otherwise by psql.
+// post restores what follows the rows: by pg_restore, several things at once, if the dump
+// has contents for it, otherwise by psql.
 func (p *parallel) post(ctx context.Context, piece *tables.Piece) error {
 	script := p.dump.Section(piece.Offset, piece.Offset+piece.Length)
 	contents, err := p.dump.Contents()

@@ -13,7 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 )
 
-// role is what the role that restores may do, and what the server has for it.
+// role is what the restoring role may do, and the server's limits for it.
 type role struct {
 	Name             string
 	Super            bool
@@ -104,8 +104,8 @@ func (i *inspection) able(ctx context.Context) error {
 	return nil
 }
 
-// room finds out whether there is space for a second database, which can be asked for
-// a server of this machine alone, and locks for the next backup of it.
+// room checks the space for a second database, if the server is on this machine, and the
+// locks for its next backup.
 func (i *inspection) room(ctx context.Context) error {
 	need, tables := int64(0), 0
 	if m := i.o.Manifest; m != nil {
@@ -134,7 +134,7 @@ func (i *inspection) room(ctx context.Context) error {
 	return nil
 }
 
-// free returns the free space of the disk that the new database goes to.
+// free returns the free space of the new database's disk.
 func (i *inspection) free(ctx context.Context) (int64, bool) {
 	host := i.conn.Config().Host
 	if ip := net.ParseIP(host); !strings.HasPrefix(host, "/") && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
@@ -162,8 +162,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }
 
-// exchangeable finds what of the live database does not follow an exchange, or keeps
-// it from being made.
+// exchangeable finds what of the live database an exchange would lose, or what prevents it.
 func (i *inspection) exchangeable(ctx context.Context) error {
 	if i.live == nil {
 		return nil

@@ -20,15 +20,14 @@ import (
 // ErrTableExists is returned for a table that is there already.
 var ErrTableExists = fail.New(fail.Failed, "--to-schema NAME restores it into another schema, next to the one that is there; nothing was done", "the table exists already")
 
-// TablesJob is the restore of some tables of a dump that has an index. Nothing else of
-// the dump is read. Every byte that is read proves authentic before it is used.
+// TablesJob restores some tables of a dump with an index, and reads nothing else of it.
+// Every byte is authenticated before use.
 type TablesJob struct {
 	Dump  *tables.Dump
 	Names []postgres.TableName // of the tables in the dump
 	To    string               // the schema that they go into, or "": that of the dump
 	Meter *backup.Meter        // counts the rows, in bytes
-	// Options say where: into the database of Into, or that of Settings. It is made when
-	// there is none.
+	// Options have the target: the database of Into, or of Settings, made if missing.
 	Options
 }
 
@@ -40,7 +39,7 @@ type TablesPlan struct {
 	Rows, Size int64
 }
 
-// TablesRestore is a restore of tables under way. It belongs to one goroutine.
+// TablesRestore is a restore of tables in progress. It belongs to one goroutine.
 type TablesRestore struct {
 	job    TablesJob
 	plan   TablesPlan
@@ -58,8 +57,8 @@ type TablesResult struct {
 }
 
 // Begin finds what is to be done, and changes nothing. The errors are ErrForeign,
-// ErrTableExists, pick.ErrAlone, those of the dump and of the server. The caller closes
-// the TablesRestore.
+// ErrTableExists, pick.ErrAlone, those of the dump and of the server. The caller closes the
+// TablesRestore.
 func (j TablesJob) Begin(ctx context.Context) (_ *TablesRestore, err error) {
 	r := &TablesRestore{job: j, blocks: make(map[postgres.TableName][]tables.Block)}
 	r.plan.Database = j.Settings.Database()
@@ -122,7 +121,7 @@ func (r *TablesRestore) choose(ctx context.Context) error {
 			return fmt.Errorf("%s in %q: %w", to, r.plan.Database, ErrTableExists)
 		}
 		blocks, err := r.job.Dump.Find(name)
-		if err != nil && !errors.Is(err, tables.ErrNoTable) { // tables with partitions have no rows, and the dump of a schema has none
+		if err != nil && !errors.Is(err, tables.ErrNoTable) { // tables with partitions, and dumps of a schema, have no rows
 			return err
 		}
 		r.blocks[name] = blocks
@@ -134,8 +133,8 @@ func (r *TablesRestore) choose(ctx context.Context) error {
 	return nil
 }
 
-// has says whether a query finds something in the database; one that is to be made has
-// nothing but what every database has.
+// has reports whether a query finds something in the database; a new one has the defaults
+// only.
 func (r *TablesRestore) has(ctx context.Context, sql string, args ...any) (there bool, err error) {
 	conn := r.conn
 	if conn == nil {
@@ -192,9 +191,8 @@ func (r *TablesRestore) Close() {
 	}
 }
 
-// Run restores the tables, in one transaction of the database that is there, or into
-// one that gets its name when all is done. When it returns an error, the database is
-// what it was.
+// Run restores the tables, in one transaction of the existing database, or into one that
+// gets its name at the end. After an error the database is unchanged.
 func (r *TablesRestore) Run(ctx context.Context) (TablesResult, error) {
 	var err error
 	if r.conn != nil {
@@ -263,7 +261,7 @@ func copyBlock(ctx context.Context, conn *pgx.Conn, d *tables.Dump, b tables.Blo
 	return copyRows(ctx, conn, b, d.Rows(b), to, columns, m)
 }
 
-// copyRows copies rows into a table, and holds their number to what the server says.
+// copyRows copies rows into a table, and compares their number with the server's.
 func copyRows(ctx context.Context, conn *pgx.Conn, b tables.Block, rows io.Reader, to postgres.TableName, columns []string, m *backup.Meter) error {
 	sql := "COPY " + to.Quoted()
 	if columns != nil {

@@ -13,15 +13,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 )
 
-// Archive is a tar archive out of a backup. Reading it is for one goroutine.
+// Archive reads a tar archive of a backup, on one goroutine.
 type Archive struct {
 	wrapped *Unwrapped
 	whole   *guard.Reader
 }
 
-// Open gives the archive that content is: unwrapped, and guarded, since one that was
-// cut before it was sealed is authentic and not whole. The caller closes it; content
-// is not closed.
+// Open returns the archive in content, decompressed and guarded: one that was cut before it
+// was sealed is authentic but not whole. The caller closes it; content is not closed.
 func Open(content io.Reader) (*Archive, error) {
 	u, err := Unwrap(content)
 	if err != nil {
@@ -30,8 +29,8 @@ func Open(content io.Reader) (*Archive, error) {
 	return &Archive{u, guard.NewReader(u, guard.Options{})}, nil
 }
 
-// Read returns the next bytes of the archive. That it is not whole is a
-// [guard.IncompleteError], which says here what helps whoever restores it.
+// Read returns the next bytes. When the archive is not whole, the error is a
+// [guard.IncompleteError] with a hint for a restore.
 func (a *Archive) Read(p []byte) (int, error) {
 	n, err := a.whole.Read(p)
 	if cut := (*guard.IncompleteError)(nil); errors.As(err, &cut) {
@@ -45,12 +44,11 @@ func (a *Archive) Close() error {
 	return errors.Join(a.whole.Close(), a.wrapped.Close())
 }
 
-// ErrRoom is wrapped when the file system of the target has less room than what is
-// to be restored takes.
+// ErrRoom is wrapped when the target's file system is too small.
 var ErrRoom = fail.New(fail.Store, "make room there, or name another folder with --to; nothing was changed", "there is not enough room")
 
-// CheckRoom fails with [ErrRoom] when less than need bytes are free where dir is or
-// would be. What cannot be found out is not an error.
+// CheckRoom fails with [ErrRoom] when less than need bytes are free where dir is or would
+// be. Unknown room is not an error.
 func CheckRoom(dir string, need int64) error {
 	for {
 		var st unix.Statfs_t

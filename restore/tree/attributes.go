@@ -19,8 +19,8 @@ type attribute struct{ name, value string }
 // unescapeKey undoes what GNU tar does to the names of attributes.
 var unescapeKey = strings.NewReplacer("%3D", "=", "%25", "%")
 
-// attributes returns the extended attributes of an entry: those of star, GNU tar
-// and bsdtar, of the latter also under its own name, and ACLs that are text.
+// attributes returns an entry's extended attributes, of star, GNU tar and bsdtar (also
+// under its own name), and ACLs as text.
 func (x *extractor) attributes(h *tar.Header) []attribute {
 	if x.NoXattrs || len(h.PAXRecords) == 0 {
 		return nil
@@ -63,8 +63,7 @@ func (x *extractor) attributes(h *tar.Header) []attribute {
 
 func isName(name string) bool { return name != "" && !strings.Contains(name, "\x00") }
 
-// The tags of POSIX ACLs (Linux, posix_acl_xattr.h), and the text of each without
-// and with a name.
+// tags of POSIX ACLs (Linux, posix_acl_xattr.h), and their text without and with a name
 const (
 	aclUserObj, aclUser   = 0x01, 0x02
 	aclGroupObj, aclGroup = 0x04, 0x08
@@ -72,8 +71,8 @@ const (
 	aclVersion, aclNobody = 2, 0xffffffff
 )
 
-// parseACL makes of the text of an ACL, as in acl(5), what the kernel wants as an
-// attribute. Entries may have a number as a fourth field, as star and bsdtar write.
+// parseACL converts an ACL's text, as in acl(5), to the kernel's attribute. Entries may
+// have a number as a fourth field, as of star and bsdtar.
 func (o *owners) parseACL(text string) (string, error) {
 	type entry struct {
 		tag, perm uint16

@@ -18,8 +18,8 @@ type traits struct {
 	modes bool // it keeps modes
 }
 
-// alike are pairs of names that some file system takes for one: case, the form of
-// accents (HFS+, ZFS), dots and blanks at the end (FAT, SMB).
+// alike are pairs of names that are one to some file system: case, the form of accents
+// (HFS+, ZFS), dots and blanks at the end (FAT, SMB).
 var alike = [][2]string{
 	{".takumi-probe-é", ".TAKUMI-PROBE-É"}, {".takumi-probe-é", ".takumi-probe-e\u0301"},
 	{".takumi-probe", ".takumi-probe."}, {".takumi-probe", ".takumi-probe "},
@@ -59,12 +59,12 @@ func probe(root *os.Root) (traits, error) {
 	return t, nil
 }
 
-// nameErrors are what a target says to a name that it cannot hold.
+// nameErrors are a target's errors for a name that it cannot hold.
 var nameErrors = []error{unix.ENAMETOOLONG, unix.EINVAL, unix.EILSEQ, unix.EPROTO}
 
-// isOther reports whether what is under the name was made of another entry: one
-// that the target takes for the same, or one that we gave that name. What the target
-// lists does not tell, since some list everything in small letters.
+// isOther reports whether the file of that name was made for another entry: one whose name
+// is the same to the target, or was changed. The target's list does not show it, since some
+// list all names in lower case.
 func (x *extractor) isOther(s spot) bool {
 	if !x.traits.folds && !x.Rename {
 		return false
@@ -79,8 +79,7 @@ func (x *extractor) madeAs(s spot) {
 	}
 }
 
-// elsewhere makes under another name what cannot be made under its own, if that is
-// wanted.
+// elsewhere makes an entry under another name, if wanted, when its own does not work.
 func (x *extractor) elsewhere(s spot, h *tar.Header, why error, make func(spot) error) (spot, error) {
 	if !x.Rename {
 		return s, failed("making", h, why)
@@ -104,10 +103,10 @@ func (x *extractor) elsewhere(s spot, h *tar.Header, why error, make func(spot) 
 	return s, failed("making", h, why)
 }
 
-// maxName leaves room for a number, in a file system that counts UTF-16 too.
+// maxName leaves room for a number, even in UTF-16.
 const maxName = 200
 
-// otherName is the n-th name to try in place of one: without what some file system
+// otherName is the n-th substitute for a name: without characters that some file system
 // forbids, and with a number before its extension.
 func otherName(name string, n int) string {
 	clean := strings.Map(func(r rune) rune {

@@ -13,8 +13,8 @@ import (
 )
 
 var (
-	// ErrArchive is wrapped when the content is not a tar archive, or one whose
-	// headers contradict themselves.
+	// ErrArchive is wrapped when the content is not a tar archive, or its headers
+	// contradict themselves.
 	ErrArchive = fail.New(fail.Failed, "what was sealed is authentic, but it is not a tar archive: takumi-backup inspect says what it is", "not a tar archive that can be read")
 
 	// ErrNoMatch is returned when Options.Include selects nothing.
@@ -27,8 +27,7 @@ var (
 	ErrModes = fail.New(fail.Failed, "name a folder on another file system with --to, or give --no-modes; nothing was changed", "the file system there keeps no modes")
 )
 
-// UnsafeError is an entry that must not be extracted, or cannot be without harm
-// to another.
+// UnsafeError is an entry that would do harm.
 type UnsafeError struct {
 	Name   string // as the archive has it
 	Reason string

@@ -1,36 +1,31 @@
-// Package tree puts the files of a tar archive back into a folder, and that
-// folder in the place of another one.
+// Package tree extracts a tar archive into a new folder, and puts that in place of another.
 //
-// [Begin] makes a fresh folder, [Extract] fills it, and [Fresh.Commit] puts it in
-// the place of the final one, or [Fresh.Abort] takes it away. Until Commit, nothing
-// has happened to the folder that is to be replaced. [Unwrap] comes before them for
-// an archive that was compressed before it was sealed.
+// [Begin] makes a fresh folder, [Extract] fills it, and [Fresh.Commit] renames it to the
+// final name, or [Fresh.Abort] removes it. Until Commit, the old folder is untouched.
+// [Unwrap] first decompresses an archive that was compressed before it was sealed.
 //
-// # What an archive cannot do
+// # Hostile archives
 //
-// All files are made through an [os.Root] of the fresh folder, by the last part
-// of their name in the folder that holds them, and that folder is reached name
-// by name through folders alone: nothing is ever written or linked through a
-// symbolic link. A name with "..", a hard link to what was not extracted before, a
-// file in the place of a folder and the like end the extraction with an
-// [UnsafeError]; slashes at the beginning of names are left out. Symbolic links are
-// made as they were, wherever they lead. Devices and FIFOs, the setuid and setgid
-// bits of files, and attributes that give rights are left out and reported unless
-// Options.Special asks for them.
+// All files are made through an [os.Root] of the fresh folder, by the last part of their
+// name in an open folder that is reached name by name through folders alone: nothing is
+// written or linked through a symbolic link. A name with "..", a hard link to an entry that
+// was not extracted before, a file in place of a folder and the like end the extraction
+// with an [UnsafeError]; leading slashes are dropped. Symbolic links keep their targets.
+// Devices and FIFOs, the setuid and setgid bits of files, and attributes that give rights
+// are left out and reported unless Options.Special is set.
 //
-// # What the target cannot hold
+// # Limits of the target
 //
-// Names that the target's file system takes for one are a [ErrConflict], modes that
-// it does not keep an [ErrModes]: no file takes another's place, and nobody gets
-// rights unseen. Owners that cannot be given and attributes that cannot be kept are
-// reported once and counted. Where there are no hard links, copies are made.
+// Names that are one to the target's file system are an [ErrConflict], modes that it does
+// not keep an [ErrModes]: no file replaces another, and nobody gains rights unseen. Owners
+// and attributes that cannot be set are reported once and counted. Without hard links,
+// copies are made.
 //
 // # Memory
 //
-// Two mebibytes, and the names and metadata of the archive's folders, which are
-// set last: at most about 300 bytes each plus the path. A check without a root
-// keeps eight bytes for each entry; some forty are kept where the target folds case
-// or names may be changed.
+// Two mebibytes, and the names and metadata of the archive's folders, which are set last:
+// at most about 300 bytes each plus the path. A check without a root keeps eight bytes for
+// each entry; some forty are kept where the target folds case or names may be changed.
 package tree
 
 import (
@@ -65,7 +60,7 @@ type Stats struct {
 	names *names
 }
 
-// String is how many of what there were, and in how much of it something was amiss.
+// String has the counts of what was restored, and of what went wrong.
 func (s Stats) String() string {
 	words := fmt.Sprintf("%d files, %d folders, %d links", s.Files, s.Folders, s.Links)
 	if s.Others > 0 {
@@ -83,7 +78,7 @@ func (s Stats) String() string {
 	return words
 }
 
-// Options says what to extract. The zero value extracts everything that is safe.
+// Options selects what to extract. The zero value extracts everything that is safe.
 type Options struct {
 	Include      source.Patterns // what these select, and what is below it
 	Special      bool            // devices, FIFOs, setuid and setgid files, capabilities too
@@ -91,29 +86,27 @@ type Options struct {
 
 	NoOwner, NoModes, NoXattrs bool // leave these as a new file has them
 
-	// KeepGoing leaves out what the target cannot hold or what is unsafe, reports
-	// and counts it.
+	// KeepGoing leaves out, reports and counts what is unsafe or does not fit the target.
 	KeepGoing bool
-	// Rename gives another name to what the target takes for a file that it has
-	// already, or cannot name, and reports it.
+	// Rename gives another name, and reports it, to an entry whose name is taken or
+	// impossible on the target.
 	Rename bool
 
-	// Again opens the archive a second time, for the content of hard links whose
-	// first name Include does not select. Without it these are unsafe.
+	// Again opens the archive a second time, for hard links to files that Include does not
+	// select. Without it these are unsafe.
 	Again func() (io.ReadCloser, error)
 
 	Report func(path string, why error)
 	Each   func(*tar.Header) // is called for each entry that is extracted
 }
 
-// Extract reads the archive src to its end and makes its files in root, which is
-// empty, is nobody else's, and stays open. With a nil root it checks the entries
-// against each other, and calls Options.Each: what passes can be extracted where
-// the target holds it. When src authenticates what it gives, everything was
-// authentic once Extract returns nil, and not before.
+// Extract reads the archive src to its end and makes its files in root, which is empty and
+// private, and stays open. With a nil root it checks the entries against each other, and
+// calls Options.Each. All of src is authentic, if src authenticates, only once Extract
+// returns nil.
 //
-// Owners are set when the program runs as root. When Extract fails, what it made
-// so far stays for the caller to remove. The end of ctx ends it with its cause.
+// As root it sets owners. After an error the caller removes the files made so far. The end
+// of ctx ends it with its cause.
 func Extract(ctx context.Context, root *os.Root, src io.Reader, o Options) (Stats, error) {
 	if o.Report == nil {
 		o.Report = func(string, error) {}
@@ -147,7 +140,7 @@ func Extract(ctx context.Context, root *os.Root, src io.Reader, o Options) (Stat
 		x.chain[0].closeDir()
 	}
 	x.stats.Modes = x.traits.modes
-	// What tar makes of an error of its source does not say it better.
+	// tar would replace the source's error by a worse one
 	if in.err != nil && in.err != io.EOF {
 		err = in.err
 	}
@@ -176,7 +169,7 @@ type extractor struct {
 	Options
 	in     *input
 	traits traits
-	chain  []*level // the open folders from the root to where the last file was made
+	chain  []*level // open folders from the root to the last file's
 	owners *owners
 	stats  Stats
 	buf    []byte
@@ -188,7 +181,7 @@ type extractor struct {
 	wanted  []*tar.Header          // hard links whose content is still to be found
 	pending map[string]bool        // the names of those
 	said    map[string]bool        // what is reported once
-	made    map[uint64]struct{}    // where names may be changed: what was made, by the hash of its path
+	made    map[uint64]struct{}    // where names may be changed: the made files, by the hash of the path
 	matched bool
 }
 
@@ -209,7 +202,7 @@ func (x *extractor) run() error {
 	if len(x.Include) > 0 && !x.matched {
 		return ErrNoMatch
 	}
-	// Whoever made the stream says at its very end whether it is authentic.
+	// Only the end of the stream shows that it is authentic.
 	if _, err := io.Copy(io.Discard, x.in); err != nil {
 		return err
 	}
@@ -225,7 +218,7 @@ func (x *extractor) run() error {
 	return x.finishFolders()
 }
 
-// pass lets an entry's failure pass when the rest is wanted all the same.
+// pass ignores an entry's failure if the rest is wanted.
 func (x *extractor) pass(h *tar.Header, err error) error {
 	if err == nil || !x.KeepGoing || !isOnlyOne(err) {
 		return err
@@ -349,8 +342,7 @@ func (x *extractor) count(h *tar.Header) {
 	}
 }
 
-// remember keeps the header of a folder that is not included for as long as what
-// follows may be in it.
+// remember keeps the header of an excluded folder while entries inside may follow.
 func (x *extractor) remember(path string, h *tar.Header) {
 	if h.Typeflag != tar.TypeDir {
 		return

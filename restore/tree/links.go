@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unlinked is what a file system answers that has no hard links, or has too many of
-// one file.
+// unlinked are the errors without hard links, or with too many.
 var unlinked = append([]error{unix.EPERM, unix.EACCES, unix.EMLINK, unix.EXDEV}, unsupported...)
 
 // hardLink gives what was extracted before another name.
@@ -74,8 +73,7 @@ func (x *extractor) copyOf(oldPath string, info fs.FileInfo, s spot, h *tar.Head
 	})
 }
 
-// want takes note of a hard link to what Include does not select: its content has
-// passed.
+// want notes a hard link to an excluded entry, whose content has passed.
 func (x *extractor) want(linked []string, h *tar.Header) error {
 	to := strings.Join(linked, "/")
 	if x.Again == nil {
@@ -86,9 +84,9 @@ func (x *extractor) want(linked []string, h *tar.Header) error {
 	return nil
 }
 
-// fetchWanted reads the archive again for the content of hard links: first for the entry
-// that each leads to, which is the last of its name before the link, over other links
-// too, and then for what is in those. What is read then is not proved to its end again.
+// fetchWanted reads the archive again for hard links: first for the entry behind each, the
+// last of its name before the link, through other links, and then for their content. This
+// pass is not authenticated to its end again.
 func (x *extractor) fetchWanted() error {
 	if len(x.wanted) == 0 {
 		return nil
@@ -114,8 +112,7 @@ func (x *extractor) fetchWanted() error {
 	})
 }
 
-// resolveWanted returns the number of the entry that each link leads to, by the name of
-// the link.
+// resolveWanted returns the number of the entry behind each link, by the link's name.
 func (x *extractor) resolveWanted() (leads map[string]int, err error) {
 	to := make(map[string]string)
 	known := make(map[string]bool) // the names that links lead to
@@ -176,7 +173,7 @@ func (x *extractor) readAgain(each func(n int, h *tar.Header, body io.Reader) er
 	}
 }
 
-// bring makes the first of several names of one file, and links the others to it.
+// bring makes the first of several names of a file, and links the others.
 func (x *extractor) bring(h *tar.Header, headers []*tar.Header, body io.Reader) error {
 	var first []string
 	for _, link := range headers {

@@ -45,14 +45,14 @@ func (x *extractor) leave(keep int) {
 	}
 }
 
-// spot is where something is to be made: a name in an open folder.
+// spot is a name in an open folder.
 type spot struct {
 	at   *level
 	name string // on the disk
 	path string // in the archive
 }
 
-// parent opens the folder that names is in, and makes what is missing of it.
+// parent opens the folder of names, and makes missing ones.
 func (x *extractor) parent(names []string, h *tar.Header) (spot, error) {
 	above := names[:len(names)-1]
 	same := 0
@@ -76,7 +76,7 @@ func (x *extractor) spot(names []string) spot {
 	return s
 }
 
-// descend opens the folder names, whose parent is the last of the chain.
+// descend opens the folder names, below the last of the chain.
 func (x *extractor) descend(names []string, h *tar.Header) error {
 	s := x.spot(names)
 	info, err := s.at.root.Lstat(s.name)
@@ -106,8 +106,7 @@ func (x *extractor) descend(names []string, h *tar.Header) error {
 	return nil
 }
 
-// adopt gives a folder that was made for the sake of an included file the
-// metadata that the archive has of it.
+// adopt gives a folder that was made for an included file its metadata.
 func (x *extractor) adopt(path string) {
 	x.implied[path] = true
 	for _, h := range x.above {
@@ -117,8 +116,8 @@ func (x *extractor) adopt(path string) {
 	}
 }
 
-// put makes something under a name, and returns under which. What an earlier entry
-// of that name has made goes, unless it is a folder.
+// put makes something under a name, and returns the final one. It replaces an earlier entry
+// of that name, except a folder.
 func (x *extractor) put(s spot, h *tar.Header, make func(spot) error) (spot, error) {
 	err := make(s)
 	switch {
@@ -203,10 +202,9 @@ const holeSize = 4096
 
 var zeros [holeSize]byte
 
-// write fills a new file. Where the content is zeros for the length of a page,
-// the file gets a hole.
+// write fills a new file. Pages of zeros become holes.
 func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
-	// What the file system cannot hold is better refused before it is read.
+	// Refuse a file that cannot fit before reading it.
 	if h.Size > int64(len(x.buf)) {
 		if err := sys.truncate(f, h.Size); err != nil {
 			return failed("making room for", h, err)
@@ -238,8 +236,8 @@ func (x *extractor) write(f *os.File, h *tar.Header, body io.Reader) error {
 	return nil
 }
 
-// runs returns how long p is a hole, and what data follows before the next one.
-// p begins at a page.
+// runs returns the length of the hole at the start of p, and the data up to the next. p
+// begins at a page.
 func runs(p []byte) (hole int, data []byte) {
 	for hole+holeSize <= len(p) && isHole(p[hole:]) {
 		hole += holeSize

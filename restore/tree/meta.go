@@ -16,14 +16,12 @@ import (
 // unsupported is what a file system answers that has no such thing.
 var unsupported = []error{unix.ENOTSUP, unix.ENOSYS, unix.EOPNOTSUPP}
 
-// ungiven is what is answered to a user who cannot give a file to another: no
-// CAP_CHOWN, an owner that the user namespace does not have, NFS with root_squash,
-// a file system without owners.
+// ungiven are the errors of a chown without CAP_CHOWN, to an owner outside the user
+// namespace, on NFS with root_squash, or on a file system without owners.
 var ungiven = append([]error{unix.EPERM, unix.EACCES, unix.EINVAL}, unsupported...)
 
-// finishFolders sets the metadata of the folders, those inside others first:
-// making a file in a folder changes its time, and may need more rights than it
-// gives.
+// finishFolders sets the metadata of folders, inner ones first: making a file in a folder
+// changes its time, and may need more rights than its mode gives.
 func (x *extractor) finishFolders() error {
 	paths := make([]string, 0, len(x.folders))
 	for path := range x.folders {
@@ -58,13 +56,13 @@ func (x *extractor) finishFolder(path string, h *tar.Header) error {
 	return x.finish(s, h)
 }
 
-// finish sets owner, mode, attributes and time of what is not a link.
+// finish sets owner, mode, attributes and time of all but links.
 func (x *extractor) finish(s spot, h *tar.Header) error {
 	given, err := x.setOwner(s, h)
 	if err != nil {
 		return err
 	}
-	// Before the mode, which may forbid it; the others depend on owner and mode.
+	// Before the mode, which may forbid it; others depend on owner and mode.
 	attrs := x.attributes(h)
 	if err := x.setAttributes(s, h, attrs, true); err != nil {
 		return err
@@ -84,11 +82,11 @@ func (x *extractor) finish(s spot, h *tar.Header) error {
 	return x.setTime(s, h)
 }
 
-// setOwner reports whether the owner is what the archive says. That it cannot be
-// given is reported once, and no failure.
+// setOwner reports whether the owner is as in the archive. A failure is reported once and
+// is not an error.
 func (x *extractor) setOwner(s spot, h *tar.Header) (bool, error) {
 	if x.owners == nil {
-		return os.Geteuid() != 0, nil // as root, it is not the owner that the bits are meant for
+		return os.Geteuid() != 0, nil // as root the bits would be for another owner
 	}
 	uid, gid := x.owners.uid(h), x.owners.gid(h)
 	err := sys.chown(s.at.root, s.name, uid, gid)
@@ -103,9 +101,8 @@ func (x *extractor) setOwner(s spot, h *tar.Header) (bool, error) {
 	return false, failed("setting the owner of", h, err)
 }
 
-// mode returns the mode of an entry. What setgid and the sticky bit do to a
-// folder gives nobody any rights, so that they stay; what they do to a file would
-// give the rights of another if the owner is another.
+// mode returns the mode of an entry. Setgid and sticky bits of a folder give no rights and
+// stay; the bits of a file would give the rights of a wrong owner.
 func (x *extractor) mode(h *tar.Header, given bool) fs.FileMode {
 	mode := fs.FileMode(h.Mode & 0o777)
 	if h.Mode&0o1000 != 0 {
@@ -128,8 +125,7 @@ func (x *extractor) mode(h *tar.Header, given bool) fs.FileMode {
 	return mode
 }
 
-// setTime sets the modification time of a file or of a link. Package os cannot
-// express all of them.
+// setTime sets the modification time of a file or link, which package os cannot do for all.
 func (x *extractor) setTime(s spot, h *tar.Header) error {
 	fd, err := s.at.fd()
 	if err != nil {
@@ -149,8 +145,8 @@ func rights(name string) bool {
 	return !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_")
 }
 
-// setAttributes sets those of users or all others. What cannot be set is reported
-// once for each name, and no failure unless the disk fails.
+// setAttributes sets the users' attributes or the others. A failure is reported once for
+// each name and is not an error unless the disk fails.
 func (x *extractor) setAttributes(s spot, h *tar.Header, attrs []attribute, users bool) error {
 	missed := false
 	for _, a := range attrs {

@@ -21,8 +21,8 @@ const (
 	gnuLabel     = 'V' // of the archive
 )
 
-// normalise makes the type of an entry one of those that extraction knows. What
-// names no file becomes a global header.
+// normalise reduces an entry's type to those that extraction knows. Entries without a file
+// become global headers.
 func (x *extractor) normalise(h *tar.Header, body io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
@@ -53,8 +53,8 @@ func (x *extractor) normalise(h *tar.Header, body io.Reader) error {
 	return nil
 }
 
-// sayIncrement warns of what an incremental archive of GNU tar leaves to the one
-// before: the names that its list of a folder marks with N.
+// sayIncrement warns of the files that an incremental archive of GNU tar leaves to the one
+// before: names marked N in a folder's list.
 func (x *extractor) sayIncrement(h *tar.Header, list []byte) {
 	n := 0
 	for name := range bytes.SplitSeq(list, []byte{0}) {
@@ -67,7 +67,7 @@ func (x *extractor) sayIncrement(h *tar.Header, list []byte) {
 	}
 }
 
-// split cuts a path of the archive into names, none for the tree itself.
+// split cuts a path of the archive into names, none for the root.
 func (x *extractor) split(h *tar.Header, path string) ([]string, error) {
 	if path == "" {
 		return nil, unsafef(h, "a name in it is empty")
@@ -100,8 +100,7 @@ type names struct {
 	// copies are what could not be made a hard link.
 	copies map[string]bool
 
-	// Without a root the entries are held against each other, by the hashes of
-	// their paths.
+	// Without a root, entries are compared by the hashes of their paths.
 	seed    maphash.Seed
 	files   []uint64 // in the order of the archive: what is not a folder
 	folders []uint64
@@ -119,8 +118,8 @@ func newNames() *names {
 
 func (n *names) leaveOut(path string) { n.gone[path] = true }
 
-// Local returns the path below the root of what the archive calls name, empty for
-// the root itself, or false when it was left out.
+// Local returns the path below the root of a name in the archive, "" for the root itself,
+// or false if it was left out.
 func (s *Stats) Local(name string) (string, bool) {
 	path := clean(name)
 	if s.names == nil || s.names.gone[path] {
@@ -132,10 +131,10 @@ func (s *Stats) Local(name string) (string, bool) {
 	return strings.Join(s.names.locals(strings.Split(path, "/")), "/"), true
 }
 
-// Copied reports whether a hard link of the archive was made a copy.
+// Copied reports whether a hard link became a copy.
 func (s *Stats) Copied(name string) bool { return s.names != nil && s.names.copies[clean(name)] }
 
-// clean is the path of what the archive names, empty for the tree itself.
+// clean is the path of a name in the archive, "" for the root.
 func clean(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
 func (n *names) locals(parts []string) []string {
@@ -176,7 +175,7 @@ func (n *names) see(parts, linked []string, h *tar.Header) {
 	n.files = append(n.files, n.hash(path))
 }
 
-// folder takes note of a folder. An archive may come back to one again and again.
+// folder notes a folder, which an archive may repeat.
 func (n *names) folder(path string) {
 	if full := len(n.folders) == cap(n.folders); full && len(n.folders) >= 1<<16 {
 		slices.Sort(n.folders)

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// owners finds out who owns the files. It is nil for who cannot give files away.
+// owners maps owners. It is nil without the right to give files away.
 type owners struct {
 	numeric       bool
 	users, groups map[string]int // by name; -1: not known here
@@ -20,8 +20,7 @@ func newOwners(numeric bool) *owners {
 	return &owners{numeric, make(map[string]int), make(map[string]int)}
 }
 
-// uid prefers the name: after a loss, another machine counts its users
-// otherwise.
+// uid prefers the name: another machine may number its users differently.
 func (o *owners) uid(h *tar.Header) int {
 	return o.id(o.users, h.Uname, h.Uid, func(name string) (string, error) {
 		u, err := user.Lookup(name)

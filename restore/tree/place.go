@@ -16,24 +16,22 @@ import (
 )
 
 var (
-	// ErrTarget is wrapped when a folder cannot be restored to the path it was
-	// to have: the path is a file, a symbolic link, a mount point, or the like.
+	// ErrTarget is wrapped when the target path is a file, a symbolic link, a mount point,
+	// or the like.
 	ErrTarget = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "cannot be restored to")
 
-	// ErrNotEmpty is returned for a folder that holds something and may not be
-	// replaced.
+	// ErrNotEmpty is returned for a non-empty folder that may not be replaced.
 	ErrNotEmpty = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "the folder is there already, and is not empty")
 
-	// ErrReplaced is wrapped when somebody who may write to the folder around it
-	// puts something else in the place of the fresh folder.
+	// ErrReplaced is wrapped when somebody with rights on the parent folder replaces the
+	// fresh folder.
 	ErrReplaced = fail.New(fail.Failed, "name another folder with --to; nothing was changed", "somebody put something else in the place of")
 )
 
-// Fresh is a new folder that will get its final name, or whose content will get
-// the place of another's, or that will go. It is for one goroutine at a time.
+// Fresh is a new folder until it is committed or removed. It is for one goroutine at a
+// time.
 type Fresh struct {
-	// Strays are folders that an earlier restore to the same name left behind
-	// when it was killed, or that one still works on.
+	// Strays are folders of other restores to the same name, killed or running.
 	Strays []string
 
 	o       Target
@@ -54,9 +52,9 @@ type Target struct {
 	NoModes bool // its file system need not keep modes
 }
 
-// Check returns the absolute path of dir, and whether a folder is there. It
-// fails with an error that wraps [ErrTarget] when dir cannot be replaced, and with
-// [ErrNotEmpty] when it holds something although replace is false.
+// Check returns the absolute path of dir, and whether that folder exists. The error wraps
+// [ErrTarget] when dir cannot be replaced, and is [ErrNotEmpty] when it is not empty and
+// replace is false.
 func Check(dir string, replace bool) (path string, exists bool, err error) {
 	path, err = filepath.Abs(dir)
 	if err != nil {
@@ -112,14 +110,14 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 // lostAndFound is in every new file system of some kinds.
 const lostAndFound = "lost+found"
 
-// isPlaceOfItsOwn reports whether a folder cannot change its name, or would be
-// another thing afterwards: a mount point, the volume of a container, a subvolume.
+// isPlaceOfItsOwn reports whether a folder cannot be renamed, or would change by it: a
+// mount point, a container's volume, a subvolume.
 func isPlaceOfItsOwn(path string, info fs.FileInfo) bool {
 	above, err := os.Stat(filepath.Dir(path))
 	return isMount(path) || err == nil && device(info) != device(above)
 }
 
-// Former is what the path will look like where the former content of dir is kept.
+// Former is the path, as a pattern, of dir's former content.
 func Former(dir string) string {
 	if path, err := filepath.Abs(dir); err == nil {
 		if info, err := os.Lstat(path); err == nil && isPlaceOfItsOwn(path, info) {
@@ -129,11 +127,10 @@ func Former(dir string) string {
 	return dir + ".before-TIME"
 }
 
-// Begin makes a fresh folder next to dir, DIR.restore-TIME, which only its owner
-// may enter. Where dir has a file system or subvolume of its own, or where nothing
-// may be made next to it, that is DIR/.restore-TIME. dir may exist; if it holds
-// something, Target.Replace has to be true. Begin fails as [Check] does, and with
-// [ErrModes]. The Fresh has to be ended by Commit or Abort.
+// Begin makes a fresh folder next to dir, DIR.restore-TIME, with access for its owner only;
+// or DIR/.restore-TIME, where dir is a file system or subvolume of its own, or nothing may
+// be made next to it. A non-empty dir needs Target.Replace. Begin fails as [Check] does,
+// and with [ErrModes]. The Fresh must be ended by Commit or Abort.
 func Begin(dir string, o Target, now time.Time) (*Fresh, error) {
 	final, exists, err := Check(dir, o.Replace)
 	if err != nil {
@@ -199,8 +196,7 @@ func (f *Fresh) make(now time.Time) error {
 	}
 }
 
-// open opens the folder that was just made. Where others may write to the folder
-// around it, it may be another by now.
+// open opens the new folder, which others with rights on the parent may have replaced.
 func (f *Fresh) open() (err error) {
 	if f.root, err = os.OpenRoot(f.path); err != nil {
 		return err
@@ -228,8 +224,8 @@ func (f *Fresh) isOurs() bool {
 	return f.made.Mode().Perm()&0o077 == 0 && owner(f.made) == os.Geteuid()
 }
 
-// isMapped reports whether the file system gives what we make to another user, as
-// NFS does with root_squash, and nobody else may enter the folder.
+// isMapped reports whether the file system gives our files to another user, as NFS with
+// root_squash does, and nobody else may enter the folder.
 func (f *Fresh) isMapped() bool {
 	const name = ".takumi-probe"
 	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -244,7 +240,7 @@ func (f *Fresh) isMapped() bool {
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
-// inPlace fails when the fresh folder is not what its path leads to.
+// inPlace fails when another folder is at the fresh folder's path.
 func (f *Fresh) inPlace() error {
 	info, err := os.Lstat(f.path)
 	if err == nil && !os.SameFile(info, f.made) {
@@ -255,12 +251,12 @@ func (f *Fresh) inPlace() error {
 
 func (f *Fresh) before() string { return f.prefix() + ".before-" + f.stamp }
 
-// Root is where to extract to. It is closed by Commit and Abort.
+// Root is the folder to extract to. Commit and Abort close it.
 func (f *Fresh) Root() *os.Root { return f.root }
 
-// Inherit gives the fresh folder the mode and owner of the one that it is going
-// to replace: for an archive that says nothing of the folder itself. Where there
-// is none, only the owner of the fresh folder may enter it.
+// Inherit gives the fresh folder the mode and owner of the one it will replace, for an
+// archive without an entry for the folder itself. Without an old folder, only the owner may
+// enter it.
 func (f *Fresh) Inherit() error {
 	if f.within {
 		f.inherit = true
@@ -285,18 +281,16 @@ func (f *Fresh) Inherit() error {
 	return nil
 }
 
-// Commit makes the folder durable and gives it its final name. A folder that has
-// that name is exchanged for it in one step, and kept as DIR.before-TIME, whose
-// path Commit returns; if it may not be replaced, it has to be empty, and goes.
-// When Commit fails, the former folder is where it stood, and the new one is
-// gone; only when the very last step fails, the sync of the folder around them,
-// both are where they would be after success.
+// Commit makes the folder durable and gives it its final name. The old folder of that name
+// is exchanged for it in one step, and kept as DIR.before-TIME, the returned path; one that
+// may not be replaced must be empty, and is removed. After an error the old folder is in
+// place and the new one is gone, unless the last step failed, the sync of the parent
+// folder: then both are as after success.
 //
-// Where the file system cannot exchange names, two renames stand for it, and for
-// the moment between them nothing has the final name. Where the fresh folder is in
-// the final one, each of the entries is renamed, first the former ones into
-// DIR/.before-TIME, then the new ones into DIR: whoever looks meanwhile sees a part,
-// and after a crash both are in DIR, complete together.
+// Without an exchange in the file system, two renames do it, and nothing has the final name
+// in between. When the fresh folder is inside the final one, each entry is renamed, first
+// the old ones into DIR/.before-TIME, then the new ones into DIR: others see a mix
+// meanwhile, and after a crash DIR has both, complete together.
 func (f *Fresh) Commit() (former string, err error) {
 	if f.ended {
 		return "", os.ErrClosed
@@ -342,9 +336,9 @@ func (f *Fresh) sync() error {
 	return sys.syncTree(dir)
 }
 
-// exchange renames the fresh folder to what the former one is to be called, and
-// exchanges the two. Whoever finds DIR.before-TIME after a crash finds either
-// the former folder or something that the backup holds as well.
+// exchange renames the fresh folder to the old one's later name, and exchanges the two.
+// After a crash DIR.before-TIME is either the old folder or content that the backup has
+// too.
 func (f *Fresh) exchange() error {
 	if err := sys.renameNew(f.path, f.before()); err != nil {
 		return err
@@ -379,8 +373,8 @@ func renamePlain(from, to string) error {
 	return os.Rename(from, to)
 }
 
-// Abort removes the fresh folder, and nothing that is in its place. After Commit, or another Abort, it does
-// nothing.
+// Abort removes the fresh folder, but not another in its place. After Commit, or another
+// Abort, it does nothing.
 func (f *Fresh) Abort() error {
 	if f.ended {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// sys holds every call that makes something of a restored folder, gives it its name,
-// or makes it durable, so that the tests can let each one fail.
+// sys holds the calls that make, name and sync restored files, so that tests can make each
+// fail.
 var sys = system{
 	mkdir:     os.Mkdir,
 	chownPath: os.Chown,

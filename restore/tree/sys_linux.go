@@ -25,8 +25,8 @@ func isMount(path string) bool {
 	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
-// exchange makes two folders change their names, in one step. It fails with
-// errors.ErrUnsupported where there is no such call.
+// exchange swaps the names of two folders in one step. It fails with errors.ErrUnsupported
+// where that is impossible.
 func exchange(a, b string) error { return rename(a, b, unix.RENAME_EXCHANGE) }
 
 // renameNew renames a folder to a name that does not exist.

@@ -28,8 +28,7 @@ func syncTree(dir *os.File) error {
 
 func isMount(string) bool { return false }
 
-// exchange makes two folders change their names, in one step. It fails with
-// errors.ErrUnsupported where there is no such call.
+// exchange swaps the names of two folders; unsupported here.
 func exchange(string, string) error { return errors.ErrUnsupported }
 
 // renameNew renames a folder to a name that does not exist.

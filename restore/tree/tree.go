@@ -18,12 +18,12 @@ import (
 // errReplaced is returned when the file of a backup has become another's.
 var errReplaced = errors.New("another backup is there by now")
 
-// Job is the restore of the folder of one sealed backup. The caller opens the backup,
-// whose head is authentic then, and closes it.
+// Job restores the folder of one sealed backup. The caller opens the backup, which
+// authenticates its head, and closes it.
 type Job struct {
 	Backup *envelope.Reader
 	Stop   func() // ends a Read of Backup that waits, as of a pipe
-	Path   string // of the backup in Store; "-" for one that comes without a file
+	Path   string // of the backup in Store; "-" for standard input
 	Store  store.Store
 	Open   backup.Options // how it was opened
 	Meter  *backup.Meter  // counts what is restored
@@ -34,8 +34,7 @@ type Job struct {
 	Foreign []string
 	// Through, if it is set, is between the backup and the archive.
 	Through func(io.Reader) (io.Reader, error)
-	// Inherit gives the folder the mode and owner of the former one where the archive
-	// does not say them.
+	// Inherit gives the folder the old one's mode and owner if the archive lacks them.
 	Inherit bool
 	// Stray is told of what earlier restores have left.
 	Stray func(path string)
@@ -57,12 +56,12 @@ type Restore struct {
 	file io.Closer
 }
 
-// Replaces says whether the folder may hold something, and is exchanged: that is so
-// where all of a backup is restored.
+// Replaces reports whether all of a backup is restored: only then may the folder hold
+// something, and is exchanged.
 func (j *Job) Replaces() bool { return len(j.Include) == 0 }
 
-// Begin finds what the restore would do, and changes nothing. Of an increment it opens
-// the whole chain: the error wraps [members.ErrChain] when something of that is missing.
+// Begin finds what the restore would do, and changes nothing. For an increment it opens the
+// whole chain: the error wraps [members.ErrChain] when a part is missing.
 func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	r := &Restore{Job: j}
 	kind := j.Backup.Envelope.Kind
@@ -98,17 +97,17 @@ func (r *Restore) Close() error {
 	return r.file.Close()
 }
 
-// Look checks the backup, tells Options.Each of what is in it, and makes nothing.
+// Look checks the backup, calls Options.Each, and makes nothing.
 func (r *Restore) Look(ctx context.Context) (Stats, error) { return r.fill(ctx, nil) }
 
-// Result is what was restored, and where the former folder is kept, if there was one.
+// Result is the outcome, with the path of the former folder, if any.
 type Result struct {
 	Stats
 	Former string `json:"former,omitempty"`
 }
 
-// Run puts the folder of the backup in the place of the one that is there, when all of
-// it is on the disk and has proved authentic. With an error that one is as it was.
+// Run puts the folder of the backup in place of the old one, once all of it is on disk and
+// authentic. After an error the old one is unchanged.
 func (r *Restore) Run(ctx context.Context) (res Result, err error) {
 	// What is compressed takes at least as much when it is unpacked.
 	if r.tree == nil && r.Replaces() {
@@ -138,7 +137,7 @@ func (r *Restore) Run(ctx context.Context) (res Result, err error) {
 	return res, err
 }
 
-// fill makes what is in the archive; without a root it only looks.
+// fill extracts the archive, or checks it without a root.
 func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 	o := r.Options
 	if r.Path != "-" {
@@ -177,7 +176,7 @@ func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 	return Extract(ctx, root, archive, o)
 }
 
-// fromTree reads an archive by its index: all of it, or what is included.
+// fromTree reads an archive by its index: all of it, or the included part.
 func (r *Restore) fromTree(ctx context.Context, root *os.Root, a *members.Archive, o Options) (Stats, error) {
 	archive, err := r.stream(a)
 	if err != nil {

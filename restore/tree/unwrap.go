@@ -14,10 +14,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/guard"
 )
 
-// maxWindow is the memory that a zstd stream may ask for, as of zstd itself.
+// maxWindow bounds the memory of a zstd stream, as zstd itself does.
 const maxWindow = 128 << 20
 
-// Unwrapped is an archive, without the compression that it had before it was sealed.
+// Unwrapped is an archive without its compression.
 type Unwrapped struct {
 	Format guard.Format // Gzip, Zstd, XZ or Bzip2, or Unknown
 	src    *sealedSource
@@ -26,8 +26,7 @@ type Unwrapped struct {
 	stop   func()
 }
 
-// sealedSource keeps the error of what is compressed: it comes before what the
-// decompressor makes of it.
+// sealedSource keeps the source's error, which precedes the decompressor's.
 type sealedSource struct {
 	io.Reader
 	n   int64
@@ -44,10 +43,9 @@ func (s *sealedSource) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap reads src through a decompressor if its first bytes are those of gzip,
-// zstd, xz or bzip2, and unchanged otherwise. An error of src stays what it is; a
-// stream that does not decompress to its end is a [*guard.IncompleteError]. The caller closes
-// it; src is not closed. Memory is what the stream asks for, of zstd at most 128 MiB.
+// Unwrap decompresses src if it begins as gzip, zstd, xz or bzip2. Errors of src are kept;
+// a stream that does not decompress to its end is a [*guard.IncompleteError]. The caller
+// closes it; src is not closed. zstd takes at most 128 MiB of memory.
 func Unwrap(src io.Reader) (*Unwrapped, error) {
 	u := &Unwrapped{src: &sealedSource{Reader: src}, stop: func() {}}
 	in := bufio.NewReaderSize(u.src, 64<<10)
@@ -103,7 +101,7 @@ func (u *Unwrapped) fault(err error) error {
 func (u *Unwrapped) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
 	if err == io.EOF && u.Format != guard.Unknown {
-		// The end of what was sealed may be behind that of the stream.
+		// The sealed stream may end after the compressed one.
 		rest, drained := io.Copy(io.Discard, u.in)
 		if drained == nil && rest > 0 {
 			drained = errors.New("something follows it")

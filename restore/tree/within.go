@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// exchangeContents moves what the final folder holds into DIR/.before-TIME, and
-// what the fresh one holds into the final one. When it fails, everything is back.
+// exchangeContents moves the final folder's content into DIR/.before-TIME, and the fresh
+// one's into the final one. After an error everything is back.
 func (f *Fresh) exchangeContents() (former string, err error) {
 	var moved [][2]string // from, to
 	was, err := os.Stat(f.final)
@@ -93,8 +93,8 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 	return former, nil
 }
 
-// dressFinal gives the final folder what the fresh one has: owner, mode, ACL and
-// attributes. It returns the time that is to be set last.
+// dressFinal gives the final folder the fresh one's owner, mode, ACL and attributes. It
+// returns the time that is set last.
 func (f *Fresh) dressFinal() (when time.Time, err error) {
 	if f.inherit {
 		return when, nil

@@ -7,8 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setAttribute sets an attribute of what is in the open folder under a name,
-// and follows no link.
+// setAttribute sets an attribute of a name in the open folder, without following links.
 func setAttribute(folder int, name string, a attribute) error {
 	path := "/proc/self/fd/" + strconv.Itoa(folder) + "/" + name
 	return unix.Lsetxattr(path, a.name, []byte(a.value), 0)
@@ -17,14 +16,14 @@ func setAttribute(folder int, name string, a attribute) error {
 // The attributes that hold ACLs.
 const accessACL, defaultACL = "system.posix_acl_access", "system.posix_acl_default"
 
-// dropACL takes the ACLs from a new folder that it inherited: what is made in it
-// would get them too, and with them rights that the backup does not have.
+// dropACL removes inherited ACLs from a new folder: its files would inherit them too, and
+// rights that the backup does not have.
 func dropACL(path string) {
 	_ = unix.Lremovexattr(path, defaultACL)
 	_ = unix.Lremovexattr(path, accessACL)
 }
 
-// copyAttributes gives a folder the attributes of another, as far as it takes them.
+// copyAttributes copies a folder's attributes as far as possible.
 func copyAttributes(from, to string) {
 	list := make([]byte, 64<<10)
 	n, err := unix.Llistxattr(from, list)

@@ -4,7 +4,7 @@ package tree
 
 import "errors"
 
-// setAttribute sets an attribute of what is in the open folder under a name.
+// setAttribute sets an attribute of a name in the open folder.
 func setAttribute(int, string, attribute) error { return errors.ErrUnsupported }
 
 func dropACL(string) {}
