@@ -25,6 +25,9 @@ type Form struct {
 	// NoLinks is for programs that store a symbolic link of two names twice, and
 	// NoRoot for those that leave out the folder itself.
 	NoLinks, NoRoot bool
+	// ShortNames is for forms whose paths have 100 bytes at most.
+	ShortNames bool
+	Packed     bool
 }
 
 const python = `python3 -c 'import tarfile,sys; a=tarfile.open(fileobj=sys.stdout.buffer,mode="w|",format=tarfile.%s); a.add("."); a.close()'`
@@ -35,7 +38,7 @@ var Forms = map[string]Form{
 	"GNU tar, oldgnu":          {Script: "tar --format=oldgnu -c .", Tool: "tar"},
 	"GNU tar, pax":             {Script: "tar --format=pax -c .", Tool: "tar"},
 	"GNU tar, ustar":           {Script: "tar --format=ustar -c .", Tool: "tar"},
-	"GNU tar, v7":              {Script: "tar --format=v7 -c .", Tool: "tar"},
+	"GNU tar, v7":              {Script: "tar --format=v7 -c .", Tool: "tar", ShortNames: true},
 	"GNU tar, gnu sparse":      {Script: "tar --format=gnu -S -c .", Tool: "tar"},
 	"GNU tar, oldgnu sparse":   {Script: "tar --format=oldgnu -S -c .", Tool: "tar"},
 	"GNU tar, pax sparse 0.0":  {Script: "tar --format=pax -S --sparse-version=0.0 -c .", Tool: "tar"},
@@ -47,7 +50,7 @@ var Forms = map[string]Form{
 	"GNU tar, pax, -G":         {Script: "tar --format=pax -G -c .", Tool: "tar"},
 	"GNU tar, with a label":    {Script: "tar --format=gnu -V label -c .", Tool: "tar"},
 	"GNU tar, global":          {Script: "tar --format=pax --pax-option=globexthdr.name=g,comment=hello -c .", Tool: "tar"},
-	"GNU tar, absolute":        {Script: `tar -P --transform "s,^\.,/abs," -c . | cat`, Tool: "tar", Under: "abs"},
+	"GNU tar, absolute":        {Script: `tar -P --transform "s,^\.,/abs,S" -c . | cat`, Tool: "tar", Under: "abs"},
 	"GNU tar, --xattrs":        {Script: "tar --xattrs --acls --selinux -c .", Tool: "tar"},
 	"GNU tar, small records":   {Script: "tar -b 1 -c .", Tool: "tar"},
 	"bsdtar, pax":              {Script: "bsdtar --format=pax -c -f - .", Tool: "bsdtar"},
@@ -55,10 +58,10 @@ var Forms = map[string]Form{
 	"bsdtar, sparse":           {Script: "bsdtar --format=pax --read-sparse -c -f - .", Tool: "bsdtar"},
 	"bsdtar, ustar":            {Script: "bsdtar --format=ustar -c -f - .", Tool: "bsdtar"},
 	"bsdtar, gnutar":           {Script: "bsdtar --format=gnutar -c -f - .", Tool: "bsdtar"},
-	"bsdtar, v7":               {Script: "bsdtar --format=v7tar -c -f - .", Tool: "bsdtar"},
+	"bsdtar, v7":               {Script: "bsdtar --format=v7tar -c -f - .", Tool: "bsdtar", ShortNames: true},
 	"cpio, ustar":              {Script: "find . | sort | cpio --quiet -o -H ustar", Tool: "cpio", NoLinks: true},
 	"cpio, ustar, depth":       {Script: "find . -depth | cpio --quiet -o -H ustar", Tool: "cpio", NoLinks: true},
-	"cpio, tar":                {Script: "find . | sort | cpio --quiet -o -H tar", Tool: "cpio", NoLinks: true},
+	"cpio, tar":                {Script: "find . | sort | cpio --quiet -o -H tar", Tool: "cpio", NoLinks: true, ShortNames: true},
 	"Python, ustar":            {Script: fmt.Sprintf(python, "USTAR_FORMAT"), Tool: "python3", NoLinks: true},
 	"Python, gnu":              {Script: fmt.Sprintf(python, "GNU_FORMAT"), Tool: "python3", NoLinks: true},
 	"Python, pax":              {Script: fmt.Sprintf(python, "PAX_FORMAT"), Tool: "python3", NoLinks: true},
@@ -66,31 +69,43 @@ var Forms = map[string]Form{
 	"Go, ustar":                {Write: goTar(tar.FormatUSTAR), NoLinks: true},
 	"Go, pax":                  {Write: goTar(tar.FormatPAX), NoLinks: true},
 	"Go, gnu":                  {Write: goTar(tar.FormatGNU), NoLinks: true},
-	"gzip":                     {Script: "tar cz .", Tool: "tar"},
-	"gzip, two members":        {Script: "tar c . > ../m; (head -c 7000 ../m | gzip; tail -c +7001 ../m | gzip)", Tool: "tar"},
-	"zstd":                     {Script: "tar c . | zstd -q", Tool: "zstd"},
-	"zstd, long window":        {Script: "tar c . | zstd -q --long=27", Tool: "zstd"},
-	"xz":                       {Script: "tar c . | xz -0", Tool: "xz"},
-	"xz, two streams":          {Script: "tar c . > ../m; (head -c 7000 ../m | xz -0; tail -c +7001 ../m | xz -0)", Tool: "xz"},
-	"bzip2":                    {Script: "tar cj .", Tool: "bzip2"},
+	"gzip":                     {Script: "tar cz .", Tool: "tar", Packed: true},
+	"gzip, two members":        {Script: "tar c . > ../m; (head -c 7000 ../m | gzip; tail -c +7001 ../m | gzip)", Tool: "tar", Packed: true},
+	"zstd":                     {Script: "tar c . | zstd -q", Tool: "zstd", Packed: true},
+	"zstd, long window":        {Script: "tar c . | zstd -q --long=27", Tool: "zstd", Packed: true},
+	"xz":                       {Script: "tar c . | xz -0", Tool: "xz", Packed: true},
+	"xz, two streams":          {Script: "tar c . > ../m; (head -c 7000 ../m | xz -0; tail -c +7001 ../m | xz -0)", Tool: "xz", Packed: true},
+	"bzip2":                    {Script: "tar cj .", Tool: "bzip2", Packed: true},
 }
 
 // Make returns the archive of dir.
 func (f Form) Make(t testing.TB, dir string) []byte {
 	t.Helper()
-	if f.Write == nil {
-		return Shell(t, dir, f.Script, f.Tool)
-	}
 	var out bytes.Buffer
-	if err := f.Write(&out, dir); err != nil {
+	f.MakeTo(t, &out, dir)
+	return out.Bytes()
+}
+
+// MakeTo writes the archive of dir.
+func (f Form) MakeTo(t testing.TB, out io.Writer, dir string) {
+	t.Helper()
+	if f.Write == nil {
+		shell(t, out, dir, f.Script, f.Tool)
+	} else if err := f.Write(out, dir); err != nil {
 		t.Fatal(err)
 	}
-	return out.Bytes()
 }
 
 // Shell runs a script in dir and returns what it writes. Tools that are missing
 // skip the test, but not where everything is said to be there.
 func Shell(t testing.TB, dir, script string, tools ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	shell(t, &out, dir, script, tools...)
+	return out.Bytes()
+}
+
+func shell(t testing.TB, out io.Writer, dir, script string, tools ...string) {
 	t.Helper()
 	for _, tool := range tools {
 		if _, err := exec.LookPath(tool); err != nil && os.Getenv("TAKUMI_TEST_INTEGRATION") != "1" {
@@ -100,12 +115,10 @@ func Shell(t testing.TB, dir, script string, tools ...string) []byte {
 	cmd := exec.Command("sh", "-ec", script)
 	cmd.Dir = dir
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, stderr.Bytes())
 	}
-	return out
 }
 
 // Sample makes a tree that every form of tar can hold: times are whole seconds, and
