@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	// maxZstdWindow is what the zstd tool itself accepts unasked. The decoder
-	// reserves the window that a frame declares; what of it is resident grows
-	// with what was decompressed.
+	// maxZstdWindow is the zstd tool's default limit. The decoder reserves the declared
+	// window; resident memory grows with the output.
 	maxZstdWindow = 128 << 20
 
 	compressedBuffer = 64 << 10
@@ -22,10 +21,9 @@ const (
 
 var errStopped = errors.New("guard: stopped")
 
-// compressed decompresses its input in a goroutine and gives what comes out
-// to a checker of its own. Nothing less shows that the input is whole: gzip
-// has no lengths that could be followed, and no format of them shows whether
-// what was compressed was whole.
+// compressed decompresses its input in a goroutine into a checker of its own. Only that
+// shows that it is whole: gzip has no lengths to follow, and no format shows whether its
+// content was whole.
 type compressed struct {
 	format Format
 	pos    int64
@@ -89,8 +87,8 @@ func (c *compressed) close() {
 	<-c.done
 }
 
-// gunzip goes from member to member by itself, because an end of input inside
-// a later member's header must not pass for the end of the stream.
+// gunzip iterates over members itself, because an end inside a later member's header must
+// not pass for the stream's.
 func gunzip(dst io.Writer, src *bufio.Reader) error {
 	var z gzip.Reader
 	buf := make([]byte, compressedBuffer)
@@ -110,8 +108,8 @@ func gunzip(dst io.Writer, src *bufio.Reader) error {
 	}
 }
 
-// Unpack returns what a gzip, zstd or bzip2 stream holds, and nil for any other
-// format. Its errors, and io.EOF, come when src has been read to its end.
+// Unpack decompresses a gzip, zstd or bzip2 stream, and returns nil for other formats. Its
+// errors, and io.EOF, come when src has been read to its end.
 func Unpack(f Format, src *bufio.Reader) (io.Reader, error) {
 	switch f {
 	case Gzip:
@@ -149,8 +147,7 @@ func unzstd(dst io.Writer, src *bufio.Reader) error {
 	return copyAll(dst, z, make([]byte, compressedBuffer))
 }
 
-// copyAll is io.CopyBuffer without the shortcuts that would leave the buffer
-// unused and write in pieces of the decoder's choice.
+// copyAll is io.CopyBuffer without its shortcuts, which would ignore the buffer.
 func copyAll(dst io.Writer, src io.Reader, buf []byte) error {
 	_, err := io.CopyBuffer(dst, struct{ io.Reader }{src}, buf)
 	return err

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Contents is what a dump of PostgreSQL holds and needs, as far as its own words
-// say. Names are as they are, not quoted.
+// Contents is what a dump of PostgreSQL holds and needs, by its own words. Names are not
+// quoted.
 type Contents struct {
 	Format   Format  // PlainDump or CustomDump
 	Cluster  bool    // it is one of pg_dumpall
@@ -17,10 +17,10 @@ type Contents struct {
 	Server   string  // the version of the server that was dumped, as "15.8", or ""
 	Encoding string  // what the dump is written in, or ""
 	Tables   []Table // the tables with rows in it, in the order of the dump
-	// Counted says that the rows of every table were counted. They are not where
-	// rows come as INSERT, or packed.
+	// Counted means that the rows of all tables were counted, which is impossible for
+	// INSERTs and packed rows.
 	Counted bool
-	// Rows says that there is data: of tables, even of empty ones, or large objects.
+	// Rows means that there is data, of tables, even empty ones, or large objects.
 	Rows bool
 	// Makes is how many tables the dump makes, with or without rows.
 	Makes        int
@@ -42,8 +42,7 @@ type Table struct {
 	Rows         int64
 }
 
-// maxListed bounds what is remembered of each kind, which a dump of a hundred
-// thousand tables stays below.
+// maxListed bounds each list; a dump of a hundred thousand tables stays below.
 const maxListed = 1 << 20
 
 type gathering struct {

@@ -5,9 +5,8 @@ import (
 	"io"
 )
 
-// Copies reads a plain dump and writes the rows of the tables that want returns a
-// writer for, in the text format of COPY. It ends with the first error, of the source,
-// of a writer or of want.
+// Copies reads a plain dump and writes the rows of tables for which want returns a writer,
+// in COPY's text format. It ends with the first error of the source, a writer or want.
 func Copies(src io.Reader, want func(schema, table string, columns []string) (io.Writer, error)) error {
 	c := &copies{want: want}
 	l := lexer{to: c}

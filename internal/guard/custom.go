@@ -41,12 +41,12 @@ const (
 
 	maxDumpID = 1<<31 - 1
 
-	// maxString is far above what the server can put into one value (1 GiB).
+	// far above the server's largest value (1 GiB)
 	maxString = 1<<31 - 1
 
-	// maxEntries bounds the table of contents, maxIDWords what is remembered
-	// of it: dump ids are dense, so this is room for some 60 million tables,
-	// in at most a few tens of MiB, which no declared number allocates.
+	// maxEntries bounds the table of contents, and maxIDWords its ids: they are dense, so
+	// this is room for some 60 million tables, in at most a few tens of MiB, not allocated
+	// by declared numbers.
 	maxEntries = 1 << 27
 	maxIDWords = 1 << 20
 )
@@ -70,7 +70,7 @@ const (
 	inChunks
 )
 
-// custom walks a custom-format dump. Its state names the unit that comes next.
+// custom walks a custom-format dump. Its state names the next unit.
 type custom struct {
 	units
 	state customState
@@ -138,8 +138,7 @@ func (c *custom) expect(s customState) {
 	}
 }
 
-// expectFields lets a row of integers and strings pass, then goes on with
-// state then.
+// expectFields skips integers and strings, then goes on with state then.
 func (c *custom) expectFields(fields string, then customState) {
 	c.fields, c.then = fields, then
 	c.expect(inFields)

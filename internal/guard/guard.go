@@ -1,31 +1,29 @@
-// Package guard tells, while a backup streams past, whether it is whole.
+// Package guard checks, while a backup streams past, that it is whole.
 //
-// A shell pipe hides the exit status of its first command: when pg_dump dies
-// half way, whoever reads the pipe sees an ordinary end of file. A [Reader]
-// is in that pipe. It passes every byte through unchanged, recognises
-// from the first bytes what the input is, follows its structure, and returns
-// an error in place of io.EOF when the input ends before its format allows.
+// A shell pipe hides the exit status of its first command: when pg_dump dies half way, the
+// pipe just ends. A [Reader] in that pipe passes every byte through unchanged, recognises
+// the input by its first bytes, follows its structure, and returns an error in place of
+// io.EOF when the input ends too early.
 //
-// What is followed:
+// It follows
 //
 //   - plain SQL dumps of pg_dump and pg_dumpall, statement by statement as psql
 //     reads them, to the line that closes them;
 //   - custom-format dumps (pg_dump -Fc), block by block, archive versions
 //     1.12 to 1.16, which PostgreSQL 9.0 and later have written;
 //   - tar archives, header by header, to their two zero blocks;
-//   - gzip, zstd and bzip2 streams, by decompressing them; what comes out is
-//     guarded in turn, but not decompressed a second time;
+//   - gzip, zstd and bzip2 streams, by decompressing them; the content is guarded
+//     in turn, but not decompressed a second time;
 //   - xz and lz4 streams, by the frame alone;
 //   - dumps of MySQL, MariaDB and SQLite, by their last line;
 //   - dumps of Redis (RDB), by their end opcode and CRC-64;
 //   - archives of mongodump, document by document.
 //
-// Anything else passes, unless it is empty; [Reader.Unjudged] says so then.
-// Of a dump of PostgreSQL the guard also learns what it holds and needs:
-// [Reader.Contents].
+// Anything else passes, unless it is empty, and [Reader.Unjudged] says so.
+// [Reader.Contents] describes a dump of PostgreSQL.
 //
-// A guard against accidents is not a proof. Damage in the middle of any format
-// that carries no checksums is not looked for.
+// The guard is against accidents. It does not look for damage in the middle of formats
+// without checksums.
 package guard
 
 import (
@@ -37,28 +35,27 @@ import (
 )
 
 var (
-	// ErrEmpty is returned for an input without a single byte. For a
-	// compressed input that decompresses to nothing, it is wrapped in an
-	// [IncompleteError].
+	// ErrEmpty is returned for an empty input. For a compressed input that decompresses to
+	// nothing, it is wrapped in an [IncompleteError].
 	ErrEmpty = fail.New(fail.Source, "look why the source gave nothing; nothing was kept. (seal --allow-empty seals it all the same)", "the input is empty")
 
-	// ErrUnsupported is wrapped in the [IncompleteError] of an input that may
-	// well be whole, but that this package cannot follow: a custom-format
-	// version it does not know, a zstd stream that needs a dictionary.
+	// ErrUnsupported is wrapped in the [IncompleteError] of an input that may be whole, but
+	// that this package cannot follow: an unknown custom-format version, a zstd stream with
+	// a dictionary.
 	ErrUnsupported = fail.New(fail.Source, "if the input is known to be whole, seal --guard=off seals it unchecked", "this variant of the format cannot be checked")
 
 	errClosed = errors.New("guard: read after close")
 )
 
-// IncompleteError says that an input is not what its first bytes promise. It
-// ended too early, or it holds something that the format does not allow.
+// IncompleteError means that an input ended too early, or violates the format of its first
+// bytes.
 type IncompleteError struct {
 	Format Format // what the first bytes say
 	Offset int64  // bytes of input taken when it was noticed
 	Reason string // what is wrong, for a person
 
-	// Err, if not nil, is ErrUnsupported, or for the content of a compressed
-	// input ErrEmpty or its own *IncompleteError.
+	// Err, if not nil, is ErrUnsupported, or for the content of a compressed input ErrEmpty
+	// or its *IncompleteError.
 	Err error
 }
 
@@ -80,36 +77,34 @@ func (e *IncompleteError) Unwrap() error { return e.Err }
 // Options change what a Reader accepts.
 type Options struct {
 	AllowEmpty bool // let an input without a single byte pass
-	// TarEntry, if not nil, is told of each entry of an input that is a tar archive,
-	// and was not compressed.
+	// TarEntry, if not nil, gets each entry of an uncompressed tar archive.
 	TarEntry func(TarEntry)
-	// Piece, if not nil, is told of the rows of a plain dump of PostgreSQL, which was
-	// not compressed, as they come, and of its other parts. Where the dump does not
-	// have the order of pg_dump's, PartPre and PartPost, the last, are missing.
+	// Piece, if not nil, gets the rows of an uncompressed plain dump of PostgreSQL as they
+	// come, and its other parts. PartPre and PartPost, the last, are missing when the dump
+	// is not in pg_dump's order.
 	Piece func(Piece)
 }
 
-// Reader passes its source through and refuses what is not whole. It may not
-// be used by several goroutines at once.
+// Reader passes its source through and refuses incomplete input. It is not safe for
+// concurrent use.
 //
-// Bytes that it has handed out prove nothing before it has returned io.EOF.
+// Its bytes prove nothing before it has returned io.EOF.
 type Reader struct {
 	src   io.Reader
 	check checker
 	err   error
 }
 
-// NewReader returns a Reader over src. The caller must call Close when done
-// with it, also after an error. Close leaves src to its owner.
+// NewReader returns a Reader over src. The caller must call Close, even after an error.
+// Close does not close src.
 func NewReader(src io.Reader, opts Options) *Reader {
 	return &Reader{src: src, check: checker{allowEmpty: opts.AllowEmpty, entry: opts.TarEntry, piece: opts.Piece}}
 }
 
-// Read reads from the source. Where the source ends, it returns io.EOF if the
-// input is whole, [ErrEmpty] if it is empty and that is not allowed, and
-// otherwise an [*IncompleteError]. An input that can no longer become right
-// is refused at once, together with the bytes that showed it. Errors of the
-// source are returned as they are. Every error stays.
+// Read reads from the source. At its end, it returns io.EOF if the input is whole,
+// [ErrEmpty] if it is empty and that is not allowed, and otherwise an [*IncompleteError].
+// Invalid input is refused at once, together with its bytes. Errors of the source are
+// returned as they are. Every error stays.
 func (r *Reader) Read(p []byte) (int, error) {
 	if r.err != nil {
 		return 0, r.err
@@ -129,8 +124,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Contents returns what a dump of PostgreSQL holds, also one that is compressed,
-// once Read has returned io.EOF; nil before, and for anything else.
+// Contents describes a dump of PostgreSQL, compressed or not, once Read has returned
+// io.EOF; otherwise nil.
 func (r *Reader) Contents() *Contents {
 	if r.err != io.EOF {
 		return nil
@@ -138,8 +133,8 @@ func (r *Reader) Contents() *Contents {
 	return r.check.contents()
 }
 
-// Unjudged says, in words, why nobody knows whether the input is whole, once Read
-// has returned io.EOF: its format is not known. It returns "" when it was judged.
+// Unjudged says, once Read has returned io.EOF, why nobody knows whether the input is
+// whole: its format is unknown. It is "" for known ones.
 func (r *Reader) Unjudged() string {
 	if r.err != io.EOF {
 		return ""
@@ -147,8 +142,8 @@ func (r *Reader) Unjudged() string {
 	return r.check.unjudged()
 }
 
-// Close ends the goroutine that decompresses a gzip or zstd input, and waits
-// for it. Reading on is an error. Close returns nil and may be called twice.
+// Close ends the decompressing goroutine, if any, and waits for it. It returns nil and may
+// be called twice.
 func (r *Reader) Close() error {
 	if r.err == nil {
 		r.err = errClosed
@@ -159,14 +154,14 @@ func (r *Reader) Close() error {
 
 // A walker follows one format.
 type walker interface {
-	// write takes the next piece of the input and does not keep it.
+	// write takes the next piece of the input, without keeping it.
 	write(p []byte) error
-	// finish says whether the input may end here. Nothing is written after it.
+	// finish returns nil if the input may end here. Nothing is written afterwards.
 	finish() error
 }
 
-// checker is the push side of a Reader: pieces of input go in, errors come
-// out. Its zero value is ready.
+// checker is the push side of a Reader: input goes in, errors come out. Its zero value is
+// ready.
 type checker struct {
 	allowEmpty bool
 	entry      func(TarEntry)
@@ -199,7 +194,7 @@ func (c *checker) Write(p []byte) (int, error) {
 	return written, c.walk.write(p)
 }
 
-// choose picks the walker and gives it the bytes that were held back.
+// choose picks the walker and gives it the held bytes.
 func (c *checker) choose() error {
 	c.chosen = true
 	head := c.head[:c.n]

@@ -1,7 +1,7 @@
 package guard
 
-// idSet is a set of small positive numbers that mostly come in runs: each
-// element holds the 64 of them that share a quotient.
+// idSet is a set of small positive numbers, mostly in runs: each element is a mask of 64 of
+// them.
 type idSet map[int64]uint64
 
 func (s idSet) add(id int64) bool {

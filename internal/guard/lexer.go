@@ -11,8 +11,8 @@ const (
 	inCopy                  // what follows a COPY: the rest of its line, rows, end marker
 )
 
-// A listener is told what a lexer finds, in the order of the input. Texts are
-// valid until it returns. An error ends the lexing.
+// A listener gets a lexer's findings in order. Texts are valid until it returns. An error
+// ends the lexing.
 type listener interface {
 	span(kind spanKind, text []byte) error // every byte of the script, once
 	comment(line []byte) error             // a whole -- line outside of statements
@@ -21,8 +21,8 @@ type listener interface {
 	copied(query statement, n int64) error // the n rows of a COPY have ended
 }
 
-// maxKept bounds what is remembered of one statement. A COPY of 1,600 columns
-// with the longest names fits.
+// maxKept bounds a statement in memory. A COPY of 1,600 columns with the longest names
+// fits.
 const maxKept = 256 << 10
 
 type lexState byte
@@ -50,9 +50,9 @@ var stateWords = map[lexState]string{
 	inBody: "a $-quoted string", inCopyLine: "the rows of a table", inRows: "the rows of a table",
 }
 
-// lexer follows a script as psql does: quotes, dollar quotes, nested comments,
-// backslash commands, and the rows behind a COPY … FROM stdin. It holds no more
-// than maxKept bytes of one statement.
+// lexer follows a script as psql does: quotes, dollar quotes, nested comments, backslash
+// commands, and the rows of COPY … FROM stdin. It holds at most maxKept bytes of a
+// statement.
 type lexer struct {
 	to    listener
 	state lexState
@@ -77,12 +77,11 @@ type lexer struct {
 
 	copy    statement
 	counter rowCounter
-	// rows, if it is set, is told where the whole rows of a COPY that came so far begin
-	// and end, and how many they are.
+	// rows, if set, gets the range and number of whole rows of a COPY so far.
 	rows func(begin, end, n int64, last bool)
 }
 
-// maxMarker is more than the longest end marker of a COPY has, `\.` and CR.
+// maxMarker exceeds the longest end marker of a COPY, `\.` and CR.
 const maxMarker = 4
 
 func (l *lexer) write(p []byte) error {
@@ -137,7 +136,7 @@ func isInsert(sql []byte) bool {
 	return len(sql) >= len(insert) && bytes.EqualFold(sql[:len(insert)], []byte(insert))
 }
 
-// insert begins the only statements that are many, and nothing is asked of them.
+// insert begins statements that may be many and do not matter.
 const insert = "INSERT "
 
 var (
@@ -145,8 +144,7 @@ var (
 	dull     = statement{{word, "select"}}
 )
 
-// interesting says whether it is worth while to take a statement apart. The
-// others are many in some dumps.
+// interesting reports whether to parse a statement; others are many in some dumps.
 func interesting(sql []byte) bool {
 	var first [8]byte
 	n := copy(first[:], sql)
@@ -163,7 +161,7 @@ func interesting(sql []byte) bool {
 
 func (l *lexer) startKeeping() { l.kept, l.keeping, l.cut = l.kept[:0], true, false }
 
-// upTo takes all before the first of the bytes, and says whether there is one.
+// upTo takes all before the first of the bytes, and reports whether there is one.
 func (l *lexer) upTo(b byte) bool {
 	n := bytes.IndexByte(l.p[l.i:], b)
 	if n < 0 {
@@ -330,8 +328,8 @@ func (l *lexer) text() error {
 	return nil
 }
 
-// insideBody says whether a statement goes on inside the BEGIN ATOMIC … END of a
-// function in SQL, as psql knows it.
+// insideBody reports whether a statement continues inside the BEGIN ATOMIC … END of an
+// SQL function, as psql knows it.
 func insideBody(sql []byte) bool {
 	if len(sql) < len("create") || !bytes.EqualFold(sql[:len("create")], []byte("create")) || !bytes.Contains(bytes.ToLower(sql), []byte("begin")) {
 		return false
@@ -395,7 +393,7 @@ func (l *lexer) slash() error {
 	return l.operator('/')
 }
 
-// operator goes on in a statement in which a dash or slash was one.
+// operator continues a statement in which a dash or slash was an operator.
 func (l *lexer) operator(c byte) error {
 	l.state, l.before, l.last = inText, 0, c
 	if l.kind == between {
@@ -505,7 +503,7 @@ type rowCounter struct {
 
 func (r *rowCounter) reset() { *r = rowCounter{line: r.line[:0]} }
 
-// take says how much of p are rows, and whether their end marker was the last.
+// take returns how much of p are rows, and whether their end marker came.
 func (r *rowCounter) take(p []byte) (used int, ended bool) {
 	if len(r.line) > 0 { // a row that goes on
 		n := bytes.IndexByte(p, '\n')
@@ -538,8 +536,8 @@ func (r *rowCounter) take(p []byte) (used int, ended bool) {
 	return len(p), false
 }
 
-// findMarker returns where in whole rows the end marker of a COPY stands, and
-// its length with the line break, or -1.
+// findMarker returns the offset of a COPY's end marker in whole rows, and its length with
+// the line break, or -1.
 func findMarker(text []byte) (at, length int) {
 	for from := 0; ; {
 		n := bytes.Index(text[from:], []byte(`\.`))

@@ -2,10 +2,9 @@ package guard
 
 import "bytes"
 
-// Piece is a part of a plain dump of one database: rows of a table, or, where Part is
-// set, what comes before all rows (pre), what sets sequences (sequences) or fills
-// large objects (large-objects), or what comes after (post). Offsets and lengths are
-// bytes of the dump.
+// Piece is a part of a plain dump of one database: rows of a table or, with Part, the
+// statements before all rows (pre), those that set sequences (sequences) or fill large
+// objects (large-objects), or the rest (post). Offsets and lengths are bytes of the dump.
 type Piece struct {
 	Part           string
 	Schema, Table  string
@@ -22,12 +21,12 @@ const (
 	PartPost         = "post"
 )
 
-// pieceSize is where rows of one COPY are cut into pieces. Who reads one unpacks the
-// frames at both of its ends whole.
+// pieceSize is where rows of a COPY are cut. Readers of a piece unpack the frames at both
+// ends whole.
 const pieceSize = 8 << 20
 
-// pieces tells of the pieces of a plain dump, as long as it has that order: what makes
-// tables, the data, the rest. For any other it does not tell of pre and post.
+// pieces finds the pieces of a plain dump in pg_dump's order: what makes tables, the data,
+// the rest. For other orders it omits pre and post.
 type pieces struct {
 	tell func(Piece)
 	bad  bool
@@ -81,7 +80,7 @@ func (p *pieces) closeGap() {
 	p.gap = Piece{}
 }
 
-// rows takes that n rows of the COPY at hand are between begin and end.
+// rows notes that the current COPY has n rows between begin and end.
 func (p *pieces) rows(begin, end, n int64, last bool) {
 	t := &p.table
 	if t.Offset == 0 {
@@ -111,8 +110,8 @@ func (p *pieces) finish(size int64) {
 	p.tell(Piece{Part: PartPost, Offset: p.end, Length: size - p.end})
 }
 
-// ParseCopy takes a COPY … FROM stdin apart, of the form that pg_dump writes and no
-// other: without options, programs and files. Without a list columns is nil.
+// ParseCopy parses a COPY … FROM stdin in pg_dump's form: without options, programs and
+// files. Without a list columns is nil.
 func ParseCopy(sql []byte) (schema, table string, columns []string, ok bool) {
 	s := tokens(sql)
 	if !s.begin("copy") {
@@ -141,10 +140,10 @@ func ParseCopy(sql []byte) (schema, table string, columns []string, ok bool) {
 
 func (s statement) isName(i int) bool { return s[i].kind == word || s[i].kind == name }
 
-// RowCount counts rows in the text format of COPY. Its zero value is ready.
+// RowCount counts rows in COPY's text format. Its zero value is ready.
 type RowCount struct{ c rowCounter }
 
-// Take takes the next bytes of rows. It says whether they are: an end marker is not.
+// Take takes the next bytes, and returns false for an end marker.
 func (r *RowCount) Take(p []byte) bool {
 	for len(p) > 0 {
 		n, ended := r.c.take(p)
@@ -156,5 +155,5 @@ func (r *RowCount) Take(p []byte) bool {
 	return true
 }
 
-// Rows returns how many rows there were, and whether the last one is whole.
+// Rows returns the number of rows, and whether the last is whole.
 func (r *RowCount) Rows() (n int64, whole bool) { return r.c.n, len(r.c.line) == 0 }

@@ -15,9 +15,8 @@ const (
 	unrestrict = `\unrestrict `
 )
 
-// plain judges a plain SQL dump. The closing line counts only where a comment
-// can stand, between statements: what looks like it in a string, a function or a
-// row does not, and nor does a COPY there begin rows.
+// plain judges a plain SQL dump. The closing line counts only between statements: not in a
+// string, a function or a row; a COPY there does not begin rows either.
 type plain struct {
 	lex    lexer
 	ending []byte // the closing line that the opening line calls for
@@ -38,8 +37,8 @@ func newPlain(tell func(Piece)) *plain {
 	return d
 }
 
-// plainEnding returns the closing line of the plain dump that begins with
-// head, or nil if head is not a plain dump's beginning.
+// plainEnding returns the closing line of the plain dump that begins with head, or nil for
+// other inputs.
 func plainEnding(head []byte) []byte {
 	for len(head) > 0 {
 		var line []byte
@@ -58,7 +57,7 @@ func plainEnding(head []byte) []byte {
 }
 
 func (d *plain) write(p []byte) error {
-	if at := bytes.IndexByte(p, 0); at >= 0 { // which no text of PostgreSQL has: a hole in a file reads as these
+	if at := bytes.IndexByte(p, 0); at >= 0 { // never in PostgreSQL's text: a hole in a file reads as these
 		d.pos += int64(at)
 		return d.incomplete("it has a NUL byte, and psql does not read on there")
 	}
@@ -136,8 +135,7 @@ func (d *plain) finish() error {
 	case d.lex.state == inCommand && !bytes.HasPrefix(line, []byte(unrestrict)) && !bytes.HasPrefix([]byte(unrestrict), line):
 		return d.incomplete("it ends inside a command of psql")
 	}
-	// Behind the closing line a comment or \unrestrict may be cut: the dump itself is
-	// all there.
+	// After the closing line a cut comment or \unrestrict is harmless.
 	if d.pieces != nil {
 		d.pieces.finish(d.pos)
 	}
@@ -148,8 +146,8 @@ func (d *plain) incomplete(reason string) error {
 	return &IncompleteError{Format: PlainDump, Offset: d.pos, Reason: reason}
 }
 
-// aboutDatabase says whether a statement is one of pg_dump -C about the database
-// itself and not about what is in it.
+// aboutDatabase reports whether a statement of pg_dump -C is about the database itself and
+// not its content.
 func aboutDatabase(s statement) bool {
 	switch {
 	case s.begin("create", "database"), s.begin("alter", "database"), s.begin("drop", "database"), s.begin("comment", "on", "database"):

@@ -8,20 +8,18 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// ErrUnsafe is wrapped for a script that would do something else than fill the
-// database that it is given to.
+// ErrUnsafe is wrapped for a script that would do more than fill its database.
 var ErrUnsafe = fail.New(fail.Damaged, "look at what the backup holds with takumi-backup open, and make a new one", "the dump is not one that pg_dump makes")
 
-// Script passes a plain dump of one database on to psql, without what is not for
-// the database that it goes into:
+// Script passes a plain dump of one database on to psql, without
 //
 //   - the statements of pg_dump -C about the database itself, of which DROP DATABASE
 //     would drop the live one, and \connect, which would lead there;
 //   - the statements of pg_dump -c that drop what a new database does not have;
 //   - \restrict and \unrestrict, so that the caller can put its own pair around.
 //
-// Any other command of psql is ErrUnsafe: pg_dump writes none, and \! runs
-// programs. It may not be used by several goroutines at once.
+// Any other command of psql is ErrUnsafe: pg_dump writes none, and \! runs programs. It is
+// not safe for concurrent use.
 type Script struct {
 	src io.Reader
 	lex lexer
@@ -42,7 +40,7 @@ func NewScript(src io.Reader) *Script {
 	return s
 }
 
-// Read hands out what psql is to have. Errors of the source are returned as they are.
+// Read returns the script for psql. Errors of the source are returned as they are.
 func (s *Script) Read(p []byte) (int, error) {
 	for s.at == len(s.out) {
 		if s.err != nil {
@@ -102,8 +100,8 @@ func (s *Script) query(q statement, _ bool) error {
 	return nil
 }
 
-// drops says whether a statement of pg_dump -c takes away what a new database does
-// not have. The schema public it has, and older dumps make that again.
+// drops reports whether a statement of pg_dump -c drops what a new database lacks. It has
+// the schema public, and older dumps make that again.
 func drops(q statement) bool {
 	if q.begin("alter") {
 		return q.has("drop")

@@ -54,8 +54,7 @@ func (f Format) String() string {
 	return "unknown format"
 }
 
-// IsDump says whether f is a format that only PostgreSQL's dump programs
-// write.
+// IsDump reports whether only PostgreSQL's dump programs write the format.
 func (f Format) IsDump() bool { return f == PlainDump || f == CustomDump }
 
 // SniffLen is how many bytes Sniff wants to see.
@@ -71,9 +70,8 @@ const (
 	skippableLen = 8 // magic and size of a skippable zstd frame
 )
 
-// Sniff recognises a format from the first bytes of an input. It wants the
-// first SniffLen bytes, or all of a shorter input; with fewer it may answer
-// Unknown. It judges nothing but the beginning.
+// Sniff recognises a format by the first SniffLen bytes of an input, or all of a shorter
+// one; with fewer it may return Unknown.
 func Sniff(head []byte) Format {
 	switch {
 	case bytes.HasPrefix(head, []byte(customMagic)):
@@ -106,8 +104,8 @@ func Sniff(head []byte) Format {
 	return Unknown
 }
 
-// isZstd looks behind skippable frames, because parallel compressors begin
-// with one, but other formats use the same frames.
+// isZstd looks behind skippable frames: parallel compressors begin with one, but so do
+// other formats.
 func isZstd(head []byte) bool {
 	for len(head) >= skippableLen && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18" {
 		n := uint64(binary.LittleEndian.Uint32(head[4:])) + skippableLen

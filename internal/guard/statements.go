@@ -4,8 +4,8 @@ import (
 	"slices"
 )
 
-// Statement is one statement of a script. Words in its methods are keywords in lower
-// case; a number counts its parts: words, names, texts and single symbols.
+// Statement is a statement of a script. Its methods take keywords in lower case; numbers
+// count parts: words, names, texts and single symbols.
 type Statement struct {
 	Text  []byte // with its semicolon
 	parts statement
@@ -15,14 +15,13 @@ type Statement struct {
 // Ref is a name with a schema in a statement.
 type Ref struct {
 	Schema, Name string
-	// Begin and End are where the schema is in the text, or all of a text that names a
-	// relation, as 'public.s'::regclass.
+	// Begin and End are the range of the schema in the text, or of a whole text that names
+	// a relation, as 'public.s'::regclass.
 	Begin, End int
 	Literal    bool
 }
 
-// Statements cuts a script into its statements, without comments, commands of psql and
-// the rows of COPY.
+// Statements splits a script, dropping comments, commands of psql and the rows of COPY.
 func Statements(script []byte) []Statement {
 	c := new(cutter)
 	l := lexer{to: c}
@@ -78,8 +77,8 @@ func (s *Statement) Path(i int) (schema, name string) { return s.parts.path(i) }
 // Value returns the name or text that is part i, or "".
 func (s *Statement) Value(i int) string { return s.parts.value(i) }
 
-// Refs returns the names with a schema in the statement, but for those of pg_catalog,
-// and the texts that name relations: before ::regclass, and of setval.
+// Refs returns the statement's names with a schema except pg_catalog's, and texts that name
+// relations: before ::regclass, and of setval.
 func (s *Statement) Refs() (refs []Ref) {
 	setval := s.Begins("select", "pg_catalog") && s.Name(3) == "setval"
 	dot := token{symbol, "."}

@@ -8,7 +8,7 @@ import (
 	"hash/crc64"
 )
 
-// tailLen is how much of the end of an input is remembered where the end judges.
+// tailLen is how much of an input's end is kept for formats that the end decides.
 const tailLen = 64 << 10
 
 type tail struct {
@@ -38,7 +38,7 @@ func (t *tail) finish() error {
 	return nil
 }
 
-// lastLine returns the last line that is not empty, and whether its end has come.
+// lastLine returns the last non-empty line, and whether it is complete.
 func (t *tail) lastLine() (line []byte, whole bool) {
 	text := bytes.TrimRight(t.kept, " \t\r\n")
 	whole = len(text) < len(t.kept)
@@ -66,8 +66,8 @@ func isMySQL(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(mysqlBegins)) || bytes.HasPrefix(head, []byte(mariadbBegins))
 }
 
-// endOfMySQL looks for the line that mysqldump and mariadb-dump write last. In
-// what they write before, line breaks in values are escaped.
+// endOfMySQL looks for the last line of mysqldump and mariadb-dump. Before it, line breaks
+// in values are escaped.
 func endOfMySQL(t *tail) string {
 	if line, _ := t.lastLine(); !bytes.HasPrefix(line, []byte(mysqlEnds)) {
 		return fmt.Sprintf("it does not end with the line %q", mysqlEnds)
@@ -85,10 +85,9 @@ func endOfSQLite(t *tail) string {
 	return fmt.Sprintf("it does not end with the line %q", sqliteEnds)
 }
 
-// A dump of Redis ends with an opcode and, from version 5, the CRC-64 of all
-// before, least significant byte first; 0 when the server computes none. What
-// redis-cli --rdb writes to a pipe has the end marker of a transfer behind that,
-// forty hexadecimal digits, which the server passes over when it loads the file.
+// A dump of Redis ends with an opcode and, from version 5, the CRC-64 of all before, least
+// significant byte first; 0 when disabled. redis-cli --rdb appends the end marker of a
+// transfer in a pipe, forty hexadecimal digits, which the server skips.
 const (
 	redisMagic   = "REDIS"
 	redisHeader  = 9 // with four digits of a version
@@ -102,7 +101,7 @@ const (
 // with 0 and not inverted.
 var jones = crc64.MakeTable(0x95ac9329ac4bc9b5)
 
-// redis sums up all but the last bytes, which may be what is behind the sum.
+// redis sums up all but the last bytes, which may follow the sum.
 type redis struct {
 	pos  int64
 	crc  uint64
@@ -178,8 +177,8 @@ func (r *redis) ends(last []byte) string {
 
 func isHex(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' }
 
-// An xz file is one stream or more, and zeros between and behind them in fours.
-// A stream ends with an index of its blocks and a footer of twelve bytes.
+// An xz file is one stream or more, with zeros between and behind them in fours. A stream
+// ends with an index of its blocks and a footer of twelve bytes.
 const (
 	xzMagic     = "\xfd7zXZ\x00"
 	xzEnd       = "YZ"
@@ -187,8 +186,8 @@ const (
 	xzFooterLen = 12
 )
 
-// endOfXZ checks the footer and the index of the last stream, and that the index
-// accounts for all of the input when there is one stream. Nothing is unpacked.
+// endOfXZ checks the footer and the index of the last stream, and that the index accounts
+// for the whole of a single stream. Nothing is unpacked.
 func endOfXZ(t *tail) string {
 	text := t.kept
 	for bytes.HasSuffix(text, []byte{0, 0, 0, 0}) {
@@ -207,7 +206,7 @@ func endOfXZ(t *tail) string {
 		return "it is shorter than its index"
 	}
 	if size+xzFooterLen > int64(len(text)) {
-		return "" // an index of thousands of blocks, of which the footer has to do
+		return "" // an index of thousands of blocks: the footer suffices
 	}
 	index := text[len(text)-xzFooterLen-int(size) : len(text)-xzFooterLen]
 	total, ok := xzBlocks(index)

@@ -10,15 +10,15 @@ import (
 const (
 	tarBlock = 512
 
-	// maxPAX bounds a PAX header, which is held in memory while it is read.
+	// maxPAX bounds a PAX header, which is read into memory.
 	maxPAX = 1 << 20
 
 	// maxTarSize keeps a size and its padding within an int64.
 	maxTarSize = 1 << 62
 )
 
-// tar walks an archive from header to header and passes over the bodies. It
-// knows the ustar, PAX and GNU forms, sparse files included.
+// tar walks an archive from header to header. It knows the ustar, PAX and GNU forms, and
+// sparse files.
 type tar struct {
 	units
 	state tarState
@@ -34,16 +34,15 @@ type tar struct {
 	lost  bool // not all of the header is in raw
 }
 
-// TarEntry is where an entry of an archive is. Head has all blocks of its header,
-// those of extended headers too, and is valid during the call.
+// TarEntry is an entry's place in an archive. Head has all blocks of its header, extended
+// ones too, and is valid during the call.
 type TarEntry struct {
 	Head   []byte
 	Offset int64 // of the header in the archive
 	Data   int64 // where the body begins
 }
 
-// maxHead bounds what is held of the headers of one entry; what has more is told of
-// without a Head.
+// maxHead bounds the headers of one entry; longer ones come without a Head.
 const maxHead = 2 * maxPAX
 
 func (t *tar) keep(block []byte) {
@@ -71,9 +70,8 @@ func (t *tar) tell() {
 	t.raw, t.lost = t.raw[:0], false
 }
 
-// TarSpan returns the length of the entry that src begins with, from its first header
-// to the padding of its body. It reads the headers alone. The error is an
-// *IncompleteError or that of src.
+// TarSpan returns the length of src's first entry, from its first header to the padding of
+// its body. It reads only the headers. The error is an *IncompleteError or that of src.
 func TarSpan(src io.Reader) (int64, error) {
 	t := newTar()
 	done := false
@@ -150,7 +148,7 @@ func (t *tar) step(block []byte) error {
 		return nil
 	case inSparseMap:
 		t.keep(block)
-		// The last byte of a GNU sparse map that counts: another one follows.
+		// the last relevant byte of a GNU sparse map: another follows
 		if block[504] == 0 {
 			t.skipBody(t.size)
 			t.tell()
@@ -247,8 +245,8 @@ func (t *tar) paxBlock(block []byte) error {
 	return nil
 }
 
-// paxSize returns the value of the last size record, or -1. A record is its
-// own length in decimal, a space, key=value and LF.
+// paxSize returns the last size record, or -1. A record is its length in decimal, a space,
+// key=value and LF.
 func paxSize(records []byte) (size int64, ok bool) {
 	size = -1
 	for len(records) > 0 {
@@ -290,8 +288,8 @@ func tarNumber(field []byte) (int64, bool) {
 	return int64(n), err == nil
 }
 
-// checksumRight accepts the sum of the header's bytes, its own field taken as
-// spaces, and the sum of the same bytes as signed ones, which old tars wrote.
+// checksumRight accepts the sum of the header's bytes, its own field as spaces, and the sum
+// of signed bytes of old tars.
 func checksumRight(h []byte) bool {
 	want, ok := tarNumber(h[148:156])
 	var unsigned, signed int64
@@ -305,7 +303,7 @@ func checksumRight(h []byte) bool {
 	return ok && (want == unsigned || want == signed)
 }
 
-// isOldTar knows the header of 1979, which has no magic, by its checksum.
+// isOldTar knows the header of 1979, without a magic, by its checksum.
 func isOldTar(head []byte) bool {
 	if len(head) < tarBlock || head[0] == 0 || isZero(head[148:156]) {
 		return false

@@ -1,6 +1,6 @@
 package guard
 
-// The strings of an entry in the table of contents of a custom-format dump.
+// the strings of an entry in a custom-format dump's table of contents
 const (
 	tocTag       = 2
 	tocDesc      = 3
@@ -14,8 +14,7 @@ const (
 // maxTocText bounds what is kept of one string.
 const maxTocText = 64 << 10
 
-// contentsTable takes what is wanted of the table of contents of a custom-format
-// dump, and counts the rows of its data.
+// contentsTable reads the table of contents of a custom-format dump, and counts its rows.
 type contentsTable struct {
 	found  *gathering
 	packed bool // the data is compressed
@@ -35,8 +34,8 @@ func newContentsTable() contentsTable {
 	return contentsTable{found: newGathering(CustomDump), tables: make(map[int64]Table)}
 }
 
-// integer takes one that is not the length of a string. The first of the header
-// is the level of compression, before version 1.15.
+// integer takes one that is not a string's length. The header's first is the level of
+// compression, before version 1.15.
 func (t *contentsTable) integer(minor byte, v int64) {
 	if t.integers++; t.integers == 1 && minor < 15 {
 		t.packed = v != 0
@@ -97,7 +96,7 @@ func (t *contentsTable) end(id int64) {
 		t.tables[id] = Table{Schema: schema, Name: name}
 		return
 	}
-	// A table defines itself at length and needs nothing that is not said elsewhere.
+	// A table's long definition has no needs of its own.
 	switch desc {
 	case "TABLE":
 		t.found.c.Makes++

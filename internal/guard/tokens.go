@@ -30,8 +30,8 @@ func tokens(sql []byte) (s statement) {
 	return s
 }
 
-// cut gives each part of a statement and where it begins and ends; drop takes the last
-// one back, which belongs to the next.
+// cut gives each part of a statement with its range; drop takes back the last, which
+// belongs to the next statement.
 func cut(sql []byte, give func(t token, begin, end int), drop func()) {
 	size := len(sql)
 	var last token
@@ -147,7 +147,7 @@ func (s statement) name(i int) string {
 	return s[i].value
 }
 
-// path returns the name with its schema that is at i; without one schema is "".
+// path returns the name at i; without a schema, schema is "".
 func (s statement) path(i int) (schema, table string) {
 	if table = s.name(i); i+2 < len(s) && s[i+1] == (token{symbol, "."}) {
 		return table, s.name(i + 2)

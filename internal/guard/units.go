@@ -1,22 +1,20 @@
 package guard
 
-// units cuts an input that comes in pieces into units whose size is known
-// when they begin, and passes over what lies between them. Units are small
-// and never allocated.
+// units cuts an input into units whose size is known when they begin, and skips the bytes
+// between. Units are small and never allocated.
 type units struct {
-	pos  int64 // bytes taken so far, up to the end of the unit last returned
+	pos  int64 // bytes taken, up to the end of the last unit
 	skip int64 // bytes to pass over before the next unit; set by the user
 	want int   // size of the next unit, at most len(buf); set by the user
 
-	passed func([]byte) // is given what is passed over, if not nil; set by the user
+	passed func([]byte) // gets the skipped bytes, if not nil
 
 	have int
 	buf  [512]byte
 }
 
-// next takes bytes from p. It returns the next unit if p completes it, valid
-// until the next call, and what of p remains; otherwise all of p was taken
-// and unit is nil.
+// next takes bytes from p. It returns the next unit if p completes it, valid until the next
+// call, and the rest of p; otherwise it took all of p and unit is nil.
 func (u *units) next(p []byte) (unit, rest []byte) {
 	if u.skip > 0 {
 		n := min(u.skip, int64(len(p)))

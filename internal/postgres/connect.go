@@ -48,8 +48,8 @@ func (e *ConnectError) NoDatabase() bool { return hasCode(e.Err, codeNoDatabase)
 // Denied says whether the server refused the role or its password.
 func (e *ConnectError) Denied() bool { return hasCode(e.Err, codeBadPassword, codeUnauthorized) }
 
-// IsDuplicate says whether err is the server's word that a database, role or
-// tablespace of this name is there already.
+// IsDuplicate reports whether the server says that a database, role or tablespace of this
+// name exists.
 func IsDuplicate(err error) bool { return hasCode(err, codeDuplicate, codeThere) }
 
 func hasCode(err error, codes ...string) bool {
@@ -65,12 +65,12 @@ func hasCode(err error, codes ...string) bool {
 	return false
 }
 
-// Connect connects to the database. A failure is *ConnectError, or the cause of
-// ctx. The caller closes the connection, which one goroutine may use at a time.
+// Connect connects to the database. A failure is *ConnectError, or the cause of ctx. The
+// caller closes the connection, which is for one goroutine at a time.
 func (s *Settings) Connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, s.config)
 	if err == nil {
-		// What a database or a role sets by itself is meant for its users.
+		// Settings of a database or role are for its users.
 		_, err = conn.Exec(ctx, "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off; SELECT pg_catalog.set_config(name, $$0$$, false) FROM pg_catalog.pg_settings WHERE name IN ($$idle_session_timeout$$, $$transaction_timeout$$)")
 		if err == nil {
 			return conn, nil
@@ -99,22 +99,19 @@ func Quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 type ListedDatabase struct {
 	Name   string
 	Closed bool // it lets nobody in, or was being dropped when the server died
-	// System is set for the templates that every server has, and for what a restore of
-	// this program is making, or has kept.
+	// System marks templates, and databases that a restore of this program makes or keeps.
 	System bool
 }
 
-// OwnMark begins the comment of a database that a restore of this program is making, or
-// has kept.
+// OwnMark begins the comment of a database that a restore of this program makes or keeps.
 const OwnMark = "takumi-backup: "
 
-// OwnLimit is the connection limit that a restore makes a database with. It marks what a
-// kill leaves between CREATE DATABASE and COMMENT, which are not one.
+// OwnLimit is the connection limit of a database that a restore makes. It marks those that
+// a kill leaves between CREATE DATABASE and COMMENT.
 const OwnLimit = 0x74616b75
 
-// Databases returns the databases of the server, in the order of their names. It asks in
-// the database of the settings, or, where there is none of that name, in one that every
-// server has.
+// Databases returns the server's databases by name. It asks in the database of the settings
+// or, if that is missing, in one that every server has.
 func (s *Settings) Databases(ctx context.Context) ([]ListedDatabase, error) {
 	conn, err := s.Connect(ctx)
 	for _, usual := range []string{"postgres", "template1"} {

@@ -10,9 +10,9 @@ import (
 // codeInUse is the server's word that a database has sessions or subscriptions.
 const codeInUse = "55006"
 
-// DropDatabase drops a database by conn, which is connected to another one of the
-// server of s. Subscriptions in it, which keep the server from dropping it, go first;
-// their slots at the publisher stay, for another database that has the same.
+// DropDatabase drops a database by conn, which is connected to another one of the server of
+// s. Subscriptions in it, which prevent that, are dropped first; their slots at the
+// publisher stay, for another database that has the same.
 func DropDatabase(ctx context.Context, conn *pgx.Conn, s *Settings, name string) error {
 	drop := "DROP DATABASE IF EXISTS " + Quote(name)
 	_, err := conn.Exec(ctx, drop)

@@ -9,8 +9,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// SystemIdentifier returns what tells a cluster from all others, or "" where this
-// role may not ask.
+// SystemIdentifier returns a cluster's unique id, or "" if this role may not ask.
 func SystemIdentifier(ctx context.Context, conn *pgx.Conn) string {
 	var id string
 	if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()").Scan(&id); err != nil {
@@ -19,8 +18,7 @@ func SystemIdentifier(ctx context.Context, conn *pgx.Conn) string {
 	return id
 }
 
-// Extensions returns the extensions of the database, without plpgsql, which every
-// database has.
+// Extensions returns the database's extensions without plpgsql, which is in all.
 func Extensions(ctx context.Context, conn *pgx.Conn) ([]Extension, error) {
 	rows, err := conn.Query(ctx, "SELECT extname, extversion FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
 	if err != nil {
@@ -33,8 +31,8 @@ func Extensions(ctx context.Context, conn *pgx.Conn) ([]Extension, error) {
 	return list, nil
 }
 
-// ExtensionTables returns the tables that extensions brought along: a dump has some
-// of their rows, and a survey none of them.
+// ExtensionTables returns the tables of extensions: a dump has some of their rows, a survey
+// none.
 func ExtensionTables(ctx context.Context, conn *pgx.Conn) (map[[2]string]bool, error) {
 	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON c.oid = d.objid
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e'`)
@@ -54,8 +52,8 @@ func ExtensionTables(ctx context.Context, conn *pgx.Conn) (map[[2]string]bool, e
 var ErrPooler = fail.New(fail.Usage, "name the server itself, with DB_HOST and DB_PORT or --db: a pooler hands sessions out piece by piece, and settings, locks and snapshots get lost",
 	"a connection pooler answers in the server's place")
 
-// CheckDirect returns ErrPooler when something between hands connections on. A
-// pooler makes up the process number of a connection.
+// CheckDirect returns ErrPooler when a pooler is in between, which makes up the process
+// number of a connection.
 func CheckDirect(ctx context.Context, conn *pgx.Conn) error {
 	// As text and without a prepared statement, which a pooler may lose.
 	results, err := conn.PgConn().Exec(ctx, "SELECT pg_catalog.pg_backend_pid()").ReadAll()

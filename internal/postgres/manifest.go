@@ -12,10 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ManifestVersion is the version of [Manifest] that this program writes. Version 1
-// had checksums always, generated columns among them, and nothing but the contents; up
-// to version 2 they were of the columns in the order of the table, which a dump does not
-// keep where a table inherits columns.
+// ManifestVersion is the written version of [Manifest]. Version 1 always had checksums, of
+// generated columns too, and only the contents; up to version 2 they used the table's order
+// of columns, which a dump does not keep for a table that inherits columns.
 const ManifestVersion = 3
 
 // Manifest says what a database held at the moment of a backup.
@@ -34,7 +33,7 @@ type Manifest struct {
 	Contents
 }
 
-// Needs are what a dump needs of the server that it is restored into.
+// Needs are a dump's needs of the server it is restored to.
 type Needs struct {
 	Roles       []string    `json:"roles,omitempty"`
 	Owners      []string    `json:"owners,omitempty"` // those of the roles that get things
@@ -55,15 +54,14 @@ type Contents struct {
 	LargeObjects Sum     `json:"large_objects"`
 }
 
-// Table is one table and what it holds, without its partitions and children.
+// Table is a table's own content, without partitions and children.
 type Table struct {
 	Schema string `json:"schema"`
 	Name   string `json:"name"`
 	Sum
 }
 
-// Sum is a number of rows and a checksum of their content that does not depend
-// on their order.
+// Sum is a number of rows and a checksum of them in any order.
 type Sum struct {
 	Rows   int64  `json:"rows"`
 	SHA256 string `json:"sum,omitempty"` // "" when only the rows were counted
@@ -81,13 +79,13 @@ func ReadManifest(r io.Reader) (*Manifest, error) {
 	return m, nil
 }
 
-// Summed says whether there are checksums, of the tables or of large objects.
+// Summed reports whether there are checksums, of tables or large objects.
 func (m *Manifest) Summed() bool {
 	return m.LargeObjects.SHA256 != "" || slices.ContainsFunc(m.Tables, func(t Table) bool { return t.SHA256 != "" })
 }
 
-// Differences says, for people, in what got is not what c says. It returns nil
-// when both are the same, and at most limit lines.
+// Differences describes, in at most limit lines, how got differs from c; nil when it does
+// not.
 func (c Contents) Differences(got Contents, limit int) []string {
 	type name struct{ schema, table string }
 	there := make(map[name]Sum)
@@ -127,10 +125,9 @@ func (c Contents) Differences(got Contents, limit int) []string {
 	return lines
 }
 
-// Snapshot begins a transaction on conn that sees the database as it is now,
-// and returns it and the name by which pg_dump sees the same. Until the caller
-// rolls it back, nobody can empty, alter or drop a table: a snapshot alone does
-// not keep those from showing.
+// Snapshot begins a transaction on conn that sees the database as it is now, and returns it
+// and its name for pg_dump. Until the caller rolls it back, nobody can empty, alter or drop
+// a table, which a snapshot alone would show.
 func Snapshot(ctx context.Context, conn *pgx.Conn) (pgx.Tx, string, error) {
 	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {

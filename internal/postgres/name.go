@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// TableName is the name of a table, or of anything else in a schema.
+// TableName names a table, or anything else in a schema.
 type TableName struct{ Schema, Table string }
 
 var bare = regexp.MustCompile(`^[a-z_][a-z0-9_$]*$`)
@@ -28,8 +28,7 @@ func (n TableName) String() string {
 	return strings.TrimSuffix(text, ".")
 }
 
-// Line returns the name as String does, in Go's quotes where it is not one line of a
-// terminal.
+// Line is String, in Go's quotes where it is not one line of a terminal.
 func (n TableName) Line() string {
 	text := n.String()
 	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
@@ -46,8 +45,8 @@ func (n TableName) Quoted() string {
 	return Quote(n.Schema) + "." + Quote(n.Table)
 }
 
-// ParseTableName reads what String writes, and what psql takes: without quotes upper
-// case counts as lower case. Without a schema Schema is "".
+// ParseTableName parses String's form, and psql's: unquoted upper case counts as lower
+// case. Without a schema Schema is "".
 func ParseTableName(text string) (TableName, error) {
 	var parts []string
 	rest := text

@@ -41,14 +41,12 @@ func sortedPaths(found map[string]int) []string {
 	return paths
 }
 
-// debianPrograms is where Debian keeps the programs of each version. A variable
-// for the tests.
+// debianPrograms is where Debian keeps each version's programs. A variable for tests.
 var debianPrograms = "/usr/lib/postgresql/*/bin"
 
-// Program returns the path of one of PostgreSQL's programs that fits a server:
-// from PATH, or else from where Debian keeps them. The server's own version
-// comes first, because a later program writes settings that an older server
-// refuses when the dump is restored; then the newest. A failure is
+// Program returns the path of a program of PostgreSQL that fits a server: from PATH, or
+// from Debian's folders. The server's own version comes first, because a later program
+// writes settings that an older server refuses at a restore; then the newest. A failure is
 // *ProgramError.
 func Program(ctx context.Context, name string, server int) (string, error) {
 	var candidates []string

@@ -16,7 +16,7 @@ type Execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
-// Properties are what a database has that is in no dump of it.
+// Properties are the properties of a database that its dumps lack.
 type Properties struct {
 	OID              uint32    `json:"-"`
 	Owner            string    `json:"owner"`
@@ -76,8 +76,8 @@ func (p *Properties) Roles() []string {
 
 // ReadProperties returns those of a database, or nil when there is none.
 func ReadProperties(ctx context.Context, conn *pgx.Conn, name string) (*Properties, error) {
-	// The columns for the provider came with PostgreSQL 15, and one of them has
-	// had another name since 17; to_jsonb takes what there is.
+	// The provider's columns came with PostgreSQL 15, and one was renamed in 17; to_jsonb
+	// takes what there is.
 	p := new(Properties)
 	err := conn.QueryRow(ctx, `SELECT d.oid, pg_catalog.pg_get_userbyid(datdba), pg_catalog.pg_encoding_to_char(encoding), datcollate, datctype,
 		coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'), coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', ''),
@@ -139,19 +139,19 @@ func (p *Properties) CreateLike(server int) string {
 	return sql
 }
 
-// lists are the settings whose value is a list of names, each quoted by itself.
+// lists are the settings with a list of separately quoted names.
 var lists = []string{"search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"}
 
 // Give gives a database rights, settings, labels and owner.
 func (p *Properties) Give(ctx context.Context, conn Execer, name string) error {
 	database := Quote(name)
-	// What an error calls a statement: the values of settings may be secrets.
+	// for errors: the values of settings may be secrets
 	type statement struct{ label, sql string }
 	var statements []statement
 	add := func(label, sql string) { statements = append(statements, statement{label, sql}) }
 	if p.OwnRights {
-		// The owner's own are given before the owner: they may be fewer than
-		// those of a new database.
+		// The owner's rights come before the owner: they may be fewer than a new
+		// database's.
 		add("its rights", "REVOKE ALL ON DATABASE "+database+" FROM PUBLIC, CURRENT_USER")
 	}
 	if !p.OwnRights { // a restore took them for its time
@@ -197,8 +197,7 @@ func (p *Properties) Give(ctx context.Context, conn Execer, name string) error {
 	return nil
 }
 
-// withoutValue leaves of what the server says only its code: the words may
-// quote the value that it refuses.
+// withoutValue keeps only the server's error code: its words may quote a secret.
 func withoutValue(err error) error {
 	if refused := (*pgconn.PgError)(nil); errors.As(err, &refused) && strings.HasPrefix(refused.Code, "22") {
 		return fmt.Errorf("the server refuses the value (SQLSTATE %s)", refused.Code)

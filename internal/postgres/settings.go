@@ -1,10 +1,9 @@
-// Package postgres finds a PostgreSQL server, its version and the programs that
-// fit it, and surveys what a database holds.
+// Package postgres finds a PostgreSQL server, its version and programs, and surveys a
+// database.
 //
-// A caller first gets [Settings], by [FromEnv] or [FromURI]. They lead this
-// program, by [Settings.Connect], and PostgreSQL's own programs, by
-// [Settings.Environ], to the same place. Passwords travel in the environment of
-// a child and never on its command line, and no error of this package holds one.
+// [Settings], by [FromEnv] or [FromURI], lead this program, by [Settings.Connect], and
+// PostgreSQL's own programs, by [Settings.Environ], to the same place. Passwords travel in
+// a child's environment, never on its command line or in errors.
 package postgres
 
 import (
@@ -31,11 +30,11 @@ func settingsf(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrSettings}, args...)...)
 }
 
-// connectTimeout is how long a server may take to answer when no setting says.
+// connectTimeout is the default for the server's answer.
 const connectTimeout = 30 * time.Second
 
-// Settings say which database is meant, on which server, and as whom. They do
-// not change; any number of goroutines may use them.
+// Settings name a database, a server and a user. They are constant and safe for concurrent
+// use.
 type Settings struct {
 	vars   map[string]string // libpq's variables that the environment lacks
 	config *pgx.ConnConfig
@@ -47,14 +46,13 @@ var takumi = [][2]string{
 	{"DB_USER", "PGUSER"}, {"DB_PASSWORD", "PGPASSWORD"},
 }
 
-// FromEnv reads DB_HOST, which may be the folder of a socket, DB_PORT, DB_NAME,
-// DB_USER, DB_PASSWORD, DB_SSL and DB_SSL_REJECT_UNAUTHORIZED, and for what they
-// leave open libpq's variables and files. What cannot be right is ErrSettings.
+// FromEnv reads DB_HOST, which may be the folder of a socket, DB_PORT, DB_NAME, DB_USER,
+// DB_PASSWORD, DB_SSL and DB_SSL_REJECT_UNAUTHORIZED, and for the rest libpq's variables
+// and files. Invalid settings are ErrSettings.
 func FromEnv() (*Settings, error) { return FromSettings(os.Getenv) }
 
-// FromSettings is FromEnv for settings that get returns, and reads a password that
-// they lack from the file that DB_PASSWORD_FILE names. libpq's variables are those of
-// the process all the same.
+// FromSettings is FromEnv for settings from get, and reads a missing password from the file
+// DB_PASSWORD_FILE. libpq's variables are still the process's.
 func FromSettings(get func(name string) string) (*Settings, error) {
 	vars := make(map[string]string)
 	for _, pair := range takumi {
@@ -78,8 +76,8 @@ func FromSettings(get func(name string) string) (*Settings, error) {
 }
 
 func newSettings(vars map[string]string, get func(string) string) (*Settings, error) {
-	// Both lead elsewhere behind the back of this program: libpq puts a service
-	// before the variables, and connects to PGHOSTADDR in place of PGHOST.
+	// libpq prefers a service to the variables, and PGHOSTADDR to PGHOST: both would lead
+	// elsewhere unseen.
 	if os.Getenv(hostaddr) != "" && vars[hostaddr] == "" {
 		return nil, settingsf("PGHOSTADDR is set, which this program does not follow: use PGHOST, or hostaddr in a connection URI")
 	}
@@ -125,8 +123,8 @@ func newSettings(vars map[string]string, get func(string) string) (*Settings, er
 	return &Settings{vars, config}, nil
 }
 
-// followAddresses lets connections go to the addresses of hostaddr, one for each
-// host, whose names then count for certificates and password files alone.
+// followAddresses connects to the addresses of hostaddr, one for each host, whose names are
+// then only for certificates and password files.
 func followAddresses(config *pgx.ConnConfig, vars map[string]string) error {
 	if vars[hostaddr] == "" {
 		return nil
@@ -170,7 +168,7 @@ func (s *Settings) Server() string {
 	return fmt.Sprintf("%s:%d", s.config.Host, s.config.Port)
 }
 
-// Address is like Server, and also tells servers with sockets in one folder apart.
+// Address is like Server, and distinguishes servers with sockets in one folder.
 func (s *Settings) Address() string { return fmt.Sprintf("%s:%d", s.config.Host, s.config.Port) }
 
 // On returns the settings for another database of the same server.
@@ -188,13 +186,12 @@ func (s *Settings) As(user, password string) *Settings {
 	return other
 }
 
-// Environ returns libpq's variables for a child, to be added to the environment
-// of this process: those that lead to the server, the password among them. The
-// database is not there; [Settings.Target] names it.
+// Environ returns libpq's variables for a child, in addition to this process's environment:
+// those that lead to the server, with the password. [Settings.Target] names the database.
 func (s *Settings) Environ() []string {
 	vars := maps.Clone(s.vars)
 	delete(vars, "PGDATABASE")
-	// Found in a password file it may have was there for one database only.
+	// A password file may have it for one database only.
 	if s.config.Password != "" {
 		vars["PGPASSWORD"] = s.config.Password
 	}
@@ -208,10 +205,9 @@ func (s *Settings) Environ() []string {
 	return env
 }
 
-// Target returns the argument that names the database to a program of
-// PostgreSQL. A bare name would be read as a connection string when it looks
-// like one, and PGDATABASE loses against a service file. Parameters that libpq has no
-// variable for are there too; none of them is secret.
+// Target returns the argument that names the database to a program of PostgreSQL. A bare
+// name could be read as a connection string, and PGDATABASE loses against a service file.
+// It includes parameters for which libpq has no variable; none is secret.
 func (s *Settings) Target() string {
 	target := "--dbname=dbname=" + quoteWord(s.config.Database)
 	for _, p := range parameters {

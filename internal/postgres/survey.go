@@ -20,12 +20,11 @@ SET LOCAL client_encoding = 'UTF8'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL 
 SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'; SET LOCAL xmloption = 'content';
 SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = pg_catalog`
 
-// userTables lists the tables that a dump carries with their rows. What an
-// extension brings along is made anew by the extension. Where rows are spread by the
-// hash of an enum, whose values have other numbers in another database, a dump loads
-// them through the root of the partitions (pg_dump.c, forcePartitionRootLoad), and the
-// root comes with each. The columns are in the order of their names, and once more, of a
-// root, in that of the root.
+// userTables lists the tables that a dump has with rows, without those of extensions. Rows
+// that are spread by the hash of an enum, whose values have other numbers in another
+// database, are loaded through the root of the partitions (pg_dump.c,
+// forcePartitionRootLoad), so the root is listed with each. The columns are ordered by
+// name, and once more, of a root, as in the root.
 const userTables = `
 SELECT n.nspname, c.relname, coalesce(rn.nspname, n.nspname), coalesce(rc.relname, c.relname),
 	coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attname) || ')' FROM pg_catalog.pg_attribute
@@ -51,8 +50,7 @@ type listed struct {
 
 func (l *listed) name() string { return pgx.Identifier{l.schema, l.table}.Sanitize() }
 
-// CountTables returns the number of a database's tables, without those of the
-// system and of extensions.
+// CountTables returns the number of tables, without those of the system and of extensions.
 func CountTables(ctx context.Context, conn *pgx.Conn) (n int, err error) {
 	err = conn.QueryRow(ctx, "SELECT count(*) FROM ("+userTables+") t").Scan(&n)
 	if err != nil {
@@ -79,9 +77,8 @@ func listTables(ctx context.Context, conn querier) ([]listed, error) {
 	return tables, nil
 }
 
-// Survey reads all tables and large objects of a database, one after the other
-// and none into memory, and sums up what they hold, as a manifest of this version
-// has it.
+// Survey reads all tables and large objects of a database, without holding them in memory,
+// and sums them up for a manifest of this version.
 func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error) {
 	if _, err := tx.Exec(ctx, sameText); err != nil {
 		return c, fmt.Errorf("surveying the database: %w", err)
@@ -96,8 +93,8 @@ func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error)
 		if last.SHA256 == "" {
 			sum = rowSum{}
 		}
-		// Without a query: planning one would run the functions of indexes, and those
-		// may need another search_path.
+		// A query's planner would run the functions of indexes, which may need another
+		// search_path.
 		from := t.name() + t.columns
 		switch version {
 		case 1:
@@ -116,8 +113,8 @@ func Survey(ctx context.Context, tx pgx.Tx, version int) (c Contents, err error)
 	return c, nil
 }
 
-// Count counts the rows of all tables, and the large objects. Each count is a
-// transaction of its own: one of all would hold a lock for each table and index.
+// Count counts the rows of all tables, and the large objects, each in its own transaction:
+// one for all would lock every table and index.
 func Count(ctx context.Context, conn *pgx.Conn) (c Contents, err error) {
 	// Counting may run functions of users.
 	if _, err := conn.Exec(ctx, "SET default_transaction_read_only = on"); err != nil {
@@ -141,7 +138,7 @@ func Count(ctx context.Context, conn *pgx.Conn) (c Contents, err error) {
 	return c, err
 }
 
-// last returns the last of the tables when it has the name of t, and else adds t.
+// last returns the last table if it has t's name, and otherwise adds t.
 func (c *Contents) last(t Table) *Table {
 	if n := len(c.Tables); n == 0 || c.Tables[n-1].Schema != t.Schema || c.Tables[n-1].Name != t.Name {
 		c.Tables = append(c.Tables, t)
@@ -149,8 +146,7 @@ func (c *Contents) last(t Table) *Table {
 	return &c.Tables[len(c.Tables)-1]
 }
 
-// countRows counts by a query, and where that cannot be planned, see Survey, by
-// reading.
+// countRows counts by a query or, where that cannot be planned (see Survey), by reading.
 func countRows(ctx context.Context, conn *pgx.Conn, name string) (n int64, err error) {
 	// Not prepared: the plans of thousands of counts would be kept.
 	if err := conn.QueryRow(ctx, "SELECT count(*) FROM ONLY "+name, pgx.QueryExecModeSimpleProtocol).Scan(&n); err == nil {
@@ -194,8 +190,8 @@ func surveyLargeObjects(ctx context.Context, tx pgx.Tx) (Sum, error) {
 	return sum.sum(), nil
 }
 
-// rowSum adds up, modulo 2^256, the SHA-256 of each line written to it. In the
-// text format of COPY a line is a row: line breaks in values are escaped.
+// rowSum adds up, modulo 2^256, the SHA-256 of each line. In COPY's text format a line is a
+// row: line breaks in values are escaped.
 type rowSum struct {
 	rows  int64
 	total [4]uint64 // least significant first

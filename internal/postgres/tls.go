@@ -18,14 +18,13 @@ import (
 // modes are the values of sslmode, from the weakest.
 var modes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 
-// bundles are where systems keep the certificates of authorities that they trust:
-// Debian and Alpine, Red Hat, and the BSDs. libpq looks for ~/.postgresql/root.crt
-// alone.
+// bundles are the certificates of trusted authorities on Debian and Alpine, Red Hat, and
+// the BSDs. libpq uses only ~/.postgresql/root.crt.
 var bundles = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
 
-// addTLS adds what Takumi's DB_SSL and DB_SSL_REJECT_UNAUTHORIZED ask for where
-// sslmode is not given: true is TLS, and as in the application the server's
-// certificate is verified unless the second is false. A weaker sslmode contradicts.
+// addTLS adds Takumi's DB_SSL and DB_SSL_REJECT_UNAUTHORIZED without sslmode: true is TLS,
+// and as in the application the server's certificate is verified unless the second is
+// false. A weaker sslmode contradicts.
 func addTLS(vars map[string]string, get func(string) string) error {
 	on, set, err := boolean(get, "DB_SSL")
 	if err != nil {
@@ -111,8 +110,8 @@ func limitTLS(config *pgx.ConnConfig, vars map[string]string) error {
 	return nil
 }
 
-// Checked is what [FromSettings] or [FromURI] has returned, with [Settings.CheckProduction]
-// where that is asked for; settings that cannot be right are a mistake of usage.
+// Checked wraps the result of [FromSettings] or [FromURI], with [Settings.CheckProduction]
+// in production; invalid settings are a mistake of usage.
 func Checked(s *Settings, err error, production bool) (*Settings, error) {
 	if err == nil && production {
 		err = s.CheckProduction()
@@ -123,9 +122,9 @@ func Checked(s *Settings, err error, production bool) (*Settings, error) {
 	return s, err
 }
 
-// CheckProduction fails with ErrSettings unless every connection goes through a
-// socket of this machine, or through TLS to a server whose certificate is verified:
-// whoever else answers would be sent the password and the database.
+// CheckProduction fails with ErrSettings unless every connection goes through a socket of
+// this machine, or through TLS to a server with a verified certificate: an impostor would
+// get the password and the database.
 func (s *Settings) CheckProduction() error {
 	ways := append([]*pgconn.FallbackConfig{{Host: s.config.Host, TLSConfig: s.config.TLSConfig}}, s.config.Fallbacks...)
 	for _, w := range ways {

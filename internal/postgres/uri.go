@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// parameter is one of a connection, as libpq knows it (PostgreSQL's documentation,
-// "Parameter Key Words").
+// parameter is a connection parameter of libpq (PostgreSQL's documentation, "Parameter Key
+// Words").
 type parameter struct {
 	keyword string
-	// variable hands it on to PostgreSQL's programs; "" where libpq has none, and the
-	// connection string does.
+	// variable is its name for PostgreSQL's programs; "" if only a connection string has
+	// it.
 	variable string
-	// ours is set where this program's own connections follow it as well; for the
-	// others that is of no consequence, or done in newSettings.
+	// ours marks those that this program's own connections follow too; the others do not
+	// matter to them, or are handled in newSettings.
 	ours bool
 	// refused says why it is not taken.
 	refused string
@@ -60,11 +60,10 @@ func byKeyword(keyword string) (parameter, bool) {
 
 func (p parameter) name() string { return cmp.Or(p.variable, p.keyword) }
 
-// FromURI reads a connection URI, postgresql://USER:PASSWORD@HOST:PORT/NAME?KEY=VALUE,
-// of which any part but the scheme may be missing. What is missing comes from
-// libpq's variables and files, and not from Takumi's, which describe another
-// place. A host that is a socket folder is written as %2Frun%2Fpostgresql, or
-// as ?host=/run/postgresql. What cannot be right is ErrSettings.
+// FromURI reads a connection URI, postgresql://USER:PASSWORD@HOST:PORT/NAME?KEY=VALUE, in
+// which only the scheme is required. The rest comes from libpq's variables and files, and
+// not from Takumi's, which describe another place. A socket folder is written as
+// %2Frun%2Fpostgresql, or as ?host=/run/postgresql. Invalid URIs are ErrSettings.
 func FromURI(uri string) (*Settings, error) {
 	rest, ok := strings.CutPrefix(uri, "postgresql://")
 	if !ok {
@@ -89,7 +88,7 @@ func FromURI(uri string) (*Settings, error) {
 	}
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, database, _ := strings.Cut(rest, "/")
-	// An error about what a password has spilt into must not show it.
+	// A part of a password must not be in the error.
 	if strings.Contains(database, "@") {
 		return nil, misplacedAt()
 	}
@@ -171,8 +170,7 @@ func splitHosts(text string) (hosts, ports string, err error) {
 	return strings.Join(hostList, ","), ports, nil
 }
 
-// HasPassword says whether a connection URI holds a password, which whoever
-// lists the processes of this machine can read on a command line.
+// HasPassword reports whether a URI holds a password, which lists of processes show.
 func HasPassword(uri string) bool {
 	_, rest, _ := strings.Cut(uri, "://")
 	rest, query, _ := strings.Cut(rest, "?")

@@ -15,13 +15,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 )
 
-// causeGrace is how long a failure of the child waits for the context to be
-// cancelled. A Ctrl-C reaches child and program at once, and the child's death,
-// which is then no news, may be seen first.
+// causeGrace is how long a failure of the child waits for the context's end: Ctrl-C reaches
+// both at once, and the child's death may be seen first.
 const causeGrace = 50 * time.Millisecond
 
-// Cmd is a running command and a reader of its standard output. One goroutine
-// reads; Close may come from another and ends a Read that waits.
+// Cmd is a running command and a reader of its output. One goroutine reads; Close may come
+// from another and ends a blocked Read.
 type Cmd struct {
 	ctx    context.Context
 	cmd    *exec.Cmd
@@ -36,23 +35,20 @@ type Cmd struct {
 	stop    sync.Once
 }
 
-// Command starts argv, at least one word, with the standard input of this process and stderr as its
-// standard error. Its environment is that of this process but for the secrets there
+// Command starts argv, at least one word, with the standard input of this process and
+// stderr as its standard error. The environment is this process's without its secrets
 // (secretenv.Environ). It fails with *StartError when there is no such command.
 //
-// Read hands out its standard output. The end of it is io.EOF only when the
-// child exited with status 0; otherwise it is *ExitError, and then it does not
-// wait for whoever else holds the output open. When ctx is cancelled, Read
-// returns context.Cause(ctx) at once.
+// Read returns its standard output. It ends with io.EOF only when the child exited with
+// status 0, otherwise with *ExitError, even while others hold the output open. When ctx is
+// cancelled, Read returns context.Cause(ctx) at once.
 //
-// Whatever happens, Close has to be called: it stops the child, if it still
-// runs, and waits for it.
+// Close must be called: it stops a running child, and waits for it.
 func Command(ctx context.Context, argv []string, stderr *os.File) (*Cmd, error) {
 	return CommandEnv(ctx, argv, nil, stderr)
 }
 
-// CommandEnv is Command with further variables, as NAME=VALUE, in the environment of
-// the child.
+// CommandEnv is Command with further NAME=VALUE variables.
 func CommandEnv(ctx context.Context, argv, env []string, stderr *os.File) (*Cmd, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -68,9 +64,9 @@ func CommandEnv(ctx context.Context, argv, env []string, stderr *os.File) (*Cmd,
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, in, stderr
 	cmd.Env = append(secretenv.Environ(), env...)
 	c := &Cmd{ctx: ctx, cmd: cmd, out: out, exited: make(chan struct{})}
-	// Without a terminal the child gets a group of its own, so that what it
-	// starts can be stopped with it. With one it stays in ours: a group in the
-	// background could not ask for a password.
+	// Without a terminal the child gets its own process group, so that its children can be
+	// stopped too. With one it stays in ours: a background group could not ask for a
+	// password.
 	c.group = !hasTerminal()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: c.group}
 	if err := cmd.Start(); err != nil {
@@ -100,7 +96,7 @@ func (c *Cmd) wait() {
 }
 
 func (c *Cmd) interrupt() {
-	// It fails only when the pipe is closed, which ends a Read as well.
+	// fails only when the pipe is closed, which ends a Read too
 	_ = c.out.SetReadDeadline(time.Unix(1, 0))
 }
 
@@ -124,8 +120,7 @@ func (c *Cmd) explain(err error) error {
 	case errors.Is(err, os.ErrClosed):
 		return os.ErrClosed
 	case errors.Is(err, os.ErrDeadlineExceeded), err == io.EOF:
-		// The child may go on for a while after closing its output, and the
-		// way it ends decides what the output was worth.
+		// The child may outlive its output, and its exit status decides.
 		select {
 		case <-c.exited:
 		case <-c.ctx.Done():

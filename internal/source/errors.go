@@ -10,8 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// StartError means that a command could not be started: not found, not
-// executable, or not by this user.
+// StartError means that a command is missing, not executable, or not by this user.
 type StartError struct {
 	Name string // the command as it was given, without its arguments
 	Err  error
@@ -21,8 +20,7 @@ func (e *StartError) Error() string { return "cannot start " + e.Name + ": " + e
 
 func (e *StartError) Unwrap() error { return e.Err }
 
-// ExitError means that a command ran and did not end well. It names the command
-// alone: its arguments may be secret.
+// ExitError means that a command failed. It omits the arguments, which may be secret.
 type ExitError struct {
 	Name   string
 	Status int            // the exit status, if Signal is 0
@@ -46,8 +44,7 @@ func (*ExitError) Fail() (fail.Class, string) {
 	return fail.Source, "nothing was kept; what the command says of it is above"
 }
 
-// startError makes a *StartError of what package exec returned, whose own text
-// would name the command again.
+// startError makes a *StartError without the command's name from package exec.
 func startError(name string, err error) error {
 	var lookup *exec.Error
 	var start *fs.PathError

@@ -7,10 +7,9 @@ import (
 	"syscall"
 )
 
-// groupRuns reports whether the process group pgid has a member that is not a
-// zombie. Signal 0 alone cannot tell: it reaches zombies too, and in a container
-// the first process may be slow to reap the orphans that it inherits, or never
-// do it.
+// groupRuns reports whether the process group pgid has a member that is not a zombie.
+// Signal 0 reaches zombies too, and a container's first process may be slow to reap
+// orphans, or never do it.
 func groupRuns(pgid int) bool {
 	if syscall.Kill(-pgid, 0) == syscall.ESRCH {
 		return false

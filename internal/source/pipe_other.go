@@ -4,5 +4,5 @@ package source
 
 import "os"
 
-// growPipe does nothing: the size of a pipe is for Linux alone to choose.
+// growPipe does nothing: only Linux can.
 func growPipe(*os.File) {}

@@ -1,9 +1,8 @@
-// Package source is where the bytes of a backup come from: standard input, or
-// the output of a command such as pg_dump.
+// Package source reads the bytes of a backup: standard input, or the output of a command
+// such as pg_dump.
 //
-// Both are readers that a context can interrupt while they wait for data, and
-// a command that failed never ends in io.EOF, so that nobody downstream takes
-// half a dump for a whole one.
+// A context can interrupt both readers while they wait for data, and a failed command never
+// ends in io.EOF, so that half a dump does not pass for a whole one.
 package source
 
 import (
@@ -15,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Input reads a file that somebody else opened, such as standard input. It is
-// for one goroutine at a time: to end a Read from outside, cancel its context.
+// Input reads an open file, such as standard input, on one goroutine. Cancel its context to
+// end a Read.
 type Input struct {
 	ctx    context.Context
 	file   *os.File // held so that fd stays open
@@ -28,12 +27,11 @@ type Input struct {
 	closed bool
 }
 
-// Stdin returns a reader of file, a pipe, terminal, socket or regular file,
-// whose Read returns context.Cause(ctx) as soon as ctx is cancelled, even while
-// file is silent. (Except that macOS cannot watch some terminals.) A pipe is
-// enlarged to 1 MiB where the system allows it.
+// Stdin returns a reader of file, a pipe, terminal, socket or regular file, whose Read
+// returns context.Cause(ctx) as soon as ctx is cancelled, even while file is silent (but
+// macOS cannot watch some terminals). A pipe is enlarged to 1 MiB if possible.
 //
-// Close releases what Stdin made and leaves file open.
+// Close leaves file open.
 func Stdin(ctx context.Context, file *os.File) (*Input, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -49,7 +47,7 @@ func Stdin(ctx context.Context, file *os.File) (*Input, error) {
 	return in, nil
 }
 
-// Read waits for data or for the end of the context. It does not allocate.
+// Read waits for data or for the end of the context, without allocating.
 func (in *Input) Read(p []byte) (int, error) {
 	for {
 		if in.ctx.Err() != nil {
@@ -71,8 +69,7 @@ func (in *Input) Read(p []byte) (int, error) {
 		if in.poll[1].Revents != 0 {
 			continue // to the cause of it
 		}
-		// Whatever poll reports otherwise, data or hang-up or an object that
-		// it cannot watch, is for read to tell.
+		// Read explains what else poll may report: a hang-up or an unwatchable file.
 		n, err := unix.Read(in.fd, p)
 		switch {
 		case err == unix.EINTR, err == unix.EAGAIN:

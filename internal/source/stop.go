@@ -5,23 +5,21 @@ import (
 	"time"
 )
 
-// stopPoll is how often a stop looks whether a process group is empty, which no
-// system call waits for.
+// stopPoll is the interval for checking that a process group is empty, which no system call
+// waits for.
 const stopPoll = 10 * time.Millisecond
 
-// stopGrace is how long a child that is told to stop has until it is killed. A
-// variable for the tests.
+// stopGrace is the time between SIGTERM and SIGKILL. A variable for tests.
 var stopGrace = 5 * time.Second
 
-// Close stops the child if it still runs, with SIGTERM and after five seconds
-// SIGKILL, and waits for it. Without a terminal that goes for everything that
-// the child started and that kept its process group, unless the output was read
-// to its good end: what runs on after that was meant to. Close may be called
-// again and next to Read, and always returns nil.
+// Close stops a running child, with SIGTERM and after five seconds SIGKILL, and waits for
+// it. Without a terminal it also stops the rest of its process group, unless the output was
+// read to a good end. Close may be called repeatedly and concurrently with Read, and always
+// returns nil.
 func (c *Cmd) Close() error {
 	c.stop.Do(func() {
 		c.unhook()
-		// First, so that a child that is writing does not go on to wait for us.
+		// First, so that a child that is writing does not wait for us.
 		c.out.Close()
 		if !c.whole.Load() {
 			c.stopChild()
@@ -51,8 +49,7 @@ func (c *Cmd) stopChild() {
 	}
 }
 
-// signal sends sig to the child, or to the group that it leads. That nobody is
-// there to receive it is as good as success.
+// signal sends sig to the child, or to the group that it leads. A missing receiver is fine.
 func (c *Cmd) signal(sig syscall.Signal) {
 	pid := c.cmd.Process.Pid
 	if !c.group {
@@ -61,9 +58,8 @@ func (c *Cmd) signal(sig syscall.Signal) {
 	}
 	select {
 	case <-c.exited:
-		// A group keeps its number from being given out again, also after the
-		// leader is gone. If a process has that number, the group is gone too
-		// and this is a stranger.
+		// A group reserves its number even after its leader is gone. If a process has that
+		// number, the group is gone too and this is a stranger.
 		if syscall.Kill(pid, 0) != syscall.ESRCH {
 			return
 		}

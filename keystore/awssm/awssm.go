@@ -1,5 +1,4 @@
-// Package awssm keeps keys in AWS Secrets Manager. Make its scheme with
-// [Scheme], hand that to keystore.Parse, and use what comes back:
+// Package awssm keeps keys in AWS Secrets Manager. Give its [Scheme] to keystore.Parse:
 //
 //	src, err := keystore.Parse("awssm:takumi/production/BACKUP_ENCRYPTION_KEY", awssm.Scheme(awssm.Options{RequireTLS: true}))
 //	...
@@ -9,46 +8,42 @@
 //
 //	awssm:SECRET-ID[#field][@version]
 //
-// SECRET-ID is a secret's name or its ARN. The version is a stage (AWSCURRENT,
-// which is meant when there is none, AWSPREVIOUS or any other), or a version
-// id: what has 32 to 64 characters is an id, as the API has it. Names may hold
-// an @ too, and the version is what is after the last one (behind the #
-// when there is one): write a name with an @ as awssm:backup@takumi@AWSCURRENT.
+// SECRET-ID is a secret's name or ARN. The version is a stage (AWSCURRENT by default,
+// AWSPREVIOUS or any other), or an id of 32 to 64 characters. Since names may hold an @,
+// the version is what follows the last one (behind the # if there is one): write a name
+// with an @ as awssm:backup@takumi@AWSCURRENT.
 //
-// The secret's value is 64 hex digits, as text or as binary, or binary of
-// exactly 32 bytes. With a field it is a JSON object, and the digits are that
-// field's string; the other fields are left alone. A value is at most 64 KiB.
+// The value is 64 hex digits, as text or as binary, or binary of exactly 32 bytes. With a
+// field it is a JSON object that has the digits as that field's string; the other fields
+// are kept. A value is at most 64 KiB.
 //
-// # Where the rest comes from
+// # Credentials and region
 //
-// Credentials come from the SDK's default chain (environment, profile, web
-// identity, container, instance), the region from the secret's ARN, and where a
-// name says none from AWS_REGION, AWS_DEFAULT_REGION or the profile. AWS_ENDPOINT_URL,
-// AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_CA_BUNDLE mean what they mean to
-// every AWS tool; AWS_MAX_ATTEMPTS is not heeded. Redirects are not followed.
+// Credentials come from the SDK's default chain (environment, profile, web identity,
+// container, instance), the region from the secret's ARN or else from AWS_REGION,
+// AWS_DEFAULT_REGION or the profile. AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SECRETS_MANAGER and
+// AWS_CA_BUNDLE are respected, AWS_MAX_ATTEMPTS is not. Redirects are not followed.
 //
 // # Versions
 //
-// Secrets Manager deletes versions that carry no stage, and moves AWSPREVIOUS
-// with every change, so that the key before the last would soon be lost. Store
-// therefore gives a version that it replaces a stage of its own, "takumi-" and
-// the key's id. A secret can carry 20 stages, of which three are AWS's. No key
-// is ever given up by this package: with 17 former keys Store is refused, and
-// the error says how to let go of one.
+// Secrets Manager deletes versions without a stage, and moves AWSPREVIOUS with every
+// change, so the key before the last would soon be lost. Store therefore gives a replaced
+// version a stage of its own, "takumi-" and the key's id. A secret can have 20 stages, of
+// which three are AWS's: with 17 former keys Store fails, and the error says how to give
+// one up.
 //
-// A Store that is interrupted may leave a version with the stage AWSPENDING,
-// whose key was never in use. The next one takes that stage away.
+// A Store that is interrupted may leave a version with the stage AWSPENDING, whose key was
+// never used. The next one removes that stage.
 //
 // # Secrets
 //
-// Errors contain no value, and pass nothing on of a request or an answer but
-// the error's code and a message in which whatever may be a key is replaced.
-// The SDK's own logging is off. The SDK holds values in Go strings, which
-// cannot be wiped; the copies made here are.
+// Errors contain no value, and of a request or an answer only the error's code and a
+// message without possible keys. The SDK's logging is off. The SDK holds values in Go
+// strings, which cannot be wiped; copies made here are.
 //
-// Sources: the AWS Secrets Manager API Reference (GetSecretValue,
-// ListSecretVersionIds, CreateSecret, PutSecretValue, UpdateSecretVersionStage)
-// and its User Guide on versions and quotas.
+// Sources: the AWS Secrets Manager API Reference (GetSecretValue, ListSecretVersionIds,
+// CreateSecret, PutSecretValue, UpdateSecretVersionStage) and its User Guide on versions
+// and quotas.
 package awssm
 
 import (
@@ -63,9 +58,8 @@ import (
 
 // Options says what a program demands of the secrets it uses.
 type Options struct {
-	// RequireTLS refuses every request over plain http but to this machine
-	// itself, and, for credentials, to the metadata services of EC2, ECS and
-	// EKS, which have no https. For production.
+	// RequireTLS, for production, refuses plain http except to this machine and, for
+	// credentials, the metadata services of EC2, ECS and EKS.
 	RequireTLS bool
 
 	limits limits // the usual ones when zero
@@ -102,13 +96,11 @@ func Scheme(opts Options) keystore.Scheme {
 
 var _ keystore.Storer = (*Secret)(nil)
 
-// Secret is a key in AWS Secrets Manager, as Scheme's Parse makes it; the zero
-// Secret is not usable. It connects at the first call that needs it, and tries
-// anew when that failed. It is safe for concurrent use.
+// Secret is a key in AWS Secrets Manager; the zero Secret is not usable. It connects at the
+// first call that needs it, and again after a failure. It is safe for concurrent use.
 //
-// Every operation is given 30 seconds in all, and every request 5 seconds.
-// Requests that were throttled, met a server error or did not get through are
-// made up to 5 times, with growing pauses; others are not repeated.
+// An operation has 30 seconds, a request 5 seconds. Requests that were throttled, met a
+// server error or did not get through are made up to 5 times, with growing pauses.
 type Secret struct {
 	id      string
 	field   string // "" when the value is the key alone
@@ -116,8 +108,7 @@ type Secret struct {
 	conn    *connection
 }
 
-// DestroyCommand implements keystore.Destroyable. A version without a stage is one
-// that AWS deletes.
+// DestroyCommand implements keystore.Destroyable. AWS deletes a version without a stage.
 func (s *Secret) DestroyCommand(id kek.ID) string {
 	if s.version == "" {
 		return ""
@@ -137,11 +128,11 @@ func (s *Secret) String() string {
 	return redact.Keys(uri)
 }
 
-// Load fetches the key by GetSecretValue. The kinds of its errors are
-// keystore.ErrNotFound (no such secret, version or field in that region),
-// keystore.ErrRefused (no permission, no credentials, no region, a secret
-// marked for deletion, a value that is no key) and keystore.ErrUnreachable
-// (throttled, a server error, no answer); when ctx ends, its own error.
+// Load fetches the key by GetSecretValue. The kinds of its errors are keystore.ErrNotFound
+// (no such secret, version or field in that region), keystore.ErrRefused (no permission, no
+// credentials, no region, a secret marked for deletion, an invalid value) and
+// keystore.ErrUnreachable (throttled, a server error, no answer); when ctx ends, its own
+// error.
 func (s *Secret) Load(ctx context.Context) (*kek.Key, error) {
 	var key *kek.Key
 	err := s.within(ctx, func(ctx context.Context, c *session) error {

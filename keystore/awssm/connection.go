@@ -29,8 +29,8 @@ type session struct {
 	region      string
 }
 
-// open makes the client if there is none, and sees that there are credentials:
-// the SDK would look for missing ones anew at every attempt.
+// open makes the client, if needed, and checks for credentials: the SDK would look for
+// missing ones at every attempt.
 func (s *Secret) open(ctx context.Context) (*session, error) {
 	c, err := s.connect(ctx)
 	if err != nil {
@@ -84,8 +84,8 @@ func (o Options) way(region string) awsclient.Options {
 	}
 }
 
-// maxAnswer is more than any answer of Secrets Manager: a page of 100 versions
-// with 20 stages of 256 characters in all, or a value of 64 KiB in base64.
+// maxAnswer exceeds a page of 100 versions with 20 stages of 256 characters, and a value of
+// 64 KiB in base64.
 const maxAnswer = 1 << 20
 
 func (s *Secret) refuse(reason, fix string) error {

@@ -21,8 +21,8 @@ func (s *Secret) Sibling(id string) (*Secret, error) {
 	return other, nil
 }
 
-// ReadText fetches the whole value of the current version, whatever it is, and the
-// version's id, "" when there is no such secret. Its errors are those of Load.
+// ReadText fetches the whole value of the current version, and the version's id, "" without
+// such a secret. Its errors are those of Load.
 func (s *Secret) ReadText(ctx context.Context) (text []byte, version string, err error) {
 	err = s.within(ctx, func(ctx context.Context, c *session) error {
 		h, err := s.get(ctx, c, stageCurrent)
@@ -37,11 +37,10 @@ func (s *Secret) ReadText(ctx context.Context) (text []byte, version string, err
 	return text, version, err
 }
 
-// WriteText makes text the value, if version, which ReadText returned, is still the
-// current one ("": if there is no such secret); else the error's kind is
-// keystore.ErrConflict and nothing is changed. Secrets Manager checks that: the stage
-// AWSCURRENT is taken from that very version. ErrUnreachable may mean that it was
-// written, and only the answer lost.
+// WriteText makes text the value, if version, from ReadText, is still current ("": if there
+// is no such secret); otherwise nothing changes and the error's kind is
+// keystore.ErrConflict. Secrets Manager checks that: the stage AWSCURRENT is taken from
+// that version. After ErrUnreachable it may have been written.
 func (s *Secret) WriteText(ctx context.Context, text []byte, version string) error {
 	return s.within(ctx, func(ctx context.Context, c *session) error {
 		if version == "" {
@@ -65,8 +64,7 @@ func (s *Secret) WriteText(ctx context.Context, text []byte, version string) err
 			return nil
 		}
 		fault := s.fault(ctx, c, "UpdateSecretVersionStage", moved)
-		// An attempt may have been carried out and its answer lost: what counts is what
-		// is current now.
+		// The answer of an attempt may be lost: ask for the current value.
 		switch now, err := s.get(ctx, c, stageCurrent); {
 		case err != nil:
 			return fault

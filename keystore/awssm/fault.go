@@ -20,8 +20,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// fault makes of the SDK's error one that says what to do. It does not wrap
-// that error, which may hold a part of the answer.
+// fault adds advice to the SDK's error, without wrapping it, since it may hold a part of
+// the answer.
 func (s *Secret) fault(ctx context.Context, c *session, action string, err error) error {
 	e := &keystore.Error{URI: s.String(), Kind: keystore.ErrRefused}
 	status := awsclient.Status(err)
@@ -93,8 +93,7 @@ func (s *Secret) answered(e *keystore.Error, c *session, action string, api smit
 	}
 }
 
-// missing says what to do when there is no such secret or, when it is there, no
-// such version of it.
+// missing is the advice when the secret or, if there, the version is missing.
 func (s *Secret) missing(region string, there bool) string {
 	switch {
 	case s.version != "" && s.version != stageCurrent:

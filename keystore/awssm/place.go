@@ -12,12 +12,10 @@ import (
 
 var _ keystore.Placed = (*Secret)(nil)
 
-// Place implements keystore.Placed by GetSecretValue, whose answer has the
-// secret's ARN and its name, so that no further permission is needed: the ARN,
-// and so the partition, the region and the account, without the six random
-// characters that AWS adds to the name, and with the JSON field, if there is one,
-// behind a #. A secret that was deleted and made again has the same place. Errors
-// are as Load's.
+// Place implements keystore.Placed by GetSecretValue, which needs no further permission:
+// the ARN (partition, region and account) without the six random characters that AWS
+// appends, and any JSON field behind a #. A secret that was deleted and made again has the
+// same place. Errors are as Load's.
 func (s *Secret) Place(ctx context.Context) (string, error) {
 	var place string
 	err := s.within(ctx, func(ctx context.Context, c *session) error {

@@ -15,19 +15,18 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Store implements keystore.Storer. A secret that does not exist is created
-// (by its name; an ARN cannot be). The value keeps its form, text or binary,
-// and in a JSON object the other fields stay as they are.
+// Store implements keystore.Storer. A missing secret is created (by its name; an ARN cannot
+// be). The value keeps its form, text or binary, and a JSON object its other fields.
 //
-// The replaced version gets a stage of its own; then the new key is put under
-// AWSPENDING; then AWSCURRENT is moved to it, which AWS refuses when somebody
-// else has moved it in between (the kind is then keystore.ErrConflict); then it
-// is read back. AWSPREVIOUS goes to the replaced version by AWS's own doing.
+// The replaced version gets a stage of its own; the new key is put under AWSPENDING;
+// AWSCURRENT is moved to it, which AWS refuses when somebody else has moved it
+// (keystore.ErrConflict); then it is read back. AWS moves AWSPREVIOUS to the replaced
+// version.
 //
-// Further kinds are as Load's; ErrRefused also when the URI names a version
-// other than AWSCURRENT, when the current value is no key, and when the secret
-// has no stage left. ErrUnreachable may mean that the key was stored, and only
-// the answer lost: call Store with the same arguments again.
+// Further kinds are as Load's; ErrRefused also when the URI names a version other than
+// AWSCURRENT, when the current value is not a key, and when the secret has no stage left.
+// After ErrUnreachable the key may have been stored: call Store with the same arguments
+// again.
 func (s *Secret) Store(ctx context.Context, key *kek.Key, before kek.ID) error {
 	if s.version != "" && s.version != stageCurrent {
 		return s.refuse("a key cannot be stored as that version", "leave the version out of the URI: "+(&Secret{id: s.id, field: s.field}).String())
@@ -65,7 +64,7 @@ func (s *Secret) store(ctx context.Context, c *session, key *kek.Key, before kek
 	return s.replace(ctx, c, old, key, before)
 }
 
-// idOf is the id of a version's key, or "" when the field for it is missing.
+// idOf is the id of a version's key, "" without the field.
 func (s *Secret) idOf(h *held) (kek.ID, error) {
 	key, err := s.keyOf(h)
 	if errors.Is(err, errNoField) {
@@ -101,8 +100,8 @@ func (s *Secret) first(ctx context.Context, c *session, key *kek.Key) error {
 	return err
 }
 
-// keep gives the version that is about to be replaced a stage of its own,
-// without which a later change would leave it to be deleted.
+// keep gives the version to be replaced a stage of its own, without which AWS would delete
+// it later.
 func (s *Secret) keep(ctx context.Context, c *session, old *held, id kek.ID) error {
 	stage := stageOf + string(id)
 	if slices.Contains(old.stages, stage) {
@@ -113,8 +112,8 @@ func (s *Secret) keep(ctx context.Context, c *session, old *held, id kek.ID) err
 		return nil
 	}
 	fault := s.fault(ctx, c, "UpdateSecretVersionStage", err)
-	// An older version may hold the same key under that stage, when the key
-	// was taken back into use: then it is kept already.
+	// When the key was taken back into use, an older version has it under that stage
+	// already.
 	kept, err := s.get(ctx, c, stage)
 	if err != nil {
 		return fault
@@ -141,8 +140,7 @@ func (s *Secret) replace(ctx context.Context, c *session, old *held, key *kek.Ke
 	if old.id != "" {
 		move.RemoveFromVersionId = &old.id
 	}
-	// An answer may be lost, and an attempt repeated that was carried out: what
-	// counts is what is there now.
+	// An answer may be lost, and an attempt repeated: look at the result.
 	_, moved := c.api.UpdateSecretVersionStage(ctx, move)
 	if moved != nil {
 		moved = s.fault(ctx, c, "UpdateSecretVersionStage", moved)
@@ -154,7 +152,7 @@ func (s *Secret) replace(ctx context.Context, c *session, old *held, key *kek.Ke
 	return err
 }
 
-// confirm reads back what is current after old was to be replaced by key.
+// confirm reads back the current value after old was to be replaced by key.
 func (s *Secret) confirm(ctx context.Context, c *session, old *held, key *kek.Key, before kek.ID) error {
 	now, err := s.get(ctx, c, stageCurrent)
 	if err != nil {
@@ -173,8 +171,7 @@ func (s *Secret) confirm(ctx context.Context, c *session, old *held, key *kek.Ke
 	return &keystore.Error{URI: s.String(), Kind: keystore.ErrUnreachable, Reason: "the new key was taken and the former one is still given out", Fix: "try again in a minute"}
 }
 
-// conflict says that the secret holds another key than the caller of Store
-// took for granted.
+// conflict is the error for another key than Store expects.
 func (s *Secret) conflict(current, before kek.ID) error {
 	name := func(id kek.ID) string {
 		if id == "" {
@@ -189,7 +186,7 @@ func (s *Secret) conflict(current, before kek.ID) error {
 	}
 }
 
-// parts are the value as the API takes it: a text or a binary.
+// parts returns the value for the API: a text or a binary.
 func (v value) parts() (text *string, binary []byte) {
 	if v.binary {
 		return nil, v.text
@@ -197,8 +194,8 @@ func (v value) parts() (text *string, binary []byte) {
 	return aws.String(string(v.text)), nil
 }
 
-// token returns a random UUID (RFC 9562, version 4), which names a version and
-// lets AWS see that a request is made for the second time.
+// token returns a random UUID (RFC 9562, version 4), which names a version and lets AWS
+// recognize a repeated request.
 func token() *string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails: crypto/rand stops the program instead

@@ -65,6 +65,6 @@ func arnRegion(id string) string {
 	return parts[3]
 }
 
-// isID tells a version's id from a stage: by the API an id has 32 to 64
-// characters, and a stage of that length is not to be expected.
+// isID reports whether version is an id: 32 to 64 characters by the API, which a stage
+// hardly has.
 func isID(version string) bool { return 32 <= len(version) && len(version) <= 64 }

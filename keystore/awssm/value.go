@@ -72,7 +72,7 @@ func (s *Secret) keyOf(h *held) (*kek.Key, error) {
 	return key, nil
 }
 
-// key reads the key out of a value. Errors do not repeat the value.
+// key parses the key in a value. Errors do not repeat the value.
 func (v value) key(field string) (*kek.Key, error) {
 	switch {
 	case len(v.text) == 0:
@@ -145,16 +145,16 @@ func (v value) with(field string, key *kek.Key) (value, error) {
 	return value{text: fresh, binary: v.binary}, nil
 }
 
-// place says where a field is in the text of a JSON object: its value, or
-// nil and the place of the closing brace.
+// place is where a field is in a JSON object: its value, or nil and the place of the
+// closing brace.
 type place struct {
 	at    int
 	value []byte
 	first bool // the object has no fields
 }
 
-// find looks for a field at the top of a JSON object. What has the field
-// twice, or is not a single object, is refused.
+// find looks for a field at the top of a JSON object. A repeated field, or anything but one
+// object, is refused.
 func find(text []byte, field string) (place, error) {
 	notObject := errors.New("the secret's value is not a JSON object, of which a field could be the key")
 	d := json.NewDecoder(bytes.NewReader(text))

@@ -13,19 +13,17 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// A secret has about a hundred versions at most, and a page holds as many.
+// A secret has about a hundred versions at most: one page.
 const (
 	pageSize = 100
 	maxPages = 20
 )
 
-// Versions implements keystore.Keeper by ListSecretVersionIds: the version
-// with the stage AWSCURRENT, that with AWSPREVIOUS, and the others that have a
-// stage, from the newest to the oldest. Left out are those without a stage,
-// which Secrets Manager may delete at any time, and one that is only
-// AWSPENDING, whose key was never in use. Each Source loads its version by id,
-// with the same field; the list is the same when the URI names a version.
-// Errors are as Load's.
+// Versions implements keystore.Keeper by ListSecretVersionIds: AWSCURRENT, AWSPREVIOUS, and
+// the others with a stage, from the newest to the oldest. Left out are those without a
+// stage, which Secrets Manager may delete, and a lone AWSPENDING, whose key was never used.
+// Each Source loads its version by id, with the same field; a version in the URI does not
+// matter. Errors are as Load's.
 func (s *Secret) Versions(ctx context.Context) ([]keystore.Version, error) {
 	var entries []types.SecretVersionsListEntry
 	err := s.within(ctx, func(ctx context.Context, c *session) (err error) {
