@@ -8,9 +8,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Apart fails, with a usage error, for two stores of which one is the other or stands in
-// it, so that copies would be copied, or for a path that cannot be one. endpoint is that
-// of S3 where a path names none, or "".
+// Apart fails, with a usage error, for two stores of which one is or contains the other, so
+// that copies would be copied, and for an invalid path. endpoint is S3's default, or "".
 func Apart(from, to, endpoint string) error {
 	for _, path := range []string{from, to} {
 		if err := store.Check(path); err != nil {
@@ -36,8 +35,8 @@ func stands(path, in, endpoint string) bool {
 	return inside && (err != nil || outerErr != nil || sameServer(at, there, endpoint))
 }
 
-// sameServer reports whether two servers are one, as far as that can be seen without
-// asking: the region and the style of paths do not tell servers apart.
+// sameServer reports whether two servers seem to be one; region and style of paths do not
+// matter.
 func sameServer(a, b store.Server, endpoint string) bool {
 	end := func(s store.Server) store.Server {
 		if s.Profile == "" && s.Endpoint == "" {

@@ -8,7 +8,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// ErrLink is wrapped for an increment of which the destination lacks what it needs.
+// ErrLink is wrapped for an increment whose chain is incomplete at the destination.
 var ErrLink = fail.New(fail.Failed, "copy the whole chain: the other errors say what is wrong with the rest of it", "it is not copied, because what it needs could not be")
 
 // chainOf is a chain of incremental backups, by the names of its files.
@@ -19,7 +19,7 @@ func chainAt(path string) (c chainOf, n int, ok bool) {
 	return chainOf{store.Dir(path), l.Chain}, l.N, ok
 }
 
-// needed returns the highest number of each chain that is to be copied.
+// needed returns the highest number to copy of each chain.
 func needed(found []backup.Backup, wanted func(*backup.Backup) bool) map[chainOf]int {
 	most := make(map[chainOf]int)
 	for i := range found {
@@ -30,8 +30,8 @@ func needed(found []backup.Backup, wanted func(*backup.Backup) bool) map[chainOf
 	return most
 }
 
-// Waves returns the items, by their indexes, in groups: what is in one may be copied at
-// the same time, and what an increment needs is in a group before its own.
+// Waves groups the items by index: the items of a group may be copied concurrently, and an
+// increment comes in a later group than those it needs.
 func Waves(items []Item) [][]int {
 	var waves [][]int
 	for i := range items {
@@ -47,7 +47,7 @@ func Waves(items []Item) [][]int {
 	return waves
 }
 
-// Links remembers what could not be copied of the chains. It is for one goroutine.
+// Links remembers failed copies of chains. It is for one goroutine.
 type Links struct{ failed map[chainOf]string }
 
 // Failed takes note of an item that is not at the destination.
@@ -60,8 +60,8 @@ func (l *Links) Failed(i Item) {
 	}
 }
 
-// Check fails for an item that needs one that is not there. Items of one wave do not
-// need each other.
+// Check fails for an item that needs a missing one. Items of one wave do not need each
+// other.
 func (l *Links) Check(i Item) error {
 	if c, n, ok := chainAt(i.Backup.Path); ok && n > 0 && l.failed[c] != "" {
 		return fmt.Errorf("%s: %w: %s", i.Backup.Path, ErrLink, l.failed[c])

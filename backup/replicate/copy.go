@@ -17,8 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// beside returns the envelopes next to a backup at both ends, nil where there is
-// none.
+// beside returns the detached envelopes at both ends, nil if missing.
 func beside(ctx context.Context, place store.Store, from, to string) (mine, their []byte, err error) {
 	if mine, err = readEnvelope(ctx, place, from); err != nil {
 		return nil, nil, err
@@ -35,9 +34,9 @@ func readEnvelope(ctx context.Context, place store.Store, path string) ([]byte, 
 	return text, err
 }
 
-// settle brings the envelope next to a backup along, or takes away that of the
-// destination: a former envelope opens the backup with keys that were taken from
-// it. What is not an envelope of this backup is not brought along.
+// settle copies the detached envelope, or removes the destination's: a former envelope
+// opens the backup with keys that have lost access. An envelope of another backup is not
+// copied.
 func settle(ctx context.Context, i Item, place store.Store) error {
 	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
 	if err != nil || bytes.Equal(mine, their) {
@@ -92,8 +91,8 @@ func digestOf(ctx context.Context, place store.Store, path string) (string, erro
 	return digest(f)
 }
 
-// copyAll is io.Copy, but leaves to neither side how large the pieces are, and
-// heeds the reader's context between them.
+// copyAll is io.Copy with pieces of a fixed size, which checks the reader's context between
+// them.
 func copyAll(w io.Writer, r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, 1<<20))
 }
@@ -118,8 +117,8 @@ func readSmall(ctx context.Context, place store.Store, path string, limit int64)
 	return io.ReadAll(f)
 }
 
-// One does what an item says: it copies the backup, its signature and the envelope
-// next to it, and proves the copy. progress is told of every piece.
+// One does what an item says: it copies the backup, its signature and its detached
+// envelope, and checks the copy. progress gets every piece's size.
 func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.Result, err error) {
 	switch {
 	case i.Err != nil:
@@ -140,7 +139,7 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 	if err != nil {
 		return r, err
 	}
-	if i.Action == Replace && o.Memory != nil { // should what follows fail, the next run knows that it is to go on
+	if i.Action == Replace && o.Memory != nil { // if a later step fails, the next run must continue
 		if there, err := look(ctx, o.Place, store.Backup{Path: i.To}); err == nil {
 			o.Memory.learn(i.To, there)
 		}
@@ -155,8 +154,8 @@ type counter func(n int)
 
 func (c counter) Write(p []byte) (int, error) { c(len(p)); return len(p), nil }
 
-// send writes the backup to dst and more, and returns its hash, which is that of its
-// sidecar if it has one.
+// send writes the backup to dst and more, and returns its hash, which equals its sidecar's,
+// if any.
 func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n int), more ...io.Writer) (string, error) {
 	f, err := o.Place.Open(ctx, i.Backup.Path)
 	if err != nil {
@@ -202,7 +201,7 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	if err != nil {
 		return store.Result{}, err
 	}
-	// The sidecar makes the copy a complete one, so the envelope comes before it.
+	// The envelope comes before the sidecar, which completes the copy.
 	mine, err := readEnvelope(ctx, o.Place, i.Backup.Path)
 	if err != nil {
 		return store.Result{}, err
@@ -213,7 +212,7 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 		}
 		w.Beside(envelope.DetachedSuffix, mine)
 	}
-	// One that is of no use keeps nobody from a copy, and is told afterwards.
+	// A useless signature does not prevent a copy, and is reported afterwards.
 	signature, err := backup.Signature(ctx, o.Place, i.Backup.Path)
 	if err != nil {
 		return store.Result{}, err
@@ -232,7 +231,7 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	if err == nil || ctx.Err() != nil {
 		return r, err
 	}
-	// It has a sidecar that says it is good, which the next run would believe.
+	// The next run would trust its sidecar.
 	made, _, statErr := o.Place.Stat(ctx, i.To)
 	if statErr != nil {
 		return store.Result{}, errors.Join(err, statErr)
@@ -240,8 +239,8 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	return store.Result{}, errors.Join(err, o.Place.Remove(ctx, made, envelope.DetachedSuffix, store.SignatureSuffix))
 }
 
-// replace gives a backup that changed its place at the destination. The one
-// there stays until the new one was read back.
+// replace copies a changed backup over the destination's, which stays until the new one was
+// read back.
 func replace(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
 	mine := new(payload)
 	if !o.ReplaceOthers {
@@ -282,8 +281,8 @@ func replace(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	return r, w.Swap(ctx)
 }
 
-// sameBackup fails with ErrOther unless both envelopes have one id, as those of
-// a backup that was rewrapped. It has mine begin behind the envelope.
+// sameBackup fails with ErrOther unless both envelopes have one id, as after a rewrap. It
+// has mine begin behind the envelope.
 func sameBackup(ctx context.Context, i Item, o Options, mine *payload) error {
 	var ids [2]envelope.ID
 	for n, path := range []string{i.To, i.Backup.Path} {
@@ -327,8 +326,8 @@ func (p *payload) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// samePayload fails with ErrPayload when the copy is what its sidecar says, and its
-// payload is not mine: no rewrap changes it, so that one of the two is damaged.
+// samePayload fails with ErrPayload when the copy matches its sidecar but its payload
+// differs from mine: no rewrap changes it, so one of the two is damaged.
 func samePayload(ctx context.Context, to string, o Options, mine *payload) error {
 	want, err := sidecar(ctx, o.Place, to)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrRotten) {

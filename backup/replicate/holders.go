@@ -14,7 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// side is what one end has of a backup, as far as it says who may open it.
+// side is what one end knows of a backup's holders.
 type side struct {
 	own, detached *envelope.Envelope // nil where there is none, or none of this backup
 	written       time.Time          // the later of the two
@@ -59,10 +59,10 @@ func (s side) holders() []slot.Holder {
 	return all
 }
 
-// keeps reports whether the copy keeps its envelopes, although they differ: it is the
-// same backup, and a key at hand opens the copy alone; or it has holders that the backup
-// lacks, and was rewrapped where it is. That is so when the backup is as it was copied,
-// and not when the copy is; where nobody remembers, the one that was written last counts.
+// keeps reports whether the copy keeps its different envelopes: it is the same backup, and
+// a key at hand opens only the copy; or it was rewrapped at the destination, for holders
+// that the backup lacks. The latter is so when only the copy has changed since it was made
+// or, without memory, when the copy was written last.
 func (o Options) keeps(ctx context.Context, mine, theirs store.Backup) (bool, error) {
 	here, err := look(ctx, o.Place, mine)
 	if err != nil {

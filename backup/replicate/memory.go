@@ -18,9 +18,9 @@ import (
 // MemoryName is the name of the memory's file in the state folder.
 const MemoryName = "replicated.jsonl"
 
-// Memory is which envelopes this host gave its copies, a file to which lines are added:
-// it tells a backup that was rewrapped from a copy that was, whatever the clocks say.
-// The nil Memory knows nothing. It is safe for concurrent use, also by processes.
+// Memory remembers the envelopes of this host's copies, in a file to which lines are added:
+// it distinguishes a rewrapped backup from a rewrapped copy, whatever the clocks say. The
+// nil Memory is empty. It is safe for concurrent use, also by processes.
 type Memory struct {
 	path  string
 	mu    sync.Mutex
@@ -33,8 +33,8 @@ type given struct {
 	Envelopes string `json:"envelopes"` // SHA-256 in hex
 }
 
-// OpenMemory reads the memory in the state folder dir, which need not exist. A line that
-// is damaged is passed over. The errors are the system's.
+// OpenMemory reads the memory in the state folder dir, which need not exist. Damaged lines
+// are skipped. The errors are the system's.
 func OpenMemory(dir string) (*Memory, error) {
 	m := &Memory{path: filepath.Join(dir, MemoryName), all: make(map[string]string)}
 	_, err := jsonlines.Read(m.path, func(_ int, line []byte) error {
@@ -66,7 +66,7 @@ func (m *Memory) of(to string) string {
 	return m.all[placeOf(to)]
 }
 
-// Fault is why something is not remembered, or nil. The copies are good without.
+// Fault is why something is not remembered, or nil. The copies do not depend on it.
 func (m *Memory) Fault() error {
 	if m == nil {
 		return nil

@@ -1,19 +1,16 @@
-// Package replicate copies the backups of one store to another, as they are:
-// sealed, and without a key. Call [Plan] to see what is to be done and [One] for
-// each of its items.
+// Package replicate copies backups from one store to another, sealed and without a key.
+// [Plan] finds what to do and [One] does an item.
 //
-// A copy is made only of what proves to be what its sidecar says, and a backup
-// without a sidecar, which may never have been finished, only when that is asked
-// for. A copy in a folder is read back once it is there, and one that takes
-// another's place before it does, wherever it is. For what is new in a bucket the
-// server checks the SHA-256 of each part as it comes in, and it is not fetched
-// again. What is there already, with the same length and SHA-256 by its sidecar,
-// is left alone, so that a run that was stopped goes on where it was.
+// It copies only what matches its sidecar, and a backup without one, which may be
+// unfinished, only if asked. A copy in a folder is read back once it is there, a
+// replacement anywhere before. For a new object in a bucket the server checks the SHA-256
+// of each part, and it is not read back. Copies with the same length and SHA-256 by their
+// sidecar are skipped, so a run that was stopped can be repeated.
 //
-// What an increment needs of its chain is copied with it: copy the items group by group,
-// as [Waves] gives them, and ask [Links] before each.
+// The chain of an increment is copied with it, group by group as of [Waves]; ask [Links]
+// before each item.
 //
-// Who may open a copy never becomes less by accident: see [Kept].
+// A copy does not lose holders by accident: see [Kept].
 package replicate
 
 import (
@@ -35,18 +32,16 @@ import (
 var (
 	// ErrRotten is returned when a backup is not what its sidecar says.
 	ErrRotten = fail.New(fail.Damaged, "use another copy of this backup, or an older one", "the backup is not what its sidecar says, and is not copied")
-	// ErrIncomplete is returned for a backup without a sidecar, which is written
-	// last.
+	// ErrIncomplete is returned for a backup without a sidecar, which is written last.
 	ErrIncomplete = fail.New(fail.Failed, "takumi-backup verify says whether it is whole; --without-sidecar copies it as it is", "it has no sidecar, as a backup that was never finished, and is not copied")
 	// ErrEmpty is returned for a source without any backup.
 	ErrEmpty = fail.New(fail.Failed, "look whether the path is right, and the store mounted", "there are no backups to copy")
 	// ErrOther is returned when another backup is at the destination.
 	ErrOther = fail.New(fail.Failed, "find out why two backups have one name; --replace-others lets this one take its place", "another backup is there, and is left alone")
-	// ErrPayload is returned when a copy of the same backup has another payload, and is
-	// what its sidecar says.
+	// ErrPayload is returned when a copy of the same backup has another payload, and
+	// matches its sidecar.
 	ErrPayload = fail.New(fail.Damaged, "takumi-backup verify says which of the two is whole; --replace-others lets this one take its place", "the copy there has another payload, so that one of the two is damaged, and is left alone")
-	// ErrNotTheSame is returned when what the destination holds after copying is
-	// not what was sent.
+	// ErrNotTheSame is returned when the destination has other bytes than were sent.
 	ErrNotTheSame = errors.New("the copy is not what was sent")
 )
 
@@ -61,8 +56,8 @@ const (
 	// Signature is that only the signature does.
 	Signature Action = "signature"
 	Nothing   Action = "same"
-	// Kept is a copy of the same backup that was rewrapped where it is, for holders
-	// that the backup lacks: it is left alone.
+	// Kept is a copy of the same backup that was rewrapped at the destination, for holders
+	// that the backup lacks: it stays.
 	Kept Action = "kept"
 )
 
@@ -77,26 +72,24 @@ type Item struct {
 // Options say what is copied.
 type Options struct {
 	Place store.Store // of both
-	// NewerThan leaves out what was last written before, the envelope next to it
-	// too, unless a newer one of its chain needs it.
+	// NewerThan leaves out backups last written before, detached envelopes included, unless
+	// a newer one of their chain needs them.
 	NewerThan time.Time
-	// WithoutSidecar takes backups that have none for what they are, and gives
-	// the copies one.
+	// WithoutSidecar also copies backups without a sidecar, and gives the copies one.
 	WithoutSidecar bool
-	// Signers, if they are set, are those whose backups and signatures alone are copied.
+	// Signers, if set, limit copying to their backups and signatures.
 	Signers *sign.Signers
 	// ReplaceOthers lets a backup take the place of one of another id.
 	ReplaceOthers bool
-	// Keys, if they are set, are those at hand: a copy that they open is not replaced by
-	// what they do not open.
+	// Keys, if set, are the keys at hand: a copy that they open is not replaced by a file
+	// that they do not.
 	Keys *keystore.Ring
 	// Memory, if it is set, knows what the copies were given.
 	Memory *Memory
 }
 
-// Plan compares two stores. What is only at the destination is not looked
-// at. The error is the context's, or a root's, or ErrEmpty: a source that holds nothing
-// is a disk that is not mounted.
+// Plan compares two stores. It ignores what is only at the destination. The error is the
+// context's, a root's, or ErrEmpty: an empty source is a disk that is not mounted.
 func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	there := make(map[string]store.Backup)
 	for b, err := range o.Place.Walk(ctx, to, false) {
@@ -158,8 +151,8 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 // companions belong to a backup, and may be newer than it.
 var companions = []string{envelope.DetachedSuffix, store.SignatureSuffix}
 
-// renewed returns the backups of the source whose envelope next to them or signature was
-// written since NewerThan: the backup itself may be as old as it likes.
+// renewed returns the backups of any age whose detached envelope or signature was written
+// since NewerThan.
 func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[string]bool, error) {
 	all := make(map[string]bool)
 	add := func(f store.Backup) {
@@ -194,8 +187,7 @@ func renewed(ctx context.Context, from string, isRoot bool, o Options) (map[stri
 	return all, nil
 }
 
-// compare says what there is to do with a backup whose like is at the
-// destination, where everything may be anything.
+// compare decides about a backup whose name exists at the destination.
 func compare(ctx context.Context, place store.Store, b store.Backup, to string) (Action, error) {
 	sum := sidecar
 	if !b.Sidecar {

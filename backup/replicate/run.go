@@ -21,21 +21,21 @@ type Course struct {
 // Observer hears of a course. Its functions have to be there.
 type Observer struct {
 	Planned func(bytes int64) // that are to be copied
-	// Copied is called on any goroutine as soon as one was tried, before it is told.
+	// Copied is called on any goroutine after each try, before Done.
 	Copied func(i Item, err error)
-	// Done gets each backup in order. The first error that it returns is that of Run; what
-	// follows is copied, and not told.
+	// Done gets each backup in order. Its first error is Run's; later backups are copied
+	// but not reported.
 	Done func(t *Tally, i Item, r store.Result, err error) error
 }
 
-// Tally counts what became of the backups. First is the error of the first that failed.
+// Tally counts the outcomes. First is the first failure's error.
 type Tally struct {
 	Items, Copied, Same, Failed int
 	First                       error
 }
 
-// Run copies what [Plan] finds, the backups of a chain after those that they need. A
-// backup that fails is none of Run's errors.
+// Run copies what [Plan] finds, the backups of a chain in order. A failed backup is not an
+// error of Run.
 func (c Course) Run(ctx context.Context, obs Observer) (t Tally, err error) {
 	items, err := Plan(ctx, c.From, c.To, c.Options)
 	if err != nil {

@@ -11,14 +11,14 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// signatures are those next to a backup and its copy; nil is none.
+// signatures are those of a backup and its copy; nil is none.
 type signatures struct {
 	mine, their []byte
 	fault       error // why mine is not brought along
 }
 
-// signaturesOf reads both. Mine is looked at only where it is not the copy's: it has
-// to name the backup, and who made it is for a reader to judge.
+// signaturesOf reads both. Mine, if it differs, has to name the backup; readers judge who
+// made it.
 func signaturesOf(ctx context.Context, place store.Store, from, to string) (s signatures, err error) {
 	if s.mine, err = backup.Signature(ctx, place, from); err != nil {
 		return s, err
@@ -32,12 +32,12 @@ func signaturesOf(ctx context.Context, place store.Store, from, to string) (s si
 	return s, nil
 }
 
-// differ reports whether a copy that has the same content lacks the signature. One
-// that it has and the backup has not is good there too.
+// differ reports whether a copy of the same content lacks the signature. One that only the
+// copy has may stay.
 func (s signatures) differ() bool { return s.mine != nil && !bytes.Equal(s.mine, s.their) }
 
-// settleSignature brings the signature of a backup along, or takes away that of
-// another backup whose place the copy took.
+// settleSignature copies the signature, or removes that of another backup which the copy
+// replaced.
 func settleSignature(ctx context.Context, i Item, o Options) error {
 	place, from, to := o.Place, i.Backup.Path, i.To
 	s, err := signaturesOf(ctx, place, from, to)
@@ -58,8 +58,8 @@ func settleSignature(ctx context.Context, i Item, o Options) error {
 	return err
 }
 
-// byThem fails unless the signature of a backup is by one of the signers: another one
-// must not take the place of theirs at the copy.
+// byThem fails unless one of the signers made the backup's signature: another one must not
+// replace theirs.
 func byThem(ctx context.Context, i Item, o Options) error {
 	f, err := o.Place.Open(ctx, i.Backup.Path)
 	if err != nil {
@@ -70,8 +70,8 @@ func byThem(ctx context.Context, i Item, o Options) error {
 	return err
 }
 
-// names fails unless text is the signature of somebody for the backup at path, by
-// its id. What cannot be parsed has no id that speaks against it.
+// names fails unless text is a signature for the backup at path, by its id. Text that
+// cannot be parsed passes.
 func names(ctx context.Context, place store.Store, path string, text []byte) error {
 	s, err := sign.Parse(text)
 	if err == nil {

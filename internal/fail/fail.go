@@ -1,8 +1,6 @@
-// Package fail gives an error its class and its hint: what kind of failure it is,
-// which decides the exit code, and what to do next. A package that raises an error
-// classifies it where it is defined, by [New] for a sentinel or by a method Fail
-// for a type; whoever wraps such an error with %w keeps its class, or gives it
-// another with [As].
+// Package fail gives an error a class, which decides the exit code, and a hint about what
+// to do. A package classifies its errors where it defines them, by [New] for a sentinel or
+// by a method Fail for a type; wrapping with %w keeps the class, [As] replaces it.
 package fail
 
 import (
@@ -42,13 +40,13 @@ func (e *Error) Error() string         { return e.Err.Error() }
 func (e *Error) Unwrap() error         { return e.Err }
 func (e *Error) Fail() (Class, string) { return e.Class, e.Hint }
 
-// New returns an error of this class, hint and text, such as a package's sentinel.
+// New returns an error, such as a package's sentinel.
 func New(c Class, hint, text string) error { return &Error{c, hint, errors.New(text)} }
 
-// ErrSome is returned when some of several failed; each has been reported by then.
+// ErrSome is returned when some of several failed; each was reported.
 var ErrSome = New(Some, "", "some failed")
 
-// As gives err a class and a hint in place of those that it has. It returns nil for nil.
+// As replaces the class and hint of err. It returns nil for nil.
 func As(c Class, hint string, err error) error {
 	if err == nil {
 		return nil
@@ -56,8 +54,8 @@ func As(c Class, hint string, err error) error {
 	return &Error{c, hint, err}
 }
 
-// Inner returns the class and the hint that cause has, and else these. It is for the
-// method Fail of a type that wraps what went wrong.
+// Inner returns the class and hint of cause, or else the given ones. It is for the method
+// Fail of a wrapping type.
 func Inner(cause error, c Class, hint string) (Class, string) {
 	if inner, ok := errors.AsType[Classifier](cause); ok {
 		return inner.Fail()
@@ -72,11 +70,10 @@ func Usagef(format string, args ...any) error {
 
 const usageHint = "takumi-backup --help, or COMMAND --help, shows how"
 
-// storeErrnos are what a full, read-only or denied store answers, wherever the
-// system call was made.
+// storeErrnos are the errors of a full, read-only or denied store, in any system call.
 var storeErrnos = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO}
 
-// IsFull reports whether err is what a full, read-only or denied store answers.
+// IsFull reports whether err is of a full, read-only or denied store.
 func IsFull(err error) bool {
 	for _, errno := range storeErrnos {
 		if errors.Is(err, errno) {
@@ -86,9 +83,9 @@ func IsFull(err error) bool {
 	return false
 }
 
-// Of returns the class and the hint of err: those of the outermost error that has
-// them, and of the first of several that are joined. An error without a class is
-// of the store when a system call was refused there, and else Failed.
+// Of returns the class and hint of err: of the outermost error that has them, and of the
+// first of joined ones. An error without a class is of the store when a system call was
+// refused there, and else Failed.
 func Of(err error) (Class, string) {
 	if c, ok := errors.AsType[Classifier](err); ok {
 		return c.Fail()
@@ -102,5 +99,5 @@ func Of(err error) (Class, string) {
 	return Failed, ""
 }
 
-// StoreHint is what to look at when a store refuses a system call.
+// StoreHint is for a refused system call in a store.
 const StoreHint = "check that the folder is there, its free space, quota and permissions; nothing was kept"

@@ -1,5 +1,5 @@
-// Package fsutil has the steps that give a finished file its name for good:
-// rename without replacing, and sync the folder.
+// Package fsutil opens, locks, renames and syncs files safely: nothing is replaced unasked,
+// and no pipe or device blocks a reader.
 package fsutil
 
 import (
@@ -10,9 +10,8 @@ import (
 	"syscall"
 )
 
-// LinkNew renames from to to, unless to exists, on systems that have no call
-// for it: link never replaces. Between its two steps the file is under both
-// names, which a crash turns into a stale temporary file and no harm.
+// LinkNew is RenameNew for systems without such a call: link never replaces. A crash
+// between its two steps leaves both names, one of them a stale temporary file.
 func LinkNew(from, to string) error {
 	if err := os.Link(from, to); err != nil {
 		return err
@@ -24,8 +23,7 @@ func LinkNew(from, to string) error {
 	return nil
 }
 
-// MkdirAll makes dir and what it stands in, with mode 0700, and what it makes is
-// durable.
+// MkdirAll durably makes dir and its parents, with mode 0700.
 func MkdirAll(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
@@ -45,9 +43,8 @@ func MkdirAll(dir string) error {
 	return SyncDir(parent)
 }
 
-// SyncDir makes what happened to the names in dir durable. File systems that
-// cannot sync a folder keep their names in order by themselves, so their refusal
-// is not an error.
+// SyncDir makes changes of names in dir durable. File systems that refuse this keep their
+// names in order themselves, so it is not an error.
 func SyncDir(dir string) error {
 	folder, err := os.Open(dir)
 	if err != nil {

@@ -17,19 +17,16 @@ import (
 // ErrHeld is returned while somebody else holds the lock.
 var ErrHeld = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another run holds the lock")
 
-// Lock is a lock that is held. It is flock(2)'s: it goes with the process, however
-// that ends, so that nothing stale is left behind. Children do not inherit it.
+// Lock is a held lock of flock(2), which ends with the process. Children do not inherit it.
 type Lock struct{ lock *flock.Flock }
 
-// LockFile takes the lock of the file at path, which it makes when there is none,
-// for its owner alone, and which stays. It does not wait: the error is ErrHeld,
-// or why the file cannot be had.
+// LockFile locks the file at path, which it makes if missing, for its owner alone, and
+// which stays. It does not wait: the error is ErrHeld, or of the file.
 func LockFile(path string) (*Lock, error) {
 	return take(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK)
 }
 
-// LockSoon is LockFile, and waits for ten seconds at most while another process holds
-// the lock.
+// LockSoon is LockFile, but waits up to ten seconds.
 func LockSoon(path string) (*Lock, error) {
 	for n := 0; ; n++ {
 		lock, err := LockFile(path)
@@ -40,8 +37,8 @@ func LockSoon(path string) (*Lock, error) {
 	}
 }
 
-// LockExisting is LockFile for one that is there already: the error is [fs.ErrNotExist]
-// when there is none, also when who held the lock has removed it meanwhile.
+// LockExisting is LockFile for an existing file: the error is [fs.ErrNotExist] without one,
+// also when the holder of the lock has removed it meanwhile.
 func LockExisting(path string) (*Lock, error) {
 	l, err := take(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK)
 	if err != nil {
@@ -61,9 +58,8 @@ func LockExisting(path string) (*Lock, error) {
 	return l, nil
 }
 
-// LockFolder takes the lock of the folder at dir, in which it leaves no file, so
-// that it may be on a disk that is full or cannot be written. A file system
-// that has no locks for folders is passed over: (nil, nil).
+// LockFolder locks the folder at dir without a file in it, so the disk may be full or
+// read-only. It returns (nil, nil) where folders have no locks.
 func LockFolder(dir string) (*Lock, error) {
 	l, err := take(dir, os.O_RDONLY|syscall.O_DIRECTORY)
 	for _, without := range []error{unix.EBADF, unix.EISDIR, unix.ENOTSUP, unix.ENOSYS, unix.EINVAL, unix.ENOLCK} {

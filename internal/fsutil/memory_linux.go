@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memory reports whether the file's file system has no disk: Kubernetes and Docker
-// mount secrets on tmpfs, systemd credentials on either.
+// memory reports whether the file system has no disk: Kubernetes and Docker mount secrets
+// on tmpfs, systemd credentials on either.
 func memory(file *os.File) place {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil {

@@ -13,17 +13,15 @@ import (
 
 const rootUID = 0
 
-// Private judges a file that holds a secret by its metadata: why others may read
-// or change it, and the shell command that mends it. Both are empty when nobody
-// can. Path is where it is, and word the same as a word of a shell command. File is
-// the open file, or nil where it cannot be opened.
+// Private judges a file with a secret by its metadata: why others may read or change it,
+// and the shell command against it; both are empty when nobody can. word is path for a
+// shell command. file is the open file, or nil if it cannot be opened.
 //
-// It belongs to root or to the caller, or the caller is root, who can read it in any
-// case; its mode is 0600 or 0400. What root hands to a service may have a wider mode:
-// 0440 in memory (tmpfs or ramfs) or under $CREDENTIALS_DIRECTORY, as systemd and
-// Kubernetes make it; 0444 in memory, as a Docker secret has; and any mode that lets
-// nobody else write where the file system is in memory and mounted read-only, as
-// Kubernetes does. A pipe is as private as its mode.
+// The file must belong to root or to the caller, unless that is root, with mode 0600 or
+// 0400. Root may hand it to a service with a wider mode: 0440 in memory (tmpfs or ramfs) or
+// under $CREDENTIALS_DIRECTORY, as systemd and Kubernetes do; 0444 in memory, as a Docker
+// secret has; and any mode without write access for others in memory that is mounted
+// read-only, as in Kubernetes. A pipe is as private as its mode.
 func Private(path, word string, info fs.FileInfo, file *os.File) (reason, fix string) {
 	pipe := info.Mode()&fs.ModeNamedPipe != 0
 	if !info.Mode().IsRegular() && !pipe {
@@ -77,8 +75,7 @@ func placeOf(path string, file *os.File, info fs.FileInfo) place {
 	if err != nil || !strings.HasPrefix(real, dir+"/") {
 		return onDisk
 	}
-	// The path was walked a second time just now: it must have led to the
-	// same file.
+	// The path was walked again: it must lead to the same file.
 	if now, err := os.Lstat(real); err != nil || !os.SameFile(now, info) {
 		return onDisk
 	}
@@ -88,7 +85,7 @@ func placeOf(path string, file *os.File, info fs.FileInfo) place {
 // OwnerFix is the command that gives a file to the caller.
 func OwnerFix(word string) string { return fmt.Sprintf("chown %d %s # as root", os.Geteuid(), word) }
 
-// Octal writes permission and setuid, setgid and sticky bits as chmod takes them.
+// Octal formats a mode for chmod, with setuid, setgid and sticky bits.
 func Octal(m fs.FileMode) string {
 	bits := uint32(m.Perm())
 	for i, special := range []fs.FileMode{fs.ModeSticky, fs.ModeSetgid, fs.ModeSetuid} {

@@ -7,8 +7,7 @@ import (
 	"os"
 )
 
-// Private refuses every file: without Unix owners and modes nothing shows who
-// else can read it.
+// Private refuses every file: without Unix owners and modes nobody knows who can read it.
 func Private(string, string, fs.FileInfo, *os.File) (reason, fix string) {
 	return "files with secrets need Unix owners and modes, which this system lacks", ""
 }

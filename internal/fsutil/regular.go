@@ -1,5 +1,3 @@
-// Package fsutil opens files where somebody else may have put something that
-// makes a reader wait: a named pipe, a terminal, a device.
 package fsutil
 
 import (
@@ -10,9 +8,8 @@ import (
 	"syscall"
 )
 
-// OpenRegular opens a regular file for reading. Anything else at path is an error, and
-// makes nobody wait. The errors of the system wrap as those of os.Open do; the
-// caller closes the file.
+// OpenRegular opens a regular file for reading. Anything else at path is an error, without
+// blocking. The errors are os.Open's; the caller closes the file.
 func OpenRegular(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
@@ -34,8 +31,8 @@ func OpenRegular(path string) (*os.File, error) {
 // ErrOpen is returned for a file that others may read or change.
 var ErrOpen = errors.New("it can hold secrets, and is not private")
 
-// ReadPrivate returns the first bytes of a regular file, at most max, when it is as
-// private as a key file has to be ([Private]); else the error is ErrOpen.
+// ReadPrivate returns at most max bytes of a regular file that is as private as a key file
+// has to be ([Private]); else the error is ErrOpen.
 func ReadPrivate(path string, max int64) ([]byte, error) {
 	f, err := OpenRegular(path)
 	if err != nil {

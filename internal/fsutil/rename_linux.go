@@ -13,7 +13,7 @@ func RenameNew(from, to string) error {
 	for err == unix.EINTR {
 		err = unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	}
-	// An old kernel, or a file system such as NFS that has no such rename.
+	// an old kernel, or a file system without such a rename, as NFS
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
 		return LinkNew(from, to)
 	}

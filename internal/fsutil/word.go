@@ -7,8 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// ShellWord makes a path one word of a shell command that can be pasted, which no
-// program takes for an option.
+// ShellWord quotes a path for a shell, so that no program takes it for an option.
 func ShellWord(path string) string {
 	if strings.HasPrefix(path, "-") {
 		path = "./" + path

@@ -1,6 +1,5 @@
-// Package netsafe keeps secrets off plain http: wrap an http.Client's transport
-// with [Transport], and no request leaves over plain http but to this machine
-// itself.
+// Package netsafe keeps secrets off plain http: with [Transport], an http.Client sends no
+// request over plain http except to this machine.
 package netsafe
 
 import (
@@ -15,11 +14,9 @@ import (
 // ErrPlain is what a refused request's error wraps.
 var ErrPlain = errors.New("a request over plain http to another machine was refused")
 
-// Transport returns a RoundTripper that hands requests on to base, or to
-// http.DefaultTransport when base is nil, and refuses those that [Check]
-// refuses before anything of them is sent. Because a client asks its transport
-// for every request, those that follow a redirect are judged too. It is safe
-// for concurrent use when base is.
+// Transport returns a RoundTripper that passes requests to base (nil is
+// http.DefaultTransport), but fails before sending anything of those that [Check] refuses,
+// redirected ones included. It is safe for concurrent use when base is.
 func Transport(base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
@@ -40,10 +37,9 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(r)
 }
 
-// Check returns an error that wraps ErrPlain and names the host, unless u is
-// https, or its host is localhost or a loopback address (127.0.0.0/8, ::1).
-// Names are not looked up: who answers for a name can change between the look
-// and the request.
+// Check returns an error that wraps ErrPlain and names the host, unless u is https, or its
+// host is localhost or a loopback address (127.0.0.0/8, ::1). Names are not looked up,
+// since their address may change before the request.
 func Check(u *url.URL) error {
 	if u.Scheme == "https" || loopback(u.Hostname()) {
 		return nil
@@ -51,9 +47,9 @@ func Check(u *url.URL) error {
 	return fmt.Errorf("%w: %s", ErrPlain, u.Redacted())
 }
 
-// Proxy is for an http.Transport's field of that name, which is asked before every
-// request: it refuses what [Check] refuses, but for the metadata services of
-// clouds ([IsMetadata]), and else answers as the environment says.
+// Proxy is for an http.Transport's field of that name, called before every request: it
+// refuses what [Check] refuses, except metadata services ([IsMetadata]), and else follows
+// the environment.
 func Proxy(r *http.Request) (*url.URL, error) {
 	if err := Check(r.URL); err != nil && !IsMetadata(r.URL.Hostname()) {
 		return nil, err

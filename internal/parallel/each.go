@@ -6,10 +6,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Each calls do(i) for i from 0 to n-1, on as many goroutines as workers says,
-// and done with each result, in order and on the caller's goroutine. When the
-// context ends no further do begins; Each returns when all that began have
-// ended, with the context's cause if some were not begun.
+// Each calls do(i) for i from 0 to n-1 on the given number of goroutines, and done with
+// each result, in order and on the caller's goroutine. When the context ends no further do
+// begins; Each waits for those that began, and returns the context's cause if some did not.
 func Each[T any](ctx context.Context, workers, n int, do func(ctx context.Context, i int) T, done func(i int, result T)) error {
 	type result struct {
 		i     int
@@ -20,7 +19,7 @@ func Each[T any](ctx context.Context, workers, n int, do func(ctx context.Contex
 	begun.SetLimit(max(1, workers))
 	go func() {
 		for i := 0; i < n && ctx.Err() == nil; i++ {
-			begun.Go(func() error { // when one of the others has ended, and maybe the context with it
+			begun.Go(func() error { // after another ended, and maybe the context
 				if ctx.Err() == nil {
 					results <- result{i, do(ctx, i)}
 				}

@@ -1,7 +1,6 @@
-// Package parallel runs work on several cores and delivers it in order: one
-// producer, a fixed set of workers, one consumer, over a fixed set of items
-// that are reused. Memory is bounded by the items, and no goroutine outlives
-// the call.
+// Package parallel runs work on several cores and delivers it in order: one producer, a
+// fixed set of workers, one consumer, over a fixed set of reused items, which bound the
+// memory. No goroutine outlives the call.
 package parallel
 
 import (
@@ -9,30 +8,27 @@ import (
 	"sync"
 )
 
-// Stages are the three steps that each item goes through. Fill and Drain each
-// run on one goroutine and see the items in the same order; Work runs on many.
+// Stages are an item's three steps. Fill and Drain each run on one goroutine and see the
+// items in the same order; Work runs on many.
 type Stages[T any] struct {
-	// Fill puts the next piece of input into item. ok says that there is a
-	// piece to work on; the input is over when ok is false or err is not nil.
-	// io.EOF is a good end; any other error is reported after the pieces before
-	// it, and a piece that came with it, were drained.
+	// Fill puts the next piece of input into item. ok means that there is a piece; the
+	// input is over when ok is false or err is not nil. io.EOF is a good end; other errors
+	// are reported after all pieces, including one that came with it, were drained.
 	Fill func(item *T) (ok bool, err error)
 
-	// Work does the expensive step. What goes wrong in it is kept in the item,
-	// for Drain to report in order.
+	// Work does the expensive step. It leaves its error in the item, for Drain.
 	Work func(item *T)
 
 	// Drain delivers a finished item. An error ends the run.
 	Drain func(item *T) error
 }
 
-// Run moves pieces through the stages until the input is over or a stage
-// fails, and returns the first error in the order of the pieces. Drain runs on
-// the caller's goroutine. When Drain fails, Run still waits for a Fill that is
-// under way: a caller whose input may block forever makes it fail from outside.
+// Run moves pieces through the stages until the input is over or a stage fails, and returns
+// the first error in the order of the pieces. Drain runs on the caller's goroutine. When
+// Drain fails, Run still waits for a Fill under way: a caller whose input may block forever
+// makes it fail from outside.
 //
-// Each of the items is filled only when the ones before it are in use, so a
-// short input touches few of them.
+// An item is filled only when those before it are in use, so a short input touches few.
 func Run[T any](workers int, items []T, s Stages[T]) error {
 	type slot struct {
 		item *T
@@ -101,8 +97,8 @@ func Run[T any](workers int, items []T, s Stages[T]) error {
 	return fillErr
 }
 
-// WriteFull writes all of p to dst. A dst that takes less and reports no error,
-// which io.Writer forbids, is one that lost bytes: io.ErrShortWrite.
+// WriteFull writes all of p to dst. A short write without an error, which io.Writer
+// forbids, is io.ErrShortWrite.
 func WriteFull(dst io.Writer, p []byte) (int, error) {
 	n, err := dst.Write(p)
 	if n < len(p) && err == nil {
@@ -114,13 +110,11 @@ func WriteFull(dst io.Writer, p []byte) (int, error) {
 // ReadFull is ReadAtLeast for the whole of buf.
 func ReadFull(src io.Reader, buf []byte) (int, error) { return ReadAtLeast(src, buf, len(buf)) }
 
-// ReadAtLeast reads into buf until it holds min bytes or src fails. With fewer
-// than min bytes the error is that of src, as it came; with min or more it is
-// nil, and what src reported along with the last of them it will report again.
-// The functions of package io turn an early
-// io.EOF into io.ErrUnexpectedEOF, and a source that itself reports
-// io.ErrUnexpectedEOF (a truncated decompressor, say) could then pass for one
-// that ended well.
+// ReadAtLeast reads into buf until it holds min bytes or src fails. With fewer than min
+// bytes the error is src's; with min or more it is nil, and src will report its error
+// again. Package io would turn an early io.EOF into io.ErrUnexpectedEOF, so that a source
+// that reports that itself (a truncated decompressor, say) could pass for one that ended
+// well.
 func ReadAtLeast(src io.Reader, buf []byte, min int) (n int, err error) {
 	for idle := 0; n < min && err == nil; {
 		var got int

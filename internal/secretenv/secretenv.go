@@ -1,6 +1,5 @@
-// Package secretenv knows the environment variables that hold secrets: which they
-// are, what a child process gets without them, and when a value is not a secret but
-// what was in an example.
+// Package secretenv knows the environment variables with secrets, hides them from children,
+// and recognizes placeholders.
 package secretenv
 
 import (
@@ -11,9 +10,9 @@ import (
 	"sync"
 )
 
-// names are the variables with secrets that this program and the libraries in it
-// read: the AWS SDK's credentials and what leads to them without a file, Vault's
-// tokens, web hooks, and RPC nodes, whose URLs have a key in them.
+// names are the variables with secrets that this program and its libraries read: AWS
+// credentials and what leads to them without a file, Vault's tokens, web hooks, and RPC
+// nodes, whose URLs contain a key.
 var names = []string{
 	"BACKUP_ENCRYPTION_KEY", "DB_PASSWORD", "TAKUMI_PASSPHRASE",
 	"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
@@ -24,17 +23,16 @@ var names = []string{
 
 const rpcPrefix = "RPC_URL_"
 
-// Holds reports whether a variable of that name holds a secret that this program
-// uses. PGPASSWORD is not among them: PostgreSQL's programs, which are what runs
-// as a child, have it from there alone.
+// Holds reports whether a variable holds a secret that this program uses. PGPASSWORD is
+// excluded: PostgreSQL's programs, its children, get it only from there.
 func Holds(name string) bool {
 	return slices.Contains(names, name) || strings.HasPrefix(name, rpcPrefix)
 }
 
 var hidden sync.Map // the names that Hide was given
 
-// Hide makes a variable one that no child inherits, for as long as the program runs.
-// It is safe for concurrent use, as Environ is.
+// Hide removes a variable from the environment of later children. It is safe for concurrent
+// use, as Environ is.
 func Hide(name string) { hidden.Store(name, true) }
 
 // Environ is os.Environ for a child, without the variables that hold secrets.
@@ -46,8 +44,8 @@ func Environ() []string {
 	})
 }
 
-// Placeholders returns the names of the variables whose secret [Placeholder] finds
-// to be none, in order. Vault's are not looked at: Vault makes them.
+// Placeholders returns the variables whose value is a [Placeholder], in order, but not
+// Vault's, which Vault makes.
 func Placeholders() []string {
 	var found []string
 	for _, pair := range os.Environ() {
@@ -75,10 +73,9 @@ var (
 	tail   = regexp.MustCompile(`[0-9!]{0,4}$`)
 )
 
-// Placeholder reports whether a secret is none: a word of Words, perhaps with a
-// few digits behind it, a stand-in such as <password>, what vendors print in their
-// examples, one letter again and again, or letters in the order of the alphabet or
-// of the keyboard. An empty value is not set, and so no placeholder.
+// Placeholder reports whether a value is not a secret: a word of Words, perhaps with a few
+// digits, a stand-in such as <password>, a vendor's example, a repeated letter, or letters
+// in the order of the alphabet or the keyboard. An empty value is not a placeholder.
 func Placeholder(value string) bool {
 	if value == "" {
 		return false
@@ -89,8 +86,7 @@ func Placeholder(value string) bool {
 		isRun(word)
 }
 
-// isRun finds one letter that is repeated, and parts of the rows that everybody
-// knows.
+// isRun finds a repeated letter, and parts of well-known rows.
 func isRun(word string) bool {
 	if len(word) > 2 && strings.Trim(word, word[:1]) == "" {
 		return true

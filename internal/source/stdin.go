@@ -69,7 +69,7 @@ func (in *Input) Read(p []byte) (int, error) {
 		if in.poll[1].Revents != 0 {
 			continue // to the cause of it
 		}
-		// Read explains what else poll may report: a hang-up or an unwatchable file.
+		// read explains the rest: a hang-up, or a file that poll cannot watch.
 		n, err := unix.Read(in.fd, p)
 		switch {
 		case err == unix.EINTR, err == unix.EAGAIN:

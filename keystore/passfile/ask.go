@@ -14,13 +14,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Passphrases gets passphrases from a file descriptor, from a file, or, as its zero
-// value does, from a prompt on the terminal. It is not safe for concurrent use.
+// Passphrases gets passphrases from a file descriptor, a file, or by default a prompt on
+// the terminal. It is not safe for concurrent use.
 type Passphrases struct {
 	FD   *os.File // if it is set: a line for each passphrase
 	Path string   // or else if it is set: of a private file
-	// Forget takes passphrases from Path alone, each time anew, and remembers none: for a
-	// program that runs on.
+	// Forget takes passphrases only from Path, each time anew, for a program that runs on.
 	Forget bool
 	known  map[string][]byte // what was answered, by path: a long job asks only once
 }
@@ -51,7 +50,7 @@ func (p *Passphrases) Ask(ctx context.Context, path string) ([]byte, error) {
 	return answer, nil
 }
 
-// typed are the secrets that are remembered for as long as the program runs.
+// secrets remembered for the life of the program
 var typed struct {
 	sync.Mutex
 	all [][]byte
@@ -73,8 +72,7 @@ func WipeTyped() {
 	typed.all = nil
 }
 
-// Choose gets the passphrase for a new locked key file. On a terminal it is
-// asked for twice.
+// Choose gets the passphrase for a new locked key file, twice on a terminal.
 func (p *Passphrases) Choose(ctx context.Context) ([]byte, error) {
 	first, err := p.get(ctx, "Passphrase for the new file: ")
 	if err != nil || p.FD != nil || p.Path != "" {
@@ -110,8 +108,7 @@ func (p *Passphrases) get(ctx context.Context, words string) ([]byte, error) {
 	return prompt(ctx, words)
 }
 
-// prompt asks for a passphrase on the terminal. Standard input is not used: a backup
-// may come that way.
+// prompt asks on the terminal, because standard input may be a backup.
 func prompt(ctx context.Context, words string) ([]byte, error) {
 	text, err := terminal.Ask(ctx, words, true)
 	if errors.Is(err, terminal.ErrNone) {

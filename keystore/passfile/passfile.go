@@ -1,13 +1,12 @@
-// Package passfile keeps a key in a file that is locked with a passphrase, for
-// the memory stick in the safe.
+// Package passfile keeps a key in a file locked with a passphrase, for a memory stick in a
+// safe.
 //
-// Call [Scheme] with a function that gets the passphrase, and hand the result to
-// [keystore.Parse]; it then knows passfile:PATH. [Write] makes such a file.
+// Give its [Scheme], with a function that gets the passphrase, to [keystore.Parse], which
+// then knows passfile:PATH. [Write] makes such a file.
 //
-// The file is a standard armored age file (https://c2sp.org/age) with one scrypt
-// recipient, whose content is that of a key file: 64 hex digits and a newline, or
-// of a file of age identities.
-// Plain `age -d` opens it.
+// The file is a standard armored age file (https://c2sp.org/age) with one scrypt recipient.
+// It contains a key file, 64 hex digits and a newline, or age identities. Plain `age -d`
+// opens it.
 package passfile
 
 import (
@@ -33,27 +32,26 @@ import (
 )
 
 const (
-	// maxFile bounds what is read of a file. A good one has some 400 bytes.
+	// maxFile bounds a file. A valid one has some 400 bytes.
 	maxFile = 16 << 10
 
 	// maxText bounds what is read of its content.
 	maxText = maxFile
 
-	// maxWork is the base-2 logarithm of the largest scrypt N that a file may
-	// ask for (RFC 7914, section 2): four times writeWork's, so that opening one
-	// cannot be made to eat the machine.
+	// maxWork is the base-2 logarithm of the largest accepted scrypt N (RFC 7914, section
+	// 2): four times writeWork's, so that a file cannot exhaust the machine.
 	maxWork = 20
 
-	// MinPassphrase is the length, in bytes, that Write insists on. It keeps
-	// out accidents; six random words are what protects a key.
+	// MinPassphrase is Write's minimum, in bytes, against accidents; six random words
+	// protect a key.
 	MinPassphrase = 8
 )
 
-// writeWork is the base-2 logarithm of scrypt's N for new files: about a second
-// and 256 MiB, and what age itself writes. Tests lower it.
+// writeWork is the base-2 logarithm of scrypt's N for new files: about a second and 256
+// MiB, as age itself writes. Tests lower it.
 var writeWork = 18
 
-// Ask gets the passphrase of the file at path. What it returns is wiped.
+// Ask gets the passphrase of the file at path. The result is wiped.
 type Ask func(ctx context.Context, path string) ([]byte, error)
 
 // Scheme is passfile:PATH, for keystore.Parse.
@@ -64,7 +62,7 @@ func Scheme(ask Ask) keystore.Scheme {
 }
 
 // File is a key file at Path that is locked with a passphrase. It implements
-// [keystore.Local]: even locked, a key has no place among the backups.
+// [keystore.Local]: even a locked key must not be among the backups.
 type File struct {
 	Path string
 	Ask  Ask
@@ -80,9 +78,8 @@ func (f File) String() string {
 // Inside implements [keystore.Local].
 func (f File) Inside(dir string) (bool, error) { return keystore.File{Path: f.Path}.Inside(dir) }
 
-// Load asks for the passphrase and opens the file, which takes about a second
-// and 256 MiB. The file may be readable by anybody. A wrong passphrase is an
-// Error of kind [keystore.ErrRefused].
+// Load asks for the passphrase and opens the file, which takes about a second and 256 MiB.
+// Others may read the file. A wrong passphrase is an Error of kind [keystore.ErrRefused].
 func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -94,8 +91,7 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	return f.Unlock(ctx, locked)
 }
 
-// Unlock is Load for the text of a locked key file that was read elsewhere;
-// Path is what it is called in messages.
+// Unlock is Load for the text of a locked key file; Path names it in messages.
 func (f File) Unlock(ctx context.Context, locked []byte) (*kek.Key, error) {
 	text, err := f.Text(ctx, locked)
 	defer clear(text)
@@ -114,7 +110,7 @@ func (f File) Key(text []byte) (*kek.Key, error) {
 	return key, nil
 }
 
-// Text returns what is in a locked file, whatever it is. The caller wipes it.
+// Text returns the content of a locked file. The caller wipes it.
 func (f File) Text(ctx context.Context, locked []byte) ([]byte, error) {
 	if f.Ask == nil {
 		return nil, f.refuse("it is locked, and nobody can be asked for the passphrase", "", nil)
@@ -156,7 +152,7 @@ func (f File) read() ([]byte, error) {
 	return locked, nil
 }
 
-// bare strips what package os adds, which repeats the path as it is.
+// bare strips package os's wrappers, which repeat the path.
 func bare(err error) error {
 	if e := (*fs.PathError)(nil); errors.As(err, &e) {
 		return e.Err
@@ -195,18 +191,16 @@ func decrypt(locked []byte, identity age.Identity) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(opened, maxText))
 }
 
-// Write makes a locked key file of mode 0600 at path, whole or not at all, and
-// opens it again before it gets its name. A file that exists is never
-// overwritten: the error then wraps fs.ErrExist. The passphrase stays the
-// caller's to wipe.
+// Write makes a locked key file of mode 0600 at path, whole or not at all, and opens it
+// again before it gets its name. An existing file is never overwritten: the error wraps
+// fs.ErrExist. The caller wipes passphrase.
 func Write(path string, key *kek.Key, passphrase []byte) error {
 	text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
 	defer clear(text)
 	return WriteText(path, text, passphrase)
 }
 
-// WriteText is Write for another text, as a file of age identities. The text stays the
-// caller's to wipe.
+// WriteText is Write for another text, such as age identities. The caller wipes text.
 func WriteText(path string, text, passphrase []byte) error {
 	if len(passphrase) < MinPassphrase {
 		return fmt.Errorf("a passphrase of %d characters is too short: take at least %d, or better six random words", len(passphrase), MinPassphrase)

@@ -1,15 +1,13 @@
-// Package shares splits a key, or an age identity, into shares, of which some restore it and fewer
-// say nothing about it, and puts them together again.
+// Package shares splits a key, or an age identity, into shares, and combines them.
 //
-// Call [Split], prove the result with [Verify], and write each share down as its
-// Text (package paper). To restore the key, read the shares with paper.Parse and
-// call [Combine].
+// [Split] a key, check the result with [Verify], and write each share down as its Text
+// (package paper). To restore the key, read the shares with paper.Parse and [Combine] them.
 //
-// The shares are those of Adi Shamir's "How to share a secret" (Communications
-// of the ACM 22, 1979), over GF(2^8), made by github.com/hashicorp/vault/shamir.
-// Who holds fewer than the threshold learns nothing. Who holds a share can put a
-// false one in its place: what comes out then does not have the id of the key. With
-// shares to spare Combine finds which is false; without, nothing shows whose it is.
+// The shares are those of Adi Shamir's "How to share a secret" (Communications of the ACM
+// 22, 1979), over GF(2^8), by github.com/hashicorp/vault/shamir. Fewer than the threshold
+// reveal nothing. A holder can replace a share by a false one: the result then does not
+// have the key's id. With spare shares Combine finds the false one; without, nothing shows
+// whose it is.
 package shares
 
 import (
@@ -32,8 +30,7 @@ var (
 	// ErrNotShare means that a whole key is among the shares.
 	ErrNotShare = errors.New("a whole key is not a share")
 
-	// ErrMixed means that shares belong to different sets, or do not agree on
-	// what set it is.
+	// ErrMixed means that shares are of different sets, or disagree about the set.
 	ErrMixed = errors.New("the shares are not of one set")
 
 	// ErrDuplicate means that a share was given twice.
@@ -42,13 +39,12 @@ var (
 	// ErrTooFew means that more shares are needed.
 	ErrTooFew = errors.New("too few shares")
 
-	// ErrWrong means that the shares go together and do not give the key: one
-	// of them at least is false.
+	// ErrWrong means that the shares match but do not give the key: at least one is false.
 	ErrWrong = errors.New("the shares do not give the key that they name")
 )
 
-// Split makes n shares of key, any threshold of which restore it, and gives them
-// a random set id. The error is ErrLimits. The caller wipes the shares.
+// Split makes n shares of key, of which any threshold restore it, with a random set id. The
+// error is ErrLimits. The caller wipes the shares.
 func Split(key paper.Secret, n, threshold int) ([]*paper.Block, error) {
 	if threshold < 2 || threshold > n || n > paper.MaxShares {
 		return nil, fmt.Errorf("%w: not %d of %d", ErrLimits, threshold, n)
@@ -80,17 +76,16 @@ func newSet() string {
 	return base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").EncodeToString(random[:])
 }
 
-// Combine restores the key of the shares, proved by its id. Shares beyond those that
-// are needed may be of another set, given twice, or false; [Odd] names them. When the
-// rest is not enough the error says what is wrong with which share, and wraps one of
-// the errors above. The caller wipes the key; the shares stay its own.
+// Combine restores the key of the shares, checked by its id. Spare shares may be of another
+// set, repeated, or false; [Odd] names them. When the others do not suffice the error names
+// shares and wraps one of the errors above. The caller wipes the key and the shares.
 func Combine(blocks []*paper.Block) (paper.Secret, error) {
 	key, _, err := combine(blocks)
 	return key, err
 }
 
-// Odd says of each share that Combine passed over which it is and why. It returns
-// nothing for shares that give no key.
+// Odd names each share that Combine ignored, and why. It returns nothing for shares that
+// give no key.
 func Odd(blocks []*paper.Block) (odd []string) {
 	key, chosen, err := combine(blocks)
 	if err != nil {
@@ -134,7 +129,7 @@ func combine(blocks []*paper.Block) (key paper.Secret, chosen []*paper.Block, er
 	return key, chosen, nil
 }
 
-// setOf returns the shares that go with one of that label, itself among them.
+// setOf returns the shares that belong to a label, its own included.
 func setOf(l paper.Label, blocks []*paper.Block) (set []*paper.Block) {
 	for _, b := range blocks {
 		if other := b.Label; other.Set == l.Set && other.KeyID == l.KeyID && other.Total == l.Total && other.Threshold == l.Threshold {
@@ -192,8 +187,8 @@ func whyNot(blocks []*paper.Block) error {
 	return fmt.Errorf("%w: of set %s there are %d of %d, and %d more shares are needed", ErrTooFew, l.Set, len(blocks), l.Threshold, missing)
 }
 
-// whyOdd says why a share counted for nothing, or "". Before are those that came
-// earlier, and chosen are some that gave the key.
+// whyOdd is why a share was ignored, or "". before are the earlier shares, and chosen some
+// that gave the key.
 func whyOdd(b *paper.Block, before, chosen []*paper.Block) string {
 	if setOf(b.Label, chosen) == nil {
 		return "it is of another set"
@@ -203,7 +198,7 @@ func whyOdd(b *paper.Block, before, chosen []*paper.Block) string {
 			return "it is given twice"
 		}
 	}
-	// In the place of one that is good it must give the key as well.
+	// A good share gives the key in place of another, too.
 	others := []*paper.Block{b}
 	for _, c := range chosen {
 		if c.Number != b.Number && len(others) < len(chosen) {
@@ -218,8 +213,8 @@ func whyOdd(b *paper.Block, before, chosen []*paper.Block) string {
 	return ""
 }
 
-// Check looks whether shares go together, however many there are: of one set,
-// each once. Its errors are those of Combine.
+// Check checks that shares, however many, are of one set, each once. Its errors are those
+// of Combine.
 func Check(blocks []*paper.Block) error {
 	seen := make(map[int]*paper.Block)
 	for _, b := range blocks {
@@ -253,7 +248,7 @@ func restore(blocks []*paper.Block) (paper.Secret, error) {
 		parts[i] = b.Payload()
 	}
 	id := blocks[0].KeyID
-	// It fails when two shares were taken at one point, as no split makes them.
+	// fails for two shares of one point, which no split makes
 	material, err := shamir.Combine(parts)
 	if err != nil {
 		return nil, fmt.Errorf("%w: key %s: %w", ErrWrong, id, err)

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// maxProofs is how many combinations Verify tries. One takes time with the
-	// square of the threshold, so that great thresholds get fewer: maxWork over
-	// the square, which is some seconds, and minProofs at the least.
+	// maxProofs bounds the combinations that Verify tries. One takes time with the square
+	// of the threshold, so large thresholds get fewer: maxWork over the square, some
+	// seconds, and at least minProofs.
 	maxProofs = 5000
 	minProofs = 20
 	maxWork   = 400_000
@@ -35,10 +35,9 @@ func (p Proof) String() string {
 	return fmt.Sprintf("a random sample of %d of %v", p.Proved, p.Total)
 }
 
-// Verify proves that the shares of a whole set give the key that they name: every
-// combination of the threshold, or when there are more than 5,000 (fewer for
-// thresholds above 8) a random sample in which every share occurs. It stops at
-// the first combination that fails.
+// Verify checks that a whole set gives the key that it names: by every combination of the
+// threshold or, when there are more than 5,000 (fewer for thresholds above 8), a random
+// sample with every share. It stops at the first failure.
 func Verify(blocks []*paper.Block) (Proof, error) {
 	if err := Check(blocks); err != nil {
 		return Proof{}, err
@@ -71,7 +70,7 @@ func limit(threshold int) int {
 	return min(maxProofs, max(minProofs, maxWork/(threshold*threshold)))
 }
 
-// every yields each way to choose k of n, in the same slice.
+// every yields each way to choose k of n, in one slice.
 func every(n, k int) func(func([]int) bool) {
 	return func(yield func([]int) bool) {
 		c := make([]int, k)
@@ -93,9 +92,8 @@ func every(n, k int) func(func([]int) bool) {
 	}
 }
 
-// sample yields different ways to choose k of n, in the same slice, of which
-// there are more than size: the first ones cover all of n. What is drawn here is
-// no secret.
+// sample yields different ways to choose k of n, of which there are more than size, in one
+// slice: the first ones cover all of n. The choice is not secret.
 func sample(n, k, size int) func(func([]int) bool) {
 	return func(yield func([]int) bool) {
 		seen := make(map[string]bool)

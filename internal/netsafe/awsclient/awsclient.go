@@ -1,9 +1,7 @@
-// Package awsclient is the one way to AWS, for keys and for backups: where the
-// configuration and the credentials come from, which certificates, proxy and
-// endpoints hold, what goes over plain http (nothing, when TLS is required, but to
-// this machine and to the metadata services that have no https), which failures
-// are repeated, and that nothing is logged. It is apart from netsafe so that who
-// needs that alone does not get the SDK with it.
+// Package awsclient configures all clients of AWS, for keys and backups: configuration and
+// credentials, certificates, proxy and endpoints, plain http (when TLS is required, only to
+// this machine and to metadata services), retries, and no logging. It is separate from
+// netsafe, which stays free of the SDK.
 package awsclient
 
 import (
@@ -26,7 +24,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 )
 
-// Advice for whoever has no configuration or no credentials that can be used.
+// hints without a usable configuration or credentials
 const (
 	FixConfig      = "check AWS_PROFILE, AWS_CONFIG_FILE, AWS_CA_BUNDLE and the files that they name"
 	FixCredentials = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role is attached (instance, container, web identity)"
@@ -34,24 +32,24 @@ const (
 
 // Options says how a client speaks to AWS.
 type Options struct {
-	// RequireTLS refuses what netsafe.Check refuses, for the requests for
-	// credentials too; to the metadata services they may go.
+	// RequireTLS refuses what netsafe.Check refuses, for requests for credentials too,
+	// except to the metadata services.
 	RequireTLS bool
 	Region     string        // when neither environment nor profile names one
 	Profile    string        // whose credentials are used, and none of the environment; "" is AWS_PROFILE
 	Timeout    time.Duration // of one request with its answer; 0 is none
 	Attempts   int           // for one request
 	Pause      time.Duration // the longest between two attempts
-	// Passing says of some failures whether they pass; the others are judged here.
+	// Passing says whether some failures are temporary; others are judged here.
 	Passing func(error) aws.Ternary
 	// Tune, when not nil, changes the transport.
 	Tune func(*http.Transport)
 }
 
-// Load reads the SDK's default configuration. The result's HTTP client makes the
-// requests for credentials; for all others there is [Options.Client].
+// Load reads the SDK's default configuration. The result's HTTP client requests
+// credentials; all others use [Options.Client].
 func (o Options) Load(ctx context.Context) (aws.Config, error) {
-	// It has to be of this type for the SDK to add the authorities of AWS_CA_BUNDLE.
+	// The SDK adds the authorities of AWS_CA_BUNDLE only to this type.
 	client := awshttp.NewBuildableClient().WithTimeout(o.Timeout).WithTransportOptions(func(t *http.Transport) {
 		if o.RequireTLS {
 			t.Proxy = netsafe.Proxy
@@ -69,9 +67,9 @@ func (o Options) Load(ctx context.Context) (aws.Config, error) {
 	)
 }
 
-// Client returns the client that keys and backups travel through: with the
-// certificates and the proxy of cfg, and without redirects, which would carry
-// them wherever an answer says. wrap goes around its transport.
+// Client returns the client for keys and backups: with the certificates and the proxy of
+// cfg, and without redirects, which would carry them anywhere. wrap goes around its
+// transport.
 func (o Options) Client(cfg aws.Config, wrap func(http.RoundTripper) http.RoundTripper) *http.Client {
 	var base http.RoundTripper = http.DefaultTransport
 	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
@@ -87,9 +85,8 @@ func (o Options) Client(cfg aws.Config, wrap func(http.RoundTripper) http.RoundT
 	}
 }
 
-// Retryer repeats what the SDK's standard one does, and an answer that was cut or
-// says that there were too many requests, but nothing that will be the same the
-// next time.
+// Retryer repeats what the SDK's standard one does, and an answer that was cut or says that
+// there were too many requests, but no permanent failures.
 func (o Options) Retryer(attempts int) aws.Retryer {
 	return retry.NewStandard(func(r *retry.StandardOptions) {
 		r.MaxAttempts = attempts
@@ -115,7 +112,7 @@ func (o Options) passing(err error) aws.Ternary {
 	return aws.UnknownTernary
 }
 
-// Status is the HTTP status of the answer that err is about, or 0.
+// Status is the HTTP status in err, or 0.
 func Status(err error) int {
 	var answer interface{ HTTPStatusCode() int }
 	if errors.As(err, &answer) {
@@ -124,8 +121,8 @@ func Status(err error) int {
 	return 0
 }
 
-// SendText is what went wrong with sending a request or reading its answer,
-// without the SDK's layers and without the address, which may be signed.
+// SendText describes a failure to send a request or read its answer, without the SDK's
+// layers and the address, which may be signed.
 func SendText(err error) string {
 	var sent *url.Error
 	var read *smithy.DeserializationError

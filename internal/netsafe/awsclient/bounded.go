@@ -20,9 +20,9 @@ type bounded struct {
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
-		// The SDK closes the body as soon as an answer begins. The WriteTo that
-		// its body has then fails, in the last, empty read that net/http still
-		// makes, and net/http drops the connection with the answer. Read does not.
+		// The SDK closes the body as soon as an answer begins. Its WriteTo then fails in
+		// the last, empty read of net/http, which drops the connection with the answer.
+		// Read does not.
 		r = r.WithContext(r.Context()) // a copy, for the request is not ours to change
 		r.Body = struct{ io.ReadCloser }{r.Body}
 	}

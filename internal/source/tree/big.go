@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bigFile is a file that goes into the archive straight from the disk. It gives
-// as many bytes as were announced, whatever becomes of the file.
+// bigFile goes into the archive straight from the disk, with the announced number of bytes
+// whatever happens to the file.
 type bigFile struct {
 	fd   int
 	path string
@@ -73,7 +73,7 @@ func (f *bigFile) nextExtent() {
 	}
 }
 
-// again makes the file begin anew, as it is now, and returns whether it can.
+// again restarts the file in its present state, and reports whether it can.
 func (f *bigFile) again(st *unix.Stat_t) bool {
 	if unix.Fstat(f.fd, st) != nil || st.Size > MaxSize {
 		return false
@@ -82,8 +82,7 @@ func (f *bigFile) again(st *unix.Stat_t) bool {
 	return true
 }
 
-// verdict says, after the last byte, whether the file is in the archive as it
-// was.
+// verdict reports, after the last byte, whether the file changed meanwhile.
 func (f *bigFile) verdict() error {
 	switch {
 	case f.lost != nil && f.lost != io.EOF:

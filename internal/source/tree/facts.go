@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Facts are what shows whether a file has changed. Times are Unix times in nanoseconds.
+// Facts show whether a file has changed. Times are Unix times in nanoseconds.
 type Facts struct {
 	Type         byte // f, d, l (symbolic link), h (a further name of a file) or o
 	Size         int64
@@ -21,7 +21,7 @@ type Facts struct {
 	Hash         []byte // SHA-256, with Options.Checksum
 }
 
-// facts of an entry. What was not read as it is has no CTime.
+// An entry that was not read as it is has no CTime.
 func (e *entry) facts() Facts {
 	f := Facts{
 		Type: 'o', MTime: e.stat.Mtim.Nano(), CTime: e.stat.Ctim.Nano(), Inode: e.stat.Ino,
@@ -47,8 +47,8 @@ func (e *entry) facts() Facts {
 	return f
 }
 
-// isEarlier says whether the entry is as it was. Whatever happens to a file, to its
-// names too, changes its ctime.
+// isEarlier reports whether the entry is unchanged. Any change of a file, even of its
+// names, changes its ctime.
 func (e *entry) isEarlier() bool {
 	if e.earlier == nil || e.problem != nil {
 		return false
@@ -58,7 +58,7 @@ func (e *entry) isEarlier() bool {
 		was.Mode == is.Mode && was.UID == is.UID && was.GID == is.GID && was.Target == is.Target
 }
 
-// isSame finds out whether a regular file is as it was, without opening it.
+// isSame reports whether a regular file is unchanged, without opening it.
 func (l *loader) isSame(e *entry) bool {
 	if e.earlier == nil || l.checksum || fstatat(e.dir.fd, e.name, &e.stat) != nil || !e.regular() {
 		return false
@@ -70,9 +70,8 @@ func (l *loader) isSame(e *entry) bool {
 	return e.same
 }
 
-// sum hashes a file that was loaded, where that is wanted: what has the same content,
-// and is as it was otherwise, is the same. It returns how much of the batch's buffer
-// the file needs.
+// sum hashes a loaded file, if wanted, to find unchanged content. It returns how much of
+// the batch's buffer the file needs.
 func (l *loader) sum(e *entry, fd int) int {
 	if !l.checksum || !e.ready || e.problem != nil {
 		return len(e.body)

@@ -33,9 +33,8 @@ func (e *entry) encodeLink(first string) []byte {
 	return h.append(nil)
 }
 
-// header is a header of a POSIX archive. Package archive/tar writes the same,
-// but takes so long over it that reading small files would be the slower half
-// of a backup.
+// header is a header of a POSIX archive, as of package archive/tar, which is so slow that
+// it would dominate the reading of small files.
 type header struct {
 	kind         byte
 	path, target string
@@ -73,8 +72,8 @@ func (e *entry) header() header {
 	return h
 }
 
-// append appends the header's blocks to dst: what the fields of a header of 1988
-// cannot hold goes into records of a block before it.
+// append appends the header's blocks to dst: values that do not fit a header of 1988 go
+// into records of a block before it.
 func (h *header) append(dst []byte) []byte {
 	var room [512]byte
 	records := room[:0]
@@ -128,8 +127,8 @@ func (h *header) append(dst []byte) []byte {
 // attribute is an extended attribute; its value may be any bytes.
 type attribute struct{ name, value string }
 
-// xattrPrefix is the keyword of extended attributes, which star invented and GNU
-// tar, bsdtar and others write.
+// xattrPrefix is star's keyword for extended attributes, which GNU tar, bsdtar and others
+// use.
 const xattrPrefix = "SCHILY.xattr."
 
 // escapeKey keeps a name from ending early, as GNU tar does.
@@ -161,8 +160,8 @@ func appendRecord(dst []byte, key, value string) []byte {
 
 func digits(n int) int { return len(strconv.Itoa(n)) }
 
-// timeText returns seconds as a decimal fraction. What time.Time holds counts
-// upwards from whole seconds, also before 1970.
+// timeText returns seconds as a decimal fraction. A time.Time counts upwards from whole
+// seconds, also before 1970.
 func timeText(t time.Time) string {
 	sec, nano := t.Unix(), int64(t.Nanosecond())
 	sign := ""

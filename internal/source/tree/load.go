@@ -9,8 +9,8 @@ import (
 const (
 	blockSize = 512
 
-	// A batch is what one goroutine loads at a time: enough to make handing it
-	// over cheap, and at most a mebibyte of content.
+	// A batch is one goroutine's unit: enough for a cheap hand-over, and at most a mebibyte
+	// of content.
 	batchEntries = 16
 	smallSize    = 64<<10 - 1 // a byte more shows that a file grew
 	batchesAhead = 12
@@ -109,8 +109,8 @@ func (l *loader) load(b *batch) {
 // maxTries is how often a file is read that changes meanwhile.
 const maxTries = 3
 
-// open reads the metadata of e, and its content if that is small. It returns
-// how much of the batch's buffer it took.
+// open reads e's metadata and small content. It returns how much of the batch's buffer it
+// took.
 func (l *loader) open(b *batch, e *entry, used int) int {
 	if !e.isReg {
 		l.lookAt(e)
@@ -141,7 +141,7 @@ func (l *loader) open(b *batch, e *entry, used int) int {
 	return l.sum(e, fd)
 }
 
-// read makes e ready, whose metadata is known. A large file takes fd over.
+// read prepares e, whose metadata is known. A large file takes fd over.
 func (l *loader) read(b *batch, e *entry, fd, used int) {
 	e.problem, e.ready, e.body = nil, false, nil
 	switch {
@@ -223,8 +223,8 @@ func readlinkat(parent int, text string) (string, error) {
 	}
 }
 
-// readSmall reads a whole file into buf, which is one byte longer than the file
-// is said to be, and makes the size in st that of what is returned.
+// readSmall reads a whole file into buf, one byte longer than its stated size, and sets the
+// size in st.
 func readSmall(fd int, st *unix.Stat_t, buf []byte) ([]byte, error) {
 	n := 0
 	for n <= int(st.Size) {
@@ -264,9 +264,8 @@ func pread(fd int, p []byte, off int64) (int, error) {
 	}
 }
 
-// hasChanged compares a file that was read with what was known before. The ctime
-// shows what was written by somebody who sets the mtime back; names that come or go
-// change it too.
+// hasChanged compares a file after reading. The ctime shows writes by somebody who resets
+// the mtime; names that come or go change it too.
 func hasChanged(fd int, before *unix.Stat_t) bool {
 	var now unix.Stat_t
 	if unix.Fstat(fd, &now) != nil || now.Size != before.Size || now.Mtim != before.Mtim {

@@ -26,8 +26,7 @@ func (o *owners) group(id int) string {
 	})
 }
 
-// nameOf asks once, or at worst once on each core, for each id. That nobody is
-// known by it is not an error.
+// nameOf asks about once for each id. An unknown id is not an error.
 func nameOf(known *sync.Map, id int, ask func(string) string) string {
 	if text, ok := known.Load(id); ok {
 		return text.(string)

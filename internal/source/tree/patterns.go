@@ -11,15 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// Patterns selects paths in a tree, with the meaning of gitignore(5): *, ? and
-// [a-z] or [!a-z] stand for characters of one name, ** as a whole name for any
-// number of folders, a backslash takes the meaning of what follows it. A pattern
-// with a slash in the middle or at its beginning is meant from the root of the
-// tree on, any other for names at any depth; with a slash at its end it names
-// folders alone. ! before a pattern takes back what patterns before it named. The
-// last pattern that matches decides. There are no braces.
+// Patterns selects paths in a tree, as gitignore(5) does: *, ? and [a-z] or [!a-z] match
+// characters of one name, ** as a whole name any number of folders, a backslash quotes the
+// next character. A pattern with a slash at its beginning or in the middle is relative to
+// the root of the tree, any other matches names at any depth; one with a slash at its end
+// matches only folders. ! excludes what patterns before it matched. The last matching
+// pattern decides. There are no braces.
 //
-// Patterns remember which of them ever matched, and are safe for concurrent use.
+// Patterns remember which of them matched, and are safe for concurrent use.
 type Patterns []*pattern
 
 type pattern struct {
@@ -56,9 +55,9 @@ func ParsePatterns(texts []string) (Patterns, error) {
 	return all, nil
 }
 
-// ReadPatterns returns the patterns of a file, one a line, as git reads it: empty
-// lines and those that begin with # are passed over, and so are blanks at the end
-// of a line, unless a backslash is before them.
+// ReadPatterns returns a file's patterns, one a line, as git reads it: empty lines and
+// those that begin with # are ignored, and so are blanks at the end of a line, unless a
+// backslash precedes them.
 func ReadPatterns(r io.Reader) ([]string, error) {
 	var texts []string
 	for lines := bufio.NewScanner(r); ; {
@@ -178,9 +177,8 @@ func translateClass(name string) (expr, rest string, err error) {
 	}
 }
 
-// Match reports whether the patterns name the path, which has no slash at either
-// end. It does not look at the folders above: whoever walks a tree leaves them out
-// with all that they hold.
+// Match reports whether the patterns select the path, which has no slash at either end. It
+// ignores the folders above: a walk skips an excluded folder as a whole.
 func (p Patterns) Match(path string, isDir bool) bool {
 	if len(p) == 0 {
 		return false
@@ -189,8 +187,8 @@ func (p Patterns) Match(path string, isDir bool) bool {
 	return last != nil && !last.not
 }
 
-// MatchAbove reports whether the patterns name the path or a folder above it; the
-// nearest one that they mention decides.
+// MatchAbove reports whether the patterns select the path or a folder above it; the nearest
+// mentioned one decides.
 func (p Patterns) MatchAbove(path string, isDir bool) bool {
 	names, found := strings.Split(path, "/"), false
 	for i := range names {
@@ -216,8 +214,8 @@ func (p Patterns) last(names []string, isDir bool) (last *pattern) {
 	return last
 }
 
-// Unused says of each pattern that has matched nothing so far that this is so, and
-// why that may be.
+// Unused returns a message, with a possible reason, for each pattern that has matched
+// nothing.
 func (p Patterns) Unused() (words []string) {
 	for _, q := range p {
 		if q.used.Load() {
@@ -232,8 +230,8 @@ func (p Patterns) Unused() (words []string) {
 	return words
 }
 
-// matches goes back only to the last ** that it met: what an earlier one could
-// take in addition, the last one can as well.
+// matches backtracks only to the last **: what an earlier one could take in addition, the
+// last one can as well.
 func matches(pattern []segment, names []string) bool {
 	p, n := 0, 0
 	lastStar, resume := -1, 0

@@ -1,38 +1,32 @@
 // Package tree reads a folder as a tar archive.
 //
-// [Open] a folder, read the archive from the Reader to io.EOF, and Close it.
-// What could not be read as it is comes to Options.Report while the archive
-// goes on: the archive is valid whatever happens to the files meanwhile.
+// [Open] a folder, read the archive to io.EOF, and Close it. Problems go to Options.Report,
+// and the archive stays valid whatever happens to the files meanwhile.
 //
 // # The archive
 //
-// POSIX (PAX) format. The folder itself is "./", and everything else follows by
-// its path below it, each folder before what it holds and the names of a folder
-// in the order of their bytes. So the same tree gives the same archive. Kept
-// are modes, modification times to the nanosecond, owners by number and name,
-// symbolic links as they are, devices and FIFOs, and the further names of a
-// file as hard links. Names are bytes, in whatever encoding. Holes of sparse
-// files are zeros in the archive, and cost no reading. Sockets are reported and
-// left out. Extended attributes, and with them ACLs and capabilities, are records
-// SCHILY.xattr.NAME, as GNU tar and bsdtar read and write them.
+// POSIX (PAX) format. The folder itself is "./", and everything else follows by its path
+// below it, each folder before its content, and names in the order of their bytes, so the
+// same tree gives the same archive. It keeps modes, modification times to the nanosecond,
+// owners by number and name, symbolic links, devices and FIFOs, and hard links. Names are
+// bytes, in any encoding. Holes of sparse files are zeros in the archive, and cost no
+// reading. Sockets are reported and left out. Extended attributes, with ACLs and
+// capabilities, are records SCHILY.xattr.NAME, as of GNU tar and bsdtar.
 //
-// A file that changes while it is read is read again, at most twice. What is large
-// is on its way into the archive by then: it comes once more under the same name,
-// and the last one counts, as for every reader of tar. A further name is stored as
-// a hard link only while size, mtime and ctime are those of the first: the inode
-// of a file that was deleted meanwhile may be another's by now.
+// A file that changes while it is read is read again, at most twice. A large one is in the
+// archive by then: it comes again under the same name, and the last one counts, as for
+// every reader of tar. A further name is a hard link only while size, mtime and ctime are
+// those of the first: a deleted file's inode may be another's by now.
 //
-// No symbolic link is followed. Every file is opened from the folder that it
-// was found in, so that nobody who renames folders meanwhile can lead the
-// reading elsewhere.
+// Symbolic links are not followed. Every file is opened from its open folder, so that
+// renaming folders meanwhile cannot redirect the reading.
 //
 // # Memory
 //
-// Small files are read ahead by several goroutines into at most 12 MiB; of large
-// ones the kernel is asked to fetch the beginning. On top
-// of that come the names of the folders between the root and where the reading
-// is, at most about 150 bytes each plus the name, and about 200 bytes plus the
-// path for each file with hard links that are still to be met.
+// Several goroutines read small files ahead, into at most 12 MiB; for large ones the kernel
+// prefetches the beginning. Besides, there are the names of the folders on the way from the
+// root, at most about 150 bytes each plus the name, and about 200 bytes plus the path for
+// each file with further hard links to come.
 package tree
 
 import (
@@ -50,8 +44,7 @@ import (
 )
 
 var (
-	// ErrEmpty is returned by Open for a folder that holds nothing at all, which
-	// is what a volume that was not mounted looks like.
+	// ErrEmpty is returned by Open for an empty folder, as an unmounted volume looks.
 	ErrEmpty = errors.New("the folder is empty")
 
 	// ErrGone is returned by Read when the folder itself was removed meanwhile.
@@ -66,12 +59,12 @@ var (
 	ErrAttributes = errors.New("its extended attributes are larger than a header of an archive may be, and not all are kept")
 )
 
-// MaxDepth is how many folders deep a tree may be. Each takes a file descriptor
-// while what is below it is read, and no path that deep can be used.
+// MaxDepth bounds a tree's depth. Each level takes a file descriptor, and no deeper path
+// can be used.
 const MaxDepth = 2048
 
-// MaxSize is how large a file may be, holes included. Without a limit, a hole as
-// large as file systems allow would keep a processor busy for years.
+// MaxSize bounds a file, holes included: the largest possible hole would keep a processor
+// busy for years.
 const MaxSize = 16 << 40
 
 // Problem is something that the archive does not hold as it was.
@@ -93,7 +86,7 @@ type Stats struct {
 	Bytes    int64 `json:"bytes"`    // of the files, holes included
 	Problems int   `json:"problems"` // the sum of the following three
 	Unread   int   `json:"unread"`   // could not be read, or not all of it
-	Changed  int   `json:"changed"`  // are in the archive as they were at some moment, or as a mixture
+	Changed  int   `json:"changed"`  // stored as at some moment, or as a mixture
 	Vanished int   `json:"vanished"` // were gone before they were read
 	Again    int   `json:"again"`    // changed, and are in the archive as they were a moment later
 	Sockets  int   `json:"sockets"`
@@ -101,7 +94,7 @@ type Stats struct {
 	Same     int   `json:"same"`     // are in an earlier archive as they are
 }
 
-// String names what there is, and what is not as it should be.
+// String has the counts, and what went wrong.
 func (s Stats) String() string {
 	words := fmt.Sprintf("%d files, %d folders, %d links", s.Files, s.Folders, s.Links)
 	for _, more := range []struct {
@@ -121,27 +114,26 @@ func (s Stats) String() string {
 // Options says what to read. The zero value reads everything.
 type Options struct {
 	Exclude Patterns
-	// Folders below the root that hold something of one of these names, or a
-	// CACHEDIR.TAG, are left out but for that.
+	// Folders below the root with one of these names, or a CACHEDIR.TAG, are left out
+	// except for that.
 	ExcludeIfPresent []string
 	ExcludeCaches    bool
-	OneFileSystem    bool // other file systems are left out, and their mount points are empty folders
+	OneFileSystem    bool // other file systems are left out; their mount points are empty folders
 	NoXattrs         bool // extended attributes are left out
 	AllowEmpty       bool
 	Report           func(Problem) // is called by Read; may be nil
 
-	// Earlier, if it is set, returns what is known of a path since an earlier archive,
-	// or nil: what is as it was then does not go into this one. It is called for each
-	// path in the order of the archive, on a goroutine of its own; the folder itself is
-	// ".". Seen is called by Read for each path that the tree has, in that order too,
-	// and with Earlier has to be set.
+	// Earlier, if set, returns the facts of a path in an earlier archive, or nil: an
+	// unchanged file is left out. It is called for each path in the order of the archive,
+	// on a goroutine of its own; the folder itself is ".". Seen, which must then be set, is
+	// called by Read for each path of the tree in that order too.
 	Earlier func(path string) *Facts
 	Seen    func(path string, f Facts, stored bool)
-	// Checksum, with Earlier, takes no file for the same without having read it.
+	// Checksum, with Earlier, compares files by reading them.
 	Checksum bool
 }
 
-// Reader is the archive of a folder. It is for one goroutine at a time.
+// Reader is the archive of a folder, for one goroutine at a time.
 type Reader struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -159,7 +151,7 @@ type Reader struct {
 	gone    chan struct{}
 	runErr  error
 
-	// Where the archive is: in the parts of an entry, which go out in this order.
+	// position in the archive: the parts of an entry, in their order
 	cur   *batch
 	next  int // entry of cur
 	tries int // that the last entry was read
@@ -181,14 +173,14 @@ type link struct {
 	left uint64      // names still to be met
 }
 
-// is reports whether the file is what st is of, and not another that got its inode.
+// is reports whether st is of this file, and not of another that got its inode.
 func (l *link) is(st *unix.Stat_t) bool {
 	return l.stat.Size == st.Size && l.stat.Mtim == st.Mtim && l.stat.Ctim == st.Ctim
 }
 
-// Open starts to read the folder dir, which may not be a symbolic link. It
-// fails when dir is not a folder, cannot be listed, or is empty. Read fails
-// with the cause of ctx when that ends. The caller closes the Reader.
+// Open starts to read the folder dir. It fails when dir is a symbolic link, not a folder,
+// unreadable, or empty. Read fails with the cause of ctx when that ends. The caller closes
+// the Reader.
 func Open(ctx context.Context, dir string, o Options) (*Reader, error) {
 	root, names, err := openRoot(dir)
 	if err != nil {
@@ -239,8 +231,7 @@ func openRoot(dir string) (*folder, []name, error) {
 	return root, names, nil
 }
 
-// bare returns the error of a system call without the path that package os
-// adds to it.
+// bare returns a system call's error without package os's path.
 func bare(err error) error {
 	if e := (*os.PathError)(nil); errors.As(err, &e) {
 		return e.Err
@@ -342,7 +333,7 @@ func (r *Reader) Read(p []byte) (n int, err error) {
 	return 0, r.err
 }
 
-// advance goes to the next entry of the archive, or to its end.
+// advance goes to the next entry, or to the end.
 func (r *Reader) advance() error {
 	if r.last {
 		return io.EOF
@@ -392,8 +383,8 @@ func (r *Reader) advance() error {
 	return nil
 }
 
-// isKnown sends a hard link if e is a file that the archive has under another
-// name, and remembers e otherwise.
+// isKnown sends a hard link for a file that the archive has under another name, and
+// remembers other files.
 func (r *Reader) isKnown(e *entry) bool {
 	id := inode{uint64(e.stat.Dev), e.stat.Ino}
 	first, known := r.links[id]
@@ -434,7 +425,7 @@ func (r *Reader) endFile() {
 	r.seen(e, true)
 }
 
-// sendAgain sends the entry of a large file that has changed once more.
+// sendAgain sends the entry of a large file that has changed again.
 func (r *Reader) sendAgain() {
 	f, e := r.held, &r.cur.entries[r.next-1]
 	before := e.stat

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// folder is an open folder, shared by those who open files in it. The last one
-// closes it.
+// folder is an open folder, shared by the openers of files in it. The last one closes it.
 type folder struct {
 	file *os.File
 	fd   int
@@ -42,8 +41,8 @@ func openFolder(parent int, text, path string) (*folder, error) {
 	return f, nil
 }
 
-// openat opens for reading what is not a symbolic link. What turns out to be a FIFO
-// or a terminal does not hold it up.
+// openat opens for reading, but no symbolic link, and does not block on a FIFO or a
+// terminal.
 func openat(parent int, text string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(parent, text, flags|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -69,8 +68,8 @@ func (f *folder) isGone() bool {
 	return unix.Fstat(f.fd, &now) != nil || now.Nlink == 0
 }
 
-// list returns the names in the folder, in the order of their bytes. With an
-// error it returns those that it got.
+// list returns the names in the folder, in the order of their bytes, with an error those so
+// far.
 func (f *folder) list() ([]name, error) {
 	const step = 512 // more at once would only be held twice
 	var names []name
@@ -131,7 +130,7 @@ func (w *walker) fill(b *batch) (bool, error) {
 	return true, nil
 }
 
-// step adds the next entry to b, or leaves a folder that is done.
+// step adds the next entry to b, or leaves a finished folder.
 func (w *walker) step(b *batch) {
 	top := &w.stack[len(w.stack)-1]
 	if len(top.names) == 0 {
@@ -166,8 +165,8 @@ func (w *walker) earlier(path string) *Facts {
 	return w.opts.Earlier(path)
 }
 
-// enter makes e the entry of a folder and goes on inside it. What cannot be
-// entered is kept as an empty folder.
+// enter makes e a folder's entry and continues inside. An unreadable folder is kept as an
+// empty one.
 func (w *walker) enter(parent *folder, e *entry) {
 	f, err := openFolder(parent.fd, e.name, e.path)
 	if err != nil {
@@ -210,8 +209,7 @@ func (w *walker) attributes(f *folder, e *entry) {
 // cacheTag is how a CACHEDIR.TAG begins (bford.info/cachedir).
 const cacheTag = "Signature: 8a477f597d28d172789f06886806bc55"
 
-// unmarked returns the names of a folder, or only that of what marks the folder as
-// one whose content is left out.
+// unmarked returns the names of a folder, or only the mark that excludes its content.
 func (w *walker) unmarked(f *folder, names []name) []name {
 	for _, n := range names {
 		if slices.Contains(w.opts.ExcludeIfPresent, n.text) || w.opts.ExcludeCaches && n.text == "CACHEDIR.TAG" && n.isReg && hasCacheTag(f.fd) {
@@ -233,8 +231,7 @@ func hasCacheTag(dir int) bool {
 	return string(head[:n]) == cacheTag
 }
 
-// vanished says what is no longer there, or something else by now, from what
-// cannot be read.
+// vanished separates what is gone, or replaced, from what cannot be read.
 func vanished(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

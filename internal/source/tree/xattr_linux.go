@@ -11,14 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxAttributes is how many bytes of extended attributes a file may have: readers
-// hold a header of the archive in memory, and refuse one above a mebibyte.
+// maxAttributes bounds a file's extended attributes, in bytes: readers hold a header in
+// memory, and refuse one above a mebibyte.
 const maxAttributes = 900 << 10
 
-// attributesOf returns the extended attributes of an open file, or of what stands
-// in the open folder fd under a name, in the order of their names. What a file
-// system makes up by itself is not among them. The error is a Problem's reason;
-// what could be read comes with it.
+// attributesOf returns the extended attributes of an open file, or of a name in the open
+// folder fd, by name, without those that a file system makes up. The error is a Problem's
+// reason; readable ones come with it.
 func attributesOf(fd int, name string) ([]attribute, error) {
 	list := func(p []byte) (int, error) { return unix.Flistxattr(fd, p) }
 	get := func(attr string, p []byte) (int, error) { return unix.Fgetxattr(fd, attr, p) }
@@ -56,8 +55,8 @@ func attributesOf(fd int, name string) ([]attribute, error) {
 	return attrs, fault
 }
 
-// isKept reports whether an attribute belongs to the file, and is not a view that
-// the file system makes of it.
+// isKept reports whether an attribute belongs to the file, and is not made up by the file
+// system.
 func isKept(name string) bool {
 	return !strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "system.posix_acl_")
 }
