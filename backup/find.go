@@ -87,15 +87,19 @@ func walk(ctx context.Context, st store.Store, root string) iter.Seq2[Backup, er
 			}
 			b := Backup{Backup: file}
 			if err != nil {
-				path := cmp.Or(file.Path, root)
-				if fault, ok := errors.AsType[*store.Error](err); ok && file.Path == "" {
-					path = fault.Path
-				}
-				b = unreadable(path, err)
+				b = unreadable(Unread(root, file, err))
 			}
 			if !yield(b, nil) {
 				return
 			}
 		}
 	}
+}
+
+// Unread returns the path of what a walk of root could not look at, and why.
+func Unread(root string, file store.Backup, err error) (string, error) {
+	if fault, ok := errors.AsType[*store.Error](err); ok && file.Path == "" {
+		return fault.Path, err
+	}
+	return cmp.Or(file.Path, root), err
 }

@@ -31,6 +31,14 @@ const (
 // ErrMemory is returned for a memory that is not as this package writes it.
 var ErrMemory = errors.New("the memory of what was verified is damaged")
 
+// sys holds the calls that read or write the memory, so that tests can make each fail.
+var sys = struct {
+	mkdir func(dir string) error
+	lock  func(path string) (*fsutil.Lock, error)
+	read  func(path string) ([]byte, error)
+	write func(path string, text []byte, o store.Options) error
+}{fsutil.MkdirAll, fsutil.LockSoon, os.ReadFile, local.WriteFile}
+
 // Proof is what is remembered of a backup.
 type Proof struct {
 	ID      string    `json:"id"`
@@ -77,7 +85,7 @@ func OpenMemory(dir string) (*Memory, error) {
 func readMemory(dir string) (file memoryFile, err error) {
 	file.Backups, file.Seen = make(map[string]Proof), make(map[string]sight)
 	path := filepath.Join(dir, MemoryName)
-	text, err := os.ReadFile(path)
+	text, err := sys.read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return file, nil
 	}
@@ -161,10 +169,10 @@ func (m *Memory) Save(forget func(path string) bool) error { return m.save(forge
 func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := fsutil.MkdirAll(m.dir); err != nil {
+	if err := sys.mkdir(m.dir); err != nil {
 		return fmt.Errorf("making the state folder: %w", err)
 	}
-	lock, err := fsutil.LockSoon(filepath.Join(m.dir, memoryLock))
+	lock, err := sys.lock(filepath.Join(m.dir, memoryLock))
 	if err != nil {
 		return err
 	}
@@ -186,18 +194,17 @@ func (m *Memory) save(unproved, unseen func(path string) bool) error {
 		maps.DeleteFunc(all.Seen, func(path string, _ sight) bool { return unseen(path) })
 	}
 	dirty = dirty || len(all.Backups)+len(all.Seen) < known
+	if dirty {
+		all.Version = memoryVersion
+		text, err := json.Marshal(all)
+		if err != nil {
+			return fmt.Errorf("remembering what was verified: %w", err)
+		}
+		if err := sys.write(filepath.Join(m.dir, MemoryName), append(text, '\n'), store.Options{Replace: true}); err != nil {
+			return err
+		}
+	}
 	m.proofs, m.seen, m.newest = all.Backups, all.Seen, nil
-	if !dirty {
-		return nil
-	}
-	all.Version = memoryVersion
-	text, err := json.Marshal(all)
-	if err != nil {
-		return fmt.Errorf("remembering what was verified: %w", err)
-	}
-	if err := local.WriteFile(filepath.Join(m.dir, MemoryName), append(text, '\n'), store.Options{Replace: true}); err != nil {
-		return err
-	}
 	clear(m.changed)
 	clear(m.sighted)
 	return nil

@@ -176,14 +176,9 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 		return b
 	}
 	b.Size, b.SHA256 = size, fmt.Sprintf("%x", sum)
-	beside := string(file.fetch(ctx, b.Path+envelope.DetachedSuffix).text)
-	fits := c.sidecar(ctx, &b, beside != "", file)
-	if beside != "" {
-		if own, err := c.text(ctx, b.Path, int64(len(beside))); err == nil && own == beside {
-			b.add(Finding{Severity: Warning, Code: SideFile, Message: "the envelope next to it is its own, which a rewrap that was stopped has left",
-				Advice: "run the rewrap again, which takes it away"})
-		}
-	}
+	beside := file.fetch(ctx, b.Path+envelope.DetachedSuffix)
+	fits := c.sidecar(ctx, &b, len(beside.text) > 0, file)
+	c.beside(ctx, &b, beside)
 	if b.Created.IsZero() {
 		return b
 	}
@@ -206,6 +201,24 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 		b.ProvenAt = time.Now().UTC().Truncate(time.Second)
 	}
 	return b
+}
+
+// beside judges the envelope next to a backup, as far as opening it has not.
+func (c *Checker) beside(ctx context.Context, b *Backup, next fetched) {
+	own, err := "", next.err
+	if err == nil {
+		own, err = c.text(ctx, b.Path, int64(len(next.text)))
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		f := fault(err, 0)
+		f.Message = "reading the envelope next to it: " + f.Message
+		b.add(f)
+	case len(next.text) > 0 && own == string(next.text):
+		b.add(Finding{Severity: Warning, Code: SideFile, Message: "the envelope next to it is its own, which a rewrap that was stopped has left",
+			Advice: "run the rewrap again, which takes it away"})
+	}
 }
 
 func (c *Checker) claims(ctx context.Context, b *Backup, file *hashed) {
@@ -254,7 +267,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 		}
 	}
 	for _, passed := range []error{f.Beside, f.Detached} {
-		if passed != nil {
+		if passed != nil && file.fetch(ctx, b.Path+envelope.DetachedSuffix).err == nil {
 			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope next to it was passed over: %v", passed),
 				Advice: "the backup opens without it: if no rewrap is under way, delete " + printable(b.Path+envelope.DetachedSuffix), cause: passed})
 		}

@@ -62,6 +62,8 @@ type Job struct {
 	saveEvery time.Duration // how much work a kill may make forgotten; a field for the tests
 }
 
+const unseen = "it cannot be looked at"
+
 // Run verifies. It returns a report also when ctx ends before all is done; the
 // error is then the context's cause. Any other error means that nothing could be
 // looked at. A path that is one file among several, or a backup, that cannot be
@@ -79,7 +81,7 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 	order := j.plan(backups)
 	failed := j.check(ctx, backups, order)
 	if failed == nil {
-		failed = j.look(ctx, r)
+		failed = j.look(ctx, r, backups)
 	}
 	r.Backups = slices.DeleteFunc(backups, func(b Backup) bool { return b.Why == gone })
 	whole := others // with those of this shard
@@ -121,7 +123,7 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 		b := Backup{Path: it.Path, Size: it.Size}
 		if it.Err != nil {
 			b.add(fault(it.Err, it.Size))
-			b.Why, b.unread = "it cannot be looked at", true
+			b.Why, b.unread = unseen, true
 			return b
 		}
 		file := &hashed{Store: c.Place, path: b.Path}
@@ -260,12 +262,30 @@ func (j *Job) save(forget func(path string) bool) {
 	}
 }
 
-func (j *Job) look(ctx context.Context, r *Report) error {
+// look looks at what is in the folders next to the backups. A folder that cannot be listed
+// is a finding, if none of the backups is that already.
+func (j *Job) look(ctx context.Context, r *Report, backups []Backup) error {
 	said := make(map[string]bool)
+	for i := range backups {
+		if backups[i].Why == unseen {
+			said[anchored(backups[i].Path)] = true
+		}
+	}
+	unread := func(path string, err error) {
+		if !said[anchored(path)] {
+			said[anchored(path)] = true
+			f := fault(err, 0)
+			f.Path = path
+			r.Findings = append(r.Findings, f)
+		}
+	}
 	for _, root := range j.Paths {
 		_, isRoot, err := j.Place.Stat(ctx, root)
+		if err != nil {
+			unread(root, err)
+		}
 		if err != nil || !isRoot {
-			continue // a finding already
+			continue
 		}
 		j.roots = append(j.roots, root)
 		there := make(map[string]bool)
@@ -275,7 +295,8 @@ func (j *Job) look(ctx context.Context, r *Report) error {
 				return context.Cause(ctx)
 			}
 			if err != nil {
-				continue // Walk met it as well
+				unread(backup.Unread(root, f, err))
+				continue
 			}
 			if f.Named() {
 				there[f.Path] = true
