@@ -3,6 +3,7 @@ package tree
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -102,17 +103,28 @@ type names struct {
 
 	// Without a root, entries are compared by the hashes of their paths.
 	seed    maphash.Seed
-	files   []uint64 // in the order of the archive: what is not a folder
+	pieces  [][]uint64 // what is not a folder, in the order of the archive
+	files   int        // in pieces
 	folders []uint64
-	parent  string         // the last one in folders
-	links   map[uint64]int // how many files were before the first hard link to this one
-	linked  map[uint64]*tar.Header
+	parent  string // the last one in folders
+	links   []link
+	linked  map[int]*tar.Header // of the first links, by their place
 }
+
+// link is a hard link, by the hash of where it leads and how many files were before it.
+type link struct {
+	target uint64
+	at     int
+}
+
+const (
+	piece     = 1 << 15
+	someLinks = 1 << 10
+)
 
 func newNames() *names {
 	return &names{
-		local: make(map[string]string), gone: make(map[string]bool), copies: make(map[string]bool), seed: maphash.MakeSeed(),
-		links: make(map[uint64]int), linked: make(map[uint64]*tar.Header),
+		local: make(map[string]string), gone: make(map[string]bool), copies: make(map[string]bool), seed: maphash.MakeSeed(), linked: make(map[int]*tar.Header),
 	}
 }
 
@@ -167,38 +179,67 @@ func (n *names) see(parts, linked []string, h *tar.Header) {
 		return
 	}
 	if h.Typeflag == tar.TypeLink {
-		target := n.hash(strings.Join(linked, "/"))
-		if _, known := n.links[target]; !known {
-			n.links[target], n.linked[target] = len(n.files), h
-		}
+		n.link(link{n.hash(strings.Join(linked, "/")), n.files}, h)
 	}
-	n.files = append(n.files, n.hash(path))
+	if n.files%piece == 0 { // growing one slice would copy it, and hold it twice
+		n.pieces = append(n.pieces, make([]uint64, 0, piece))
+	}
+	last := &n.pieces[len(n.pieces)-1]
+	*last = append(*last, n.hash(path))
+	n.files++
 }
 
-// folder notes a folder, which an archive may repeat.
+// link takes note of a hard link. Of those to one file the first counts.
+func (n *names) link(l link, h *tar.Header) {
+	if full := len(n.links) == cap(n.links); full && len(n.links) >= piece {
+		n.sortLinks()
+	}
+	n.links = append(n.links, l)
+	if len(n.linked) < someLinks {
+		n.linked[l.at] = h
+	}
+}
+
+func (n *names) sortLinks() {
+	slices.SortFunc(n.links, func(a, b link) int { return cmp.Or(cmp.Compare(a.target, b.target), a.at-b.at) })
+	n.links = slices.CompactFunc(n.links, func(a, b link) bool { return a.target == b.target })
+}
+
+// folder takes note of a folder. An archive may come back to one again and again.
 func (n *names) folder(path string) {
-	if full := len(n.folders) == cap(n.folders); full && len(n.folders) >= 1<<16 {
-		slices.Sort(n.folders)
-		n.folders = slices.Compact(n.folders)
+	if full := len(n.folders) == cap(n.folders); full && len(n.folders) >= piece {
+		n.sortFolders()
 	}
 	n.folders = append(n.folders, n.hash(path))
 }
 
+func (n *names) sortFolders() {
+	slices.Sort(n.folders)
+	n.folders = slices.Compact(n.folders)
+}
+
 func (n *names) verdict() error {
-	for i, file := range n.files {
-		if before, ok := n.links[file]; ok && i < before {
-			delete(n.links, file)
+	n.sortLinks()
+	n.sortFolders()
+	found := make([]bool, len(n.links))
+	at := 0
+	for _, piece := range n.pieces {
+		for _, file := range piece {
+			if _, is := slices.BinarySearch(n.folders, file); is {
+				return fmt.Errorf("%w: a folder and a file in it have one name", ErrArchive)
+			}
+			i, is := slices.BinarySearchFunc(n.links, file, func(l link, file uint64) int { return cmp.Compare(l.target, file) })
+			if is && at < n.links[i].at {
+				found[i] = true
+			}
+			at++
 		}
 	}
-	for target := range n.links {
-		h := n.linked[target]
-		return unsafef(h, "it is a hard link to %q, which is not before it in the archive", h.Linkname)
-	}
-	slices.Sort(n.files)
-	for _, folder := range n.folders {
-		if _, found := slices.BinarySearch(n.files, folder); found {
-			return fmt.Errorf("%w: a folder and a file in it have one name", ErrArchive)
+	if i := slices.Index(found, false); i >= 0 {
+		if h := n.linked[n.links[i].at]; h != nil {
+			return unsafef(h, "it is a hard link to %q, which is not before it in the archive", h.Linkname)
 		}
+		return &UnsafeError{fmt.Sprintf("number %d", n.links[i].at+1), "it is a hard link to what is not before it in the archive"}
 	}
 	return nil
 }
