@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -234,4 +235,42 @@ func listed(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return out.String()
+}
+
+// TestNoDescriptorStays: an archive of many folders leaves none of them open, whether it is
+// extracted whole or breaks off.
+func TestNoDescriptorStays(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close what is left open
+	archive, _ := faulty(t)
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	before := open()
+	for _, size := range []int{len(archive), len(archive) / 2} {
+		into := fmt.Sprint(size)
+		if err := root.Mkdir(into, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		in, err := root.OpenRoot(into)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Extract(t.Context(), in, bytes.NewReader(archive[:size]), Options{Special: true, Report: func(string, error) {}})
+		in.Close()
+		if (err == nil) != (size == len(archive)) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+		if after := open(); after != before {
+			t.Errorf("%d bytes: %d descriptors before, %d after", size, before, after)
+		}
+	}
 }

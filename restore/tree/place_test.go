@@ -234,6 +234,9 @@ func TestReplaced(t *testing.T) {
 	around := t.TempDir()
 	dir, theirs := filepath.Join(around, "up"), filepath.Join(around, "theirs")
 	put(t, theirs, "theirs")
+	if err := os.Chmod(theirs, 0o700); err != nil { // so that only its place gives a link to it away
+		t.Fatal(err)
+	}
 	defer func() { sys.mkdir = os.Mkdir }()
 	for name, replace := range map[string]func(path string) error{
 		"a link":   func(path string) error { return os.Symlink(theirs, path) },
@@ -261,4 +264,21 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 	holds(t, theirs, "theirs")
+}
+
+func TestOtherName(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("n", maxName)
+	for name, want := range map[string]string{
+		"a:b*c?.txt": "a_b_c_~1.txt", "tab\there": "tab_here~1", "bad\xffbyte": "bad_byte~1", "a b": "a b~1",
+		"dots.. ": "dots_~1", ".profile": ".profile~1", "a." + long[:20]: "a." + long[:20] + "~1",
+		"a." + long[:19]: "a~1." + long[:19], long + "n.jpg": long[4:] + "~1.jpg", long: long + "~1", long[:199] + "ü": long[:199] + "~1",
+	} {
+		if got := otherName(name, 1); got != want {
+			t.Errorf("%q becomes %q, want %q", name, got, want)
+		}
+		if got := otherName(name, 0); got != strings.Replace(want, "~1", "", 1) {
+			t.Errorf("%q becomes %q first", name, got)
+		}
+	}
 }

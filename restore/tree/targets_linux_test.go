@@ -94,7 +94,7 @@ func TestNames(t *testing.T) {
 	}
 	out = t.TempDir()
 	o = tree.Options{Rename: true}
-	if stats, err = extract(t, out, bytes.NewReader(data), o); err != nil || stats.Renamed != 2 {
+	if stats, err = extract(t, out, bytes.NewReader(data), o); err != nil || stats.Renamed != 2 || stats.Files != 4 || stats.Bytes != 4 {
 		t.Errorf("%v, %+v", err, stats)
 	}
 	short := strings.Repeat("n", 196)
