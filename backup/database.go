@@ -221,7 +221,7 @@ func (d *database) output(ctx context.Context, job Job, name string, args []stri
 		return job, SourceError(err)
 	}
 	job.Source = func(ctx context.Context) (io.ReadCloser, error) {
-		return source.CommandEnv(ctx, append([]string{path}, args...), d.Settings.Environ(), os.Stderr)
+		return source.Command(ctx, append([]string{path}, args...), d.Settings.Environ(), os.Stderr)
 	}
 	return job, nil
 }

@@ -243,6 +243,9 @@ func TestRescueRefuses(t *testing.T) {
 			t.Errorf("%s: %q, %s (%v), want %s", name, got, c, err, tc.want)
 		}
 	}
+	if e, err := envelope.Salvage(strings.NewReader("hello")); !errors.Is(err, envelope.ErrNotSealed) {
+		t.Errorf("of what is no envelope: %v, %v", e, err)
+	}
 	if _, err := envelope.Rewrap(t.Context(), bytes.NewReader(pad), int64(len(pad)), envelope.Options{Rescue: true, Find: have(keyB)}, envelope.RewrapOptions{}, keyC); err == nil {
 		t.Error("a wrong key heals")
 	}

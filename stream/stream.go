@@ -113,15 +113,6 @@ func (*TrailingError) Fail() (fail.Class, string) {
 	return fail.Damaged, "the backup itself is whole: cut the file at that byte, and find out who appended to it"
 }
 
-// SealedSize returns the length of a sealed message of n plaintext bytes. It panics when n
-// is negative or needs more than MaxChunks chunks.
-func SealedSize(n int64) int64 {
-	if n < 0 || n/ChunkSize >= MaxChunks {
-		panic("stream: impossible message size")
-	}
-	return HeaderSize + n + (n/ChunkSize+1)*TagSize
-}
-
 // PlainSize returns the plaintext length of a sealed message of n bytes, or ErrTruncated or
 // ErrTooLong when no message has that length. The result is a claim until the final chunk
 // is authenticated.

@@ -170,8 +170,8 @@ func TestRoundTripAtEveryBoundary(t *testing.T) {
 				if err := w.Close(); err != nil {
 					t.Fatal(err)
 				}
-				if got := stream.SealedSize(int64(size)); got != int64(out.Len()) {
-					t.Errorf("SealedSize = %d, the message has %d", got, out.Len())
+				if want := stream.HeaderSize + size + (size/chunk+1)*stream.TagSize; want != out.Len() {
+					t.Errorf("the message has %d bytes, want %d", out.Len(), want)
 				}
 				if got, err := stream.PlainSize(int64(out.Len())); got != int64(size) || err != nil {
 					t.Errorf("PlainSize = %d, %v", got, err)
@@ -230,7 +230,8 @@ func TestReaderIsAReader(t *testing.T) {
 		t.Error(err)
 	}
 	message = message[:chunk+17] // here every few bytes open a whole chunk again
-	at, err := stream.NewReaderAt(bytes.NewReader(seal(t, message)), stream.SealedSize(int64(len(message))), testKey, testContext)
+	whole := seal(t, message)
+	at, err := stream.NewReaderAt(bytes.NewReader(whole), int64(len(whole)), testKey, testContext)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +367,7 @@ func TestUseAfterClose(t *testing.T) {
 	if _, err := w.Write([]byte("x")); err != stream.ErrClosed {
 		t.Errorf("Write after Close: %v", err)
 	}
-	if n := out.Len(); int64(n) != stream.SealedSize(0) {
+	if n := out.Len(); n != stream.HeaderSize+stream.TagSize {
 		t.Errorf("%d bytes for an empty message", n)
 	}
 }

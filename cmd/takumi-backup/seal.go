@@ -119,7 +119,7 @@ func open(ctx context.Context, argv, env []string) (io.ReadCloser, error) {
 	if len(argv) == 0 {
 		return source.Stdin(ctx, os.Stdin)
 	}
-	return source.CommandEnv(ctx, argv, env, os.Stderr)
+	return source.Command(ctx, argv, env, os.Stderr)
 }
 
 func passed(names []string) (env []string) {

@@ -37,19 +37,15 @@ type Cmd struct {
 
 // Command starts argv, at least one word, with the standard input of this process and
 // stderr as its standard error. The environment is this process's without its secrets
-// (secretenv.Environ). It fails with *StartError when there is no such command.
+// (secretenv.Environ) and with env, as NAME=VALUE. It fails with *StartError when there is
+// no such command.
 //
 // Read returns its standard output. It ends with io.EOF only when the child exited with
 // status 0, otherwise with *ExitError, even while others hold the output open. When ctx is
 // cancelled, Read returns context.Cause(ctx) at once.
 //
 // Close must be called: it stops a running child, and waits for it.
-func Command(ctx context.Context, argv []string, stderr *os.File) (*Cmd, error) {
-	return CommandEnv(ctx, argv, nil, stderr)
-}
-
-// CommandEnv is Command with further NAME=VALUE variables.
-func CommandEnv(ctx context.Context, argv, env []string, stderr *os.File) (*Cmd, error) {
+func Command(ctx context.Context, argv, env []string, stderr *os.File) (*Cmd, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

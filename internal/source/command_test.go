@@ -21,7 +21,7 @@ import (
 // left when the test ends.
 func start(t *testing.T, ctx context.Context, script string) *Cmd {
 	t.Helper()
-	c, err := Command(ctx, []string{"sh", "-c", script}, os.Stderr)
+	c, err := Command(ctx, []string{"sh", "-c", script}, nil, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestCommand(t *testing.T) {
 
 func TestCommandStderr(t *testing.T) {
 	r, w := newPipe(t)
-	c, err := Command(t.Context(), []string{"sh", "-c", "echo words >&2"}, w)
+	c, err := Command(t.Context(), []string{"sh", "-c", "echo words >&2"}, nil, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestStartError(t *testing.T) {
 		{"/no/such/program", fs.ErrNotExist},
 		{plain, fs.ErrPermission},
 	} {
-		_, err := Command(t.Context(), []string{tc.name, "--password=hunter2"}, os.Stderr)
+		_, err := Command(t.Context(), []string{tc.name, "--password=hunter2"}, nil, os.Stderr)
 		start, ok := errors.AsType[*StartError](err)
 		if !ok || start.Name != tc.name || !errors.Is(err, tc.is) {
 			t.Errorf("%s: error %v, want a *StartError with %v", tc.name, err, tc.is)
@@ -124,7 +124,7 @@ func TestStartError(t *testing.T) {
 func TestCommandCancelledBefore(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errStopped)
-	if _, err := Command(ctx, []string{"sleep", "100"}, os.Stderr); err != errStopped {
+	if _, err := Command(ctx, []string{"sleep", "100"}, nil, os.Stderr); err != errStopped {
 		t.Errorf("error %v, want the cause", err)
 	}
 }

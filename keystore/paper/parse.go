@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 )
 
@@ -18,16 +17,6 @@ var (
 	// firstLine is what cannot be outside of a block by chance.
 	firstLine = regexp.MustCompile(`^1(SET.{8}SHARE[0-9]+0F[0-9]+NEED|KEY[0-9A-F]{16}.{4}$)`)
 )
-
-// Read is Parse for r, of which it reads at most MaxText bytes and one.
-func Read(r io.Reader) ([]*Block, error) {
-	text, err := io.ReadAll(io.LimitReader(r, MaxText+1))
-	defer clear(text)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(text)
-}
 
 // Parse returns the keys and shares of a text, in order. A slash counts as a line feed.
 // Text outside of blocks is ignored; in a block only empty lines are.

@@ -13,7 +13,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -191,16 +190,9 @@ func decrypt(locked []byte, identity age.Identity) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(opened, maxText))
 }
 
-// Write makes a locked key file of mode 0600 at path, whole or not at all, and opens it
-// again before it gets its name. An existing file is never overwritten: the error wraps
-// fs.ErrExist. The caller wipes passphrase.
-func Write(path string, key *kek.Key, passphrase []byte) error {
-	text := append(hex.AppendEncode(nil, key.Bytes()), '\n')
-	defer clear(text)
-	return WriteText(path, text, passphrase)
-}
-
-// WriteText is Write for another text, such as age identities. The caller wipes text.
+// WriteText makes a locked file of mode 0600 at path, whole or not at all, of a key's digits
+// or of age identities, and opens it again before it gets its name. It overwrites no file:
+// the error then wraps fs.ErrExist. The caller wipes text and passphrase.
 func WriteText(path string, text, passphrase []byte) error {
 	if len(passphrase) < MinPassphrase {
 		return fmt.Errorf("a passphrase of %d characters is too short: take at least %d, or better six random words", len(passphrase), MinPassphrase)

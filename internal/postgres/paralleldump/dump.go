@@ -119,7 +119,7 @@ func (d *Dump) learn(ctx context.Context) (err error) {
 		return err
 	}
 	defer words.close()
-	cmd, err := source.CommandEnv(ctx, []string{d.pgDump, s.Target(), "--no-password", "--format=custom", "--compress=0", "--snapshot=" + d.o.Snapshot}, s.Environ(), words.File)
+	cmd, err := source.Command(ctx, []string{d.pgDump, s.Target(), "--no-password", "--format=custom", "--compress=0", "--snapshot=" + d.o.Snapshot}, s.Environ(), words.File)
 	if err != nil {
 		return err
 	}
@@ -257,6 +257,6 @@ func (d *Dump) largeObjects(ctx context.Context) (*source.Cmd, error) {
 		return nil, nil
 	}
 	s := d.o.Settings
-	return source.CommandEnv(ctx, []string{d.pgDump, s.Target(), "--no-password", "--section=data", "--exclude-table-data=*.*",
+	return source.Command(ctx, []string{d.pgDump, s.Target(), "--no-password", "--section=data", "--exclude-table-data=*.*",
 		"--lock-wait-timeout=60s", "--snapshot=" + d.o.Snapshot}, s.Environ(), d.o.Stderr)
 }

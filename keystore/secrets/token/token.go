@@ -2,8 +2,14 @@
 // them against hashes:
 //
 //	t, err := token.New(token.Argon2id)            // t.Key is shown once, t.Prefix and t.Hash are stored
-//	row := lookup(token.Prefix(presented))         // one row by its prefix, and not all of them
+//	row, found := lookup(token.Prefix(presented))  // one row by its prefix, and not all of them
+//	if !found {
+//		token.VerifyNone(presented)            // as slow as the next line
+//		return refused
+//	}
 //	ok, rehash := token.Verify(presented, row.Hash)
+//
+// The commands here make and hash keys; Prefix, Verify and VerifyNone are for services.
 //
 // A key is tk_PREFIX_SECRET: 8 hex digits to look it up by, and 32 random bytes in hex.
 // Because the secret is random, the hash's cost is against what is shorter, and against
@@ -144,8 +150,8 @@ func verifyArgon2(secret, hash string) (ok, rehash bool) {
 	return ok, ok && (mem < memory || time < passes || len(want) < hashSize)
 }
 
-// VerifyNone takes the time that Verify takes, and accepts nothing: for a prefix that is
-// in no row, so that nobody learns by time which there are.
+// VerifyNone does the work that Verify does for a hash by Argon2id, and accepts nothing: for
+// a prefix that is in no row, so that nobody learns by time which there are.
 func VerifyNone(key string) {
 	argon2.IDKey([]byte(secretOf(key)), make([]byte, saltSize), passes, memory, lanes, hashSize)
 }

@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -34,6 +35,25 @@ func TestTokensAreVerifiedByTheirHash(t *testing.T) {
 	}
 	if _, err := token.New("md5"); err == nil {
 		t.Error("md5 is an algorithm")
+	}
+}
+
+// TestNoRowCostsWhatOneDoes: by the memory of Argon2id, which is the measure of its work.
+func TestNoRowCostsWhatOneDoes(t *testing.T) {
+	a, err := token.New(token.Argon2id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cost := func(work func()) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		work()
+		runtime.ReadMemStats(&after)
+		return (after.TotalAlloc - before.TotalAlloc) >> 20
+	}
+	row := cost(func() { token.Verify(a.Key.Reveal(), a.Hash) })
+	if none := cost(func() { token.VerifyNone(a.Key.Reveal()) }); none != row || none == 0 {
+		t.Errorf("%d MiB with a row, %d without", row, none)
 	}
 }
 
