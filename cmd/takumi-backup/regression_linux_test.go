@@ -79,6 +79,7 @@ func TestLaterServers(t *testing.T) {
 			if version == "18" {
 				from.Psql(t, "torture", "CREATE EXTENSION IF NOT EXISTS btree_gist; "+later["18"])
 			}
+			laterOnEarlier(t, from, old)
 			text, rows := dumpAll(t, from)
 			b := withDatabase(t, from, "torture")
 			for _, way := range tortureWays {
@@ -88,6 +89,7 @@ func TestLaterServers(t *testing.T) {
 					back := withDatabase(t, old, "torture")
 					back.run(exitFailed, nil, "restore", "database", made[1], "--yes", "--into", "lenient").says("an archive of PostgreSQL 17 or later").says("postgresql-client-17")
 					back.env = append(back.env, "PATH="+from.Env()[len(from.Env())-1][len("PATH="):])
+					back.run(exitFailed, nil, "restore", "database", made[1], "--yes", "--into", "lenient").says("transaction_timeout").says("--keep-going passes over that")
 					back.run(exitSome, nil, "restore", "database", made[1], "--yes", "--keep-going", "--into", "lenient").says("the server is older, 15")
 				}
 			}
@@ -95,5 +97,28 @@ func TestLaterServers(t *testing.T) {
 				b.run(exitOK, nil, "restore", "database", made[0], "--yes", "--from-database", "torture", "--into", "upgraded"+string('a'+rune(i)), "--jobs", "3").says("all as the manifest has them")
 			}
 		})
+	}
+}
+
+// laterOnEarlier: what an older server can hold of a later one comes back on it.
+func laterOnEarlier(t *testing.T, from, old *pgtest.Cluster) {
+	t.Helper()
+	from.CreateDB(t, "plainly")
+	from.Psql(t, "plainly", "CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) i; ALTER TABLE t ADD PRIMARY KEY (i)")
+	b, back := withDatabase(t, from, "plainly"), withDatabase(t, old, "plainly")
+	back.env = append(back.env, "PATH="+from.Env()[len(from.Env())-1][len("PATH="):])
+	for _, way := range tortureWays {
+		made := b.run(exitOK, nil, append([]string{"backup", "database"}, way.backup...)...).made()[0]
+		args := append([]string{"restore", "database", made, "--yes"}, way.restore...)
+		if way.name == "custom" {
+			back.run(exitFailed, nil, args...).says("--keep-going passes over that")
+			back.run(exitSome, nil, append(args, "--keep-going", "--swap")...)
+		} else {
+			back.run(exitOK, nil, args...).says("SET transaction_timeout is left out")
+		}
+		if got := old.Psql(t, "plainly", "SELECT count(*), max(i) FROM t"); got != "1000|1000\n" {
+			t.Errorf("%s: %s", way.name, got)
+		}
+		old.Psql(t, "postgres", "DROP DATABASE plainly")
 	}
 }

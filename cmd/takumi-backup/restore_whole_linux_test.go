@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"strings"
@@ -162,6 +163,50 @@ func TestRestoreForms(t *testing.T) {
 		os.Remove(other)
 		os.Remove(other + ".sha256")
 	}
+}
+
+// TestRestoreOfALaterPgDump: a setting that only later servers know keeps nothing from
+// coming back.
+func TestRestoreOfALaterPgDump(t *testing.T) {
+	c := database(t, "later", "CREATE TABLE t AS SELECT i FROM generate_series(1, 10) i; ALTER TABLE t ADD PRIMARY KEY (i)")
+	b := withDatabase(t, c, "later")
+	dump, err := c.Command("pg_dump", "later").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const set = "SET lock_timeout = 0;\n"
+	sealed := b.seal(bytes.Replace(dump, []byte(set), []byte(set+"SET transaction_timeout = 0;\n"), 1))
+	for _, jobs := range []string{"1", "2"} {
+		b.run(exitOK, nil, "restore", "database", sealed, "--yes", "--into", "later_into", "--jobs", jobs).
+			says("SET transaction_timeout is left out of the dump: the server, PostgreSQL 15, does not know it")
+		if got := dumpOf(t, c, "later_into"); got != dumpOf(t, c, "later") {
+			t.Errorf("with %s jobs came back:\n%s", jobs, got)
+		}
+		c.Psql(t, "postgres", "DROP DATABASE later_into")
+	}
+}
+
+// TestRestoreOfRowsAlone: a dump without tables is recognised, and the way to use it named.
+func TestRestoreOfRowsAlone(t *testing.T) {
+	c := database(t, "alone", "CREATE TABLE t AS SELECT 1 AS i")
+	b := withDatabase(t, c, "alone")
+	for _, args := range [][]string{{"-a"}, {"-a", "--inserts"}, {"-a", "-Fc"}} {
+		dump, err := c.Command("pg_dump", append(args, "alone")...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed := b.seal(dump)
+		b.run(exitFailed, nil, "restore", "database", sealed, "--yes").says("(pg_dump -a)").says("takumi-backup open FILE | psql")
+		b.run(exitFailed, nil, "restore", "database", sealed, "--dry-run").says("the dump has rows and makes no table for them")
+	}
+	b.backupOf()
+	for _, name := range files(t, b.path("store")) {
+		if strings.HasSuffix(name, ".manifest.json.zst.enc") {
+			b.run(exitFailed, nil, "restore", "database", b.path("store/"+name), "--yes").says("it is the manifest of one")
+			return
+		}
+	}
+	t.Error("there is no manifest")
 }
 
 // TestRestoreKeepGoing: what one statement cannot make does not keep the rest from

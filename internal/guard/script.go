@@ -16,11 +16,15 @@ var ErrUnsafe = fail.New(fail.Damaged, "look at what the backup holds with takum
 //   - the statements of pg_dump -C about the database itself, of which DROP DATABASE
 //     would drop the live one, and \connect, which would lead there;
 //   - the statements of pg_dump -c that drop what a new database does not have;
-//   - \restrict and \unrestrict, so that the caller can put its own pair around.
+//   - \restrict and \unrestrict, so that the caller can put its own pair around;
+//   - the settings that Without names.
 //
 // Any other command of psql is ErrUnsafe: pg_dump writes none, and \! runs programs. It is
 // not safe for concurrent use.
 type Script struct {
+	// Without says of a setting that its SET is left out. It may be nil.
+	Without func(setting string) bool
+
 	src io.Reader
 	lex lexer
 	buf []byte
@@ -90,7 +94,7 @@ func (s *Script) comment([]byte) error { return nil }
 func (s *Script) query(q statement, _ bool) error {
 	switch {
 	case s.passing:
-	case aboutDatabase(q), !s.made && drops(q):
+	case aboutDatabase(q), !s.made && drops(q), q.begin("set") && s.Without != nil && s.Without(q.name(1)):
 		s.held = s.held[:0]
 	default:
 		s.release()

@@ -31,6 +31,7 @@ type FeedError struct {
 	Err     error  // how it ended
 	Said    string // its last line about an error, or ""
 	Role    string // a role that the dump wants and the server lacks, or ""
+	Table   string // a table that the dump has not made, or ""
 }
 
 func (e *FeedError) Error() string {
@@ -40,6 +41,9 @@ func (e *FeedError) Error() string {
 	}
 	if e.Role != "" {
 		text += fmt.Sprintf("; the dump gives things to role %q, which this server lacks: make it, or restore the roles from a backup made with --globals", e.Role)
+	}
+	if e.Table != "" {
+		text += "; a dump of rows alone (pg_dump -a) goes into tables that are there: " + loadRows
 	}
 	return text
 }
@@ -56,9 +60,11 @@ type feeding struct {
 	plain  bool // a script for psql
 	wraps  bool // psql knows \restrict
 	goesOn bool // when a statement fails
-	argv   []string
-	env    []string
-	stderr *os.File
+	// without says of a setting that it is left out.
+	without func(setting string) bool
+	argv    []string
+	env     []string
+	stderr  *os.File
 }
 
 func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err error) {
@@ -69,7 +75,10 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 		// It would connect to other databases by itself.
 		return f, fmt.Errorf("%w: it is one of a whole server, or of its roles; takumi-backup open brings it to psql", ErrNotADump)
 	case format == guard.PlainDump:
-		f.name, f.plain = "psql", true
+		if rowsAlone(head) {
+			return f, ErrRowsAlone
+		}
+		f.name, f.plain, f.without = "psql", true, r.unknown
 		// Not in one transaction, which would lock each of thousands of tables: a failed
 		// database is dropped anyway.
 		args = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"}
@@ -92,6 +101,10 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	path, err := program(ctx, f.name, r.server, version)
 	if err != nil {
 		return f, err
+	}
+	if version > r.server && r.tooNew(transactionTimeout) && !f.goesOn {
+		return f, fail.As(fail.Failed, "--keep-going passes over that and restores the rest: exit code 6",
+			fmt.Errorf("the dump is an archive that only pg_restore of PostgreSQL %d or later reads, which sets %s, and the server, %d, does not know that", version, transactionTimeout, r.server))
 	}
 	f.argv = append([]string{path, "--no-password", fresh.Target()}, args...)
 	f.env = append(secretenv.Environ(), fresh.Environ()...)
@@ -128,6 +141,33 @@ func notADump(format guard.Format) error {
 	return fmt.Errorf("%w: it begins as %v%s", ErrNotADump, format, how)
 }
 
+// loadRows is how a dump of rows alone is used.
+const loadRows = "takumi-backup open FILE | psql -X -v ON_ERROR_STOP=1 --single-transaction -d NAME, or pg_restore --single-transaction -d NAME, loads it into tables that are there"
+
+// rowsAlone says whether a dump begins with rows: what makes a table comes before them.
+func rowsAlone(head []byte) bool {
+	first := firstEntry.FindSubmatch(head)
+	return first != nil && string(first[1]) == "Data for "
+}
+
+// firstEntry is what pg_dump writes before each thing that it dumps.
+var firstEntry = regexp.MustCompile(`(?m)^-- (Data for )?Name: .*; Type: [A-Z ]+; Schema: `)
+
+// transactionTimeout came with PostgreSQL 17, whose pg_dump and pg_restore set it.
+const transactionTimeout = "transaction_timeout"
+
+// tooNew says whether the server came before a setting of dumps.
+func (r *Restore) tooNew(setting string) bool { return setting == transactionTimeout && r.server < 17 }
+
+// unknown is tooNew for what is left out of the dump, and says so.
+func (r *Restore) unknown(setting string) bool {
+	if !r.tooNew(setting) {
+		return false
+	}
+	r.o.Tell("SET %s is left out of the dump: the server, PostgreSQL %d, does not know it", setting, r.server)
+	return true
+}
+
 // unpacked decompresses the input if needed. Its result ends after the input does.
 func unpacked(input *bufio.Reader) (*bufio.Reader, error) {
 	head, _ := input.Peek(guard.SniffLen) // an error comes again
@@ -151,7 +191,9 @@ func (f feeding) script(dump io.Reader) io.Reader {
 	if !f.plain {
 		return dump
 	}
-	script := io.Reader(guard.NewScript(dump))
+	clean := guard.NewScript(dump)
+	clean.Without = f.without
+	script := io.Reader(clean)
 	if f.wraps {
 		word := rand.Text()
 		script = io.MultiReader(strings.NewReader(`\restrict `+word+"\n"), script, strings.NewReader(`\unrestrict `+word+"\n"))
@@ -204,7 +246,7 @@ func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return &FeedError{Program: f.name, Err: err, Said: said.last(), Role: said.role()}
+		return &FeedError{Program: f.name, Err: err, Said: said.last(), Role: said.names(missingRole), Table: said.names(missingTable)}
 	}
 	if copyErr == nil {
 		return nil
@@ -272,6 +314,8 @@ func (l *lastWords) Write(p []byte) (int, error) {
 var (
 	errorLine   = regexp.MustCompile(`(?m)(?:ERROR|FATAL|error|fatal): .*$`)
 	missingRole = regexp.MustCompile(`role "(.*)" does not exist`)
+	// missingTable is of a COPY: what a function looks for has no schema.
+	missingTable = regexp.MustCompile(`relation "(.*\..*)" does not exist`)
 )
 
 func (l *lastWords) last() string {
@@ -282,8 +326,8 @@ func (l *lastWords) last() string {
 	return string(lines[len(lines)-1])
 }
 
-func (l *lastWords) role() string {
-	if match := missingRole.FindSubmatch([]byte(l.last())); match != nil {
+func (l *lastWords) names(missing *regexp.Regexp) string {
+	if match := missing.FindSubmatch([]byte(l.last())); match != nil {
 		return string(match[1])
 	}
 	return ""

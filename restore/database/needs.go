@@ -31,6 +31,9 @@ func (i *inspection) dumped(context.Context) error {
 	if !n.known && i.o.Sealed {
 		i.find("dump", Note, "--dry-run reads the backup once, and finds out", "the backup has no manifest, and which roles, tablespaces and extensions it needs is not known")
 	}
+	if c := i.o.Contents; c != nil && c.Rows && c.Makes == 0 && c.LargeObjects == 0 && len(c.Extensions) == 0 {
+		i.find("dump", Stop, loadRows, "the dump has rows and makes no table for them")
+	}
 	if i.server < n.server {
 		i.find("server", Warning, "--keep-going restores what it takes", "the dump is of PostgreSQL %d, and the server is older, %d: it may refuse some of it", n.server, i.server)
 	}

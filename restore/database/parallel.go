@@ -57,16 +57,17 @@ func (p *parallel) prepare(ctx context.Context) (head []byte, err error) {
 	if p.how, err = p.feeding(ctx, head); err != nil {
 		return nil, err
 	}
-	p.settings = settingsOf(p.pre)
+	p.settings = settingsOf(p.pre, p.tooNew)
 	return head, p.important()
 }
 
-func settingsOf(script []byte) []string {
+func settingsOf(script []byte, without func(string) bool) []string {
 	last := make(map[string]int)
 	all := guard.Statements(script)
 	for i := range all {
 		switch s := &all[i]; {
-		case s.Begins("set", "session", "authorization"), s.Begins("set"):
+		case s.Begins("set") && without(s.Name(1)):
+		case s.Begins("set"):
 			last[s.Name(1)] = i
 		case s.Begins("select", "pg_catalog") && s.Name(3) == "set_config":
 			last["set_config "+s.Value(5)] = i
@@ -213,7 +214,12 @@ func (p *parallel) post(ctx context.Context, piece *tables.Piece) error {
 	if contents == nil {
 		return p.run(ctx, p.inSession(script))
 	}
-	program, err := postgres.Program(ctx, "pg_restore", archive.Reader(contents, p.server))
+	version := archive.Reader(contents, p.server)
+	if version > p.server && p.tooNew(transactionTimeout) {
+		p.o.Warn("indexes and constraints are made one after the other: pg_restore of PostgreSQL %d sets %s, which the server does not know", version, transactionTimeout)
+		return p.run(ctx, p.inSession(script))
+	}
+	program, err := postgres.Program(ctx, "pg_restore", version)
 	if errors.As(err, new(*postgres.ProgramError)) {
 		p.o.Warn("indexes and constraints are made one after the other: no pg_restore here reads the contents of the dump")
 		return p.run(ctx, p.inSession(script))
