@@ -106,8 +106,8 @@ func (e *Envelope) Recipients() []slot.Holder {
 }
 
 func (l Label) check() error {
-	if l.Created.Location() != time.UTC || l.Created.Nanosecond() != 0 || l.Created.Year() < 0 || l.Created.Year() > 9999 {
-		return errors.New("the time is not in UTC and whole seconds")
+	if year := l.Created.Year(); year < 0 || year > 9999 {
+		return errors.New("the year of the time does not have four digits")
 	}
 	if err := CheckKind(l.Kind); err != nil {
 		return err

@@ -122,7 +122,8 @@ func TestNewWriterRefuses(t *testing.T) {
 		"dots":        {with(func(l *envelope.Label) { l.Name = ".." }), many[:1], "folder"},
 		"not UTF-8":   {with(func(l *envelope.Label) { l.Name = "a\xff" }), many[:1], "UTF-8"},
 		"256 bytes":   {with(func(l *envelope.Label) { l.Name = strings.Repeat("x", 256) }), many[:1], "256 bytes"},
-		"year 10000":  {with(func(l *envelope.Label) { l.Created = created.AddDate(8000, 0, 0) }), many[:1], "time"},
+		"year 10000":  {with(func(l *envelope.Label) { l.Created = created.AddDate(10000-2026, 0, 0) }), many[:1], "year"},
+		"year -1":     {with(func(l *envelope.Label) { l.Created = created.AddDate(-2027, 0, 0) }), many[:1], "year"},
 	} {
 		var out bytes.Buffer
 		if _, err := envelope.NewWriter(t.Context(), &out, tc.label, slot.Recipients(tc.keys...)...); err == nil || !strings.Contains(err.Error(), tc.want) || out.Len() > 0 {
@@ -143,6 +144,13 @@ func TestNamesRoundTrip(t *testing.T) {
 		if _, r, err := open(seal(t, l, "", keyA), envelope.Options{}, keyA); err != nil || r.Envelope.Name != name || r.Envelope.Created != created {
 			t.Errorf("%q: %+v, %v", name, r, err)
 		}
+	}
+}
+
+func TestEncodeName(t *testing.T) {
+	// What is next to each range of unreserved characters is escaped.
+	if got, want := envelope.EncodeName("azAZ09`{@[/:-._~ "), "azAZ09%60%7B%40%5B%2F%3A-._~%20"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 
@@ -186,6 +194,11 @@ func TestSyntax(t *testing.T) {
 		"version 2":              {replace("/v1\n", "/v2\n"), "version 2"},
 		"version 17":             {"takumi-backup/v17\nwhatever", "version 17"},
 		"version word":           {replace("/v1\n", "/vx\n"), "not a sealed"},
+		"no version":             {replace("/v1\n", "/v\n"), "not a sealed"},
+		"a number":               {"12345\n", "not a sealed"},
+		"version without end":    {"takumi-backup/v" + strings.Repeat("1", 30), "not a sealed"},
+		"nothing but the magic":  {good[:16], "ends inside"},
+		"more than the magic":    {"takumi-backup/v1 and more", "not a sealed"},
 		"cut in the magic":       {good[:10], "ends inside"},
 		"cut after the magic":    {good[:17], "ends inside"},
 		"cut":                    {good[:4000], "ends inside"},
@@ -219,6 +232,8 @@ func TestSyntax(t *testing.T) {
 		"slot type upper":        {replace(slotA, slotA+"slot Future b\n"), "line 8"},
 		"key slot, no wrapped":   {replace(slotA, slotA+"slot key 9f86d081884c7d65\n"), "line 8"},
 		"key slot, more":         {replace(slotA, strings.TrimSpace(slotA)+" x\n"), "line 7"},
+		"key id of 15":           {replace(slotA, strings.Replace(slotA, string(keyA.ID()), "9f86d081884c7d6", 1)), "line 7"},
+		"key id of 17":           {replace(slotA, strings.Replace(slotA, string(keyA.ID()), "9f86d081884c7d651", 1)), "line 7"},
 		"key id upper":           {replace(slotA, strings.Replace(slotA, string(keyA.ID()), "9F86D081884C7D65", 1)), "line 7"},
 		"base64 short":           {replace(slotA, slotA[:len(slotA)-5]+"\n"), "line 7"},
 		"base64 loose bits":      {replace(slotA, looseBits(slotA)), "line 7"},

@@ -115,7 +115,7 @@ func checkMagic(text []byte) error {
 	switch {
 	case whole && line == magic:
 		return nil
-	case !whole && line != "" && len(text) <= len(magic) && strings.HasPrefix(magic, line):
+	case !whole && line != "" && strings.HasPrefix(magic, line):
 		return ErrTruncated
 	case whole && ours && version != "" && onlyIn(version, "0123456789"):
 		return &VersionError{version}

@@ -68,6 +68,21 @@ func TestRewrap(t *testing.T) {
 	}
 }
 
+// TestRewrapKeepsWhatItCannotOpen: next to a backup whose own envelope is torn, the slots of
+// other holders are authentic, and stay without a rescue.
+func TestRewrapKeepsWhatItCannotOpen(t *testing.T) {
+	sealed := seal(t, label, "message", keyA, keyB)
+	beside, err := envelope.Parse(bytes.NewReader(sealed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	torn := bytes.Replace(sealed, []byte("...."), []byte("..,."), 1)
+	w, err := rewrap(t, torn, beside, envelope.RewrapOptions{KeepOld: true, Grow: true}, keyA, keyC)
+	if err != nil || len(w.Dropped) > 0 || !slices.Equal(w.New.KeyIDs(), []kek.ID{keyC.ID(), keyA.ID(), keyB.ID()}) {
+		t.Errorf("%+v, %v", w, err)
+	}
+}
+
 func TestRewrapRefuses(t *testing.T) {
 	sealed := seal(t, label, "message", keyA)
 	altered := bytes.Replace(sealed, []byte(keyA.ID()), []byte("0123456789abcdef"), 1)

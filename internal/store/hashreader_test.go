@@ -46,6 +46,21 @@ func TestHashReader(t *testing.T) {
 	}
 }
 
+// TestHasherWaits: a small piece after a large one, which is hashed elsewhere, is waited for
+// as that is.
+func TestHasherWaits(t *testing.T) {
+	h := NewHasher()
+	data := make([]byte, 2*inlineHash)
+	for _, size := range []int{inlineHash + 1, 1, inlineHash + 1, 0} {
+		h.Begin(data[:size])
+		h.Wait()
+		h.Wait()
+	}
+	if sum := h.Finish(); sum != sha256.Sum256(make([]byte, 2*inlineHash+3)) {
+		t.Errorf("%x", sum)
+	}
+}
+
 // hashing reports whether a Hasher has a goroutine.
 func hashing(t *testing.T) bool {
 	t.Helper()
