@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
@@ -25,6 +27,8 @@ type Memory struct {
 	path  string
 	mu    sync.Mutex
 	all   map[string]string // by the path of the copy
+	gone  map[string]bool   // of all, what neither store has any more
+	lines int               // of the file
 	fault error
 }
 
@@ -36,18 +40,70 @@ type given struct {
 // OpenMemory reads the memory in the state folder dir, which need not exist. Damaged lines
 // are skipped. The errors are the system's.
 func OpenMemory(dir string) (*Memory, error) {
-	m := &Memory{path: filepath.Join(dir, MemoryName), all: make(map[string]string)}
-	_, err := jsonlines.Read(m.path, func(_ int, line []byte) error {
-		var g given
-		if json.Unmarshal(line, &g) == nil && g.To != "" {
-			m.all[g.To] = g.Envelopes
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	m := &Memory{path: filepath.Join(dir, MemoryName), gone: make(map[string]bool)}
+	var err error
+	if m.all, m.lines, err = readGiven(m.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading what was copied: %w", err)
 	}
 	return m, nil
+}
+
+func readGiven(path string) (all map[string]string, lines int, err error) {
+	all = make(map[string]string)
+	_, err = jsonlines.Read(path, func(n int, line []byte) error {
+		lines = n
+		var g given
+		if json.Unmarshal(line, &g) == nil && g.To != "" {
+			all[g.To] = g.Envelopes
+		}
+		return nil
+	})
+	return all, lines, err
+}
+
+// forget notes what is remembered of copies below the folder to that has says are in
+// neither store.
+func (m *Memory) forget(to string, has func(path string) bool) {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for path := range m.all {
+		if _, inside := store.CutRoot(path, placeOf(to)); inside && !has(path) {
+			m.gone[path] = true
+		}
+	}
+}
+
+// few is up to how many lines a file may have without being compacted.
+const few = 1000
+
+// compact rewrites a file of which most lines were replaced by later ones or are of what
+// is gone.
+func (m *Memory) compact() {
+	if m == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if live := len(m.all) - len(m.gone); m.lines < few || m.lines < 2*live {
+		return
+	}
+	err := jsonlines.Rewrite(m.path, func() (lines []any, err error) {
+		all, _, err := readGiven(m.path) // others have added to it
+		for _, to := range slices.Sorted(maps.Keys(all)) {
+			if !m.gone[to] || all[to] != m.all[to] {
+				lines = append(lines, given{to, all[to]})
+			}
+		}
+		return lines, err
+	})
+	if err != nil {
+		m.fault = fmt.Errorf("compacting what is remembered of copies: %w", err)
+		return
+	}
+	m.lines = 0
 }
 
 func placeOf(to string) string {
@@ -88,6 +144,8 @@ func (m *Memory) learn(to string, s side) {
 		return
 	}
 	m.all[g.To] = g.Envelopes
+	m.lines++
+	delete(m.gone, g.To)
 }
 
 // sum is the SHA-256 of the envelopes of one end.

@@ -3,15 +3,18 @@ package replicate_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -150,3 +153,70 @@ type material32 []byte
 
 func (m material32) Load(context.Context) (*kek.Key, error) { return kek.New(m) }
 func (material32) String() string                           { return "test:key" }
+
+// TestCompacted: a memory that is mostly of what was rewrapped again, or is in neither
+// store any more, is rewritten; what is of use stays, and of others all of it.
+func TestCompacted(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name       string
+		lines, old int // of other places, and of a copy that is gone
+		change     func(t *testing.T, o *replicate.Course)
+		want       int // lines that are left, with that of the copy
+	}{
+		{"mostly dead", 20, 1000, nil, 21},
+		{"small", 20, 900, nil, 921},
+		{"mostly of use", 1000, 900, nil, 1901},
+		{"a dry run", 20, 1000, func(_ *testing.T, c *replicate.Course) { c.DryRun = true }, 1020},
+		{"a copy that is not mounted", 20, 1000, func(t *testing.T, c *replicate.Course) {
+			if err := os.RemoveAll(c.To); err != nil {
+				t.Fatal(err)
+			}
+		}, 1021},
+		{"what the source still has", 20, 1000, func(t *testing.T, c *replicate.Course) {
+			for n := range 1000 {
+				write(t, filepath.Join(c.From, fmt.Sprintf("old%d.enc", n)), nil)
+			}
+			c.NewerThan = time.Now().Add(time.Hour)
+		}, 1020},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, replicate.MemoryName)
+		c := replicate.Course{From: filepath.Join(dir, "from"), To: filepath.Join(dir, "to"), Workers: 1, Meter: new(backup.Meter)}
+		c.Place = local.Folder{}
+		keep(t, filepath.Join(c.From, "x.enc"), sealed(t, 100))
+		keep(t, filepath.Join(c.To, "other.enc"), sealed(t, 100))
+		var text bytes.Buffer
+		add := func(n int, name string) {
+			for n := range n {
+				fmt.Fprintf(&text, `{"to":"%s/%s%d.enc","envelopes":"%d"}`+"\n", dir, name, n, n)
+			}
+		}
+		add(tc.lines, "elsewhere/")
+		add(tc.old, "to/old")
+		write(t, path, text.Bytes())
+		if tc.change != nil {
+			tc.change(t, &c)
+		}
+		var err error
+		if c.Memory, err = replicate.OpenMemory(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Run(t.Context(), replicate.Observer{Planned: func(int64) {}, Copied: func(replicate.Item, error) {},
+			Done: func(*replicate.Tally, replicate.Item, store.Result, error) error { return nil }}); err != nil || c.Memory.Fault() != nil {
+			t.Fatal(tc.name, err, c.Memory.Fault())
+		}
+		left, err := os.ReadFile(path)
+		if n := bytes.Count(left, []byte("\n")); err != nil || n != tc.want {
+			t.Errorf("%s: %d lines are left, want %d, %v", tc.name, n, tc.want, err)
+		}
+		for n := range tc.lines {
+			if !bytes.Contains(left, fmt.Appendf(nil, `elsewhere/%d.enc","envelopes":"%d"`, n, n)) {
+				t.Fatalf("%s: what is of another place is lost", tc.name)
+			}
+		}
+		if tc.want%10 == 1 && !bytes.Contains(left, []byte(c.To+"/x.enc")) {
+			t.Errorf("%s: the copy is not remembered", tc.name)
+		}
+	}
+}

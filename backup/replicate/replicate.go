@@ -96,10 +96,12 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a folder that is yet to be made is empty
+		switch {
+		case err == nil:
+			there[b.Path] = b
+		case !errors.Is(err, fs.ErrNotExist): // a folder that is yet to be made is empty
 			return nil, fmt.Errorf("looking through the destination: %w", err)
 		}
-		there[b.Path] = b
 	}
 	found, roots, err := backup.Find(ctx, o.Place, []string{from})
 	if err != nil {
@@ -114,6 +116,9 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 	}
 	if found, err = backup.WithLinks(ctx, o.Place, found); err != nil {
 		return nil, err
+	}
+	if roots {
+		o.forget(from, to, found, there)
 	}
 	isNew := func(f *backup.Backup) bool { return f.Err != nil || !f.ModTime.Before(o.NewerThan) || renewed[f.Path] }
 	most := needed(found, isNew)
@@ -146,6 +151,25 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		items = append(items, i)
 	}
 	return items, nil
+}
+
+// forget lets the memory forget the copies of which neither store has anything, unless
+// one is perhaps not mounted, or could not be looked through.
+func (o *Options) forget(from, to string, found []backup.Backup, there map[string]store.Backup) {
+	has := make(map[string]bool)
+	for path := range there {
+		has[placeOf(path)] = true
+	}
+	for _, f := range found {
+		if f.Err != nil {
+			return
+		}
+		inside, _ := store.CutRoot(f.Path, from)
+		has[placeOf(store.Join(to, inside))] = true
+	}
+	if len(there) > 0 {
+		o.Memory.forget(to, func(path string) bool { return has[path] })
+	}
 }
 
 // companions belong to a backup, and may be newer than it.

@@ -95,6 +95,9 @@ func (c Course) Run(ctx context.Context, obs Observer) (t Tally, err error) {
 			return t, err
 		}
 	}
+	if !c.DryRun {
+		c.Memory.compact()
+	}
 	return t, fault
 }
 

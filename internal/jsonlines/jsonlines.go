@@ -4,11 +4,15 @@ package jsonlines
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
@@ -57,7 +61,7 @@ func Append(path string, v any) error {
 	if err := fsutil.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	file, err := openLocked(path)
 	if err != nil {
 		return err
 	}
@@ -69,6 +73,86 @@ func Append(path string, v any) error {
 		err = errors.Join(file.Sync(), fsutil.SyncDir(filepath.Dir(path)))
 	}
 	return errors.Join(err, file.Close())
+}
+
+// openLocked opens a file to which lines are added, under a lock that any number of others
+// may have as well, but for [Rewrite].
+func openLocked(path string) (*os.File, error) {
+	for {
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		_ = lock(file, unix.LOCK_SH) // where there are no locks, nothing is rewritten
+		if isAt(file, path) {
+			return file, nil
+		}
+		file.Close() // another one took its place
+	}
+}
+
+func lock(file *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(file.Fd()), how); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func isAt(file *os.File, path string) bool {
+	mine, err := file.Stat()
+	there, missing := os.Stat(path)
+	return err == nil && missing == nil && os.SameFile(mine, there)
+}
+
+// sys holds the calls of Rewrite that change something, so that tests can make each fail.
+var sys = struct {
+	create  func(path string, flags int, mode fs.FileMode) (*os.File, error)
+	write   func(*os.File, []byte) (int, error)
+	sync    func(*os.File) error
+	rename  func(from, to string) error
+	syncDir func(dir string) error
+}{os.OpenFile, (*os.File).Write, (*os.File).Sync, os.Rename, fsutil.SyncDir}
+
+// Rewrite gives a file the lines that f returns, which is called while nobody adds any; of
+// two that rewrite at once one does nothing. After a crash the former file is there, or the
+// new one, whole. It does nothing where files cannot be locked.
+func Rewrite(path string, f func() (lines []any, err error)) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if lock(file, unix.LOCK_EX|unix.LOCK_NB) != nil || !isAt(file, path) {
+		return nil
+	}
+	lines, err := f()
+	if err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	w := json.NewEncoder(&text)
+	w.SetEscapeHTML(false)
+	for _, line := range lines {
+		if err := w.Encode(line); err != nil {
+			return err
+		}
+	}
+	fresh, err := sys.create(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = sys.write(fresh, text.Bytes())
+	if err == nil {
+		err = sys.sync(fresh)
+	}
+	if err = errors.Join(err, fresh.Close()); err == nil {
+		err = sys.rename(path+".new", path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(path+".new"))
+	}
+	return sys.syncDir(filepath.Dir(path))
 }
 
 // cut reports whether the file ends in a line without an end.
