@@ -128,7 +128,11 @@ func checkCuts(t *testing.T, dump []byte) {
 	}
 	const shown = 262 // enough for every format
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 100 {
+	cuts := 25
+	if long {
+		cuts = 200
+	}
+	for range cuts {
 		n := shown + random.IntN(whole-shown)
 		var incomplete *guard.IncompleteError
 		if err := verdict(dump[:n]); !errors.As(err, &incomplete) || incomplete.Format != format {
