@@ -83,6 +83,10 @@ func TestEveryFailure(t *testing.T) {
 			return err
 		}},
 		{"clear", opened + saved, func(h *History, v *vault) error { return h.Clear(v.keys[0].ID(), today.Add(time.Hour)) }},
+		{"put", opened + saved + "," + saved, func(h *History, v *vault) error {
+			_, err := Put(t.Context(), h, v, v.keys[0], Options{Now: today.Add(time.Hour), Replace: true})
+			return err
+		}},
 		{"add", opened + saved, func(h *History, _ *vault) error {
 			src := keystore.File{Path: filepath.Join(filepath.Dir(h.Path()), "key")}
 			_, err := Add(t.Context(), h, src, false, Options{Now: today.Add(time.Hour)})
