@@ -85,7 +85,7 @@ type ChunkError struct {
 	Last bool
 }
 
-// Error names the chunk and where it stands.
+// Error names the chunk and its place.
 func (e *ChunkError) Error() string {
 	if e.Last {
 		return fmt.Sprintf("chunk %d (the last, at byte %d) does not verify: it is damaged or cut short", e.Index, e.Offset)

@@ -139,7 +139,7 @@ func NewBuilder() (*Builder, error) {
 	return &Builder{w: w}, err
 }
 
-// Add takes the next entry, as the guard tells of it.
+// Add takes the next entry, from the guard.
 func (b *Builder) Add(e guard.TarEntry) {
 	if b.err != nil {
 		return

@@ -57,7 +57,7 @@ func NewBuilder() (*Builder, error) {
 	return &Builder{w: w}, err
 }
 
-// Add takes the next piece of the dump, as the guard tells of it.
+// Add takes the next piece of the dump, from the guard.
 func (b *Builder) Add(p guard.Piece) {
 	l := line{Part: p.Part, Schema: p.Schema, Table: p.Table, Offset: p.Offset, Length: p.Length, Rows: p.Rows, Copy: p.Copy}
 	if p.Part == "" {

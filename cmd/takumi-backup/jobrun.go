@@ -19,7 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
-// jobFlags say who is told of a job that the clock starts.
+// jobFlags are whom to notify of a scheduled job.
 type jobFlags struct {
 	notify  bool
 	metrics string

@@ -50,7 +50,7 @@ var (
 	errLong  = fmt.Errorf("it has more than %d bytes", maxLine)
 )
 
-// Entry is a record where it stands.
+// Entry is a record and its place.
 type Entry struct {
 	File string // the path
 	Line int    // in the file, from 1

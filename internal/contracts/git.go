@@ -13,7 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
-// Revision is where a git working tree stands.
+// Revision is the commit of a git working tree.
 type Revision struct {
 	Commit string `json:"git_commit,omitempty"`
 	Branch string `json:"git_branch,omitempty"` // empty when HEAD is detached

@@ -57,7 +57,7 @@ func (t *tar) keep(block []byte) {
 	}
 }
 
-// tell tells of an entry whose header has ended.
+// tell reports an entry whose header has ended.
 func (t *tar) tell() {
 	if t.entry == nil {
 		return

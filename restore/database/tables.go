@@ -34,7 +34,7 @@ type TablesJob struct {
 // TablesPlan is what a TablesJob finds, and what it would do.
 type TablesPlan struct {
 	Database string
-	Makes    bool // there is none of this name
+	Makes    bool // the name is free
 	pick.Choice
 	Rows, Size int64
 }

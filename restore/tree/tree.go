@@ -36,7 +36,7 @@ type Job struct {
 	Through func(io.Reader) (io.Reader, error)
 	// Inherit gives the folder the old one's mode and owner if the archive lacks them.
 	Inherit bool
-	// Stray is told of what earlier restores have left.
+	// Stray gets the leftovers of earlier restores.
 	Stray func(path string)
 	Options
 }

@@ -121,7 +121,7 @@ func readAt(src io.ReaderAt, p []byte, off int64) error {
 	return err
 }
 
-// Size returns the length of the content by the word of the table.
+// Size returns the length of the content by the table.
 func (r *ReaderAt) Size() int64 { return r.size }
 
 func (r *ReaderAt) begin(i int) frameSpan {

@@ -94,7 +94,7 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 	return c.verdict()
 }
 
-// maxNotes bounds what is told of single files.
+// maxNotes bounds the notes about single files.
 const maxNotes = 10
 
 func (o *Outcome) leftOut(path string, why error) {
@@ -309,7 +309,7 @@ func (c *comparison) file(name string, info fs.FileInfo, h *tar.Header, body io.
 	}
 }
 
-// verdict is an error when something is wrong, and tells some of it.
+// verdict is an error with the first differences, if any.
 func (c *comparison) verdict() error {
 	if len(c.wrong) == 0 {
 		return nil
