@@ -94,7 +94,7 @@ func prove(ctx context.Context, st store.Store, path string, o Options) error {
 	if o.Content == nil {
 		_, err = f.WriteTo(io.Discard)
 	} else {
-		err = f.judged(o.Content)
+		err = f.readToEnd(o.Content)
 	}
 	if want == "" {
 		return err
@@ -109,8 +109,8 @@ func prove(ctx context.Context, st store.Store, path string, o Options) error {
 	return err
 }
 
-// judged reads the backup to its end, with content as the reader of the payload.
-func (f *Handle) judged(content func(io.Reader) error) error {
+// readToEnd reads the backup to its end, with content as the reader of the payload.
+func (f *Handle) readToEnd(content func(io.Reader) error) error {
 	plain := NewPlaintext(f.Reader, new(Meter))
 	defer plain.Close()
 	verdict := content(plain)

@@ -142,7 +142,7 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 		defer g.Close()
 		checked = g
 	}
-	dst, err := j.begin(ctx, format)
+	dst, err := j.openTarget(ctx, format)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ type target struct {
 	name string
 }
 
-func (j Job) begin(ctx context.Context, format guard.Format) (*target, error) {
+func (j Job) openTarget(ctx context.Context, format guard.Format) (*target, error) {
 	name := func(path string) string {
 		if j.Name != "" {
 			return j.Name

@@ -85,8 +85,8 @@ func RecordSealed(dir string, m *Made) error {
 	return nil
 }
 
-// of returns the record of a backup with the same claims and length.
-func (l *Ledger) of(b *Backup) (Sealed, bool) {
+// record returns the record of a backup with the same claims and length.
+func (l *Ledger) record(b *Backup) (Sealed, bool) {
 	if l == nil {
 		return Sealed{}, false
 	}
@@ -96,7 +96,7 @@ func (l *Ledger) of(b *Backup) (Sealed, bool) {
 
 // Has reports whether this host has sealed a backup with these claims and length.
 func (l *Ledger) Has(b *Backup) bool {
-	_, known := l.of(b)
+	_, known := l.record(b)
 	return known
 }
 
@@ -113,7 +113,7 @@ func ProveKnown(ctx context.Context, st store.Store, b *Backup, o Options) error
 }
 
 func proveSealed(ctx context.Context, st store.Store, b *Backup, o Options) error {
-	sealed, known := o.Ledger.of(b)
+	sealed, known := o.Ledger.record(b)
 	if !known {
 		return store.ErrChanged
 	}

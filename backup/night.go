@@ -86,7 +86,7 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 	}
 	defer n.store.Close()
 	n.head.Holders, n.head.Options = holdersOf(job.Recipients), fmt.Sprintf("xattrs=%v", !o.NoXattrs)
-	if err := n.begin(ctx, &job); err != nil {
+	if err := n.prepare(ctx, &job); err != nil {
 		return nil, err
 	}
 	defer n.end()
@@ -95,7 +95,7 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 	stats, err := uploads(ctx, job, func(ctx context.Context, j Job) (*Made, error) {
 		made, err := run(ctx, j)
 		if made != nil {
-			err = errors.Join(err, n.keep(made))
+			err = errors.Join(err, n.saveFacts(made))
 		}
 		return made, err
 	}, dir, o)
@@ -116,7 +116,7 @@ func holdersOf(to []envelope.Recipient) string {
 	return strings.Join(names, "\n")
 }
 
-func (n *night) begin(ctx context.Context, job *Job) (err error) {
+func (n *night) prepare(ctx context.Context, job *Job) (err error) {
 	if n.next, err = n.store.Begin(); err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (n *night) begin(ctx context.Context, job *Job) (err error) {
 	case err != nil:
 		n.of.Full(err.Error())
 	default:
-		why, err := n.doubt(ctx, job)
+		why, err := n.whyFull(ctx, job)
 		if err != nil {
 			n.end()
 			return err
@@ -170,8 +170,8 @@ func (n *night) place(job *Job) (err error) {
 	return err
 }
 
-// doubt returns why no increment may be made, or "".
-func (n *night) doubt(ctx context.Context, job *Job) (string, error) {
+// whyFull returns why no increment may be made, or "".
+func (n *night) whyFull(ctx context.Context, job *Job) (string, error) {
 	links := n.last.Links
 	nights := int(n.of.FullEvery / (24 * time.Hour))
 	switch age := job.Created.Sub(links[0].Created); {
@@ -257,7 +257,7 @@ func (n *night) seen(path string, f tree.Facts, stored bool) {
 			n.went = append(n.went, e) // it could not be read
 		}
 	}
-	n.say()
+	n.noteDeleted()
 	if !stored && was != nil {
 		if n.chain.N%wholeEvery == 0 {
 			plain := *was
@@ -278,7 +278,7 @@ func (n *night) seen(path string, f tree.Facts, stored bool) {
 	n.add(e)
 }
 
-func (n *night) say() {
+func (n *night) noteDeleted() {
 	for _, e := range n.went {
 		gone := &members.Entry{Type: e.Type, Gone: true}
 		gone.SetNames(e.Name(), "")
@@ -317,10 +317,10 @@ func (n *night) finish() {
 	n.matched = nil
 	for n.err == nil && n.held != nil {
 		n.went = append(n.went, n.held)
-		n.say()
+		n.noteDeleted()
 		n.held, n.err = n.following()
 	}
-	n.say()
+	n.noteDeleted()
 }
 
 // fault is why the archive must not be kept.
@@ -333,8 +333,8 @@ func (n *night) fault() error {
 	return n.err
 }
 
-// keep makes the archive the last of the chain, unless a copy failed.
-func (n *night) keep(m *Made) error {
+// saveFacts makes the archive the last of the chain, unless a copy failed.
+func (n *night) saveFacts(m *Made) error {
 	for _, c := range m.Copies {
 		if c.Err != nil {
 			return n.store.Forget()

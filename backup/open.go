@@ -91,7 +91,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 		return nil, keystore.ErrNone
 	}
 	var f *Handle
-	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+	err := o.retryRewrapped(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		var src io.Reader = obj
 		if o.Meter != nil {
 			src = o.Meter.Metered(obj)
@@ -118,7 +118,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
 			return nil
 		}
-		return passedOver(path, foreign(ctx, place, path, obj, err), besideErr)
+		return withBesideError(path, foreign(ctx, place, path, obj, err), besideErr)
 	})
 	if err != nil {
 		return nil, err
@@ -148,11 +148,11 @@ type Seen struct {
 // [envelope.Parse].
 func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen, error) {
 	var s *Seen
-	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+	err := o.retryRewrapped(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		defer obj.Close()
 		own, err := envelope.Parse(io.NewSectionReader(obj, 0, obj.Size()))
 		if err != nil && beside == nil {
-			return passedOver(path, foreign(ctx, place, path, obj, err), besideErr)
+			return withBesideError(path, foreign(ctx, place, path, obj, err), besideErr)
 		}
 		s = &Seen{Size: obj.Size(), Own: own, Beside: beside, BesideErr: besideErr}
 		if o.Signers != nil {
@@ -167,7 +167,7 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 		}
 		r, err := envelope.OpenAt(ctx, obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
 		if err != nil {
-			s.Err = passedOver(path, err, besideErr)
+			s.Err = withBesideError(path, err, besideErr)
 			return err
 		}
 		s.Opened, s.Packed, s.Err = &r.Opened, r.Size(), nil
@@ -179,8 +179,8 @@ func Look(ctx context.Context, place store.Store, path string, o Options) (*Seen
 	return s, nil
 }
 
-// passedOver adds to err that the detached envelope is unreadable, if so.
-func passedOver(path string, err, beside error) error {
+// withBesideError adds to err that the detached envelope is unreadable, if so.
+func withBesideError(path string, err, beside error) error {
 	if beside == nil {
 		return err
 	}
@@ -199,9 +199,9 @@ func (o Options) parse(src *bytes.Reader) (*envelope.Envelope, error) {
 	return e, err
 }
 
-// settle opens the file at path and calls try with it, and repeats both when try fails and
+// retryRewrapped opens the file at path and calls try with it, and repeats both when try fails and
 // the envelopes have changed meanwhile. The file is closed when try fails.
-func (o Options) settle(ctx context.Context, place store.Store, path string, try func(store.Object, *envelope.Envelope, error) error) error {
+func (o Options) retryRewrapped(ctx context.Context, place store.Store, path string, try func(store.Object, *envelope.Envelope, error) error) error {
 	for n := 1; ; n++ {
 		obj, err := place.Open(ctx, path)
 		if err != nil {

@@ -47,7 +47,7 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 		return nil, keystore.ErrNone
 	}
 	var f *HandleAt
-	err := o.settle(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
+	err := o.retryRewrapped(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		var signed *witness
 		if o.Signers != nil {
 			var err error
@@ -70,7 +70,7 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 			f = &HandleAt{ReaderAt: r, Closer: obj, Beside: besideErr, place: place, path: path, opts: o}
 			return nil
 		}
-		return passedOver(path, err, besideErr)
+		return withBesideError(path, err, besideErr)
 	})
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := keystore.CheckApart(src, "/var/backups/takumi"); err != nil {
+	if err := keystore.CheckOutside(src, "/var/backups/takumi"); err != nil {
 		log.Fatal(err)
 	}
 	key, err := src.Load(context.Background())

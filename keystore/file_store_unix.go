@@ -132,7 +132,7 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 	place := f.former(old.ID())
 	text := textOf(old)
 	defer clear(text)
-	err := writeNew(place.Path, text, f.dress)
+	err := writeNew(place.Path, text, f.copyOwner)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
@@ -150,7 +150,7 @@ func (f File) keep(ctx context.Context, old *kek.Key) error {
 		return place.openError(err)
 	}
 	defer file.Close()
-	return errors.Join(f.dress(file), sys.sync(file))
+	return errors.Join(f.copyOwner(file), sys.sync(file))
 }
 
 func (f File) replace(key *kek.Key) error {
@@ -158,7 +158,7 @@ func (f File) replace(key *kek.Key) error {
 	const doing = "the new key file cannot be written"
 	text := textOf(key)
 	defer clear(text)
-	temp, err := writeTemp(dir, text, f.dress)
+	temp, err := writeTemp(dir, text, f.copyOwner)
 	if err != nil {
 		return f.unchanged(doing, err)
 	}
@@ -172,8 +172,8 @@ func (f File) replace(key *kek.Key) error {
 	return nil
 }
 
-// dress gives a file the owner and the mode of f.
-func (f File) dress(file *os.File) error {
+// copyOwner gives a file the owner and the mode of f.
+func (f File) copyOwner(file *os.File) error {
 	info, err := os.Stat(f.Path)
 	if err != nil {
 		return err

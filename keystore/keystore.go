@@ -8,7 +8,7 @@
 //	...
 //	defer key.Wipe()
 //
-// A program that writes backups also calls [CheckApart] with its folder of backups, and in
+// A program that writes backups also calls [CheckOutside] with its folder of backups, and in
 // production [CheckProduction], and stops when they fail. One that reads backups, or
 // handles many, uses a [Ring], which also finds former keys and fetches each key once.
 //

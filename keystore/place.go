@@ -18,12 +18,12 @@ type Local interface {
 	Inside(dir string) (bool, error)
 }
 
-// CheckApart returns an *Error of kind ErrRefused when src is under dir, the folder of the
+// CheckOutside returns an *Error of kind ErrRefused when src is under dir, the folder of the
 // backups: whoever copies or steals that folder would have the key too. A program that
 // writes to dir stops then; one that only reads warns. Sources outside the file system
 // pass, and so does a key in takumi-backup of the user's settings (os.UserConfigDir) when
 // dir is the home folder itself.
-func CheckApart(src Source, dir string) error {
+func CheckOutside(src Source, dir string) error {
 	local, ok := src.(Local)
 	if !ok {
 		return nil

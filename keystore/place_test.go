@@ -93,25 +93,25 @@ type remote struct{}
 func (remote) Load(context.Context) (*kek.Key, error) { return kek.Generate(), nil }
 func (remote) String() string                         { return "remote:" }
 
-func TestCheckApart(t *testing.T) {
+func TestCheckOutside(t *testing.T) {
 	dir := t.TempDir()
 	src := keystore.File{Path: put(t, dir, "key", canaryHex, 0o600)}
-	if err := keystore.CheckApart(src, t.TempDir()); err != nil {
+	if err := keystore.CheckOutside(src, t.TempDir()); err != nil {
 		t.Error(err)
 	}
-	err := keystore.CheckApart(src, dir)
+	err := keystore.CheckOutside(src, dir)
 	var e *keystore.Error
 	if !errors.As(err, &e) || !errors.Is(err, keystore.ErrRefused) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("got %v, want a refusal that names %s", err, dir)
 	}
-	if err := keystore.CheckApart(remote{}, dir); err != nil {
+	if err := keystore.CheckOutside(remote{}, dir); err != nil {
 		t.Error(err)
 	}
 	loop := filepath.Join(dir, "loop")
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
 	}
-	if err := keystore.CheckApart(keystore.File{Path: loop}, t.TempDir()); !errors.Is(err, keystore.ErrRefused) {
+	if err := keystore.CheckOutside(keystore.File{Path: loop}, t.TempDir()); !errors.Is(err, keystore.ErrRefused) {
 		t.Errorf("got %v for a key whose place is unknown, want a refusal", err)
 	}
 }
@@ -135,7 +135,7 @@ func TestOwnKey(t *testing.T) {
 		{filepath.Join(config, "backup.key"), filepath.Join(home, ".config"), false},
 		{filepath.Join(config, "backup.key"), filepath.Dir(home), false},
 	} {
-		if err := keystore.CheckApart(keystore.File{Path: tc.key}, tc.dir); (err == nil) != tc.apart {
+		if err := keystore.CheckOutside(keystore.File{Path: tc.key}, tc.dir); (err == nil) != tc.apart {
 			t.Errorf("%s and %s: %v", tc.key, tc.dir, err)
 		}
 	}

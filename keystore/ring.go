@@ -64,7 +64,7 @@ func (r *Ring) AddRecipients(more ...slot.Recipient) { r.recipients = append(r.r
 // AddIdentities adds identities that are not keys of sources.
 func (r *Ring) AddIdentities(more ...slot.Identity) { r.identities = append(r.identities, more...) }
 
-// AddPlace adds the place of an identity, for [CheckApart].
+// AddPlace adds the place of an identity, for [CheckOutside].
 func (r *Ring) AddPlace(src Source) { r.places = append(r.places, src) }
 
 // Places returns the places of all secrets of the ring.

@@ -15,11 +15,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
-// Proven returns the new holders, after it has checked, before any backup is touched, that
+// CheckedRecipients returns the new holders, after it has checked, before any backup is touched, that
 // a backup sealed for each available one opens again: a key is fetched twice, and opens
 // with one what was sealed for the other. Recipients without their identity cannot be
 // checked.
-func Proven(ctx context.Context, ring *keystore.Ring) ([]slot.Recipient, error) {
+func CheckedRecipients(ctx context.Context, ring *keystore.Ring) ([]slot.Recipient, error) {
 	keys, err := ring.Current(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("loading the new key: %w", err)

@@ -94,7 +94,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if seen != nil && seen.Beside == nil && beside != nil {
 		seen.Beside, _ = envelope.Parse(bytes.NewReader(beside)) // what is no envelope is told of below
 	}
-	signers, err := o.vouching(ctx, path)
+	signers, err := o.signersOf(ctx, path)
 	if err != nil {
 		return Result{}, err
 	}
@@ -163,9 +163,9 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	return r, nil
 }
 
-// vouching returns who must have signed the backup at path: Signers, or Signer if it signed
+// signersOf returns who must have signed the backup at path: Signers, or Signer if it signed
 // it, or nobody.
-func (o ReencryptOptions) vouching(ctx context.Context, path string) (*sign.Signers, error) {
+func (o ReencryptOptions) signersOf(ctx context.Context, path string) (*sign.Signers, error) {
 	if o.Signers != nil || o.Signer == nil {
 		return o.Signers, nil
 	}

@@ -110,7 +110,7 @@ func (j *job) run(ctx context.Context) error {
 		return ErrRot
 	case current:
 		j.Skipped, j.New = "it is for these keys already", nil
-		return j.settle(ctx)
+		return j.cleanUp(ctx)
 	case j.DryRun:
 		if side == nil && !j.Detached {
 			j.warn("it has no sidecar; every byte of it will be authenticated")
@@ -324,8 +324,8 @@ func (j *job) detach(ctx context.Context) error {
 	return err
 }
 
-// settle cleans up after a run that was killed when it had written the detached envelope.
-func (j *job) settle(ctx context.Context) error {
+// cleanUp cleans up after a run that was killed when it had written the detached envelope.
+func (j *job) cleanUp(ctx context.Context) error {
 	if j.DryRun || !j.Detached || store.IsRemote(j.path) {
 		return nil
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
-// Course is a change of many backups.
-type Course struct {
+// Batch is a change of many backups.
+type Batch struct {
 	Store store.Store
 	Paths []string // of backups, and of folders with backups in and under them
 	// Shard is the part of the backups to work on.
@@ -30,19 +30,19 @@ type Course struct {
 	One func(ctx context.Context, path string) (Result, error)
 }
 
-// Observer is told how a course goes.
+// Observer follows a batch.
 type Observer struct {
 	// Found comes first: what there is to do.
 	Found func(found []backup.Backup)
-	// Ready is asked before each backup; its error ends the course.
+	// Ready is asked before each backup; its error ends the batch.
 	Ready func() error
 	// Done comes as soon as a backup is through, on any goroutine.
 	Done func(ctx context.Context, path string, r Result, err error)
-	// Told gets each result in the order of Found, sequentially; its error ends the course.
-	Told func(path string, r Result, err error) error
+	// Result gets each result in the order of Found, sequentially; its error ends the batch.
+	Result func(path string, r Result, err error) error
 }
 
-// Tally is what came of a course.
+// Tally is the outcome of a batch.
 type Tally struct {
 	Found, Changed, Skipped int
 	Failed                  []string // the paths
@@ -51,10 +51,10 @@ type Tally struct {
 	Several bool
 }
 
-// Run goes through the backups of a course. A failure does not stop the others and is in
-// the Tally. The error means that nothing was found out, or that the context, Ready or Told
-// ended the course.
-func (c Course) Run(ctx context.Context, o Observer) (Tally, error) {
+// Run goes through the backups of a batch. A failure does not stop the others and is in
+// the Tally. The error means that nothing was found out, or that the context, Ready or Result
+// ended the batch.
+func (c Batch) Run(ctx context.Context, o Observer) (Tally, error) {
 	find := c.Find
 	if find == nil {
 		find = backup.Find
@@ -90,7 +90,7 @@ func (c Course) Run(ctx context.Context, o Observer) (Tally, error) {
 			return // it was told to stop
 		}
 		t.count(found[i].Path, out.Result, out.err)
-		if err := o.Told(found[i].Path, out.Result, out.err); err != nil {
+		if err := o.Result(found[i].Path, out.Result, out.err); err != nil {
 			stop(err)
 		}
 	})
@@ -111,10 +111,10 @@ func (t *Tally) count(path string, r Result, err error) {
 	}
 }
 
-// Apart refuses new keys, a folder of locks, and a state file ("" for none) inside the
+// CheckOutside refuses new keys, a folder of locks, and a state file ("" for none) inside the
 // folder of the backups at path. It returns that folder, "" for a bucket. given means that
 // the folder of locks is not the default, which may be below the folder of a single file.
-func Apart(path string, keys []keystore.Source, stateDir string, given bool, stateFile string) (folder string, err error) {
+func CheckOutside(path string, keys []keystore.Source, stateDir string, given bool, stateFile string) (folder string, err error) {
 	if store.IsRemote(path) {
 		return "", nil
 	}
@@ -125,14 +125,14 @@ func Apart(path string, keys []keystore.Source, stateDir string, given bool, sta
 		folder = filepath.Dir(path)
 	}
 	for _, src := range keys {
-		if err := keystore.CheckApart(src, folder); err != nil {
+		if err := keystore.CheckOutside(src, folder); err != nil {
 			return folder, fmt.Errorf("checking where the new key is kept: %w", err)
 		}
 	}
-	if err := history.CheckApart(stateDir, folder); err != nil && (isFolder || given) {
+	if err := history.CheckOutside(stateDir, folder); err != nil && (isFolder || given) {
 		return folder, fail.Usagef("locks and state do not belong with backups: give --state-dir a folder elsewhere: %w", err)
 	}
-	if stateFile != "" && history.CheckApart(filepath.Dir(stateFile), folder) != nil {
+	if stateFile != "" && history.CheckOutside(filepath.Dir(stateFile), folder) != nil {
 		return folder, fail.Usagef("--state: %s would be with the backups in %s: name a file elsewhere", stateFile, folder)
 	}
 	return folder, nil

@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 	}
 	enough, broken := errors.New("enough"), errors.New("broken")
 	for name, tc := range map[string]struct {
-		ready, told int // which call ends the course, or -1
+		ready, told int // which call ends the batch, or -1
 		shard       backup.Shard
 		want        rekey.Tally
 		err         error
@@ -41,7 +41,7 @@ func TestRun(t *testing.T) {
 		var ready, done atomic.Int64
 		var told []string
 		found := 0
-		c := rekey.Course{Store: local.Folder{}, Paths: []string{dir}, Shard: tc.shard, Workers: 1, One: func(_ context.Context, path string) (rekey.Result, error) {
+		c := rekey.Batch{Store: local.Folder{}, Paths: []string{dir}, Shard: tc.shard, Workers: 1, One: func(_ context.Context, path string) (rekey.Result, error) {
 			switch path {
 			case names[2]:
 				return rekey.Result{}, broken
@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 				return nil
 			},
 			Done: func(context.Context, string, rekey.Result, error) { done.Add(1) },
-			Told: func(path string, _ rekey.Result, _ error) error {
+			Result: func(path string, _ rekey.Result, _ error) error {
 				if told = append(told, path); len(told)-1 == tc.told {
 					return enough
 				}
@@ -76,7 +76,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}
-	if _, err := (rekey.Course{Store: local.Folder{}, Paths: []string{filepath.Join(dir, "none")}}).Run(t.Context(), rekey.Observer{}); err == nil {
+	if _, err := (rekey.Batch{Store: local.Folder{}, Paths: []string{filepath.Join(dir, "none")}}).Run(t.Context(), rekey.Observer{}); err == nil {
 		t.Error("a path of nothing is not an error")
 	}
 }
@@ -104,7 +104,7 @@ func TestApart(t *testing.T) {
 		"state with the backups":   {file, nil, elsewhere, false, filepath.Join(dir, "state"), true},
 		"a bucket":                 {"s3://bucket/x", inside, dir, true, filepath.Join(dir, "state"), false},
 	} {
-		_, err := rekey.Apart(tc.path, tc.keys, tc.stateDir, tc.given, tc.stateFile)
+		_, err := rekey.CheckOutside(tc.path, tc.keys, tc.stateDir, tc.given, tc.stateFile)
 		if (err != nil) != tc.refused {
 			t.Errorf("%s: %v", name, err)
 		}

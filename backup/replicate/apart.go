@@ -8,9 +8,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Apart fails, with a usage error, for two stores of which one is or contains the other, so
+// CheckSeparate fails, with a usage error, for two stores of which one is or contains the other, so
 // that copies would be copied, and for an invalid path. endpoint is S3's default, or "".
-func Apart(from, to, endpoint string) error {
+func CheckSeparate(from, to, endpoint string) error {
 	for _, path := range []string{from, to} {
 		if err := store.Check(path); err != nil {
 			return fail.Usagef("%w", err)

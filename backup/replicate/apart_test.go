@@ -41,7 +41,7 @@ func TestApart(t *testing.T) {
 		{"s3://b/x?profile=one", "s3://b/x?profile=two", true},
 		{"s3://b/x?profile=one", "s3://b/x/y?profile=one", false},
 	} {
-		err := replicate.Apart(tc.from, tc.to, "http://here.example")
+		err := replicate.CheckSeparate(tc.from, tc.to, "http://here.example")
 		if (err == nil) != tc.apart {
 			t.Errorf("%s and %s: %v", tc.from, tc.to, err)
 		}

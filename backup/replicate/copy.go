@@ -34,10 +34,10 @@ func readEnvelope(ctx context.Context, place store.Store, path string) ([]byte, 
 	return text, err
 }
 
-// settle copies the detached envelope, or removes the destination's: a former envelope
+// copyEnvelope copies the detached envelope, or removes the destination's: a former envelope
 // opens the backup with keys that have lost access. An envelope of another backup is not
 // copied.
-func settle(ctx context.Context, i Item, place store.Store) error {
+func copyEnvelope(ctx context.Context, i Item, place store.Store) error {
 	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
 	if err != nil || bytes.Equal(mine, their) {
 		return err
@@ -144,10 +144,10 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 			o.Memory.learn(i.To, there)
 		}
 	}
-	if err = settle(ctx, i, o.Place); err == nil {
+	if err = copyEnvelope(ctx, i, o.Place); err == nil {
 		o.Memory.learn(i.To, given)
 	}
-	return r, errors.Join(err, settleSignature(ctx, i, o))
+	return r, errors.Join(err, copySignature(ctx, i, o))
 }
 
 type counter func(n int)
@@ -217,7 +217,7 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	if err != nil {
 		return store.Result{}, err
 	}
-	if signature != nil && names(ctx, o.Place, i.Backup.Path, signature) == nil {
+	if signature != nil && checkNames(ctx, o.Place, i.Backup.Path, signature) == nil {
 		w.Beside(store.SignatureSuffix, signature)
 	}
 	r, err := w.Commit()

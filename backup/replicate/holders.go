@@ -59,11 +59,11 @@ func (s side) holders() []slot.Holder {
 	return all
 }
 
-// keeps reports whether the copy keeps its different envelopes: it is the same backup, and
+// keepsEnvelopes reports whether the copy keeps its different envelopes: it is the same backup, and
 // a key at hand opens only the copy; or it was rewrapped at the destination, for holders
 // that the backup lacks. The latter is so when only the copy has changed since it was made
 // or, without memory, when the copy was written last.
-func (o Options) keeps(ctx context.Context, mine, theirs store.Backup) (bool, error) {
+func (o Options) keepsEnvelopes(ctx context.Context, mine, theirs store.Backup) (bool, error) {
 	here, err := look(ctx, o.Place, mine)
 	if err != nil {
 		return false, err

@@ -143,7 +143,7 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 			}
 			if i.Err == nil && i.Action != Nothing && !o.ReplaceOthers {
 				var kept bool
-				if kept, i.Err = o.keeps(ctx, f.Backup, t); kept {
+				if kept, i.Err = o.keepsEnvelopes(ctx, f.Backup, t); kept {
 					i.Action = Kept
 				}
 			}

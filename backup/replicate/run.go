@@ -9,8 +9,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Course copies the backups of the store From to the store To.
-type Course struct {
+// Batch copies the backups of the store From to the store To.
+type Batch struct {
 	Options
 	From, To string
 	Workers  int // copy this many at a time
@@ -18,7 +18,7 @@ type Course struct {
 	Meter    *backup.Meter // counts what is copied
 }
 
-// Observer hears of a course. Its functions have to be there.
+// Observer follows a batch. All functions must be set.
 type Observer struct {
 	Planned func(bytes int64) // that are to be copied
 	// Copied is called on any goroutine after each try, before Done.
@@ -36,7 +36,7 @@ type Tally struct {
 
 // Run copies what [Plan] finds, the backups of a chain in order. A failed backup is not an
 // error of Run.
-func (c Course) Run(ctx context.Context, obs Observer) (t Tally, err error) {
+func (c Batch) Run(ctx context.Context, obs Observer) (t Tally, err error) {
 	items, err := Plan(ctx, c.From, c.To, c.Options)
 	if err != nil {
 		return t, fmt.Errorf("comparing the stores: %w", err)

@@ -27,7 +27,7 @@ func signaturesOf(ctx context.Context, place store.Store, from, to string) (s si
 		return s, err
 	}
 	if s.mine != nil && !bytes.Equal(s.mine, s.their) {
-		s.fault = names(ctx, place, from, s.mine)
+		s.fault = checkNames(ctx, place, from, s.mine)
 	}
 	return s, nil
 }
@@ -36,20 +36,20 @@ func signaturesOf(ctx context.Context, place store.Store, from, to string) (s si
 // copy has may stay.
 func (s signatures) differ() bool { return s.mine != nil && !bytes.Equal(s.mine, s.their) }
 
-// settleSignature copies the signature, or removes that of another backup which the copy
+// copySignature copies the signature, or removes that of another backup which the copy
 // replaced.
-func settleSignature(ctx context.Context, i Item, o Options) error {
+func copySignature(ctx context.Context, i Item, o Options) error {
 	place, from, to := o.Place, i.Backup.Path, i.To
 	s, err := signaturesOf(ctx, place, from, to)
 	if err == nil && s.differ() && s.fault == nil && o.Signers != nil {
-		s.fault = byThem(ctx, i, o)
+		s.fault = checkSigner(ctx, i, o)
 	}
 	switch {
 	case err != nil:
 		return err
 	case s.differ() && s.fault == nil:
 		return place.Put(ctx, to, sign.Suffix, s.their, s.mine)
-	case s.their != nil && names(ctx, place, to, s.their) != nil:
+	case s.their != nil && checkNames(ctx, place, to, s.their) != nil:
 		err = place.Put(ctx, to, sign.Suffix, s.their, nil)
 	}
 	if s.fault != nil {
@@ -58,9 +58,9 @@ func settleSignature(ctx context.Context, i Item, o Options) error {
 	return err
 }
 
-// byThem fails unless one of the signers made the backup's signature: another one must not
+// checkSigner fails unless one of the signers made the backup's signature: another one must not
 // replace theirs.
-func byThem(ctx context.Context, i Item, o Options) error {
+func checkSigner(ctx context.Context, i Item, o Options) error {
 	f, err := o.Place.Open(ctx, i.Backup.Path)
 	if err != nil {
 		return err
@@ -70,9 +70,9 @@ func byThem(ctx context.Context, i Item, o Options) error {
 	return err
 }
 
-// names fails unless text is a signature for the backup at path, by its id. Text that
+// checkNames fails unless text is a signature for the backup at path, by its id. Text that
 // cannot be parsed passes.
-func names(ctx context.Context, place store.Store, path string, text []byte) error {
+func checkNames(ctx context.Context, place store.Store, path string, text []byte) error {
 	s, err := sign.Parse(text)
 	if err == nil {
 		f, openErr := place.Open(ctx, path)

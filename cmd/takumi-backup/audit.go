@@ -235,7 +235,7 @@ func (v *auditVerify) print(cmd *cobra.Command, p *proof, fault error) error {
 	default:
 		fmt.Fprintf(words, "the log holds all that the checkpoint of %s saw\n", p.Checkpoint.Time.Format(time.RFC3339))
 	}
-	p.State.TellMACs(words)
+	p.State.WriteMACs(words)
 	span := ""
 	if p.Lines > 0 {
 		span = fmt.Sprintf(", from %s to %s", p.First.Format(time.RFC3339), p.Last.Format(time.RFC3339))

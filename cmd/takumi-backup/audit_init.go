@@ -100,7 +100,7 @@ func (a *auditInit) check(cmd *cobra.Command, log string) error {
 	if err == nil && began != "" && !a.replace {
 		return usagef("the MACs of the log in %s began with first key %s: --replace begins them anew", log, began)
 	}
-	if err := history.CheckApart(a.stateDir, conf.StoreFolder()); err != nil {
+	if err := history.CheckOutside(a.stateDir, conf.StoreFolder()); err != nil {
 		return fmt.Errorf("checking where the key of the next record will be: %w", err)
 	}
 	if a.isSplit(cmd) {

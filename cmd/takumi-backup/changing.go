@@ -109,14 +109,14 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 	default:
 		warn(cmd, "%v; what needs this key is not changed", fault)
 	}
-	c.to, err = rekey.Proven(cmd.Context(), c.toRing)
+	c.to, err = rekey.CheckedRecipients(cmd.Context(), c.toRing)
 	return err
 }
 
 // apart refuses a new key, and a state folder, that would be with the backups at
 // path, and warns of an old key that is.
 func (c *changing) apart(cmd *cobra.Command, path string) error {
-	folder, err := rekey.Apart(path, c.toRing.Places(), c.stateDir, cmd.Flags().Changed("state-dir"), c.stateFile)
+	folder, err := rekey.CheckOutside(path, c.toRing.Places(), c.stateDir, cmd.Flags().Changed("state-dir"), c.stateFile)
 	if err != nil || folder == "" || c.keyless {
 		return err
 	}
@@ -152,7 +152,7 @@ func shardOf(text string) (backup.Shard, error) {
 // what came of it in order.
 func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.Context, path string) (rekey.Result, error)) error {
 	several, hide := len(paths) > 1, func() {}
-	course := rekey.Course{Store: c.place, Paths: paths, Shard: c.shard, Workers: int(c.workers), One: one}
+	course := rekey.Batch{Store: c.place, Paths: paths, Shard: c.shard, Workers: int(c.workers), One: one}
 	course.Find = func(ctx context.Context, place store.Store, paths []string) (found []backup.Backup, _ bool, err error) {
 		find := backup.Find
 		if c.find != nil {
@@ -173,7 +173,7 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.
 		Done: func(ctx context.Context, path string, r rekey.Result, err error) {
 			c.record(cmd, path, r, harden.Ending(ctx, err))
 		},
-		Told: func(path string, r rekey.Result, err error) error {
+		Result: func(path string, r rekey.Result, err error) error {
 			if several && err != nil {
 				// As for one alone, but the command goes on.
 				report(cmd.ErrOrStderr(), fmt.Errorf("%s: %w", printable(path), err))

@@ -81,7 +81,7 @@ func (c *keyCheck) run(cmd *cobra.Command) error {
 	c.Root, c.MaxAge, c.Now = c.state.root, time.Duration(c.maxAge), time.Now()
 	warned := false
 	for _, src := range ring.Places() {
-		if err := keystore.CheckApart(src, c.state.root); err != nil {
+		if err := keystore.CheckOutside(src, c.state.root); err != nil {
 			return fmt.Errorf("checking where the key is: %w", err)
 		}
 	}

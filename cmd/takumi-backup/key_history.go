@@ -42,7 +42,7 @@ func (s *stateFlags) resolve(cmd *cobra.Command) error {
 			warn(cmd, "there are two key histories, in %s and in %s: now it is the former; merge them, or set XDG_STATE_HOME or --state-dir everywhere", dir, other)
 		}
 	}
-	if err := history.CheckApart(s.dir, s.root); err != nil {
+	if err := history.CheckOutside(s.dir, s.root); err != nil {
 		return usagef("%w: give --state-dir a folder elsewhere", err)
 	}
 	return nil

@@ -119,7 +119,7 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 	if s.out == "" {
 		return nil
 	}
-	if err := keystore.CheckApart(keystore.File{Path: filepath.Join(s.out, "share")}, conf.StoreFolder()); err != nil {
+	if err := keystore.CheckOutside(keystore.File{Path: filepath.Join(s.out, "share")}, conf.StoreFolder()); err != nil {
 		return fmt.Errorf("checking where the shares will be: %w", err)
 	}
 	return nil

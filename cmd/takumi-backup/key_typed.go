@@ -27,7 +27,7 @@ func checkNewFile(flag, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("write %s: a key file is never overwritten: %w", strings.TrimPrefix(written.PathName(path), "file:"), fs.ErrExist)
 	}
-	if err := keystore.CheckApart(keystore.File{Path: path}, conf.StoreFolder()); err != nil {
+	if err := keystore.CheckOutside(keystore.File{Path: path}, conf.StoreFolder()); err != nil {
 		return fmt.Errorf("checking where the key will be: %w", err)
 	}
 	return nil

@@ -210,7 +210,7 @@ func (o *opening) openFile(ctx context.Context, cmd *cobra.Command, b *openedBac
 // needs it now, so it is no more than a warning.
 func warnPlacement(cmd *cobra.Command, sources []keystore.Source, folder string) {
 	for _, src := range sources {
-		if err := keystore.CheckApart(src, folder); err != nil {
+		if err := keystore.CheckOutside(src, folder); err != nil {
 			warn(cmd, "%v", err)
 		}
 	}

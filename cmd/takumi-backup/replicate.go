@@ -93,11 +93,11 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 	if r.workers < 1 || r.workers > 32 {
 		return usagef("--workers is %d, not 1 to 32", r.workers)
 	}
-	c := replicate.Course{
+	c := replicate.Batch{
 		From: from, To: to, Workers: r.workers, DryRun: r.dryRun, Meter: new(backup.Meter),
 		Options: replicate.Options{Place: r.stored.Place(conf), ReplaceOthers: r.replace, WithoutSidecar: r.cut},
 	}
-	err := replicate.Apart(from, to, cmp.Or(conf.Get("AWS_ENDPOINT_URL_S3"), conf.Get("AWS_ENDPOINT_URL")))
+	err := replicate.CheckSeparate(from, to, cmp.Or(conf.Get("AWS_ENDPOINT_URL_S3"), conf.Get("AWS_ENDPOINT_URL")))
 	if err == nil {
 		c.Signers, err = trusted(r.signers)
 	}

@@ -179,7 +179,7 @@ func (s *sealing) checkPlacement(sources []keystore.Source) error {
 			continue
 		}
 		for _, src := range sources {
-			if err := keystore.CheckApart(src, folder); err != nil {
+			if err := keystore.CheckOutside(src, folder); err != nil {
 				return fmt.Errorf("checking where the key is: %w", err)
 			}
 		}

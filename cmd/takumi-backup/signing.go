@@ -53,7 +53,7 @@ func (s *signFlags) signer(ctx context.Context, p *passphraseFlags, folders []st
 		if store.IsRemote(folder) {
 			continue
 		}
-		if err := keystore.CheckApart(src, folder); err != nil {
+		if err := keystore.CheckOutside(src, folder); err != nil {
 			return nil, fmt.Errorf("checking where the signing key is: %w", err)
 		}
 	}

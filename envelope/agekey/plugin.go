@@ -138,7 +138,7 @@ func (p plugged) talk(protocol string, say []stanza, take func(stanza) (bool, er
 	}
 	unblock := context.AfterFunc(ctx, func() { in.Close(); out.Close() }) // also when a child of the plugin holds them
 	c := conversation{p, ctx, in, bufio.NewReader(io.LimitReader(out, maxTalk)), nil}
-	err = c.hold(say, take)
+	err = c.exchange(say, take)
 	cause := context.Cause(ctx)
 	unblock()
 	stop()
@@ -171,7 +171,7 @@ type conversation struct {
 	unasked error // why a question was not answered, which a plugin does not hear
 }
 
-func (c *conversation) hold(say []stanza, take func(stanza) (bool, error)) error {
+func (c *conversation) exchange(say []stanza, take func(stanza) (bool, error)) error {
 	for _, s := range append(say, stanza{words: []string{"done"}}) {
 		if err := s.write(c.in); err != nil {
 			return err

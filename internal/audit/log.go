@@ -149,7 +149,7 @@ func (l *Log) append(records []Record) error {
 	if end.open || len(end.torn) > 0 {
 		name = end.file
 	}
-	if err := b.mend(end); err != nil {
+	if err := b.repair(end); err != nil {
 		return err
 	}
 	if key != nil && key.step == 0 {
@@ -197,8 +197,8 @@ func (b *batch) add(r Record) error {
 	return nil
 }
 
-// mend closes what a crash tore.
-func (b *batch) mend(end end) error {
+// repair closes what a crash tore.
+func (b *batch) repair(end end) error {
 	torn := end.torn
 	if end.open || len(torn) > 0 && !bytes.HasSuffix(torn, []byte("\n")) {
 		b.text = []byte("\n")

@@ -84,8 +84,8 @@ func (r *Record) Line() string {
 	return b.String()
 }
 
-// TellMACs says what the MACs of a whole log prove.
-func (s *State) TellMACs(w io.Writer) {
+// WriteMACs says what the MACs of a whole log prove.
+func (s *State) WriteMACs(w io.Writer) {
 	proved := 0
 	for i, e := range s.Epochs {
 		if e.Proved {

@@ -120,36 +120,36 @@ var superuserOnly = []struct {
 
 func (g *gathering) query(s statement) {
 	switch {
-	case s.begin("insert"):
+	case s.hasPrefix("insert"):
 		g.packed, g.c.Rows = true, true
-	case s.begin("create", "table"), s.begin("create", "unlogged", "table"):
+	case s.hasPrefix("create", "table"), s.hasPrefix("create", "unlogged", "table"):
 		g.c.Makes++
-	case s.begin("create", "extension"):
+	case s.hasPrefix("create", "extension"):
 		i := 2
-		if s[i:].begin("if", "not", "exists") {
+		if s[i:].hasPrefix("if", "not", "exists") {
 			i += 3
 		}
 		note(g.extensions, s.name(i))
-	case s.begin("set", "default_tablespace"):
+	case s.hasPrefix("set", "default_tablespace"):
 		note(g.tablespaces, s.value(3))
-	case s.begin("set", "client_encoding"):
+	case s.hasPrefix("set", "client_encoding"):
 		g.c.Encoding = s.value(3)
-	case s.begin("select", "pg_catalog") && len(s) > 3 && s[3].value == "lo_create":
+	case s.hasPrefix("select", "pg_catalog") && len(s) > 3 && s[3].value == "lo_create":
 		g.c.Rows = true
 		g.c.LargeObjects++
 	}
 	g.needsRoles(s)
 	for _, only := range superuserOnly {
-		if s.begin(only.words...) {
+		if s.hasPrefix(only.words...) {
 			note(g.superuser, only.says)
 		}
 	}
-	if s.begin("create") && (s.begin("create", "function") || s.begin("create", "or", "replace", "function")) {
+	if s.hasPrefix("create") && (s.hasPrefix("create", "function") || s.hasPrefix("create", "or", "replace", "function")) {
 		if i := s.find("language"); i > 0 && (s.name(i+1) == "c" || s.name(i+1) == "internal") {
 			note(g.superuser, "a function in C")
 		}
 	}
-	if s.begin("create", "publication") && s.find("for", "all", "tables") > 0 {
+	if s.hasPrefix("create", "publication") && s.find("for", "all", "tables") > 0 {
 		note(g.superuser, "a publication of all tables")
 	}
 }
@@ -173,29 +173,29 @@ func (g *gathering) needsRoles(s statement) {
 		}
 	}
 	switch {
-	case s.begin("alter", "default", "privileges"):
+	case s.hasPrefix("alter", "default", "privileges"):
 		owner("for", "role")
 		after("to")
 		after("from")
-	case s.begin("alter"):
+	case s.hasPrefix("alter"):
 		owner("owner", "to")
-		if s.begin("alter", "role") {
+		if s.hasPrefix("alter", "role") {
 			role(2)
 		}
-	case s.begin("grant"):
+	case s.hasPrefix("grant"):
 		role(s.rfind("to") + 1)
 		after("granted", "by")
-	case s.begin("revoke"):
+	case s.hasPrefix("revoke"):
 		role(s.rfind("from") + 1)
-	case s.begin("set", "session", "authorization"):
+	case s.hasPrefix("set", "session", "authorization"):
 		if len(s) > 3 && s[3].value != "default" {
 			note(g.roles, s[3].value)
 		}
-	case s.begin("create", "schema"):
+	case s.hasPrefix("create", "schema"):
 		owner("authorization")
-	case s.begin("create", "user", "mapping"):
+	case s.hasPrefix("create", "user", "mapping"):
 		after("for")
-	case s.begin("create", "policy"):
+	case s.hasPrefix("create", "policy"):
 		for i := s.find("to") + 1; i > 0 && i < len(s); i += 2 {
 			role(i)
 			if i+1 >= len(s) || s[i+1] != (token{symbol, ","}) {

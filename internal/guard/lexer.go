@@ -336,10 +336,10 @@ func insideBody(sql []byte) bool {
 	}
 	s := tokens(sql)
 	of := s[1:]
-	if of.begin("or", "replace") {
+	if of.hasPrefix("or", "replace") {
 		of = of[2:]
 	}
-	if !of.begin("function") && !of.begin("procedure") {
+	if !of.hasPrefix("function") && !of.hasPrefix("procedure") {
 		return false
 	}
 	depth := 0
@@ -369,7 +369,7 @@ func (l *lexer) endQuery() error {
 	switch {
 	case isCopy(s):
 		l.kind, l.state, l.copy = inCopy, inCopyLine, s
-	case s.begin("set", "standard_conforming_strings"):
+	case s.hasPrefix("set", "standard_conforming_strings"):
 		l.legacy = s.has("off")
 	}
 	return l.to.query(s, l.cut)

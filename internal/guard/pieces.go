@@ -51,7 +51,7 @@ func (p *pieces) statement(s statement, text []byte, begin, end int64) {
 		part = PartLargeObjects
 	default:
 		p.after = p.began
-		p.bad = p.bad || s.begin("insert")
+		p.bad = p.bad || s.hasPrefix("insert")
 		return
 	}
 	if !p.began {
@@ -114,7 +114,7 @@ func (p *pieces) finish(size int64) {
 // files. Without a list columns is nil.
 func ParseCopy(sql []byte) (schema, table string, columns []string, ok bool) {
 	s := tokens(sql)
-	if !s.begin("copy") {
+	if !s.hasPrefix("copy") {
 		return "", "", nil, false
 	}
 	i := 2
@@ -134,7 +134,7 @@ func ParseCopy(sql []byte) (schema, table string, columns []string, ok bool) {
 		i++
 	}
 	rest := s[min(i, len(s)):]
-	ok = table != "" && len(rest) == 3 && rest.begin("from", "stdin") && rest[2] == (token{symbol, ";"})
+	ok = table != "" && len(rest) == 3 && rest.hasPrefix("from", "stdin") && rest[2] == (token{symbol, ";"})
 	return schema, table, columns, ok
 }
 

@@ -97,7 +97,7 @@ func (d *plain) query(s statement, cut bool) error {
 	}
 	d.found.query(s)
 	if aboutDatabase(s) && !d.found.c.Cluster && !cut && len(d.found.c.Properties) < maxProperties {
-		if s.begin("create", "database") {
+		if s.hasPrefix("create", "database") {
 			d.found.c.Database = s.name(2)
 		}
 		d.found.c.Properties = append(d.found.c.Properties, string(d.lex.kept))
@@ -150,13 +150,13 @@ func (d *plain) incomplete(reason string) error {
 // not its content.
 func aboutDatabase(s statement) bool {
 	switch {
-	case s.begin("create", "database"), s.begin("alter", "database"), s.begin("drop", "database"), s.begin("comment", "on", "database"):
+	case s.hasPrefix("create", "database"), s.hasPrefix("alter", "database"), s.hasPrefix("drop", "database"), s.hasPrefix("comment", "on", "database"):
 		return true
-	case s.begin("grant"), s.begin("revoke"), s.begin("security", "label"):
+	case s.hasPrefix("grant"), s.hasPrefix("revoke"), s.hasPrefix("security", "label"):
 		return s.find("on", "database") > 0
-	case s.begin("alter", "role"):
+	case s.hasPrefix("alter", "role"):
 		return s.find("in", "database") > 0
-	case s.begin("update"):
+	case s.hasPrefix("update"):
 		_, table := s.path(1)
 		return table == "pg_database"
 	}

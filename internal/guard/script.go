@@ -100,23 +100,23 @@ func (s *Script) query(q statement, _ bool) error {
 		s.release()
 	}
 	s.passing = false
-	s.made = s.made || q.begin("create") && !aboutDatabase(q)
+	s.made = s.made || q.hasPrefix("create") && !aboutDatabase(q)
 	return nil
 }
 
 // drops reports whether a statement of pg_dump -c drops what a new database lacks. It has
 // the schema public, and older dumps make that again.
 func drops(q statement) bool {
-	if q.begin("alter") {
+	if q.hasPrefix("alter") {
 		return q.has("drop")
 	}
-	if q.begin("select", "pg_catalog") && len(q) > 3 {
+	if q.hasPrefix("select", "pg_catalog") && len(q) > 3 {
 		return q[3].value == "lo_unlink"
 	}
-	if !q.begin("drop") {
+	if !q.hasPrefix("drop") {
 		return false
 	}
-	if q.begin("drop", "schema") {
+	if q.hasPrefix("drop", "schema") {
 		return q.name(len(q)-2) != "public"
 	}
 	return true

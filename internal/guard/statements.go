@@ -58,11 +58,11 @@ func (c *cutter) query(statement, bool) error {
 }
 
 // Begins says whether the statement begins with these words.
-func (s *Statement) Begins(words ...string) bool { return s.parts.begin(words...) }
+func (s *Statement) Begins(words ...string) bool { return s.parts.hasPrefix(words...) }
 
 // Has says whether part i and those after it are these words.
 func (s *Statement) Has(i int, words ...string) bool {
-	return i >= 0 && i <= len(s.parts) && s.parts[i:].begin(words...)
+	return i >= 0 && i <= len(s.parts) && s.parts[i:].hasPrefix(words...)
 }
 
 // Find returns where a row of words is outside of parentheses, or -1.

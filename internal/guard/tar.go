@@ -57,8 +57,8 @@ func (t *tar) keep(block []byte) {
 	}
 }
 
-// tell reports an entry whose header has ended.
-func (t *tar) tell() {
+// reportEntry reports an entry whose header has ended.
+func (t *tar) reportEntry() {
 	if t.entry == nil {
 		return
 	}
@@ -151,7 +151,7 @@ func (t *tar) step(block []byte) error {
 		// the last relevant byte of a GNU sparse map: another follows
 		if block[504] == 0 {
 			t.skipBody(t.size)
-			t.tell()
+			t.reportEntry()
 		}
 		return nil
 	case afterEnd:
@@ -221,7 +221,7 @@ func (t *tar) header(h []byte) error {
 		}
 	}
 	t.skipBody(size)
-	t.tell()
+	t.reportEntry()
 	return nil
 }
 

@@ -110,7 +110,7 @@ func dollarQuoted(sql []byte) (string, []byte) {
 	return string(body), rest
 }
 
-func (s statement) begin(words ...string) bool {
+func (s statement) hasPrefix(words ...string) bool {
 	if len(s) < len(words) {
 		return false
 	}
@@ -133,7 +133,7 @@ func (s statement) find(words ...string) int {
 			depth++
 		case t == token{symbol, ")"}:
 			depth--
-		case depth == 0 && s[i:].begin(words...):
+		case depth == 0 && s[i:].hasPrefix(words...):
 			return i
 		}
 	}
@@ -155,4 +155,4 @@ func (s statement) path(i int) (schema, table string) {
 	return "", table
 }
 
-func isCopy(s statement) bool { return s.begin("copy") && s.find("from", "stdin") > 0 }
+func isCopy(s statement) bool { return s.hasPrefix("copy") && s.find("from", "stdin") > 0 }

@@ -252,7 +252,7 @@ func Storer(sources []keystore.Source, root string) (keystore.Storer, error) {
 	case len(sources) > 1:
 		return nil, fail.Usagef("keys are changed one at a time, and %d are named", len(sources))
 	}
-	if err := keystore.CheckApart(sources[0], root); err != nil {
+	if err := keystore.CheckOutside(sources[0], root); err != nil {
 		return nil, fmt.Errorf("checking where the key is: %w", err)
 	}
 	dst, ok := Anchored(sources[0]).(keystore.Storer)

@@ -103,9 +103,9 @@ func Others(dir string) []string {
 	return others
 }
 
-// CheckApart returns an error when dir, the folder of the history, is under root, the
+// CheckOutside returns an error when dir, the folder of the history, is under root, the
 // folder of the backups.
-func CheckApart(dir, root string) error {
+func CheckOutside(dir, root string) error {
 	// as for a key file
 	inside, err := keystore.File{Path: filepath.Join(dir, FileName)}.Inside(root)
 	if err != nil {

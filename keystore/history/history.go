@@ -6,7 +6,7 @@
 //
 // The record is one small JSON file without secrets: ids, URIs and times. It is replaced
 // whole or not at all; a damaged one is an error and never overwritten. It must not be next
-// to the backups ([CheckApart]), since it says which keys may be destroyed.
+// to the backups ([CheckOutside]), since it says which keys may be destroyed.
 //
 // # After a kill
 //
@@ -78,7 +78,7 @@ func (r Record) Live() bool { return r.Retired.IsZero() }
 func (r Record) Lost() bool { return !r.Live() && r.DestroyAfter.IsZero() }
 
 // At reports whether the record is of that site.
-func (r Record) At(s Site) bool { return Site{r.Provider, r.Place}.is(s) }
+func (r Record) At(s Site) bool { return Site{r.Provider, r.Place}.same(s) }
 
 // Since is when the key came into use, zero if unknown.
 func (r Record) Since() time.Time {
@@ -106,7 +106,7 @@ const (
 )
 
 // At reports whether the change is at that site.
-func (i Intent) At(s Site) bool { return Site{i.Provider, i.Place}.is(s) }
+func (i Intent) At(s Site) bool { return Site{i.Provider, i.Place}.same(s) }
 
 // History is the record of keys, which Rotate and Put change.
 type History struct {

@@ -214,7 +214,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-func TestCheckApart(t *testing.T) {
+func TestCheckOutside(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink("store", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestCheckApart(t *testing.T) {
 	}
 	root := filepath.Join(dir, "store")
 	for state, good := range map[string]bool{"state": true, "store": false, "store/a/b": false, "link/x": false, "store2": true} {
-		if err := CheckApart(filepath.Join(dir, state), root); (err == nil) != good {
+		if err := CheckOutside(filepath.Join(dir, state), root); (err == nil) != good {
 			t.Errorf("%s: %v", state, err)
 		}
 	}

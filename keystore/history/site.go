@@ -27,8 +27,8 @@ func Locate(ctx context.Context, src keystore.Source) (Site, error) {
 	return s, err
 }
 
-// is compares by place, or by URI when a place is unknown, as in an older history.
-func (s Site) is(other Site) bool {
+// same compares by place, or by URI when a place is unknown, as in an older history.
+func (s Site) same(other Site) bool {
 	if s.Place != "" && other.Place != "" {
 		return s.Place == other.Place
 	}

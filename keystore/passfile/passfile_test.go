@@ -50,7 +50,7 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil || !bytes.Equal(back.Bytes(), key.Bytes()) {
 		t.Fatalf("another key, or %v", err)
 	}
-	if err := keystore.CheckApart(src, filepath.Dir(path)); !errors.Is(err, keystore.ErrRefused) {
+	if err := keystore.CheckOutside(src, filepath.Dir(path)); !errors.Is(err, keystore.ErrRefused) {
 		t.Errorf("beside the backups: %v", err)
 	}
 	if err := WriteText(path, text, []byte(passphrase)); !errors.Is(err, fs.ErrExist) {

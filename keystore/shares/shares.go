@@ -77,23 +77,23 @@ func newSet() string {
 }
 
 // Combine restores the key of the shares, checked by its id. Spare shares may be of another
-// set, repeated, or false; [Odd] names them. When the others do not suffice the error names
+// set, repeated, or false; [Ignored] names them. When the others do not suffice the error names
 // shares and wraps one of the errors above. The caller wipes the key and the shares.
 func Combine(blocks []*paper.Block) (paper.Secret, error) {
 	key, _, err := combine(blocks)
 	return key, err
 }
 
-// Odd names each share that Combine ignored, and why. It returns nothing for shares that
+// Ignored names each share that Combine ignored, and why. It returns nothing for shares that
 // give no key.
-func Odd(blocks []*paper.Block) (odd []string) {
+func Ignored(blocks []*paper.Block) (odd []string) {
 	key, chosen, err := combine(blocks)
 	if err != nil {
 		return nil
 	}
 	key.Wipe()
 	for i, b := range blocks {
-		if why := whyOdd(b, blocks[:i], chosen); why != "" {
+		if why := whyIgnored(b, blocks[:i], chosen); why != "" {
 			odd = append(odd, fmt.Sprintf("%v: %s", b.Label, why))
 		}
 	}
@@ -187,9 +187,9 @@ func whyNot(blocks []*paper.Block) error {
 	return fmt.Errorf("%w: of set %s there are %d of %d, and %d more shares are needed", ErrTooFew, l.Set, len(blocks), l.Threshold, missing)
 }
 
-// whyOdd is why a share was ignored, or "". before are the earlier shares, and chosen some
+// whyIgnored is why a share was ignored, or "". before are the earlier shares, and chosen some
 // that gave the key.
-func whyOdd(b *paper.Block, before, chosen []*paper.Block) string {
+func whyIgnored(b *paper.Block, before, chosen []*paper.Block) string {
 	if setOf(b.Label, chosen) == nil {
 		return "it is of another set"
 	}

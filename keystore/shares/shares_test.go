@@ -193,7 +193,7 @@ func TestOddShares(t *testing.T) {
 			if err != nil || !bytes.Equal(got.Bytes(), key.Bytes()) {
 				t.Fatalf("%s: %v, %v", c.name, got, err)
 			}
-			odd := shares.Odd(blocks)
+			odd := shares.Ignored(blocks)
 			if len(odd) != len(c.odd) || !strings.Contains(strings.Join(odd, "\n"), c.says) {
 				t.Errorf("%s: %q, want %d with %q", c.name, odd, len(c.odd), c.says)
 			}

@@ -25,7 +25,7 @@ func (s Secret) fail(kind error, reason string) *keystore.Error {
 	return &keystore.Error{URI: s.String(), Kind: kind, Reason: reason}
 }
 
-func (s Secret) odd() error {
+func (s Secret) unexpected() error {
 	return s.fail(keystore.ErrRefused, "what answers at VAULT_ADDR does not answer as Vault does")
 }
 

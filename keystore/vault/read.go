@@ -79,7 +79,7 @@ func (s Secret) read(ctx context.Context, version int) (content, error) {
 		if status == http.StatusNotFound {
 			return content{}, nil // a proxy's words perhaps; nothing is there in any case
 		}
-		return content{}, s.odd()
+		return content{}, s.unexpected()
 	}
 	if answer.Data == nil && status == http.StatusNotFound {
 		return content{}, nil

@@ -178,7 +178,7 @@ func (s Secret) write(ctx context.Context, c content, key *kek.Key) (int, error)
 	var answer *api.ResponseError
 	switch {
 	case errors.As(err, &answer) && answer.StatusCode == http.StatusBadRequest && strings.Contains(strings.Join(answer.Errors, " "), "check-and-set"):
-		return s.settle(ctx, key)
+		return s.confirmWriter(ctx, key)
 	case errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound:
 		return 0, s.absent(ctx)
 	case err != nil:
@@ -192,9 +192,9 @@ func (s Secret) write(ctx context.Context, c content, key *kek.Key) (int, error)
 	return int(written), nil
 }
 
-// settle finds out who wrote, when Vault says that somebody did: we ourselves,
+// confirmWriter finds out who wrote, when Vault says that somebody did: we ourselves,
 // if the answer to our first try was lost on the way.
-func (s Secret) settle(ctx context.Context, key *kek.Key) (int, error) {
+func (s Secret) confirmWriter(ctx context.Context, key *kek.Key) (int, error) {
 	c, err := s.read(ctx, 0)
 	if err != nil {
 		return 0, err

@@ -117,7 +117,7 @@ func (t *Transit) Wrap(ctx context.Context, id slot.ID, dataKey []byte) (slot.Sl
 	}
 	err := t.call(ctx, "encrypt", message{Plaintext: dataKey, Bound: slot.Label(TransitSlot, id)}, &answer)
 	if err == nil && versionOf(answer.Data.Ciphertext) == 0 {
-		err = t.odd()
+		err = t.unexpected()
 	}
 	if err != nil {
 		return slot.Slot{}, err
@@ -174,7 +174,7 @@ func (t *Transit) call(ctx context.Context, action string, in message, out any) 
 			return err
 		}
 		if json.Unmarshal(text, out) != nil {
-			return t.odd()
+			return t.unexpected()
 		}
 		return nil
 	})
@@ -184,7 +184,7 @@ func (t *Transit) call(ctx context.Context, action string, in message, out any) 
 	return err
 }
 
-func (t *Transit) odd() error {
+func (t *Transit) unexpected() error {
 	return t.refuse("what answers at VAULT_ADDR does not answer as the transit engine does", "check VAULT_ADDR and the mount")
 }
 

@@ -60,7 +60,7 @@ func (s Secret) Versions(ctx context.Context) ([]keystore.Version, error) {
 			return err
 		}
 		key.Wipe()
-		return s.odd() // there is a key, of which the metadata says nothing
+		return s.unexpected() // there is a key, of which the metadata says nothing
 	})
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (s Secret) history(ctx context.Context) (history, error) {
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Data.Versions == nil {
-		return history{}, s.odd()
+		return history{}, s.unexpected()
 	}
 	h := history{current: answer.Data.Current, limit: answer.Data.Limit}
 	for number, m := range answer.Data.Versions {

@@ -156,7 +156,7 @@ func (r Reader) Restore(from string, blocks []*paper.Block) (paper.Secret, error
 	if err != nil {
 		return nil, Refused(from, err, "")
 	}
-	for _, share := range shares.Odd(blocks) {
+	for _, share := range shares.Ignored(blocks) {
 		r.Warn("%s; the others give the key without it", share)
 	}
 	return key, nil

@@ -179,13 +179,13 @@ func (r *Restore) connect(ctx context.Context) (err error) {
 
 // Close leaves the server.
 func (r *Restore) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	_ = r.conn.Close(ctx)
 }
 
-// goodbye bounds disconnecting and cleaning up.
-const goodbye = 10 * time.Second
+// closeTime bounds disconnecting and cleaning up.
+const closeTime = 10 * time.Second
 
 // Plan returns what Begin has found.
 func (r *Restore) Plan() Plan { return r.plan }
@@ -249,13 +249,13 @@ func (r *Restore) build(ctx context.Context, head []byte, load loader) (Result, 
 			return Result{}, err
 		}
 		// The statement may take effect even after a cancellation.
-		return Result{}, r.takeBack(err)
+		return Result{}, r.dropNew(err)
 	}
 	result, err := r.fill(ctx, load)
 	if err == nil || errors.Is(err, ErrUnsettled) {
 		return result, err
 	}
-	return Result{}, r.takeBack(err)
+	return Result{}, r.dropNew(err)
 }
 
 // fill loads the dump into the new database, checks it, and puts it in place.
@@ -292,9 +292,9 @@ func (r *Restore) fill(ctx context.Context, load loader) (Result, error) {
 	}, nil
 }
 
-// takeBack removes the new database even after ctx has ended, and reports a failure.
-func (r *Restore) takeBack(cause error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+// dropNew removes the new database even after ctx has ended, and reports a failure.
+func (r *Restore) dropNew(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	// A new connection: the old one may have failed, and its server process may still be
 	// making the database, with the lock.

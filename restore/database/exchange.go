@@ -115,15 +115,15 @@ func (r *Restore) exchange(ctx context.Context) error {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return r.settle(err)
+		return r.commitOutcome(err)
 	}
 	return nil
 }
 
-// settle finds out what became of a commit without an answer or with an error. It returns
+// commitOutcome finds out what became of a commit without an answer or with an error. It returns
 // nil when the exchange was done.
-func (r *Restore) settle(cause error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+func (r *Restore) commitOutcome(cause error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	// The lock comes free when the server process that commits has ended.
 	_ = r.conn.Close(ctx)

@@ -36,13 +36,13 @@ func TestSettle(t *testing.T) {
 		if err := r.create(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.settle(lost); !errors.Is(err, lost) || errors.Is(err, ErrUnsettled) {
+		if err := r.commitOutcome(lost); !errors.Is(err, lost) || errors.Is(err, ErrUnsettled) {
 			t.Errorf("before the exchange: %v", err)
 		}
 		if err := r.exchange(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.settle(lost); err != nil {
+		if err := r.commitOutcome(lost); err != nil {
 			t.Errorf("after the exchange: %v", err)
 		}
 		return r
@@ -57,7 +57,7 @@ func TestSettle(t *testing.T) {
 		t.Errorf("the lock was lost: %v", err)
 	}
 	r.admin = r.admin.On("no such database")
-	if err := r.settle(lost); !errors.Is(err, ErrUnsettled) || !errors.Is(err, lost) {
+	if err := r.commitOutcome(lost); !errors.Is(err, ErrUnsettled) || !errors.Is(err, lost) {
 		t.Errorf("without a server: %v", err)
 	}
 }

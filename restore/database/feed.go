@@ -224,7 +224,7 @@ func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error 
 	cmd.Stderr = io.MultiWriter(f.stderr, said)
 	// A Ctrl-C is for us, and we tell the child.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = goodbye
+	cmd.WaitDelay = closeTime
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", f.name, err)

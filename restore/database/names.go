@@ -130,7 +130,7 @@ func (r *Restore) lock(ctx context.Context) error {
 			return fmt.Errorf("locking out other restores: %w", err)
 		case got:
 			return nil
-		case time.Since(began) > settling:
+		case time.Since(began) > sessionEndTime:
 			return fmt.Errorf("restoring %q: %w", r.plan.Target, ErrBusy)
 		}
 		select {
@@ -141,9 +141,9 @@ func (r *Restore) lock(ctx context.Context) error {
 	}
 }
 
-// settling is how long the server may take to end the session, and the lock, of a finished
+// sessionEndTime is how long the server may take to end the session, and the lock, of a finished
 // restore.
-const settling = 3 * time.Second
+const sessionEndTime = 3 * time.Second
 
 // clientEncoding matches the encoding in a dump of either format.
 var clientEncoding = regexp.MustCompile(`SET client_encoding = '([A-Za-z0-9_]+)';`)

@@ -181,7 +181,7 @@ func (r *TablesRestore) Plan() TablesPlan { return r.plan }
 
 // Close leaves the server.
 func (r *TablesRestore) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	if r.conn != nil {
 		_ = r.conn.Close(ctx)

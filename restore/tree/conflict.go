@@ -79,8 +79,8 @@ func (x *extractor) madeAs(s spot) {
 	}
 }
 
-// elsewhere makes an entry under another name, if wanted, when its own does not work.
-func (x *extractor) elsewhere(s spot, h *tar.Header, why error, make func(spot) error) (spot, error) {
+// makeRenamed makes an entry under another name, if wanted, when its own does not work.
+func (x *extractor) makeRenamed(s spot, h *tar.Header, why error, make func(spot) error) (spot, error) {
 	if !x.Rename {
 		return s, failed("making", h, why)
 	}

@@ -195,7 +195,7 @@ func (x *extractor) run() error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrArchive, err)
 		}
-		if err := x.pass(h, x.entry(h, archive)); err != nil {
+		if err := x.skipFailed(h, x.entry(h, archive)); err != nil {
 			return err
 		}
 	}
@@ -212,14 +212,14 @@ func (x *extractor) run() error {
 		}
 		return x.names.verdict()
 	}
-	if err := x.fetchWanted(); err != nil {
+	if err := x.extractLinked(); err != nil {
 		return err
 	}
 	return x.finishFolders()
 }
 
-// pass ignores an entry's failure if the rest is wanted.
-func (x *extractor) pass(h *tar.Header, err error) error {
+// skipFailed ignores an entry's failure if the rest is wanted.
+func (x *extractor) skipFailed(h *tar.Header, err error) error {
 	if err == nil || !x.KeepGoing || !isOnlyOne(err) {
 		return err
 	}
@@ -282,7 +282,7 @@ func (x *extractor) make(names, linked []string, h *tar.Header, body io.Reader) 
 		return unsafef(h, "it is a symbolic link to %q", h.Linkname)
 	}
 	if to := strings.Join(linked, "/"); h.Typeflag == tar.TypeLink && len(x.Include) > 0 && (x.pending[to] || !x.Include.MatchAbove(to, false)) {
-		return x.want(linked, h)
+		return x.noteLink(linked, h)
 	}
 	if x.chain == nil {
 		x.names.see(names, linked, h)

@@ -73,8 +73,8 @@ func (x *extractor) copyOf(oldPath string, info fs.FileInfo, s spot, h *tar.Head
 	})
 }
 
-// want notes a hard link to an excluded entry, whose content has passed.
-func (x *extractor) want(linked []string, h *tar.Header) error {
+// noteLink notes a hard link to an excluded entry, whose content has passed.
+func (x *extractor) noteLink(linked []string, h *tar.Header) error {
 	to := strings.Join(linked, "/")
 	if x.Again == nil {
 		return unsafef(h, "it is a further name of %q, which has passed: include that as well, or name a file that can be read twice", to)
@@ -84,14 +84,14 @@ func (x *extractor) want(linked []string, h *tar.Header) error {
 	return nil
 }
 
-// fetchWanted reads the archive again for hard links: first for the entry behind each, the
+// extractLinked reads the archive again for hard links: first for the entry behind each, the
 // last of its name before the link, through other links, and then for their content. This
 // pass is not authenticated to its end again.
-func (x *extractor) fetchWanted() error {
+func (x *extractor) extractLinked() error {
 	if len(x.wanted) == 0 {
 		return nil
 	}
-	leads, err := x.resolveWanted()
+	leads, err := x.resolveLinks()
 	if err != nil {
 		return err
 	}
@@ -108,12 +108,12 @@ func (x *extractor) fetchWanted() error {
 		if len(groups[n]) == 0 {
 			return nil
 		}
-		return x.bring(h, groups[n], body)
+		return x.linkAll(h, groups[n], body)
 	})
 }
 
-// resolveWanted returns the number of the entry behind each link, by the link's name.
-func (x *extractor) resolveWanted() (leads map[string]int, err error) {
+// resolveLinks returns the number of the entry behind each link, by the link's name.
+func (x *extractor) resolveLinks() (leads map[string]int, err error) {
 	to := make(map[string]string)
 	known := make(map[string]bool) // the names that links lead to
 	for _, link := range x.wanted {
@@ -173,8 +173,8 @@ func (x *extractor) readAgain(each func(n int, h *tar.Header, body io.Reader) er
 	}
 }
 
-// bring makes the first of several names of a file, and links the others.
-func (x *extractor) bring(h *tar.Header, headers []*tar.Header, body io.Reader) error {
+// linkAll makes the first of several names of a file, and links the others.
+func (x *extractor) linkAll(h *tar.Header, headers []*tar.Header, body io.Reader) error {
 	var first []string
 	for _, link := range headers {
 		names, err := x.split(link, link.Name)
@@ -193,7 +193,7 @@ func (x *extractor) bring(h *tar.Header, headers []*tar.Header, body io.Reader) 
 		} else {
 			err = x.make(names, first, link, body)
 		}
-		if err := x.pass(link, err); err != nil {
+		if err := x.skipFailed(link, err); err != nil {
 			return err
 		}
 	}

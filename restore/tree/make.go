@@ -123,7 +123,7 @@ func (x *extractor) put(s spot, h *tar.Header, make func(spot) error) (spot, err
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		if x.isOther(s) {
-			return x.elsewhere(s, h, fmt.Errorf("%w: another spelling of %q is there already", ErrConflict, s.name), make)
+			return x.makeRenamed(s, h, fmt.Errorf("%w: another spelling of %q is there already", ErrConflict, s.name), make)
 		}
 		info, statErr := s.at.root.Lstat(s.name)
 		if statErr != nil {
@@ -143,7 +143,7 @@ func (x *extractor) put(s spot, h *tar.Header, make func(spot) error) (spot, err
 		}
 		err = make(s)
 	case err != nil && isAny(err, nameErrors):
-		return x.elsewhere(s, h, bare(err), make)
+		return x.makeRenamed(s, h, bare(err), make)
 	}
 	if err != nil {
 		return s, failed("making", h, err)

@@ -34,7 +34,7 @@ func (x *extractor) finishFolders() error {
 			return context.Cause(x.in.ctx)
 		}
 		h := x.folders[path]
-		if err := x.pass(h, x.finishFolder(path, h)); err != nil {
+		if err := x.skipFailed(h, x.finishFolder(path, h)); err != nil {
 			return err
 		}
 	}

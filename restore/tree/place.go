@@ -95,7 +95,7 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	inside := isPlaceOfItsOwn(path, info)
+	inside := isOwnFileSystem(path, info)
 	for _, e := range entries {
 		switch name := filepath.Join(path, e.Name()); {
 		case inside && e.IsDir() && isMount(name):
@@ -110,9 +110,9 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 // lostAndFound is in every new file system of some kinds.
 const lostAndFound = "lost+found"
 
-// isPlaceOfItsOwn reports whether a folder cannot be renamed, or would change by it: a
+// isOwnFileSystem reports whether a folder cannot be renamed, or would change by it: a
 // mount point, a container's volume, a subvolume.
-func isPlaceOfItsOwn(path string, info fs.FileInfo) bool {
+func isOwnFileSystem(path string, info fs.FileInfo) bool {
 	above, err := os.Stat(filepath.Dir(path))
 	return isMount(path) || err == nil && device(info) != device(above)
 }
@@ -120,7 +120,7 @@ func isPlaceOfItsOwn(path string, info fs.FileInfo) bool {
 // Former is the path, as a pattern, of dir's former content.
 func Former(dir string) string {
 	if path, err := filepath.Abs(dir); err == nil {
-		if info, err := os.Lstat(path); err == nil && isPlaceOfItsOwn(path, info) {
+		if info, err := os.Lstat(path); err == nil && isOwnFileSystem(path, info) {
 			return filepath.Join(dir, ".before-TIME")
 		}
 	}
@@ -139,7 +139,7 @@ func Begin(dir string, o Target, now time.Time) (*Fresh, error) {
 	f := &Fresh{final: final, exists: exists, o: o}
 	if exists {
 		if info, err := os.Lstat(final); err == nil {
-			f.within = isPlaceOfItsOwn(final, info)
+			f.within = isOwnFileSystem(final, info)
 		}
 	}
 	err = f.make(now)

@@ -24,7 +24,7 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 	dressed := false
 	defer func() {
 		if err != nil && dressed {
-			err = errors.Join(err, f.dress(was))
+			err = errors.Join(err, f.copyOwner(was))
 		}
 		for i := len(moved) - 1; err != nil && i >= 0; i-- {
 			if back := sys.renameNew(moved[i][1], moved[i][0]); back != nil {
@@ -75,7 +75,7 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 		return former, err
 	}
 	dressed = true
-	when, err := f.dressFinal()
+	when, err := f.copyMetadata()
 	if err != nil {
 		return former, err
 	}
@@ -93,9 +93,9 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 	return former, nil
 }
 
-// dressFinal gives the final folder the fresh one's owner, mode, ACL and attributes. It
+// copyMetadata gives the final folder the fresh one's owner, mode, ACL and attributes. It
 // returns the time that is set last.
-func (f *Fresh) dressFinal() (when time.Time, err error) {
+func (f *Fresh) copyMetadata() (when time.Time, err error) {
 	if f.inherit {
 		return when, nil
 	}
@@ -103,14 +103,14 @@ func (f *Fresh) dressFinal() (when time.Time, err error) {
 	if err != nil {
 		return when, err
 	}
-	if err := f.dress(info); err != nil {
+	if err := f.copyOwner(info); err != nil {
 		return when, err
 	}
 	copyAttributes(f.path, f.final)
 	return info.ModTime(), nil
 }
 
-func (f *Fresh) dress(like fs.FileInfo) error {
+func (f *Fresh) copyOwner(like fs.FileInfo) error {
 	if os.Geteuid() == 0 {
 		st := like.Sys().(*syscall.Stat_t)
 		if err := sys.chownPath(f.final, int(st.Uid), int(st.Gid)); err != nil && !isAny(err, ungiven) {

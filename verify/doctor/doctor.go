@@ -116,7 +116,7 @@ func (d *doctor) keys(ctx context.Context) {
 			if store.IsRemote(root) {
 				continue
 			}
-			if err := keystore.CheckApart(src, root); err != nil {
+			if err := keystore.CheckOutside(src, root); err != nil {
 				d.fault("keys", src.String(), err)
 			}
 		}

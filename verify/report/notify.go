@@ -94,10 +94,10 @@ func (n *Notifier) Start(ctx context.Context) error {
 // changes nothing about what verify found. For Done to tell of a run that was
 // stopped, ctx has to outlive it.
 func (n *Notifier) Done(ctx context.Context, r *verify.Report, fault error, log string) error {
-	return n.tell(ctx, newMessage(r, fault), log)
+	return n.send(ctx, newMessage(r, fault), log)
 }
 
-func (n *Notifier) tell(ctx context.Context, m *message, log string) error {
+func (n *Notifier) send(ctx context.Context, m *message, log string) error {
 	var errs []error
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -21,7 +21,7 @@ func (n *Notifier) DoneTask(ctx context.Context, r *runs.Run, warned bool, log s
 	if warned && m.Status == good {
 		m.Status = "warned"
 	}
-	return n.tell(ctx, m, log)
+	return n.send(ctx, m, log)
 }
 
 func taskMessage(r *runs.Run) *message {

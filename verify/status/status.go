@@ -144,7 +144,7 @@ func Of(ctx context.Context, st store.Store, o Options) (*Status, error) {
 		return nil, err
 	}
 	for _, line := range all {
-		line.settle(o)
+		line.assess(o)
 		for _, root := range o.Copies {
 			if line.Path != "" {
 				line.Copies = append(line.Copies, copyOf(ctx, st, o.Root, root, line.Path))
@@ -179,8 +179,8 @@ func (s *Series) add(b *backup.Backup, now time.Time) {
 	}
 }
 
-// settle fills in what the last good one needs to be known for.
-func (s *Series) settle(o Options) {
+// assess fills in what the last good one needs to be known for.
+func (s *Series) assess(o Options) {
 	if s.Path == "" {
 		s.Late = true
 		return

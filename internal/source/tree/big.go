@@ -73,8 +73,8 @@ func (f *bigFile) nextExtent() {
 	}
 }
 
-// again restarts the file in its present state, and reports whether it can.
-func (f *bigFile) again(st *unix.Stat_t) bool {
+// restart restarts the file in its present state, and reports whether it can.
+func (f *bigFile) restart(st *unix.Stat_t) bool {
 	if unix.Fstat(f.fd, st) != nil || st.Size > MaxSize {
 		return false
 	}
@@ -82,8 +82,8 @@ func (f *bigFile) again(st *unix.Stat_t) bool {
 	return true
 }
 
-// verdict reports, after the last byte, whether the file changed meanwhile.
-func (f *bigFile) verdict() error {
+// checkUnchanged reports, after the last byte, whether the file changed meanwhile.
+func (f *bigFile) checkUnchanged() error {
 	switch {
 	case f.lost != nil && f.lost != io.EOF:
 		return fmt.Errorf("only a part could be read, and zeros stand for the rest: %w", f.lost)

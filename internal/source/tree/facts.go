@@ -47,9 +47,9 @@ func (e *entry) facts() Facts {
 	return f
 }
 
-// isEarlier reports whether the entry is unchanged. Any change of a file, even of its
+// isUnchanged reports whether the entry is unchanged. Any change of a file, even of its
 // names, changes its ctime.
-func (e *entry) isEarlier() bool {
+func (e *entry) isUnchanged() bool {
 	if e.earlier == nil || e.problem != nil {
 		return false
 	}
@@ -66,7 +66,7 @@ func (l *loader) isSame(e *entry) bool {
 	if l.oneDev && uint64(e.stat.Dev) != l.dev {
 		return false
 	}
-	e.same = e.isEarlier()
+	e.same = e.isUnchanged()
 	return e.same
 }
 
@@ -83,7 +83,7 @@ func (l *loader) sum(e *entry, fd int) int {
 		return 0 // reading it again reports that
 	}
 	e.hash = hash.Sum(nil)
-	if e.isEarlier() && bytes.Equal(e.hash, e.earlier.Hash) {
+	if e.isUnchanged() && bytes.Equal(e.hash, e.earlier.Hash) {
 		if e.file != nil {
 			e.file.close()
 			e.file = nil

@@ -92,7 +92,7 @@ func (l *loader) load(b *batch) {
 		}
 		// The root keeps an archive from being empty.
 		if e.ready && !e.regular() && e.path != "./" {
-			e.same = e.isEarlier()
+			e.same = e.isUnchanged()
 		}
 		if e.ready && !e.same {
 			l.encode(b, e)

@@ -173,8 +173,8 @@ type link struct {
 	left uint64      // names still to be met
 }
 
-// is reports whether st is of this file, and not of another that got its inode.
-func (l *link) is(st *unix.Stat_t) bool {
+// isFile reports whether st is of this file, and not of another that got its inode.
+func (l *link) isFile(st *unix.Stat_t) bool {
 	return l.stat.Size == st.Size && l.stat.Mtim == st.Mtim && l.stat.Ctim == st.Ctim
 }
 
@@ -388,7 +388,7 @@ func (r *Reader) advance() error {
 func (r *Reader) isKnown(e *entry) bool {
 	id := inode{uint64(e.stat.Dev), e.stat.Ino}
 	first, known := r.links[id]
-	if !known || !first.is(&e.stat) {
+	if !known || !first.isFile(&e.stat) {
 		r.links[id] = &link{e.path, e.stat, uint64(e.stat.Nlink) - 1}
 		return false
 	}
@@ -396,7 +396,7 @@ func (r *Reader) isKnown(e *entry) bool {
 		delete(r.links, id)
 	}
 	e.close()
-	if e.linked = first.path; e.isEarlier() {
+	if e.linked = first.path; e.isUnchanged() {
 		r.stats.Same++
 		r.seen(e, false)
 		return true
@@ -408,7 +408,7 @@ func (r *Reader) isKnown(e *entry) bool {
 }
 
 func (r *Reader) endFile() {
-	err := r.file.verdict()
+	err := r.file.checkUnchanged()
 	if err == ErrChanged && r.tries < maxTries {
 		r.file, r.held = nil, r.file
 		return
@@ -429,7 +429,7 @@ func (r *Reader) endFile() {
 func (r *Reader) sendAgain() {
 	f, e := r.held, &r.cur.entries[r.next-1]
 	before := e.stat
-	if !f.again(&e.stat) {
+	if !f.restart(&e.stat) {
 		r.report(f.path, ErrChanged)
 		r.closeFile()
 		e.problem = ErrChanged

@@ -60,7 +60,7 @@ func (r *replacement) begin(ctx context.Context) (err error) {
 	case !r.was.Mode().IsRegular():
 		return fmt.Errorf("replace %s: it is a link or no file at all: name the backup itself", f.path)
 	}
-	if err := mend(ctx, f.path); err != nil {
+	if err := finishSwap(ctx, f.path); err != nil {
 		return err
 	}
 	if left := partialPath(f.path + envelopeSuffix); exists(left) {
@@ -170,9 +170,9 @@ func (r *replacement) Swap(ctx context.Context) error {
 // sidecar, for the next Replace to rename.
 func (r *replacement) Abort() error { return r.file.Abort() }
 
-// mend renames the sidecar of path from its temporary name, if it fits the file. The caller
+// finishSwap renames the sidecar of path from its temporary name, if it fits the file. The caller
 // holds the reservation of path.
-func mend(ctx context.Context, path string) error {
+func finishSwap(ctx context.Context, path string) error {
 	sidecar := path + store.SidecarSuffix
 	staged := partialPath(sidecar)
 	if !isSidecarOf(staged, filepath.Base(path)) {

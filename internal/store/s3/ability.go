@@ -22,7 +22,7 @@ import (
 
 type verdict struct{ v atomic.Int32 }
 
-func (v *verdict) is(able bool) {
+func (v *verdict) set(able bool) {
 	if able {
 		v.v.Store(1)
 	} else {
@@ -54,11 +54,11 @@ func (c *connection) of(bucket string) *abilities {
 		host := hostOf(c.endpoint)
 		switch {
 		case c.endpoint == "" || strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn"):
-			able.ifNone.is(true)
-			able.ifMatch.is(true)
-			able.unequal.is(true)
+			able.ifNone.set(true)
+			able.ifMatch.set(true)
+			able.unequal.set(true)
 		case strings.HasSuffix(host, ".r2.cloudflarestorage.com"):
-			able.unequal.is(false)
+			able.unequal.set(false)
 		}
 	}
 	return able
@@ -128,7 +128,7 @@ func (s *Store) probe(ctx context.Context, c *connection, o object, a *abilities
 		err := s.probeOnce(ctx, &quick, try, a)
 		if err == nil {
 			if o.tags != nil {
-				a.tags.is(!without.tags)
+				a.tags.set(!without.tags)
 			}
 			return nil
 		}
@@ -158,8 +158,8 @@ func (s *Store) probeOnce(ctx context.Context, c *connection, o object, a *abili
 	if err != nil {
 		return u.failed(err)
 	}
-	a.sums.is(!o.signed && aws.ToString(out.ChecksumSHA256) == *encode(content))
-	a.etags.is(isMD5(out.ETag, content))
+	a.sums.set(!o.signed && aws.ToString(out.ChecksumSHA256) == *encode(content))
+	a.etags.set(isMD5(out.ETag, content))
 	if !o.absent || a.ifNone.yes() || a.ifNone.no() {
 		return nil
 	}
@@ -171,7 +171,7 @@ func (s *Store) probeOnce(ctx context.Context, c *connection, o object, a *abili
 	case err == nil: // it takes anything
 		return s.delete(ctx, c, o.path, o.bucket, o.key, stamp{})
 	case isUnsupported(err):
-		a.ifNone.is(false)
+		a.ifNone.set(false)
 	}
 	return nil
 }
@@ -196,12 +196,12 @@ func (s *Store) unequal(ctx context.Context, c *connection, o object) (bool, err
 	if err != nil {
 		cleanup := u.abort(ctx)
 		if isUnequal(err) {
-			a.unequal.is(false)
+			a.unequal.set(false)
 			return false, cleanup
 		}
 		return false, withCleanup(err, cleanup)
 	}
-	a.unequal.is(true)
+	a.unequal.set(true)
 	// What the bucket locks by default Sweep deletes.
 	if err := s.delete(ctx, c, o.path, o.bucket, o.key, made); err != nil && !isNotDeleted(err) {
 		return true, err

@@ -38,7 +38,7 @@ func WantsEqual(s *Store, bucket string) {
 	if err != nil {
 		panic(err)
 	}
-	c.of(bucket).unequal.is(false)
+	c.of(bucket).unequal.set(false)
 }
 
 // PartOf is the size of a writer's parts.

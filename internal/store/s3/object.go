@@ -236,7 +236,7 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 			return made, err
 		}
 		if o.absent && isLost(err) {
-			a.ifNone.is(true)
+			a.ifNone.set(true)
 		}
 		there, lookErr := s.look(ctx, c, o)
 		for look := 1; ctx.Err() != nil && isMissing(lookErr) && look <= 3; look++ {
@@ -265,9 +265,9 @@ func (s *Store) conclude(ctx context.Context, c *connection, o object, nonce str
 		case err == nil:
 			return stamp{}, &Fault{Kind: ErrUncertain, Reason: "S3 answered that it made the object, and does not have it", Fix: "run it again; the server, or a proxy before it, loses what it is sent"}
 		case absent != nil && isRefused(err) && !a.ifNone.yes():
-			a.ifNone.is(false)
+			a.ifNone.set(false)
 		case match != nil && isRefused(err) && !a.ifMatch.yes():
-			a.ifMatch.is(false)
+			a.ifMatch.set(false)
 		case isRace(err) && try < 8:
 			// The other request may fail and free the name.
 			if err := s.opts.sleep(ctx, try); err != nil {

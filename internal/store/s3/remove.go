@@ -38,7 +38,7 @@ func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) er
 	if err != nil {
 		return err
 	}
-	found, err := s.standing(ctx, c, bucket, key, append([]string{store.SidecarSuffix}, beside...))
+	found, err := s.versionsOf(ctx, c, bucket, key, append([]string{store.SidecarSuffix}, beside...))
 	if err != nil {
 		return s.fault(ctx, "look for", b.Path, err)
 	}
@@ -46,7 +46,7 @@ func (s *Store) Remove(ctx context.Context, b store.Backup, beside ...string) er
 	if i < 0 || !same(found[""][i].backup, b) {
 		return fmt.Errorf("delete %s: %w", b.Path, store.ErrChanged)
 	}
-	if err := s.alike(ctx, c, b.Path, bucket, key, found[""]); err != nil {
+	if err := s.checkSameBackup(ctx, c, b.Path, bucket, key, found[""]); err != nil {
 		return s.fault(ctx, "delete", b.Path, err)
 	}
 	// A companion's lock may end later, and would keep it for ever.
@@ -73,8 +73,8 @@ func same(a, b store.Backup) bool {
 	return a.Size == b.Size && a.ModTime.Truncate(time.Second).Equal(b.ModTime.Truncate(time.Second))
 }
 
-// standing finds the versions of key with each suffix, and without one, by suffix.
-func (s *Store) standing(ctx context.Context, c *connection, bucket, key string, suffixes []string) (map[string][]version, error) {
+// versionsOf finds the versions of key with each suffix, and without one, by suffix.
+func (s *Store) versionsOf(ctx context.Context, c *connection, bucket, key string, suffixes []string) (map[string][]version, error) {
 	found := map[string][]version{}
 	all, err := c.versions(ctx, bucket, key)
 	for _, suffix := range append([]string{""}, suffixes...) {
@@ -312,7 +312,7 @@ func (s *Store) removeBeside(ctx context.Context, path, suffix string, check fun
 	if err != nil {
 		return err
 	}
-	found, err := s.standing(ctx, c, bucket, key+suffix, nil)
+	found, err := s.versionsOf(ctx, c, bucket, key+suffix, nil)
 	if err == nil && check != nil {
 		err = check()
 	}
@@ -381,10 +381,10 @@ func (*OtherBackupError) Fail() (fail.Class, string) {
 	return fail.Failed, "look at the versions of this object: docs/OFFSITE.md, against ransomware"
 }
 
-// alike fails unless all versions' envelopes agree on kind, name and time, by which
+// checkSameBackup fails unless all versions' envelopes agree on kind, name and time, by which
 // retention decides. It read only the newest version, and any writer can put one over a
 // backup. Rewraps and reencryptions keep all three.
-func (s *Store) alike(ctx context.Context, c *connection, path, bucket, key string, versions []version) error {
+func (s *Store) checkSameBackup(ctx context.Context, c *connection, path, bucket, key string, versions []version) error {
 	if !slices.ContainsFunc(versions, func(v version) bool { return !v.latest && !v.marker }) {
 		return nil
 	}

@@ -40,7 +40,7 @@ func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, er
 	}
 	old, err := s.stat(ctx, c, path, bucket, key)
 	if err == nil {
-		err = s.mend(ctx, c, old)
+		err = s.finishSwap(ctx, c, old)
 	}
 	if err == nil {
 		err = s.try(ctx, c, object{path: path, bucket: bucket, key: key, backup: true})
@@ -51,9 +51,9 @@ func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, er
 	return &replacement{Writer: s.writer(ctx, c, object{path: store.Beside(path, replaceSuffix), bucket: bucket, key: key + replaceSuffix}), old: old}, nil
 }
 
-// mend finishes a Swap that was killed after its first step: it writes the sidecar, and
+// finishSwap finishes a Swap that was killed after its first step: it writes the sidecar, and
 // deletes the temporary object.
-func (s *Store) mend(ctx context.Context, c *connection, old standingObject) error {
+func (s *Store) finishSwap(ctx context.Context, c *connection, old existing) error {
 	sum, ok := notedSum(old.noted)
 	if !ok {
 		return nil // not made by Swap, or changed since
@@ -97,36 +97,36 @@ func notedSum(metadata map[string]string) (sum [sha256.Size]byte, ok bool) {
 	return [sha256.Size]byte(noted), true
 }
 
-type standingObject struct {
+type existing struct {
 	*Object
 	class string
 	kept  retention
 }
 
-func (s *Store) stat(ctx context.Context, c *connection, path, bucket, key string) (standingObject, error) {
+func (s *Store) stat(ctx context.Context, c *connection, path, bucket, key string) (existing, error) {
 	head, err := c.head(ctx, bucket, key, "")
 	if err != nil {
-		return standingObject{}, err
+		return existing{}, err
 	}
 	o := &Object{
 		s: s, c: c, path: path, src: source{bucket, key, aws.ToString(head.ETag)}, noted: head.Metadata,
 		size: aws.ToInt64(head.ContentLength), modTime: aws.ToTime(head.LastModified),
 	}
 	o.ctx, o.cancel = context.WithCancelCause(ctx)
-	return standingObject{o, string(head.StorageClass), retention{types.ObjectLockMode(head.ObjectLockMode), aws.ToTime(head.ObjectLockRetainUntilDate), head.ObjectLockLegalHoldStatus}}, nil
+	return existing{o, string(head.StorageClass), retention{types.ObjectLockMode(head.ObjectLockMode), aws.ToTime(head.ObjectLockRetainUntilDate), head.ObjectLockLegalHoldStatus}}, nil
 }
 
 type replacement struct {
 	*Writer
-	old     standingObject
-	copies  bool // CopyFrom was called: S3 copies the old object from off on, after head
-	off     int64
-	head    []byte
-	made    stamp
-	sum     [sha256.Size]byte
-	stands  bool // the temporary object
-	ready   bool
-	settled bool
+	old      existing
+	copies   bool // CopyFrom was called: S3 copies the old object from off on, after head
+	off      int64
+	head     []byte
+	made     stamp
+	sum      [sha256.Size]byte
+	uploaded bool // the temporary object
+	ready    bool
+	settled  bool
 }
 
 // CopyFrom implements store.Replacement. Copied bytes are read for the sum, and sent only
@@ -204,7 +204,7 @@ func (r *replacement) Finish() (store.Result, error) {
 		if err != nil {
 			return store.Result{}, r.fail(err)
 		}
-		r.made, r.sum, r.stands = made, r.Writer.sum(), true
+		r.made, r.sum, r.uploaded = made, r.Writer.sum(), true
 	}
 	r.ready = true
 	return store.Result{Path: r.old.path, Size: r.size, SHA256: hex.EncodeToString(r.sum[:])}, nil
@@ -240,7 +240,7 @@ func (r *replacement) Swap(ctx context.Context) error {
 	}
 	// Without the right to delete, the new file is complete all the same; Sweep reports the
 	// rest.
-	if r.stands {
+	if r.uploaded {
 		if err := r.drop(); err != nil && !isNotDeleted(err) {
 			return r.s.fault(ctx, "delete", r.o.path, err)
 		}
@@ -253,7 +253,7 @@ func (r *replacement) swap(ctx context.Context, dst object) (_ stamp, err error)
 		return stamp{}, err
 	}
 	from := r.old
-	if r.stands {
+	if r.uploaded {
 		if from, err = r.s.stat(ctx, r.c, r.o.path, r.o.bucket, r.o.key); err != nil {
 			if isMissing(err) {
 				err = fmt.Errorf("replace %s: %w", r.old.path, store.ErrChanged)
@@ -296,14 +296,14 @@ func (r *replacement) tags(ctx context.Context) (map[string]string, error) {
 func (r *replacement) drop() error {
 	ctx, cancel := r.s.cleanup(r.ctx)
 	defer cancel()
-	r.stands = false
+	r.uploaded = false
 	return r.s.delete(ctx, r.c, r.o.path, r.o.bucket, r.o.key, r.made)
 }
 
 // Abort implements store.Replacement.
 func (r *replacement) Abort() error {
 	err := r.Writer.Abort()
-	if r.stands && !r.settled {
+	if r.uploaded && !r.settled {
 		err = errors.Join(err, r.s.fault(context.WithoutCancel(r.ctx), "delete", r.o.path, r.drop()))
 	}
 	return err
@@ -311,7 +311,7 @@ func (r *replacement) Abort() error {
 
 // compose makes dst of head and of src from off on, which S3 copies, so that little is
 // sent. All of it is checked before it replaces another.
-func (s *Store) compose(ctx context.Context, c *connection, dst object, head []byte, off int64, src standingObject) (stamp, error) {
+func (s *Store) compose(ctx context.Context, c *connection, dst object, head []byte, off int64, src existing) (stamp, error) {
 	dst.signed = true
 	a := c.of(dst.bucket)
 	size := int64(len(head)) + src.size - off
@@ -335,11 +335,11 @@ func (s *Store) compose(ctx context.Context, c *connection, dst object, head []b
 		if err == nil || a.unequal.yes() || a.unequal.no() || !isUnequal(err) {
 			return made, err
 		}
-		a.unequal.is(false)
+		a.unequal.set(false)
 	}
 }
 
-func (s *Store) composeOf(ctx context.Context, c *connection, dst object, head []byte, off int64, src standingObject, first, piece int64) (stamp, error) {
+func (s *Store) composeOf(ctx context.Context, c *connection, dst object, head []byte, off int64, src existing, first, piece int64) (stamp, error) {
 	const atOnce = 4
 	size := int64(len(head)) + src.size - off
 	content := make([]byte, first)

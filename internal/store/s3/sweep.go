@@ -123,7 +123,7 @@ func (s *Store) noVersion(ctx context.Context, c *connection, path string) (bool
 	if err != nil {
 		return false, err
 	}
-	found, err := s.standing(ctx, c, bucket, key, nil)
+	found, err := s.versionsOf(ctx, c, bucket, key, nil)
 	if err != nil {
 		return false, s.fault(ctx, "look for", path, err)
 	}

@@ -60,7 +60,7 @@ func (h *held) remove(ctx context.Context, o *op) error {
 	}
 	o.Step = removed
 	h.result.Changed = true
-	h.tell(Info, "removed %s", strings.Join(suffixed(h.Set.Names), ", "))
+	h.log(Info, "removed %s", strings.Join(suffixed(h.Set.Names), ", "))
 	h.fault("removed")
 	return nil
 }
@@ -92,7 +92,7 @@ func (h *held) finished(ctx context.Context, o *op) error {
 		return err
 	}
 	h.result.Changed = true
-	h.tell(Success, "%s is finished: no former value is accepted", h.Set.Name)
+	h.log(Success, "%s is finished: no former value is accepted", h.Set.Name)
 	return nil
 }
 
@@ -117,13 +117,13 @@ func (h *held) preflight(ctx context.Context) error {
 			return fail.As(fail.Usage, "configure it in the set, or give --no-proof", fmt.Errorf("%s, which production demands", text))
 		}
 		h.result.Warnings = append(h.result.Warnings, text+": it is left out")
-		h.tell(Warning, "%s: it is left out", text)
+		h.log(Warning, "%s: it is left out", text)
 	}
 	if err := h.healthy(ctx); err != nil {
 		if !h.opts.Compromised {
 			return fmt.Errorf("before the rotation: %w", err)
 		}
-		h.tell(Warning, "%v; after a theft the rotation goes on", err)
+		h.log(Warning, "%v; after a theft the rotation goes on", err)
 	}
 	if err := h.Maker.Check(ctx); err != nil {
 		return fmt.Errorf("before the rotation: %w", err)

@@ -212,6 +212,6 @@ func (h *held) healthy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHealth, err)
 	}
-	h.tell(Info, "healthy: %s answers %d", h.Set.Health, status)
+	h.log(Info, "healthy: %s answers %d", h.Set.Health, status)
 	return nil
 }

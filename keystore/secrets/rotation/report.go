@@ -73,8 +73,8 @@ func NewReport(dir string, set *Set, environment string, from, to time.Time, sta
 		return nil, err
 	}
 	r.Checklist = []Item{
-		r.apart(set, all), r.logged(all, status, lines), r.bits(set, all), r.graced(all),
-		r.proved(), r.kept(lines, oldest),
+		r.intervalItem(set, all), r.logged(all, status, lines), r.bits(set, all), r.graced(all),
+		r.proved(), r.retentionItem(lines, oldest),
 	}
 	return r, nil
 }
@@ -96,7 +96,7 @@ func logSpan(dir string) (lines int, oldest time.Time, err error) {
 	return lines, oldest, nil
 }
 
-func (r *Report) apart(set *Set, all []Entry) Item {
+func (r *Report) intervalItem(set *Set, all []Entry) Item {
 	item := Item{Demand: fmt.Sprintf("rotations are at most %s apart", set.MaxAge)}
 	var last time.Time
 	var longest time.Duration
@@ -180,7 +180,7 @@ func (r *Report) proved() Item {
 	return item
 }
 
-func (r *Report) kept(lines int, oldest time.Time) Item {
+func (r *Report) retentionItem(lines int, oldest time.Time) Item {
 	item := Item{Demand: "the log reaches back 90 days, and the history to the first rotation"}
 	item.Met = lines > 0
 	item.Evidence = "there is no log"

@@ -68,7 +68,7 @@ func (r *Rotator) rotate(ctx context.Context, h *held) error {
 	if s.Op != nil {
 		return h.resume(ctx, s.Op)
 	}
-	h.judge(d, s)
+	h.decideDue(d, s)
 	if err := h.mayRotate(d, s); err != nil || !h.result.Due {
 		return err
 	}
@@ -83,7 +83,7 @@ func (r *Rotator) rotate(ctx context.Context, h *held) error {
 	return h.start(ctx, o, d, func(now *secrets.Document, s *setState) error { return h.mayRotate(now, s) })
 }
 
-func (h *held) judge(d *secrets.Document, s *setState) {
+func (h *held) decideDue(d *secrets.Document, s *setState) {
 	res, now := h.result, h.now()
 	res.NextDue = s.RotatedAt.Add(time.Duration(h.Set.MaxAge))
 	days := int(now.Sub(s.RotatedAt).Hours() / 24)
@@ -171,7 +171,7 @@ func (h *held) announces() bool {
 func (h *held) start(ctx context.Context, o *op, d *secrets.Document, still func(*secrets.Document, *setState) error) error {
 	o.ID, o.Step, o.Started = newUUID(), begun, h.now().UTC().Truncate(time.Second)
 	h.own(o)
-	h.tell(Info, "%s of %s begins: %s; environment %s, backend %s", o.Action, h.Set.Name, o.Why, h.Environment, h.Store)
+	h.log(Info, "%s of %s begins: %s; environment %s, backend %s", o.Action, h.Set.Name, o.Why, h.Environment, h.Store)
 	err := h.update(ctx, nil, func(d *secrets.Document, s *setState) error {
 		if err := still(d, s); err != nil {
 			return err
@@ -203,7 +203,7 @@ func (h *held) resume(ctx context.Context, o *op) error {
 		h.result.Plan = []string{"finish it, or roll it back"}
 		return nil
 	}
-	h.tell(Warning, "%s", h.result.Why)
+	h.log(Warning, "%s", h.result.Why)
 	var mine op
 	err := h.update(ctx, nil, func(d *secrets.Document, s *setState) error {
 		if s.Op == nil || s.Op.ID != o.ID {
@@ -243,7 +243,7 @@ func (h *held) advance(ctx context.Context, o *op) error {
 			}
 			err = h.revert(ctx, o, err)
 		case o.Action == rollback:
-			return h.settle(ctx, o)
+			return h.endRollBack(ctx, o)
 		case o.Step == begun: // of a finish
 			err = h.remove(ctx, o)
 		default:
@@ -272,7 +272,7 @@ func (h *held) make(ctx context.Context, d *secrets.Document, s *setState) (map[
 		case v == current[name] || s.wasUsed(map[string]string{name: v}) != "":
 			return nil, fmt.Errorf("making new values: that of %s was used before", name)
 		}
-		h.tell(Info, "generated %s: %d characters", name, len(v))
+		h.log(Info, "generated %s: %d characters", name, len(v))
 	}
 	return fresh, nil
 }
@@ -312,7 +312,7 @@ func (h *held) storeFirst(ctx context.Context, o *op) error {
 	o.Step = stored
 	if announce {
 		o.Step = announced
-		h.tell(Info, "announced: the new values are stored as _PREVIOUS")
+		h.log(Info, "announced: the new values are stored as _PREVIOUS")
 	} else {
 		h.stored()
 	}
@@ -333,10 +333,10 @@ func (h *held) exchange(d *secrets.Document, fresh, former map[string]string) {
 func (h *held) stored() {
 	h.result.Changed = true
 	if h.opts.Compromised {
-		h.tell(Warning, "updated %s: the former values are kept nowhere", strings.Join(h.Set.Names, ", "))
+		h.log(Warning, "updated %s: the former values are kept nowhere", strings.Join(h.Set.Names, ", "))
 		return
 	}
-	h.tell(Info, "updated %s, with the former values as _PREVIOUS", strings.Join(h.Set.Names, ", "))
+	h.log(Info, "updated %s, with the former values as _PREVIOUS", strings.Join(h.Set.Names, ", "))
 }
 
 func (h *held) swap(ctx context.Context, o *op) error {
@@ -363,11 +363,11 @@ func (h *held) roll(ctx context.Context, o *op, phase string) error {
 	if h.Roller == nil {
 		return nil
 	}
-	h.tell(Info, "rolling out (%s): %s", phase, h.Set.Rollout)
+	h.log(Info, "rolling out (%s): %s", phase, h.Set.Rollout)
 	if err := h.Roller.Roll(ctx, o.ID+"-"+phase); err != nil {
 		return fmt.Errorf("rolling out: %w", err)
 	}
-	h.tell(Info, "restarted")
+	h.log(Info, "restarted")
 	return nil
 }
 
@@ -402,7 +402,7 @@ func (h *held) rollAndProve(ctx context.Context, o *op) error {
 	if err := h.Prover.Prove(ctx, accepted, rejected); err != nil {
 		return fmt.Errorf("proving: %w", err)
 	}
-	h.tell(Info, "proved: the current values and %d former ones are accepted, %d are refused", len(accepted)-1, len(rejected))
+	h.log(Info, "proved: the current values and %d former ones are accepted, %d are refused", len(accepted)-1, len(rejected))
 	h.fault("proved " + string(o.Action))
 	return nil
 }
@@ -430,7 +430,7 @@ func (h *held) record(ctx context.Context, o *op) error {
 		return err
 	}
 	h.result.Changed = true
-	h.tell(Success, "rotation %s of %s is completed", o.ID, h.Set.Name)
+	h.log(Success, "rotation %s of %s is completed", o.ID, h.Set.Name)
 	return nil
 }
 
@@ -438,7 +438,7 @@ func (h *held) abandon(ctx context.Context, o *op, cause error) error {
 	if ctx.Err() != nil {
 		return cause
 	}
-	h.tell(Error, "%s: nothing was changed", cause)
+	h.log(Error, "%s: nothing was changed", cause)
 	return errors.Join(cause, h.update(ctx, o, func(_ *secrets.Document, s *setState) error {
 		s.Op = nil
 		return nil
@@ -453,10 +453,10 @@ func (h *held) revert(ctx context.Context, o *op, cause error) error {
 	case ctx.Err() != nil:
 		return cause
 	case o.Compromised:
-		h.tell(Error, "%v", cause)
+		h.log(Error, "%v", cause)
 		return fmt.Errorf("%w: %w", errUnproved, cause)
 	}
-	h.tell(Error, "%v: rolling back", cause)
+	h.log(Error, "%v: rolling back", cause)
 	err := h.update(ctx, o, func(d *secrets.Document, s *setState) error {
 		if former := h.values(d, previous); s.Op.Step == stored && len(former) > 0 {
 			fresh := h.values(d, "")
@@ -474,15 +474,15 @@ func (h *held) revert(ctx context.Context, o *op, cause error) error {
 	return nil
 }
 
-// settle ends a roll-back. That the former values are not accepted either is said, and
+// endRollBack ends a roll-back. That the former values are not accepted either is said, and
 // changes nothing: they are what there was.
-func (h *held) settle(ctx context.Context, o *op) error {
+func (h *held) endRollBack(ctx context.Context, o *op) error {
 	cause := errors.New(o.Cause)
 	if err := h.rollAndProve(ctx, o); err != nil {
 		if ctx.Err() != nil {
 			return err
 		}
-		h.tell(Error, "after rolling back: %v", err)
+		h.log(Error, "after rolling back: %v", err)
 		cause = fmt.Errorf("%w; after rolling back: %w", cause, err)
 	}
 	now := h.now().UTC().Truncate(time.Second)
@@ -500,7 +500,7 @@ func (h *held) settle(ctx context.Context, o *op) error {
 	if err != nil {
 		return err
 	}
-	h.tell(Error, "rotation %s of %s failed, and the former secrets are current again", o.ID, h.Set.Name)
+	h.log(Error, "rotation %s of %s failed, and the former secrets are current again", o.ID, h.Set.Name)
 	return fmt.Errorf("%w: %w", ErrRolledBack, cause)
 }
 
@@ -517,7 +517,7 @@ func (h *held) remember(o *op, now time.Time, fault error) error {
 	if err := AppendHistory(h.Dir, e); err != nil {
 		return fmt.Errorf("recording the rotation: %w", err)
 	}
-	h.tell(Info, "recorded in the history as %s", o.ID)
+	h.log(Info, "recorded in the history as %s", o.ID)
 	return nil
 }
 

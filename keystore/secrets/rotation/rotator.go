@@ -181,6 +181,6 @@ func (r *Rotator) put(d *secrets.Document, suffix string, values map[string]stri
 	}
 }
 
-func (r *Rotator) tell(l Level, format string, args ...any) {
+func (r *Rotator) log(l Level, format string, args ...any) {
 	r.Tell(l, fmt.Sprintf(format, args...))
 }
