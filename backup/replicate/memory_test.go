@@ -161,19 +161,19 @@ func TestCompacted(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
 		lines, old int // of other places, and of a copy that is gone
-		change     func(t *testing.T, o *replicate.Course)
+		change     func(t *testing.T, o *replicate.Batch)
 		want       int // lines that are left, with that of the copy
 	}{
 		{"mostly dead", 20, 1000, nil, 21},
 		{"small", 20, 900, nil, 921},
 		{"mostly of use", 1000, 900, nil, 1901},
-		{"a dry run", 20, 1000, func(_ *testing.T, c *replicate.Course) { c.DryRun = true }, 1020},
-		{"a copy that is not mounted", 20, 1000, func(t *testing.T, c *replicate.Course) {
+		{"a dry run", 20, 1000, func(_ *testing.T, c *replicate.Batch) { c.DryRun = true }, 1020},
+		{"a copy that is not mounted", 20, 1000, func(t *testing.T, c *replicate.Batch) {
 			if err := os.RemoveAll(c.To); err != nil {
 				t.Fatal(err)
 			}
 		}, 1021},
-		{"what the source still has", 20, 1000, func(t *testing.T, c *replicate.Course) {
+		{"what the source still has", 20, 1000, func(t *testing.T, c *replicate.Batch) {
 			for n := range 1000 {
 				write(t, filepath.Join(c.From, fmt.Sprintf("old%d.enc", n)), nil)
 			}
@@ -182,7 +182,7 @@ func TestCompacted(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, replicate.MemoryName)
-		c := replicate.Course{From: filepath.Join(dir, "from"), To: filepath.Join(dir, "to"), Workers: 1, Meter: new(backup.Meter)}
+		c := replicate.Batch{From: filepath.Join(dir, "from"), To: filepath.Join(dir, "to"), Workers: 1, Meter: new(backup.Meter)}
 		c.Place = local.Folder{}
 		keep(t, filepath.Join(c.From, "x.enc"), sealed(t, 100))
 		keep(t, filepath.Join(c.To, "other.enc"), sealed(t, 100))

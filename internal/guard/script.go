@@ -94,7 +94,7 @@ func (s *Script) comment([]byte) error { return nil }
 func (s *Script) query(q statement, _ bool) error {
 	switch {
 	case s.passing:
-	case aboutDatabase(q), !s.made && drops(q), q.begin("set") && s.Without != nil && s.Without(q.name(1)):
+	case aboutDatabase(q), !s.made && drops(q), q.hasPrefix("set") && s.Without != nil && s.Without(q.name(1)):
 		s.held = s.held[:0]
 	default:
 		s.release()
