@@ -76,13 +76,12 @@ next:
 	ADDQ      R10, DI
 	CMPQ      DI, limit+48(FP)
 	JGT       done
-	MOVQ      (AX)(DI*1), R12
-	IMULQ     R11, R12
-	SHRQ      $0x26, R12
-	MOVQ      R12, R13
-	SHRQ      $0x0c, R12
-	SHLL      $0x14, R13
-	ORL       DI, R13
+	MOVQ      R11, R12
+	IMULQ     (AX)(DI*1), R12
+	RORXQ     $0x12, R12, R13
+	SHRQ      $0x32, R12
+	ANDL      $0xfff00000, R13
+	LEAL      (R13)(DI*1), R13
 	MOVL      (BX)(R12*4), R8
 	MOVL      R13, (BX)(R12*4)
 	LEAQ      1(DI), R10
@@ -224,265 +223,293 @@ done:
 	RET
 
 // func generalAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, state *[4]int, start int, limit int, last int, end int) (nLits int, nSeqs int)
-// Requires: AVX, AVX2, BMI, CMOV
-TEXT ·generalAVX2(SB), NOSPLIT, $0-88
+// Requires: AVX, AVX2, BMI, BMI2, CMOV
+TEXT ·generalAVX2(SB), NOSPLIT, $8-88
 	MOVQ src+0(FP), AX
 	MOVQ lits+8(FP), CX
 	MOVQ seqs+16(FP), DX
 	MOVQ table+24(FP), BX
-	MOVQ $0xb185ebca87000000, R11
-	MOVQ state+32(FP), R12
-	MOVQ (R12), DI
-	MOVQ 8(R12), SI
-	MOVQ 16(R12), R14
-	MOVQ 24(R12), R15
+	MOVQ $0x79b185ebca870000, R10
+	MOVQ state+32(FP), R11
+	MOVQ (R11), DI
+	MOVQ 8(R11), SI
+	MOVQ 16(R11), R13
+	MOVQ 24(R11), R14
 
 next:
 	CMPQ DI, limit+48(FP)
 	JGT  done
-	MOVQ (AX)(DI*1), R12
-	CMPQ DI, SI
-	JEQ  atAnchor
 
 probe:
-	IMULQ R11, R12
-	SHRQ  $0x26, R12
-	MOVQ  R12, R13
-	SHRQ  $0x0c, R12
-	SHLL  $0x14, R13
-	ORL   DI, R13
-	MOVL  (BX)(R12*4), R8
-	MOVL  R13, (BX)(R12*4)
-	LEAQ  1(DI), R10
-	SUBQ  R14, R10
-	JCS   noRepeat
-	MOVQ  (AX)(R10*1), R12
-	XORQ  1(AX)(DI*1), R12
-	SHLQ  $0x18, R12
-	JEQ   repeat
-
-noRepeat:
-	MOVQ      DI, R10
-	SUBQ      SI, R10
-	SHRQ      $0x06, R10
-	LEAQ      1(R10)(DI*1), R10
-	XORL      R8, R13
-	SHRL      $0x14, R13
-	JNE       miss
-	ANDL      $0x000fffff, R8
-	CMPQ      R8, DI
-	JCC       miss
+	MOVQ      R10, R11
+	IMULQ     (AX)(DI*1), R11
+	RORXQ     $0x12, R11, R12
+	SHRQ      $0x32, R11
+	ANDL      $0xfff00000, R12
+	LEAL      (R12)(DI*1), R12
+	MOVL      (BX)(R11*4), R8
+	MOVL      R12, (BX)(R11*4)
+	XORL      R12, R8
+	MOVQ      R10, R11
+	IMULQ     1(AX)(DI*1), R11
+	RORXQ     $0x12, R11, R12
+	SHRQ      $0x32, R11
+	ANDL      $0xfff00000, R12
+	LEAL      1(R12)(DI*1), R12
+	MOVL      (BX)(R11*4), R9
+	MOVL      R12, (BX)(R11*4)
+	XORL      R12, R9
+	MOVQ      R10, R11
+	IMULQ     2(AX)(DI*1), R11
+	RORXQ     $0x12, R11, R12
+	SHRQ      $0x32, R11
+	ANDL      $0xfff00000, R12
+	LEAL      2(R12)(DI*1), R12
+	MOVL      (BX)(R11*4), BP
+	MOVL      R12, (BX)(R11*4)
+	XORL      R12, BP
+	MOVQ      R10, R11
+	IMULQ     3(AX)(DI*1), R11
+	RORXQ     $0x12, R11, R12
+	SHRQ      $0x32, R11
+	ANDL      $0xfff00000, R12
+	LEAL      3(R12)(DI*1), R12
+	MOVL      (BX)(R11*4), R15
+	MOVL      R12, (BX)(R11*4)
+	XORL      R12, R15
+	MOVQ      DI, R11
+	SUBQ      R13, R11
+	JCS       noRepeat
 	VMOVDQU   (AX)(DI*1), Y0
-	VPCMPEQB  (AX)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R9
-	NOTL      R9
-	TZCNTL    R9, R9
+	VPCMPEQB  (AX)(R11*1), Y0, Y0
+	VPMOVMSKB Y0, R11
+	RORXL     $0x01, R11, R12
+	ANDL      R12, R11
+	RORXL     $0x02, R11, R12
+	ANDL      R12, R11
+	RORXL     $0x01, R11, R12
+	ANDL      R12, R11
+	TZCNTL    R11, R11
+
+choose:
+	XORL      R12, R12
+	CMPL      R15, $0x00100000
+	ADCL      R12, R12
+	CMPL      BP, $0x00100000
+	CMOVLCS   BP, R15
+	ADCL      R12, R12
+	CMPL      R9, $0x00100000
+	CMOVLCS   R9, R15
+	ADCL      R12, R12
+	CMPL      R8, $0x00100000
+	CMOVLCS   R8, R15
+	ADCL      R12, R12
+	ORL       $0x10, R12
+	TZCNTL    R12, R12
+	CMPQ      R11, R12
+	JLS       repeat
+	CMPQ      R12, $0x04
+	JEQ       miss
+	LEAQ      4(DI), R9
+	ADDQ      R12, DI
+	XORQ      DI, R15
+	VMOVDQU   (AX)(DI*1), Y0
+	VPCMPEQB  (AX)(R15*1), Y0, Y0
+	VPMOVMSKB Y0, R8
+	NOTL      R8
+	TZCNTL    R8, R8
 	JCS       long
-	CMPQ      R9, $0x05
-	JCS       miss
+	CMPQ      R8, $0x06
+	JCS       differs
 
 before:
-	CMPQ    R8, $0x08
+	CMPQ    R15, $0x08
 	JCS     slowBefore
-	MOVQ    -8(AX)(DI*1), R12
-	XORQ    -8(AX)(R8*1), R12
-	BSWAPQ  R12
-	TZCNTQ  R12, R12
-	SHRQ    $0x03, R12
-	MOVQ    DI, R13
-	SUBQ    SI, R13
-	CMPQ    R12, R13
-	CMOVQHI R13, R12
-	SUBQ    R12, DI
-	SUBQ    R12, R8
-	ADDQ    R12, R9
-	CMPQ    R12, $0x08
+	MOVQ    -8(AX)(DI*1), R11
+	XORQ    -8(AX)(R15*1), R11
+	BSWAPQ  R11
+	TZCNTQ  R11, R11
+	SHRQ    $0x03, R11
+	MOVQ    DI, R12
+	SUBQ    SI, R12
+	CMPQ    R11, R12
+	CMOVQHI R12, R11
+	SUBQ    R11, DI
+	SUBQ    R11, R15
+	ADDQ    R11, R8
+	CMPQ    R11, $0x08
 	JEQ     before
 
 found:
-	CMPQ R9, $0x05
-	JEQ  shortest
-
 take:
-	MOVQ    DI, R12
-	SUBQ    SI, R12
+	MOVQ    DI, R11
+	SUBQ    SI, R11
 	VMOVDQU (AX)(SI*1), Y0
 	VMOVDQU Y0, (CX)
-	CMPQ    R12, $0x20
+	CMPQ    R11, $0x20
 	JHI     longTake
 
 taken:
-	ADDQ    R12, CX
-	MOVQ    DI, R10
-	SUBQ    R8, R10
-	CMPQ    R10, R14
-	CMOVQNE R14, R15
-	MOVQ    R10, R14
-	LEAQ    (DI)(R9*1), SI
-	SHLQ    $0x24, R10
-	SHLQ    $0x12, R9
-	ORQ     R9, R12
-	ORQ     R10, R12
-	MOVQ    R12, (DX)
-	ADDQ    $0x08, DX
-	LEAQ    2(DI), R10
-	MOVQ    SI, DI
-	CMPQ    SI, last+56(FP)
-	JGT     done
-	MOVQ    (AX)(R10*1), R12
-	IMULQ   R11, R12
-	SHRQ    $0x26, R12
-	MOVQ    R12, R13
-	SHRQ    $0x0c, R12
-	SHLL    $0x14, R13
-	ORL     R10, R13
-	MOVL    (BX)(R12*4), R8
-	MOVL    R13, (BX)(R12*4)
-	MOVQ    -2(AX)(DI*1), R12
-	LEAQ    -2(DI), R10
-	IMULQ   R11, R12
-	SHRQ    $0x26, R12
-	MOVQ    R12, R13
-	SHRQ    $0x0c, R12
-	SHLL    $0x14, R13
-	ORL     R10, R13
-	MOVL    (BX)(R12*4), R8
-	MOVL    R13, (BX)(R12*4)
-	JMP     next
-
-miss:
-	MOVQ R10, DI
-	JMP  next
-
-atAnchor:
-	CMPQ      DI, start+40(FP)
-	JEQ       probe
-	MOVQ      DI, R8
-	SUBQ      R15, R8
+	ADDQ      R11, CX
+	MOVQ      DI, R9
+	SUBQ      R15, R9
+	CMPQ      R9, R13
+	CMOVQNE   R13, R14
+	MOVQ      R9, R13
+	LEAQ      (DI)(R8*1), SI
+	SHLQ      $0x24, R9
+	SHLQ      $0x12, R8
+	ORQ       R8, R11
+	ORQ       R9, R11
+	MOVQ      R11, (DX)
+	ADDQ      $0x08, DX
+	MOVQ      SI, DI
+	CMPQ      SI, last+56(FP)
+	JGT       done
+	MOVQ      R10, R11
+	IMULQ     -2(AX)(DI*1), R11
+	RORXQ     $0x12, R11, R12
+	SHRQ      $0x32, R11
+	ANDL      $0xfff00000, R12
+	LEAL      -2(R12)(DI*1), R12
+	MOVL      R12, (BX)(R11*4)
+	CMPQ      DI, limit+48(FP)
+	JGT       done
+	MOVQ      DI, R15
+	SUBQ      R14, R15
 	JCS       probe
-	MOVQ      (AX)(R8*1), R13
-	XORQ      R12, R13
-	SHLQ      $0x18, R13
+	MOVQ      (AX)(DI*1), R11
+	XORQ      (AX)(R15*1), R11
+	SHLQ      $0x18, R11
 	JNE       probe
 	VMOVDQU   (AX)(DI*1), Y0
-	VPCMPEQB  (AX)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R9
-	NOTL      R9
-	TZCNTL    R9, R9
+	VPCMPEQB  (AX)(R15*1), Y0, Y0
+	VPMOVMSKB Y0, R8
+	NOTL      R8
+	TZCNTL    R8, R8
 	JCS       longRepeat
 	JMP       take
+
+miss:
+	MOVQ DI, R11
+	SUBQ SI, R11
+	SHRQ $0x05, R11
+	LEAQ 4(DI)(R11*1), DI
+	JMP  next
+
+differs:
+	MOVQ R9, DI
+	JMP  next
+
+noRepeat:
+	MOVL $0x00000020, R11
+	JMP  choose
 
 repeat:
-	MOVQ      R10, R8
-	INCQ      DI
+	ADDQ      R11, DI
+	MOVQ      DI, R15
+	SUBQ      R13, R15
 	VMOVDQU   (AX)(DI*1), Y0
-	VPCMPEQB  (AX)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R9
-	NOTL      R9
-	TZCNTL    R9, R9
+	VPCMPEQB  (AX)(R15*1), Y0, Y0
+	VPMOVMSKB Y0, R8
+	NOTL      R8
+	TZCNTL    R8, R8
 	JCS       longRepeat
 	JMP       take
-
-shortest:
-	MOVQ DI, R12
-	SUBQ R8, R12
-	CMPQ R12, $0x00004000
-	JHI  miss
-	JMP  take
 
 slowBefore:
 	CMPQ  DI, SI
 	JEQ   found
-	TESTQ R8, R8
+	TESTQ R15, R15
 	JEQ   found
-	MOVB  -1(AX)(DI*1), R12
-	CMPB  R12, -1(AX)(R8*1)
+	MOVB  -1(AX)(DI*1), R11
+	CMPB  R11, -1(AX)(R15*1)
 	JNE   found
 	DECQ  DI
-	DECQ  R8
-	INCQ  R9
+	DECQ  R15
+	INCQ  R8
 	JMP   slowBefore
 
 long:
-	MOVQ end+64(FP), R13
-	SUBQ DI, R13
+	MOVQ end+64(FP), R12
+	SUBQ DI, R12
 
 longWords:
-	LEAQ      32(R9), R12
-	CMPQ      R12, R13
+	LEAQ      32(R8), R11
+	CMPQ      R11, R12
 	JHI       longBytes
-	LEAQ      (AX)(R9*1), R12
-	VMOVDQU   (R12)(DI*1), Y0
-	VPCMPEQB  (R12)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R12
-	NOTL      R12
-	TZCNTL    R12, R12
-	LEAQ      (R9)(R12*1), R9
+	LEAQ      (AX)(R8*1), R11
+	VMOVDQU   (R11)(DI*1), Y0
+	VPCMPEQB  (R11)(R15*1), Y0, Y0
+	VPMOVMSKB Y0, R11
+	NOTL      R11
+	TZCNTL    R11, R11
+	LEAQ      (R8)(R11*1), R8
 	JCS       longWords
 	JMP       before
 
 longBytes:
-	CMPQ R9, R13
+	CMPQ R8, R12
 	JEQ  before
-	LEAQ (AX)(R9*1), R10
-	MOVB (R10)(DI*1), R12
-	CMPB R12, (R10)(R8*1)
+	LEAQ (AX)(R8*1), R9
+	MOVB (R9)(DI*1), R11
+	CMPB R11, (R9)(R15*1)
 	JNE  before
-	INCQ R9
+	INCQ R8
 	JMP  longBytes
 
 longRepeat:
-	MOVQ end+64(FP), R13
-	SUBQ DI, R13
+	MOVQ end+64(FP), R12
+	SUBQ DI, R12
 
 longRepeatWords:
-	LEAQ      32(R9), R12
-	CMPQ      R12, R13
+	LEAQ      32(R8), R11
+	CMPQ      R11, R12
 	JHI       longRepeatBytes
-	LEAQ      (AX)(R9*1), R12
-	VMOVDQU   (R12)(DI*1), Y0
-	VPCMPEQB  (R12)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R12
-	NOTL      R12
-	TZCNTL    R12, R12
-	LEAQ      (R9)(R12*1), R9
+	LEAQ      (AX)(R8*1), R11
+	VMOVDQU   (R11)(DI*1), Y0
+	VPCMPEQB  (R11)(R15*1), Y0, Y0
+	VPMOVMSKB Y0, R11
+	NOTL      R11
+	TZCNTL    R11, R11
+	LEAQ      (R8)(R11*1), R8
 	JCS       longRepeatWords
 	JMP       take
 
 longRepeatBytes:
-	CMPQ R9, R13
+	CMPQ R8, R12
 	JEQ  take
-	LEAQ (AX)(R9*1), R10
-	MOVB (R10)(DI*1), R12
-	CMPB R12, (R10)(R8*1)
+	LEAQ (AX)(R8*1), R9
+	MOVB (R9)(DI*1), R11
+	CMPB R11, (R9)(R15*1)
 	JNE  take
-	INCQ R9
+	INCQ R8
 	JMP  longRepeatBytes
 
 longTake:
-	MOVQ $0x0000000000000020, R13
+	MOVQ $0x0000000000000020, R12
 	ADDQ AX, SI
 
 longerTake:
-	VMOVDQU (SI)(R13*1), Y0
-	VMOVDQU Y0, (CX)(R13*1)
-	ADDQ    $0x20, R13
-	CMPQ    R13, R12
+	VMOVDQU (SI)(R12*1), Y0
+	VMOVDQU Y0, (CX)(R12*1)
+	ADDQ    $0x20, R12
+	CMPQ    R12, R11
 	JCS     longerTake
 	JMP     taken
 
 done:
-	MOVQ state+32(FP), R12
-	MOVQ DI, (R12)
-	MOVQ SI, 8(R12)
-	MOVQ R14, 16(R12)
-	MOVQ R15, 24(R12)
+	MOVQ state+32(FP), R11
+	MOVQ DI, (R11)
+	MOVQ SI, 8(R11)
+	MOVQ R13, 16(R11)
+	MOVQ R14, 24(R11)
 	VZEROUPPER
-	MOVQ lits+8(FP), R12
-	SUBQ R12, CX
+	MOVQ lits+8(FP), R11
+	SUBQ R11, CX
 	MOVQ CX, nLits+72(FP)
-	MOVQ seqs+16(FP), R12
-	SUBQ R12, DX
+	MOVQ seqs+16(FP), R11
+	SUBQ R11, DX
 	SHRQ $0x03, DX
 	MOVQ DX, nSeqs+80(FP)
 	RET

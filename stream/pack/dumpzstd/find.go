@@ -6,6 +6,7 @@ const (
 	tableBits = 14
 	posBits   = 20 // MaxInput
 	posMask   = 1<<posBits - 1
+	prime     = 0x9e3779b185ebca87
 )
 
 // finder finds matches. Its table holds, by the hash of the five bytes from
@@ -23,7 +24,7 @@ func (f *finder) reset() {
 
 // hash returns the place of the five lowest bytes of v in the table, and a tag.
 func hash(v uint64) (slot, tag uint32) {
-	h := uint32(v << 24 * 0x9e3779b185ebca87 >> (64 - tableBits - 32 + posBits))
+	h := uint32(v << 24 * prime >> (64 - tableBits - 32 + posBits))
 	return h >> (32 - posBits), h << posBits
 }
 

@@ -2,14 +2,26 @@ package dumpzstd
 
 import "math/bits"
 
-// The general finder looks at every place, as text without fields needs it, and
-// for the last two offsets again. Where it finds nothing for a while, its steps
-// grow.
+// The general finder looks at every place, as text without fields needs it. It takes
+// four at once, so that the processor need not guess at each of them what comes, and
+// there it looks for the last two offsets too. Where it finds nothing for a while, it
+// leaves places out.
+
+const (
+	group      = 4
+	minGeneral = 6 // the shortest match that is found by its hash
+	minRepeat  = 5 // by an offset
+
+	// generalMargin is how many bytes before the end of a block no more matches are
+	// looked for.
+	generalMargin = group + 8
+)
 
 // general adds the matches in src[start:end] to q and what is before them to l. It
 // returns the end of the last.
 func (f *finder) general(src []byte, start, end int, l *literals, q *sequences) int {
-	g := generalFinder{p: start, anchor: start, first: int(q.offsets[0]), second: int(q.offsets[1])}
+	// An empty place of the table is place 0, which so is before all others.
+	g := generalFinder{p: max(start, 1), anchor: start, first: int(q.offsets[0]), second: int(q.offsets[1])}
 	f.generalFast(&g, src, start, end, l, q)
 	for limit := end - generalMargin; g.p <= limit; {
 		p, c, n := f.lookAround(&g, src, start, end)
@@ -26,42 +38,42 @@ func (f *finder) general(src []byte, start, end int, l *literals, q *sequences) 
 		if g.p > limit {
 			break
 		}
-		f.insert(src, p+2)
-		f.insert(src, g.p-2)
+		f.swap(src, g.p-2)
 	}
 	return g.anchor
 }
-
-// generalMargin is how many bytes before the end of a block no more matches are
-// looked for.
-const generalMargin = 12
 
 type generalFinder struct {
 	p, anchor     int
 	first, second int // the last two offsets
 }
 
-// lookAround looks for a match at g.p and the place after it. If there is none,
+// lookAround looks for a match at g.p and the places after it. If there is none,
 // n is 0, and g.p is further on.
 func (f *finder) lookAround(g *generalFinder, src []byte, start, end int) (p, c, n int) {
 	p = g.p
-	v := load64(src, p)
-	if c = p - g.second; p == g.anchor && p > start && c >= 0 && (load64(src, c)^v)<<24 == 0 {
-		return p, c, minMatch + matchLen(src[c+minMatch:], src[p+minMatch:end])
+	if c = p - g.second; p == g.anchor && p > start && c >= 0 && repeats(src, c, p) {
+		return p, c, minRepeat + matchLen(src[c+minRepeat:], src[p+minRepeat:end])
 	}
-	slot, tag := hash(v)
-	e := f.table[slot]
-	f.table[slot] = tag | uint32(p)
-	if c = p + 1 - g.first; c >= 0 && (load64(src, c)^load64(src, p+1))<<24 == 0 {
-		return p + 1, c, minMatch + matchLen(src[c+minMatch:], src[p+1+minMatch:end])
+	hit := group
+	for i := range group {
+		if e := f.swap(src, p+i); hit == group && e>>posBits == 0 {
+			hit, c = i, int(e)^(p+i)
+		}
 	}
-	g.p += 1 + (p-g.anchor)>>6
-	c = int(e & posMask)
-	if (e^tag)>>posBits != 0 || c >= p {
+	for i := 0; i <= hit && p >= g.first; i++ {
+		if c, p := p+i-g.first, p+i; repeats(src, c, p) {
+			return p, c, minRepeat + matchLen(src[c+minRepeat:], src[p+minRepeat:end])
+		}
+	}
+	if hit == group {
+		g.p += group + (p-g.anchor)>>5
 		return 0, 0, 0
 	}
-	diff := load64(src, c) ^ v
-	if diff<<24 != 0 {
+	g.p += group
+	p += hit
+	diff := load64(src, c) ^ load64(src, p)
+	if diff<<(64-8*minGeneral) != 0 {
 		return 0, 0, 0
 	}
 	n = bits.TrailingZeros64(diff) >> 3
@@ -69,13 +81,19 @@ func (f *finder) lookAround(g *generalFinder, src []byte, start, end int) (p, c,
 		n += matchLen(src[c+8:], src[p+8:end])
 	}
 	before := matchBefore(src, p, c, p-g.anchor)
-	if n += before; n == minMatch && p-c > nearEnough {
-		return 0, 0, 0
-	}
-	return p - before, c - before, n
+	return p - before, c - before, n + before
 }
 
-func (f *finder) insert(src []byte, p int) {
-	slot, tag := hash(load64(src, p))
-	f.table[slot] = tag | uint32(p)
+func repeats(src []byte, c, p int) bool {
+	return (load64(src, c)^load64(src, p))<<(64-8*minRepeat) == 0
+}
+
+// swap puts p into the table. It returns what was there, xor p and its tag.
+func (f *finder) swap(src []byte, p int) uint32 {
+	h := load64(src, p) << (64 - 8*minGeneral) * prime
+	e := uint32(h>>(64-tableBits-32+posBits))<<posBits | uint32(p)
+	slot := h >> (64 - tableBits)
+	was := f.table[slot] ^ e
+	f.table[slot] = e
+	return was
 }

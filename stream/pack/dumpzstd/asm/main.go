@@ -108,6 +108,9 @@ const (
 
 	minMatch   = 5
 	nearEnough = 16 << 10
+
+	group      = 4
+	minGeneral = 6
 )
 
 // search is what both finders have in registers: p is where the match begins, c
@@ -119,27 +122,29 @@ type search struct {
 	v                                       VecVirtual
 }
 
-func newSearch() (s search) {
+// newSearch loads what a search needs, to hash so many bytes.
+func newSearch(hashed int) (s search) {
 	s.src, s.lits, s.seqs, s.table = param("src"), param("lits"), param("seqs"), param("table")
 	for _, r := range []*GPVirtual{&s.anchor, &s.p, &s.c, &s.n, &s.next, &s.key, &s.t, &s.u} {
 		*r = GP64()
 	}
 	s.v = YMM()
 	hashKey := uint64(prime)
-	MOVQ(U64(hashKey<<24), s.key) // the lowest five bytes count
+	MOVQ(U64(hashKey<<(64-8*hashed)), s.key)
 	return s
 }
 
-// swap puts place, of which t holds the bytes, into table. c becomes what was
-// there, and u place and tag.
-func (s search) swap(place Register) {
-	IMULQ(s.key, s.t)
-	SHRQ(U8(64-tableBits-32+posBits), s.t)
-	MOVQ(s.t, s.u)
-	SHRQ(U8(32-posBits), s.t)
-	SHLL(U8(posBits), s.u.As32())
-	ORL(place.(GPVirtual).As32(), s.u.As32())
-	MOVL(scaled(s.table, s.t, 4, 0), s.c.As32())
+// hash puts the place p+i into table. What was there is in e.
+func (s search) hash(i int, e Register) {
+	MOVQ(s.key, s.t)
+	IMULQ(scaled(s.src, s.p, 1, i), s.t)
+	RORXQ(U8(64-tableBits-32), s.t, s.u)
+	SHRQ(U8(64-tableBits), s.t)
+	ANDL(U32(1<<32-1<<posBits), s.u.As32())
+	LEAL(scaled(s.u, s.p, 1, i), s.u.As32())
+	if e != nil {
+		MOVL(scaled(s.table, s.t, 4, 0), e)
+	}
 	MOVL(s.u.As32(), scaled(s.table, s.t, 4, 0))
 }
 
@@ -214,19 +219,10 @@ func (s search) before() {
 	JEQ(LabelRef("before"))
 
 	Label("found")
-	CMPQ(s.n, U8(minMatch))
-	JEQ(LabelRef("shortest"))
 }
 
-// rare is what before seldom needs.
-func (s search) rare(take, otherwise string) {
-	Label("shortest")
-	MOVQ(s.p, s.t)
-	SUBQ(s.c, s.t)
-	CMPQ(s.t, U32(nearEnough))
-	JHI(LabelRef(otherwise))
-	JMP(LabelRef(take))
-
+// slowBefore is what before seldom needs.
+func (s search) slowBefore() {
 	Label("slowBefore")
 	CMPQ(s.p, s.anchor)
 	JEQ(LabelRef("found"))
@@ -299,7 +295,7 @@ func match() {
 			"every 5 bytes, and lits, there at most 32 bytes more than it counts. limit+32 <= end, and start is\n"+
 			"divisible by 64.",
 		"from", "anchor", "nLits", "nSeqs")
-	s := newSearch()
+	s := newSearch(minMatch)
 	starts := param("starts")
 	limit := address("limit")
 	Load(Param("start"), s.anchor)
@@ -319,14 +315,15 @@ func match() {
 	ADDQ(s.next, s.p)
 	CMPQ(s.p, limit)
 	JGT(LabelRef("done"))
-	MOVQ(scaled(s.src, s.p, 1, 0), s.t)
-	s.swap(s.p)
+	s.hash(0, s.c.As32())
 	LEAQ(at(s.p, 1), s.next)
 	s.candidate("next")
 	s.measure("long")
 	CMPQ(s.n, U8(minMatch))
 	JCS(LabelRef("next"))
 	s.before()
+	CMPQ(s.n, U8(minMatch))
+	JEQ(LabelRef("shortest"))
 	s.take()
 	LEAQ(scaled(s.p, s.n, 1, 0), s.anchor)
 	MOVQ(s.anchor, s.next)
@@ -341,7 +338,14 @@ func match() {
 	JLE(LabelRef("next"))
 	JMP(LabelRef("done"))
 
-	s.rare("take", "next")
+	Label("shortest")
+	MOVQ(s.p, s.t)
+	SUBQ(s.c, s.t)
+	CMPQ(s.t, U32(nearEnough))
+	JHI(LabelRef("next"))
+	JMP(LabelRef("take"))
+
+	s.slowBefore()
 	s.long("long", "before")
 	s.longTake()
 
@@ -357,7 +361,7 @@ func general() {
 			"src[limit]. It reads src[:end], and writes table, one of seqs for every 5 bytes, and lits, there at most 32 bytes\n"+
 			"more than it counts. limit+40 <= end, and limit < last <= end-12.",
 		"nLits", "nSeqs")
-	s := newSearch()
+	s := newSearch(minGeneral)
 	limit := address("limit")
 	g := s.t
 	first, second := GP64(), GP64()
@@ -370,29 +374,50 @@ func general() {
 	Label("next")
 	CMPQ(s.p, limit)
 	JGT(LabelRef("done"))
-	MOVQ(scaled(s.src, s.p, 1, 0), s.t)
-	CMPQ(s.p, s.anchor)
-	JEQ(LabelRef("atAnchor"))
 
 	Label("probe")
-	s.swap(s.p)
-	LEAQ(at(s.p, 1), s.next)
-	SUBQ(first, s.next)
+	var e [group]GPVirtual
+	for i := range e {
+		e[i] = GP64()
+		s.hash(i, e[i].As32())
+		XORL(s.u.As32(), e[i].As32())
+	}
+	// t is the first place where the last offset serves again.
+	MOVQ(s.p, s.t)
+	SUBQ(first, s.t)
 	JCS(LabelRef("noRepeat"))
-	MOVQ(scaled(s.src, s.next, 1, 0), s.t)
-	XORQ(scaled(s.src, s.p, 1, 1), s.t)
-	SHLQ(U8(24), s.t)
-	JEQ(LabelRef("repeat"))
+	VMOVDQU(scaled(s.src, s.p, 1, 0), s.v)
+	VPCMPEQB(scaled(s.src, s.t, 1, 0), s.v, s.v)
+	VPMOVMSKB(s.v, s.t.As32())
+	for _, shift := range []uint8{1, 2, 1} { // two in a row, four, five
+		RORXL(U8(shift), s.t.As32(), s.u.As32())
+		ANDL(s.u.As32(), s.t.As32())
+	}
+	TZCNTL(s.t.As32(), s.t.As32())
 
-	Label("noRepeat")
-	MOVQ(s.p, s.next)
-	SUBQ(s.anchor, s.next)
-	SHRQ(U8(6), s.next)
-	LEAQ(scaled(s.next, s.p, 1, 1), s.next)
-	s.candidate("miss")
+	// u is the first place whose tag is in the table, and c what was there.
+	Label("choose")
+	XORL(s.u.As32(), s.u.As32())
+	s.c = e[group-1]
+	for i := group - 1; i >= 0; i-- {
+		CMPL(e[i].As32(), U32(1<<posBits))
+		if i < group-1 {
+			CMOVLCS(e[i].As32(), s.c.As32())
+		}
+		ADCL(s.u.As32(), s.u.As32())
+	}
+	ORL(U8(1<<group), s.u.As32())
+	TZCNTL(s.u.As32(), s.u.As32())
+	CMPQ(s.t, s.u)
+	JLS(LabelRef("repeat"))
+	CMPQ(s.u, U8(group))
+	JEQ(LabelRef("miss"))
+	LEAQ(at(s.p, group), s.next)
+	ADDQ(s.u, s.p)
+	XORQ(s.p, s.c)
 	s.measure("long")
-	CMPQ(s.n, U8(minMatch))
-	JCS(LabelRef("miss"))
+	CMPQ(s.n, U8(minGeneral))
+	JCS(LabelRef("differs"))
 	s.before()
 	s.take()
 	MOVQ(s.p, s.next)
@@ -402,42 +427,47 @@ func general() {
 	MOVQ(s.next, first)
 	LEAQ(scaled(s.p, s.n, 1, 0), s.anchor)
 	s.add(s.next)
-	LEAQ(at(s.p, 2), s.next)
 	MOVQ(s.anchor, s.p)
 	CMPQ(s.anchor, address("last"))
 	JGT(LabelRef("done"))
-	MOVQ(scaled(s.src, s.next, 1, 0), s.t)
-	s.swap(s.next)
-	MOVQ(scaled(s.src, s.p, 1, -2), s.t)
-	LEAQ(at(s.p, -2), s.next)
-	s.swap(s.next)
-	JMP(LabelRef("next"))
-
-	Label("miss")
-	MOVQ(s.next, s.p)
-	JMP(LabelRef("next"))
+	s.hash(-2, nil)
+	CMPQ(s.p, limit)
+	JGT(LabelRef("done"))
 
 	// Right after a match the offset before the last is tried.
-	Label("atAnchor")
-	CMPQ(s.p, address("start"))
-	JEQ(LabelRef("probe"))
 	MOVQ(s.p, s.c)
 	SUBQ(second, s.c)
 	JCS(LabelRef("probe"))
-	MOVQ(scaled(s.src, s.c, 1, 0), s.u)
-	XORQ(s.t, s.u)
-	SHLQ(U8(24), s.u)
+	MOVQ(scaled(s.src, s.p, 1, 0), s.t)
+	XORQ(scaled(s.src, s.c, 1, 0), s.t)
+	SHLQ(U8(24), s.t)
 	JNE(LabelRef("probe"))
 	s.measure("longRepeat")
 	JMP(LabelRef("take"))
 
+	Label("miss")
+	MOVQ(s.p, s.t)
+	SUBQ(s.anchor, s.t)
+	SHRQ(U8(5), s.t)
+	LEAQ(scaled(s.p, s.t, 1, group), s.p)
+	JMP(LabelRef("next"))
+
+	Label("differs")
+	MOVQ(s.next, s.p)
+	JMP(LabelRef("next"))
+
+	Label("noRepeat")
+	MOVL(U32(32), s.t.As32())
+	JMP(LabelRef("choose"))
+
 	Label("repeat")
-	MOVQ(s.next, s.c)
-	INCQ(s.p)
+	ADDQ(s.t, s.p)
+	MOVQ(s.p, s.c)
+	SUBQ(first, s.c)
 	s.measure("longRepeat")
 	JMP(LabelRef("take"))
 
-	s.rare("take", "miss")
+	s.slowBefore()
 	s.long("long", "before")
 	s.long("longRepeat", "take")
 	s.longTake()
