@@ -282,3 +282,58 @@ func TestAddFormer(t *testing.T) {
 		}
 	}
 }
+
+// watched is a vault that keeps what it gave out.
+type watched struct {
+	*vault
+	given []*kek.Key
+}
+
+func (w *watched) Load(ctx context.Context) (*kek.Key, error) {
+	key, err := w.vault.Load(ctx)
+	if key != nil {
+		w.given = append(w.given, key)
+	}
+	return key, err
+}
+
+// TestKeysAreWiped: no key that was made or fetched stays in memory.
+func TestKeysAreWiped(t *testing.T) {
+	w := &watched{vault: newVault(1)}
+	h := open(t, t.TempDir())
+	rejected := w.current()
+	generate := func() *kek.Key {
+		key := kek.Generate()
+		if rejected == "" {
+			rejected = key.ID()
+		}
+		w.given = append(w.given, key)
+		return key
+	}
+	o := Options{generate: generate, InUse: func(id kek.ID) bool { return id == rejected }}
+	rejected = ""
+	if _, err := Rotate(t.Context(), h, w, o); err != nil {
+		t.Fatal(err)
+	}
+	w.fail = func(step string) error {
+		if step == "stored" {
+			return errInjected
+		}
+		return nil
+	}
+	if _, err := Rotate(t.Context(), h, w, o); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	w.fail = nil
+	if r, err := Rotate(t.Context(), h, w, o); err != nil || !r.Finished {
+		t.Fatal(r, err)
+	}
+	if len(w.given) < 8 {
+		t.Errorf("%d keys", len(w.given))
+	}
+	for n, key := range w.given {
+		if strings.Trim(string(key.Bytes()), "\x00") != "" {
+			t.Errorf("key %d of %d is there still", n, len(w.given))
+		}
+	}
+}
