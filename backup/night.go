@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -57,9 +58,20 @@ type night struct {
 
 	mu      sync.Mutex
 	held    *members.Entry // the next of last
-	matched []*members.Entry
+	matched []match
 	went    []*members.Entry
 	err     error
+
+	// What can't be read stays as it was.
+	unlisted []string        // folders, each below the one before, around the last path
+	kept     map[string]bool // files that stay, and folders of which all does
+	report   func(tree.Problem)
+}
+
+// match is an entry of the last archive whose path is there again, or may be.
+type match struct {
+	*members.Entry
+	unlisted bool
 }
 
 // UploadsIncremental is [Uploads] of the changes since the last archive of the chain. It
@@ -80,7 +92,10 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 	if job.Pack.Codec != "" && job.Pack.Codec != pack.Zstd || job.Unguarded || job.Plain || job.To.Sink != nil || job.To.Path != "" {
 		return nil, errors.New("an incremental backup is sealed, packed with zstd, and has a generated name")
 	}
-	n := &night{of: of, began: time.Now()}
+	n := &night{of: of, began: time.Now(), kept: make(map[string]bool), report: o.Report}
+	if n.report == nil {
+		n.report = func(tree.Problem) {}
+	}
 	if n.store, err = chain.Open(of.StateDir, strings.Join([]string{dir, job.To.Root, job.To.Base}, "\x00")); err != nil {
 		return nil, err
 	}
@@ -91,7 +106,7 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 	}
 	defer n.end()
 	job.night = n
-	o.Earlier, o.Seen = n.earlier, n.seen
+	o.Earlier, o.Seen, o.Unread, o.Unlisted = n.earlier, n.seen, n.noteUnread, n.noteUnlisted
 	stats, err := uploads(ctx, job, func(ctx context.Context, j Job) (*Made, error) {
 		made, err := run(ctx, j)
 		if made != nil {
@@ -221,6 +236,9 @@ func (n *night) earlier(path string) *tree.Facts {
 	if n.last == nil {
 		return nil
 	}
+	defer func() { // nothing that follows is below others
+		n.unlisted = slices.DeleteFunc(n.unlisted, func(folder string) bool { return !strings.HasPrefix(path, folder+"/") })
+	}()
 	for n.err == nil && n.held != nil {
 		e := n.held
 		order := members.Order(e.Name(), path)
@@ -229,13 +247,93 @@ func (n *night) earlier(path string) *tree.Facts {
 		}
 		n.held, n.err = n.following()
 		if order == 0 {
-			n.matched = append(n.matched, e)
+			n.matched = append(n.matched, match{Entry: e})
 			return &tree.Facts{
 				Type: e.Type[0], Size: e.Size, MTime: e.MTime, CTime: e.CTime, Inode: e.Inode, Mode: e.Mode,
 				UID: e.UID, GID: e.GID, Target: e.Target(), Hash: e.Hash,
 			}
 		}
+		n.noteMissing(e)
+	}
+	return nil
+}
+
+// noteMissing takes an entry for deleted, unless its folder could not be listed.
+func (n *night) noteMissing(e *members.Entry) {
+	if slices.ContainsFunc(n.unlisted, func(folder string) bool { return strings.HasPrefix(e.Name(), folder+"/") }) {
+		n.matched = append(n.matched, match{e, true})
+	} else {
 		n.went = append(n.went, e)
+	}
+}
+
+// noteUnlisted takes note of a folder that could not be listed.
+func (n *night) noteUnlisted(path string, all bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unlisted = append(n.unlisted, path)
+	if all {
+		n.kept[path] = true
+	}
+}
+
+func (n *night) noteUnread(path string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if was := n.matchUpTo(path); was != nil {
+		n.kept[path] = true
+		n.keepFormer(was)
+	}
+	n.noteDeleted()
+}
+
+// errFurther is why a name of a file goes that could not be read.
+var errFurther = errors.New("it could not be read, and was a further name of a file that may be another by now: it is not in the backup")
+
+// keepFormer leaves what can't be read in the tree as it was. A further name of a file only does
+// if the file does.
+func (n *night) keepFormer(e *members.Entry) {
+	if e.Type == "h" {
+		at := e.Target()
+		for at != "." && !n.kept[at] {
+			at = path.Dir(at)
+		}
+		if at == "." {
+			n.report(tree.Problem{Path: e.Name(), Err: errFurther})
+			n.went = append(n.went, e)
+			return
+		}
+	}
+	n.addFormer(e)
+}
+
+// addFormer puts an entry of the last archive into the tree.
+func (n *night) addFormer(e *members.Entry) {
+	if n.chain.N%wholeEvery == 0 {
+		plain := *e
+		plain.CTime, plain.Inode, plain.Hash = 0, 0, nil
+		n.builder.AddEntry(&plain)
+	}
+	n.add(e)
+}
+
+// matchUpTo settles the matches before a path, and returns that of the path.
+func (n *night) matchUpTo(path string) *members.Entry {
+	for len(n.matched) > 0 {
+		m := n.matched[0]
+		order := members.Order(m.Name(), path)
+		if order > 0 {
+			break
+		}
+		n.matched = n.matched[1:]
+		switch {
+		case m.unlisted:
+			n.keepFormer(m.Entry)
+		case order == 0:
+			return m.Entry
+		default:
+			n.went = append(n.went, m.Entry) // it vanished
+		}
 	}
 	return nil
 }
@@ -243,28 +341,10 @@ func (n *night) earlier(path string) *tree.Facts {
 func (n *night) seen(path string, f tree.Facts, stored bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var was *members.Entry
-	for len(n.matched) > 0 && was == nil {
-		e := n.matched[0]
-		order := members.Order(e.Name(), path)
-		if order > 0 {
-			break
-		}
-		n.matched = n.matched[1:]
-		if order == 0 {
-			was = e
-		} else {
-			n.went = append(n.went, e) // it could not be read
-		}
-	}
+	was := n.matchUpTo(path)
 	n.noteDeleted()
 	if !stored && was != nil {
-		if n.chain.N%wholeEvery == 0 {
-			plain := *was
-			plain.CTime, plain.Inode, plain.Hash = 0, 0, nil
-			n.builder.AddEntry(&plain)
-		}
-		n.add(was)
+		n.addFormer(was)
 		return
 	}
 	e := &members.Entry{
@@ -313,13 +393,23 @@ func (n *night) index(size int64) (*index.Content, error) {
 func (n *night) finish() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.went = append(n.went, n.matched...)
-	n.matched = nil
 	for n.err == nil && n.held != nil {
-		n.went = append(n.went, n.held)
-		n.noteDeleted()
+		n.noteMissing(n.held)
+		n.flushMatched()
 		n.held, n.err = n.following()
 	}
+	n.flushMatched()
+}
+
+func (n *night) flushMatched() {
+	for _, m := range n.matched {
+		if m.unlisted {
+			n.keepFormer(m.Entry)
+		} else {
+			n.went = append(n.went, m.Entry)
+		}
+	}
+	n.matched = n.matched[:0]
 	n.noteDeleted()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
@@ -436,9 +437,90 @@ func TestDamagedInTheMiddle(t *testing.T) {
 	if n.made.Kind != backup.KindUploads || len(n.full) != 1 || !strings.Contains(n.full[0], "damaged") {
 		t.Errorf("the next night: %s, %q", n.made.Kind, n.full)
 	}
+	if left, err := filepath.Glob(n.state + "/uploads/bad-*"); err != nil || len(left) > 0 {
+		t.Errorf("the chain has ended, and %q is left", left)
+	}
 	n.night()
 	if n.made.Kind != backup.KindIncrement {
 		t.Errorf("the night after that: %s", n.made.Kind)
+	}
+}
+
+// TestUnreadNight: a file or folder that can't be read stays in the tree as it was, and
+// what was in the folder does; a further name of a file that is another now does not.
+func TestUnreadNight(t *testing.T) {
+	if os.Geteuid() == 0 {
+		treetest.AsNobody(t, "^TestUnreadNight$")
+		return
+	}
+	n := newNights(t)
+	var reported []string
+	n.options.Report = func(p source.Problem) { reported = append(reported, p.Path) }
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := func(name string) string { return filepath.Join(n.dir, name) }
+	t.Cleanup(func() { _ = os.Chmod(in("closed"), 0o700) })
+	must(os.MkdirAll(in("closed/deep"), 0o700))
+	for _, name := range []string{"a", "closed/deep/x", "closed/y", "gone", "last"} {
+		writeFile(t, in(name), []byte(name))
+	}
+	must(os.Link(in("a"), in("b")))
+	must(os.Link(in("a"), in("closed/z")))
+	n.night()
+	check := func(want map[string]string, wantReported ...string) {
+		t.Helper()
+		reported = nil
+		a, err := n.archive(n.night())
+		must(err)
+		got := make(map[string]string)
+		for e, err := range a.All() {
+			must(err)
+			if e.Type == "d" {
+				continue
+			}
+			file, err := a.File(e.Name())
+			must(err)
+			body, _, err := a.Open(file)
+			must(err)
+			content, err := io.ReadAll(body)
+			must(err)
+			got[e.Name()] = string(content)
+		}
+		if !maps.Equal(got, want) || !slices.Equal(reported, wantReported) {
+			t.Errorf("%v are in the tree, and %q were reported", got, reported)
+		}
+		whole, err := a.Whole()
+		must(err)
+		if _, err := tree.Extract(t.Context(), nil, whole, tree.Options{}); err != nil {
+			t.Error(err)
+		}
+	}
+	must(os.Chmod(in("a"), 0))
+	must(os.Chmod(in("closed"), 0))
+	must(os.Remove(in("gone")))
+	want := map[string]string{"a": "a", "b": "a", "closed/deep/x": "closed/deep/x", "closed/y": "closed/y", "closed/z": "a", "last": "last"}
+	check(want, "a", "b", "closed/")
+
+	must(os.Remove(in("a")))
+	must(os.Remove(in("b")))
+	writeFile(t, in("a"), []byte("another"))
+	want["a"] = "another"
+	delete(want, "b")
+	delete(want, "closed/z")
+	check(want, "closed/", "closed/z")
+
+	must(os.Chmod(in("closed"), 0o700))
+	must(os.Chmod(in("closed/z"), 0o600))
+	must(os.Remove(in("closed/y")))
+	want["closed/z"] = "a"
+	delete(want, "closed/y")
+	check(want)
+	if len(n.full) != 1 {
+		t.Errorf("full ones were made because of %q", n.full)
 	}
 }
 

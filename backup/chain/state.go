@@ -264,10 +264,12 @@ func (n *Next) Add(e *members.Entry) error {
 	return nil
 }
 
-// Commit makes the state the last one.
+// Commit makes the state the last one. When that ends a chain, what MarkBad noted of it is
+// forgotten.
 func (n *Next) Commit(h Header) error {
 	defer n.Abort()
 	h.Version = version
+	ended := n.store.last()
 	err := errors.Join(n.zstd.Close(), n.seal.Close())
 	if err == nil {
 		err = replace(n.store.path, func(f *os.File) error { return n.write(f, h) })
@@ -275,7 +277,20 @@ func (n *Next) Commit(h Header) error {
 	if err != nil {
 		return fmt.Errorf("keeping the state of incremental backups: %w", err)
 	}
+	if ended != "" && ended != h.Chain {
+		_ = os.Remove(mark(filepath.Dir(n.store.path), ended)) // mostly there is none
+	}
 	return nil
+}
+
+// last is the chain of the state that is kept, or empty when it can't be read.
+func (s *Store) last() string {
+	l, err := s.Last()
+	if err != nil {
+		return ""
+	}
+	defer l.Close()
+	return l.Chain
 }
 
 // write writes the header, and the entries behind it under the key of the state folder.

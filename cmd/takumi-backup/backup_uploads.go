@@ -63,7 +63,8 @@ uploads-increment. It and those before it are a chain, which begins with a full 
 and holds one for each night of --full-every. restore, ls, find, diff, verify and drill
 take an increment for the whole tree as it was that night; prune keeps what is needed of
 a chain, and replicate copies it. The state folder keeps the list of files
-of the night before, sealed. Without it, or when the store lacks a part of the chain, or
+of the night before, sealed. A file or folder that can't be read stays as it was in the
+backup before, and is reported. Without it, or when the store lacks a part of the chain, or
 when the keys have changed, the backup is full, and the reason is printed.
 
 UPLOADS_EXCLUDE holds patterns, with blanks between them, UPLOADS_EXCLUDE_FROM names

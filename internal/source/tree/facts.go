@@ -58,6 +58,11 @@ func (e *entry) isUnchanged() bool {
 		was.Mode == is.Mode && was.UID == is.UID && was.GID == is.GID && was.Target == is.Target
 }
 
+// isUnread reports whether something is under the name that the archive can't have.
+func (e *entry) isUnread() bool {
+	return e.problem != nil && e.problem != ErrVanished && e.problem != ErrSocket
+}
+
 // isSame reports whether a regular file is unchanged, without opening it.
 func (l *loader) isSame(e *entry) bool {
 	if e.earlier == nil || l.checksum || fstatat(e.dir.fd, e.name, &e.stat) != nil || !e.regular() {

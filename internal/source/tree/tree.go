@@ -129,6 +129,12 @@ type Options struct {
 	// called by Read for each path of the tree in that order too.
 	Earlier func(path string) *Facts
 	Seen    func(path string, f Facts, stored bool)
+	// Unread is called by Read in place of Seen, for a path with facts that is there and
+	// cannot be read. Unlisted is called after Earlier for a folder whose names are not
+	// known, or not all of them; nothing below it may be called deleted. Both must be set
+	// with Earlier.
+	Unread   func(path string)
+	Unlisted func(path string, all bool)
 	// Checksum, with Earlier, compares files by reading them.
 	Checksum bool
 }
@@ -358,6 +364,9 @@ func (r *Reader) advance() error {
 	r.tries = 1
 	r.report(e.path, e.problem)
 	if e.head == nil && !e.same {
+		if e.earlier != nil && e.isUnread() {
+			r.opts.Unread(strings.TrimSuffix(e.path, "/"))
+		}
 		return nil
 	}
 	if e.again && e.problem == nil {

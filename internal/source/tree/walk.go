@@ -168,9 +168,11 @@ func (w *walker) earlier(path string) *Facts {
 // enter makes e a folder's entry and continues inside. An unreadable folder is kept as an
 // empty one.
 func (w *walker) enter(parent *folder, e *entry) {
-	f, err := openFolder(parent.fd, e.name, e.path)
+	path := e.path
+	f, err := openFolder(parent.fd, e.name, path)
 	if err != nil {
 		e.problem = vanished(err)
+		w.unlisted(path, e, true)
 		if errors.Is(err, fs.ErrPermission) && fstatat(parent.fd, e.name, &e.stat) == nil && e.stat.Mode&unix.S_IFMT == unix.S_IFDIR {
 			e.ready = true
 			e.path += "/"
@@ -186,14 +188,22 @@ func (w *walker) enter(parent *folder, e *entry) {
 		return
 	case len(w.stack) == MaxDepth:
 		e.problem = ErrTooDeep
+		w.unlisted(path, e, true)
 		f.release()
 		return
 	}
 	var names []name
 	if names, err = f.list(); err != nil {
 		e.problem = vanished(err)
+		w.unlisted(path, e, len(names) == 0)
 	}
 	w.stack = append(w.stack, frame{f, w.unmarked(f, names)})
+}
+
+func (w *walker) unlisted(path string, e *entry, all bool) {
+	if w.opts.Unlisted != nil && e.isUnread() {
+		w.opts.Unlisted(path, all)
+	}
 }
 
 func (w *walker) attributes(f *folder, e *entry) {
