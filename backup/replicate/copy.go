@@ -57,9 +57,9 @@ func belongs(ctx context.Context, place store.Store, path string, text []byte) e
 		return err
 	}
 	defer f.Close()
-	own, err := envelope.Parse(f)
+	own, fault, err := parse(f)
 	if err != nil {
-		return nil // then the detached one may be all that there is
+		return fault // nil: the detached one may be all that there is
 	}
 	if e, err := envelope.Parse(bytes.NewReader(text)); err != nil {
 		return fmt.Errorf("%s%s: %w", path, envelope.DetachedSuffix, err)
@@ -217,8 +217,10 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	if err != nil {
 		return store.Result{}, err
 	}
-	if signature != nil && checkNames(ctx, o.Place, i.Backup.Path, signature) == nil {
-		w.Beside(store.SignatureSuffix, signature)
+	if signature != nil {
+		if _, err := checkNames(ctx, o.Place, i.Backup.Path, signature); err == nil {
+			w.Beside(store.SignatureSuffix, signature)
+		}
 	}
 	r, err := w.Commit()
 	if err != nil || store.IsRemote(i.To) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -27,7 +28,28 @@ func TestEveryFailure(t *testing.T) {
 	mine := sealed(t, 10_000)
 	first, second := besides(t, mine, 1), besides(t, mine, 2)
 	rewrapped := append(bytes.Clone(first), mine[len(first):]...)
+	signer := newSigner(t)
 	for name, set := range map[string]func(t *testing.T, from, to string){
+		"signed": func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			signed(t, from, signer)
+		},
+		"signed later": func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			keep(t, to, mine)
+			signed(t, from, signer)
+		},
+		"kept": func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, rewrapped)
+		},
+		"kept beside": func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, mine)
+			write(t, to+envelope.DetachedSuffix, second)
+		},
 		"new": func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			write(t, from+envelope.DetachedSuffix, second)
@@ -54,6 +76,15 @@ func TestEveryFailure(t *testing.T) {
 				from, to := filepath.Join(dir, "from", "x.enc"), filepath.Join(dir, "to", "x.enc")
 				set(t, from, to)
 				before, _ := os.ReadFile(to)
+				source := from // of what is there in the end
+				if strings.HasPrefix(name, "kept") {
+					source = filepath.Join(dir, "kept", "x.enc")
+					for _, suffix := range suffixes {
+						if content, err := os.ReadFile(to + suffix); err == nil {
+							write(t, source+suffix, content)
+						}
+					}
+				}
 				var failed string
 				calls := 0
 				place := &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
@@ -73,7 +104,7 @@ func TestEveryFailure(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 				after, _ := os.ReadFile(to)
-				if source, _ := os.ReadFile(from); err != nil && !bytes.Equal(after, before) && !bytes.Equal(after, source) {
+				if mine, _ := os.ReadFile(source); err != nil && !bytes.Equal(after, before) && !bytes.Equal(after, mine) {
 					t.Errorf("%s: the copy has %d bytes of neither", what, len(after))
 				}
 				if err != nil {
@@ -81,8 +112,8 @@ func TestEveryFailure(t *testing.T) {
 						t.Errorf("%s: the next run: %v", what, err)
 					}
 				}
-				for _, suffix := range []string{"", store.SidecarSuffix, envelope.DetachedSuffix} {
-					want, _ := os.ReadFile(from + suffix)
+				for _, suffix := range suffixes {
+					want, _ := os.ReadFile(source + suffix)
 					if got, _ := os.ReadFile(to + suffix); !bytes.Equal(got, want) {
 						t.Errorf("%s: success was said, and x.enc%s differs", what, suffix)
 					}
@@ -91,6 +122,8 @@ func TestEveryFailure(t *testing.T) {
 		})
 	}
 }
+
+var suffixes = []string{"", store.SidecarSuffix, envelope.DetachedSuffix, store.SignatureSuffix}
 
 // runAll is a replicate, and its first error.
 func runAll(t *testing.T, place store.Store, dir string) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -27,8 +28,9 @@ func look(ctx context.Context, st store.Store, b store.Backup) (side, error) {
 		return s, err
 	}
 	defer f.Close()
-	if s.own, err = envelope.Parse(f); err != nil {
-		return s, nil // it has no holders that anybody could lose
+	var fault error
+	if s.own, fault, err = parse(f); err != nil {
+		return s, fault // nil: it has no holders that anybody could lose
 	}
 	text, err := readEnvelope(ctx, st, b.Path)
 	if err != nil || text == nil {
@@ -47,6 +49,26 @@ func look(ctx context.Context, st store.Store, b store.Backup) (side, error) {
 		err = nil
 	}
 	return s, err
+}
+
+// parse reads an envelope. fault is why the store did not give it, of which err says nothing.
+func parse(f io.Reader) (e *envelope.Envelope, fault, err error) {
+	r := &heeding{Reader: f}
+	e, err = envelope.Parse(r)
+	return e, r.fault, err
+}
+
+// heeding remembers why reading failed.
+type heeding struct {
+	io.Reader
+	fault error
+}
+
+func (h *heeding) Read(p []byte) (n int, err error) {
+	if n, err = h.Reader.Read(p); err != nil && err != io.EOF {
+		h.fault = err
+	}
+	return n, err
 }
 
 func (s side) holders() []slot.Holder {

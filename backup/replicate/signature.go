@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -27,7 +26,7 @@ func signaturesOf(ctx context.Context, place store.Store, from, to string) (s si
 		return s, err
 	}
 	if s.mine != nil && !bytes.Equal(s.mine, s.their) {
-		s.fault = checkNames(ctx, place, from, s.mine)
+		_, s.fault = checkNames(ctx, place, from, s.mine)
 	}
 	return s, nil
 }
@@ -49,8 +48,11 @@ func copySignature(ctx context.Context, i Item, o Options) error {
 		return err
 	case s.differ() && s.fault == nil:
 		return place.Put(ctx, to, sign.Suffix, s.their, s.mine)
-	case s.their != nil && checkNames(ctx, place, to, s.their) != nil:
-		err = place.Put(ctx, to, sign.Suffix, s.their, nil)
+	case s.their != nil:
+		var wrong bool
+		if wrong, err = checkNames(ctx, place, to, s.their); wrong {
+			err = place.Put(ctx, to, sign.Suffix, s.their, nil)
+		}
 	}
 	if s.fault != nil {
 		return s.fault
@@ -71,21 +73,25 @@ func checkSigner(ctx context.Context, i Item, o Options) error {
 }
 
 // checkNames fails unless text is a signature for the backup at path, by its id. Text that
-// cannot be parsed passes.
-func checkNames(ctx context.Context, place store.Store, path string, text []byte) error {
+// cannot be compared with an envelope passes. wrong says that text is why.
+func checkNames(ctx context.Context, place store.Store, path string, text []byte) (wrong bool, err error) {
 	s, err := sign.Parse(text)
 	if err == nil {
 		f, openErr := place.Open(ctx, path)
 		if openErr != nil {
-			return openErr
+			return false, openErr
 		}
 		defer f.Close()
-		if own, parseErr := envelope.Parse(f); parseErr == nil && own.ID != s.ID {
+		own, fault, parseErr := parse(f)
+		if fault != nil {
+			return false, fault
+		}
+		if parseErr == nil && own.ID != s.ID {
 			err = sign.ErrOtherBackup
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", store.Beside(path, sign.Suffix), err)
+		return true, fmt.Errorf("%s: %w", store.Beside(path, sign.Suffix), err)
 	}
-	return nil
+	return false, nil
 }
