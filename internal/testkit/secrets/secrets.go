@@ -139,7 +139,8 @@ func AWS(t testing.TB, id string) *Server {
 			if v == nil {
 				return no("ResourceNotFoundException")
 			}
-			return http.StatusOK, object{"Name": name, "VersionId": v.id, "VersionStages": v.stages, "SecretString": v.text}
+			arn := "arn:aws:secretsmanager:eu-central-1:123456789012:secret:" + name + "-AbCdEf"
+			return http.StatusOK, object{"Name": name, "ARN": arn, "VersionId": v.id, "VersionStages": v.stages, "SecretString": v.text}
 		case "CreateSecret":
 			if len(secrets[in.Name]) > 0 {
 				return no("ResourceExistsException")
