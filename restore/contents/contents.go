@@ -3,6 +3,7 @@
 package contents
 
 import (
+	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -115,7 +116,11 @@ func scan(src io.Reader, f func(*members.Entry, io.Reader) error) error {
 		return err
 	}
 	defer archive.Close()
-	return members.Scan(archive, f)
+	if err := members.Scan(archive, f); !errors.Is(err, tar.ErrHeader) {
+		return err
+	}
+	return fail.As(fail.Failed, "takumi-backup ls shows what a dump holds; diff compares archives alone",
+		fmt.Errorf("what it holds is not an archive of files, or not one to its end: %w", tar.ErrHeader))
 }
 
 // IsDump says whether the content is a plain dump.

@@ -88,6 +88,10 @@ func (c *Course) rehearse(ctx context.Context) error {
 		return fmt.Errorf("making the folder of the rehearsal: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	// The server of the rehearsal, another user where root runs it, passes through.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return fmt.Errorf("making the folder of the rehearsal: %w", err)
+	}
 	if err := c.own(dir); err != nil {
 		return err
 	}

@@ -126,8 +126,8 @@ func AWS(t testing.TB, id string) *Server {
 	}}
 	s.handle = func(r *http.Request, body []byte) (int, any) {
 		var in struct {
-			SecretId, Name, ClientRequestToken, VersionStage, SecretString, MoveToVersionId, RemoveFromVersionId string
-			VersionStages                                                                                        []string
+			SecretId, Name, ClientRequestToken, VersionId, VersionStage, SecretString, MoveToVersionId, RemoveFromVersionId string
+			VersionStages                                                                                                   []string
 		}
 		if err := json.Unmarshal(body, &in); err != nil || !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
 			s.t.Errorf("not a request of the protocol: %s", body)
@@ -136,11 +136,22 @@ func AWS(t testing.TB, id string) *Server {
 		switch strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.") {
 		case "GetSecretValue":
 			v := find(name, staged(in.VersionStage))
+			if in.VersionId != "" {
+				v = find(name, func(v *version) bool { return v.id == in.VersionId })
+			}
 			if v == nil {
 				return no("ResourceNotFoundException")
 			}
 			arn := "arn:aws:secretsmanager:eu-central-1:123456789012:secret:" + name + "-AbCdEf"
 			return http.StatusOK, object{"Name": name, "ARN": arn, "VersionId": v.id, "VersionStages": v.stages, "SecretString": v.text}
+		case "ListSecretVersionIds":
+			var all []object
+			for _, v := range secrets[name] {
+				if len(v.stages) > 0 {
+					all = append(all, object{"VersionId": v.id, "VersionStages": v.stages})
+				}
+			}
+			return http.StatusOK, object{"Name": name, "Versions": all}
 		case "CreateSecret":
 			if len(secrets[in.Name]) > 0 {
 				return no("ResourceExistsException")
