@@ -3,7 +3,6 @@
 package contents
 
 import (
-	"archive/tar"
 	"bufio"
 	"context"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
@@ -110,17 +110,17 @@ func (c *Content) scan(f func(*members.Entry, io.Reader) error) error {
 	return c.Read(func(src *bufio.Reader) error { return scan(src, f) })
 }
 
-func scan(src io.Reader, f func(*members.Entry, io.Reader) error) error {
+func scan(src *bufio.Reader, f func(*members.Entry, io.Reader) error) error {
+	// What cannot be peeked at is for the archive to say.
+	if head, _ := src.Peek(guard.SniffLen); slices.Contains([]guard.Format{guard.PlainDump, guard.CustomDump}, guard.Sniff(head)) {
+		return fail.New(fail.Failed, "takumi-backup ls shows what a dump holds; diff compares archives alone", "it is a dump, and not an archive of files")
+	}
 	archive, err := tree.Open(src)
 	if err != nil {
 		return err
 	}
 	defer archive.Close()
-	if err := members.Scan(archive, f); !errors.Is(err, tar.ErrHeader) {
-		return err
-	}
-	return fail.As(fail.Failed, "takumi-backup ls shows what a dump holds; diff compares archives alone",
-		fmt.Errorf("what it holds is not an archive of files, or not one to its end: %w", tar.ErrHeader))
+	return members.Scan(archive, f)
 }
 
 // IsDump says whether the content is a plain dump.
