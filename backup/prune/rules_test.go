@@ -200,6 +200,34 @@ func TestSettle(t *testing.T) {
 		t.Errorf("unread: %s, %v", letters(got), err)
 	}
 
+	// Nor is any more of its series read, while others are.
+	items := append(series("2030-05-05", "2030-05-04", "2030-05-03"), good(Series{"/b", "uploads", "u"}, "2030-05-05"), good(Series{"/b", "uploads", "u"}, "2030-05-04"), good(Series{"/b", "uploads", "u"}, "2030-05-03"))
+	var asked []int
+	got, err = Settle(items, Policy{Last: 1, Daily: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
+		asked = append(asked, i)
+		switch i {
+		case 0:
+			return ErrUnread
+		case 3:
+			return damaged
+		}
+		return nil
+	}, func() error { return nil })
+	if err != nil || letters(got) != "kkiikk" || !slices.Equal(asked, []int{0, 3, 4}) || items[3].State != Bad || items[3].Why != damaged.Error() {
+		t.Errorf("%s, asked %v, %v, %+v", letters(got), asked, err, items[3])
+	}
+
+	// What only --keep-within keeps is not read, nor what is of a series that loses nothing.
+	asked = nil
+	items = append(series("2030-05-05", "2030-05-04", "2030-05-01"), good(Series{"/b", "uploads", "u"}, "2030-05-05"))
+	got, err = Settle(items, Policy{Within: 2 * day, Kinds: kinds}, at("2030-05-31"), func(i int) error {
+		asked = append(asked, i)
+		return nil
+	}, func() error { return nil })
+	if err != nil || letters(got) != "kkdk" || !slices.Equal(asked, []int{0}) {
+		t.Errorf("%s, asked %v, %v", letters(got), asked, err)
+	}
+
 	stop := errors.New("stopped")
 	_, err = Settle(series("2030-05-05", "2030-05-04"), Policy{Kinds: kinds}, at("2030-05-31"),
 		func(int) error { return damaged }, func() error { return stop })
@@ -343,6 +371,16 @@ func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{24 * time.Hour: "1d", 36 * time.Hour: "1d", 24*time.Hour - time.Second: "23h59m59s", 1500 * time.Millisecond: "2s", 800 * 24 * time.Hour: "800d"} {
 		if got := Span(d); got != want {
 			t.Errorf("%v is %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	for age, want := range map[time.Duration]string{
+		-Skew: "now", -Skew - 1: "in the future", 59 * time.Second: "now", time.Minute: "1m", time.Hour - 1: "59m", time.Hour: "1h", 48*time.Hour - 1: "47h", 48 * time.Hour: "2d",
+	} {
+		if got := Age(age); got != want {
+			t.Errorf("%v is %s, want %s", age, got, want)
 		}
 	}
 }
