@@ -65,7 +65,7 @@ dropped. --manifest=off makes none, and so do -o - and BACKUP_ENCRYPTION_ENABLED
 --jobs N reads the rows by N connections, in one snapshot, large tables in several
 parts. It comes out as one plain dump all the same, which psql and everything else that
 restores one takes, with several COPY for a table. It takes N + 3 connections and 8 MiB
-of memory for each of N, or the largest row twice. A later archive format of pg_dump, or a
+of memory for each of N, or its largest row. A later archive format of pg_dump, or a
 standby, is dumped by pg_dump alone, with a warning.
 
 A connection pooler in front of the server is refused: its sessions lose settings,

@@ -131,9 +131,9 @@ func (d *Dump) rows(ctx context.Context, w io.Writer, units []unit) error {
 		work <- u
 	}
 	close(work)
-	out := &blocks{ctx: ctx, full: make(chan *bytes.Buffer, jobs), free: make(chan *bytes.Buffer, 2*jobs)}
+	out := &blocks{ctx: ctx, full: make(chan *block, jobs), free: make(chan *block, 2*jobs), gone: make(chan struct{})}
 	for range 2 * jobs {
-		out.free <- new(bytes.Buffer)
+		out.free <- new(block)
 	}
 	var busy sync.WaitGroup
 	locked := make(chan unit, len(units)) // what only the leader has the lock for
@@ -151,8 +151,9 @@ func (d *Dump) rows(ctx context.Context, w io.Writer, units []unit) error {
 		return d.lead(ctx, out, locked)
 	})
 	group.Go(func() error {
+		defer close(out.gone)
 		for b := range out.full {
-			if _, err := w.Write(b.Bytes()); err != nil {
+			if err := b.to(w); err != nil {
 				return err
 			}
 			out.recycle(b)
@@ -245,12 +246,35 @@ func (w *worker) lock(ctx context.Context, u unit) (bool, error) {
 	return true, nil
 }
 
-type blocks struct {
-	ctx        context.Context
-	full, free chan *bytes.Buffer
+// block is some rows as a COPY of their own.
+type block struct {
+	bytes.Buffer
+	// last is a row that is as large as a block, and belongs to the connection that has
+	// read it until written is closed.
+	last    []byte
+	written chan struct{}
 }
 
-func (o *blocks) get() (*bytes.Buffer, error) {
+const endOfRows = "\\.\n\n\n"
+
+func (b *block) to(w io.Writer) error {
+	_, err := w.Write(b.Bytes())
+	if err == nil && b.last != nil {
+		_, err = w.Write(b.last)
+	}
+	if err == nil {
+		_, err = io.WriteString(w, endOfRows)
+	}
+	return err
+}
+
+type blocks struct {
+	ctx        context.Context
+	full, free chan *block
+	gone       chan struct{} // closed when no more is written
+}
+
+func (o *blocks) get() (*block, error) {
 	select {
 	case b := <-o.free:
 		return b, nil
@@ -260,9 +284,13 @@ func (o *blocks) get() (*bytes.Buffer, error) {
 }
 
 // recycle takes a block back; one that a huge row has made huge is forgotten.
-func (o *blocks) recycle(b *bytes.Buffer) {
+func (o *blocks) recycle(b *block) {
+	if b.last != nil {
+		close(b.written)
+		b.last = nil
+	}
 	if b.Reset(); b.Cap() > 2*BlockSize {
-		b = new(bytes.Buffer)
+		b = new(block)
 	}
 	o.free <- b
 }
@@ -272,7 +300,7 @@ type worker struct {
 	out  *blocks
 
 	unit   unit
-	block  *bytes.Buffer
+	block  *block
 	n      int64 // rows
 	blocks int
 }
@@ -307,12 +335,31 @@ func (w *worker) Write(row []byte) (int, error) {
 			return 0, err
 		}
 	}
-	w.block.Write(row)
 	w.n++
+	if len(row) >= blockSize {
+		return len(row), w.endWith(row)
+	}
+	w.block.Write(row)
 	if w.block.Len() < blockSize {
 		return len(row), nil
 	}
 	return len(row), w.end()
+}
+
+// endWith is end with a row that is not copied: it may be of half a gigabyte.
+func (w *worker) endWith(row []byte) error {
+	written := make(chan struct{})
+	w.block.last, w.block.written = row, written
+	if err := w.end(); err != nil {
+		return err
+	}
+	// Not the end of the context: the row is in use until either.
+	select {
+	case <-written:
+		return nil
+	case <-w.out.gone:
+		return context.Canceled
+	}
 }
 
 func (w *worker) begin() (err error) {
@@ -328,7 +375,6 @@ func (w *worker) begin() (err error) {
 }
 
 func (w *worker) end() error {
-	w.block.WriteString("\\.\n\n\n")
 	select {
 	case w.out.full <- w.block:
 		w.block = nil
