@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -152,14 +154,26 @@ func TestRestoreForms(t *testing.T) {
 		t.Error("without the guard: the rows differ")
 	}
 	c.Psql(t, "postgres", "DROP DATABASE forms_into")
+	const mariadb = "-- MariaDB dump 10.19  Distrib 10.11\n-- Dump completed\n"
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	_, _ = io.WriteString(z, mariadb) // to memory
+	z.Close()
 	for content, says := range map[string]string{
-		"-- MariaDB dump 10.19  Distrib 10.11\n-- Dump completed\n":             "| mariadb NAME",
-		"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCOMMIT;\n":               "| sqlite3 NAME.db",
+		mariadb:         "open FILE | mariadb NAME",
+		zipped.String(): "open FILE | gzip -dc | mariadb NAME",
+		"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCOMMIT;\n":               "open FILE | sqlite3 NAME.db",
 		"--\n-- PostgreSQL database cluster dump\n--\n\n\\! touch /tmp/never\n": "brings it to psql",
+		"REDIS0010":                    "open FILE > dump.rdb, into the data folder",
+		"\x6d\xe2\x99\x81":             "open FILE | mongorestore --archive",
+		"\x04\x22\x4d\x18\x64\x40\xa7": "open FILE | lz4 -dc | psql",
+		"\xfd7zXZ\x00":                 "open FILE | xz -dc | psql",
+		"SQLite format 3\x00":          "open FILE > NAME brings back what it is",
 	} {
 		other := b.path("other.enc")
 		b.seal([]byte(content), "-o", other, "--guard=off")
 		b.run(exitFailed, nil, "restore", "database", other, "--yes").says(says)
+		b.run(exitFailed, nil, "restore", "database", other, "--dry-run", "--guard=off").says(says)
 		os.Remove(other)
 		os.Remove(other + ".sha256")
 	}

@@ -33,7 +33,7 @@ var (
 	// ErrBusy means that another restore of the same database is at work.
 	ErrBusy = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another restore of this database is at work")
 	// ErrNotADump is returned for content that no dump of one database is.
-	ErrNotADump = fail.New(fail.Failed, "the live database is as it was; use another backup", "the backup does not hold a dump of one database")
+	ErrNotADump = fail.New(fail.Failed, "the live database is as it was", "the backup does not hold a dump of one database")
 	// ErrRowsAlone is returned for a dump that makes no tables for its rows.
 	ErrRowsAlone = fail.New(fail.Failed, loadRows, "the dump has rows and makes no table for them: it is of rows alone (pg_dump -a)")
 	// ErrIncomplete is returned for an authentic dump that is not whole.
@@ -110,6 +110,7 @@ type Restore struct {
 	live   *postgres.Properties // of the database to exchange; nil when there is none
 	model  *postgres.Properties // of the one that the new one is made like, or nil
 	plan   Plan
+	packed guard.Format // of the dump, or Unknown
 }
 
 // Begin connects to the server, locks out other restores of the same database, and looks.
@@ -205,7 +206,8 @@ type Result struct {
 // when all of it is authentic: until then nothing counts, and its error is returned. After
 // an error the live database is unchanged, except that ErrUnsettled leaves this open.
 func (r *Restore) Run(ctx context.Context, src io.Reader) (Result, error) {
-	input, err := unpacked(bufio.NewReaderSize(src, headSize))
+	input, packed, err := unpacked(bufio.NewReaderSize(src, headSize))
+	r.packed = packed
 	if err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}

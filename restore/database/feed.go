@@ -69,27 +69,22 @@ type feeding struct {
 
 func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err error) {
 	fresh := r.o.Settings.On(r.plan.New)
+	if err := restorable(head, r.packed); err != nil {
+		return f, err
+	}
 	var args []string
-	switch format := guard.Sniff(head[:min(len(head), guard.SniffLen)]); {
-	case format == guard.PlainDump && bytes.Contains(head, []byte("\n-- PostgreSQL database cluster dump\n")):
-		// It would connect to other databases by itself.
-		return f, fmt.Errorf("%w: it is one of a whole server, or of its roles; takumi-backup open brings it to psql", ErrNotADump)
-	case format == guard.PlainDump:
-		if rowsAlone(head) {
-			return f, ErrRowsAlone
-		}
+	switch guard.Sniff(head[:min(len(head), guard.SniffLen)]) {
+	case guard.PlainDump:
 		f.name, f.plain, f.without = "psql", true, r.unknown
 		// Not in one transaction, which would lock each of thousands of tables: a failed
 		// database is dropped anyway.
 		args = []string{"--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"}
-	case format == guard.CustomDump:
+	case guard.CustomDump:
 		f.name = "pg_restore"
 		args = []string{"--exit-on-error"}
-	case format == guard.Tar && bytes.HasPrefix(head, []byte("toc.dat\x00")):
+	default:
 		f.name = "pg_restore"
 		args = []string{"--format=tar", "--exit-on-error"}
-	default:
-		return f, notADump(format)
 	}
 	if f.goesOn = r.o.KeepGoing; f.goesOn {
 		args = slices.DeleteFunc(args, func(arg string) bool { return arg == "--exit-on-error" || arg == "--set=ON_ERROR_STOP=1" })
@@ -113,6 +108,22 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 	return f, nil
 }
 
+// restorable says why what begins with head, and came packed, is not a dump that psql or
+// pg_restore makes a database of.
+func restorable(head []byte, packed guard.Format) error {
+	switch format := guard.Sniff(head[:min(len(head), guard.SniffLen)]); {
+	case format == guard.PlainDump && bytes.Contains(head, []byte("\n-- PostgreSQL database cluster dump\n")):
+		// It would connect to other databases by itself.
+		return fmt.Errorf("%w: it is one of a whole server, or of its roles; takumi-backup open brings it to psql", ErrNotADump)
+	case format == guard.PlainDump && rowsAlone(head):
+		return ErrRowsAlone
+	case format == guard.PlainDump, format == guard.CustomDump, format == guard.Tar && bytes.HasPrefix(head, []byte("toc.dat\x00")):
+		return nil
+	default:
+		return notADump(format, packed)
+	}
+}
+
 // program finds a program of a version that may be later than the server's, if an archive
 // needs it.
 func program(ctx context.Context, name string, server, version int) (string, error) {
@@ -125,20 +136,21 @@ func program(ctx context.Context, name string, server, version int) (string, err
 	return path, err
 }
 
-func notADump(format guard.Format) error {
+func notADump(format, packed guard.Format) error {
+	unpack := map[guard.Format]string{guard.Gzip: "| gzip -dc ", guard.Zstd: "| zstd -dc ", guard.Bzip2: "| bzip2 -dc "}[packed]
 	how := map[guard.Format]string{
 		guard.Tar:          "| tar -x -C DIR; when that is a dump in directory format, pg_restore -d NAME DIR restores it",
-		guard.LZ4:          "| lz4 -dc | psql -X -d NAME",
+		guard.LZ4:          "| lz4 -dc | psql -X -d NAME, or pg_restore -d NAME",
 		guard.XZ:           "| xz -dc | psql -X -d NAME, or pg_restore -d NAME",
-		guard.MySQLDump:    "| mariadb NAME",
+		guard.MySQLDump:    "| mariadb NAME, or mysql NAME",
 		guard.SQLiteDump:   "| sqlite3 NAME.db",
-		guard.RedisDump:    "-o dump.rdb, into the data folder of a server that is stopped",
+		guard.RedisDump:    "> dump.rdb, into the data folder of a server that is stopped",
 		guard.MongoArchive: "| mongorestore --archive",
 	}[format]
-	if how != "" {
-		how = "; takumi-backup open FILE " + how
+	if how == "" {
+		how = "> NAME brings back what it is"
 	}
-	return fmt.Errorf("%w: it begins as %v%s", ErrNotADump, format, how)
+	return fmt.Errorf("%w: it begins as %v; takumi-backup open FILE %s", ErrNotADump, format, unpack+how)
 }
 
 // loadRows is how a dump of rows alone is used.
@@ -169,13 +181,14 @@ func (r *Restore) unknown(setting string) bool {
 }
 
 // unpacked decompresses the input if needed. Its result ends after the input does.
-func unpacked(input *bufio.Reader) (*bufio.Reader, error) {
+func unpacked(input *bufio.Reader) (_ *bufio.Reader, packed guard.Format, err error) {
 	head, _ := input.Peek(guard.SniffLen) // an error comes again
-	plain, err := guard.Unpack(guard.Sniff(head), input)
+	packed = guard.Sniff(head)
+	plain, err := guard.Unpack(packed, input)
 	if err != nil || plain == nil {
-		return input, err
+		return input, guard.Unknown, err
 	}
-	return bufio.NewReaderSize(plain, headSize), nil
+	return bufio.NewReaderSize(plain, headSize), packed, nil
 }
 
 // knowsRestrict reports whether psql knows \restrict, which came to all versions in August

@@ -1,6 +1,8 @@
 package database
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,9 +57,22 @@ type judge struct {
 }
 
 func (j *judge) read(content io.Reader) error {
-	g := guard.NewReader(content, guard.Options{})
-	defer g.Close()
 	j.contents = nil
+	const enough = 256 << 10 // to unpack a head
+	input := bufio.NewReaderSize(content, enough)
+	raw, err := input.Peek(enough)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if begins, packed, err := unpacked(bufio.NewReader(bytes.NewReader(raw))); err == nil {
+		if head, _ := begins.Peek(headSize); len(head) > 0 { // with an error the guard finds it too
+			if err := restorable(head, packed); err != nil {
+				return err
+			}
+		}
+	}
+	g := guard.NewReader(input, guard.Options{})
+	defer g.Close()
 	if _, err := io.Copy(io.Discard, g); err != nil {
 		if incomplete := (*guard.IncompleteError)(nil); !errors.As(err, &incomplete) {
 			return err
