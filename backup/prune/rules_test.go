@@ -132,6 +132,8 @@ func TestDecide(t *testing.T) {
 		{"unchecked ones neither", "2030-05-31", Policy{Last: 1}, append(series("2030-05-28", "2030-05-27"), unchecked("2030-05-30"), unchecked("2027-01-01")), "kdii"},
 		{"incomplete ones are not counted", "2030-05-31", Policy{Last: 2},
 			append(series("2030-05-28", "2030-05-26", "2030-05-25"), incomplete("2030-05-30"), incomplete("2030-05-27"), incomplete("2027-01-01")), "kkdidd"},
+		{"incomplete ones newer than what counts", "2030-05-31", Policy{Last: 1},
+			append(series("2030-05-28"), incomplete("2030-05-30"), incomplete("2030-05-29")), "kid"},
 		{"only incomplete ones", "2030-05-31", Policy{}, []Item{incomplete("2030-05-30"), incomplete("2030-05-29")}, "ii"},
 		{"a copy of an incomplete one", "2030-05-31", Policy{}, []Item{incomplete("2030-05-30"), copyOf(good(takumi, "2030-05-30"), "copy")}, "ik"},
 		{"only bad ones", "2030-05-31", Policy{}, []Item{bad("2030-05-30"), unchecked("2030-05-29")}, "ii"},

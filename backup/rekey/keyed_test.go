@@ -81,6 +81,9 @@ func TestImportKeyed(t *testing.T) {
 		if err != nil || got != d.sum() {
 			t.Errorf("%s: another content was imported: %v", name, err)
 		}
+		if vouched := tc.want == nil && len(tc.iv) != 16 && len(tc.iv) != 32; vouched != (len(made.Warnings) == 0) {
+			t.Errorf("%s: warnings %q", name, made.Warnings)
+		}
 		found, _, err := FindLegacy(t.Context(), o.Store, []string{dir})
 		if err != nil || len(found) != 1 || found[0].Path != path {
 			t.Errorf("%s: to be imported are %v, %v", name, found, err)
