@@ -227,6 +227,7 @@ type Next struct {
 	seal  *stream.Writer
 	zstd  *zstd.Encoder
 	key   [stream.KeySize]byte
+	line  []byte
 }
 
 // Begin begins a state. It ends with Commit or Abort.
@@ -251,12 +252,13 @@ func (s *Store) Begin() (*Next, error) {
 
 // Add adds the next entry.
 func (n *Next) Add(e *members.Entry) error {
-	line, err := json.Marshal(e)
-	if err == nil && len(line) >= maxLine {
+	var err error
+	if n.line, err = members.AppendLine(n.line[:0], e); err == nil && len(n.line) >= maxLine {
 		err = errors.New("an entry is too long")
 	}
 	if err == nil {
-		_, err = n.zstd.Write(append(line, '\n'))
+		n.line = append(n.line, '\n')
+		_, err = n.zstd.Write(n.line)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the state of incremental backups: %w", err)

@@ -165,7 +165,7 @@ func (b *Builder) AddEntry(e *Entry) {
 		return
 	}
 	b.name = append(b.name[:0], e.Name()...)
-	if b.line, b.err = appendLine(b.line[:0], e); b.err == nil {
+	if b.line, b.err = AppendLine(b.line[:0], e); b.err == nil {
 		b.err = b.w.Add(b.name, b.line)
 	}
 }

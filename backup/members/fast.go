@@ -3,6 +3,7 @@ package members
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"strconv"
@@ -60,25 +61,40 @@ func plainHeader(b []byte) *tar.Header {
 	return h
 }
 
-// appendLine appends the JSON of e.
-func appendLine(b []byte, e *Entry) ([]byte, error) {
-	if e.Path == "" || !plain(e.Path) || !plain(e.Link) || e.RawTo != nil || e.CTime|int64(e.Inode) != 0 || e.Hash != nil || e.From != nil || e.Gone {
+// AppendLine appends the JSON of e, as package json writes it.
+func AppendLine(b []byte, e *Entry) ([]byte, error) {
+	if e.Path == "" || !plain(e.Path) || !plain(e.Link) || e.RawTo != nil || e.Gone {
 		line, err := json.Marshal(e)
 		return append(b, line...), err
 	}
 	b = append(append(append(b, `{"p":"`...), e.Path...), `","t":"`...)
 	b = append(append(b, e.Type...), '"')
+	number := func(name string, value int64) {
+		b = append(append(append(b, `,"`...), name...), `":`...)
+		b = strconv.AppendInt(b, value, 10)
+	}
 	for _, f := range [...]struct {
 		name  string
 		value int64
 	}{{"o", e.Offset}, {"d", e.Data}, {"n", e.Size}, {"m", e.MTime}, {"mode", e.Mode}, {"u", int64(e.UID)}, {"g", int64(e.GID)}} {
 		if f.value != 0 {
-			b = append(append(append(b, `,"`...), f.name...), `":`...)
-			b = strconv.AppendInt(b, f.value, 10)
+			number(f.name, f.value)
 		}
 	}
 	if e.Link != "" {
 		b = append(append(append(b, `,"l":"`...), e.Link...), '"')
+	}
+	if e.CTime != 0 {
+		number("c", e.CTime)
+	}
+	if e.Inode != 0 {
+		b = strconv.AppendUint(append(b, `,"i":`...), e.Inode, 10)
+	}
+	if len(e.Hash) > 0 {
+		b = append(base64.StdEncoding.AppendEncode(append(b, `,"hash":"`...), e.Hash), '"')
+	}
+	if e.From != nil {
+		number("from", int64(*e.From))
 	}
 	return append(b, '}'), nil
 }

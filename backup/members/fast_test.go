@@ -69,23 +69,16 @@ func TestLinesAreWrittenAsTheLibraryDoes(t *testing.T) {
 	for range 20000 {
 		e := &Entry{Type: "f", Offset: number(), Data: number(), Size: number(), MTime: number(), Mode: number(), UID: int(number()), GID: int(number())}
 		e.SetNames(name(), name())
-		switch r.IntN(10) {
-		case 0:
-			e.CTime = number()
-		case 1:
-			e.Inode = 5
-		case 2:
-			e.Hash = []byte{1}
-		case 3:
-			e.From = new(int)
-		case 4:
-			e.Gone = true
+		e.CTime, e.Inode, e.Gone = number(), uint64(number()), r.IntN(10) == 0
+		e.Hash = [][]byte{nil, {}, {1}, make([]byte, 32)}[r.IntN(4)]
+		if from := int(number()); r.IntN(2) == 0 {
+			e.From = &from
 		}
 		want, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := appendLine([]byte("x"), e); err != nil || string(got) != "x"+string(want) {
+		if got, err := AppendLine([]byte("x"), e); err != nil || string(got) != "x"+string(want) {
 			t.Fatalf("%s, %v; want %s", got, err, want)
 		}
 	}
