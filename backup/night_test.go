@@ -193,10 +193,10 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// TestEveryNight: a chain of thirty nights of edits, renames and deletions restores each
-// of them as it was, from a folder and from a bucket.
+// TestEveryNight: a chain of nights of edits, renames and deletions restores each of them as
+// it was, from a folder and from a bucket.
 func TestEveryNight(t *testing.T) {
-	t.Run("folder", func(t *testing.T) { everyNight(t, newNights(t), 17) })
+	t.Run("folder", func(t *testing.T) { everyNight(t, newNights(t), 9) })
 	t.Run("bucket", func(t *testing.T) {
 		server := httptest.NewServer(s3test.NewMemory())
 		defer server.Close()
