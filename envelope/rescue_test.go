@@ -226,6 +226,7 @@ func TestRescueWithDetached(t *testing.T) {
 func TestRescueRefuses(t *testing.T) {
 	good := seal(t, label, "the message", keyA)
 	pad := bytes.Replace(good, []byte("...."), []byte("..,."), 1)
+	noPreamble := bytes.Replace(good, []byte("\nkind "), []byte("\nkinx "), 1)
 	for name, tc := range map[string]struct {
 		sealed []byte
 		key    *kek.Key
@@ -236,12 +237,19 @@ func TestRescueRefuses(t *testing.T) {
 		"another payload":              {append(bytes.Clone(pad[:envelope.Unit]), seal(t, label, "other", keyA)[envelope.Unit:]...), keyA, "malformed"},
 		"a chunk":                      {append(bytes.Clone(pad[:len(pad)-1]), pad[len(pad)-1]^1), keyA, "chunk 0"},
 		"no payload":                   {pad[:envelope.Unit], keyA, "malformed"},
-		"no preamble":                  {bytes.Replace(good, []byte("\nkind "), []byte("\nkinx "), 1), keyA, "malformed"},
+		"no preamble":                  {noPreamble, keyA, "malformed"},
 	} {
 		got, _, err := open(tc.sealed, envelope.Options{Rescue: true}, tc.key)
 		if c := class(err); c != tc.want || got != "" {
 			t.Errorf("%s: %q, %s (%v), want %s", name, got, c, err, tc.want)
 		}
+	}
+	if e, err := envelope.Salvage(bytes.NewReader(noPreamble)); class(err) != "malformed" {
+		t.Errorf("of what has no preamble: %v, %v", e, err)
+	}
+	cut := append(bytes.Clone(pad[:len(pad)-1]), pad[len(pad)-1]^1)
+	if _, err := envelope.OpenAt(t.Context(), bytes.NewReader(cut), int64(len(cut)), envelope.Options{Rescue: true}, keyA); class(err) != "chunk 0" {
+		t.Errorf("the last chunk, at random: %v", err)
 	}
 	if e, err := envelope.Salvage(strings.NewReader("hello")); !errors.Is(err, envelope.ErrNotSealed) {
 		t.Errorf("of what is no envelope: %v, %v", e, err)

@@ -33,12 +33,12 @@ func (Folder) Open(ctx context.Context, path string) (store.Object, error) {
 		f.Close()
 		return nil, fault("look at", path, err)
 	}
-	return &opened{ctx: ctx, File: f, info: info}, nil
+	return &opened{ctx: ctx, file: f, info: info}, nil
 }
 
 type opened struct {
-	ctx context.Context
-	*os.File
+	ctx  context.Context
+	file *os.File    // whose WriteTo would pass by the context
 	info fs.FileInfo // when it was opened
 }
 
@@ -46,16 +46,17 @@ func (o *opened) Read(p []byte) (int, error) {
 	if o.ctx.Err() != nil {
 		return 0, context.Cause(o.ctx)
 	}
-	return o.File.Read(p)
+	return o.file.Read(p)
 }
 
 func (o *opened) ReadAt(p []byte, off int64) (int, error) {
 	if o.ctx.Err() != nil {
 		return 0, context.Cause(o.ctx)
 	}
-	return o.File.ReadAt(p, off)
+	return o.file.ReadAt(p, off)
 }
 
+func (o *opened) Close() error       { return o.file.Close() }
 func (o *opened) Size() int64        { return o.info.Size() }
 func (o *opened) ModTime() time.Time { return o.info.ModTime() }
 

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -69,15 +70,18 @@ func TestRemove(t *testing.T) {
 
 // TestRemoveChanged: what is there now is not what was looked at.
 func TestRemoveChanged(t *testing.T) {
-	for name, change := range map[string]func(path string) error{
-		"longer":  func(path string) error { return os.WriteFile(path, []byte("longer"), 0o600) },
-		"younger": func(path string) error { return os.Chtimes(path, time.Unix(1, 0), time.Unix(1, 0)) },
-		"a pipe": func(path string) error {
-			return errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600))
+	for name, change := range map[string]func(b *store.Backup) error{
+		"longer": func(b *store.Backup) error {
+			return errors.Join(os.WriteFile(b.Path, []byte("longer"), 0o600), os.Chtimes(b.Path, b.ModTime, b.ModTime))
+		},
+		"younger": func(b *store.Backup) error { return os.Chtimes(b.Path, time.Unix(1, 0), time.Unix(1, 0)) },
+		"a pipe": func(b *store.Backup) error {
+			b.Size = 0
+			return errors.Join(os.Remove(b.Path), syscall.Mkfifo(b.Path, 0o600), os.Chtimes(b.Path, b.ModTime, b.ModTime))
 		},
 	} {
 		b := stored(t)
-		if err := change(b.Path); err != nil {
+		if err := change(&b); err != nil {
 			t.Fatal(err)
 		}
 		if err := Remove(b, ".envelope"); !errors.Is(err, store.ErrChanged) {
@@ -86,6 +90,55 @@ func TestRemoveChanged(t *testing.T) {
 		if names := left(t, b); len(names) != 3 {
 			t.Errorf("%s: left %q", name, names)
 		}
+	}
+}
+
+// expiring is a context that ends when it was asked so many times.
+type expiring struct {
+	context.Context
+	left int
+}
+
+func (e *expiring) Err() error {
+	if e.left--; e.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestReadingEnds: a context that ends while a file is read ends the reading, and no sum is
+// made of a part of it.
+func TestReadingEnds(t *testing.T) {
+	b := stored(t)
+	if err := os.WriteFile(b.Path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for asked := range 2 { // to read it, and to find its end
+		if sum, err := sumOfFile(&expiring{context.Background(), asked}, b.Path); !errors.Is(err, context.Canceled) {
+			t.Errorf("asked %d times: %x, %v", asked, sum, err)
+		}
+	}
+	file, err := Folder{}.Open(&expiring{context.Background(), 1}, b.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if n, err := file.ReadAt(make([]byte, 7), 0); n != 7 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := file.ReadAt(make([]byte, 7), 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestPutCleansThePath: what goes next to a backup goes next to it however its path is given.
+func TestPutCleansThePath(t *testing.T) {
+	b := stored(t)
+	if err := (Folder{}).Put(t.Context(), filepath.Dir(b.Path)+"/./a.enc/", ".keys", nil, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(b.Path + ".keys"); string(text) != "x" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 

@@ -177,11 +177,8 @@ func (w *walker) mayPass(path string) bool {
 		return true
 	}
 	target, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return false
-	}
-	root, err := filepath.EvalSymlinks(w.root)
-	if err != nil {
+	root, rootErr := filepath.EvalSymlinks(w.root)
+	if err != nil || rootErr != nil {
 		return false
 	}
 	inside := target == root || strings.HasPrefix(target, strings.TrimRight(root, "/")+"/")
