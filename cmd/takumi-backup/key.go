@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/agekey"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
 
@@ -56,7 +59,11 @@ terminal, and its id to standard error.`,
 				return err
 			}
 			if err := os.MkdirAll(filepath.Dir(out), 0o700); err != nil {
-				return fmt.Errorf("making the key's folder: %w", err)
+				err = fmt.Errorf("making the key's folder: %w", err)
+				if errors.Is(err, fs.ErrPermission) {
+					return fail.As(fail.Store, "run it as root, or name a file of yours, as -o ~/backup.key", err)
+				}
+				return err
 			}
 			switch kind {
 			case "":

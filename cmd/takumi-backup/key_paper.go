@@ -71,7 +71,7 @@ func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
 	var write func(io.Writer, []*paper.Block) error
 	if p.out != "" {
 		if write = kitWriter(filepath.Ext(p.out)); write == nil {
-			return usagef("--output ends in none of .html, .pdf and .png")
+			return usagef("the name of the file must end with .html, .pdf or .png")
 		}
 		if err := checkNewFile("-o KIT", p.out); err != nil {
 			return err

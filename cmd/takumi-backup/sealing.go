@@ -294,7 +294,7 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 	}
 	own := m.Kind == backup.KindManifest
 	if m.Unjudged != "" && !own && !s.guardOff && !s.progress.quiet && !s.json {
-		warn(cmd, "content not judged: whether it is complete is not known, %s", m.Unjudged)
+		warn(cmd, "content not judged: %s, so it may be incomplete", m.Unjudged)
 	}
 	if n := m.Proof.Differed; n > 0 {
 		warn(cmd, "%d of %d blocks did not unpack to what went in, and were packed again: test the memory of this machine (memtester), and report it with the processor's model", n, m.Proof.Frames)

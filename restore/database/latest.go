@@ -45,6 +45,8 @@ func Latest(ctx context.Context, st store.Store, folder, database string, o back
 		err = fmt.Errorf("there is no backup %s_* in %s that is whole and authentic", name, folder)
 		if len(passed) > 0 && passed[0].Err != nil {
 			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
+		} else {
+			err = fail.As(fail.Failed, "set DB_NAME to the database of the backup, or name the file: takumi-backup list shows what there is", err)
 		}
 	}
 	return found, judge.contents, passed, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -101,6 +102,11 @@ func TestLatestReadsOnlyWhatItProves(t *testing.T) {
 		if got := place.read[m.Path].Load(); got < whole || got > whole+heads {
 			t.Errorf("of backup %d, of %d bytes, %d were read", n, m.Size, got)
 		}
+	}
+	if found, _, _, err := Latest(t.Context(), place, filepath.Join(dir, "store"), "other", o, false); found != nil || err == nil {
+		t.Errorf("of a database without backups: %v, %v", found, err)
+	} else if _, hint := fail.Of(err); !strings.Contains(hint, "DB_NAME") {
+		t.Errorf("the hint is %q", hint)
 	}
 	h, err := backup.Open(t.Context(), place, found.Path, o)
 	if err != nil {
