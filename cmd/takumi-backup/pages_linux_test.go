@@ -111,7 +111,9 @@ var pages = map[string]struct {
 		before: keysElsewhere + "pg_dump takumi >mnt/offsite/old/takumi_20250101_020000.sql\n",
 		notRun: 8,
 		instead: []instead{
-			{`^takumi-backup key generate -o /etc/takumi-backup/backup.key`, `takumi-backup key generate -o new.key`},
+			{`^takumi-backup key generate -o ~/backup.key`, `takumi-backup key generate -o new.key`},
+			{`~/backup.key`, `$$H/etc/backup.key`},
+			{`^takumi-backup key import -o KEYFILE`, `pdftotext -layout kit.pdf - | takumi-backup key import -o typed.key -`},
 			{`ssh vault`, `sh -c`},
 			{`--into COPY`, `--into copy`},
 		},
