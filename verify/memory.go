@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -293,4 +294,40 @@ func (m *Memory) Learn(b *backup.Backup, err error, program string) {
 		return
 	}
 	m.put(b.Path, p)
+}
+
+// saveEvery is how much work a kill may make forgotten.
+const saveEvery = 30 * time.Second
+
+// Remembering has a run of prune know what was proved earlier, and remember what it proves, until
+// save at the latest. A nil Memory knows nothing; show shows what a proof reads, until what
+// it returns is called.
+func (m *Memory) Remembering(o *prune.Options, place store.Store, program string, show func(*backup.Backup, *backup.Meter) func(), warn func(string, ...any)) (save func()) {
+	save, saved := func() {}, time.Now()
+	if m != nil {
+		o.Remembered = m.Whole
+		save = func() {
+			if err := m.Save(nil); err != nil {
+				warn("what was proved is not remembered: %v", err)
+			}
+			saved = time.Now()
+		}
+	}
+	o.Prove = func(ctx context.Context, b *backup.Backup) error {
+		var meter backup.Meter
+		open := o.Open
+		open.Meter = &meter
+		hide := show(b, &meter)
+		err := backup.ProveKnown(ctx, place, b, open)
+		hide()
+		if m == nil || b.State == backup.Signed && !o.Open.Ledger.Has(b) { // of which nobody here knows that it opens
+			return err
+		}
+		m.Learn(b, err, program)
+		if time.Since(saved) > saveEvery {
+			save()
+		}
+		return err
+	}
+	return save
 }

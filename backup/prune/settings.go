@@ -2,6 +2,8 @@ package prune
 
 import (
 	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -67,4 +69,40 @@ func Retained(s *config.Settings) (time.Duration, error) {
 		longest = max(longest, own.Within)
 	}
 	return longest, err
+}
+
+// Chosen are the rules that flags, which p has, and settings give together; given says
+// whether a flag of that name is. Without contracts snapshots of them stay.
+func (p Policy) Chosen(s *config.Settings, contracts bool, given func(flag string) bool) (Policy, error) {
+	kept, err := s.RetentionDays()
+	if err != nil {
+		return p, err
+	}
+	if kept > 0 && !given("keep-within") {
+		p.Within = kept
+	}
+	for _, kind := range p.Kinds {
+		if err := envelope.CheckKind(kind); err != nil {
+			return p, fail.Usagef("--kind: %w", err)
+		}
+	}
+	if contracts {
+		p.Kinds = append(slices.Clone(p.Kinds), backup.KindContracts)
+	}
+	if !slices.ContainsFunc([]string{"keep-within", "keep-last", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly"}, given) {
+		rules, err := FromSettings(s)
+		if err != nil {
+			return p, err
+		}
+		if rules.Kinds = p.Kinds; !given("kind") {
+			kinds := append(slices.Clone(p.Kinds), slices.Sorted(maps.Keys(rules.ByKind))...)
+			slices.Sort(kinds)
+			rules.Kinds = slices.Compact(kinds)
+		}
+		p = rules
+	}
+	if p.Within == 0 && p.Last+p.Daily+p.Weekly+p.Monthly+p.Yearly == 0 {
+		return p, fail.Usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
+	}
+	return p, nil
 }

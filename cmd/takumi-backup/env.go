@@ -16,3 +16,12 @@ func warn(cmd *cobra.Command, format string, args ...any) {
 func warner(cmd *cobra.Command) func(string, ...any) {
 	return func(format string, args ...any) { warn(cmd, format, args...) }
 }
+
+// teller says what is good to know, unless that is to be quiet.
+func teller(cmd *cobra.Command, quiet bool) func(string, ...any) {
+	return func(format string, args ...any) {
+		if !quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+		}
+	}
+}

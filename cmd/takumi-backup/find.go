@@ -42,7 +42,7 @@ named, and the exit code is 6: ls reads such a backup to its end.`,
 	f.SortFlags = false
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line")
 	c.add(cmd)
-	return audited(cmd, "find", reads)
+	return audited(cmd, "find", prints)
 }
 
 type foundJSON struct {
@@ -158,7 +158,7 @@ archives, and not contents. Differences do not change the exit code.`,
 	f.SortFlags = false
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line")
 	c.add(cmd)
-	return audited(cmd, "diff", reads)
+	return audited(cmd, "diff", prints)
 }
 
 type diffJSON struct {

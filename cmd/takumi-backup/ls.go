@@ -45,7 +45,7 @@ read, also from S3. Others are read to their end.`,
 	f.BoolVarP(&l.long, "long", "l", false, "with type and mode, owner, size and time")
 	f.BoolVar(&l.json, "json", false, "print one JSON object a line")
 	l.add(cmd)
-	return audited(cmd, "ls", reads)
+	return audited(cmd, "ls", prints)
 }
 
 func (l *lsCommand) run(cmd *cobra.Command, args []string) error {

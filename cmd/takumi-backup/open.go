@@ -55,7 +55,7 @@ names. That the rest of the backup is whole is not proved.`,
 	f.BoolVar(&o.force, "force", false, "let -o replace a file")
 	f.BoolVar(&o.forceTTY, "force-tty", false, "write to a terminal")
 	o.add(cmd)
-	return audited(cmd, "open", reads)
+	return audited(cmd, "open", prints)
 }
 
 func (o *openCommand) run(cmd *cobra.Command, path string) error {

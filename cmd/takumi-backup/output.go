@@ -35,9 +35,8 @@ func stdoutError(err error) error {
 // readerLeft reports whether a command that only prints ended because nobody reads on, as
 // with head, of which nothing is to be said.
 func readerLeft(cmd *cobra.Command, err error) bool {
-	as := cmd.Annotations[auditedAs]
 	file, ok := errors.AsType[*fs.PathError](err)
-	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (as == "" || as == "open" || as == "verify" || isDryRun(cmd) || flagText(cmd, "add") == "false")
+	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (cmd.Annotations[acts] == "" || isDryRun(cmd))
 }
 
 // allTheSame is stdoutError for what was already done, and stays.

@@ -1,29 +1,19 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/backup/rekey"
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
-	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -43,7 +33,7 @@ type pruneCommand struct {
 }
 
 func newPrune() *cobra.Command {
-	p := &pruneCommand{policy: prune.Policy{Within: 30 * values.Day}, place: newPlace()}
+	p := &pruneCommand{policy: prune.Policy{Within: 30 * values.Day}}
 	cmd := &cobra.Command{
 		Use:   "prune [flags] [ROOT]",
 		Short: "Delete the backups that no retention rule keeps",
@@ -95,9 +85,11 @@ cannot be read, is damaged or cannot be deleted makes the exit code 6.`,
 }
 
 func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Session, root string, run *runs.Run) error {
-	if err := p.check(cmd); err != nil {
+	var err error
+	if p.policy, err = p.policy.Chosen(conf, p.contracts, cmd.Flags().Changed); err != nil {
 		return err
 	}
+	p.place = newPlace()
 	if err := store.Check(root); err != nil {
 		return usage(err)
 	}
@@ -120,14 +112,18 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	}
 	warnPlacement(cmd, ring.Places(), root)
 	if p.apply {
-		lock, err := lockStore(root)
+		lock, err := prune.Lock(root)
 		if err != nil {
 			return fmt.Errorf("pruning: %w", err)
 		}
 		defer lock.Release()
 	}
 	if store.IsRemote(root) {
-		if err := p.sweep(ctx, cmd, root); err != nil {
+		s3, err := bucketOf(root)
+		if err == nil {
+			err = prune.Sweep(ctx, s3, root, !p.apply, warner(cmd), teller(cmd, p.progress.quiet))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -140,7 +136,9 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 			return p.done(ctx, cmd, s, b, d, err)
 		},
 	}
-	defer p.remembering(cmd, &o, memory)()
+	defer memory.Remembering(&o, p.place, programVersion(), func(b *backup.Backup, m *backup.Meter) func() {
+		return p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(b.Path), b.Size, m)
+	}, warner(cmd))()
 	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what lives is the list
 	r, err := prune.Run(ctx, p.place, root, o)
 	if err != nil {
@@ -148,41 +146,6 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	}
 	run.Bytes = r.Freed
 	return p.conclude(cmd, s, r)
-}
-
-// saveEvery is how much work a kill may make forgotten.
-const saveEvery = 30 * time.Second
-
-// remembering has the run know what was proved earlier, and remember what it proves, until
-// save at the latest.
-func (p *pruneCommand) remembering(cmd *cobra.Command, o *prune.Options, memory *verify.Memory) (save func()) {
-	save, saved := func() {}, time.Now()
-	if memory != nil {
-		o.Remembered = memory.Whole
-		save = func() {
-			if err := memory.Save(nil); err != nil {
-				warn(cmd, "what was proved is not remembered: %v", err)
-			}
-			saved = time.Now()
-		}
-	}
-	o.Prove = func(ctx context.Context, b *backup.Backup) error {
-		var meter backup.Meter
-		open := o.Open
-		open.Meter = &meter
-		hide := p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(b.Path), b.Size, &meter)
-		err := backup.ProveKnown(ctx, p.place, b, open)
-		hide()
-		if memory == nil || b.State == backup.Signed && !o.Open.Ledger.Has(b) { // of which nobody here knows that it opens
-			return err
-		}
-		memory.Learn(b, err, programVersion())
-		if time.Since(saved) > saveEvery {
-			save()
-		}
-		return err
-	}
-	return save
 }
 
 func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Session, b *backup.Backup, d prune.Decision, err error) error {
@@ -205,45 +168,16 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 }
 
 func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.Result) error {
-	words := fmt.Sprintf("%d kept, %d left alone, %d deleted (%s)", r.Kept, r.Ignored, r.Deleted, page.BytesText(r.Freed))
-	if !p.apply {
-		words = fmt.Sprintf("%d kept, %d left alone, %d to delete (%s); --apply deletes them", r.Kept, r.Ignored, r.Deleted, page.BytesText(r.Freed))
-	}
-	if r.Failures > 0 {
-		words += fmt.Sprintf(", %d could not be deleted", r.Failures)
-	}
-	if r.Read > 0 {
-		words += fmt.Sprintf("; %s read to prove what stays", page.BytesText(r.Read))
-	}
+	words := r.Words(p.apply)
 	rec := s.Last()
 	rec.Backups, rec.Failures, rec.Detail = r.Backups, r.Failures, words
 	if !p.progress.quiet {
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
-	switch {
-	case r.Failed != nil && r.Deleted == 0 && store.IsStoreFault(r.Failed):
-		return fmt.Errorf("no backup could be deleted: %w", r.Failed)
-	case r.Unread:
+	if r.Unread {
 		warn(cmd, "more had to be read than --max-read allows, so that backups were left alone that could go")
-		return errSome
-	case r.Damaged || r.Failed != nil:
-		return errSome
 	}
-	return unknown(r)
-}
-
-// unknown is the error when not one backup is known: when none opens with the keys at
-// hand, and this host has sealed none, nor is one signed. Without any key it is
-// errSome when some are not.
-func unknown(r *prune.Result) error {
-	switch b := r.Claimed; {
-	case b == nil || r.Known >= backup.Authentic:
-		return nil
-	case r.Known > backup.Claimed:
-		return errSome
-	default:
-		return fmt.Errorf("no backup opens with the keys at hand, so none is deleted; %s: %w", b.Path, cmp.Or(b.Err, b.Doubt, error(keystore.ErrNone)))
-	}
+	return r.Err()
 }
 
 type pruned struct {
@@ -280,100 +214,4 @@ func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	f.Var((*values.Count)(&rules.Yearly), "keep-yearly", "the same for `N` years")
 	f.StringSliceVar(&rules.Kinds, "kind", prune.Kinds, "prune backups of this kind and of no other that is not named; may be repeated")
 	f.BoolVar(&p.contracts, "contracts", false, "prune contract snapshots too")
-}
-
-func (p *pruneCommand) check(cmd *cobra.Command) error {
-	kept, err := conf.RetentionDays()
-	if err != nil {
-		return err
-	}
-	if kept > 0 && !cmd.Flags().Changed("keep-within") {
-		p.policy.Within = kept
-	}
-	for _, kind := range p.policy.Kinds {
-		if err := envelope.CheckKind(kind); err != nil {
-			return usagef("--kind: %w", err)
-		}
-	}
-	if p.contracts {
-		p.policy.Kinds = append(slices.Clone(p.policy.Kinds), backup.KindContracts)
-	}
-	if err := p.fromFile(cmd); err != nil {
-		return err
-	}
-	if rules := p.policy; rules.Within == 0 && rules.Last+rules.Daily+rules.Weekly+rules.Monthly+rules.Yearly == 0 {
-		return usagef("no rule keeps anything: if only the newest of each name is to stay, say --keep-last 1")
-	}
-	return nil
-}
-
-// fromFile adds the rules of the file of settings, unless a flag gives one.
-func (p *pruneCommand) fromFile(cmd *cobra.Command) error {
-	for _, name := range []string{"keep-within", "keep-last", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly"} {
-		if cmd.Flags().Changed(name) {
-			return nil
-		}
-	}
-	rules, err := prune.FromSettings(conf)
-	if err != nil {
-		return err
-	}
-	kinds := append(slices.Clone(p.policy.Kinds), sortedKeys(rules.ByKind)...)
-	if !cmd.Flags().Changed("kind") {
-		slices.Sort(kinds)
-		rules.Kinds = slices.Compact(kinds)
-	} else {
-		rules.Kinds = p.policy.Kinds
-	}
-	p.policy = rules
-	return nil
-}
-
-// lockStore keeps other prunes off the store at root: on this host, when it is
-// a remote one.
-func lockStore(root string) (*fsutil.Lock, error) {
-	if store.IsRemote(root) {
-		dir, err := history.Dir()
-		if err != nil {
-			return nil, usage(err)
-		}
-		return rekey.Take(dir, store.Clean(root))
-	}
-	lock, err := fsutil.LockFolder(root)
-	if err != nil && !errors.Is(err, fsutil.ErrHeld) {
-		err = &store.Error{Op: "lock", Path: root, Err: err}
-	}
-	return lock, err
-}
-
-// crashAge is how old an unfinished upload is when no backup can still be
-// making it. Tests do not wait that long.
-var crashAge = 7 * values.Day
-
-// sweep ends the uploads that a crash left in a bucket, which are paid for and
-// shown nowhere.
-func (p *pruneCommand) sweep(ctx context.Context, cmd *cobra.Command, root string) error {
-	s3, err := bucketOf(root)
-	if err != nil {
-		return err
-	}
-	swept, err := s3.Sweep(ctx, root, crashAge, !p.apply)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		warn(cmd, "what crashes left in the bucket is not cleared away: %v", err)
-	}
-	for _, left := range swept {
-		what := "an upload that was never completed"
-		if !left.Parts {
-			what = "what a writer left behind"
-		}
-		if left.Err != nil {
-			warn(cmd, "%s at %s stays at %s: %v", what, left.Begun.Format(time.RFC3339), printable(left.Path), left.Err)
-		} else if !p.progress.quiet {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s %s: %s\n", map[bool]string{true: "removed", false: "would remove"}[p.apply], what, printable(left.Path))
-		}
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,7 +12,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
@@ -22,7 +20,8 @@ import (
 type effect int
 
 const (
-	reads   effect = iota // it goes on, with a warning
+	prints  effect = iota // as reads, and when nobody reads on there is nothing to say
+	reads                 // it goes on, with a warning
 	changes               // it does not begin, or does not go on with the next backup
 )
 
@@ -59,6 +58,12 @@ func auditedBy(cmd *cobra.Command, operation string, what func(args []string) ef
 // and when it changes something or opens a backup also before it begins. paths are
 // those of backups that it opens or changes, or of the file that it is to write.
 func session(cmd *cobra.Command, operation string, e effect, paths []string, work func(context.Context, *audit.Session) error) error {
+	if cmd.Annotations == nil {
+		cmd.Annotations = make(map[string]string)
+	}
+	if e != prints {
+		cmd.Annotations[acts] = operation
+	}
 	s, err := newSession(cmd, operation, e)
 	if err != nil {
 		return err
@@ -81,8 +86,10 @@ func session(cmd *cobra.Command, operation string, e effect, paths []string, wor
 // records is the annotation of a command that runs in a session of its own.
 func records(operation string) map[string]string { return map[string]string{auditedAs: operation} }
 
-// auditedAs is the annotation of commands that leave records.
-const auditedAs = "audited as"
+const (
+	auditedAs = "audited as" // the annotation of commands that leave records
+	acts      = "acts"       // and of one that has begun to do more than print
+)
 
 type sessionKey struct{}
 
@@ -199,39 +206,20 @@ func isDryRun(cmd *cobra.Command) bool {
 	return flagText(cmd, "dry-run") == "true" || flagText(cmd, "apply") == "false"
 }
 
-// providers returns the key URIs that the command was given, or those that the
-// environment names. What is no key URI may be a key, and is not repeated.
+// providers returns the places of the keys that the command was given, or of those that the
+// settings name. What is no key URI may be a key, and is not repeated.
 func providers(cmd *cobra.Command) []string {
-	var keys keyFlags
-	var sources []keystore.Source
-	ages, _ := cmd.Flags().GetStringArray("identity")
+	var uris []string
+	unnamed := false
 	for _, name := range []string{"key", "from", "to"} {
-		uris, err := cmd.Flags().GetStringArray(name)
-		if err != nil {
-			uris = []string{flagText(cmd, name)}
+		if all, err := cmd.Flags().GetStringArray(name); err == nil {
+			uris = append(uris, all...)
+		} else {
+			uris = append(uris, flagText(cmd, name))
 		}
-		for _, uri := range uris {
-			if s, err := keys.parseKey(uri); err == nil {
-				sources = append(sources, s)
-			} else if path, ok := strings.CutPrefix(uri, "age:"); ok {
-				ages = append(ages, path)
-			}
-		}
+		f := cmd.Flag(name)
+		unnamed = unnamed || name != "to" && f != nil && !f.Changed
 	}
-	for _, name := range []string{"key", "from"} {
-		if f := cmd.Flag(name); f != nil && !f.Changed {
-			named, _ := keys.sources() // an error is the command's own to tell
-			sources = append(sources, named...)
-		}
-	}
-	var texts []string
-	for _, s := range sources {
-		if text := s.String(); !slices.Contains(texts, text) {
-			texts = append(texts, text)
-		}
-	}
-	for _, path := range ages {
-		texts = append(texts, "age:"+strings.TrimPrefix(keystore.File{Path: path}.String(), "file:"))
-	}
-	return texts
+	identities, _ := cmd.Flags().GetStringArray("identity")
+	return new(keyFlags).keys().Texts(uris, identities, unnamed)
 }

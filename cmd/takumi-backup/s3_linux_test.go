@@ -16,15 +16,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // The program of the tests sweeps what this says, and does not wait a week.
 func init() {
 	if text := os.Getenv("TAKUMI_TEST_CRASH_AGE"); text != "" {
-		crashAge, _ = time.ParseDuration(text)
+		prune.CrashAge, _ = time.ParseDuration(text)
 	}
 }
 

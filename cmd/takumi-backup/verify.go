@@ -83,7 +83,7 @@ series is late. Warnings leave it at 0 without --strict. docs/OPERATIONS.md list
 	f.StringArrayVar(&v.accept, "accept", nil, "take what is at or below `PATH` for what belongs there")
 	v.addReports(cmd)
 	cmd.AddCommand(newVerifyMerge())
-	return audited(cmd, "verify", reads)
+	return audited(cmd, "verify", prints)
 }
 
 // run verifies, and tells everybody who is to know.

@@ -180,3 +180,29 @@ func (k *Keys) Secret(ctx context.Context) (paper.Secret, error) {
 	}
 	return seed, nil
 }
+
+// Texts are the places that key URIs and files of identities name, as a record has them,
+// and with settings those of k as well. What is no URI may be a key, and is left out.
+func (k *Keys) Texts(uris, identities []string, settings bool) (texts []string) {
+	var sources []keystore.Source
+	for _, uri := range uris {
+		if s, err := k.Parse(uri); err == nil {
+			sources = append(sources, s)
+		} else if path, ok := strings.CutPrefix(uri, "age:"); ok {
+			identities = append(identities, path)
+		}
+	}
+	if settings {
+		named, _ := k.Sources() // an error is told where they are used
+		sources = append(sources, named...)
+	}
+	for _, s := range sources {
+		if text := s.String(); !slices.Contains(texts, text) {
+			texts = append(texts, text)
+		}
+	}
+	for _, path := range identities {
+		texts = append(texts, "age:"+strings.TrimPrefix(keystore.File{Path: path}.String(), "file:"))
+	}
+	return texts
+}
