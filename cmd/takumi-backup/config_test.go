@@ -50,9 +50,7 @@ func TestRulesOfKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := conf
-	conf = loaded
-	t.Cleanup(func() { conf = before })
+	conf := loaded
 	got, err := prune.FromSettings(conf)
 	want := prune.Policy{Within: 7 * values.Day, Weekly: 2, ByKind: map[string]prune.Policy{
 		"uploads": {Within: 90 * values.Day}, "contracts": {Within: 7 * values.Day, Monthly: 3},
@@ -63,15 +61,13 @@ func TestRulesOfKinds(t *testing.T) {
 	if longest, err := prune.Retained(conf); err != nil || longest != 90*values.Day {
 		t.Errorf("%v, %v", longest, err)
 	}
-	p := &pruneCommand{policy: prune.Policy{Within: 30 * values.Day, Kinds: prune.Kinds}}
-	if err := p.check(newPrune()); err != nil || !slices.Contains(p.policy.Kinds, "contracts") || p.policy.Weekly != 2 {
-		t.Errorf("%+v, %v", p.policy, err)
+	none := func(string) bool { return false }
+	chosen, err := prune.Policy{Within: 30 * values.Day, Kinds: prune.Kinds}.Chosen(conf, false, none)
+	if err != nil || !slices.Contains(chosen.Kinds, "contracts") || chosen.Weekly != 2 {
+		t.Errorf("%+v, %v", chosen, err)
 	}
-	flagged, p := newPrune(), &pruneCommand{policy: prune.Policy{Within: 30 * values.Day, Last: 1, Kinds: prune.Kinds}}
-	if err := flagged.Flags().Set("keep-last", "1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.check(flagged); err != nil || p.policy.ByKind != nil || p.policy.Weekly != 0 {
-		t.Errorf("a flag does not win over the file: %+v, %v", p.policy, err)
+	chosen, err = prune.Policy{Within: 30 * values.Day, Last: 1, Kinds: prune.Kinds}.Chosen(conf, false, func(flag string) bool { return flag == "keep-last" })
+	if err != nil || chosen.ByKind != nil || chosen.Weekly != 0 {
+		t.Errorf("a flag does not win over the file: %+v, %v", chosen, err)
 	}
 }
