@@ -23,9 +23,9 @@ import (
 
 var (
 	// ErrPassphrase is returned when a file of openssl decrypts to nothing known.
-	ErrPassphrase = errors.New("nothing known comes out of it: the passphrase or the number of iterations is wrong")
+	ErrPassphrase = fail.New(fail.Key, "give the right --legacy-passphrase-file, and --legacy-iterations as openssl was given -iter", "nothing known comes out of it: the passphrase or the number of iterations is wrong")
 	// ErrNoPassphrase is returned for a file of openssl without a passphrase.
-	ErrNoPassphrase = errors.New("it is encrypted by openssl, and there is no passphrase")
+	ErrNoPassphrase = fail.New(fail.Key, "give --legacy-passphrase-file", "it is encrypted by openssl, and there is no passphrase")
 	// ErrNotLegacy is returned for a file that is not one to import.
 	ErrNotLegacy = fail.New(fail.Failed, "takumi-backup inspect FILE says whether it is a sealed backup", "neither a file of openssl enc nor a dump or an archive")
 )
@@ -421,4 +421,28 @@ func kindOf(path string, format guard.Format) string {
 		}
 	}
 	return kind
+}
+
+// maxLegacyPassphrase is how much of a line openssl takes, in bytes.
+const maxLegacyPassphrase = 1023
+
+// ReadPassphrase returns the first line of a private file, nil for "". The caller clears it.
+func ReadPassphrase(ctx context.Context, path string) ([]byte, error) {
+	if path == "" {
+		return nil, nil
+	}
+	file := keystore.File{Path: path}
+	text, err := file.ReadSecret(ctx, maxLegacyPassphrase+2)
+	if err != nil {
+		return nil, fmt.Errorf("--legacy-passphrase-file: %w", err)
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	if len(line) == 0 || len(line) > maxLegacyPassphrase {
+		clear(text)
+		return nil, &keystore.Error{
+			URI: file.String(), Kind: keystore.ErrRefused,
+			Reason: fmt.Sprintf("its first line has %d bytes, and openssl takes 1 to %d", len(line), maxLegacyPassphrase),
+		}
+	}
+	return line, nil
 }

@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/jsonlines"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -252,4 +255,32 @@ func (s *State) End(through bool) error {
 		return fmt.Errorf("ending the state: %w", err)
 	}
 	return nil
+}
+
+// OpenState opens the state at path, or with "" the one in dir that is of a run over these
+// paths, for these holders and done in this way, and returns its path: for reading alone
+// with dry.
+func OpenState(path, dir string, dry bool, paths []string, to []slot.Recipient, how ...string) (*State, string, error) {
+	ids := make([]string, len(to))
+	for i, to := range to {
+		h, _ := slot.HolderOf(to)
+		if ids[i] = h.String(); h.Type == kek.SlotType {
+			ids[i] = h.Name
+		}
+	}
+	if path == "" {
+		var err error
+		if path, err = StateFile(dir, paths, ids, how...); err != nil {
+			return nil, "", err
+		}
+	}
+	open := Begin
+	if dry {
+		open = Read
+	}
+	state, err := open(path, ids)
+	if errors.Is(err, ErrOtherRun) || errors.Is(err, ErrState) {
+		return nil, "", fail.Usagef("--state: %w", err)
+	}
+	return state, path, err
 }

@@ -265,11 +265,11 @@ func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault e
 	case r.Skipped != "":
 		words = "  (" + r.Skipped + ")"
 	case c.dryRun && r.Old != nil:
-		words = fmt.Sprintf("  (sealed for %s)", forWhomText(r.Old))
+		words = fmt.Sprintf("  (sealed for %s)", backup.ForWhom(r.Old))
 	case r.Made != "":
 		words = "  -> " + printable(r.Made)
 	case r.New != nil:
-		words = fmt.Sprintf("  (id %s, for %s)", line.ID, forWhomText(r.New))
+		words = fmt.Sprintf("  (id %s, for %s)", line.ID, backup.ForWhom(r.New))
 	}
 	outcome := line.Outcome
 	if fault != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/status"
@@ -19,7 +20,7 @@ var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.j
 
 // outputs are what commands print with --json: an object, or one a line.
 var outputs = map[string]any{
-	"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": inspection{}, "seal": summary{},
+	"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": changedLine{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
 	"diff": diffJSON{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": keyChange{},
 	"config show": shownSetting{}, "status": status.Status{}, "verify": verify.Report{},

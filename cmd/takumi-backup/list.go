@@ -18,7 +18,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
@@ -213,7 +212,7 @@ func (l *listCommand) run(cmd *cobra.Command) error {
 
 func (l *listCommand) printJSON(out io.Writer, found *backup.Roll) error {
 	for _, b := range found.All() {
-		line := listed(&b)
+		line := listing{Listing: b.Listing()}
 		if p, ok := proofOf(l.proved, &b); ok {
 			line.Proven, line.ProvenAt = p.Level, p.At
 		}
@@ -237,39 +236,10 @@ func (l *listCommand) complain(cmd *cobra.Command, found *backup.Roll) {
 }
 
 type listing struct {
-	Path       string        `json:"path"`
-	Size       int64         `json:"size"`
-	Sidecar    bool          `json:"sidecar"`
-	State      string        `json:"state"` // authentic, not checked, archived or bad
-	Reason     string        `json:"reason,omitempty"`
-	ID         string        `json:"id,omitempty"`
-	Created    *time.Time    `json:"created,omitempty"`
-	Kind       string        `json:"kind,omitempty"`
-	Name       string        `json:"name,omitempty"`
-	Series     string        `json:"series,omitempty"`
-	Codec      string        `json:"codec,omitempty"`
-	KeyIDs     []kek.ID      `json:"key_ids,omitempty"`
-	Recipients []slot.Holder `json:"recipients,omitempty"`
-	Signer     string        `json:"signer,omitempty"`   // of whom it is signed, with --signers
-	Unjudged   bool          `json:"unjudged,omitempty"` // nobody knows whether the content is complete
-	// Proven is up to which level verify proved it, and ProvenAt when; of list alone.
+	backup.Listing
+	// Proven is up to which level verify proved it, and ProvenAt when.
 	Proven   verify.Level `json:"proven,omitzero"`
 	ProvenAt time.Time    `json:"proven_at,omitzero"`
-}
-
-func listed(e *backup.Backup) listing {
-	l := listing{Path: e.Path, Size: e.Size, Sidecar: e.Sidecar, State: e.State.String()}
-	if e.Archived() {
-		l.State = "archived"
-	}
-	if err := cmp.Or(e.Err, e.Doubt); err != nil {
-		l.Reason = err.Error()
-	}
-	if v := e; v.Readable() {
-		l.ID, l.Created, l.Kind, l.Name, l.Codec = v.ID.String(), &v.Created, v.Kind, v.Name, v.Codec
-		l.Series, l.KeyIDs, l.Recipients, l.Signer, l.Unjudged = e.Series(), v.Keys, v.Recipients, v.Signer, e.Unjudged()
-	}
-	return l
 }
 
 func proofOf(proved *verify.Memory, e *backup.Backup) (verify.Proof, bool) {
@@ -364,7 +334,7 @@ func (l *listCommand) long(b *backup.Backup, _ int) []string {
 	id, created, age, kind, name, keys, verified := "-", "-", "-", "-", "-", "-", "-"
 	if b.Readable() {
 		id, created, age = b.ID.String(), b.Created.Format(time.DateTime), prune.Age(l.now.Sub(b.Created))
-		kind, name, keys = b.Kind, printable(b.Name), holdersText(b.Keys, b.Recipients)
+		kind, name, keys = b.Kind, printable(b.Name), backup.Holders(b.Keys, b.Recipients)
 	}
 	if p, ok := proofOf(l.proved, b); ok {
 		verified = p.Level.String() + " " + p.At.Format(time.DateOnly)

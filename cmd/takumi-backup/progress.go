@@ -53,17 +53,10 @@ func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.M
 				bar.Clear()
 				return
 			case <-tick.C:
-				bar.Describe(fmt.Sprintf("%s, ratio %s", verb, ratioText(m.In(), m.Out())))
+				bar.Describe(fmt.Sprintf("%s, ratio %s", verb, backup.Ratio(m.In(), m.Out())))
 				bar.Set64(m.In())
 			}
 		}
 	}()
 	return func() { close(done); <-gone }
-}
-
-func ratioText(plain, sealed int64) string {
-	if sealed == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.2f", float64(plain)/float64(sealed))
 }

@@ -152,7 +152,7 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 	if b.State == backup.Bad && b.Err != nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v\n", printable(b.Path), b.Err)
 	}
-	line := pruned{listing: listed(b), Action: d.Action, Because: d.Reason}
+	line := pruned{Listing: b.Listing(), Action: d.Action, Because: d.Reason}
 	if d.Action == prune.Delete && p.apply {
 		s.Note(ctx, audit.Record{
 			Path: b.Path, BackupID: b.ID.String(), Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(b.Keys...), Fault: err,
@@ -181,7 +181,7 @@ func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.R
 }
 
 type pruned struct {
-	listing
+	backup.Listing
 	Action  prune.Action `json:"action"`
 	Because string       `json:"because"`
 	Deleted bool         `json:"deleted"`

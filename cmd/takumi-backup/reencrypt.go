@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -140,32 +135,11 @@ func (r *reencryptCommand) runReencrypt(cmd *cobra.Command, paths []string) (err
 
 // openState opens the account of the run, and says what it goes on from.
 func (r *reencryptCommand) openState(cmd *cobra.Command, paths []string) (*rekey.State, error) {
-	ids := make([]string, len(r.to))
-	for i, to := range r.to {
-		h, _ := slot.HolderOf(to)
-		if ids[i] = h.String(); h.Type == kek.SlotType {
-			ids[i] = h.Name
-		}
+	how := []string{r.shard.String()}
+	if r.pack != nil {
+		how = append(how, fmt.Sprint(*r.pack))
 	}
-	path := r.stateFile
-	if path == "" {
-		how := []string{r.shard.String()}
-		if r.pack != nil {
-			how = append(how, fmt.Sprint(*r.pack))
-		}
-		var err error
-		if path, err = rekey.StateFile(r.stateDir, paths, ids, how...); err != nil {
-			return nil, err
-		}
-	}
-	open := rekey.Begin
-	if r.dryRun {
-		open = rekey.Read
-	}
-	state, err := open(path, ids)
-	if errors.Is(err, rekey.ErrOtherRun) || errors.Is(err, rekey.ErrState) {
-		return nil, usagef("--state: %w", err)
-	}
+	state, path, err := rekey.OpenState(r.stateFile, r.stateDir, r.dryRun, paths, r.to, how...)
 	if err != nil {
 		return nil, err
 	}
@@ -222,30 +196,6 @@ func (l *legacyFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// maxLegacyPassphrase is how much of a line openssl takes, in bytes.
-const maxLegacyPassphrase = 1023
-
-// read returns the passphrase, nil when there is none. The caller clears it.
-func (l *legacyFlags) read(ctx context.Context) ([]byte, error) {
-	if l.passphrase == "" {
-		return nil, nil
-	}
-	file := keystore.File{Path: l.passphrase}
-	text, err := file.ReadSecret(ctx, maxLegacyPassphrase+2)
-	if err != nil {
-		return nil, fmt.Errorf("--legacy-passphrase-file: %w", err)
-	}
-	line, _, _ := bytes.Cut(text, []byte("\n"))
-	if len(line) == 0 || len(line) > maxLegacyPassphrase {
-		clear(text)
-		return nil, &keystore.Error{
-			URI: file.String(), Kind: keystore.ErrRefused,
-			Reason: fmt.Sprintf("its first line has %d bytes, and openssl takes 1 to %d", len(line), maxLegacyPassphrase),
-		}
-	}
-	return line, nil
-}
-
 func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 	r.keyless, r.find, r.passes = true, rekey.FindLegacy, 1
 	r.verb, r.done = "import", "imported"
@@ -258,7 +208,7 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 		return err
 	}
 	defer r.close()
-	passphrase, err := r.legacy.read(cmd.Context())
+	passphrase, err := rekey.ReadPassphrase(cmd.Context(), r.legacy.passphrase)
 	if err != nil {
 		return err
 	}
@@ -280,14 +230,7 @@ func (r *reencryptCommand) runLegacy(cmd *cobra.Command, paths []string) error {
 	}
 	return r.run(cmd, paths, func(ctx context.Context, path string) (rekey.Result, error) {
 		made, err := rekey.Import(ctx, path, o)
-		switch {
-		case errors.Is(err, rekey.ErrPassphrase):
-			err = &keystore.Error{URI: keystore.File{Path: r.legacy.passphrase}.String(), Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
-		case errors.Is(err, rekey.ErrNoPassphrase):
-			err = fmt.Errorf("%w: give --legacy-passphrase-file: %w", err, keystore.ErrNone)
-		case errors.Is(err, rekey.ErrKey):
-			err = &keystore.Error{URI: "of --from", Kind: keystore.ErrRefused, Reason: err.Error(), Err: err}
-		case err == nil && made.Skipped != "":
+		if err == nil && made.Skipped != "" {
 			made.Skipped += ": " + printable(made.Made)
 		}
 		return made, err

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,33 +24,7 @@ func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBac
 			return nil
 		}
 	}
-	var text strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
-	line("backup    %s, made %s, named %s", path, b.Envelope.Created.UTC().Format(time.RFC3339), b.Envelope.Name)
-	line("server    %s, as %s", r.settings.Server(), r.settings.User())
-	for _, name := range p.Removes {
-		line("remove    %s, which a restore that was killed has left", name)
-	}
-	for _, name := range p.Strays {
-		line("leave     %s, which looks like the leftover of a restore and has no mark of one", name)
-	}
-	line("make      %s from the backup", p.New)
-	for _, name := range p.Roles {
-		line("make      role %q, without any right", name)
-	}
-	for _, f := range p.Findings {
-		line("%-9s %s", f.Weight, f)
-	}
-	line("check     %s", p.Check)
-	if p.Replaces {
-		line("end       the connections to %s (now %d)", p.Target, p.Sessions)
-		line("rename    %s to %s", p.Target, p.Before)
-	}
-	line("rename    %s to %s", p.New, p.Target)
-	if p.Drops != "" {
-		line("drop      %s", p.Drops)
-	}
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, p.Text(path, b.Envelope, r.settings))
 	return stdoutError(err)
 }
 

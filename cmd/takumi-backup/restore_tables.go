@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
 )
@@ -94,24 +91,7 @@ func (r *restoreDatabase) showTables(cmd *cobra.Command, path string, h *backup.
 			return nil
 		}
 	}
-	var text strings.Builder
-	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
-	line("backup    %s, made %s, named %s", path, h.Envelope.Created.UTC().Format(time.RFC3339), h.Envelope.Name)
-	line("server    %s, as %s", r.settings.Server(), r.settings.User())
-	if p.Makes {
-		line("make      database %s", p.Database)
-	}
-	for _, name := range p.Tables {
-		line("make      table %s in %s", p.To[name].Line(), p.Database)
-	}
-	for _, use := range p.Uses {
-		line("use       %s, which is there", use)
-	}
-	for _, rest := range p.Rest {
-		line("leave out %s", rest)
-	}
-	line("copy      %d rows, %s", p.Rows, page.BytesText(p.Size))
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, p.Text(path, h.Envelope, r.settings))
 	return stdoutError(err)
 }
 

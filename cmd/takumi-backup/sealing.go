@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,11 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/config"
-	"github.com/takumi-backup/takumi-backup/internal/page"
-	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -133,7 +128,7 @@ func (s *sealing) job(cmd *cobra.Command) (j backup.Job, err error) {
 	j.Store, j.To.Base = s.stored.Place(conf), s.base
 	switch {
 	case s.out == "-":
-		j.To.Sink = func() (backup.Sink, error) { return newStdoutTarget(s.sidecar) }
+		j.To.Sink = func() (backup.Sink, error) { return backup.NewStream(stdout{os.Stdout}, s.sidecar) }
 	case s.out != "":
 		j.To.Path = s.out
 	case s.root != "":
@@ -263,35 +258,8 @@ func (s *sealing) copied(cmd *cobra.Command, copies []*store.Copy) error {
 	return failed
 }
 
-type summary struct {
-	Path       string        `json:"path,omitempty"`
-	ID         string        `json:"id,omitempty"`
-	Kind       string        `json:"kind"`
-	Name       string        `json:"name"`
-	Codec      string        `json:"codec"`
-	KeyIDs     []kek.ID      `json:"key_ids,omitempty"`
-	Recipients []slot.Holder `json:"recipients,omitempty"`
-	In         int64         `json:"bytes_in"`
-	Out        int64         `json:"bytes_out"`
-	Seconds    float64       `json:"seconds"`
-	SHA256     string        `json:"sha256,omitempty"`
-	Proved     bool          `json:"proved"`           // every packed block was unpacked again and compared
-	Signer     string        `json:"signer,omitempty"` // the fingerprint of the key that signed it
-	// Unjudged says why it is not known whether the content is complete.
-	Unjudged string      `json:"unjudged,omitempty"`
-	Tree     *tree.Stats `json:"tree,omitempty"` // of a folder
-}
-
 func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Duration) error {
-	sum := summary{
-		Path: m.Path, Kind: m.Kind, Name: m.Name, Codec: m.Codec,
-		In: m.In, Out: m.Out, Seconds: took.Seconds(), SHA256: m.SHA256, Proved: m.Proof.Frames > 0, Signer: m.Signer, Unjudged: m.Unjudged, Tree: m.Tree,
-	}
-	verb, forWhom := "packed", "unencrypted"
-	if m.Envelope != nil {
-		sum.ID, sum.KeyIDs, sum.Recipients = m.ID.String(), m.Keys, m.Recipients
-		verb, forWhom = "sealed", "for "+forWhomText(m.Envelope)
-	}
+	sum := m.Summary(took)
 	own := m.Kind == backup.KindManifest
 	if m.Unjudged != "" && !own && !s.guardOff && !s.progress.quiet && !s.json {
 		warn(cmd, "content not judged: %s, so it may be incomplete", m.Unjudged)
@@ -300,21 +268,7 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 		warn(cmd, "%d of %d blocks did not unpack to what went in, and were packed again: test the memory of this machine (memtester), and report it with the processor's model", n, m.Proof.Frames)
 	}
 	if !s.progress.quiet && !s.json {
-		words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, page.BytesText(sum.In), page.BytesText(sum.Out),
-			ratioText(sum.In, sum.Out), sum.Seconds, forWhom)
-		if sum.Tree != nil {
-			words += "; " + sum.Tree.String()
-		}
-		if sum.Proved {
-			words += ", proved"
-		}
-		if sum.Signer != "" {
-			words += ", signed by " + sum.Signer
-		}
-		if sum.SHA256 != "" {
-			words += ", sha256 " + sum.SHA256
-		}
-		fmt.Fprintln(cmd.ErrOrStderr(), words)
+		fmt.Fprintln(cmd.ErrOrStderr(), sum.Words(m.Envelope))
 	}
 	var err error
 	switch {
@@ -333,33 +287,6 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 		return errors.Join(err, fmt.Errorf("the backup is complete all the same: %s", m.Path))
 	}
 	return nil
-}
-
-func forWhomText(e *envelope.Envelope) string {
-	text := holdersText(e.KeyIDs(), e.Recipients())
-	if len(e.KeyIDs()) > 0 {
-		return "key " + text
-	}
-	return text
-}
-
-func holdersText(keys []kek.ID, others []slot.Holder) string {
-	words := make([]string, 0, len(keys)+len(others))
-	for _, id := range keys {
-		words = append(words, string(id))
-	}
-	for _, h := range others {
-		words = append(words, h.String())
-	}
-	return strings.Join(words, ", ")
-}
-
-func joinIDs(ids []kek.ID) string {
-	words := make([]string, len(ids))
-	for i, id := range ids {
-		words[i] = string(id)
-	}
-	return strings.Join(words, ", ")
 }
 
 // dirOf returns the folder that a command was given, or the one that a variable names.

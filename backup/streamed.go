@@ -1,10 +1,10 @@
-package main
+package backup
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
-	"os"
+	"io"
 	"path/filepath"
 	"strings"
 
@@ -12,10 +12,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-// stdoutTarget sends the sealed bytes to standard output. It hashes them only
+// Stream is a [Sink] that sends the sealed bytes to a writer. It hashes them only
 // when a sidecar is asked for, and writes that only after a good end.
-type stdoutTarget struct {
-	stdout
+type Stream struct {
+	dst  io.Writer
 	size int64
 	// All are empty without a sidecar. Its name is taken at once: that it cannot
 	// be had is better known before hours of sealing than after.
@@ -24,8 +24,9 @@ type stdoutTarget struct {
 	name    string // in the sidecar
 }
 
-func newStdoutTarget(sidecar string) (*stdoutTarget, error) {
-	t := &stdoutTarget{stdout: stdout{os.Stdout}}
+// NewStream returns a Stream to dst, with "" without a sidecar.
+func NewStream(dst io.Writer, sidecar string) (*Stream, error) {
+	t := &Stream{dst: dst}
 	if sidecar == "" {
 		return t, nil
 	}
@@ -38,8 +39,9 @@ func newStdoutTarget(sidecar string) (*stdoutTarget, error) {
 	return t, nil
 }
 
-func (t *stdoutTarget) Write(p []byte) (int, error) {
-	n, err := t.stdout.Write(p)
+// Write sends what it is given.
+func (t *Stream) Write(p []byte) (int, error) {
+	n, err := t.dst.Write(p)
 	if t.hash != nil {
 		t.hash.Write(p[:n])
 	}
@@ -47,7 +49,8 @@ func (t *stdoutTarget) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (t *stdoutTarget) Commit() (store.Result, error) {
+// Commit writes the sidecar.
+func (t *Stream) Commit() (store.Result, error) {
 	r := store.Result{Size: t.size}
 	if t.hash == nil {
 		return r, nil
@@ -65,7 +68,7 @@ func (t *stdoutTarget) Commit() (store.Result, error) {
 
 // Abort takes back the sidecar alone: what went out is cut short, and does not
 // open.
-func (t *stdoutTarget) Abort() error {
+func (t *Stream) Abort() error {
 	if t.sidecar == nil {
 		return nil
 	}
