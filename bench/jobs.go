@@ -23,7 +23,7 @@ var parts = []part{
 	{"cores", "One core and all", "The plain dump to nowhere.", (*bench).coreJobs, nil},
 	{"growth", "Memory", "From a pipe, which is an eighth of the corpus again and again.", (*bench).growthJobs, nil},
 	{"access", "Without reading all", "", (*bench).accessJobs, nil},
-	{databases, "Databases", "To a file and back, on a throw-away server that does not sync. CPU time counts the server in, memory does not. The stages are what the rows below come from.", (*bench).databaseJobs, databaseStages},
+	{databases, "Databases", "To a file and back, on a throw-away server that does not sync. CPU time counts the server in, memory does not. A restore by takumi-backup also compares the rows with the manifest, and ends with ANALYZE. The stages are what the table below comes from.", (*bench).databaseJobs, databaseStages},
 }
 
 func (b *bench) takumi(args ...string) []string { return append([]string{b.builds[0].path}, args...) }

@@ -358,7 +358,7 @@ func (w *worker) endWith(row []byte) error {
 	case <-written:
 		return nil
 	case <-w.out.gone:
-		return context.Canceled
+		return io.ErrClosedPipe
 	}
 }
 
