@@ -67,6 +67,17 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+func TestChunkErrorSaysWhetherItIsTheLast(t *testing.T) {
+	for last, want := range map[bool]string{
+		false: "chunk 3 (at byte 7) does not verify: it is damaged",
+		true:  "chunk 3 (the last, at byte 7) does not verify: it is damaged or cut short",
+	} {
+		if got := (&stream.ChunkError{Index: 3, Offset: 7, Last: last}).Error(); got != want {
+			t.Error(got)
+		}
+	}
+}
+
 func sameError(got, want error) bool {
 	return got != nil && (errors.Is(got, want) || got.Error() == want.Error())
 }

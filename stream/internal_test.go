@@ -30,6 +30,32 @@ func TestSaltIsDrawn(t *testing.T) {
 	}
 }
 
+// TestTheFinalChunkHasANumber: a message that leaves none for it is refused, by either way.
+func TestTheFinalChunkHasANumber(t *testing.T) {
+	chunk := make([]byte, ChunkSize)
+	for name, feed := range map[string]func(*Writer, int) error{
+		"Write": func(w *Writer, n int) error { _, err := w.Write(bytes.Repeat(chunk, n)); return err },
+		"ReadFrom": func(w *Writer, n int) error {
+			_, err := w.ReadFrom(bytes.NewReader(bytes.Repeat(chunk, n)))
+			return err
+		},
+	} {
+		for n, want := range map[int]error{1: nil, 2: ErrTooLong} {
+			w, err := NewWriter(io.Discard, make([]byte, KeySize), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.index = MaxChunks - 2
+			if err := feed(w, n); err != want {
+				t.Errorf("%s, %d chunks: %v", name, n, err)
+			}
+			if err := w.Close(); err != want {
+				t.Errorf("%s, %d chunks, Close: %v", name, n, err)
+			}
+		}
+	}
+}
+
 func TestAbortClearsPlaintext(t *testing.T) {
 	var out bytes.Buffer
 	w, err := NewWriter(&out, make([]byte, KeySize), nil)

@@ -78,6 +78,9 @@ var unpackers = map[string]func(*pack.Reader) ([]byte, error){
 			return out.Bytes(), err
 		}
 		_, err := r.WriteTo(&out)
+		if n, again := r.WriteTo(&out); n != 0 || again != err {
+			return nil, fmt.Errorf("after %v it goes on: %d bytes, %v", err, n, again)
+		}
 		return out.Bytes(), err
 	},
 }
@@ -294,6 +297,36 @@ func TestErrorsOfNeighboursPassUnchanged(t *testing.T) {
 		w, _ = pack.NewWriter(io.Discard, pack.Options{Codec: codec, BlockSize: block})
 		if _, err := w.ReadFrom(iotest.ErrReader(io.ErrUnexpectedEOF)); err != io.ErrUnexpectedEOF || w.Close() == nil {
 			t.Errorf("%s: %v from a truncated source", codec, err)
+		}
+	}
+}
+
+// once fails one time, as a connection does.
+type once struct{ err error }
+
+func (o *once) Read([]byte) (n int, err error) {
+	if err = o.err; err == nil {
+		err = io.EOF
+	}
+	o.err = nil
+	return 0, err
+}
+
+// TestWhyNot: a refusal names its reason, and a source that fails between two frames and
+// then ends has not come to its end.
+func TestWhyNot(t *testing.T) {
+	if _, err := pack.NewWriter(io.Discard, pack.Options{Codec: "lzma"}); err == nil || !strings.Contains(err.Error(), "unknown codec") {
+		t.Error(err)
+	}
+	wide := "\x28\xb5\x2f\xfd\x00\x88\x01\x00\x00" // a window of 128 MiB, and an empty block
+	if _, err := unpack(t, "Read", pack.Zstd, strings.NewReader(wide)); err == nil || !strings.Contains(err.Error(), "a window of 134217728 bytes") {
+		t.Error(err)
+	}
+	broken := errors.New("broken")
+	good := packed(t, pack.Options{Codec: pack.Zstd}, dump(100), false)
+	for how := range unpackers {
+		if _, err := unpack(t, how, pack.Zstd, io.MultiReader(bytes.NewReader(good), &once{broken})); err != broken {
+			t.Errorf("%s: %v", how, err)
 		}
 	}
 }

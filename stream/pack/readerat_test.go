@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -26,6 +27,31 @@ func (c *counting) ReadAt(p []byte, off int64) (int, error) {
 	c.calls, c.bytes = c.calls+1, c.bytes+len(p)
 	c.mu.Unlock()
 	return c.ReaderAt.ReadAt(p, off)
+}
+
+// onlyFooter is a stream of zeros with a seek table's footer at the end.
+type onlyFooter struct {
+	size   int64
+	footer []byte
+}
+
+func (o onlyFooter) ReadAt(p []byte, off int64) (int, error) {
+	clear(p)
+	if at := o.size - int64(len(o.footer)); off >= at {
+		copy(p, o.footer[off-at:])
+	}
+	return len(p), nil
+}
+
+// TestTooManyFrames: a table is not read that is larger than any that is written.
+func TestTooManyFrames(t *testing.T) {
+	for count, want := range map[uint32]string{1 << 22: "does not begin", 1<<22 + 1: "frames"} {
+		footer := append(binary.LittleEndian.AppendUint32(nil, count), 0, 0xb1, 0xea, 0x92, 0x8f)
+		size := 17 + 8*int64(count) + 100
+		if _, err := pack.NewReaderAt(onlyFooter{size, footer}, size); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d frames: %v", count, err)
+		}
+	}
 }
 
 func readerAt(t testing.TB, stream []byte) (*pack.ReaderAt, *counting) {
