@@ -240,6 +240,5 @@ func (v *auditVerify) print(cmd *cobra.Command, p *proof, fault error) error {
 	if p.Lines > 0 {
 		span = fmt.Sprintf(", from %s to %s", p.First.Format(time.RFC3339), p.Last.Format(time.RFC3339))
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "whole: %d records in %d files%s, %d of them torn and mended\n", p.Lines, p.Files, span, p.Mended)
-	return stdoutError(err)
+	return printf(cmd, "whole: %d records in %d files%s, %d of them torn and mended\n", p.Lines, p.Files, span, p.Mended)
 }

@@ -51,28 +51,17 @@ signatures, and signs nothing.`,
 				return usagef("name the key that signs with --checkpoint-key, or set TAKUMI_AUDIT_KEY")
 			}
 			defer key.Wipe()
-			known, err := audit.PublicOf(key.Bytes())
-			if err != nil {
-				return err
-			}
 			if public {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), known)
-				return stdoutError(err)
+				known, err := audit.PublicOf(key.Bytes())
+				if err == nil {
+					err = printf(cmd, "%v\n", known)
+				}
+				return err
 			}
 			if out == "" {
 				out = filepath.Join(dir, audit.CheckpointName)
 			}
-			former, err := audit.CheckpointAt(out, known)
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("proving the checkpoint that is there: %w", err)
-			}
-			beside := checkpointBeside(cmd, dir, known)
-			if former != nil && beside != nil {
-				if _, err := audit.Verify(cmd.Context(), dir, audit.Proof{Checkpoint: beside}); err != nil {
-					return err
-				}
-			}
-			made, err := audit.Sign(cmd.Context(), dir, cmp.Or(former, beside), key.Bytes())
+			made, err := audit.Advance(cmd.Context(), dir, out, key.Bytes(), warner(cmd))
 			if err != nil {
 				return err
 			}
@@ -125,11 +114,7 @@ func currentCheckpoint(cmd *cobra.Command) (json.RawMessage, error) {
 		return nil, err
 	}
 	defer key.Wipe()
-	known, err := audit.PublicOf(key.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	made, err := audit.Sign(cmd.Context(), dir, checkpointBeside(cmd, dir, known), key.Bytes())
+	made, err := audit.Advance(cmd.Context(), dir, "-", key.Bytes(), warner(cmd))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -137,16 +122,6 @@ func currentCheckpoint(cmd *cobra.Command) (json.RawMessage, error) {
 		return nil, err
 	}
 	return json.Marshal(made)
-}
-
-// checkpointBeside returns the checkpoint that is next to the log, if there is
-// one that trusted signed.
-func checkpointBeside(cmd *cobra.Command, dir string, trusted audit.PublicKey) *audit.Checkpoint {
-	c, err := audit.CheckpointAt(filepath.Join(dir, audit.CheckpointName), trusted)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		warn(cmd, "the checkpoint next to the log was passed over: %v", err)
-	}
-	return c
 }
 
 func saveCheckpoint(cmd *cobra.Command, path string, c *audit.Checkpoint) error {

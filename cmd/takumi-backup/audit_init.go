@@ -11,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
+	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
 )
 
 // auditInit begins MACs. It makes the first key, and the pages and shares of it
@@ -138,11 +139,10 @@ func (a *auditInit) hand(cmd *cobra.Command, key *kek.Key) error {
 		}
 		return a.split.report(cmd, sum)
 	}
-	write := kitWriter(filepath.Ext(a.out))
-	if write == nil {
+	if !kit.Writes(a.out) {
 		return keystore.WriteFile(a.out, key)
 	}
 	blocks := []*paper.Block{paper.NewKey(key)}
 	defer paper.Wipe(blocks)
-	return (&paperCommand{out: a.out}).save(blocks, write)
+	return kit.Save(a.out, blocks)
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -129,9 +127,7 @@ func listDeleted(cmd *cobra.Command, root string, asJSON bool) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "nothing in %s was deleted that can be brought back\n", printable(root))
 		return nil
 	}
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "DELETED (UTC)\tSIZE\tPATH")
+	rows := [][]string{{"DELETED (UTC)", "SIZE", "PATH"}}
 	for _, d := range deleted {
 		if asJSON {
 			if err := writeJSON(cmd.OutOrStdout(), deletedListing{d.Path, d.Size, d.Sidecar, "deleted", d.At.UTC()}); err != nil {
@@ -139,12 +135,10 @@ func listDeleted(cmd *cobra.Command, root string, asJSON bool) error {
 			}
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", d.At.UTC().Format(time.DateTime), page.BytesText(d.Size), printable(d.Path))
+		rows = append(rows, []string{d.At.UTC().Format(time.DateTime), page.BytesText(d.Size), printable(d.Path)})
 	}
 	if asJSON {
 		return nil
 	}
-	table.Flush() // a strings.Builder takes everything
-	_, err = fmt.Fprint(cmd.OutOrStdout(), text.String())
-	return stdoutError(err)
+	return printTable(cmd, rows)
 }

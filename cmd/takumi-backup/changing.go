@@ -275,8 +275,7 @@ func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault e
 	if fault != nil {
 		outcome, words = "FAILED", ""
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-11s  %s%s\n", outcome, printable(path), words)
-	return stdoutError(err)
+	return printf(cmd, "%-11s  %s%s\n", outcome, printable(path), words)
 }
 
 // sum says how it went as a whole, and names again what failed.

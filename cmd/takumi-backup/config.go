@@ -127,8 +127,7 @@ use it. Nothing is connected to. The exit code is 64 when something cannot be ri
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			count := func(kind string) int { return len(conf.Targets(kind)) }
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is right: databases: %d, uploads: %d, contracts: %d\n", path, count("database"), count("uploads"), count("contracts"))
-			return stdoutError(err)
+			return printf(cmd, "%s is right: databases: %d, uploads: %d, contracts: %d\n", path, count("database"), count("uploads"), count("contracts"))
 		},
 	}
 }

@@ -187,8 +187,7 @@ func (d *drillCommand) tell(cmd *cobra.Command, r *drill.Report, fault error) er
 			Page string `json:"report"`
 		}{r, d.page})
 	} else {
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), d.page)
-		err = stdoutError(err)
+		err = printf(cmd, "%v\n", d.page)
 	}
 	faults := r.Faults()
 	if fault != nil {

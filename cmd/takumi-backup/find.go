@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +71,6 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return fmt.Errorf("listing the backups: %w", err)
 	}
-	slices.SortFunc(list, backup.NewestFirst)
 	failed := false
 	versions := make(members.Versions) // newest first
 	out := bufio.NewWriter(cmd.OutOrStdout())

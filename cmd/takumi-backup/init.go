@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"slices"
 
@@ -42,8 +41,7 @@ has to be able to read what is backed up, and needs a role in PostgreSQL.`,
 			c.Conf, c.Environ, c.Given, c.Stderr = conf, os.Environ(), cmd.Flags().Changed, cmd.ErrOrStderr()
 			safe, err := c.Run(cmd.Context())
 			if err == nil {
-				_, err = fmt.Fprint(cmd.OutOrStdout(), safe)
-				err = stdoutError(err)
+				err = printf(cmd, "%v", safe)
 			}
 			return err
 		},

@@ -32,8 +32,7 @@ systemctl edit, which leaves the file alone.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			differ, err := t.Install(func(what, path string) error {
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\n", what, path)
-				return stdoutError(err)
+				return printf(cmd, "%s\t%s\n", what, path)
 			})
 			if err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
@@ -22,7 +23,7 @@ var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.j
 var outputs = map[string]any{
 	"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": changedLine{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
-	"diff": diffJSON{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": keyChange{},
+	"diff": diffJSON{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
 	"config show": shownSetting{}, "status": status.Status{}, "verify": verify.Report{},
 }
 

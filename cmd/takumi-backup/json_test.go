@@ -7,6 +7,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/status"
@@ -52,7 +53,7 @@ func TestJSONHasOneVocabulary(t *testing.T) {
 	for path, v := range map[string]any{
 		"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 		"rewrap": changedLine{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": diffJSON{},
-		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": keyChange{}, "backup all": part{}, "config show": shownSetting{},
+		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": part{}, "config show": shownSetting{},
 		"verify": verify.Backup{}, "a finding of verify": verify.Finding{}, "drill": drill.Result{}, "status": status.Series{},
 	} {
 		look(path, reflect.TypeOf(v))

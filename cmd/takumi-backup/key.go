@@ -108,8 +108,8 @@ plugin or in a locked file, has no hint: name its recipient.`,
 						return err
 					}
 				}
-				if _, err := fmt.Fprintln(cmd.OutOrStdout(), h.Name); err != nil {
-					return stdoutError(err)
+				if err := printf(cmd, "%v\n", h.Name); err != nil {
+					return err
 				}
 			}
 			return nil

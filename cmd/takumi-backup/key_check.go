@@ -130,6 +130,5 @@ func (c *keyCheck) tell(cmd *cobra.Command, checked checkedKey) error {
 	if c.json {
 		return writeJSON(cmd.OutOrStdout(), checked)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: good, id %s\n", checked.Key, checked.ID)
-	return stdoutError(err)
+	return printf(cmd, "%s: good, id %s\n", checked.Key, checked.ID)
 }

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -187,36 +184,21 @@ func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "no key was rotated or stored yet: %s does not exist\n", h.Path())
 		return nil
 	}
-	return printHistory(cmd.OutOrStdout(), judged)
+	return printHistory(cmd, judged)
 }
 
-func printHistory(w io.Writer, judged []history.Judgement) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	date := func(t time.Time) string {
-		if t.IsZero() {
-			return "-"
-		}
-		return t.Format(time.DateOnly)
-	}
-	fmt.Fprintln(table, "ID\tPROVIDER\tCREATED\tACTIVATED\tRETIRED\tDESTROY AFTER\tNEEDED BY\tMAY BE DESTROYED")
+func printHistory(cmd *cobra.Command, judged []history.Judgement) error {
+	rows := [][]string{{"ID", "PROVIDER", "CREATED", "ACTIVATED", "RETIRED", "DESTROY AFTER", "NEEDED BY", "MAY BE DESTROYED"}}
 	for _, j := range judged {
-		at := cmp.Or(j.Where(), "unknown")
-		if j.Recipient != nil {
-			at = "recipient (" + j.Recipient.Type + ")"
+		row := []string{string(j.ID), j.Place()}
+		for _, t := range []time.Time{j.Created, j.Activated, j.Retired, j.DestroyAfter} {
+			day := "-"
+			if !t.IsZero() {
+				day = t.Format(time.DateOnly)
+			}
+			row = append(row, day)
 		}
-		verdict := "yes, as the slots claim: key retire proves it"
-		switch {
-		case j.Unknown, j.Recipient != nil:
-			verdict = "no: " + j.WhyNot
-		case j.Live():
-			verdict = "no: it is in use"
-		case !j.MayBeDestroyed:
-			verdict = "no: " + j.WhyNot
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", j.ID, at, date(j.Created), date(j.Activated), date(j.Retired), date(j.DestroyAfter), j.NeededBy, verdict)
+		rows = append(rows, append(row, strconv.Itoa(j.NeededBy), j.Verdict()))
 	}
-	table.Flush() // a strings.Builder takes everything
-	_, err := io.WriteString(w, text.String())
-	return stdoutError(err)
+	return printTable(cmd, rows)
 }

@@ -1,19 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 	"github.com/takumi-backup/takumi-backup/keystore/paper/kit"
@@ -68,9 +61,8 @@ func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
 	if p.terminal && !terminal.Is(os.Stdout) {
 		return usagef("standard output is not a terminal, and --terminal shows a key")
 	}
-	var write func(io.Writer, []*paper.Block) error
 	if p.out != "" {
-		if write = kitWriter(filepath.Ext(p.out)); write == nil {
+		if !kit.Writes(p.out) {
 			return usagef("the name of the file must end with .html, .pdf or .png")
 		}
 		if err := checkNewFile("-o KIT", p.out); err != nil {
@@ -84,7 +76,7 @@ func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
 	defer paper.Wipe(blocks)
 	recordKey(cmd, p.out, blocks[0].KeyID)
 	if p.out != "" {
-		if err := p.save(blocks, write); err != nil {
+		if err := kit.Save(p.out, blocks); err != nil {
 			return err
 		}
 	}
@@ -100,24 +92,6 @@ func (p *paperCommand) run(cmd *cobra.Command, args []string) error {
 		clear(text)
 		if err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// kitWriter returns what writes a kit for file names with this ending, or nil.
-func kitWriter(ending string) func(io.Writer, []*paper.Block) error {
-	switch ending {
-	case ".html":
-		return func(w io.Writer, b []*paper.Block) error { return kit.HTML(w, b, time.Now()) }
-	case ".pdf":
-		return func(w io.Writer, b []*paper.Block) error { return kit.PDF(w, b, time.Now()) }
-	case ".png":
-		return func(w io.Writer, b []*paper.Block) error {
-			if len(b) != 1 {
-				return usagef("an image holds one key or share, and here are %d: name one file, or make a .pdf", len(b))
-			}
-			return kit.PNG(w, b[0])
 		}
 	}
 	return nil
@@ -144,14 +118,4 @@ func (p *paperCommand) blocks(cmd *cobra.Command, args []string) ([]*paper.Block
 	}
 	defer key.Wipe()
 	return []*paper.Block{paper.NewKey(key)}, nil
-}
-
-// save writes the kit to its file, whole or not at all.
-func (p *paperCommand) save(blocks []*paper.Block, write func(io.Writer, []*paper.Block) error) error {
-	var page bytes.Buffer
-	defer func() { clear(page.Bytes()) }()
-	if err := write(&page, blocks); err != nil {
-		return fmt.Errorf("making the paper kit: %w", err)
-	}
-	return local.WriteFile(p.out, page.Bytes(), store.Options{})
 }

@@ -114,8 +114,7 @@ func (r *keyRetire) tell(cmd *cobra.Command, out *rekey.Retired) error {
 		return writeJSON(cmd.OutOrStdout(), out)
 	}
 	if r.End {
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "key %s is in use no more; not before %s may it be destroyed\n", out.ID, out.After.Format(time.RFC3339))
-		return stdoutError(err)
+		return printf(cmd, "key %s is in use no more; not before %s may it be destroyed\n", out.ID, out.After.Format(time.RFC3339))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "key %s may be destroyed: no backup under the root needs it; copies of backups elsewhere, on paper and in safes are up to you\n", out.ID)
 	for _, p := range out.Places {
@@ -123,8 +122,8 @@ func (r *keyRetire) tell(cmd *cobra.Command, out *rekey.Retired) error {
 		if line == "" {
 			line = "# " + p.Provider + ": " + p.Reason
 		}
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), line); err != nil {
-			return stdoutError(err)
+		if err := printf(cmd, "%v\n", line); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -87,61 +86,19 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("rotating the key: %w", err)
 	}
-	change := changeOf(result, r.dryRun)
-	change.record(cmd)
-	change.judge(h, backups, r.state.root)
-	return change.tell(cmd, r.json)
+	result.Judge(h, backups, r.state.root)
+	return tellChange(cmd, result, r.json)
 }
 
-type keyChange struct {
-	Key          string    `json:"key"`
-	OldID        kek.ID    `json:"old_key_id,omitempty"`
-	NewID        kek.ID    `json:"key_id,omitempty"`
-	DryRun       bool      `json:"dry_run,omitempty"`
-	Finished     bool      `json:"finished_earlier_run,omitempty"`
-	Unchanged    bool      `json:"unchanged,omitempty"`
-	NextDue      time.Time `json:"next_due"`
-	DestroyAfter time.Time `json:"destroy_old_after,omitzero"`
-	NeededBy     int       `json:"old_needed_by"`
-	Unreadable   []string  `json:"unreadable,omitempty"` // backups of which nobody can tell
-	Notes        []string  `json:"warnings,omitempty"`
-
-	root string
-}
-
-func changeOf(r *history.Result, dryRun bool) *keyChange {
-	return &keyChange{
-		Key: r.Provider, OldID: r.Old, NewID: r.New, DryRun: dryRun, Finished: r.Finished, Unchanged: r.Unchanged,
-		NextDue: r.NextDue, DestroyAfter: r.DestroyAfter, Notes: r.Notes,
-	}
-}
-
-// judge adds how many backups need the former key. After a dry run that is how
-// many need it now.
-func (c *keyChange) judge(h *history.History, backups []history.Backup, root string) {
-	c.root = root
-	if c.OldID == "" || history.NoRoot(backups, root) {
-		return
-	}
-	c.NeededBy = h.NeededBy(c.OldID, backups)
-	for _, b := range backups {
-		if b.Err != nil {
-			c.Unreadable = append(c.Unreadable, fmt.Sprintf("%s: %v", b.Path, b.Err))
-		}
-	}
-}
-
-func (c *keyChange) record(cmd *cobra.Command) {
+// tellChange records and prints what became of a key.
+func tellChange(cmd *cobra.Command, c *history.Result, asJSON bool) error {
 	rec := recordOf(cmd)
-	if c.NewID != "" {
-		rec.KeyIDs = audit.IDs(c.NewID)
+	if c.New != "" {
+		rec.KeyIDs = audit.IDs(c.New)
 	}
-	if c.OldID != "" {
-		rec.OldIDs = audit.IDs(c.OldID)
+	if c.Old != "" {
+		rec.OldIDs = audit.IDs(c.Old)
 	}
-}
-
-func (c *keyChange) tell(cmd *cobra.Command, asJSON bool) error {
 	for _, note := range c.Notes {
 		warn(cmd, "%s", note)
 	}
@@ -151,7 +108,7 @@ func (c *keyChange) tell(cmd *cobra.Command, asJSON bool) error {
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), c)
 	}
-	if err := c.print(cmd.OutOrStdout()); err != nil {
+	if err := printf(cmd, "%v", c.Text()); err != nil {
 		return err
 	}
 	switch {
@@ -162,31 +119,8 @@ func (c *keyChange) tell(cmd *cobra.Command, asJSON bool) error {
 	case c.Unchanged:
 		fmt.Fprintln(cmd.ErrOrStderr(), "it was there already")
 	}
-	if c.OldID != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "backups that were sealed for key %s keep needing it until they are sealed anew or expire\n", c.OldID)
-	}
-	return nil
-}
-
-func (c *keyChange) print(w io.Writer) error {
-	current := string(c.NewID)
-	if current == "" {
-		current = "a new one"
-	}
-	rows := [][2]string{{"key", c.Key}, {"current", current}}
-	if c.OldID != "" {
-		rows = append(rows, [2]string{"former", string(c.OldID)})
-	}
-	rows = append(rows, [2]string{"next due", c.NextDue.Format(time.RFC3339)})
-	if c.OldID != "" {
-		rows = append(rows,
-			[2]string{"former kept", "until " + c.DestroyAfter.Format(time.RFC3339) + " at the least, and while a backup needs it"},
-			[2]string{"needed by", fmt.Sprintf("%d of the backups under %s", c.NeededBy, c.root)})
-	}
-	for _, row := range rows {
-		if _, err := fmt.Fprintf(w, "%-12s %s\n", row[0]+":", row[1]); err != nil {
-			return stdoutError(err)
-		}
+	if c.Old != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "backups that were sealed for key %s keep needing it until they are sealed anew or expire\n", c.Old)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -76,28 +75,11 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 }
 
 // write splits a key into files, or shows the shares on the terminal.
-func (s *splitCommand) write(cmd *cobra.Command, key paper.Secret) (sum splitSummary, err error) {
-	blocks, err := shares.Split(key, s.shares, s.threshold)
-	if err != nil {
-		return sum, fmt.Errorf("splitting key %s: %w", key.ID(), err)
-	}
-	defer paper.Wipe(blocks)
-	sum = splitSummary{Set: blocks[0].Set, KeyID: key.ID(), Shares: s.shares, Threshold: s.threshold}
-	if s.verify {
-		proof, err := shares.Verify(blocks)
-		if err != nil {
-			return sum, fmt.Errorf("splitting key %s: %w; nothing was written", key.ID(), err)
-		}
-		sum.Proved, sum.Combinations = proof.Proved, proof.Total.String()
-		fmt.Fprintf(cmd.ErrOrStderr(), "proved %v combinations of %d shares\n", proof, s.threshold)
-	}
-	if s.out == "" {
-		return sum, show(cmd, blocks)
-	}
-	if sum.Files, err = written.WriteShares(cmd.Context(), s.out, blocks); err != nil {
-		return sum, fmt.Errorf("writing the shares of key %s: %w", key.ID(), err)
-	}
-	return sum, nil
+func (s *splitCommand) write(cmd *cobra.Command, key paper.Secret) (written.Split, error) {
+	return written.SplitOptions{
+		Shares: s.shares, Threshold: s.threshold, Dir: s.out, Verify: s.verify, Say: teller(cmd, false),
+		Show: func(blocks []*paper.Block) error { return show(cmd, blocks) },
+	}.Split(cmd.Context(), key)
 }
 
 func (s *splitCommand) check(cmd *cobra.Command) error {
@@ -125,24 +107,13 @@ func (s *splitCommand) check(cmd *cobra.Command) error {
 	return nil
 }
 
-type splitSummary struct {
-	Set          string   `json:"set"`
-	KeyID        kek.ID   `json:"key_id"`
-	Shares       int      `json:"shares"`
-	Threshold    int      `json:"threshold"`
-	Proved       int      `json:"proved"`                 // combinations
-	Combinations string   `json:"combinations,omitempty"` // that there are: perhaps more than any integer holds
-	Files        []string `json:"files"`
-}
-
-func (s *splitCommand) report(cmd *cobra.Command, sum splitSummary) error {
+func (s *splitCommand) report(cmd *cobra.Command, sum written.Split) error {
 	var err error
 	if s.json {
 		err = writeJSON(cmd.OutOrStdout(), sum)
 	}
 	for i := 0; i < len(sum.Files) && !s.json && err == nil; i++ {
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), sum.Files[i])
-		err = stdoutError(err)
+		err = printf(cmd, "%v\n", sum.Files[i])
 	}
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("the shares are complete all the same, in %s", s.out))

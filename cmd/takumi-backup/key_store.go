@@ -78,14 +78,12 @@ func (s *keyStore) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("storing the key: %w", err)
 	}
-	change := changeOf(result, s.dryRun)
-	change.record(cmd)
 	if result.Old != "" {
 		backups, err := s.state.backups(cmd.Context())
 		if err != nil {
 			return fmt.Errorf("the key is stored; looking through the backups: %w", err)
 		}
-		change.judge(h, backups, s.state.root)
+		result.Judge(h, backups, s.state.root)
 	}
-	return change.tell(cmd, s.json)
+	return tellChange(cmd, result, s.json)
 }

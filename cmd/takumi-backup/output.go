@@ -9,6 +9,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -37,6 +39,23 @@ func stdoutError(err error) error {
 func readerLeft(cmd *cobra.Command, err error) bool {
 	file, ok := errors.AsType[*fs.PathError](err)
 	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (cmd.Annotations[acts] == "" || isDryRun(cmd))
+}
+
+// printf prints on standard output.
+func printf(cmd *cobra.Command, format string, args ...any) error {
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format, args...)
+	return stdoutError(err)
+}
+
+// printTable prints cells in columns.
+func printTable(cmd *cobra.Command, rows [][]string) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	table.Flush() // a strings.Builder takes everything
+	return printf(cmd, "%s", text.String())
 }
 
 // allTheSame is stdoutError for what was already done, and stays.

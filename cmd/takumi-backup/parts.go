@@ -44,8 +44,7 @@ func (r reporting) took(cmd *cobra.Command, p *part, m *backup.Made) error {
 	if r.json || r.quiet {
 		return nil
 	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), m.Path)
-	return stdoutError(err)
+	return printf(cmd, "%v\n", m.Path)
 }
 
 // runAll runs the parts that are not left out, one after the other, and returns how

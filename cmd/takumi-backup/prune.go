@@ -199,8 +199,7 @@ func (p *pruneCommand) print(cmd *cobra.Command, line pruned) error {
 	case line.Error != "":
 		word = "FAILED"
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%-7s  %s  (%s)\n", word, printable(line.Path), line.Because)
-	return stdoutError(err)
+	return printf(cmd, "%-7s  %s  (%s)\n", word, printable(line.Path), line.Because)
 }
 
 func (p *pruneCommand) addRules(f *pflag.FlagSet) {

@@ -167,6 +167,5 @@ func (r *replicateCommand) print(cmd *cobra.Command, line replicated) error {
 	case line.Error != "", line.Action == replicate.Nothing:
 		return nil
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", printable(line.To))
-	return stdoutError(err)
+	return printf(cmd, "%s\n", printable(line.To))
 }

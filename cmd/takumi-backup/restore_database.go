@@ -273,8 +273,7 @@ func (r *restoreDatabase) finish(cmd *cobra.Command, path string, done pgrestore
 			Backup string `json:"backup"`
 		}{done, path})
 	} else {
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), done.Database)
-		err = stdoutError(err)
+		err = printf(cmd, "%v\n", done.Database)
 	}
 	if done.Failed > 0 {
 		warn(cmd, "%d statements failed, and %s lacks what they make; the first: %s", done.Failed, done.Database, done.Faults[0])
@@ -310,8 +309,8 @@ func (r *restoreDatabase) runDrop(ctx context.Context, cmd *cobra.Command) error
 		}{append([]string{}, p.Previous...)})
 	}
 	for _, name := range p.Previous {
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), name); err != nil {
-			return stdoutError(err)
+		if err := printf(cmd, "%v\n", name); err != nil {
+			return err
 		}
 	}
 	return nil

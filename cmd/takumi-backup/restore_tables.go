@@ -77,8 +77,8 @@ func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, pat
 		}{result, path})
 	}
 	for _, name := range result.Tables {
-		if _, err := fmt.Fprintln(cmd.OutOrStdout(), name); err != nil {
-			return stdoutError(err)
+		if err := printf(cmd, "%v\n", name); err != nil {
+			return err
 		}
 	}
 	return nil

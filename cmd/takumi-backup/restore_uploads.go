@@ -300,8 +300,7 @@ func (r *restoreUploads) finish(cmd *cobra.Command, path string, s tree.Result) 
 	if r.json {
 		err = writeJSON(cmd.OutOrStdout(), restoredFolder{r.to, s, path})
 	} else {
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), r.to)
-		err = stdoutError(err)
+		err = printf(cmd, "%v\n", r.to)
 	}
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("%s is restored all the same", r.to))

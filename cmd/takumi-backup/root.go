@@ -86,8 +86,7 @@ func newVersion() *cobra.Command {
 }
 
 func printVersion(cmd *cobra.Command) error {
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), buildInfo())
-	return stdoutError(err)
+	return printf(cmd, "%v\n", buildInfo())
 }
 
 func programVersion() string {

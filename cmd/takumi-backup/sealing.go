@@ -280,8 +280,7 @@ func (s *sealing) summarize(cmd *cobra.Command, m *backup.Made, took time.Durati
 	case s.json:
 		err = writeJSON(cmd.OutOrStdout(), sum)
 	case s.out == "", s.mayBePlain && s.out != "-": // backup always prints the path
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Path)
-		err = stdoutError(err)
+		err = printf(cmd, "%v\n", m.Path)
 	}
 	if err != nil {
 		return errors.Join(err, fmt.Errorf("the backup is complete all the same: %s", m.Path))

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
@@ -125,6 +123,5 @@ func (s *signCommand) one(cmd *cobra.Command, b *backup.Backup) error {
 	if err != nil {
 		return aboutPath("signing", b.Path, err)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%-7s  %s\n", outcome, printable(b.Path))
-	return stdoutError(err)
+	return printf(cmd, "%-7s  %s\n", outcome, printable(b.Path))
 }

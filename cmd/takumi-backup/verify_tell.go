@@ -127,6 +127,5 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.
 	if v.json {
 		return stdoutError(reports.WriteJSON(cmd.OutOrStdout(), r))
 	}
-	_, err := fmt.Fprint(cmd.OutOrStdout(), lines)
-	return stdoutError(err)
+	return printf(cmd, "%v", lines)
 }

@@ -2,15 +2,18 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -176,4 +179,27 @@ func CheckpointAt(path string, trusted PublicKey) (*Checkpoint, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
+}
+
+// Advance signs how far the log in dir has come, from the checkpoint at path on, or from
+// the one next to the log. Nothing is signed when the log is not what either of them saw.
+func Advance(ctx context.Context, dir, path string, key []byte, warn func(format string, args ...any)) (*Checkpoint, error) {
+	known, err := PublicOf(key)
+	if err != nil {
+		return nil, err
+	}
+	former, err := CheckpointAt(path, known)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("proving the checkpoint that is there: %w", err)
+	}
+	beside, err := CheckpointAt(filepath.Join(dir, CheckpointName), known)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		warn("the checkpoint next to the log was passed over: %v", err)
+	}
+	if former != nil && beside != nil {
+		if _, err := Verify(ctx, dir, Proof{Checkpoint: beside}); err != nil {
+			return nil, err
+		}
+	}
+	return Sign(ctx, dir, cmp.Or(former, beside), key)
 }

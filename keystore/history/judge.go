@@ -195,3 +195,24 @@ func unreadable(backups []Backup) string {
 	}
 	return why
 }
+
+// Place is where the key is, in words.
+func (j *Judgement) Place() string {
+	if j.Recipient != nil {
+		return "recipient (" + j.Recipient.Type + ")"
+	}
+	return cmp.Or(j.Where(), "unknown")
+}
+
+// Verdict says whether the key may be destroyed.
+func (j *Judgement) Verdict() string {
+	switch {
+	case j.Unknown, j.Recipient != nil:
+		return "no: " + j.WhyNot
+	case j.Live():
+		return "no: it is in use"
+	case !j.MayBeDestroyed:
+		return "no: " + j.WhyNot
+	}
+	return "yes, as the slots claim: key retire proves it"
+}

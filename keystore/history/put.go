@@ -17,7 +17,7 @@ import (
 // history; the same call finishes one that failed or was killed.
 func Put(ctx context.Context, h *History, dst keystore.Storer, key *kek.Key, o Options) (*Result, error) {
 	o = o.withDefaults()
-	r := &Result{Provider: dst.String(), New: key.ID(), NextDue: o.Now.Add(o.MaxAge)}
+	r := &Result{Provider: dst.String(), DryRun: o.DryRun, New: key.ID(), NextDue: o.Now.Add(o.MaxAge)}
 	old, err := currentID(ctx, dst)
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return nil, err

@@ -1,9 +1,11 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
@@ -57,16 +59,54 @@ func (o Options) withDefaults() Options {
 
 // Result is what Rotate or Put did, or with Options.DryRun would do.
 type Result struct {
-	Provider string
-	Old      kek.ID // the former key, "" for none
-	New      kek.ID // the current key, "" when a dry run would make one
+	Provider string `json:"key"`
+	Old      kek.ID `json:"old_key_id,omitempty"` // the former key, "" for none
+	New      kek.ID `json:"key_id,omitempty"`     // the current key, "" when a dry run would make one
+	DryRun   bool   `json:"dry_run,omitempty"`
 	// Finished means that an earlier run had stored New, and this one completed the record.
-	Finished bool
+	Finished bool `json:"finished_earlier_run,omitempty"`
 	// Put found the key in its place
-	Unchanged    bool
-	NextDue      time.Time // when New should be replaced
-	DestroyAfter time.Time // earliest, zero without Old
-	Notes        []string  // for the user, such as that somebody else changed a key
+	Unchanged    bool      `json:"unchanged,omitempty"`
+	NextDue      time.Time `json:"next_due"`                   // when New should be replaced
+	DestroyAfter time.Time `json:"destroy_old_after,omitzero"` // earliest, zero without Old
+	// What Judge adds: how many backups need Old, and those of which nobody can tell.
+	NeededBy   int      `json:"old_needed_by"`
+	Unreadable []string `json:"unreadable,omitempty"`
+	Notes      []string `json:"warnings,omitempty"` // for the user, such as that somebody else changed a key
+
+	root string
+}
+
+// Judge adds how many of the backups under root need the former key; after a dry run that
+// is how many need it now.
+func (r *Result) Judge(h *History, backups []Backup, root string) {
+	r.root = root
+	if r.Old == "" || NoRoot(backups, root) {
+		return
+	}
+	r.NeededBy = h.NeededBy(r.Old, backups)
+	for _, b := range backups {
+		if b.Err != nil {
+			r.Unreadable = append(r.Unreadable, fmt.Sprintf("%s: %v", b.Path, b.Err))
+		}
+	}
+}
+
+// Text is the result for a person, in lines.
+func (r *Result) Text() string {
+	var text strings.Builder
+	row := func(name, value string) { fmt.Fprintf(&text, "%-12s %s\n", name+":", value) }
+	row("key", r.Provider)
+	row("current", cmp.Or(string(r.New), "a new one"))
+	if r.Old != "" {
+		row("former", string(r.Old))
+	}
+	row("next due", r.NextDue.Format(time.RFC3339))
+	if r.Old != "" {
+		row("former kept", "until "+r.DestroyAfter.Format(time.RFC3339)+" at the least, and while a backup needs it")
+		row("needed by", fmt.Sprintf("%d of the backups under %s", r.NeededBy, r.root))
+	}
+	return text.String()
 }
 
 // Rotate makes a new key, stores it in src as the current one, which keeps the former key
@@ -79,7 +119,7 @@ type Result struct {
 // same call finishes.
 func Rotate(ctx context.Context, h *History, src keystore.Storer, o Options) (*Result, error) {
 	o = o.withDefaults()
-	r := &Result{Provider: src.String()}
+	r := &Result{Provider: src.String(), DryRun: o.DryRun}
 	old, err := currentID(ctx, src)
 	if err != nil {
 		return nil, err

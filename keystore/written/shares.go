@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
+	"github.com/takumi-backup/takumi-backup/keystore/shares"
 )
 
 func shareFile(l paper.Label) string {
@@ -112,4 +114,49 @@ func ShareFiles(paths []string) ([]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// Split is a key in shares.
+type Split struct {
+	Set          string   `json:"set"`
+	KeyID        kek.ID   `json:"key_id"`
+	Shares       int      `json:"shares"`
+	Threshold    int      `json:"threshold"`
+	Proved       int      `json:"proved"`                 // combinations
+	Combinations string   `json:"combinations,omitempty"` // that there are: perhaps more than any integer holds
+	Files        []string `json:"files"`
+}
+
+// SplitOptions say how to split a key.
+type SplitOptions struct {
+	Shares, Threshold int
+	Verify            bool   // prove first that the shares give the key
+	Dir               string // gets a file for each share; "" shows them
+	Show              func([]*paper.Block) error
+	Say               func(format string, args ...any)
+}
+
+// Split splits a key, which stays the caller's to wipe. With an error nothing is written.
+func (o SplitOptions) Split(ctx context.Context, key paper.Secret) (s Split, err error) {
+	blocks, err := shares.Split(key, o.Shares, o.Threshold)
+	if err != nil {
+		return s, fmt.Errorf("splitting key %s: %w", key.ID(), err)
+	}
+	defer paper.Wipe(blocks)
+	s = Split{Set: blocks[0].Set, KeyID: key.ID(), Shares: o.Shares, Threshold: o.Threshold}
+	if o.Verify {
+		proof, err := shares.Verify(blocks)
+		if err != nil {
+			return s, fmt.Errorf("splitting key %s: %w; nothing was written", key.ID(), err)
+		}
+		s.Proved, s.Combinations = proof.Proved, proof.Total.String()
+		o.Say("proved %v combinations of %d shares", proof, o.Threshold)
+	}
+	if o.Dir == "" {
+		return s, o.Show(blocks)
+	}
+	if s.Files, err = WriteShares(ctx, o.Dir, blocks); err != nil {
+		return s, fmt.Errorf("writing the shares of key %s: %w", key.ID(), err)
+	}
+	return s, nil
 }
