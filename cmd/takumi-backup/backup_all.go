@@ -6,13 +6,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/all"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
@@ -32,8 +31,6 @@ type backupAll struct {
 	json     bool
 	quiet    bool
 	job      jobFlags
-
-	chosen []*backup.Chosen // of the entries with several databases
 }
 
 func newBackupAll() *cobra.Command {
@@ -120,8 +117,12 @@ func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
 
 func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started time.Time) error {
 	report := reporting{b.json, b.quiet}
-	parts := b.parts(cmd)
-	ran, failed, err := report.runAll(cmd, parts)
+	plan, err := b.plan(cmd)
+	if err != nil {
+		return err
+	}
+	parts := plan.Parts(cmd.Context(), conf)
+	ran, failed, err := runner(cmd).All(cmd.Context(), parts)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,7 @@ func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started t
 		return usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, or list databases, contracts and uploads in a backup.toml (takumi-backup config --help)")
 	}
 	if b.prune {
-		p := &part{Name: "prune", State: partLeftOut, run: b.runPrune}
+		p := &all.Part{Name: "prune", State: all.LeftOut, Run: func(ctx context.Context) error { return b.runPrune(ctx, cmd) }}
 		switch {
 		case failed > 0:
 			p.Why = "a backup failed, so that nothing old is deleted"
@@ -137,18 +138,18 @@ func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started t
 			p.Why = "BACKUP_ENCRYPTION_ENABLED is false, and only what is authenticated is deleted"
 		default:
 			ran++
-			if err := report.runPart(cmd, p, ""); err != nil {
+			if err := runner(cmd).Run(cmd.Context(), p, ""); err != nil {
 				return err
 			}
 		}
 		parts = append(parts, p)
 	}
 	for _, p := range parts {
-		if p.State == partLeftOut {
+		if p.State == all.LeftOut {
 			continue
 		}
 		r.Parts = append(r.Parts, runs.Part{Name: p.Name, Error: p.Why})
-		for _, m := range p.made {
+		for _, m := range p.Made {
 			r.Bytes += m.Out
 			r.Made = append(r.Made, madeOf(m, time.Duration(p.Seconds*float64(time.Second))))
 		}
@@ -156,122 +157,45 @@ func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started t
 	if err := report.summarize(cmd, parts, started); err != nil {
 		return err
 	}
-	for _, c := range b.chosen {
-		if err := c.Remember(); err != nil {
-			warn(cmd, "%v", err)
-		}
-	}
-	return outcome(parts, ran)
+	plan.Remember()
+	return all.Outcome(parts, ran)
 }
 
-// parts lists what is configured, and what is not with the reason.
-func (b *backupAll) parts(cmd *cobra.Command) []*part {
-	var parts []*part
-	for _, kind := range []string{"database", "contracts", "uploads"} {
-		targets := conf.Targets(kind)
-		var of []*part
-		for _, t := range targets {
-			of = append(of, b.partsOf(cmd, t, of)...)
-		}
-		parts = append(parts, of...)
-		if len(targets) == 0 {
-			why := strings.Join(config.Named(kind), ", ") + ": not set"
-			if conf.File != nil {
-				why += ", and not in " + conf.Path
-			}
-			parts = append(parts, &part{Name: kind, Kind: kind, State: partLeftOut, Why: why})
-		}
-	}
-	return parts
-}
-
-// partsOf are the backups that one entry of the settings means, behind those of the
-// entries of its kind before it.
-func (b *backupAll) partsOf(cmd *cobra.Command, t config.Target, before []*part) []*part {
-	name := t.Kind
-	if t.Name != t.Kind {
-		name += " " + t.Name
-	}
-	p := &part{Name: name, Kind: t.Kind}
-	switch {
-	case t.Kind == backup.KindDatabase:
-		return b.databases(cmd, t, p, before)
-	case t.Kind == backup.KindContracts:
-		base := ""
-		if t.Contracts != nil {
-			base = t.Contracts.Name
-		}
-		p.run = func(ctx context.Context, cmd *cobra.Command) error {
-			return (&backupContracts{sealing: b.sealing(p, t, base), chain: contracts.Endpoint{Block: contracts.Finalized}}).run(ctx, cmd, nil)
-		}
-	default:
-		base := ""
-		if t.Uploads != nil {
-			base = t.Uploads.Name
-		}
-		p.run = func(ctx context.Context, cmd *cobra.Command) error {
-			return (&backupUploads{sealing: b.sealing(p, t, base)}).run(ctx, cmd, nil)
-		}
-	}
-	return []*part{p}
-}
-
-// databases are the parts of an entry that means one database or several; a part that
-// fails, when that cannot be known. The roles of a server are backed up once, and a
-// database that an entry before it means is left to that.
-func (b *backupAll) databases(cmd *cobra.Command, t config.Target, p *part, before []*part) []*part {
-	several := t.Database != nil && t.Database.Several()
-	if several {
-		t.Settings = t.Settings.WithDatabase("postgres")
-	}
-	failed := func(err error) []*part {
-		p.run = func(context.Context, *cobra.Command) error { return err }
-		return []*part{p}
-	}
-	settings, err := databaseSettings(t.Settings)
+// plan makes of each part what the command for it alone would do.
+func (b *backupAll) plan(cmd *cobra.Command) (*all.Plan, error) {
+	dir, err := stateDirOr(b.stateDir)
 	if err != nil {
-		return failed(err)
+		return nil, err
 	}
-	d := severalDatabases{settings: settings, want: t.Database, stateDir: b.stateDir, globals: b.globals}
-	for _, other := range before {
-		d.globals = d.globals && other.server != settings.Address()
-	}
-	jobs := 1
-	if t.Database != nil {
-		jobs = max(1, t.Database.Jobs)
-	}
-	d.one = func(p *part, s *postgres.Settings, rolesAlone bool) func(context.Context, *cobra.Command) error {
-		one := &backupDatabase{sealing: b.sealing(p, t, ""), target: s, rolesAlone: rolesAlone, format: "plain", jobs: jobs, globals: d.globals && !several, manifest: b.manifest}
-		return one.run
-	}
-	parts := []*part{p}
-	if several {
-		var chosen *backup.Chosen
-		if parts, chosen, err = d.parts(cmd.Context(), cmd); err != nil {
-			return failed(err)
-		}
-		b.chosen = append(b.chosen, chosen)
-	} else {
-		p.run = d.one(p, settings, false)
-	}
-	var left []*part
-	for _, p := range parts {
-		p.server = settings.Address()
-		at := slices.IndexFunc(before, func(other *part) bool { return other.Name == p.Name })
-		switch {
-		case at >= 0 && before[at].server == p.server && several:
-			continue
-		case at >= 0:
-			p.run = func(context.Context, *cobra.Command) error {
-				return usagef("%s is in the settings twice, and backups of one name are one series: give the second one settings and a store of its own", p.Name)
+	return &all.Plan{
+		StateDir: dir, Globals: b.globals, Warn: warner(cmd),
+		Database: func(p *all.Part, t config.Target, s *postgres.Settings, globals, rolesAlone bool) func(context.Context) error {
+			one := &backupDatabase{sealing: b.sealing(p, t, ""), target: s, rolesAlone: rolesAlone, format: "plain", jobs: 1, globals: globals, manifest: b.manifest}
+			if t.Database != nil {
+				one.jobs = max(1, t.Database.Jobs)
 			}
-		}
-		left = append(left, p)
-	}
-	return left
+			return func(ctx context.Context) error { return one.run(ctx, cmd) }
+		},
+		Folder: func(p *all.Part, t config.Target) func(context.Context) error {
+			if t.Kind == backup.KindContracts {
+				one := &backupContracts{chain: contracts.Endpoint{Block: contracts.Finalized}}
+				if t.Contracts != nil {
+					one.base = t.Contracts.Name
+				}
+				one.sealing = b.sealing(p, t, one.base)
+				return func(ctx context.Context) error { return one.run(ctx, cmd, nil) }
+			}
+			one := new(backupUploads)
+			if t.Uploads != nil {
+				one.base = t.Uploads.Name
+			}
+			one.sealing = b.sealing(p, t, one.base)
+			return func(ctx context.Context) error { return one.run(ctx, cmd, nil) }
+		},
+	}, nil
 }
 
-func (b *backupAll) sealing(p *part, t config.Target, base string) sealing {
+func (b *backupAll) sealing(p *all.Part, t config.Target, base string) sealing {
 	return sealing{
 		keys: keyFlags{Keys: named.Keys{URIs: b.keys, Seals: true}}, progress: progressFlags{quiet: b.quiet}, codec: "zstd", level: "fastest", prove: "on", mayBePlain: true,
 		settings: t.Settings, base: base,

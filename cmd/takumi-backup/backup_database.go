@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/all"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
@@ -163,28 +164,30 @@ func (b *backupDatabase) several(cmd *cobra.Command, names []string) error {
 	}
 	started := time.Now()
 	report := reporting{json: b.json, quiet: b.progress.quiet}
-	d := severalDatabases{settings: settings, want: want, globals: b.globals}
-	d.one = func(p *part, s *postgres.Settings, rolesAlone bool) func(context.Context, *cobra.Command) error {
-		one := *b
-		one.target, one.rolesAlone, one.globals, one.json = s, rolesAlone, false, false
-		one.made = func(cmd *cobra.Command, m *backup.Made) error { return report.took(cmd, p, m) }
-		return one.run
-	}
-	parts, chosen, err := d.parts(cmd.Context(), cmd)
+	dir, err := stateDirOr("")
 	if err != nil {
 		return err
 	}
-	ran, _, err := report.runAll(cmd, parts)
+	plan := &all.Plan{StateDir: dir, Warn: warner(cmd)}
+	plan.Database = func(p *all.Part, _ config.Target, s *postgres.Settings, _, rolesAlone bool) func(context.Context) error {
+		one := *b
+		one.target, one.rolesAlone, one.globals, one.json = s, rolesAlone, false, false
+		one.made = func(cmd *cobra.Command, m *backup.Made) error { return report.took(cmd, p, m) }
+		return func(ctx context.Context) error { return one.run(ctx, cmd) }
+	}
+	parts, err := plan.Several(cmd.Context(), settings, config.Target{}, want, b.globals)
+	if err != nil {
+		return err
+	}
+	ran, _, err := runner(cmd).All(cmd.Context(), parts)
 	if err == nil {
 		err = report.summarize(cmd, parts, started)
 	}
 	if err != nil {
 		return err
 	}
-	if err := chosen.Remember(); err != nil {
-		warn(cmd, "%v", err)
-	}
-	return outcome(parts, ran)
+	plan.Remember()
+	return all.Outcome(parts, ran)
 }
 
 // addManifest adds the flag that says what is sealed next to a dump.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/all"
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -53,7 +54,7 @@ func TestJSONHasOneVocabulary(t *testing.T) {
 	for path, v := range map[string]any{
 		"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 		"rewrap": changedLine{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": diffJSON{},
-		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": part{}, "config show": shownSetting{},
+		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": all.Part{}, "config show": shownSetting{},
 		"verify": verify.Backup{}, "a finding of verify": verify.Finding{}, "drill": drill.Result{}, "status": status.Series{},
 	} {
 		look(path, reflect.TypeOf(v))
