@@ -71,10 +71,8 @@ func (a *auditInit) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if a.stateDir == "" {
-		if a.stateDir, err = history.Dir(); err != nil {
-			return usage(err)
-		}
+	if a.stateDir, err = stateDirOr(a.stateDir); err != nil {
+		return err
 	}
 	if err := a.check(cmd, log); err != nil {
 		return err

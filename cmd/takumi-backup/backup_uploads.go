@@ -14,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -166,9 +165,9 @@ func (b *backupUploads) backup(ctx context.Context, cmd *cobra.Command, job back
 	if !b.incremental {
 		return backup.Uploads(ctx, job, b.runner(cmd), dir, b.tree)
 	}
-	state, err := history.Dir()
+	state, err := stateDirOr("")
 	if err != nil {
-		return nil, usage(err)
+		return nil, err
 	}
 	return backup.UploadsIncremental(ctx, job, b.runner(cmd), dir, b.tree, backup.Incremental{
 		StateDir: state, FullEvery: b.fullEvery,

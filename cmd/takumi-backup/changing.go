@@ -17,7 +17,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
 // changing changes for which keys backups are sealed: what rewrap and reencrypt
@@ -72,10 +71,8 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 	if c.shard, err = shardOf(c.shardText); err != nil {
 		return err
 	}
-	if c.stateDir == "" {
-		if c.stateDir, err = history.Dir(); err != nil {
-			return usage(err)
-		}
+	if c.stateDir, err = stateDirOr(c.stateDir); err != nil {
+		return err
 	}
 	c.ring, c.toRing = keystore.NewRing(), keystore.NewRing()
 	defer func() {

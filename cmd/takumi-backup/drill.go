@@ -16,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -110,9 +109,9 @@ func (d *drillCommand) check(cmd *cobra.Command) error {
 		d.page = drillPage
 		return nil
 	}
-	dir, err := history.Dir()
+	dir, err := stateDirOr("")
 	if err != nil {
-		return usage(err)
+		return err
 	}
 	d.page = filepath.Join(dir, "DRILLS.md")
 	return nil
@@ -124,8 +123,8 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	}
 	o := drill.Options{Store: newPlace(), Root: root, Kinds: d.kinds, Latest: d.latest, Targets: d.targets, Page: d.page}
 	o.Program, _, _ = strings.Cut(buildInfo(), ",")
-	if o.State, err = history.Dir(); err != nil {
-		return usage(err)
+	if o.State, err = stateDirOr(""); err != nil {
+		return err
 	}
 	ring, _, fault := d.keys.keys().Required(cmd.Context())
 	if fault == nil {

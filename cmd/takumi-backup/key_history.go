@@ -30,9 +30,9 @@ func (s *stateFlags) resolve(cmd *cobra.Command) error {
 		s.root = conf.StoreFolder()
 	}
 	if s.dir == "" {
-		dir, err := history.Dir()
+		dir, err := stateDirOr("")
 		if err != nil {
-			return usage(err)
+			return err
 		}
 		s.dir = dir
 		for _, other := range history.Others(dir) {

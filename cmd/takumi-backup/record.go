@@ -12,7 +12,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
 // effect is what a command does to backups and keys, and so what becomes of it
@@ -186,9 +185,9 @@ func findAudit(cmd *cobra.Command) (dir string, others []string, err error) {
 	if dir := cmp.Or(flagText(cmd, "audit-dir"), conf.Get("TAKUMI_AUDIT_DIR")); dir != "" {
 		return dir, nil, nil
 	}
-	state, err := history.Dir()
+	state, err := stateDirOr("")
 	if err != nil {
-		return "", nil, usage(err)
+		return "", nil, err
 	}
 	dir, others = audit.Find(state, cmp.Or(conf.Get("BACKUP_ROOT"), conf.DefaultRoot()))
 	return dir, others, nil

@@ -12,7 +12,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/serve"
 )
 
@@ -75,8 +74,8 @@ func (s *serveCommand) run(cmd *cobra.Command, root string) (err error) {
 	if s.MaxAge, err = maxAges(nil); err != nil {
 		return err
 	}
-	if s.State, err = history.Dir(); err != nil {
-		return usage(err)
+	if s.State, err = stateDirOr(""); err != nil {
+		return err
 	}
 	if s.Audit, err = auditFolder(cmd, nil); err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
@@ -75,9 +74,9 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 
 func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Status, error) {
 	o := status.Options{Root: root, Now: time.Now(), Open: backup.Options{Keys: ring}}
-	dir, err := history.Dir()
+	dir, err := stateDirOr("")
 	if err != nil {
-		return nil, usage(err)
+		return nil, err
 	}
 	o.FromState(dir, warner(cmd))
 	if root == conf.StoreFolder() {

@@ -15,7 +15,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
@@ -134,10 +133,8 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 		return usagef("--max-duration is negative")
 	}
 	j.NewerOnly, j.RecheckAfter, j.MaxDuration = v.newerOnly, time.Duration(v.recheckAfter), v.maxDuration
-	if v.stateDir == "" {
-		if v.stateDir, err = history.Dir(); err != nil {
-			return usage(err)
-		}
+	if v.stateDir, err = stateDirOr(v.stateDir); err != nil {
+		return err
 	}
 	return nil
 }

@@ -34,20 +34,18 @@ func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
 	if s := v.job.Shard; s.Count > 1 && (v.metrics != "" || v.notify) {
 		return nil, usagef("--metrics and --notify cover a whole store, and this is shard %v: give them to verify merge", s)
 	}
-	var notifier *reports.Notifier
+	var to *reports.Notifier
 	if v.notify {
-		var err error
-		if notifier, err = reports.New(conf.Get, conf.Production()); err != nil {
-			v.warn(cmd, "not everybody will be notified: %v", err)
-		}
-		if err := notifier.Start(cmd.Context()); err != nil {
-			v.warn(cmd, "%v", err)
+		warn := func(format string, args ...any) { v.warn(cmd, format, args...) }
+		to = notifier(warn)
+		if err := to.Start(cmd.Context()); err != nil {
+			warn("%v", err)
 		}
 	}
 	if err := v.writable(); err != nil {
-		return nil, v.end(cmd, notifier, nil, err)
+		return nil, v.end(cmd, to, nil, err)
 	}
-	return notifier, nil
+	return to, nil
 }
 
 func (v *verifyCommand) writable() error {

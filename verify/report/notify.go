@@ -82,7 +82,7 @@ func New(getenv func(string) string, production bool) (*Notifier, error) {
 // Start says that verify begins, which only pings do. Neither this nor Done
 // takes longer than 25 seconds, or repeats an address in its error.
 func (n *Notifier) Start(ctx context.Context) error {
-	if n.ping == nil {
+	if n == nil || n.ping == nil {
 		return nil
 	}
 	return told("the health check", n.ping(ctx, "start", ""))
