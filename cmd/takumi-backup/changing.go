@@ -3,14 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
-	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
@@ -196,27 +193,6 @@ func (c *changing) run(cmd *cobra.Command, paths []string, one func(ctx context.
 	return fmt.Errorf("%s: %w", printable(t.Failed[0]), t.Last)
 }
 
-type changedLine struct {
-	Path          string        `json:"path"`
-	Outcome       string        `json:"outcome"` // rewrapped, reencrypted, imported, skipped, failed or planned
-	Reason        string        `json:"reason,omitempty"`
-	Error         string        `json:"error,omitempty"`
-	Code          int           `json:"exit_code"`
-	OldID         string        `json:"old_id,omitempty"`
-	ID            string        `json:"id,omitempty"`
-	Kind          string        `json:"kind,omitempty"`
-	Name          string        `json:"name,omitempty"`
-	Created       *time.Time    `json:"created,omitempty"`
-	OldKeys       []kek.ID      `json:"old_key_ids,omitempty"`
-	Keys          []kek.ID      `json:"key_ids,omitempty"`
-	OldRecipients []slot.Holder `json:"old_recipients,omitempty"`
-	Recipients    []slot.Holder `json:"recipients,omitempty"`
-	Size          int64         `json:"size,omitempty"`
-	SHA256        string        `json:"sha256,omitempty"`
-	Made          string        `json:"made,omitempty"`
-	Warning       []string      `json:"warnings,omitempty"`
-}
-
 // record records what became of one backup, at once: the program may be killed
 // while others, which are told first, still go on.
 func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault error) {
@@ -232,24 +208,10 @@ func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault
 }
 
 func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault error) error {
-	line := changedLine{Path: path, Outcome: c.done, Reason: r.Skipped, Size: r.Size, SHA256: r.SHA256, Warning: r.Warnings, Made: r.Made}
-	switch {
-	case fault != nil:
+	line := r.Line(path, c.done, c.dryRun)
+	if fault != nil {
 		line.Outcome, line.Error = "failed", fault.Error()
 		line.Code, _ = verdict(fault)
-	case r.Skipped != "":
-		line.Outcome = "skipped"
-	case c.dryRun:
-		line.Outcome = "planned"
-	}
-	if e := r.Old; e != nil {
-		line.OldID, line.OldKeys, line.OldRecipients = e.ID.String(), e.KeyIDs(), e.Recipients()
-	}
-	for _, e := range []*envelope.Envelope{r.Old, r.New} {
-		if e != nil {
-			line.ID, line.Kind, line.Name, line.Created = e.ID.String(), e.Kind, e.Name, &e.Created
-			line.Keys, line.Recipients = e.KeyIDs(), e.Recipients()
-		}
 	}
 	for _, words := range r.Warnings {
 		warn(cmd, "%s: %s", printable(path), words)
@@ -257,17 +219,7 @@ func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault e
 	if c.json {
 		return writeJSON(cmd.OutOrStdout(), line)
 	}
-	words := ""
-	switch {
-	case r.Skipped != "":
-		words = "  (" + r.Skipped + ")"
-	case c.dryRun && r.Old != nil:
-		words = fmt.Sprintf("  (sealed for %s)", backup.ForWhom(r.Old))
-	case r.Made != "":
-		words = "  -> " + printable(r.Made)
-	case r.New != nil:
-		words = fmt.Sprintf("  (id %s, for %s)", line.ID, backup.ForWhom(r.New))
-	}
+	words := r.Words(c.dryRun)
 	outcome := line.Outcome
 	if fault != nil {
 		outcome, words = "FAILED", ""

@@ -15,8 +15,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
-	"github.com/takumi-backup/takumi-backup/internal/redact"
-	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify/setup"
 )
@@ -169,12 +167,6 @@ func checkSettings() error {
 	return nil
 }
 
-type shownSetting struct {
-	Name   string `json:"name"`
-	Value  string `json:"value"`
-	Source string `json:"source"`
-}
-
 func newConfigShow() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -185,7 +177,7 @@ would back up. Secrets are not printed.`,
 		Example: "  takumi-backup config show\n  takumi-backup config show --json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, s := range shownSettings() {
+			for _, s := range conf.Shown() {
 				var err error
 				if asJSON {
 					err = writeJSON(cmd.OutOrStdout(), s)
@@ -201,33 +193,6 @@ would back up. Secrets are not printed.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per setting and line")
 	return cmd
-}
-
-func shownSettings() []shownSetting {
-	all := conf.All()
-	for name, value := range map[string]string{"BACKUP_ROOT": conf.DefaultRoot(), "RETENTION_DAYS": "30", "BACKUP_ENCRYPTION_ENABLED": "true"} {
-		if conf.Get(name) == "" && (name != "BACKUP_ROOT" || conf.Get("BACKUP_DIR") == "") {
-			all[name] = config.Value{Text: value, Source: "default"}
-		}
-	}
-	var shown []shownSetting
-	for _, name := range sortedKeys(all) {
-		value := redact.Keys(all[name].Text)
-		if value != "" && (secretenv.Holds(name) || name == "PGPASSWORD") {
-			value = "(secret)"
-		}
-		shown = append(shown, shownSetting{name, value, all[name].Source})
-	}
-	for _, kind := range []string{"database", "contracts", "uploads"} {
-		for _, t := range conf.Targets(kind) {
-			from := "environment or NAME=VALUE lines"
-			if t.Database != nil || t.Uploads != nil || t.Contracts != nil {
-				from = conf.Path
-			}
-			shown = append(shown, shownSetting{"backup all: " + kind, t.Name, from})
-		}
-	}
-	return shown
 }
 
 func newConfigMigrate() *cobra.Command {

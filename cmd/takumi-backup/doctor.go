@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"time"
@@ -10,9 +9,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/doctor"
@@ -124,47 +121,10 @@ func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
 	if o.Timers, err = status.Timers(cmd.Context()); err != nil {
 		warn(cmd, "when the timers start next is not known: %v", err)
 	}
-	sources(cmd.Context(), &o)
+	o.Sources(cmd.Context(), conf)
 	if len(o.Databases)+len(o.Folders) == 0 {
 		findings = append(findings, doctor.Finding{Check: "settings", Class: "error", Text: "nothing is configured to be backed up", Cure: "takumi-backup init"})
 	}
 	findings = append(findings, doctor.Run(cmd.Context(), o)...)
 	return findings, cmd.Context().Err()
-}
-
-func sources(ctx context.Context, o *doctor.Options) {
-	for _, t := range conf.Targets("database") {
-		several := t.Database != nil && t.Database.Several()
-		if several {
-			t.Settings = t.Settings.WithDatabase("postgres")
-		}
-		settings, err := databaseSettings(t.Settings)
-		if err == nil && several {
-			err = severalSources(ctx, o, settings, t.Database)
-		} else if err == nil {
-			o.Databases = append(o.Databases, doctor.Database{Name: settings.Database(), Settings: settings})
-		}
-		if err != nil {
-			o.Databases = append(o.Databases, doctor.Database{Name: t.Name, Err: err})
-		}
-	}
-	for _, kind := range []string{backup.KindContracts, backup.KindUploads} {
-		for _, t := range conf.Targets(kind) {
-			o.Folders = append(o.Folders, doctor.Folder{Kind: kind, Path: t.Settings.Get(config.Named(kind)[0])})
-		}
-	}
-}
-
-func severalSources(ctx context.Context, o *doctor.Options, s *postgres.Settings, want *config.Database) error {
-	chosen, err := backup.ChooseDatabases(ctx, s, want, o.StateDir)
-	if err != nil {
-		return err
-	}
-	for _, name := range chosen.Names {
-		o.Databases = append(o.Databases, doctor.Database{Name: name, Settings: s.On(name)})
-	}
-	for _, name := range chosen.Absent {
-		o.Databases = append(o.Databases, doctor.Database{Name: name, Err: fmt.Errorf("%s has no database %q", s.Server(), name)})
-	}
-	return nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/status"
@@ -22,9 +24,9 @@ var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.j
 // outputs are what commands print with --json: an object, or one a line.
 var outputs = map[string]any{
 	"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
-	"rewrap": changedLine{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
+	"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
 	"diff": diffJSON{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
-	"config show": shownSetting{}, "status": status.Status{}, "verify": verify.Report{},
+	"config show": config.Shown{}, "status": status.Status{}, "verify": verify.Report{},
 }
 
 // schemaFor is the JSON Schema of what encoding/json makes of a type.

@@ -8,6 +8,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/all"
 	"github.com/takumi-backup/takumi-backup/backup/members"
+	"github.com/takumi-backup/takumi-backup/backup/rekey"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
@@ -53,8 +55,8 @@ func TestJSONHasOneVocabulary(t *testing.T) {
 	}
 	for path, v := range map[string]any{
 		"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
-		"rewrap": changedLine{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": diffJSON{},
-		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": all.Part{}, "config show": shownSetting{},
+		"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": diffJSON{},
+		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": all.Part{}, "config show": config.Shown{},
 		"verify": verify.Backup{}, "a finding of verify": verify.Finding{}, "drill": drill.Result{}, "status": status.Series{},
 	} {
 		look(path, reflect.TypeOf(v))

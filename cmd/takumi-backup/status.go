@@ -1,20 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/keystore"
-	"github.com/takumi-backup/takumi-backup/verify/runs"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
@@ -63,7 +56,7 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 					Timers []status.Timer `json:"timers,omitempty"`
 				}{s, timers})
 			}
-			return printStatus(cmd.OutOrStdout(), s, timers)
+			return printf(cmd, "%s", s.Text(timers))
 		},
 	}
 	keys.add(cmd, "authenticate with this key")
@@ -90,96 +83,4 @@ func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Sta
 		return nil, fmt.Errorf("looking through the backups: %w", err)
 	}
 	return s, nil
-}
-
-func printStatus(w io.Writer, s *status.Status, timers []status.Timer) error {
-	var text strings.Builder
-	fmt.Fprintf(&text, "%s, %s UTC\n\n", printable(s.Store), s.Time.Format("2006-01-02 15:04"))
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "SERIES\tLAST GOOD\tAGE\tSIZE\tTREND\tVERIFIED\tDRILLED\tCOPIES")
-	since := func(t time.Time) string {
-		if t.IsZero() {
-			return "never"
-		}
-		return prune.Age(s.Time.Sub(t))
-	}
-	for i := range s.Series {
-		l := &s.Series[i]
-		good, age, size, trend, verified, copies := "NONE", "-", "-", "-", "-", "-"
-		if l.Path != "" {
-			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(s.Time.Sub(l.Created)), page.BytesText(l.Size), "never"
-		}
-		if l.Late {
-			age += " LATE"
-		}
-		if l.Trend != nil {
-			trend = fmt.Sprintf("%+.0f%%", *l.Trend*100)
-		}
-		if !l.VerifiedAt.IsZero() {
-			verified = l.Verified.String() + " " + since(l.VerifiedAt)
-		}
-		if len(l.Copies) > 0 {
-			has := 0
-			for _, c := range l.Copies {
-				if c.Has {
-					has++
-				}
-			}
-			copies = fmt.Sprintf("%d of %d", has, len(l.Copies))
-		}
-		fmt.Fprintf(table, "%s %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Kind, printable(l.Name), good, age, size, trend, verified, since(l.DrilledAt), copies)
-	}
-	table.Flush()
-	if len(s.Series) == 0 {
-		fmt.Fprintln(&text, "there are no backups")
-	}
-	if s.Unknown > 0 {
-		fmt.Fprintf(&text, "%d files are not backups, or could not be read: takumi-backup list names them\n", s.Unknown)
-	}
-	for i := range s.Series {
-		if l := &s.Series[i]; l.Bad > 0 {
-			fmt.Fprintf(&text, "%s %s: %d of %d are bad or in doubt: takumi-backup verify says why\n", l.Kind, printable(l.Name), l.Bad, l.Backups)
-		}
-	}
-	fmt.Fprintln(&text)
-	for _, task := range []string{"backup", "prune", "replicate", "drill"} {
-		t, known := s.Jobs[task]
-		switch {
-		case !known:
-			fmt.Fprintf(&text, "%-10s never, as far as this host knows\n", task)
-		case t.Error != "":
-			fmt.Fprintf(&text, "%-10s FAILED %s ago: %s; last good %s\n", task, since(t.LastRun), cmp.Or(failedParts(t), printable(t.Error)), since(t.LastSuccess))
-		default:
-			fmt.Fprintf(&text, "%-10s good, %s ago, in %v\n", task, since(t.LastRun), time.Duration(t.Seconds*float64(time.Second)).Round(time.Second))
-		}
-	}
-	for _, t := range timers {
-		next := "OFF"
-		if !t.Next.IsZero() {
-			next = t.Next.Format("2006-01-02 15:04") + " UTC"
-		}
-		fmt.Fprintf(&text, "%-36s next %s\n", t.Unit, next)
-	}
-	for _, k := range s.Keys {
-		words := "when it is due is not known"
-		switch {
-		case k.Overdue:
-			words = "OVERDUE since " + k.Due.Format(time.DateOnly)
-		case !k.Due.IsZero():
-			words = "due on " + k.Due.Format(time.DateOnly) + ", in " + prune.Span(k.Due.Sub(s.Time))
-		}
-		fmt.Fprintf(&text, "key %s  %s\n", k.ID, words)
-	}
-	_, err := io.WriteString(w, text.String())
-	return stdoutError(err)
-}
-
-func failedParts(t runs.Task) string {
-	var words []string
-	for _, p := range t.Parts {
-		if p.Error != "" {
-			words = append(words, printable(p.Name)+": "+printable(p.Error))
-		}
-	}
-	return strings.Join(words, "; ")
 }
