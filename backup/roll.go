@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -246,4 +247,14 @@ func (r *Roll) ShortID() int {
 		}
 	}
 	return digits
+}
+
+// Fault is [fail.ErrSome] when one of the backups is bad.
+func (r *Roll) Fault() error {
+	for _, b := range r.All() {
+		if b.State == Bad && !b.Archived() {
+			return fail.ErrSome
+		}
+	}
+	return nil
 }

@@ -10,12 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/backup/prune"
-	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
-	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/verify/doctor"
 	"github.com/takumi-backup/takumi-backup/verify/setup"
 )
 
@@ -121,50 +119,13 @@ use it. Nothing is connected to. The exit code is 64 when something cannot be ri
 			if err := loadSettings(cmd, path); err != nil {
 				return err
 			}
-			if err := checkSettings(); err != nil {
+			if err := doctor.CheckSettings(conf); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			count := func(kind string) int { return len(conf.Targets(kind)) }
 			return printf(cmd, "%s is right: databases: %d, uploads: %d, contracts: %d\n", path, count("database"), count("uploads"), count("contracts"))
 		},
 	}
-}
-
-// checkSettings reads each setting as who uses it does.
-func checkSettings() error {
-	checks := []func() error{
-		conf.CheckEnvironment,
-		func() error { _, err := conf.Encrypts(); return err },
-		func() error { return conf.CheckCopies(conf.StoreFolder(), conf.Also()) },
-		func() error { _, err := new(keyFlags).sources(); return err },
-		func() error { _, err := stores.Choice{}.Options(conf, store.Server{}); return err },
-		func() error { _, err := conf.RetentionDays(); return err },
-		func() error { _, err := maxAges(nil); return err },
-		func() error { _, err := conf.Syslog(); return err },
-		func() error { _, err := conf.Pace(); return err },
-		func() error { _, err := prune.FromSettings(conf); return err },
-	}
-	for _, root := range append([]string{conf.StoreFolder()}, conf.Also()...) {
-		checks = append(checks, func() error {
-			if err := store.Check(root); err != nil {
-				return err
-			}
-			_, server, err := store.SplitURL(root)
-			if err == nil {
-				_, err = stores.Choice{}.Options(conf, server)
-			}
-			return err
-		})
-	}
-	for _, t := range conf.Targets("database") {
-		checks = append(checks, func() error { _, err := databaseSettings(t.Settings); return err })
-	}
-	for _, check := range checks {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func newConfigShow() *cobra.Command {

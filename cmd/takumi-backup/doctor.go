@@ -86,7 +86,7 @@ func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
 		}
 		findings = append(findings, doctor.Finding{Check: check, Class: "error", Subject: subject, Text: err.Error(), Cure: hint})
 	}
-	if err := checkSettings(); err != nil {
+	if err := doctor.CheckSettings(conf); err != nil {
 		add("settings", conf.Path, err)
 		return findings, nil
 	}

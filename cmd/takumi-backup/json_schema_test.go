@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
+	reports "github.com/takumi-backup/takumi-backup/verify/report"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
@@ -23,7 +24,7 @@ var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.j
 
 // outputs are what commands print with --json: an object, or one a line.
 var outputs = map[string]any{
-	"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
+	"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
 	"diff": diffJSON{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
 	"config show": config.Shown{}, "status": status.Status{}, "verify": verify.Report{},

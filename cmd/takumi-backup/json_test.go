@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
+	reports "github.com/takumi-backup/takumi-backup/verify/report"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
@@ -54,7 +55,7 @@ func TestJSONHasOneVocabulary(t *testing.T) {
 		}
 	}
 	for path, v := range map[string]any{
-		"list": listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
+		"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 		"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": diffJSON{},
 		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": all.Part{}, "config show": config.Shown{},
 		"verify": verify.Backup{}, "a finding of verify": verify.Finding{}, "drill": drill.Result{}, "status": status.Series{},

@@ -6,23 +6,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"runtime/debug"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
+	reports "github.com/takumi-backup/takumi-backup/verify/report"
 )
 
 func newList() *cobra.Command {
@@ -190,177 +187,22 @@ func (l *listCommand) run(cmd *cobra.Command) error {
 	if l.latest {
 		found = found.Newest(l.now.Add(prune.Skew))
 	}
+	shown := reports.List{Root: l.root, Wide: l.wide, Now: l.now, Proved: l.proved}
 	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
 	if l.json {
-		err = l.printJSON(out, found)
+		err = shown.Each(found, func(line reports.Listing) error { return writeJSON(out, line) })
+	} else if found.Len() == 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "there are no backups in %s\n", printable(l.root))
 	} else {
-		err = l.print(cmd, out, found)
+		err = shown.Print(out, found)
 	}
 	if err = cmp.Or(err, out.Flush()); err != nil {
 		return stdoutError(err)
 	}
 	if !l.json {
-		l.complain(cmd, found)
+		shown.Complain(cmd.ErrOrStderr(), found)
 	}
-	for _, b := range found.All() {
-		if b.State == backup.Bad && !b.Archived() {
-			return errSome
-		}
-	}
-	return nil
-}
-
-func (l *listCommand) printJSON(out io.Writer, found *backup.Roll) error {
-	for _, b := range found.All() {
-		line := listing{Listing: b.Listing()}
-		if p, ok := proofOf(l.proved, &b); ok {
-			line.Proven, line.ProvenAt = p.Level, p.At
-		}
-		if err := writeJSON(out, line); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *listCommand) complain(cmd *cobra.Command, found *backup.Roll) {
-	for _, b := range found.All() {
-		switch {
-		case b.Archived():
-		case b.Err != nil:
-			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v: %v\n", printable(b.Path), b.State, b.Err)
-		case b.Doubt != nil:
-			fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: in doubt: %v\n", printable(b.Path), b.Doubt)
-		}
-	}
-}
-
-type listing struct {
-	backup.Listing
-	// Proven is up to which level verify proved it, and ProvenAt when.
-	Proven   verify.Level `json:"proven,omitzero"`
-	ProvenAt time.Time    `json:"proven_at,omitzero"`
-}
-
-func proofOf(proved *verify.Memory, e *backup.Backup) (verify.Proof, bool) {
-	if proved == nil || !e.Readable() || e.State == backup.Bad {
-		return verify.Proof{}, false
-	}
-	return proved.Proved(e.Path, e.ID.String(), e.Size)
-}
-
-// columns is how wide a line of the short table is at most.
-const columns = 100
-
-// print prints a table. Of each column the width is found first, so that a list of any
-// length is printed as it is read.
-func (l *listCommand) print(cmd *cobra.Command, out io.Writer, found *backup.Roll) error {
-	if found.Len() == 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "there are no backups in %s\n", printable(l.root))
-		return nil
-	}
-	head, cells := []string{"ID", "TIME (UTC)", "SIZE", "AUTHENTIC", "VERIFIED", "PATH"}, l.short
-	if l.wide {
-		head, cells = []string{"TIME (UTC)", "AGE", "SIZE", "KIND", "NAME", "KEYS", "AUTHENTIC", "VERIFIED", "ID", "PATH"}, l.long
-	} else {
-		fmt.Fprintf(out, "in %s:\n", printable(l.root))
-	}
-	digits := found.ShortID()
-	widths := make([]int, len(head))
-	fit := func(row []string) {
-		for i, text := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(text))
-		}
-	}
-	fit(head)
-	for _, b := range found.All() {
-		fit(cells(&b, digits))
-	}
-	line := func(row []string) error {
-		var text strings.Builder
-		for i, cell := range row[:len(row)-1] {
-			text.WriteString(cell + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2))
-		}
-		last := row[len(row)-1]
-		if room := columns - utf8.RuneCountInString(text.String()); !l.wide {
-			last = shorten(last, max(room, 16))
-		}
-		_, err := fmt.Fprintln(out, text.String()+last)
-		return err
-	}
-	if err := line(head); err != nil {
-		return err
-	}
-	for _, b := range found.All() {
-		if err := line(cells(&b, digits)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// shorten fits a path into so many columns: first its folders go, then its middle.
-func shorten(path string, room int) string {
-	if utf8.RuneCountInString(path) <= room {
-		return path
-	}
-	if at := strings.LastIndexByte(path, '/'); at > 0 && utf8.RuneCountInString(path[at:]) < room {
-		return "…" + path[at:]
-	}
-	runes := []rune(path)
-	return string(runes[:room/3]) + "…" + string(runes[len(runes)-(room-room/3-1):])
-}
-
-func (l *listCommand) short(b *backup.Backup, digits int) []string {
-	id, created, verified := "-", "-", "-"
-	if b.Readable() {
-		id, created = b.ID.String()[:digits], b.Created.Format("2006-01-02 15:04")
-	}
-	if p, ok := proofOf(l.proved, b); ok {
-		verified = p.Level.String() + " " + prune.Age(l.now.Sub(p.At))
-	}
-	if b.Unjudged() {
-		_, when, _ := strings.Cut(verified, " ")
-		verified = strings.TrimSpace("unjudged " + when)
-	}
-	path := b.Path
-	if below, found := strings.CutPrefix(path, strings.TrimRight(l.root, "/")+"/"); found {
-		path = below
-	}
-	return []string{id, created, page.BytesText(b.Size), strings.Replace(authentic(b), "not checked", "unchecked", 1), verified, shownPath(path, b)}
-}
-
-func (l *listCommand) long(b *backup.Backup, _ int) []string {
-	id, created, age, kind, name, keys, verified := "-", "-", "-", "-", "-", "-", "-"
-	if b.Readable() {
-		id, created, age = b.ID.String(), b.Created.Format(time.DateTime), prune.Age(l.now.Sub(b.Created))
-		kind, name, keys = b.Kind, printable(b.Name), backup.Holders(b.Keys, b.Recipients)
-	}
-	if p, ok := proofOf(l.proved, b); ok {
-		verified = p.Level.String() + " " + p.At.Format(time.DateOnly)
-	}
-	if b.Unjudged() {
-		verified = strings.TrimSuffix("unjudged "+verified, " -")
-	}
-	return []string{created, age, page.BytesText(b.Size), kind, name, keys, authentic(b), verified, id, shownPath(b.Path, b)}
-}
-
-func shownPath(path string, b *backup.Backup) string {
-	path = printable(path)
-	if !b.Sidecar && b.State != backup.Bad {
-		path += " (incomplete)"
-	}
-	return path
-}
-
-func authentic(b *backup.Backup) string {
-	if b.Doubt != nil {
-		return "IN DOUBT"
-	}
-	if b.Archived() {
-		return "archived"
-	}
-	return map[backup.State]string{backup.Authentic: "yes", backup.Bad: "NO", backup.Claimed: "not checked", backup.Signed: "signed", backup.SealedHere: "sealed here"}[b.State]
+	return found.Fault()
 }
 
 func printable(name string) string { return store.Printable(name) }
