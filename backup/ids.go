@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -52,4 +53,28 @@ func FindID(ctx context.Context, st store.Store, root, prefix string) (string, e
 	}
 	_, path, _ := strings.Cut(found[0], " ")
 	return path, nil
+}
+
+// Completions are the ids below root that begin with word, as short as they may be, each
+// with words for a person behind a tab: the newest n as far as ctx allows.
+func Completions(ctx context.Context, st store.Store, root, word string, n int) (words []string) {
+	var found Roll
+	err := Each(ctx, st, root, Options{}, func(b *Backup) error {
+		if b.Readable() && strings.HasPrefix(b.ID.String(), word) {
+			found.Add(b)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	found.SortNewest()
+	digits := max(found.ShortID(), len(word))
+	for i, b := range found.All() {
+		if i == n {
+			break
+		}
+		words = append(words, fmt.Sprintf("%s\t%s %s, %s", b.ID.String()[:digits], b.Kind, store.Printable(b.Series()), b.Created.Format("2006-01-02 15:04")))
+	}
+	return words
 }

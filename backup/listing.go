@@ -182,3 +182,33 @@ func Inspect(ctx context.Context, st store.Store, path string) (*Inspection, err
 		PackedSize: packed, Chunks: packed/stream.ChunkSize + 1, Detached: seen.Beside != nil,
 	}, nil
 }
+
+// Text is the inspection for a person, in lines.
+func (i *Inspection) Text() string {
+	rows := [][2]string{
+		{"file", fmt.Sprintf("%q", i.Path)},
+		{"format", i.Format},
+		{"id", i.ID},
+		{"created", i.Created.Format(time.RFC3339)},
+		{"kind", i.Kind},
+		{"name", fmt.Sprintf("%q", i.Name)}, // quoted: a name may hold what confuses a terminal
+		{"codec", i.Codec},
+		{"opens with key", cmp.Or(Holders(i.KeyIDs, nil), "none")},
+		{"size", fmt.Sprintf("%s (%d bytes)", page.BytesText(i.Size), i.Size)},
+		{"envelope", fmt.Sprintf("%d bytes", i.EnvelopeSize)},
+		{"payload", fmt.Sprintf("%d bytes in %d chunks", i.PayloadSize, i.Chunks)},
+		{"packed content", fmt.Sprintf("%d bytes", i.PackedSize)},
+	}
+	for _, h := range i.Recipients {
+		rows = append(rows, [2]string{"opens with", h.String()})
+	}
+	if i.Detached {
+		rows = append(rows, [2]string{"key slots from", "the detached envelope next to the file"})
+	}
+	rows = append(rows, [2]string{"authenticated", "no: without a key, all this is what the file claims"})
+	var text strings.Builder
+	for _, row := range rows {
+		fmt.Fprintf(&text, "%-15s %s\n", row[0]+":", row[1])
+	}
+	return text.String()
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -57,3 +58,40 @@ func (v Versions) Of(e *Entry) int {
 	}
 	return slices.Index(v[e.Name()], is) + 1
 }
+
+// Change is what a script is told of a path in which two archives differ.
+type Change struct {
+	Change string   `json:"change"` // added, removed or changed
+	Path   string   `json:"path"`
+	In     []string `json:"in,omitempty"` // type, size, modified, mode, target
+	Before *Listing `json:"before,omitempty"`
+	After  *Listing `json:"after,omitempty"`
+
+	line string
+}
+
+// Differ describes what [Diff] found.
+func Differ(a, b *Entry, in []string) Change {
+	c, sign, shown, why := Change{Change: "changed", In: in}, "~", b, ""
+	switch {
+	case a == nil:
+		sign, c.Change = "+", "added"
+	case b == nil:
+		sign, shown, c.Change = "-", a, "removed"
+	default:
+		why = fmt.Sprintf(" (%s)", strings.Join(in, ", "))
+	}
+	c.Path, c.line = shown.Name(), sign+" "+shown.Line()+why
+	if a != nil {
+		l := a.Listing()
+		c.Before = &l
+	}
+	if b != nil {
+		l := b.Listing()
+		c.After = &l
+	}
+	return c
+}
+
+// String is the change for a person, as diff writes lines.
+func (c Change) String() string { return c.line }

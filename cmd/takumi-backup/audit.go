@@ -102,7 +102,6 @@ way: where it breaks, the rest is not shown, and the exit code is 5.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.Var(&since, "since", "from this day or time on, in UTC")
 	f.Var(&until, "until", "before this day or time")
 	f.StringVar(&s.Operation, "operation", "", "this command, as seal, or all of a group, as restore")
@@ -151,7 +150,6 @@ shows against the key of the next record.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVar(&v.checkpoint, "checkpoint", "", "prove the log against this checkpoint")
 	f.StringVar(&v.public, "public-key", "", "what the checkpoint must be signed with, as audit checkpoint --public-key prints it")
 	f.StringArrayVar(&v.first, "first-key", nil, "prove the MACs with this key of audit init, as file:PATH; may be repeated")

@@ -69,7 +69,6 @@ signatures, and signs nothing.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVar(&uri, "checkpoint-key", "", "sign with this key, as file:PATH, awssm:ID, vault:PATH, … (default $TAKUMI_AUDIT_KEY)")
 	f.StringVarP(&out, "output", "o", "", "write to this file, or to standard output with - (default: checkpoint.json next to the log)")
 	f.BoolVar(&public, "public-key", false, "print the public key, and sign nothing")

@@ -52,7 +52,6 @@ others or the key on this host was lost. To prove the whole log takes both then.
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVarP(&a.out, "output", "o", "", "the new file, or the folder for shares")
 	f.IntVar(&a.split.shares, "shares", 0, "split the first key into so many shares: 2 to 255")
 	f.IntVar(&a.split.threshold, "threshold", 0, "how many of them restore it: 2 to all")

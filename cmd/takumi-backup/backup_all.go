@@ -73,7 +73,6 @@ config --help says where settings come from.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringArrayVar(&b.keys, "key", nil, "seal for this key, and prune with it; may be repeated (default $BACKUP_ENCRYPTION_KEY_FILE, or $SECRETS_BACKEND)")
 	f.BoolVar(&b.prune, "prune", false, "delete old backups at the end, when nothing failed")
 	f.BoolVar(&b.globals, "globals", true, "with the database, the roles and tablespaces of its server")

@@ -61,7 +61,6 @@ processes; the variables do not.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVar(&b.network, "network", "", "the chain, as metadata.json names it (default $NETWORK, or sepolia)")
 	addChain(cmd, &b.chain, contracts.Finalized)
 	f.StringSliceVar(&b.slots, "slot", nil, "read this storage slot too: ADDRESS:SLOT or NAME:SLOT (may be given again, or as a list)")

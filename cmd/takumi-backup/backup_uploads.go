@@ -81,7 +81,6 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringArrayVar(&b.exclude, "exclude", nil, "leave out what this pattern names (may be given again)")
 	f.StringArrayVar(&b.excludes, "exclude-from", nil, "leave out what the patterns in this file name, one a line (may be given again)")
 	f.BoolVar(&b.tree.ExcludeCaches, "exclude-caches", false, "leave out what is in folders with a CACHEDIR.TAG")

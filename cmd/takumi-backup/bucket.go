@@ -79,7 +79,6 @@ says archived, and open, verify and restore work.`,
 			})
 		},
 	}
-	cmd.Flags().SortFlags = false
 	cmd.Flags().IntVar(&days, "days", 7, "keep the copy that can be read for so many days")
 	cmd.Flags().StringVar(&tier, "tier", "Standard", "how fast, and how dear: Standard (3 to 12 hours), Bulk (up to 48) or Expedited (minutes)")
 	return audited(cmd, "restore-object", changes)

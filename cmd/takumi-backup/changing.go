@@ -46,7 +46,6 @@ const maxWorkers = 64
 
 func (c *changing) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.SortFlags = false
 	c.keys.add(cmd)
 	c.workers = 2
 	f.Var(&c.workers, "workers", fmt.Sprintf("how many backups are worked on at once, at most %d", maxWorkers))

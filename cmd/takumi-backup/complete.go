@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,9 +12,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
 
 // backupArgs is the annotation of commands that take backups: how many of the first
@@ -77,24 +74,9 @@ func completeBackups(cmd *cobra.Command, word string) ([]string, cobra.ShellComp
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
 	defer cancel()
-	var found backup.Roll
-	err := backup.Each(ctx, newPlace(), root, backup.Options{}, func(b *backup.Backup) error {
-		if b.Readable() && strings.HasPrefix(b.ID.String(), word) {
-			found.Add(b)
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) || found.Len() == 0 {
+	words := backup.Completions(ctx, newPlace(), root, word, completions)
+	if words == nil {
 		return nil, cobra.ShellCompDirectiveDefault
-	}
-	found.SortNewest()
-	digits := max(found.ShortID(), len(word))
-	var words []string
-	for i, b := range found.All() {
-		if i == completions {
-			break
-		}
-		words = append(words, fmt.Sprintf("%s\t%s %s, %s", b.ID.String()[:digits], b.Kind, printable(b.Series()), b.Created.Format("2006-01-02 15:04")))
 	}
 	return words, cobra.ShellCompDirectiveKeepOrder
 }
@@ -111,12 +93,12 @@ func completeStores(cmd *cobra.Command, _ []string, word string) ([]string, cobr
 			stores = append(stores, s.Path())
 		}
 	}
-	return beginning(stores, word), cobra.ShellCompDirectiveDefault
+	return named.Beginning(stores, word), cobra.ShellCompDirectiveDefault
 }
 
 func completeKinds(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	kinds := []string{backup.KindDatabase, backup.KindContracts, backup.KindUploads, backup.KindIncrement, backup.KindStream, backup.KindManifest}
-	return beginning(kinds, word), cobra.ShellCompDirectiveNoFileComp
+	return named.Beginning(kinds, word), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeDatabases returns those of the settings; no server is asked.
@@ -129,70 +111,24 @@ func completeDatabases(cmd *cobra.Command, _ []string, word string) ([]string, c
 		}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "" || strings.ContainsAny(name, "*?[") })
-	return beginning(names, word), cobra.ShellCompDirectiveNoFileComp
+	return named.Beginning(names, word), cobra.ShellCompDirectiveNoFileComp
 }
-
-// keySchemes are what key URIs begin with.
-var keySchemes = []string{"file:", "passfile:", "awssm:", "vault:", "env:", "age:", "awskms:", "transit:"}
 
 // completeKeys returns the places of the settings and of the history of keys, and the
 // files that a URI may go on with. No key is read.
 func completeKeys(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	completionRoot(cmd)
-	for _, scheme := range []string{"file:", "passfile:", "age:"} {
-		if path, found := strings.CutPrefix(word, scheme); found {
-			return filesAt(scheme, path), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
-		}
-	}
-	uris := config.List(conf.Get("BACKUP_KEYS"))
-	if path := conf.Get("BACKUP_ENCRYPTION_KEY_FILE"); path != "" {
-		uris = append(uris, "file:"+path)
-	}
+	var uris []string
 	if dir, err := history.Dir(); err == nil {
 		if past, err := history.Read(dir); err == nil {
-			for _, r := range past.Records() {
-				if r.Live() {
-					uris = append(uris, r.Provider)
-				}
-			}
+			uris = past.Providers()
 		}
 	}
-	uris = slices.DeleteFunc(uris, func(uri string) bool {
-		return !slices.ContainsFunc(keySchemes, func(scheme string) bool { return strings.HasPrefix(uri, scheme) })
-	})
-	if words := beginning(uris, word); len(words) > 0 && word != "" {
+	words, whole := named.Completions(conf, uris, word)
+	if whole {
 		return words, cobra.ShellCompDirectiveNoFileComp
 	}
-	return beginning(append(uris, keySchemes...), word), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
-}
-
-func filesAt(scheme, path string) (words []string) {
-	dir, base := filepath.Split(path)
-	entries, err := os.ReadDir(filepath.Join(dir, "."))
-	if err != nil {
-		return nil
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), base) || strings.HasPrefix(e.Name(), ".") && base == "" {
-			continue
-		}
-		word := scheme + dir + e.Name()
-		if e.IsDir() {
-			word += "/"
-		}
-		words = append(words, word)
-	}
-	return words
-}
-
-func beginning(words []string, with string) []string {
-	var found []string
-	for _, word := range words {
-		if strings.HasPrefix(word, with) && !slices.Contains(found, word) {
-			found = append(found, word)
-		}
-	}
-	return found
+	return words, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
 // flagWords are what flags of these names can be given.

@@ -72,7 +72,6 @@ when a newer one is not authentic. The exit code is that of the backup when one 
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVar(&d.random, "random", false, "draw by lot, which is the default")
 	f.BoolVar(&d.latest, "latest", false, "take the newest backup of each kind")
 	cmd.MarkFlagsMutuallyExclusive("random", "latest")

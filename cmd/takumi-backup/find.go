@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +37,6 @@ named, and the exit code is 6: ls reads such a backup to its end.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line")
 	c.add(cmd)
 	return audited(cmd, "find", prints)
@@ -153,18 +151,9 @@ archives, and not contents. Differences do not change the exit code.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVar(&c.json, "json", false, "print one JSON object a line")
 	c.add(cmd)
 	return audited(cmd, "diff", prints)
-}
-
-type diffJSON struct {
-	Change string           `json:"change"` // added, removed or changed
-	Path   string           `json:"path"`
-	In     []string         `json:"in,omitempty"` // type, size, modified, mode, target
-	Before *members.Listing `json:"before,omitempty"`
-	After  *members.Listing `json:"after,omitempty"`
 }
 
 func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
@@ -200,29 +189,10 @@ func (c *diffCommand) side(cmd *cobra.Command, path string) (side iter.Seq2[*mem
 }
 
 func (c *diffCommand) print(out *bufio.Writer, a, b *members.Entry, in []string) error {
-	d := diffJSON{Change: "changed", In: in}
-	sign, shown, why := "~", b, ""
-	switch {
-	case a == nil:
-		sign, d.Change = "+", "added"
-	case b == nil:
-		sign, shown, d.Change = "-", a, "removed"
-	default:
-		why = fmt.Sprintf(" (%s)", strings.Join(in, ", "))
+	d := members.Differ(a, b, in)
+	if c.json {
+		return writeJSON(out, d)
 	}
-	if !c.json {
-		_, err := fmt.Fprintf(out, "%s %s%s\n", sign, shown.Line(), why)
-		return stdoutError(err)
-	}
-	d.Path = shown.Name()
-	for _, side := range []struct {
-		e  *members.Entry
-		to **members.Listing
-	}{{a, &d.Before}, {b, &d.After}} {
-		if side.e != nil {
-			m := side.e.Listing()
-			*side.to = &m
-		}
-	}
-	return writeJSON(out, d)
+	_, err := fmt.Fprintln(out, d)
+	return stdoutError(err)
 }

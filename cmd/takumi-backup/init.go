@@ -47,7 +47,6 @@ has to be able to read what is backed up, and needs a role in PostgreSQL.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVarP(&c.Yes, "yes", "y", false, "ask nothing")
 	f.StringVar(&c.Dir, "dir", "", "folder of the settings and the key (default /etc/takumi-backup, or ~/.config/takumi-backup)")
 	f.StringVar(&c.Store, "store", "", "where backups go: a folder or s3://BUCKET/PREFIX (default: that of the other commands)")

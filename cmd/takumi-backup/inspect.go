@@ -1,15 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
-	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 )
 
 func newInspect() *cobra.Command {
@@ -52,7 +48,7 @@ func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 			if i > 0 {
 				fmt.Fprintln(cmd.OutOrStdout())
 			}
-			err = printInspection(cmd.OutOrStdout(), found)
+			err = printf(cmd, "%s", found.Text())
 		}
 		if err != nil {
 			return err
@@ -60,36 +56,6 @@ func inspect(cmd *cobra.Command, paths []string, asJSON bool) error {
 	}
 	if failed {
 		return errSome
-	}
-	return nil
-}
-
-func printInspection(w io.Writer, i *backup.Inspection) error {
-	rows := [][2]string{
-		{"file", fmt.Sprintf("%q", i.Path)},
-		{"format", i.Format},
-		{"id", i.ID},
-		{"created", i.Created.Format(time.RFC3339)},
-		{"kind", i.Kind},
-		{"name", fmt.Sprintf("%q", i.Name)}, // quoted: a name may hold what confuses a terminal
-		{"codec", i.Codec},
-		{"opens with key", cmp.Or(backup.Holders(i.KeyIDs, nil), "none")},
-		{"size", fmt.Sprintf("%s (%d bytes)", page.BytesText(i.Size), i.Size)},
-		{"envelope", fmt.Sprintf("%d bytes", i.EnvelopeSize)},
-		{"payload", fmt.Sprintf("%d bytes in %d chunks", i.PayloadSize, i.Chunks)},
-		{"packed content", fmt.Sprintf("%d bytes", i.PackedSize)},
-	}
-	for _, h := range i.Recipients {
-		rows = append(rows, [2]string{"opens with", h.String()})
-	}
-	if i.Detached {
-		rows = append(rows, [2]string{"key slots from", "the detached envelope next to the file"})
-	}
-	rows = append(rows, [2]string{"authenticated", "no: without a key, all this is what the file claims"})
-	for _, row := range rows {
-		if _, err := fmt.Fprintf(w, "%-15s %s\n", row[0]+":", row[1]); err != nil {
-			return stdoutError(err)
-		}
 	}
 	return nil
 }

@@ -49,7 +49,6 @@ systemctl edit, which leaves the file alone.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.Bool("dry-run", false, "only show, which is the default")
 	f.BoolVar(&t.Apply, "apply", false, "write, and not only show")
 	f.BoolVar(&t.Force, "force", false, "write over files that differ")

@@ -26,7 +26,7 @@ var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.j
 var outputs = map[string]any{
 	"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
-	"diff": diffJSON{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
+	"diff": members.Change{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
 	"config show": config.Shown{}, "status": status.Status{}, "verify": verify.Report{},
 }
 

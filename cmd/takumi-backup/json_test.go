@@ -56,7 +56,7 @@ func TestJSONHasOneVocabulary(t *testing.T) {
 	}
 	for path, v := range map[string]any{
 		"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
-		"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": diffJSON{},
+		"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of tables": tableJSON{}, "find": foundJSON{}, "diff": members.Change{},
 		"restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{}, "backup all": all.Part{}, "config show": config.Shown{},
 		"verify": verify.Backup{}, "a finding of verify": verify.Finding{}, "drill": drill.Result{}, "status": status.Series{},
 	} {

@@ -42,7 +42,6 @@ import), and then delete the file: it is the key.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return p.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	p.keys.add(cmd, "the key")
 	f.StringArrayVar(&p.shares, "shares-of", nil, "make pages of these shares: a folder or a file; may be repeated")
 	f.StringVarP(&p.out, "output", "o", "", "the new file: .html, .pdf or .png")

@@ -59,7 +59,6 @@ destroyed too.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return r.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	r.keys.addIdentities(cmd)
 	f.BoolVar(&r.End, "end-use", false, "take a key out of use that is current, because identities took over")
 	f.Var(&r.grace, "grace", "with --end-use: how long the key is kept at the least")

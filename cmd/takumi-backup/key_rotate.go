@@ -45,7 +45,6 @@ Make new copies for the safe afterwards: those that exist are of the former key.
 		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	r.keys.add(cmd, "rotate this key")
 	f.Var(&r.maxAge, "max-age", "how long a key is used, in days (d), weeks (w) or hours (h)")
 	f.Var(&r.grace, "grace", "how long the former key is kept at the least")

@@ -47,7 +47,6 @@ occurs (fewer for thresholds above 8). --verify=false leaves that out.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	s.keys.add(cmd, "the key to split")
 	f.IntVar(&s.shares, "shares", 0, "how many shares to make: 2 to 255")
 	f.IntVar(&s.threshold, "threshold", 0, "how many of them restore the key: 2 to all")

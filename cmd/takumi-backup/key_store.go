@@ -36,7 +36,6 @@ is kept as a former version.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	s.keys.add(cmd, "the key to copy")
 	f.StringVar(&s.to, "to", "", "where to, as file:PATH, awssm:ID or vault:PATH")
 	f.BoolVar(&s.replace, "replace", false, "replace another key, which is kept as a former version")

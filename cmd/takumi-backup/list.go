@@ -71,7 +71,6 @@ complete. (incomplete) marks a backup without a sidecar, which is written last.`
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringSliceVar(&l.filter.Kinds, "kind", nil, "list only backups of this kind; may be repeated")
 	f.StringVar(&l.filter.Name, "name", "", "list only the series of this name, as takumi_db or 'tenant*'")
 	f.Var((*sinceFlag)(&l.filter.Since), "since", "list only what was made since then: 7d, 2026-11-01 or 2026-11-01T02:00:00Z")

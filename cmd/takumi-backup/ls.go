@@ -41,7 +41,6 @@ read, also from S3. Others are read to their end.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVarP(&l.long, "long", "l", false, "with type and mode, owner, size and time")
 	f.BoolVar(&l.json, "json", false, "print one JSON object a line")
 	l.add(cmd)

@@ -47,7 +47,6 @@ names. That the rest of the backup is whole is not proved.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVarP(&o.out, "output", "o", "", "write to this file (default: standard output)")
 	f.BoolVar(&o.packed, "packed", false, "leave the content packed, as a .zst or .gz file")
 	f.StringVar(&o.member, "member", "", "write this file of the archive, or the rows of this table of the dump, alone")

@@ -37,7 +37,6 @@ type opening struct {
 
 func (o *opening) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.SortFlags = false
 	o.keys.add(cmd, "open with this key")
 	o.keys.addIdentities(cmd)
 	f.BoolVar(&o.rescue, "rescue", false, "open although the envelope was altered or damaged, by its first six lines and one slot; the payload is authenticated all the same")

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -28,35 +25,5 @@ func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.M
 	if p.quiet || !p.always && !terminal.Is(os.Stderr) {
 		return func() {}
 	}
-	bar := progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(w),
-		progressbar.OptionSetDescription(verb),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionUseIECUnits(true),
-		progressbar.OptionShowCount(), // of what comes from a pipe, too
-		progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionSetWidth(20),
-		progressbar.OptionClearOnFinish(),
-		progressbar.OptionThrottle(100*time.Millisecond),
-		// Otherwise it draws from a goroutine of its own, which cannot be
-		// stopped and goes on after the summary.
-		progressbar.OptionSetSpinnerChangeInterval(0),
-	)
-	done, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				bar.Clear()
-				return
-			case <-tick.C:
-				bar.Describe(fmt.Sprintf("%s, ratio %s", verb, backup.Ratio(m.In(), m.Out())))
-				bar.Set64(m.In())
-			}
-		}
-	}()
-	return func() { close(done); <-gone }
+	return terminal.Progress(w, verb, total, m.In, m.Out)
 }

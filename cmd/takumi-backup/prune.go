@@ -70,7 +70,6 @@ cannot be read, is damaged or cannot be deleted makes the exit code 6.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVar(&p.apply, "apply", false, "delete, and not only show")
 	p.addRules(f)
 	f.Var((*values.Size)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")

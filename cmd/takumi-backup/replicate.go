@@ -62,7 +62,6 @@ along. No other thing at DST is touched.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.Var((*values.Within)(&r.newerThan), "newer-than", "copy what was last written, or rewrapped, within this time, as 7d or 36h")
 	f.Lookup("newer-than").DefValue = ""
 	f.IntVar(&r.workers, "workers", r.workers, "copy this many at a time")

@@ -55,7 +55,6 @@ restored all the same.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVar(&r.to, "to", "", "the folder to restore")
 	r.addLatest(cmd)
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")

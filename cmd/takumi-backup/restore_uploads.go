@@ -85,7 +85,6 @@ byte of that is authentic; that the rest of the backup is whole is not proved.`,
 		},
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVar(&r.to, "to", "", "the folder to restore")
 	r.addLatest(cmd)
 	f.StringArrayVar(&r.include, "include", nil, "restore only what this pattern names (may be given again)")

@@ -57,8 +57,17 @@ or it does not exist. No plaintext and no key touches a disk you did not name.
 	}
 	root.AddCommand(newSeal(), takesBackups(newOpen(), 1), takesBackups(newInspect(), -1), takesBackups(newLs(), 1), newFind(), takesBackups(newDiff(), 2), newList(), newPrune(), newReplicate(), newUndelete(), takesBackups(newRestoreObject(), -1), takesBackups(newVerify(), -1), takesBackups(newSign(), -1), newBackup(), newRestore(), newDrill(), takesBackups(newRewrap(), -1), takesBackups(newReencrypt(), -1), newKey(), newAudit(), newInit(), newInstallTimers(), newConfig(), newStatus(), newServe(), newDoctor(), newVersion(), newMan())
 	addCompletions(root)
+	inOrder(root)
 	manpage.AddHelp(root)
 	return root
+}
+
+// inOrder has help show the flags of all commands in the order of their registration.
+func inOrder(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
+	for _, c := range cmd.Commands() {
+		inOrder(c)
+	}
 }
 
 // usageArgs makes the complaints of cobra's checks of arguments and of flags

@@ -48,7 +48,6 @@ type sealing struct {
 
 func (s *sealing) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.SortFlags = false
 	s.keys.add(cmd, "seal for this key")
 	s.keys.addRecipients(cmd)
 	s.signing.add(cmd, "sign the backup with this key, next to it as FILE.sig")

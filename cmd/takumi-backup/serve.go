@@ -51,7 +51,6 @@ looked.`,
 		RunE:        func(cmd *cobra.Command, args []string) error { return s.run(cmd, rootArg(args)) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.StringVar(&s.Listen, "listen", "127.0.0.1:8480", "HOST:PORT to listen on; port 0 for any that is free")
 	f.StringVar(&s.tokenFile, "token-file", "", "ask for the token in this file, of 24 characters or more")
 	f.StringVar(&s.Cert, "tls-cert", "", "certificate of TLS, and those above it, as PEM")

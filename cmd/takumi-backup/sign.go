@@ -40,8 +40,6 @@ what is not a signature, is refused and stays.`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
 	}
-	f := cmd.Flags()
-	f.SortFlags = false
 	s.signing.add(cmd, "sign with this key")
 	s.keys.add(cmd, "open with this key")
 	s.keys.addIdentities(cmd)

@@ -63,7 +63,6 @@ series is late. Warnings leave it at 0 without --strict. docs/OPERATIONS.md list
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	v.keys.add(cmd, "open with this key")
 	v.keys.addIdentities(cmd)
 	addSigners(f, &v.signers, "backups have to be signed by one of these")

@@ -24,7 +24,6 @@ of verify over a folder.`,
 		RunE:    func(cmd *cobra.Command, paths []string) error { return v.merge(cmd, paths) },
 	}
 	f := cmd.Flags()
-	f.SortFlags = false
 	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
 	v.addReports(cmd)
 	return cmd

@@ -216,3 +216,13 @@ func (j *Judgement) Verdict() string {
 	}
 	return "yes, as the slots claim: key retire proves it"
 }
+
+// Providers are the places of the keys in use.
+func (h *History) Providers() (uris []string) {
+	for _, r := range h.Records() {
+		if r.Live() {
+			uris = append(uris, r.Provider)
+		}
+	}
+	return uris
+}
