@@ -45,15 +45,6 @@ func usagef(format string, args ...any) error { return fail.Usagef(format, args.
 // usage makes err a mistake on the command line or in the environment.
 func usage(err error) error { return fail.Usagef("%w", err) }
 
-// sourceError makes err a failure to read what was to be sealed. It comes apart
-// from the store's, which may have the same errno.
-func sourceError(err error) error {
-	if is(err, fail.Source) {
-		return err
-	}
-	return fail.As(fail.Source, "nothing was kept", err)
-}
-
 func is(err error, class fail.Class) bool {
 	got, _ := fail.Of(err)
 	return err != nil && got == class

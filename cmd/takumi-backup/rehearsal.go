@@ -9,14 +9,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
 
-const rehearsalHelp = `The restored plaintext goes only to disks that were named: databases
-into a PostgreSQL server that is started below --scratch-dir, on a socket that only
-this user can reach, or into the server of --database-url, in a database of its own,
-takumi_rehearsal; contracts and uploads below --scratch-dir. All of it is removed in
-the end, and what a killed run has left is removed by the next. The live server, and
-the DB_* variables, are not touched. A scratch server that root starts runs as the
-user postgres, who must be able to reach the folder.`
-
 type rehearsalFlags struct{ scratchDir, databaseURL string }
 
 func (r *rehearsalFlags) add(cmd *cobra.Command) {

@@ -16,8 +16,6 @@ const (
 	codeNoDatabase   = "3D000"
 	codeDuplicate    = "42P04"
 	codeThere        = "42710" // a role or tablespace
-	codeBadPassword  = "28P01"
-	codeUnauthorized = "28000"
 )
 
 // ConnectError says that the server was not reached, or let nobody in.
@@ -44,9 +42,6 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 
 // NoDatabase says whether the server lacks the database.
 func (e *ConnectError) NoDatabase() bool { return hasCode(e.Err, codeNoDatabase) }
-
-// Denied says whether the server refused the role or its password.
-func (e *ConnectError) Denied() bool { return hasCode(e.Err, codeBadPassword, codeUnauthorized) }
 
 // IsDuplicate reports whether the server says that a database, role or tablespace of this
 // name exists.
