@@ -13,9 +13,9 @@ import (
 
 // SQLSTATEs that callers tell apart.
 const (
-	codeNoDatabase   = "3D000"
-	codeDuplicate    = "42P04"
-	codeThere        = "42710" // a role or tablespace
+	codeNoDatabase = "3D000"
+	codeDuplicate  = "42P04"
+	codeThere      = "42710" // a role or tablespace
 )
 
 // ConnectError says that the server was not reached, or let nobody in.

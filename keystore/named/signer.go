@@ -41,7 +41,7 @@ func Signer(ctx context.Context, key, socket string, folders []string, ask passf
 		if store.IsRemote(folder) {
 			continue
 		}
-		if err := keystore.CheckApart(src, folder); err != nil {
+		if err := keystore.CheckOutside(src, folder); err != nil {
 			return nil, fmt.Errorf("checking where the signing key is: %w", err)
 		}
 	}
