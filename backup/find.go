@@ -69,7 +69,10 @@ func WithLinks(ctx context.Context, st store.Store, found []Backup) ([]Backup, e
 			if err != nil {
 				return nil, err
 			}
-			if l, ok := LinkOf(store.Base(b.Path)); ok && b.Err == nil && store.Dir(b.Path) == of.folder && l.Chain == of.id && l.N < n && !has[b.Path] {
+			if b.Err != nil && b.Path == of.folder {
+				return nil, b.Err
+			}
+			if l, ok := LinkOf(store.Base(b.Path)); ok && store.Dir(b.Path) == of.folder && l.Chain == of.id && l.N < n && !has[b.Path] {
 				found = append(found, b)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -140,4 +141,53 @@ func runAll(t *testing.T, place store.Store, dir string) error {
 		}
 	}
 	return err
+}
+
+// TestEveryFailureOfAChain lets each call fail in turn while one increment is copied. It is
+// there with what it needs or not at all, and a success is that it is there.
+func TestEveryFailureOfAChain(t *testing.T) {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		t.Setenv("TMPDIR", "/dev/shm") // syncing costs nothing there
+	}
+	name := func(n int) string { return fmt.Sprintf("u_20261101_02000%d.0123456789abcdef-%d.tar.enc", n, n) }
+	mine := sealed(t, 100)
+	for _, newer := range []bool{false, true} {
+		for point, more := 0, true; more; point++ {
+			dir := t.TempDir()
+			c := replicate.Batch{From: filepath.Join(dir, "from", name(1)), To: filepath.Join(dir, "to"), Workers: 1, Meter: new(backup.Meter)}
+			for n := range 3 {
+				keep(t, filepath.Join(dir, "from", name(n)), mine)
+				ago(t, filepath.Join(dir, "from", name(n)), time.Duration(3-n)*time.Hour)
+			}
+			last := 1
+			if newer {
+				c.From, c.NewerThan, last = filepath.Join(dir, "from"), time.Now().Add(-90*time.Minute), 2
+			}
+			failed, calls := "", 0
+			c.Place = &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
+				if calls++; calls-1 == point {
+					failed = op + " " + filepath.Base(path)
+					return &store.Error{Op: op, Path: path, Err: syscall.EIO}
+				}
+				return nil
+			}}
+			tally, err := c.Run(t.Context(), replicate.Observer{Planned: func(int64) {}, Copied: func(replicate.Item, error) {},
+				Done: func(*replicate.Tally, replicate.Item, store.Result, error) error { return nil }})
+			more = failed != ""
+			there := 0 // how many from the first on
+			for n := range 3 {
+				if _, err := os.Stat(filepath.Join(c.To, name(n)+store.SidecarSuffix)); err == nil {
+					if there++; there != n+1 {
+						t.Errorf("newer %v, call %d, %s: number %d is there without the one before it", newer, point, failed, n)
+					}
+				}
+			}
+			if err == nil && tally.Failed == 0 && there != last+1 {
+				t.Errorf("newer %v, call %d, %s: success was said, and %d are there", newer, point, failed, there)
+			}
+			if err == nil && tally.Failed == 0 && tally.First != nil || !more && (err != nil || tally.Copied != last+1) {
+				t.Errorf("newer %v, call %d, %s: %+v, %v", newer, point, failed, tally, err)
+			}
+		}
+	}
 }
