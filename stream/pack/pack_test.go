@@ -11,10 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -434,6 +437,34 @@ func TestTools(t *testing.T) {
 	}
 	if _, err := unpack(t, "WriteTo", pack.Zstd, bytes.NewReader(tool(plain, "zstd", "--long=27", "-c"))); err == nil {
 		t.Error("a window of 128 MiB is accepted")
+	}
+}
+
+// TestFramesOfUnknownSize: frames that do not say how long they are, as of a stream that
+// another tool has packed, come in parts and whole, also next to those that do.
+func TestFramesOfUnknownSize(t *testing.T) {
+	plain := dump(2<<20 + 17)
+	var frame bytes.Buffer
+	w, err := zstd.NewWriter(&frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, onlyReader{bytes.NewReader(plain)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sized := packed(t, pack.Options{Codec: pack.Zstd}, plain[:1000], false)
+	for how := range unpackers {
+		src := io.MultiReader(bytes.NewReader(frame.Bytes()), bytes.NewReader(sized), bytes.NewReader(frame.Bytes()))
+		want := slices.Concat(plain, plain[:1000], plain)
+		if got, err := unpack(t, how, pack.Zstd, src); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d of %d bytes, %v", how, len(got), len(want), err)
+		}
+		if got, err := unpack(t, how, pack.Zstd, bytes.NewReader(frame.Bytes()[:frame.Len()-5])); err == nil {
+			t.Errorf("%s: cut, and there are %d bytes", how, len(got))
+		}
 	}
 }
 
