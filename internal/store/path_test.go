@@ -18,6 +18,12 @@ func TestPaths(t *testing.T) {
 			t.Errorf("%s: %s in %s is %s", tc.root, joined, store.Dir(joined), store.Base(joined))
 		}
 	}
+	// What is behind a "?" is no part of a name in a bucket, and is one of a file's.
+	for path, want := range map[string]string{"s3://bucket/d/x.enc?region=y": "x.enc", "d/x.enc?region=y": "x.enc?region=y"} {
+		if got := store.Base(path); got != want {
+			t.Errorf("%s is %s", path, got)
+		}
+	}
 	if store.Dir("s3://bucket/x.enc") != "s3://bucket" || store.Dir("s3://bucket") != "s3://bucket" {
 		t.Error("the folder of what is in no folder")
 	}
