@@ -129,9 +129,9 @@ func Question(ctx context.Context, w io.Writer, question string) (string, error)
 		line []byte
 		err  error
 	}
-	done := make(chan answer, 1)
+	done, in := make(chan answer, 1), os.Stdin
 	go func() { // a read of a terminal cannot be taken back; when stopped, the program ends
-		line, err := ReadLine(os.Stdin)
+		line, err := ReadLine(in)
 		done <- answer{line, err}
 	}()
 	select {
