@@ -221,7 +221,7 @@ func TestADumpThatFails(t *testing.T) {
 	small(t)
 	c := pgtest.Shared(t)
 	c.CreateDB(t, "fails")
-	c.Psql(t, "fails", "CREATE TABLE t AS SELECT i, repeat('x', CASE i % 9 WHEN 0 THEN 100000 ELSE 500 END) FROM generate_series(1, 9000) i") // some larger than a block
+	c.Psql(t, "fails", "CREATE TABLE t AS SELECT i, repeat('x', CASE i % 90 WHEN 0 THEN 100000 ELSE 500 END) FROM generate_series(1, 9000) i") // some larger than a block
 	d, err := start(t, c, "fails", 2)
 	if err != nil {
 		t.Fatal(err)
