@@ -4,18 +4,21 @@
 
 package dumpzstd
 
-// markAVX2 reads src[:64*words] and writes starts[:words]. words is not 0.
+// markAVX2 reads src[:64*words], writes starts[:words], and brings former up to date. words is not 0.
 //
 //go:noescape
-func markAVX2(starts *uint64, src *byte, words int) (carry uint64)
+func markAVX2(starts *uint64, src *byte, words int, former *[3]uint64)
 
-// matchAVX2 looks for matches at the places in starts, of which bit 0 is src[start], up to src[limit].
-// It reads src[:end] and starts up to the bit of end and 8 bytes more, and writes table, one of seqs for
-// every 5 bytes, and lits, there at most 32 bytes more than it counts. limit+32 <= end, and start is
-// divisible by 64.
+// probeAVX2 reads starts[:words] and src[:at+64*words+8], and writes table and found[:n+1]. words is not 0.
 //
 //go:noescape
-func matchAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, starts *uint64, start int, limit int, end int) (from int, anchor int, nLits int, nSeqs int)
+func probeAVX2(src *byte, table *uint32, starts *uint64, found *uint32, at int, words int) (n int)
+
+// takeAVX2 makes sequences of found[:n], whose places count from chunk and are at most end-32. It reads src[:end],
+// and writes one of seqs for every 5 bytes, and lits, there at most 32 bytes more than it counts. n is not 0.
+//
+//go:noescape
+func takeAVX2(src *byte, lits *byte, seqs *uint64, found *uint32, n int, chunk int, anchor int, end int) (anchorNext int, nLits int, nSeqs int)
 
 // generalAVX2 looks for matches from src[state[0]], with literals from state[1], and former offsets state[2] and state[3], up to
 // src[limit]. It reads src[:end], and writes table, one of seqs for every 5 bytes, and lits, there at most 32 bytes

@@ -14,21 +14,31 @@ var fast = cpu.X86.HasAVX2 && cpu.X86.HasBMI1 && cpu.X86.HasBMI2
 // The assembly does the first part of the work, as much as it may without looking
 // over the edge of src, or all of it, and says how far it came.
 
-func markFast(words []uint64, src []byte) (done int, carry uint64) {
+func markFast(words []uint64, src []byte, former *marked) (done int) {
 	if done = min(len(words), len(src)/64); !fast || done == 0 {
-		return 0, 1
+		return 0
 	}
-	return done, markAVX2(&words[0], &src[0], done)
+	markAVX2(&words[0], &src[0], done, (*[3]uint64)(unsafe.Pointer(former)))
+	return done
 }
 
-func (f *finder) matchFast(src []byte, start, end int, l *literals, q *sequences) (from, anchor int) {
-	if !fast || end-start < 64 {
-		return start, start
+func (f *finder) probeFast(src []byte, start, at, end int) (from, n int) {
+	words := (min(at+chunk, end-32) - at) / 64
+	if !fast || words <= 0 {
+		return at, 0
 	}
-	list := unsafe.SliceData(q.list)
-	from, anchor, lits, n := matchAVX2(&src[0], &l.buf[0], (*uint64)(list), &f.table[0], &f.starts[0], start, end-32, end)
-	l.n, q.list = lits, q.list[:n]
-	return from, anchor
+	return at + 64*words, probeAVX2(&src[0], &f.table[0], &f.starts[(at-start)/64], &f.found[0], at, words)
+}
+
+func (f *finder) takeFast(n int, src []byte, at, anchor, end int, l *literals, q *sequences) int {
+	if n == 0 {
+		return anchor
+	}
+	had := len(q.list)
+	list := (*uint64)(&q.list[:had+1][had])
+	anchor, lits, seqs := takeAVX2(&src[0], &l.buf[l.n], list, &f.found[0], n, at, anchor, end)
+	l.n, q.list = l.n+lits, q.list[:had+seqs]
+	return anchor
 }
 
 func (f *finder) generalFast(g *generalFinder, src []byte, start, end int, l *literals, q *sequences) {

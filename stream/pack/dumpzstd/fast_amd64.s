@@ -4,7 +4,7 @@
 
 #include "textflag.h"
 
-// func markAVX2(starts *uint64, src *byte, words int) (carry uint64)
+// func markAVX2(starts *uint64, src *byte, words int, former *[3]uint64)
 // Requires: AVX, AVX2, BMI, CMOV
 TEXT ·markAVX2(SB), NOSPLIT, $0-32
 	MOVQ         starts+0(FP), AX
@@ -13,213 +13,246 @@ TEXT ·markAVX2(SB), NOSPLIT, $0-32
 	MOVL         $0x2f2f2f2f, BX
 	VMOVD        BX, X0
 	VPBROADCASTD X0, Y0
-	MOVQ         $0x0000000000000001, BX
-	MOVQ         $0x0000000000000001, SI
+	MOVQ         former+24(FP), BX
+	MOVQ         (BX), SI
+	MOVQ         8(BX), DI
+	MOVQ         16(BX), R8
 
 mark:
 	VMOVDQU   (CX), Y1
 	VPMINUB   Y0, Y1, Y2
 	VPCMPEQB  Y2, Y1, Y2
-	VPMOVMSKB Y2, DI
+	VPMOVMSKB Y2, R9
 	VMOVDQU   32(CX), Y1
 	VPMINUB   Y0, Y1, Y2
 	VPCMPEQB  Y2, Y1, Y2
-	VPMOVMSKB Y2, R8
-	SHLQ      $0x20, R8
-	ORQ       DI, R8
-	LEAQ      (R8)(R8*1), R9
-	ORQ       R9, BX
-	MOVQ      R8, DI
-	ANDQ      R9, DI
-	MOVQ      DI, R9
-	SHLQ      $0x02, R9
-	ANDQ      R9, DI
-	LEAQ      (DI)(DI*1), R9
-	ANDNQ     DI, R9, DI
-	ANDNQ     BX, R8, BX
-	ORQ       DI, BX
-	CMOVQEQ   SI, BX
-	MOVQ      BX, (AX)
-	MOVQ      R8, BX
-	SHRQ      $0x3f, BX
+	VPMOVMSKB Y2, R10
+	SHLQ      $0x20, R10
+	ORQ       R9, R10
+	MOVQ      R10, R11
+	MOVQ      SI, R12
+	SHRQ      $0x3f, R12
+	LEAQ      (R12)(R10*2), R12
+	ANDQ      R12, R11
+	ANDNQ     R12, R10, R9
+	MOVQ      SI, R12
+	SHRQ      $0x3e, R12
+	LEAQ      (R12)(R10*4), R12
+	ANDQ      R12, R11
+	MOVQ      SI, R12
+	SHRQ      $0x3d, R12
+	LEAQ      (R12)(R10*8), R12
+	ANDQ      R12, R11
+	SHRQ      $0x3f, DI
+	LEAQ      (DI)(R11*2), R12
+	ANDNQ     R11, R12, R12
+	MOVQ      R10, SI
+	MOVQ      R11, DI
+	ORQ       R12, R9
+	CMOVQEQ   R8, R9
+	SETEQ     R8
+	MOVQ      R9, (AX)
 	ADDQ      $0x40, CX
 	ADDQ      $0x08, AX
 	DECQ      DX
 	JNE       mark
 	VZEROUPPER
-	MOVQ      BX, carry+24(FP)
+	MOVQ      SI, (BX)
+	MOVQ      DI, 8(BX)
+	MOVQ      R8, 16(BX)
 	RET
 
-// func matchAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, starts *uint64, start int, limit int, end int) (from int, anchor int, nLits int, nSeqs int)
-// Requires: AVX, AVX2, BMI, BMI2, CMOV
-TEXT ·matchAVX2(SB), NOSPLIT, $0-96
+// func probeAVX2(src *byte, table *uint32, starts *uint64, found *uint32, at int, words int) (n int)
+// Requires: BMI, BMI2
+TEXT ·probeAVX2(SB), NOSPLIT, $0-56
+	MOVQ src+0(FP), AX
+	MOVQ table+8(FP), CX
+	MOVQ starts+16(FP), R9
+	MOVQ found+24(FP), R10
+	MOVQ at+32(FP), R11
+	MOVQ words+40(FP), R12
+	MOVQ $0xb185ebca87000000, BX
+	XORL R13, R13
+
+word:
+	MOVQ  (R9), R14
+	TESTQ R14, R14
+	JEQ   empty
+
+place:
+	TZCNTQ R14, DX
+	ADDQ   R11, DX
+	MOVQ   BX, SI
+	IMULQ  (AX)(DX*1), SI
+	RORXQ  $0x12, SI, DI
+	SHRQ   $0x32, SI
+	ANDL   $0xfff00000, DI
+	LEAL   (DI)(DX*1), DI
+	MOVL   (CX)(SI*4), R8
+	MOVL   DI, (CX)(SI*4)
+	XORL   DI, R8
+	MOVL   DX, SI
+	SHLL   $0x14, SI
+	XORL   R8, DX
+	ORL    SI, DX
+	MOVL   DX, (R10)(R13*4)
+	CMPL   R8, $0x00100000
+	ADCQ   $0x00, R13
+	BLSRQ  R14, R14
+	JNE    place
+
+empty:
+	ADDQ $0x08, R9
+	ADDQ $0x40, R11
+	DECQ R12
+	JNE  word
+	MOVQ R13, n+48(FP)
+	RET
+
+// func takeAVX2(src *byte, lits *byte, seqs *uint64, found *uint32, n int, chunk int, anchor int, end int) (anchorNext int, nLits int, nSeqs int)
+// Requires: AVX, AVX2, BMI, CMOV
+TEXT ·takeAVX2(SB), NOSPLIT, $0-88
 	MOVQ src+0(FP), AX
 	MOVQ lits+8(FP), CX
 	MOVQ seqs+16(FP), DX
-	MOVQ table+24(FP), BX
-	MOVQ $0xb185ebca87000000, R11
-	MOVQ starts+32(FP), R14
-	MOVQ start+40(FP), SI
-	MOVQ SI, R10
-	MOVQ SI, R12
-	SHRQ $0x03, R12
-	SUBQ R12, R14
+	MOVQ anchor+48(FP), BX
+	MOVQ found+24(FP), R12
+	MOVQ chunk+40(FP), R13
+	MOVQ n+32(FP), R14
+	LEAQ (R12)(R14*4), R14
 
 next:
-	MOVQ      R10, R12
-	SHRQ      $0x03, R12
-	MOVQ      R10, R13
-	ANDQ      $0x07, R13
-	SHRXQ     R13, (R14)(R12*1), R12
-	TZCNTQ    R12, DI
-	JCS       empty
-	ADDQ      R10, DI
-	CMPQ      DI, limit+48(FP)
-	JGT       done
-	MOVQ      R11, R12
-	IMULQ     (AX)(DI*1), R12
-	RORXQ     $0x12, R12, R13
-	SHRQ      $0x32, R12
-	ANDL      $0xfff00000, R13
-	LEAL      (R13)(DI*1), R13
-	MOVL      (BX)(R12*4), R8
-	MOVL      R13, (BX)(R12*4)
-	LEAQ      1(DI), R10
-	XORL      R8, R13
-	SHRL      $0x14, R13
-	JNE       next
-	ANDL      $0x000fffff, R8
-	CMPQ      R8, DI
-	JCC       next
-	VMOVDQU   (AX)(DI*1), Y0
-	VPCMPEQB  (AX)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R9
-	NOTL      R9
-	TZCNTL    R9, R9
+	CMPQ      R12, R14
+	JEQ       done
+	MOVL      (R12), DI
+	ADDQ      $0x04, R12
+	MOVL      DI, SI
+	SHRL      $0x14, SI
+	ADDQ      R13, SI
+	CMPQ      SI, BX
+	JCS       next
+	ANDL      $0x000fffff, DI
+	VMOVDQU   (AX)(SI*1), Y0
+	VPCMPEQB  (AX)(DI*1), Y0, Y0
+	VPMOVMSKB Y0, R8
+	NOTL      R8
+	TZCNTL    R8, R8
 	JCS       long
-	CMPQ      R9, $0x05
+	CMPQ      R8, $0x05
 	JCS       next
 
 before:
-	CMPQ    R8, $0x08
+	CMPQ    DI, $0x08
 	JCS     slowBefore
-	MOVQ    -8(AX)(DI*1), R12
-	XORQ    -8(AX)(R8*1), R12
-	BSWAPQ  R12
-	TZCNTQ  R12, R12
-	SHRQ    $0x03, R12
-	MOVQ    DI, R13
-	SUBQ    SI, R13
-	CMPQ    R12, R13
-	CMOVQHI R13, R12
-	SUBQ    R12, DI
-	SUBQ    R12, R8
-	ADDQ    R12, R9
-	CMPQ    R12, $0x08
+	MOVQ    -8(AX)(SI*1), R9
+	XORQ    -8(AX)(DI*1), R9
+	BSWAPQ  R9
+	TZCNTQ  R9, R9
+	SHRQ    $0x03, R9
+	MOVQ    SI, R10
+	SUBQ    BX, R10
+	CMPQ    R9, R10
+	CMOVQHI R10, R9
+	SUBQ    R9, SI
+	SUBQ    R9, DI
+	ADDQ    R9, R8
+	CMPQ    R9, $0x08
 	JEQ     before
 
 found:
-	CMPQ R9, $0x05
+	CMPQ R8, $0x05
 	JEQ  shortest
 
 take:
-	MOVQ    DI, R12
-	SUBQ    SI, R12
-	VMOVDQU (AX)(SI*1), Y0
+	MOVQ    SI, R9
+	SUBQ    BX, R9
+	VMOVDQU (AX)(BX*1), Y0
 	VMOVDQU Y0, (CX)
-	CMPQ    R12, $0x20
+	CMPQ    R9, $0x20
 	JHI     longTake
 
 taken:
-	ADDQ R12, CX
-	LEAQ (DI)(R9*1), SI
-	MOVQ SI, R10
-	SUBQ R8, DI
-	SHLQ $0x24, DI
-	SHLQ $0x12, R9
-	ORQ  R9, R12
-	ORQ  DI, R12
-	MOVQ R12, (DX)
+	ADDQ R9, CX
+	LEAQ (SI)(R8*1), BX
+	SUBQ DI, SI
+	SHLQ $0x24, SI
+	SHLQ $0x12, R8
+	ORQ  R8, R9
+	ORQ  SI, R9
+	MOVQ R9, (DX)
 	ADDQ $0x08, DX
 	JMP  next
 
-empty:
-	ADDQ $0x39, R10
-	CMPQ R10, limit+48(FP)
-	JLE  next
-	JMP  done
-
 shortest:
-	MOVQ DI, R12
-	SUBQ R8, R12
-	CMPQ R12, $0x00004000
+	MOVQ SI, R9
+	SUBQ DI, R9
+	CMPQ R9, $0x00004000
 	JHI  next
 	JMP  take
 
 slowBefore:
-	CMPQ  DI, SI
+	CMPQ  SI, BX
 	JEQ   found
-	TESTQ R8, R8
+	TESTQ DI, DI
 	JEQ   found
-	MOVB  -1(AX)(DI*1), R12
-	CMPB  R12, -1(AX)(R8*1)
+	MOVB  -1(AX)(SI*1), R9
+	CMPB  R9, -1(AX)(DI*1)
 	JNE   found
+	DECQ  SI
 	DECQ  DI
-	DECQ  R8
-	INCQ  R9
+	INCQ  R8
 	JMP   slowBefore
 
 long:
-	MOVQ end+56(FP), R13
-	SUBQ DI, R13
+	MOVQ end+56(FP), R10
+	SUBQ SI, R10
 
 longWords:
-	LEAQ      32(R9), R12
-	CMPQ      R12, R13
+	LEAQ      32(R8), R9
+	CMPQ      R9, R10
 	JHI       longBytes
-	LEAQ      (AX)(R9*1), R12
-	VMOVDQU   (R12)(DI*1), Y0
-	VPCMPEQB  (R12)(R8*1), Y0, Y0
-	VPMOVMSKB Y0, R12
-	NOTL      R12
-	TZCNTL    R12, R12
-	LEAQ      (R9)(R12*1), R9
+	LEAQ      (AX)(R8*1), R9
+	VMOVDQU   (R9)(SI*1), Y0
+	VPCMPEQB  (R9)(DI*1), Y0, Y0
+	VPMOVMSKB Y0, R9
+	NOTL      R9
+	TZCNTL    R9, R9
+	LEAQ      (R8)(R9*1), R8
 	JCS       longWords
 	JMP       before
 
 longBytes:
-	CMPQ R9, R13
+	CMPQ R8, R10
 	JEQ  before
-	LEAQ (AX)(R9*1), R10
-	MOVB (R10)(DI*1), R12
-	CMPB R12, (R10)(R8*1)
+	LEAQ (AX)(R8*1), R11
+	MOVB (R11)(SI*1), R9
+	CMPB R9, (R11)(DI*1)
 	JNE  before
-	INCQ R9
+	INCQ R8
 	JMP  longBytes
 
 longTake:
-	MOVQ $0x0000000000000020, R13
-	ADDQ AX, SI
+	MOVQ $0x0000000000000020, R10
+	ADDQ AX, BX
 
 longerTake:
-	VMOVDQU (SI)(R13*1), Y0
-	VMOVDQU Y0, (CX)(R13*1)
-	ADDQ    $0x20, R13
-	CMPQ    R13, R12
+	VMOVDQU (BX)(R10*1), Y0
+	VMOVDQU Y0, (CX)(R10*1)
+	ADDQ    $0x20, R10
+	CMPQ    R10, R9
 	JCS     longerTake
 	JMP     taken
 
 done:
-	MOVQ R10, from+64(FP)
-	MOVQ SI, anchor+72(FP)
+	MOVQ BX, anchorNext+64(FP)
 	VZEROUPPER
-	MOVQ lits+8(FP), R12
-	SUBQ R12, CX
-	MOVQ CX, nLits+80(FP)
-	MOVQ seqs+16(FP), R12
-	SUBQ R12, DX
+	MOVQ lits+8(FP), R9
+	SUBQ R9, CX
+	MOVQ CX, nLits+72(FP)
+	MOVQ seqs+16(FP), R9
+	SUBQ R9, DX
 	SHRQ $0x03, DX
-	MOVQ DX, nSeqs+88(FP)
+	MOVQ DX, nSeqs+80(FP)
 	RET
 
 // func generalAVX2(src *byte, lits *byte, seqs *uint64, table *uint32, state *[4]int, start int, limit int, last int, end int) (nLits int, nSeqs int)

@@ -4,10 +4,12 @@ package dumpzstd
 
 // There is no assembly: Go does all of the work.
 
-func markFast([]uint64, []byte) (done int, carry uint64) { return 0, 1 }
+func markFast([]uint64, []byte, *marked) (done int) { return 0 }
 
-func (f *finder) matchFast(_ []byte, start, _ int, _ *literals, _ *sequences) (from, anchor int) {
-	return start, start
+func (f *finder) probeFast(_ []byte, _, at, _ int) (from, n int) { return at, 0 }
+
+func (f *finder) takeFast(_ int, _ []byte, _, anchor, _ int, _ *literals, _ *sequences) int {
+	return anchor
 }
 
 func pack2Fast(_, _, _, _ []byte, _ *[256]uint64) (done int, accA, accB, haveA, haveB uint64, atA, atB int, seen uint64) {

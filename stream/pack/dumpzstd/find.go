@@ -7,6 +7,8 @@ const (
 	posBits   = 20 // MaxInput
 	posMask   = 1<<posBits - 1
 	prime     = 0x9e3779b185ebca87
+
+	chunk = 1 << (32 - posBits) // places of a chunk and of the frame fit 32 bits
 )
 
 // finder finds matches. Its table holds, by the hash of the five bytes from
@@ -15,6 +17,7 @@ const (
 type finder struct {
 	table  [1 << tableBits]uint32
 	starts [blockSize/64 + 2]uint64 // where fields begin, a bit for each byte of the block
+	found  [chunk + 1]uint32        // places of a chunk, whose hash was there before
 	any    bool                     // look everywhere
 }
 
@@ -55,14 +58,21 @@ const (
 	high = 0x80 * each
 )
 
+// marked is what mark knows of what came before.
+type marked struct {
+	low, long uint64 // bits of the former word
+	empty     uint64 // 1 if that had no beginning
+}
+
 // mark finds where fields begin in src[start:end]: at a byte of 0x30 or more, or
 // one that is not ASCII, after a space, tab, line feed, or another byte below
-// 0x30, as most that separates fields is. A word of 64 bytes without a beginning
-// has one at its first, so that zeros are found.
+// 0x30, as most that separates fields is; and at the fourth of several such. The
+// second of two words of 64 bytes without a beginning has one at its first, so that
+// zeros are found.
 func (f *finder) mark(src []byte, start, end int) {
 	words := f.starts[:(end-start+63)/64]
-	done, carry := markFast(words, src[start:])
-	for i := done; i < len(words); i++ {
+	former := marked{low: 1 << 63, empty: 1}
+	for i := markFast(words, src[start:], &former); i < len(words); i++ {
 		at := start + 64*i
 		var word uint64
 		if at+64 <= len(src) {
@@ -79,61 +89,81 @@ func (f *finder) mark(src []byte, start, end int) {
 				}
 			}
 		}
-		long := word & (word << 1) & (word << 2) & (word << 3)
-		words[i] = (word<<1|carry)&^word | long&^(long<<1)
+		after := word<<1 | former.low>>63
+		long := word & after & (word<<2 | former.low>>62) & (word<<3 | former.low>>61)
+		words[i] = after&^word | long&^(long<<1|former.long>>63)
 		if words[i] == 0 {
-			words[i] = 1
+			words[i] = former.empty
+			former.empty = 1
+		} else {
+			former.empty = 0
 		}
-		carry = word >> 63
+		former.low, former.long = word, long
+	}
+	if start == 0 {
+		f.starts[0] &^= 1 // an empty place of the table is place 0
 	}
 }
 
 // match adds the matches to q and what is before them to l. It returns the end
-// of the last.
+// of the last. All places go through the table, those in matches too, a chunk at a
+// time: so the processor need not wait for the end of one match to look up the next.
 func (f *finder) match(src []byte, start, end int, l *literals, q *sequences) (anchor int) {
 	f.mark(src, start, end)
-	from, anchor := f.matchFast(src, start, end, l, q)
-	limit := end - 8
-	for from <= limit {
-		word := f.starts[(from-start)>>6] >> (from & 63)
-		if word == 0 {
-			from = from&^63 + 64
-			continue
+	anchor = start
+	for at := start; at < end; at += chunk {
+		fast, n := f.probe(src, start, at, end)
+		anchor = f.takeFast(fast, src, at, anchor, end, l, q)
+		for _, e := range f.found[fast:n] {
+			p, c := at+int(e>>posBits), int(e&posMask)
+			if p < anchor {
+				continue
+			}
+			diff := load64(src, c) ^ load64(src, p)
+			if diff<<24 != 0 {
+				continue
+			}
+			n := bits.TrailingZeros64(diff) >> 3
+			if diff == 0 {
+				n += matchLen(src[c+8:], src[p+8:end])
+			}
+			before := matchBefore(src, p, c, p-anchor)
+			p -= before
+			c -= before
+			n += before
+			if n == minMatch && p-c > nearEnough {
+				continue
+			}
+			l.take(src, anchor, p)
+			q.list = append(q.list, newSequence(p-anchor, n, uint32(p-c)))
+			anchor = p + n
 		}
-		p := from + bits.TrailingZeros64(word)
-		if p > limit {
-			break
-		}
-		from = p + 1
-		v := load64(src, p)
-		slot, tag := hash(v)
-		e := f.table[slot]
-		f.table[slot] = tag | uint32(p)
-		c := int(e & posMask)
-		if (e^tag)>>posBits != 0 || c >= p {
-			continue
-		}
-		diff := load64(src, c) ^ v
-		if diff<<24 != 0 {
-			continue
-		}
-		n := bits.TrailingZeros64(diff) >> 3
-		if diff == 0 {
-			n += matchLen(src[c+8:], src[p+8:end])
-		}
-		before := matchBefore(src, p, c, p-anchor)
-		p -= before
-		c -= before
-		n += before
-		if n == minMatch && p-c > nearEnough {
-			continue
-		}
-		l.take(src, anchor, p)
-		q.list = append(q.list, newSequence(p-anchor, n, uint32(p-c)))
-		anchor = p + n
-		from = anchor
 	}
 	return anchor
+}
+
+// probe puts the places of the chunk from src[at] into the table, and those whose
+// tags are there already into found: the place in the chunk, and that of the other.
+// Of n it found, it found the first with assembly.
+func (f *finder) probe(src []byte, start, at, end int) (fast, n int) {
+	from, fast := f.probeFast(src, start, at, end)
+	n = fast
+	for to := min(at+chunk, end); from < to; from += 64 {
+		for word := f.starts[(from-start)>>6]; word != 0; word &= word - 1 {
+			p := from + bits.TrailingZeros64(word)
+			if p > end-8 {
+				break
+			}
+			slot, tag := hash(load64(src, p))
+			e := f.table[slot] ^ tag
+			f.table[slot] = tag | uint32(p)
+			f.found[n] = uint32(p-at)<<posBits | e&posMask
+			if e>>posBits == 0 {
+				n++
+			}
+		}
+	}
+	return fast, n
 }
 
 // matchLen returns how many bytes at the beginning of b are also in a, which is

@@ -17,7 +17,8 @@ import (
 func main() {
 	ConstraintExpr("!purego,!noasm")
 	mark()
-	match()
+	probe()
+	take()
 	general()
 	pack2()
 	code()
@@ -51,17 +52,20 @@ func at(base Register, disp int) Mem { return Mem{Base: base, Disp: disp} }
 
 // mark finds the bytes below 0x30, 64 at a time, and from them where fields begin.
 func mark() {
-	function("markAVX2", "func(starts *uint64, src *byte, words int) (carry uint64)",
-		"markAVX2 reads src[:64*words] and writes starts[:words]. words is not 0.", "carry")
+	function("markAVX2", "func(starts *uint64, src *byte, words int, former *[3]uint64)",
+		"markAVX2 reads src[:64*words], writes starts[:words], and brings former up to date. words is not 0.")
 	starts, src, words := param("starts"), param("src"), param("words")
 	most := YMM()
 	bound := GP32()
 	MOVL(U32(0x2f2f2f2f), bound)
 	VMOVD(bound, most.AsX())
 	VPBROADCASTD(most.AsX(), most)
-	carry, one := GP64(), GP64()
-	MOVQ(U64(1), carry)
-	MOVQ(U64(1), one)
+	former := param("former")
+	fields := []GPVirtual{GP64(), GP64(), GP64()}
+	for i, r := range fields {
+		MOVQ(at(former, 8*i), r)
+	}
+	low, runs, empty := fields[0], fields[1], fields[2]
 
 	Label("mark")
 	var half [2]GPVirtual
@@ -76,28 +80,35 @@ func mark() {
 	word := half[1]
 	SHLQ(U8(32), word)
 	ORQ(half[0], word)
-	long, t := GP64(), GP64()
-	LEAQ(scaled(word, word, 1, 0), t)
-	ORQ(t, carry) // word<<1 | carry
+	// long is where a run of four ends.
+	first, long, t := GP64(), GP64(), GP64()
 	MOVQ(word, long)
-	ANDQ(t, long)
-	MOVQ(long, t)
-	SHLQ(U8(2), t)
-	ANDQ(t, long) // four in a row
-	LEAQ(scaled(long, long, 1, 0), t)
-	ANDNQ(long, t, long)
-	ANDNQ(carry, word, carry)
-	ORQ(long, carry)
-	CMOVQEQ(one, carry)
-	MOVQ(carry, at(starts, 0))
-	MOVQ(word, carry)
-	SHRQ(U8(63), carry)
+	for back := uint8(1); back <= 3; back++ {
+		MOVQ(low, t)
+		SHRQ(U8(64-back), t)
+		LEAQ(scaled(t, word, 1<<back, 0), t)
+		ANDQ(t, long)
+		if back == 1 {
+			ANDNQ(t, word, first)
+		}
+	}
+	SHRQ(U8(63), runs)
+	LEAQ(scaled(runs, long, 2, 0), t)
+	ANDNQ(long, t, t)
+	MOVQ(word, low)
+	MOVQ(long, runs)
+	ORQ(t, first)
+	CMOVQEQ(empty, first)
+	SETEQ(empty.As8()) // the rest of it is 0
+	MOVQ(first, at(starts, 0))
 	ADDQ(U8(64), src)
 	ADDQ(U8(8), starts)
 	DECQ(words)
 	JNE(LabelRef("mark"))
 	VZEROUPPER()
-	result(carry, "carry")
+	for i, r := range fields {
+		MOVQ(r, at(former, 8*i))
+	}
 	RET()
 }
 
@@ -122,15 +133,14 @@ type search struct {
 	v                                       VecVirtual
 }
 
-// newSearch loads what a search needs, to hash so many bytes.
-func newSearch(hashed int) (s search) {
+func newSearch() (s search) {
 	s.src, s.lits, s.seqs, s.table = param("src"), param("lits"), param("seqs"), param("table")
 	for _, r := range []*GPVirtual{&s.anchor, &s.p, &s.c, &s.n, &s.next, &s.key, &s.t, &s.u} {
 		*r = GP64()
 	}
 	s.v = YMM()
 	hashKey := uint64(prime)
-	MOVQ(U64(hashKey<<(64-8*hashed)), s.key)
+	MOVQ(U64(hashKey<<(64-8*minGeneral)), s.key)
 	return s
 }
 
@@ -146,16 +156,6 @@ func (s search) hash(i int, e Register) {
 		MOVL(scaled(s.table, s.t, 4, 0), e)
 	}
 	MOVL(s.u.As32(), scaled(s.table, s.t, 4, 0))
-}
-
-// candidate goes on if the place in c has the tag of u and comes before p.
-func (s search) candidate(otherwise string) {
-	XORL(s.c.As32(), s.u.As32())
-	SHRL(U8(posBits), s.u.As32())
-	JNE(LabelRef(otherwise))
-	ANDL(U32(1<<posBits-1), s.c.As32())
-	CMPQ(s.c, s.p)
-	JCC(LabelRef(otherwise))
 }
 
 // measure sets n, and goes to long if the first 32 bytes are the same.
@@ -288,36 +288,68 @@ func (s search) counts() {
 	RET()
 }
 
-func match() {
-	function("matchAVX2", "func(src, lits *byte, seqs *uint64, table *uint32, starts *uint64, start, limit, end int) (from, anchor, nLits, nSeqs int)",
-		"matchAVX2 looks for matches at the places in starts, of which bit 0 is src[start], up to src[limit].\n"+
-			"It reads src[:end] and starts up to the bit of end and 8 bytes more, and writes table, one of seqs for\n"+
-			"every 5 bytes, and lits, there at most 32 bytes more than it counts. limit+32 <= end, and start is\n"+
-			"divisible by 64.",
-		"from", "anchor", "nLits", "nSeqs")
-	s := newSearch(minMatch)
-	starts := param("starts")
-	limit := address("limit")
-	Load(Param("start"), s.anchor)
-	MOVQ(s.anchor, s.next)
-	MOVQ(s.anchor, s.t)
-	SHRQ(U8(3), s.t)
-	SUBQ(s.t, starts) // so that places of the frame count
+func probe() {
+	function("probeAVX2", "func(src *byte, table *uint32, starts *uint64, found *uint32, at, words int) (n int)",
+		"probeAVX2 reads starts[:words] and src[:at+64*words+8], and writes table and found[:n+1]. words is not 0.", "n")
+	s := search{src: param("src"), table: param("table"), p: GP64(), key: GP64(), t: GP64(), u: GP64(), c: GP64()}
+	starts, found, from, words := param("starts"), param("found"), param("at"), param("words")
+	hashKey := uint64(prime)
+	MOVQ(U64(hashKey<<(64-8*minMatch)), s.key)
+	n, word := GP64(), GP64()
+	XORL(n.As32(), n.As32())
+
+	Label("word")
+	MOVQ(at(starts, 0), word)
+	TESTQ(word, word)
+	JEQ(LabelRef("empty"))
+
+	Label("place")
+	TZCNTQ(word, s.p)
+	ADDQ(from, s.p)
+	s.hash(0, s.c.As32())
+	XORL(s.u.As32(), s.c.As32())
+	MOVL(s.p.As32(), s.t.As32())
+	SHLL(U8(posBits), s.t.As32()) // the place in the chunk is left
+	XORL(s.c.As32(), s.p.As32())
+	ORL(s.t.As32(), s.p.As32())
+	MOVL(s.p.As32(), scaled(found, n, 4, 0))
+	CMPL(s.c.As32(), U32(1<<posBits))
+	ADCQ(U8(0), n)
+	BLSRQ(word, word)
+	JNE(LabelRef("place"))
+
+	Label("empty")
+	ADDQ(U8(8), starts)
+	ADDQ(U8(64), from)
+	DECQ(words)
+	JNE(LabelRef("word"))
+	result(n, "n")
+	RET()
+}
+
+func take() {
+	function("takeAVX2", "func(src, lits *byte, seqs *uint64, found *uint32, n, chunk, anchor, end int) (anchorNext, nLits, nSeqs int)",
+		"takeAVX2 makes sequences of found[:n], whose places count from chunk and are at most end-32. It reads src[:end],\n"+
+			"and writes one of seqs for every 5 bytes, and lits, there at most 32 bytes more than it counts. n is not 0.",
+		"anchorNext", "nLits", "nSeqs")
+	s := search{src: param("src"), lits: param("lits"), seqs: param("seqs"), anchor: param("anchor"),
+		p: GP64(), c: GP64(), n: GP64(), t: GP64(), u: GP64(), next: GP64(), v: YMM()}
+	found, first := param("found"), param("chunk")
+	last := GP64()
+	Load(Param("n"), last)
+	LEAQ(scaled(found, last, 4, 0), last)
 
 	Label("next")
-	MOVQ(s.next, s.t)
-	SHRQ(U8(3), s.t)
-	MOVQ(s.next, s.u)
-	ANDQ(U8(7), s.u)
-	SHRXQ(s.u, scaled(starts, s.t, 1, 0), s.t)
-	TZCNTQ(s.t, s.p)
-	JCS(LabelRef("empty"))
-	ADDQ(s.next, s.p)
-	CMPQ(s.p, limit)
-	JGT(LabelRef("done"))
-	s.hash(0, s.c.As32())
-	LEAQ(at(s.p, 1), s.next)
-	s.candidate("next")
+	CMPQ(found, last)
+	JEQ(LabelRef("done"))
+	MOVL(at(found, 0), s.c.As32())
+	ADDQ(U8(4), found)
+	MOVL(s.c.As32(), s.p.As32())
+	SHRL(U8(posBits), s.p.As32())
+	ADDQ(first, s.p)
+	CMPQ(s.p, s.anchor)
+	JCS(LabelRef("next"))
+	ANDL(U32(1<<posBits-1), s.c.As32())
 	s.measure("long")
 	CMPQ(s.n, U8(minMatch))
 	JCS(LabelRef("next"))
@@ -326,17 +358,9 @@ func match() {
 	JEQ(LabelRef("shortest"))
 	s.take()
 	LEAQ(scaled(s.p, s.n, 1, 0), s.anchor)
-	MOVQ(s.anchor, s.next)
 	SUBQ(s.c, s.p)
 	s.add(s.p)
 	JMP(LabelRef("next"))
-
-	// No place in the next 57 bytes.
-	Label("empty")
-	ADDQ(U8(57), s.next)
-	CMPQ(s.next, limit)
-	JLE(LabelRef("next"))
-	JMP(LabelRef("done"))
 
 	Label("shortest")
 	MOVQ(s.p, s.t)
@@ -350,8 +374,7 @@ func match() {
 	s.longTake()
 
 	Label("done")
-	result(s.next, "from")
-	result(s.anchor, "anchor")
+	result(s.anchor, "anchorNext")
 	s.counts()
 }
 
@@ -361,7 +384,7 @@ func general() {
 			"src[limit]. It reads src[:end], and writes table, one of seqs for every 5 bytes, and lits, there at most 32 bytes\n"+
 			"more than it counts. limit+40 <= end, and limit < last <= end-12.",
 		"nLits", "nSeqs")
-	s := newSearch(minGeneral)
+	s := newSearch()
 	limit := address("limit")
 	g := s.t
 	first, second := GP64(), GP64()
