@@ -18,13 +18,17 @@ type Listing struct {
 	UID      int       `json:"uid"`
 	GID      int       `json:"gid"`
 	Target   string    `json:"target,omitempty"`
+
+	// Where a name is not UTF-8, which JSON can't hold, its bytes.
+	PathBytes   []byte `json:"path_base64,omitempty"`
+	TargetBytes []byte `json:"target_base64,omitempty"`
 }
 
 var listedTypes = map[string]string{"f": "file", "d": "folder", "l": "link", "h": "hard link", "o": "other"}
 
 // Listing describes the entry.
 func (e *Entry) Listing() Listing {
-	return Listing{e.Name(), listedTypes[e.Type], e.Size, e.Time(), fmt.Sprintf("%04o", e.Mode), e.UID, e.GID, e.Target()}
+	return Listing{e.Name(), listedTypes[e.Type], e.Size, e.Time(), fmt.Sprintf("%04o", e.Mode), e.UID, e.GID, e.Target(), e.Raw, e.RawTo}
 }
 
 // Line is the path of the entry on one line, and where it leads if it is a link.

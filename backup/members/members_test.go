@@ -2,12 +2,14 @@ package members_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
@@ -190,5 +192,20 @@ func TestNamesTwice(t *testing.T) {
 	}
 	if _, err := a.Select(func(name string, _ bool) bool { return name == "a" }); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestListingOfBytes: a script gets the bytes of names that JSON can't hold, and no others.
+func TestListingOfBytes(t *testing.T) {
+	t.Parallel()
+	e := &members.Entry{Type: "l"}
+	e.SetNames("bad\xff", "to\xfe")
+	line, err := json.Marshal(e.Listing())
+	if err != nil || !strings.Contains(string(line), `"path_base64":"YmFk/w==","target_base64":"dG/+"`) {
+		t.Errorf("%s, %v", line, err)
+	}
+	e.SetNames("good", "ü")
+	if line, err = json.Marshal(e.Listing()); err != nil || strings.Contains(string(line), "base64") {
+		t.Errorf("%s, %v", line, err)
 	}
 }

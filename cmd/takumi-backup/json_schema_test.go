@@ -37,6 +37,8 @@ func schemaFor(t reflect.Type) map[string]any {
 		return schemaFor(t.Elem())
 	case t == reflect.TypeFor[time.Time]():
 		return map[string]any{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[[]byte]():
+		return map[string]any{"type": "string", "contentEncoding": "base64"}
 	case t == reflect.TypeFor[json.RawMessage]():
 		return map[string]any{}
 	case t.Implements(reflect.TypeFor[interface{ MarshalText() ([]byte, error) }]()):

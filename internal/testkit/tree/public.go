@@ -16,7 +16,7 @@ var packages = []string{
 // Public fills dir with a tree that nobody made for this project, of 78,000 files: Go's
 // distribution in "go", and large packages of npm, with links between them as npm and
 // pnpm make them, in "node_modules". What it fetches is kept in the user's cache. Times
-// are whole seconds, as tars have them.
+// are whole seconds and owners root's, as old archives and 7z have them.
 func Public(t testing.TB, dir string) {
 	t.Helper()
 	goroot := strings.TrimSpace(string(Shell(t, ".", "go env GOROOT", "go")))
@@ -31,11 +31,11 @@ func Public(t testing.TB, dir string) {
 	must(`cp -a "$1" go; mkdir node_modules`, goroot)
 	for _, p := range packages {
 		name, _, _ := strings.Cut(p[1:], "@")
-		must(`mkdir -p "node_modules/$2"; tar -xzf "$1" -C "node_modules/$2" --strip-components=1`, fetched(t, p), p[:1]+name)
+		must(`mkdir -p "node_modules/$2"; tar --no-same-owner -xzf "$1" -C "node_modules/$2" --strip-components=1`, fetched(t, p), p[:1]+name)
 	}
 	must(`cd node_modules; mkdir .bin .store; cp -al lodash-es .store/lodash-es
 		for f in next/dist/bin/next typescript/bin/tsc typescript/bin/tsserver; do ln -s "../$f" ".bin/${f##*/}"; done
-		find . .. -maxdepth 1 -exec touch -h -d @1700000000 {} +; touch -h -d @1700000000 .bin/* .store/*`)
+		find . .. \( -type d -o -type l \) -exec touch -h -d @1700000000 {} +`)
 }
 
 // fetched returns the path of a package of npm, whose content npm checks when it fetches it.
