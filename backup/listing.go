@@ -10,9 +10,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/stream"
 )
 
@@ -89,7 +89,7 @@ func (s Summary) Words(e *envelope.Envelope) string {
 	if e != nil {
 		verb, forWhom = "sealed", "for "+ForWhom(e)
 	}
-	words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, page.BytesText(s.In), page.BytesText(s.Out),
+	words := fmt.Sprintf("%s %s into %s, ratio %s, in %.2f s, %s", verb, values.BytesText(s.In), values.BytesText(s.Out),
 		Ratio(s.In, s.Out), s.Seconds, forWhom)
 	if s.Tree != nil {
 		words += "; " + s.Tree.String()
@@ -194,7 +194,7 @@ func (i *Inspection) Text() string {
 		{"name", fmt.Sprintf("%q", i.Name)}, // quoted: a name may hold what confuses a terminal
 		{"codec", i.Codec},
 		{"opens with key", cmp.Or(Holders(i.KeyIDs, nil), "none")},
-		{"size", fmt.Sprintf("%s (%d bytes)", page.BytesText(i.Size), i.Size)},
+		{"size", fmt.Sprintf("%s (%d bytes)", values.BytesText(i.Size), i.Size)},
 		{"envelope", fmt.Sprintf("%d bytes", i.EnvelopeSize)},
 		{"payload", fmt.Sprintf("%d bytes in %d chunks", i.PayloadSize, i.Chunks)},
 		{"packed content", fmt.Sprintf("%d bytes", i.PackedSize)},

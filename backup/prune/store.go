@@ -11,7 +11,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/internal/values"
@@ -70,12 +69,12 @@ func (r *Result) Words(applied bool) string {
 	if !applied {
 		verb, hint = "to delete", "; --apply deletes them"
 	}
-	words := fmt.Sprintf("%d kept, %d left alone, %d %s (%s)%s", r.Kept, r.Ignored, r.Deleted, verb, page.BytesText(r.Freed), hint)
+	words := fmt.Sprintf("%d kept, %d left alone, %d %s (%s)%s", r.Kept, r.Ignored, r.Deleted, verb, values.BytesText(r.Freed), hint)
 	if r.Failures > 0 {
 		words += fmt.Sprintf(", %d could not be deleted", r.Failures)
 	}
 	if r.Read > 0 {
-		words += fmt.Sprintf("; %s read to prove what stays", page.BytesText(r.Read))
+		words += fmt.Sprintf("; %s read to prove what stays", values.BytesText(r.Read))
 	}
 	return words
 }

@@ -10,9 +10,9 @@ import (
 
 	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // bucketOf returns the bucket that a path is in, for what only buckets have.
@@ -134,7 +134,7 @@ func listDeleted(cmd *cobra.Command, root string, asJSON bool) error {
 			}
 			continue
 		}
-		rows = append(rows, []string{d.At.UTC().Format(time.DateTime), page.BytesText(d.Size), printable(d.Path)})
+		rows = append(rows, []string{d.At.UTC().Format(time.DateTime), values.BytesText(d.Size), printable(d.Path)})
 	}
 	if asJSON {
 		return nil

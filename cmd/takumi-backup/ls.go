@@ -10,8 +10,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/backup/tables"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 type lsCommand struct {
@@ -127,7 +127,7 @@ func (l *lsOutput) table(t tables.Table) error {
 	}
 	size := "?"
 	if t.Size >= 0 {
-		size = page.BytesText(t.Size)
+		size = values.BytesText(t.Size)
 	}
 	_, err := fmt.Fprintf(l.out, "%12d rows %10s  %s\n", t.Rows, size, t.Line())
 	return stdoutError(err)

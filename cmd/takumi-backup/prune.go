@@ -11,7 +11,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -155,7 +154,7 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 	if d.Action == prune.Delete && p.apply {
 		s.Note(ctx, audit.Record{
 			Path: b.Path, BackupID: b.ID.String(), Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(b.Keys...), Fault: err,
-			Detail: "deleting " + page.BytesText(b.Size),
+			Detail: "deleting " + values.BytesText(b.Size),
 		})
 		line.Deleted = err == nil
 	}

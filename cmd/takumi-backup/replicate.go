@@ -13,7 +13,6 @@ import (
 	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -148,7 +147,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		if r.dryRun {
 			word = "to copy"
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d %s (%s), %d there already, %d failed\n", t.Copied, word, page.BytesText(c.Meter.In()), t.Same, t.Failed)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%d %s (%s), %d there already, %d failed\n", t.Copied, word, values.BytesText(c.Meter.In()), t.Same, t.Failed)
 	}
 	switch {
 	case t.Failed > 0 && t.Items == 1:

@@ -16,6 +16,8 @@ import (
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
+
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 //go:embed page.css
@@ -72,7 +74,7 @@ func Code(text any) g.Node  { return h.Code(Shown(text)) }
 
 // Text, Size, At and Short are values of the program's own.
 func Text(v any) g.Node        { return g.Text(fmt.Sprint(v)) }
-func Size(n int64) g.Node      { return g.Text(BytesText(n)) }
+func Size(n int64) g.Node      { return g.Text(values.BytesText(n)) }
 func At(t time.Time) g.Node    { return g.Text(TimeText(t)) }
 func Short(t time.Time) g.Node { return g.Text(t.UTC().Format("2006-01-02 15:04")) }
 
@@ -166,17 +168,3 @@ func CountText(n int, thing string) string {
 	}
 	return strconv.Itoa(n) + " " + thing + "s"
 }
-
-// BytesText is a size for people.
-func BytesText(n int64) string {
-	size, unit := float64(n), 0
-	for ; size >= 1024 && unit < len(units)-1; unit++ {
-		size /= 1024
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", size, units[unit])
-}
-
-var units = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}

@@ -137,3 +137,17 @@ func PartSize(text string) (int64, error) {
 	}
 	return n << (10 * shift), nil
 }
+
+// BytesText is a size for people.
+func BytesText(n int64) string {
+	size, unit := float64(n), 0
+	for ; size >= 1024 && unit < len(units)-1; unit++ {
+		size /= 1024
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", size, units[unit])
+}
+
+var units = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}

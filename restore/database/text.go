@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // Text is the plan for a person, a line for each step. e is the envelope of the backup at
@@ -60,6 +60,6 @@ func (p TablesPlan) Text(path string, e *envelope.Envelope, s *postgres.Settings
 	for _, rest := range p.Rest {
 		line("leave out %s", rest)
 	}
-	line("copy      %d rows, %s", p.Rows, page.BytesText(p.Size))
+	line("copy      %d rows, %s", p.Rows, values.BytesText(p.Size))
 	return text.String()
 }

@@ -37,8 +37,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
 // Stats counts what was extracted.
@@ -66,7 +66,7 @@ func (s Stats) String() string {
 	if s.Others > 0 {
 		words += fmt.Sprintf(", %d devices and FIFOs", s.Others)
 	}
-	words += ", " + page.BytesText(s.Bytes)
+	words += ", " + values.BytesText(s.Bytes)
 	for _, more := range []struct {
 		n    int
 		what string

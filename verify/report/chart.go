@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/page"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -106,7 +107,7 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 		if c.Largest > 0 {
 			p.Y = plotBottom - (plotBottom-plotTop)*number(float64(b.Size)/float64(c.Largest))
 		}
-		p.Title = fmt.Sprintf("%s, %s, %s", page.TimeText(b.Created), page.BytesText(b.Size), p.State)
+		p.Title = fmt.Sprintf("%s, %s, %s", page.TimeText(b.Created), values.BytesText(b.Size), p.State)
 		fmt.Fprintf(&line, "%v,%v ", p.X, p.Y)
 		c.Points = append(c.Points, p)
 		if b.Proven > verify.None {
@@ -120,7 +121,7 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 	}
 	c.From, c.To = first.UTC().Format(layout), last.UTC().Format(layout)
 	c.Words = fmt.Sprintf("%s from %s to %s, of at most %s; the newest has %s. %d of them proven", page.CountText(len(shown), "backup"),
-		c.From, shown[len(shown)-1].Created.UTC().Format(layout), page.BytesText(c.Largest), page.BytesText(c.Newest.Size), len(c.Proofs))
+		c.From, shown[len(shown)-1].Created.UTC().Format(layout), values.BytesText(c.Largest), values.BytesText(c.Newest.Size), len(c.Proofs))
 	if !c.LastProof.IsZero() {
 		c.Words += ", last on " + page.TimeText(c.LastProof)
 	}

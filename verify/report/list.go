@@ -9,8 +9,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -138,7 +138,7 @@ func (l List) short(b *backup.Backup, digits int) []string {
 	if below, found := strings.CutPrefix(path, strings.TrimRight(l.Root, "/")+"/"); found {
 		path = below
 	}
-	return []string{id, created, page.BytesText(b.Size), strings.Replace(authentic(b), "not checked", "unchecked", 1), verified, shownPath(path, b)}
+	return []string{id, created, values.BytesText(b.Size), strings.Replace(authentic(b), "not checked", "unchecked", 1), verified, shownPath(path, b)}
 }
 
 func (l List) long(b *backup.Backup, _ int) []string {
@@ -153,7 +153,7 @@ func (l List) long(b *backup.Backup, _ int) []string {
 	if b.Unjudged() {
 		verified = strings.TrimSuffix("unjudged "+verified, " -")
 	}
-	return []string{created, age, page.BytesText(b.Size), kind, name, keys, authentic(b), verified, id, shownPath(b.Path, b)}
+	return []string{created, age, values.BytesText(b.Size), kind, name, keys, authentic(b), verified, id, shownPath(b.Path, b)}
 }
 
 func shownPath(path string, b *backup.Backup) string {

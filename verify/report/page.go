@@ -9,6 +9,7 @@ import (
 	h "maragu.dev/gomponents/html"
 
 	"github.com/takumi-backup/takumi-backup/internal/page"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -99,7 +100,7 @@ func (c chart) figure() g.Node {
 	if !c.LastProof.IsZero() {
 		proven = g.Textf("%s, %v", page.TimeText(c.LastProof), c.LastProofLevel)
 	}
-	all := fmt.Sprintf("%s, %s", page.CountText(c.Count, "backup"), page.BytesText(c.Total))
+	all := fmt.Sprintf("%s, %s", page.CountText(c.Count, "backup"), values.BytesText(c.Total))
 	if c.Omitted > 0 {
 		all += fmt.Sprintf("; the oldest %d are not drawn", c.Omitted)
 	}
@@ -111,7 +112,7 @@ func (c chart) figure() g.Node {
 		h.SVG(g.Attr("viewBox", "0 0 340 180"), h.Role("img"), h.Aria("labelledby", c.ID),
 			h.TitleEl(h.ID(c.ID), page.Shown(c.Words)),
 			g.El("path", h.Class("grid"), g.Attr("d", "M8 24H332M8 70H332M8 116H332M8 154H332")),
-			caption(8, 16, "", page.BytesText(c.Largest)),
+			caption(8, 16, "", values.BytesText(c.Largest)),
 			g.El("polyline", h.Class("size"), g.Attr("points", c.Line)),
 			g.Map(c.Proofs, proof.line),
 			g.Map(c.Points, point.mark),

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify"
 )
 
@@ -75,6 +75,6 @@ func NewText(r *verify.Report, read int64) *Text {
 		t.Summary += fmt.Sprintf("%d unproven, ", unproven)
 	}
 	t.Summary += fmt.Sprintf("%d not checked; %d warnings; read %s in %v\n",
-		len(r.Backups)-good-bad-unproven, r.Summary().Warnings, page.BytesText(read), r.Finished.Sub(r.Started))
+		len(r.Backups)-good-bad-unproven, r.Summary().Warnings, values.BytesText(read), r.Finished.Sub(r.Started))
 	return t
 }

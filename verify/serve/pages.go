@@ -14,6 +14,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/page"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/drill"
 	"github.com/takumi-backup/takumi-backup/verify/report"
@@ -181,7 +182,7 @@ func (v *view) seriesTable() g.Node {
 		state := lineState(&l)
 		good, age, size, trend, verified, copies := "none", "-", "-", "-", "-", "-"
 		if l.Path != "" {
-			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(v.Time.Sub(l.Created)), page.BytesText(l.Size), "never"
+			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(v.Time.Sub(l.Created)), values.BytesText(l.Size), "never"
 		}
 		if l.Late {
 			age += ", late"
@@ -361,7 +362,7 @@ func drillRow(c []page.Column, r *drill.Result) g.Node {
 	case len(missed) > 0:
 		state = page.Warned
 	}
-	held := fmt.Sprintf("%s, %s", page.CountText(r.Files, "file"), page.BytesText(r.Bytes))
+	held := fmt.Sprintf("%s, %s", page.CountText(r.Files, "file"), values.BytesText(r.Bytes))
 	switch {
 	case r.Error != "":
 		held = "-"
@@ -427,7 +428,7 @@ func recordRow(c []page.Column, r *audit.Record) g.Node {
 	add("key ", strings.Join(r.KeyIDs, ", "))
 	add("former key ", strings.Join(r.OldIDs, ", "))
 	if r.BytesIn > 0 || r.BytesOut > 0 {
-		add("", fmt.Sprintf("%s in, %s out", page.BytesText(r.BytesIn), page.BytesText(r.BytesOut)))
+		add("", fmt.Sprintf("%s in, %s out", values.BytesText(r.BytesIn), values.BytesText(r.BytesOut)))
 	}
 	if r.Backups > 0 {
 		add("", fmt.Sprintf("%s, %s", page.CountText(r.Backups, "backup"), page.CountText(r.Failures, "failure")))

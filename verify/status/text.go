@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -29,7 +29,7 @@ func (s *Status) Text(timers []Timer) string {
 		l := &s.Series[i]
 		good, age, size, trend, verified, copies := "NONE", "-", "-", "-", "-", "-"
 		if l.Path != "" {
-			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(s.Time.Sub(l.Created)), page.BytesText(l.Size), "never"
+			good, age, size, verified = l.Created.UTC().Format("2006-01-02 15:04"), prune.Age(s.Time.Sub(l.Created)), values.BytesText(l.Size), "never"
 		}
 		if l.Late {
 			age += " LATE"
