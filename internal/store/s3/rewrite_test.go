@@ -64,7 +64,7 @@ func TestChangeLostAnswers(t *testing.T) {
 	for name, change := range changes {
 		path := f.root + "/" + name + ".enc"
 		mustSave(t, f, path, was)
-		for lost, done := 0, false; !done; lost += scaled(3, 1) {
+		for lost, done := 0, false; !done; lost += scaled(5, 1) {
 			now := append(random(1000), was[1000:]...)
 			var fired atomic.Bool
 			p.Before(loseAnswer(p, p.Requests()+lost+1, &fired, f.server.Endpoint()))
