@@ -19,22 +19,20 @@ func newAudit() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "Show and prove who used which key on which backup",
-		Long: `Show and prove the audit log: who used which key on which backup, when, and how
-that ended.
+		Long: `Show and verify the audit log: who used which key on which backup, when, and with what
+outcome.
 
-Every command that makes, opens, restores, rewraps or deletes backups, or that
-makes, stores, changes or writes out keys, appends a record: JSON lines, each
-with the SHA-256 of the one before, in a file a month, audit-YYYY-MM.jsonl. One
-that changes backups or keys, or writes a key out, appends a record before it
-begins, with the paths that it was given, and does not begin when that fails (exit
-code 7). One that works on many backups appends the record of each when it is done
-with it, and stops when that fails. open and restore append a record before they
-begin as well. To restore what is live anew, a database or a folder, is a change.
-Others warn, so that a full disk keeps nobody from a restore into a new place; so does a dry
-run. No record is left by help, version, man, completion, inspect, list, key id, key
-check, key history, install-timers, verify merge and audit itself; nor by backup
-all, whose parts leave theirs. serve leaves one for each look into a backup. No record
-holds a secret.
+Every command that makes, opens, restores, rewraps or deletes backups, or that makes,
+stores, changes or writes out keys, appends a record: JSON lines, each with the
+SHA-256 of the one before, in a file a month, audit-YYYY-MM.jsonl. A command that
+changes backups, keys or live data, or writes a key out, appends a record before it
+begins, with its paths, and does not begin when that fails (exit code 7). With many
+backups it appends a record of each, and stops when that fails. open, and restore into
+a new place, also append one before they begin, but only warn when that fails, and so
+does a dry run. No record is left by help, version, man, completion, inspect, list,
+key id, key check, key history, install-timers, verify merge and audit itself; nor by
+backup all, whose parts leave theirs. serve leaves one for each look into a backup. No
+record holds a secret.
 
 --audit=off records nothing. The log is in --audit-dir or $TAKUMI_AUDIT_DIR, else
 in the folder audit of the state folder: $XDG_STATE_HOME/takumi-backup where that
@@ -43,8 +41,8 @@ is set, /var/lib/takumi-backup for root and the user whom it belongs to, and
 $BACKUP_ROOT/audit goes on there. With $TAKUMI_AUDIT_SYSLOG=1 the records go to
 syslog, or the journal, as well.
 
-The chain of hashes is against accidents: who can write the log can compute it
-anew. audit init adds MACs that who takes over this host later cannot forge.`,
+The chain of hashes protects against accidents: a writer of the log can recompute it.
+audit init adds MACs that a later intruder on this host cannot forge.`,
 		Example: `  takumi-backup audit show --since 2026-11-01 --operation open
   takumi-backup audit verify
   takumi-backup audit init -o /media/stick/first.key`,

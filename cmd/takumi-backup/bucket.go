@@ -31,10 +31,9 @@ func newUndelete() *cobra.Command {
 	return audited(&cobra.Command{
 		Use:   "undelete PATH...",
 		Short: "Bring deleted backups back in a bucket with versions",
-		Long: `Bring backups back that were deleted in a bucket that keeps versions: the marker that
-hides each one is deleted, and so is that of its sidecar and of an envelope next to it.
-list --deleted shows what can be brought back. prune deletes all versions, and what
-it deleted is gone.`,
+		Long: `Restore deleted backups in a bucket that keeps versions: it deletes the markers that
+hide the backup, its sidecar and its detached envelope. list --deleted shows the
+candidates. prune deletes all versions, which cannot be undone.`,
 		Example: "  takumi-backup undelete s3://takumi-offsite/db1/database/takumi_db_20260801_020000.sql.zst.enc",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, paths []string) error {
@@ -55,9 +54,9 @@ func newRestoreObject() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore-object [flags] PATH...",
 		Short: "Fetch backups back from an archive of S3",
-		Long: `Ask S3 to fetch backups back from its archives (Glacier Flexible Retrieval, Deep
-Archive), so that they can be read for some days, and with each what belongs to it and
-is archived too: sidecar, envelope, signature. This returns at once; S3 takes
+		Long: `Ask S3 to fetch backups from its archives (Glacier Flexible Retrieval, Deep Archive),
+so that they can be read for some days, with their archived sidecars, envelopes and
+signatures. This returns at once; S3 takes
 minutes to two days, by the tier, and charges for it. When it is done, list no longer
 says archived, and open, verify and restore work.`,
 		Example: "  takumi-backup restore-object --days 3 --tier Bulk s3://takumi-offsite/db1/database/takumi_db_20260801_020000.sql.zst.enc",

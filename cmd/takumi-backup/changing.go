@@ -251,11 +251,11 @@ func newRewrap() *cobra.Command {
 of -r and -R, in the place of those that it has. Slots for other keys go, unless --keep-old is
 given; slots of another type stay, unless new ones of that type are named.
 
-This is for keys that are changed on schedule, and takes nothing back: whoever has an old key
-and an old copy opens that for ever. When a key may be in other hands, reencrypt.
+This is for scheduled changes of keys: whoever has an old key and an old copy can open
+that for ever. When a key may be in other hands, use reencrypt.
 
-Each file is written anew next to the old one, and takes its place when it is proved; killed
-at any moment, the same command finishes. A file must match its sidecar; --rescue takes any
+Each file is written anew next to the old one, checked, and replaces it; killed at any
+moment, the same command finishes. A file must match its sidecar; --rescue takes any
 file, and makes a damaged envelope whole. With --detached, for storage that is written once,
 the file stays, and FILE.envelope is part of the backup from then on.`,
 		Example: `  takumi-backup key rotate --key file:/etc/takumi-backup/backup.key

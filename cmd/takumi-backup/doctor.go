@@ -23,13 +23,13 @@ func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Find what would stop a backup or a restore tonight",
-		Long: `Look at everything that a backup and a restore need: the settings, the keys (each is
-fetched), the stores (a file is begun and taken away), the room in them, the clock, the
+		Long: `Check everything that a backup and a restore need: the settings, the keys (each is
+fetched), the stores (a file is begun and removed), the room in them, the clock, the
 databases (versions, rights to read them, and what a restore needs), the folders, the
 audit log, the timers and how the jobs last went, copies elsewhere, and whether prune
 would delete what no other store has.
 
-Each finding is a line, and behind it the command that helps. The exit code is 6 when
+Each finding is a line, followed by the command that helps. The exit code is 6 when
 there is one.`,
 		Example: "  takumi-backup doctor\n  takumi-backup doctor --json | jq -r .cure",
 		Args:    usageArgs(cobra.NoArgs),

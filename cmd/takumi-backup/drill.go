@@ -51,10 +51,9 @@ func newDrill() *cobra.Command {
 		Use:   "drill [flags] [ROOT]",
 		Short: "Rehearse a restore, and write down how it went",
 		Long: `Draw one backup of each kind in and under ROOT ($BACKUP_ROOT by default), restore it in a
-rehearsal, compare it with its manifest, its archive or its proofs, take it away again, and
-append a dated section to a report: what, with which key, by whom, how long the restore took
-(RTO), and how old the newest backup of the same is (RPO). A drill that failed is written
-down too. Rehearse with the key from the safe, by --key.
+rehearsal, compare it with its manifest, its archive or its proofs, remove it, and append a dated section to a report: what, with which key, by whom, how
+long the restore took (RTO), and how old the newest backup of the series is (RPO). A
+failed drill is reported too. Rehearse with the key from the safe, by --key.
 
 Databases go into a PostgreSQL server that is started below --scratch-dir, or into a database
 of its own of --database-url; contracts and uploads below --scratch-dir. The live server is

@@ -25,11 +25,11 @@ func newFind() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "find [flags] PATTERN [ROOT]",
 		Short: "Find files in the backups of uploads and contracts",
-		Long: `Find in which backups of uploads and contracts below ROOT, or $BACKUP_ROOT, is what
-PATTERN names, newest first. Patterns are those of backup uploads --exclude. Versions of
+		Long: `Find the backups of uploads and contracts below ROOT, or $BACKUP_ROOT, that hold files
+of PATTERN, newest first. Patterns are those of backup uploads --exclude. Versions of
 one path that have the same size, time and target have one number: v1 is the newest.
 
-Only the indexes of the backups are read. Those that have none, or do not open, are
+Only the indexes of the backups are read. Backups that have none, or do not open, are
 named, and the exit code is 6: ls reads such a backup to its end.`,
 		Example: `  takumi-backup find avatars/7.png
   takumi-backup find '*.pdf' s3://bucket/backups --json`,
@@ -140,11 +140,11 @@ func newDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff [flags] FILE FILE|DIR",
 		Short: "Show in what two archives, or one and a folder, differ",
-		Long: `Show in what two sealed archives differ, or an archive and a folder: + is what only the
-second has, - what only the first has, ~ what is not the same, and in what.
+		Long: `Show how two sealed archives, or an archive and a folder, differ: + is only in the
+second, - only in the first, and ~ differs, in the properties that are named.
 
-Types, sizes, times, modes and targets of links are compared, by the indexes of the
-archives, and not contents. Differences do not change the exit code.`,
+It compares types, sizes, times, modes and targets of links, by the indexes of the
+archives, but not contents. Differences do not change the exit code.`,
 		Example: `  takumi-backup diff uploads_20261122_020000.tar.zst.enc uploads_20261123_020000.tar.zst.enc
   takumi-backup diff uploads_20261123_020000.tar.zst.enc /srv/takumi/uploads`,
 		Args: usageArgs(cobra.ExactArgs(2)),

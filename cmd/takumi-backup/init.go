@@ -17,22 +17,21 @@ func newInit() *cobra.Command {
 		Short: "Set this host up, from nothing to a restored backup",
 		Long: `Set this host up, from nothing to a backup that was restored once:
 
- 1. find databases, uploads (/srv/*/uploads) and contracts (foundry.toml in /srv/*)
+ 1. find databases, uploads (/srv/*/uploads) and contracts (/srv/*/foundry.toml)
  2. write the settings, backup.toml, in /etc/takumi-backup, or for people in
     ~/.config/takumi-backup
- 3. make the key, and its recovery kit, a PDF to print; with --shares and --threshold
-    one page for each of several holders
- 4. write and start the timers, where systemd runs the host and root runs this, and else
-    write lines for the crontab
+ 3. make the key, and its recovery kit, a PDF to print; with --shares and
+    --threshold a page for each of several holders
+ 4. write and start timers, as root on a host with systemd, or else write lines
+    for the crontab
  5. make the first backup, and restore it in a rehearsal
  6. say what to put in the safe
 
-It asks, and takes what a flag says for the answer; --yes asks nothing. Run again with the
-same answers it goes on where it was: nothing that is there is written over.
+It asks for what no flag answers; --yes asks nothing. Repeated with the same answers
+it continues where it stopped, and overwrites nothing.
 
-Root sets it up for the user of --user (default takumi-backup, who is made), who then owns
-settings, key and store: what root runs with these settings runs as that user. That user
-has to be able to read what is backed up, and needs a role in PostgreSQL.`,
+Root sets it up for the user of --user (default takumi-backup, who is made), who then owns settings, key and store: with these settings root runs everything as
+that user, who must be able to read the data, and needs a role in PostgreSQL.`,
 		Example: `  takumi-backup init
   takumi-backup init --yes --store /var/backups/takumi --database takumi
   takumi-backup init --yes --store ~/backups --uploads ~/documents`,

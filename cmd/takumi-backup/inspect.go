@@ -17,8 +17,8 @@ func newInspect() *cobra.Command {
 and recipients open it, and its sizes. An age recipient is named by its hint, which
 takumi-backup key id -r RECIPIENT prints.
 
-No key is needed, and so nothing here is authenticated: it is what the file
-claims. Whether it is true shows when the backup is opened.`,
+No key is needed, so nothing here is authenticated: the file claims it. Only opening
+the backup proves it.`,
 		Example: `  takumi-backup inspect /var/backups/takumi/database/*.enc
   takumi-backup inspect --json backup.enc | jq -r '.key_ids[]'`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),

@@ -17,14 +17,14 @@ func newInstallTimers() *cobra.Command {
 		Long: `Write systemd's services and timers for the nightly backup, the weekly verify and
 the quarterly drill, a service that mails root when one of them fails, the user that
 they run as and the folder of the store.
-Without --apply, what would be written is only shown. Nothing is started: what to do
-then is said at the end.
+Without --apply it only shows what it would write. It starts nothing, and says at the
+end what to do next.
 
 Where there is an /etc/takumi-backup/backup.toml, the units go by it, and by the schedule in
 it; it and the key belong to the user takumi-backup then, as init makes them.
 
-A file that is there and differs is never written over, unless with --force. What a
-package installed below /usr/lib is left out where it is the same. To change a unit, use
+A file that exists and differs is overwritten only with --force. Units that a package
+installed below /usr/lib are skipped when they are equal. To change a unit, use
 systemctl edit, which leaves the file alone.`,
 		Example: `  takumi-backup install-timers
   takumi-backup install-timers --apply

@@ -29,17 +29,17 @@ func (k *keyFlags) sources() ([]keystore.Source, error)          { return k.keys
 func (k *keyFlags) ring() (*keystore.Ring, error)                { return k.keys().Ring() }
 
 const keyFormsHelp = `Keys are named by URI:
-  file:PATH                               a key file, as key generate writes it
-  passfile:PATH                           a key file locked with a passphrase
-  awssm:SECRET-ID[#field][@version]       AWS Secrets Manager
-  vault:MOUNT/PATH[#field][@version]      HashiCorp Vault or OpenBao, KV version 2
-  env:NAME                                an environment variable; not in production
-  age:PATH                                a file of age identities, or of recipients
-  awskms:KEY-ID, awskms:alias/NAME        AWS KMS, which wraps data keys itself
-  transit:MOUNT/KEY                       the transit engine of Vault or OpenBao, likewise
-Without --key, BACKUP_ENCRYPTION_KEY_FILE names a key file, and else
-SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in Vault
-$VAULT_PATH/backup-encryption, next to the application's secrets, field key.`
+  file:PATH                            a key file, as key generate writes it
+  passfile:PATH                        a key file locked with a passphrase
+  awssm:SECRET-ID[#field][@version]    AWS Secrets Manager
+  vault:MOUNT/PATH[#field][@version]   HashiCorp Vault or OpenBao, KV version 2
+  env:NAME                             environment variable, not in production
+  age:PATH                             a file of age identities or recipients
+  awskms:KEY-ID, awskms:alias/NAME     AWS KMS, which wraps data keys itself
+  transit:MOUNT/KEY                    the transit engine of Vault or OpenBao
+Without --key, BACKUP_ENCRYPTION_KEY_FILE names a key file, and without that
+SECRETS_BACKEND (aws-secrets-manager, vault or env) the place of the key: in
+Vault $VAULT_PATH/backup-encryption, field key.`
 
 func (k *keyFlags) add(cmd *cobra.Command, use string) {
 	cmd.Flags().StringArrayVar(&k.URIs, "key", nil, use+": file:PATH, awssm:ID, vault:PATH, …")

@@ -24,15 +24,15 @@ func newLs() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [flags] FILE|- [PATTERN]",
 		Short: "List the files or the tables in a backup",
-		Long: `List what is in a sealed archive, one path a line, all of it or what PATTERN names
-and what is below that. Patterns are those of backup uploads --exclude.
+		Long: `List the files in a sealed archive, one path a line: all, or those of PATTERN and
+below. Patterns are those of backup uploads --exclude.
 
-Of a dump of PostgreSQL the tables that have rows in it are listed, with the number of
-rows and their size, all or those that PATTERN names, with * and ?: schema.table as
+For a dump of PostgreSQL it lists the tables with rows, their number of rows and size:
+all, or those of PATTERN, with * and ?: schema.table as
 psql shows it, or a table in any schema.
 
-Archives and plain dumps that this program sealed have an index, which is all that is
-read, also from S3. Others are read to their end.`,
+Of archives and plain dumps that this program sealed only the index is read, also from
+S3. Others are read to their end.`,
 		Example: `  takumi-backup ls uploads_20261123_020000.tar.zst.enc
   takumi-backup ls -l backup.enc '/avatars/*.png'
   takumi-backup ls --json s3://bucket/uploads/backup.enc | jq -r 'select(.size > 1e9).path'

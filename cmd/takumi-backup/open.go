@@ -36,7 +36,7 @@ whole only when the exit code is 0: feed it to something that can be undone, as
 psql --single-transaction.
 
 --member PATH writes one file of an archive, or the rows of one table of a plain dump,
-named as ls does, and reads only what holds them where there is an index. Rows come as
+named as ls does, and with an index reads only the parts that hold them. Rows come as
 COPY … TO STDOUT writes them, or with --format csv as CSV with a line of the columns'
 names. That the rest of the backup is whole is not proved.`,
 		Example: `  takumi-backup open takumi_db_20261123_020000.sql.zst.enc | psql --single-transaction -v ON_ERROR_STOP=1 takumi_test

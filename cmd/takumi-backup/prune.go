@@ -37,19 +37,18 @@ func newPrune() *cobra.Command {
 		Use:   "prune [flags] [ROOT]",
 		Short: "Delete the backups that no retention rule keeps",
 		Long: `Delete the backups in and under ROOT ($BACKUP_ROOT by default) that no retention rule keeps.
-Without --apply nothing is deleted, and what would be is shown. The rules work on
+Without --apply it only shows what it would delete. The rules work on
 the backups of one folder, kind and series, by the time in their envelopes,
 which the key authenticates; without it this fails with exit code 4. Days, weeks (ISO 8601),
 months and years are UTC's. A backup stays when any rule keeps it. --keep-within counts from
 the newest good backup of the series, so while none is made none becomes too old.
 
-Before anything of a series goes, all that a counting rule keeps is read to its end, unless
-that was done within eight days; --max-read bounds it. A backup that is damaged, of an unknown key,
-misnamed, dated in the future or incomplete does not count, and what is in doubt stays. A
-host with recipients alone goes by its own record of what it sealed, and by --signers.
+Before a backup of a series is deleted, all that a counting rule keeps are read to
+their end, unless that was done within eight days; --max-read bounds it. A backup that is damaged, of an unknown key, misnamed, dated in the future or
+incomplete does not count, and doubtful ones stay. A host with recipients alone uses
+its own record of what it sealed, and --signers.
 
-Contract snapshots stay without --contracts, and kinds that --kind does not name. What
-cannot be read, is damaged or cannot be deleted makes the exit code 6.`,
+Contract snapshots stay without --contracts, and kinds that --kind does not name. The exit code is 6 when a backup cannot be read, is damaged or cannot be deleted.`,
 		Example: `  takumi-backup prune
   takumi-backup prune --keep-within 14d --keep-weekly 8 --keep-monthly 12 --apply`,
 		Annotations: records("prune"),

@@ -37,8 +37,7 @@ stay. Nothing is unpacked or written in the clear.
 
 This is for a key that can no longer be trusted: destroy copies of the old files. For the
 change of keys by schedule, rewrap is enough and much cheaper. The new file is read back to
-its end before it takes the place of the old one: there has to be room for both. A run
-that was stopped goes on when it is called again in the same way.
+its end before it takes the place of the old one: there must be room for both. The same command continues a run that was stopped.
 
 With --from-legacy openssl-cbc, PATH has files of openssl enc, of raw AES-256-GCM, or plain
 dumps and archives. Each that proves whole becomes a backup next to it or under

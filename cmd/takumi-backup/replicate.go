@@ -42,11 +42,10 @@ func newReplicate() *cobra.Command {
 folder or s3://BUCKET/PREFIX; SRC may be one backup. No key is needed.
 
 Each backup is hashed on its way: one that is not what its sidecar says is not copied, and one
-without a sidecar only with --without-sidecar. A backup that DST has with the same length and
-sidecar is left alone, so that a run that was stopped goes on where it was. One that was
-rewrapped at SRC takes the place of its former self; another backup of that name is left
-alone, unless --replace-others is given. Envelopes of rewrap --detached and signatures come
-along. No other thing at DST is touched.`,
+without a sidecar only with --without-sidecar. A backup that DST has with the same length and sidecar is skipped, so that a run that
+was stopped can be repeated. One that was rewrapped at SRC replaces its copy; another
+backup of that name stays, unless --replace-others is given. Envelopes of rewrap
+--detached and signatures are copied too. Nothing else at DST changes.`,
 		Example: `  takumi-backup replicate /var/backups/takumi s3://takumi-offsite/db1
   takumi-backup replicate --newer-than 7d s3://takumi-offsite/db1 /mnt/usb/db1`,
 		Args: usageArgs(cobra.ExactArgs(2)),

@@ -28,13 +28,12 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [flags] [ROOT]",
 		Short: "Show on web pages how the backups are, and change nothing",
-		Long: `Show on web pages, on this host alone, how the backups in and under ROOT ($BACKUP_ROOT
-by default) are: what status says, each series over time, the backups with what is
-known against them and the command that restores each, the findings of verify, the
-drills, and the end of the audit log. Nothing can be changed through them.
+		Long: `Show the backups in and under ROOT ($BACKUP_ROOT by default) on read-only web pages of
+this host: the status, each series over time, the backups with their faults and the
+command that restores each, the findings of verify, the drills, and the end of the
+audit log.
 
-The store is read when somebody asks, at most every 15 seconds, and no longer than a
-tenth of the time. Keys authenticate backups as in status; they are fetched for each
+The store is read on request, at most every 15 seconds and a tenth of the time. Keys authenticate backups as in status; they are fetched for each
 reading and wiped at its end; a passphrase is taken from $TAKUMI_PASSPHRASE_FILE alone.
 
 On 127.0.0.1 every user of this host can read the pages. --token-file names a private

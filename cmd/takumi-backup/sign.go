@@ -30,11 +30,11 @@ func newSign() *cobra.Command {
 		Long: `Write the signature of each backup at PATH, a file or a folder, next to it as
 FILE.sig. A backup is authenticated to its end before it is signed.
 
-A signature says that whoever has the signing key vouches for the backup: that it
-opens does not show who made it. Sign only what is known to be yours.
+A signature says that the holder of the signing key vouches for the backup; opening
+alone does not show who made it. Sign only backups that are known to be yours.
 
-A signature of the same backup by another key gives way. One of another backup, and
-what is not a signature, is refused and stays.`,
+A signature of the same backup by another key is replaced. A signature of another
+backup, or a file that is not one, is refused and stays.`,
 		Example: `  takumi-backup sign --sign-key /etc/takumi-backup/sign.key /var/backups/takumi
   takumi-backup sign --sign-key agent:SHA256:kyNTjdctWbmeqtBJCDtKdrUrQEcOrqt52Q3VkRsebKs s3://backups/takumi`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),

@@ -49,8 +49,8 @@ store. --level says how much is proved:
   content    it also unpacks, and is a whole dump, archive or snapshot
   restore    it is also restored, as drill does, and is what the manifest says
 
-The program remembers what it proved, and list shows it. --accept says that a backup which
-took another's place, or is gone, is intended.
+The program remembers its proofs, and list shows them. --accept confirms that a backup
+was replaced or deleted on purpose.
 
 One file has an exit code of its own: 4 when no key opens it, 7 when the store does not give
 it, 1 when it cannot be judged, 5 for other errors. With several it is 6 when any failed or a
