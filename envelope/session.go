@@ -121,11 +121,7 @@ func (s *session) open(opts Options, f *front) (Opened, error) {
 	if err == nil || !opts.Rescue {
 		return o, err
 	}
-	rescued, why := s.openEither(opts.Detached, f, true)
-	if why != nil && f.own != nil {
-		why = err
-	}
-	return rescued, why
+	return s.openEither(opts.Detached, f, true)
 }
 
 func (s *session) openEither(detached *Envelope, f *front, rescue bool) (Opened, error) {
