@@ -144,7 +144,7 @@ type zstdCoder struct {
 }
 
 // sampleSize is how much of a block is packed to see which way does best.
-const sampleSize = 32 << 10
+const sampleSize = 16 << 10
 
 func (c *zstdCoder) encode(dst, block []byte) []byte {
 	if !c.fastest || len(block) > dumpzstd.MaxInput {
