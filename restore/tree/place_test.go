@@ -282,3 +282,23 @@ func TestOtherName(t *testing.T) {
 		}
 	}
 }
+
+// TestWithinWhatExists: where nothing may be made next to a folder, it is tried in it, and
+// only if there is one.
+func TestWithinWhatExists(t *testing.T) {
+	defer func() { sys.mkdir = os.Mkdir }()
+	dir := t.TempDir()
+	for path, want := range map[string][]string{
+		dir:                           {dir + ".restore-" + stamp, dir + "/.restore-" + stamp},
+		filepath.Join(dir, "missing"): {filepath.Join(dir, "missing.restore-"+stamp)},
+	} {
+		var tried []string
+		sys.mkdir = func(path string, _ fs.FileMode) error {
+			tried = append(tried, path)
+			return syscall.EACCES
+		}
+		if _, err := Begin(path, Target{}, now); !errors.Is(err, syscall.EACCES) || !slices.Equal(tried, want) {
+			t.Errorf("%s: tried %q, %v", path, tried, err)
+		}
+	}
+}
