@@ -10,8 +10,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// chain opens what an increment needs: without it nothing is restored. Whether that is
-// good to its end, its own check says.
+// chain opens the backups that an increment needs for a restore. Their own checks read them
+// to the end.
 func (c *Checker) chain(ctx context.Context, b *Backup) {
 	h, err := backup.OpenAt(ctx, c.Place, b.Path, backup.Options{Keys: c.Keys, Signers: c.Signers})
 	if err == nil {

@@ -21,9 +21,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// content unpacks a backup and checks that it is a whole one of its kind. The
-// error is that of reading or of unpacking it; what is wrong with the content
-// otherwise is added to b.
+// content unpacks a backup and checks that it is a whole one of its kind. The error is of
+// reading or unpacking; other faults of the content are added to b.
 func (c *Checker) content(ctx context.Context, b *Backup, f *backup.Handle, narrow bool) error {
 	var src io.Reader
 	stop := func() error { return nil }
@@ -53,14 +52,13 @@ func (c *Checker) content(ctx context.Context, b *Backup, f *backup.Handle, narr
 	return err
 }
 
-// drain reads to the end, in larger pieces than io.Discard takes, and on the
-// caller's goroutine.
+// drain reads to the end, in larger pieces than io.Discard, on the caller's goroutine.
 func drain(src io.Reader) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{src}, make([]byte, 256<<10))
 	return err
 }
 
-// counter counts what is read, and keeps an error: who reads on gets it again.
+// counter counts the bytes read, and repeats an error.
 type counter struct {
 	io.Reader
 	n   int64
@@ -77,8 +75,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// judge reads the content as its kind is read. The source's own errors are left
-// to who reads on.
+// judge reads the content by its kind. Errors of the source are left to later reads.
 func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	broken := func(code Code, severity Severity, err error, advice string) {
 		if src.err == nil || src.err == io.EOF {
@@ -136,11 +133,10 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	}
 }
 
-// follow reads content to its end by what it is, and says why it could not be
-// judged, if that is so. An archive is read by the code that restores it: what passes
-// here is restored.
+// follow reads content to its end by its format, and returns why it could not be judged, if
+// so. An archive is read by the code that restores it.
 func (c *Checker) follow(ctx context.Context, kind string, is guard.Format, content io.Reader) (unjudged string, err error) {
-	// The hard links of an increment may lead to files of another archive of its chain.
+	// An increment's hard links may lead to another archive of its chain.
 	if kind == backup.KindIncrement || kind != backup.KindUploads && kind != backup.KindContracts && (is != guard.Tar || kind == backup.KindDatabase) {
 		whole := guard.NewReader(content, guard.Options{})
 		defer whole.Close()
@@ -156,7 +152,7 @@ func (c *Checker) follow(ctx context.Context, kind string, is guard.Format, cont
 	return "", err
 }
 
-// lister gives a dump to pg_restore --list, which reads as much as it wants.
+// lister gives a dump to pg_restore --list.
 type lister struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser

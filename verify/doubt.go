@@ -12,14 +12,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
-// ErrAppeared is why a backup is in doubt that came into the store after newer ones
-// of its series.
+// ErrAppeared marks a backup that came into the store after newer ones of its series.
 var ErrAppeared = fail.New(fail.Failed, "find out who put it there; if it is intended: takumi-backup verify --accept PATH, or --accept FOLDER for all in it",
 	"it was not there when a newer backup of its name was seen")
 
-// Doubter returns what is known, by the history of keys in the state folder dir and by
-// m, against backups that a key opens: history.ErrLate, or ErrAppeared. m may be nil.
-// The errors are those of [history.Read].
+// Doubter returns the doubts, by the history of keys in the state folder dir and by m,
+// about backups that a key opens: history.ErrLate, or ErrAppeared. m may be nil. The errors
+// are those of [history.Read].
 func Doubter(dir string, m *Memory) (func(b *backup.Backup, opened kek.ID) error, error) {
 	past, err := history.Read(dir)
 	if err != nil {
@@ -34,17 +33,16 @@ func Doubter(dir string, m *Memory) (func(b *backup.Backup, opened kek.ID) error
 	}, nil
 }
 
-// sight is what a backup claimed of itself when its folder was looked at as a whole;
-// nothing, where it could not be read.
+// sight is a backup's claims when its folder was surveyed; empty if unreadable.
 type sight struct {
 	Kind    string    `json:"kind,omitempty"`
 	Series  string    `json:"series,omitempty"`
 	Created time.Time `json:"created,omitzero"`
 }
 
-// appeared is an ErrAppeared for a backup that nobody saw, when one of its series was
-// seen that is more than history.Overlap newer: by then it had to be there. A backup
-// that is re-encrypted keeps its place and time.
+// appeared returns ErrAppeared for an unseen backup when one of its series was seen that is
+// more than history.Overlap newer: it should have been there. A re-encrypted backup keeps
+// its place and time.
 func (m *Memory) appeared(path string, s prune.Series, created time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -67,8 +65,8 @@ func (m *Memory) appeared(path string, s prune.Series, created time.Time) error 
 	return nil
 }
 
-// survey remembers, until Save, which backups are in the folders, but for those in
-// doubt, and for those of a time to come, next to which all others would seem late.
+// survey remembers, until Save, which backups are in the folders, except doubtful ones, and
+// those of the future, next to which all others would seem late.
 func (j *Job) survey(whole []peer) {
 	m, added := j.Memory, make(map[string]sight)
 	for _, p := range whole {

@@ -18,8 +18,7 @@ const (
 	adviceKey  = "find the key with one of these ids (takumi-backup key id --key URI), and give it with --key; without it nothing is proved"
 )
 
-// fault makes a finding of what opening a backup, or reading it, fails with. size
-// is that of its file.
+// fault converts an error of opening or reading a backup to a finding. size is the file's.
 func fault(err error, size int64) Finding {
 	f := Finding{Severity: Error, Message: err.Error(), cause: err}
 	var newer *envelope.VersionError
@@ -69,8 +68,7 @@ func fault(err error, size int64) Finding {
 	return f
 }
 
-// Listed are findings on a backup by what a list of the store knows of it, which reads
-// no more than its head.
+// Listed returns the findings on a listed backup, of which only the head was read.
 func Listed(b *backup.Backup) (found []Finding) {
 	switch {
 	case b.State == backup.Bad:

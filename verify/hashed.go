@@ -12,9 +12,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// hashed is a store that computes the SHA-256 of one of its files while another
-// reads it, and fetches the small files that belong to it once. It is not safe for
-// concurrent use. end has to be called.
+// hashed is a store that computes the SHA-256 of one file while another reads it, and
+// fetches its companions once. It is not safe for concurrent use. end must be called.
 type hashed struct {
 	store.Store
 	path  string
@@ -102,8 +101,7 @@ func (h *hashed) Open(ctx context.Context, path string) (store.Object, error) {
 	return h.file, nil
 }
 
-// sum reads what is left of the file, and returns the SHA-256 and the size of
-// all of it.
+// sum reads the rest of the file, and returns the SHA-256 and size of all of it.
 func (h *hashed) sum(ctx context.Context) (sum [sha256.Size]byte, size int64, err error) {
 	if h.file == nil {
 		if _, err := h.Open(ctx, h.path); err != nil {

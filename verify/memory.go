@@ -29,7 +29,7 @@ const (
 	memoryVersion = 1
 )
 
-// ErrMemory is returned for a memory that is not as this package writes it.
+// ErrMemory is returned for a memory that this package did not write.
 var ErrMemory = errors.New("the memory of what was verified is damaged")
 
 // sys holds the calls that read or write the memory, so that tests can make each fail.
@@ -48,17 +48,16 @@ type Proof struct {
 	SHA256  string    `json:"sha256,omitempty"`
 	Size    int64     `json:"size"`
 	Created time.Time `json:"created"`
-	// Level is what was proved At that time, and None since the backup was found
-	// bad, or could not be read or opened.
+	// Level was proved At that time; None since the backup was bad, unreadable or unopened.
 	Level   Level     `json:"level"`
 	At      time.Time `json:"at,omitzero"`
 	KeyID   string    `json:"key_id,omitempty"` // of the key that opened it
 	Program string    `json:"program"`          // its version
 }
 
-// Memory is what earlier runs proved, a file in the state folder. It holds no
-// secrets. It is safe for concurrent use, and several processes may write to one:
-// what is saved joins what is there.
+// Memory holds the proofs of earlier runs, in a file of the state folder without secrets.
+// It is safe for concurrent use, and several processes may write to one: a save joins the
+// file.
 type Memory struct {
 	dir              string
 	mu               sync.Mutex
@@ -112,8 +111,7 @@ func (m *Memory) Of(path string) (Proof, bool) {
 	return p, ok
 }
 
-// Proved returns what was proved of the backup at path, if it still has that id
-// and size.
+// Proved returns the proof of the backup at path, if it still has that id and size.
 func (m *Memory) Proved(path, id string, size int64) (Proof, bool) {
 	p, ok := m.Of(path)
 	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size
@@ -127,10 +125,9 @@ func (m *Memory) all(where func(path string) bool) map[string]Proof {
 	return all
 }
 
-// Accept forgets, for good, what was at path, and says whether anything was
-// known of it or of its folder: what is there now is no longer compared with it,
-// nor in doubt because it appeared late. Of a folder it takes all that is in it for
-// what belongs there. The errors are those of Save.
+// Accept durably forgets the former backup at path, and reports whether anything was known
+// of it or of its folder: the present one is no longer compared with it, nor in doubt for
+// appearing late. For a folder it accepts everything inside. The errors are those of Save.
 func (m *Memory) Accept(path string) (known bool, err error) {
 	path = anchored(path)
 	_, known = m.Of(path)
@@ -161,12 +158,12 @@ func (m *Memory) put(path string, p Proof) {
 	m.changed[path] = true
 }
 
-// Save writes what was learned since the last Save. What forget tells of paths is
-// left out. It waits a moment for another process that saves; the errors are
-// fsutil.ErrHeld, ErrMemory and those of the store.
+// Save writes what was learned since the last Save, without paths that forget selects. It
+// waits a moment for another process that saves; the errors are fsutil.ErrHeld, ErrMemory
+// and those of the store.
 func (m *Memory) Save(forget func(path string) bool) error { return m.save(forget, forget) }
 
-// save is Save, with what is to be forgotten of proofs, and of what was seen.
+// save is Save with separate choices for proofs and sights.
 func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -211,10 +208,9 @@ func (m *Memory) save(unproved, unseen func(path string) bool) error {
 	return nil
 }
 
-// remember compares a backup that was checked with what is remembered of it, and
-// remembers what is new. One of another series, or made earlier, than what stood
-// there was put there by somebody. A new id with the same time is what a
-// re-encryption leaves, and a later time a name that is used again.
+// remember compares a checked backup with the memory, and updates that. A backup of another
+// series, or an older one, was put there by somebody. A re-encryption leaves a new id with
+// the same time, and a reused name a later time.
 func (m *Memory) remember(b *Backup, program string) {
 	was, known := m.Of(b.Path)
 	if known && b.ID != "" && (b.Kind != was.Kind || b.Series != was.Series || b.Created.Before(was.Created)) && !b.misplaced() {
@@ -226,7 +222,7 @@ func (m *Memory) remember(b *Backup, program string) {
 	}
 	if known && b.Size < was.Size && b.ID == was.ID {
 		for i := range b.Findings {
-			// The bytes alone do not tell a chunk that was cut from one that was changed.
+			// The bytes alone do not show whether a chunk was cut or changed.
 			if f := &b.Findings[i]; f.Code == Damaged && f.Chunk != nil {
 				f.Code = Truncated
 				f.Message = fmt.Sprintf("it had %d bytes, and now has %d: %s", was.Size, b.Size, f.Message)
@@ -235,7 +231,7 @@ func (m *Memory) remember(b *Backup, program string) {
 	}
 	switch {
 	case b.Worst() == Error:
-		if known { // also one that could not be read or opened: it is looked at again
+		if known { // unreadable and unopened ones too: they are checked again
 			was.Level, was.At = None, time.Time{}
 			m.put(b.Path, was)
 		}
@@ -253,7 +249,7 @@ func (m *Memory) remember(b *Backup, program string) {
 	})
 }
 
-// misplaced says whether it is an error that the backup is under its name.
+// misplaced reports whether the backup's name is an error.
 func (b *Backup) misplaced() bool {
 	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == Replaced && f.Severity == Error })
 }
@@ -263,12 +259,10 @@ func under(path, root string) bool {
 	return inside
 }
 
-// Fresh is how long a whole backup is taken to be whole still, as long as it has the
-// same id and size.
+// Fresh is how long a proof counts for a backup with the same id and size.
 const Fresh = 8 * 24 * time.Hour
 
-// Whole says what is remembered of a backup: that every chunk of it was verified
-// lately, or that it was found bad since it was last good.
+// Whole reports whether the backup was wholly verified lately, or was bad since.
 func (m *Memory) Whole(b *backup.Backup) (whole, bad bool) {
 	p, known := m.Of(b.Path)
 	if !known || p.ID != b.ID.String() || p.Size != b.Size {
@@ -277,8 +271,8 @@ func (m *Memory) Whole(b *backup.Backup) (whole, bad bool) {
 	return p.Level >= Auth && time.Since(p.At) < Fresh, p.Level == None
 }
 
-// Learn remembers, until Save, that a backup proved whole, or not. A failure to read
-// it, or to get a key, says nothing.
+// Learn remembers, until Save, a proof of a backup, or its failure. Failures to read it, or
+// to get a key, do not count.
 func (m *Memory) Learn(b *backup.Backup, err error, program string) {
 	p, known := m.Of(b.Path)
 	if !known || p.ID != b.ID.String() {
@@ -299,9 +293,8 @@ func (m *Memory) Learn(b *backup.Backup, err error, program string) {
 // saveEvery is how much work a kill may make forgotten.
 const saveEvery = 30 * time.Second
 
-// Remembering has a run of prune know what was proved earlier, and remember what it proves, until
-// save at the latest. A nil Memory knows nothing; show shows what a proof reads, until what
-// it returns is called.
+// Remembering has a run of prune use and remember proofs, until save at the latest. A nil
+// Memory is empty; show reports what a proof reads, until its result is called.
 func (m *Memory) Remembering(o *prune.Options, place store.Store, program string, show func(*backup.Backup, *backup.Meter) func(), warn func(string, ...any)) (save func()) {
 	save, saved := func() {}, time.Now()
 	if m != nil {

@@ -13,14 +13,12 @@ import (
 // ErrMerge is returned for reports that do not make one.
 var ErrMerge = errors.New("these reports do not make one")
 
-// Merge joins the reports of one store's shards, or of several stores, to one.
-// A backup that is in several is taken from the one that checked it and ended
-// last, and of two that ended together from the one that found it bad. A path
-// means another backup on another host, unless it is that of a bucket, or all
-// hosts worked on shards of one store. When there are shards, they have to be all
-// of them, and of one run: a part that is missing is a part that nobody looked at, and
-// a shard that could not run has left its report of the time before. The error wraps
-// ErrMerge.
+// Merge joins the reports of one store's shards, or of several stores. Of a backup in
+// several reports the one counts that checked it and ended last, and of two that ended
+// together the one that found it bad. A path means another backup on another host, unless
+// it is in a bucket, or all hosts worked on shards of one store. Shards must be complete,
+// and of one run: nobody has checked a missing part, and a shard that could not run has
+// left an old report. The error wraps ErrMerge.
 func Merge(reports []*Report) (*Report, error) {
 	if len(reports) == 0 {
 		return nil, fmt.Errorf("%w: there are none", ErrMerge)
@@ -64,8 +62,7 @@ func Merge(reports []*Report) (*Report, error) {
 	return &all, nil
 }
 
-// taken is where a backup of the joined report stands, and when the report that
-// it is from was finished.
+// taken is a backup's place in the joined report, and when its own report was finished.
 type taken struct {
 	at       int
 	finished time.Time
@@ -78,8 +75,8 @@ func keyOf(r *Report, b *Backup) string {
 	return r.Host + "\x00" + b.Path
 }
 
-// supersedes says whether b says more of a backup than old does; later compares
-// when their reports were finished.
+// supersedes reports whether b replaces old; later compares when their reports were
+// finished.
 func supersedes(b, old *Backup, later int) bool {
 	switch {
 	case b.Checked != old.Checked:

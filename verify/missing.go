@@ -12,12 +12,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// missing reports, with MaxAge, the kinds and the series of which no backup is
-// there at all: those that have grown too old, and were then deleted, would else
-// be found no more. It returns what is to be forgotten: the backups that are no
-// longer there, but for the newest of a series that has none left, which is
-// reported until somebody accepts it. When something could not be looked at, or
-// there is no backup at all, a disk is more likely not mounted.
+// missing reports, with MaxAge, the kinds and series without any backup, which would
+// otherwise go unnoticed. It returns what to forget: missing backups, except the newest of
+// an empty series, which is reported until accepted. When something could not be looked at,
+// or there is no backup at all, a disk is probably not mounted.
 func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	unread := slices.ContainsFunc(whole, func(p peer) bool { return p.unread })
 	if len(whole) == 0 || len(j.roots) == 0 || unread {
@@ -69,7 +67,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	return func(path string) bool { return !there[path] && !kept[path] && j.rooted(path) }
 }
 
-// rooted says whether an anchored path is in a folder that was looked at as a whole.
+// rooted reports whether an anchored path is in a folder that was looked at as a whole.
 func (j *Job) rooted(path string) bool {
 	return slices.ContainsFunc(j.roots, func(root string) bool { return under(path, anchored(root)) })
 }

@@ -29,16 +29,13 @@ type Options struct {
 	Keys  *keystore.Ring // not needed for Checksum
 	Level Level
 	Meter *backup.Meter // if it is set, it counts what is read
-	// Restore, for the level of that name, brings back to life a backup that
-	// was proved up to Content, and returns what it finds. CanRestore tells
-	// whether it knows how to; what it does not is proved up to Content.
+	// Restore, for that level, restores a backup that was proved up to Content, and returns
+	// its findings. CanRestore reports whether it can; others are proved up to Content.
 	Restore    func(ctx context.Context, b *Backup) []Finding
 	CanRestore func(b *Backup) bool
-	// Doubt, if it is set, says why a backup is not to be trusted although the key
-	// with this id opened it.
+	// Doubt, if set, returns why a backup that this key opened is not trusted.
 	Doubt func(b *backup.Backup, opened kek.ID) error
-	// Signers, if they are set, are whom backups have to be signed by. Checksum does
-	// not look for signatures.
+	// Signers, if set, must have signed the backups. Checksum ignores signatures.
 	Signers *sign.Signers
 
 	pause time.Duration // before a second look at what seems bad; a field for the tests
@@ -70,16 +67,15 @@ func NewChecker(o Options) *Checker {
 	})}
 }
 
-// looks is how often a backup that changes while it is read is read.
+// looks bounds how often a changing backup is read.
 const looks = 10
 
-// One checks the backup at path. What is wrong is among its findings. A backup
-// that is not Checked was not looked at to the end because ctx ended, or because
-// it is no longer there, which Why says.
+// One checks the backup at path. Faults are findings. A backup that is not Checked was not
+// finished because ctx ended, or because it vanished, as Why says.
 //
-// A bad backup that is rewrapped, re-encrypted or replaced at the same time is
-// read anew: what is reported was there, unchanged, from before the reading
-// until after it, and nobody was at work on it, or is for a minute already.
+// A bad backup that is being rewrapped, re-encrypted or replaced is read again: a reported
+// one was unchanged from before the reading until after it, and nobody was working on it,
+// or has been for a minute.
 func (c *Checker) One(ctx context.Context, path string) Backup {
 	began, waited := time.Now(), false
 	for n := 1; ; n++ {
@@ -165,7 +161,7 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 	if c.Level > Checksum {
 		c.open(ctx, &b, file)
 	} else {
-		c.claims(ctx, &b, file)
+		c.readClaims(ctx, &b, file)
 	}
 	if b.has(Unreadable) || b.has(Archived) {
 		return b
@@ -203,7 +199,7 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 	return b
 }
 
-// beside judges the envelope next to a backup, as far as opening it has not.
+// beside judges the detached envelope, as far as opening it has not.
 func (c *Checker) beside(ctx context.Context, b *Backup, next fetched) {
 	own, err := "", next.err
 	if err == nil {
@@ -221,7 +217,7 @@ func (c *Checker) beside(ctx context.Context, b *Backup, next fetched) {
 	}
 }
 
-func (c *Checker) claims(ctx context.Context, b *Backup, file *hashed) {
+func (c *Checker) readClaims(ctx context.Context, b *Backup, file *hashed) {
 	seen, err := backup.Look(ctx, file, b.Path, backup.Options{})
 	if err != nil {
 		b.add(fault(err, 0))
@@ -246,7 +242,7 @@ func (c *Checker) claims(ctx context.Context, b *Backup, file *hashed) {
 func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	f, err := backup.Open(ctx, file, b.Path, backup.Options{Keys: c.Keys, Signers: c.Signers})
 	if err != nil {
-		c.claims(ctx, b, file)
+		c.readClaims(ctx, b, file)
 		// Claims may fail for the same reason.
 		b.Findings = nil
 		b.add(fault(err, b.Size))
@@ -301,7 +297,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	}
 }
 
-// largeBackup is the size from which it pays to read a backup on all cores.
+// largeBackup is the size from which all cores read one backup.
 const largeBackup = 16 << 20
 
 func (b *Backup) label(e *envelope.Envelope) {
@@ -322,8 +318,7 @@ func (b *Backup) has(code Code) bool {
 	return slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Code == code })
 }
 
-// Err returns the error that is behind the first finding that is one, as an
-// *Fault, or nil.
+// Err returns the first finding that is an error, as a *Fault, or nil.
 func (b *Backup) Err() error {
 	for i := range b.Findings {
 		if f := &b.Findings[i]; f.Severity == Error {
@@ -333,8 +328,7 @@ func (b *Backup) Err() error {
 	return nil
 }
 
-// Fault is a finding as an error. It wraps what the finding was made of, if that
-// was an error.
+// Fault is a finding as an error. It wraps the finding's own error, if any.
 type Fault struct {
 	Path    string
 	Finding Finding

@@ -7,16 +7,14 @@ import (
 	"time"
 )
 
-// Level says how much of a backup is proved. Each level proves what those before
-// it do.
+// Level is how much of a backup is proved. Each level includes those before it.
 type Level int
 
 const (
 	// None proves nothing.
 	None Level = iota
-	// Checksum compares the file with its sidecar. It needs no key, and shows
-	// that the file is the one that was written, unless somebody could change
-	// both.
+	// Checksum compares the file with its sidecar. It needs no key, and does not notice a
+	// change of both.
 	Checksum
 	// Auth decrypts and authenticates every chunk.
 	Auth
@@ -61,7 +59,7 @@ const (
 	Warning Severity = "warning"
 )
 
-// Code names a kind of finding. The codes are part of the report's schema.
+// Code is a kind of finding, and part of the report's schema.
 type Code string
 
 // The errors.
@@ -73,15 +71,15 @@ const (
 	NotSealed      Code = "not-sealed"
 	Newer          Code = "newer-format"
 	SidecarDiffers Code = "sidecar-differs"
-	Replaced       Code = "replaced"      // whole and authentic, but not the backup that belongs there; a warning when only its name says so
-	Doubtful       Code = "doubtful"      // whole and authentic, but made for a key that was rotated out, or late to appear
+	Replaced       Code = "replaced"      // whole and authentic, but another backup belongs there; a warning when only the name says so
+	Doubtful       Code = "doubtful"      // whole and authentic, but made for a retired key, or late to appear
 	Unsigned       Code = "unsigned"      // where signers are asked for
 	Anonymous      Code = "anonymous"     // it opens for a public recipient, and signers are not asked for
 	BadSignature   Code = "bad-signature" // by nobody who is trusted, or of something else
 	NoKey          Code = "no-key"
 	Unreadable     Code = "unreadable" // the store does not give it
 	Archived       Code = "archived"   // it has to be fetched back before it can be read
-	TooOld         Code = "too-old"    // of a series, with --max-age: its newest backup is named, or the last it had
+	TooOld         Code = "too-old"    // with --max-age: the newest backup of a series is too old, or its last one
 	NotRestorable  Code = "not-restorable"
 	Differs        Code = "differs-from-manifest"
 	BrokenChain    Code = "broken-chain"  // what an increment needs is missing, bad or another
@@ -105,20 +103,18 @@ const (
 type Finding struct {
 	Severity Severity `json:"severity"`
 	Code     Code     `json:"code"`
-	// Path is what it was found on, when that is not a backup of the report.
+	// Path is what it was found on, unless a backup of the report.
 	Path    string `json:"path,omitempty"`
 	Message string `json:"message"`
 	Advice  string `json:"advice,omitempty"` // what to do about it
-	// Chunk and Offset place damage: the chunk's number, and the byte in the
-	// file where it begins.
+	// Chunk is the number of the damaged chunk, and Offset its place in the file, in bytes.
 	Chunk  *int64 `json:"chunk,omitempty"`
 	Offset *int64 `json:"offset,omitempty"`
 
 	cause error // of which the message was made; nil where there was none
 }
 
-// Backup is what is known of one backup. What its envelope says is a claim
-// unless Proven is Auth or more.
+// Backup is the result for one backup. Its envelope is a claim below Auth.
 type Backup struct {
 	Path    string    `json:"path"`
 	Size    int64     `json:"size"`
@@ -131,26 +127,24 @@ type Backup struct {
 	KeyID   string    `json:"key_id,omitempty"`  // of the key that opened it
 	SHA256  string    `json:"sha256,omitempty"`  // of the file as it was read
 
-	// Checked says that this run looked at the backup; if not, Proven and
-	// ProvenAt tell of the last run that did, and Why why it was left out.
+	// Checked means that this run checked the backup; if not, Proven and ProvenAt are of
+	// the last run that did, and Why is why it was left out.
 	Checked  bool      `json:"checked"`
 	Why      string    `json:"why_not_checked,omitempty"`
 	Proven   Level     `json:"proven"`
 	ProvenAt time.Time `json:"proven_at,omitzero"`
 	Seconds  float64   `json:"seconds,omitempty"`
 	Content  int64     `json:"content_bytes,omitempty"` // unpacked
-	// Unjudged says why the content, which unpacks, was not judged: whether it is
-	// complete is not known.
+	// Unjudged is why nobody knows whether the unpacked content is complete.
 	Unjudged string    `json:"unjudged,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
 
-	// unread says that the store did not give its envelope: its id is not known.
+	// unread means that the envelope, and so the id, could not be read.
 	unread bool
 }
 
-// Worst returns the worst severity among the findings, or "". That a backup could
-// not be rehearsed is an error of the run, and says nothing against the backup:
-// here it counts as a warning.
+// Worst returns the worst severity among the findings, or "". A rehearsal that was
+// impossible is an error of the run and here just a warning.
 func (b *Backup) Worst() Severity { return worst(b.Findings) }
 
 func worst(findings []Finding) (s Severity) {
@@ -172,8 +166,8 @@ type Key struct {
 	Overdue      bool      `json:"overdue"`
 }
 
-// Schema is the version of a report's form. It changes when a reader of the
-// former one would be misled.
+// Schema is the version of a report's form. It changes when readers of the former would be
+// misled.
 const Schema = 1
 
 // Report is what a run of verify found.

@@ -19,8 +19,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Job verifies the backups at some paths. Options and Paths have to be set; the
-// zero value of all else asks for the whole of it, and for no more.
+// Job verifies the backups at some paths. Options and Paths must be set; the zero value of
+// the rest checks everything.
 type Job struct {
 	Options
 	Paths   []string
@@ -28,33 +28,30 @@ type Job struct {
 	Shard   backup.Shard
 	Memory  *Memory // nil: nothing is known, and nothing is remembered
 
-	// Which backups are checked. Without any of the three: all. NewerOnly leaves
-	// out what was proved up to Level already, RecheckAfter what was proved since
-	// that long, and Sample is the part, from 0 to 1, of what these leave out that
-	// is checked all the same, chosen at random.
+	// Which backups are checked; without any of the three, all. NewerOnly leaves out those
+	// proved up to Level, RecheckAfter those proved since that long, and Sample is the
+	// random part, from 0 to 1, of these that is still checked.
 	NewerOnly    bool
 	RecheckAfter time.Duration
 	Sample       float64
 	// MaxDuration is when no further check begins.
 	MaxDuration time.Duration
 
-	// MaxAge is how old the newest backup of a series may be, by kind; that of ""
-	// is for all other kinds.
+	// MaxAge is the limit for the newest backup of a series, by kind; "" is for all other
+	// kinds.
 	MaxAge    map[string]time.Duration
 	Retention time.Duration // 0: no backup is too old to be kept
 	KnownKeys []Key         // for the report
 	// Checkpoint is put into the report.
 	Checkpoint json.RawMessage
 
-	// Planned, if it is set, is told how much will be checked, and Done, in
-	// order, what became of each backup. They run on the goroutine of Run.
+	// Planned, if set, gets the amount to check, and Done, in order, each result. They run
+	// on the goroutine of Run.
 	Planned func(backups int, bytes int64)
 	Done    func(b *Backup)
-	// Lost, if it is set, is told the chain, as names of files have it, of each backup
-	// that is damaged.
+	// Lost, if set, gets the chain, as in file names, of each damaged backup.
 	Lost func(chain string)
-	// Saved is told why the memory could not be saved, on any goroutine, but not
-	// on two at once.
+	// Saved gets errors of saving the memory, on any goroutine, one at a time.
 	Saved func(err error)
 
 	roots     []string // the paths that are folders
@@ -64,10 +61,9 @@ type Job struct {
 
 const unseen = "it cannot be looked at"
 
-// Run verifies. It returns a report also when ctx ends before all is done; the
-// error is then the context's cause. Any other error means that nothing could be
-// looked at. A path that is one file among several, or a backup, that cannot be
-// read is a finding.
+// Run verifies. It returns a report even when ctx ends early; the error is then the
+// context's cause. Any other error means that nothing could be looked at. One unreadable
+// file among several is a finding.
 func (j *Job) Run(ctx context.Context) (*Report, error) {
 	j.now, j.saveEvery = time.Now(), cmp.Or(j.saveEvery, time.Minute)
 	r := &Report{
@@ -107,8 +103,8 @@ func newestFirst(a, b Backup) int {
 	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
 }
 
-// find makes a Backup of each that is part of the shard, with what it says of
-// itself and what is remembered of it. Of the others it keeps what compare needs.
+// find makes a Backup, with claims and proofs, of each in the shard. Of the others it keeps
+// what compare needs.
 func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err error) {
 	items, _, err := backup.Find(ctx, j.Place, j.Paths)
 	if err == nil { // an increment is as good as what it needs
@@ -127,7 +123,7 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 			return b
 		}
 		file := &hashed{Store: c.Place, path: b.Path}
-		c.claims(ctx, &b, file)
+		c.readClaims(ctx, &b, file)
 		file.end()
 		b.unread = b.has(Unreadable)
 		if len(b.Findings) > 0 && errors.Is(b.Findings[0].cause, fs.ErrNotExist) {
@@ -152,8 +148,8 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 	return backups, others, err
 }
 
-// plan chooses what is checked, in its order: what was never proved up to the
-// level, newest first, and then what was proved the longest time ago.
+// plan orders the backups to check: unproved ones, newest first, then those with the oldest
+// proofs.
 func (j *Job) plan(backups []Backup) (order []int) {
 	selective := j.NewerOnly || j.RecheckAfter > 0 || j.Sample > 0
 	var spared []int
@@ -262,8 +258,8 @@ func (j *Job) save(forget func(path string) bool) {
 	}
 }
 
-// look looks at what is in the folders next to the backups. A folder that cannot be listed
-// is a finding, if none of the backups is that already.
+// look looks at the files next to the backups. An unreadable folder is a finding, unless a
+// backup is that already.
 func (j *Job) look(ctx context.Context, r *Report, backups []Backup) error {
 	said := make(map[string]bool)
 	for i := range backups {
@@ -305,7 +301,7 @@ func (j *Job) look(ctx context.Context, r *Report, backups []Backup) error {
 			}
 		}
 		for i := range others {
-			f, found := j.stray(&others[i], there)
+			f, found := j.strayFinding(&others[i], there)
 			if path := anchored(f.Path); found && j.Shard.Has(f.Path) && !said[path] {
 				said[path] = true // another path may lead here too
 				r.Findings = append(r.Findings, f)

@@ -12,17 +12,15 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// patience is how long a backup that somebody is changing is waited for, and
-// distance how much longer than the pause what is in a bucket, where nobody can
-// be seen at work.
+// patience is how long a changing backup is waited for, and distance how much longer than
+// the pause in a bucket, where nobody can be seen at work.
 const (
 	patience = time.Minute
 	distance = 20
 )
 
-// settled waits until nobody is at work on a backup that seems bad, and tells
-// whether it has not waited: the file and its sidecar are two, and between them a
-// backup looks as if it were damaged.
+// settled waits until nobody works on a seemingly bad backup, and reports whether it did
+// not have to wait: between a change of the file and of its sidecar a backup looks damaged.
 func (c *Checker) settled(ctx context.Context, b *Backup, changed time.Time) bool {
 	if store.IsRemote(b.Path) {
 		if time.Since(changed) >= strayAge || !b.has(SidecarDiffers) {
@@ -53,14 +51,13 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reserved says whether somebody who is alive holds the name of a local backup,
-// or of its sidecar.
+// reserved reports whether a live process holds the name of a local backup, or of its
+// sidecar.
 func reserved(path string) bool {
 	return locked(path) || locked(path+store.SidecarSuffix)
 }
 
-// locked looks at the lock of the temporary file of path; package store says how
-// it is used.
+// locked checks the lock of path's temporary file; see package local.
 func locked(path string) bool {
 	dir, name := filepath.Split(path)
 	file, err := os.OpenFile(dir+"."+name+".partial", os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)

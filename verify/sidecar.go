@@ -17,9 +17,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-// sidecar compares a backup with its sidecar, and returns Checksum when they fit.
-// rewrapped says that an envelope is next to it. What was put into a bucket a
-// moment ago may have no sidecar yet.
+// sidecar compares a backup with its sidecar, and returns Checksum when they fit. rewrapped
+// means that an envelope is next to it. A new object in a bucket may have no sidecar yet.
 func (c *Checker) sidecar(ctx context.Context, b *Backup, rewrapped bool, file *hashed) Level {
 	line := file.fetch(ctx, b.Path+store.SidecarSuffix)
 	text, err, changed := string(line.text), line.err, file.modified
@@ -81,9 +80,8 @@ func writing(path string) string {
 	return "(cd " + printable(store.Dir(path)) + " && sha256sum " + printable(name) + " > " + printable(name+store.SidecarSuffix) + ")"
 }
 
-// sharpen says more of a fault of a file that is not the one that was written.
-// No writer of this format made what is in its head now, so that a version
-// that nobody knows is damage; and which keys it wants may be damaged too.
+// sharpen refines a fault of a file that is not as written: an unknown version in its head
+// is damage, and the named keys may be damaged too.
 func (b *Backup) sharpen() {
 	for i := range b.Findings {
 		switch f := &b.Findings[i]; f.Code {
@@ -96,7 +94,7 @@ func (b *Backup) sharpen() {
 	}
 }
 
-// stamp is the time in generated names, and what tells apart those of one second.
+// stamp is the time in generated names, with the number within a second.
 var stamp = regexp.MustCompile(`_(\d{8}_\d{6})(-\d+)?`)
 
 func stampOf(name string) string {
@@ -107,15 +105,14 @@ func stampOf(name string) string {
 	return all[len(all)-1][0]
 }
 
-// zones is how far a name with a local time can be from the time in UTC.
+// zones bounds the difference between local time and UTC.
 const zones = 15 * time.Hour
 
-// fitsName says how sure it is that a backup was not made under its file name:
-// "" says that it can have been. Names that are generated hold the time that
-// is in the envelope, and without --name the envelope has the file name too.
-// Any name without a time fits. Where the envelope's name has no time, that of the file may be one that a
-// user has chosen, for an old dump perhaps, and only a backup that is older than
-// it is an error.
+// fitsName returns how sure it is that a backup was not made under its file name, "" if it
+// may have been. Generated names hold the envelope's time, and without --name the envelope
+// has the file name too. Names without a time fit. When only the file name has a time, a
+// user may have chosen it, perhaps for an old dump, and only a backup that is older than it
+// is an error.
 func fitsName(file, name string, created time.Time) Severity {
 	file = strings.TrimSuffix(file, backup.Suffix)
 	name = strings.TrimSuffix(name, backup.Suffix)
@@ -152,8 +149,7 @@ func misplaced(b *Backup, doubt Severity) Finding {
 		Advice:  "find out who renamed or exchanged it; the backup that belongs here is missing"}
 }
 
-// printable quotes a name that could confuse a terminal, or a shell that it is
-// pasted into.
+// printable quotes a name that could confuse a terminal or a shell.
 func printable(name string) string {
 	if plainName.MatchString(name) {
 		return name

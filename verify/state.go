@@ -15,9 +15,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
-// FromState has the job know and remember what the state folder dir holds: what was
-// proved, which chains are damaged, and which keys are in use and were. What cannot be
-// read is left out, with a warning.
+// FromState loads the state folder dir into the job: proofs, damaged chains, and the
+// history of keys. Unreadable parts are left out, with a warning.
 func (j *Job) FromState(dir string, warn func(format string, args ...any)) {
 	var err error
 	if j.Memory, err = OpenMemory(dir); err != nil {
@@ -99,9 +98,9 @@ func ParseSample(text string) (float64, error) {
 	return percent / 100, nil
 }
 
-// Outcome is what a run comes to: nil when all is well. failed is why the report is not
-// whole, one the backup that alone was asked for, or nil. When some of several failed it
-// is [fail.ErrSome], and each is in the report.
+// Outcome is the error of a run, nil when all is well. failed is why the report is not
+// whole, one the only backup asked for, or nil. When some of several failed it is
+// [fail.ErrSome], and each is in the report.
 func (r *Report) Outcome(failed error, one *Backup, strict bool) error {
 	sum := r.Summary()
 	switch {

@@ -19,11 +19,11 @@ import (
 // strayAge is how long a file that is being written may be unfinished.
 const strayAge = time.Hour
 
-// plaintext is what the names of dumps and archives that are not sealed end in.
+// plaintext ends the names of unsealed dumps and archives.
 var plaintext = regexp.MustCompile(`(?i)(\.(sql|dump|pgdump|tar|tgz|txz|tzst)|_\d{8}_\d{6}(-\d+)?\.bin)(\.(zst|gz|bz2|xz|lz4))?$`)
 
-// stray judges a file that is not a backup; there has the backups by path.
-func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
+// strayFinding judges a file that is not a backup; there has the backups by path.
+func (j *Job) strayFinding(f *store.Backup, there map[string]bool) (Finding, bool) {
 	name := store.Base(f.Path)
 	begun := strings.TrimSuffix(strings.TrimPrefix(name, "."), ".partial")
 	unfinished := strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".partial")
@@ -54,8 +54,7 @@ func (j *Job) stray(f *store.Backup, there map[string]bool) (Finding, bool) {
 	return Finding{}, false
 }
 
-// peer is what is kept of a backup to compare others with: a shard keeps that of
-// every backup of the store.
+// peer is what a comparison needs of a backup: a shard keeps that of the whole store.
 type peer struct {
 	path    string
 	size    int64
@@ -80,8 +79,8 @@ func (b *Backup) peer() peer {
 	}
 }
 
-// compare judges every backup of the report next to the others of its series;
-// whole has all backups, those of other shards too.
+// compare judges every backup of the report next to its series; whole has all backups,
+// those of other shards too.
 func (j *Job) compare(r *Report, whole []peer) {
 	series := make(map[unique.Handle[prune.Series]][]peer)
 	for _, p := range whole {
@@ -124,8 +123,7 @@ func (j *Job) compare(r *Report, whole []peer) {
 	}
 }
 
-// mostAge is how old the newest backup of a kind may be; 0 says that it may have
-// any age.
+// mostAge is the limit for the newest backup of a kind; 0 is none.
 func (j *Job) mostAge(kind string) time.Duration {
 	if kind == backup.KindManifest {
 		return 0
@@ -139,9 +137,8 @@ func (j *Job) mostAge(kind string) time.Duration {
 // pruned are the kinds that become too old.
 var pruned = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
 
-// age judges how old a backup is, and how much older than the newest good one. That the
-// newest is too old is a fault of its series, which has none newer: of the backup it says
-// nothing.
+// age judges the age of a backup, and its distance to the newest good one. A newest one
+// that is too old is a fault of the series, and not of the backup.
 func (j *Job) age(r *Report, b *Backup, newest bool, from time.Time) {
 	age, most := j.now.Sub(b.Created), j.mostAge(b.Kind)
 	switch {
@@ -154,7 +151,7 @@ func (j *Job) age(r *Report, b *Backup, newest bool, from time.Time) {
 	}
 }
 
-// enough is how many backups make a median, and few how many do not.
+// enough backups make a median, few do not.
 const (
 	enough = 7
 	few    = 3

@@ -69,7 +69,7 @@ config --help says where settings come from.`,
   DB_NAME=takumi CONTRACTS_DIR=/srv/takumi/contracts takumi-backup backup all`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return b.job.told(cmd, "backup", func(r *runs.Run) error { return b.run(cmd, r) })
+			return b.job.runRecorded(cmd, "backup", func(r *runs.Run) error { return b.run(cmd, r) })
 		},
 	}
 	f := cmd.Flags()

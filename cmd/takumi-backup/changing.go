@@ -89,7 +89,7 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 		c.ring = from
 	}
 	for _, path := range paths {
-		if err := c.apart(cmd, path); err != nil {
+		if err := c.checkOutside(cmd, path); err != nil {
 			return err
 		}
 	}
@@ -106,9 +106,9 @@ func (c *changing) begin(cmd *cobra.Command, paths []string) (err error) {
 	return err
 }
 
-// apart refuses a new key, and a state folder, that would be with the backups at
+// checkOutside refuses a new key, and a state folder, that would be with the backups at
 // path, and warns of an old key that is.
-func (c *changing) apart(cmd *cobra.Command, path string) error {
+func (c *changing) checkOutside(cmd *cobra.Command, path string) error {
 	folder, err := rekey.CheckOutside(path, c.toRing.Places(), c.stateDir, cmd.Flags().Changed("state-dir"), c.stateFile)
 	if err != nil || folder == "" || c.keyless {
 		return err

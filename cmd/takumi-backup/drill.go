@@ -67,7 +67,7 @@ when a newer one is not authentic. The exit code is that of the backup when one 
   takumi-backup drill --database-url postgresql://drill@standby.example --kind database`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return d.job.told(cmd, "drill", func(r *runs.Run) error { return d.run(cmd, rootArg(args), r) })
+			return d.job.runRecorded(cmd, "drill", func(r *runs.Run) error { return d.run(cmd, rootArg(args), r) })
 		},
 	}
 	f := cmd.Flags()

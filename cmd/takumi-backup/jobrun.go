@@ -24,8 +24,8 @@ func (j *jobFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&j.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
 }
 
-// told does work as a run of a job. work fills in what the run made.
-func (j *jobFlags) told(cmd *cobra.Command, task string, work func(*runs.Run) error) error {
+// runRecorded does work as a run of a job. work fills in what the run made.
+func (j *jobFlags) runRecorded(cmd *cobra.Command, task string, work func(*runs.Run) error) error {
 	o := reports.Job{Metrics: j.metrics, Warn: warner(cmd), Log: new(reports.Log), StateDir: func() (string, error) { return stateDirOr("") }}
 	stderr := cmd.ErrOrStderr()
 	cmd.SetErr(io.MultiWriter(stderr, o.Log))

@@ -60,7 +60,7 @@ Contract snapshots stay without --contracts, and kinds that --kind does not name
 			}
 			switch {
 			case p.apply:
-				return p.job.told(cmd, "prune", work)
+				return p.job.runRecorded(cmd, "prune", work)
 			case p.job.notify || p.job.metrics != "":
 				return usagef("--notify and --metrics go with --apply: what only shows is not a run")
 			}

@@ -52,7 +52,7 @@ backup of that name stays, unless --replace-others is given. Envelopes of rewrap
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case !r.dryRun:
-				return r.job.told(cmd, "replicate", func(run *runs.Run) error { return r.run(cmd, run, args[0], args[1]) })
+				return r.job.runRecorded(cmd, "replicate", func(run *runs.Run) error { return r.run(cmd, run, args[0], args[1]) })
 			case r.job.notify || r.job.metrics != "":
 				return usagef("--notify and --metrics do not go with --dry-run: what only shows is not a run")
 			}

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Nice lowers the priority of this process and of the children that it will have: of
-// the processor (1 to 19; 0 leaves it), and of the disk ("idle", "best-effort" or "").
-// Priorities are those of threads on Linux, and new threads and processes inherit
-// them. See setpriority(2) and ioprio_set(2).
+// Nice lowers the priority of this process and its later children: of the processor (1 to
+// 19; 0 leaves it), and of the disk ("idle", "best-effort" or ""). On Linux priorities are
+// those of threads, and new threads and processes inherit them. See setpriority(2) and
+// ioprio_set(2).
 func Nice(nice int, io string) error {
 	const whoProcess, classShift = 1, 13
 	priority := map[string]int{"best-effort": 2<<classShift | 7, "idle": 3 << classShift}[io]

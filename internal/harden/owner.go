@@ -12,10 +12,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// BecomeOwner runs the program anew as the user whom the file of settings belongs to,
-// when root runs it and the file is not root's: such a file says what is read, where
-// it goes and which commands run, and so may do no more than its owner. Nothing of
-// root's environment goes with it. It returns when there is nothing to change.
+// BecomeOwner restarts the program as the owner of the file of settings, when root runs it
+// and the file is not root's: the file decides what is read, where it goes and which
+// commands run, so these must not exceed its owner's rights. Root's environment is not
+// passed on. It returns when there is nothing to change.
 func BecomeOwner(path string) error {
 	if os.Geteuid() != 0 {
 		return nil
@@ -64,8 +64,7 @@ func execAs(uid, gid uint32) error {
 	return syscall.Exec(program, os.Args, env)
 }
 
-// RunsFor is what a process that root began as somebody else finds in its environment,
-// for its errors to say so.
+// RunsFor marks the environment of a process that root began as somebody else.
 const RunsFor = "TAKUMI_RUNS_FOR_ROOT"
 
 func groupsOf(u *user.User) []int {
@@ -79,7 +78,8 @@ func groupsOf(u *user.User) []int {
 	return groups
 }
 
-// ForRoot, in a process that root began (RunsFor is set), says with an error of the system that it was not root who met it.
+// ForRoot adds to a system error, in a process that root began (RunsFor is set), that it
+// ran as another user.
 func ForRoot(began bool, err error) error {
 	if !began || !errors.Is(err, fs.ErrPermission) {
 		return err

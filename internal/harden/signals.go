@@ -12,8 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// Ending is how work ended: whatever went wrong after a signal, went wrong
-// because of it.
+// Ending is the error of work: after a signal, the signal.
 func Ending(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.As(cause, new(*SignalError)) && err != nil {
 		return cause
@@ -30,19 +29,17 @@ func (e *SignalError) Error() string { return fmt.Sprintf("stopped by %v", e.sig
 // Fail is the class and the hint of the error.
 func (e *SignalError) Fail() (fail.Class, string) { return fail.Stopped, "nothing unfinished was kept" }
 
-// Patience is how long a stopped program may take to clean up: a child gets
-// five seconds to end, and the rest is a few system calls. What then still
-// hangs is a write to a reader that does not read.
+// Patience bounds the clean-up of a stopped program: a child gets five seconds to end, and
+// the rest is a few system calls. Only a write to a stuck reader takes longer.
 const Patience = 15 * time.Second
 
-// echo is how long further signals count as the first one again: the kernel
-// repeats that of a dying parent for each of its threads, and a terminal and a
-// service manager may speak at once.
+// echo is how long further signals count as the first: the kernel repeats that of a dying
+// parent for each of its threads, and a terminal and a service manager may send one at
+// once.
 const echo = 250 * time.Millisecond
 
-// WithSignals returns a context that INT, TERM and HUP cancel. A second signal,
-// a moment later, ends the program at once with
-// the exit code.
+// WithSignals returns a context that INT, TERM and HUP cancel. A second signal, a moment
+// later, ends the program at once with the exit code.
 func WithSignals(parent context.Context, code int) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
@@ -51,8 +48,8 @@ func WithSignals(parent context.Context, code int) (context.Context, func()) {
 			signal.Notify(signals, sig)
 		}
 	}
-	// Taken, so that a closed pipe and a file-size limit come back as errors of
-	// the write, and do not end the program before it has cleaned up.
+	// A closed pipe and a file-size limit become errors of the write, so that the program
+	// can clean up.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 	done := make(chan struct{})
 	go func() {
