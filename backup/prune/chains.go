@@ -25,8 +25,8 @@ func chains(items []Item) map[chainOf][]int {
 	return all
 }
 
-// broken says, by its index, of each item what it needs and is not there or not good:
-// nothing can be restored of it, and so it counts for nothing.
+// broken returns, by index, what each unusable item lacks: nothing can be restored of it,
+// so it does not count.
 func broken(items []Item) map[int]string {
 	why := make(map[int]string)
 	for _, links := range chains(items) {
@@ -44,8 +44,7 @@ func broken(items []Item) map[int]string {
 	return why
 }
 
-// keepLinks keeps what others need that are not deleted. What counts on a link counts
-// with it.
+// keepLinks keeps what undeleted items need, with their counts.
 func keepLinks(items []Item, decisions []Decision) {
 	for _, links := range chains(items) {
 		needer := -1
@@ -65,8 +64,8 @@ func keepLinks(items []Item, decisions []Decision) {
 	}
 }
 
-// order is that in which decisions are carried out: an increment before what it needs, and
-// a backup before its manifest, so that a run that is stopped leaves none without theirs.
+// order is the order of deletion: an increment before what it needs, and a backup before
+// its manifest, so that a stopped run leaves none without theirs.
 func order(items []Item) []int {
 	var plain, linked, manifests []int
 	for i, it := range items {

@@ -20,15 +20,14 @@ type Options struct {
 	MaxRead int64          // bytes that may be read to prove backups; 0: no limit
 	Apply   bool           // delete, and not only decide
 
-	// Remembered returns what earlier runs know of a backup: that all of it was
-	// verified, or that it is bad.
+	// Remembered returns the memory of earlier runs: that all of a backup was verified, or
+	// that it is bad.
 	Remembered func(*backup.Backup) (whole, bad bool)
 	// Prove is [backup.ProveKnown] with what the caller shows and remembers.
 	Prove func(ctx context.Context, b *backup.Backup) error
 	// Before runs before each deletion; an error ends the run.
 	Before func(*backup.Backup) error
-	// Done sees each decision, and with Apply what came of a deletion; an error ends
-	// the run.
+	// Done gets each decision, and with Apply its outcome; an error ends the run.
 	Done func(b *backup.Backup, d Decision, err error) error
 }
 
@@ -43,15 +42,14 @@ type Result struct {
 	Failures               int
 	Failed                 error // the first deletion that failed
 
-	// How well any backup was known, and one of which nothing is but what it claims.
+	// the best state of any backup, and a backup that is only Claimed
 	Known   backup.State
 	Claimed *backup.Backup
 }
 
-// Run prunes the store at root, one series after another with what belongs to it, the one
-// that has the oldest backup first, and of each the oldest backup first. What cannot be
-// authenticated is left alone; nothing of a series is deleted before what counts in it was
-// read to its end. A deletion that fails does not keep the others from going. The caller
+// Run prunes the store at root, series by series with what belongs to them, oldest first.
+// It leaves alone what cannot be authenticated, and deletes nothing of a series before what
+// counts in it was read to its end. A failed deletion does not stop the others. The caller
 // keeps other runs out. The error is that of root, of Before or Done, or the context's.
 func Run(ctx context.Context, st store.Store, root string, o Options) (*Result, error) {
 	found, err := backup.Gather(ctx, st, root, o.Open, nil)
@@ -94,8 +92,8 @@ func (o *Options) prune(ctx context.Context, st store.Store, found *backup.Roll,
 	return o.carryOut(ctx, st, list, items, decisions, owners, r)
 }
 
-// groups divides the backups, which are sorted, so that what belongs together is in one
-// group: series, chains, and manifests with their databases. The oldest come first.
+// groups divides the sorted backups, oldest first, into groups that belong together:
+// series, chains, and manifests with their databases.
 func groups(found *backup.Roll) [][]uint32 {
 	var sets sets
 	of := make([]uint32, found.Len())
@@ -154,8 +152,8 @@ func (s *sets) find(n uint32) uint32 {
 
 func (s *sets) join(a, b uint32) { s.parent[s.find(a)] = s.find(b) }
 
-// linkOf is the place of a backup in a chain: of one that cannot be read, by the name of
-// its file, since it may need what is before it all the same.
+// linkOf is a backup's place in a chain; an unreadable one's by its file name, since it may
+// still need those before it.
 func linkOf(b *backup.Backup) (backup.Link, bool) {
 	if b.Readable() {
 		return backup.LinkOf(b.Name)
@@ -267,10 +265,9 @@ func (o *Options) delete(ctx context.Context, st store.Store, b *backup.Backup) 
 	return st.Remove(ctx, b.Backup, envelope.DetachedSuffix, store.SignatureSuffix)
 }
 
-// withManifests lets every manifest share the fate of the backup that it
-// belongs to: one in its folder, made at the same time, of the same name up to
-// the ending; or one of that name of which nothing can be read. Two backups may share a
-// manifest's name; it goes with the last. It returns the backups of each manifest.
+// withManifests keeps or deletes every manifest with its backup: one in its folder of the
+// same time and name up to the ending; or an unreadable one of that name. Two backups may
+// share a manifest, which goes with the last. It returns the backups of each manifest.
 func withManifests(items []Item, decisions []Decision) map[int][]int {
 	type moment struct {
 		folder string

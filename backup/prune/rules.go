@@ -1,19 +1,18 @@
 // Package prune deletes the backups that no retention rule keeps. The rules are pure
-// functions of what a store holds, a policy and the time.
+// functions of the store's content, a policy and the time.
 //
-// [Run] makes an [Item] of each backup of a store and asks [Settle], which verifies
-// what has to be proved good before anything else may go. [Decide] alone
-// believes what the items say.
+// [Run] makes an [Item] of each backup and calls [Settle], which verifies what must be good
+// before anything is deleted. [Decide] trusts the items.
 //
-// What holds whatever the policy says:
+// Under every policy
 //
-//   - only backups that are [Good], and dated neither in the future nor before
-//     there were any, count as kept ones, and only such are ever deleted;
+//   - only [Good] backups that are dated neither in the future nor before there were
+//     any count, and only such are ever deleted;
 //   - the newest of those in each series is kept;
-//   - what a backup that stays needs is kept with it, as the full one of its chain;
+//   - what a kept backup needs is kept, as the full one of its chain;
 //   - nothing is deleted before all that counts in its series was read to its end;
-//   - an incomplete one never counts, and is deleted only where there is one that
-//     does, and where it would be if it counted.
+//   - an incomplete one never counts, and is deleted only next to one that does, and
+//     where it would be if it counted.
 //
 // Days, weeks (ISO 8601), months and years are those of UTC.
 package prune
@@ -41,9 +40,8 @@ const (
 	Bad
 )
 
-// Series are the backups of one thing: only among those does one take the place
-// of another. The folder is part of it, because two hosts may call their
-// databases by one name.
+// Series are the backups that may replace each other. The folder is part of it, because two
+// hosts may have databases of one name.
 type Series struct{ Folder, Kind, Name string }
 
 // String names the series for people.
@@ -57,27 +55,25 @@ type Item struct {
 	Created time.Time
 	State   State
 	Why     string // why State is not Good
-	// Incomplete: what a writer writes last is not there, so that nobody knows
-	// whether all of it was meant to be.
+	// Incomplete means that the part written last is missing.
 	Incomplete bool
-	// Link is its place in a chain of incremental backups, or zero. What has a place is
-	// kept while one behind it is.
+	// Link is its place in a chain of increments, or zero. It is kept while a later one is.
 	Link backup.Link
 }
 
-// Policy says what is kept besides the newest of each series. An item is kept
-// when any one rule says so; a rule that is zero says nothing.
+// Policy is what is kept besides the newest of each series: an item that any rule keeps.
+// Zero rules keep nothing.
 type Policy struct {
-	// Within keeps what is less older than the newest good one of its series than this:
-	// while no backups come, and whatever the clock says, nothing becomes too old.
+	// Within keeps items that are less older than the newest good one of the series, so
+	// that without new backups, and whatever the clock says, none becomes too old.
 	Within time.Duration
 	Last   int // the newest so many
-	// The newest of each of so many days, weeks, months and years. Those without
-	// a backup are not counted: a gap takes nothing away.
+	// The newest of each of so many days, weeks, months and years that have backups: gaps
+	// do not count.
 	Daily, Weekly, Monthly, Yearly int
 	// Kinds are those that may be deleted at all.
 	Kinds []string
-	// ByKind are the rules for the kinds that have their own; their Kinds do not count.
+	// ByKind are rules for single kinds; their Kinds are ignored.
 	ByKind map[string]Policy
 }
 
@@ -88,12 +84,11 @@ func (p Policy) of(kind string) Policy {
 	return p
 }
 
-// Skew is by how much a backup may be ahead of our clock without being one
-// from the future.
+// Skew is how far a backup may be ahead of our clock.
 const Skew = 5 * time.Minute
 
-// epoch is before the first sealed backup. Who dates one earlier has a clock
-// that starts at 1970 whenever its battery is empty.
+// epoch is before the first sealed backup. Earlier dates come from clocks that start at
+// 1970 with an empty battery.
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Action is what becomes of an item.
@@ -113,7 +108,7 @@ type Decision struct {
 	Action Action
 	Reason string
 
-	counts bool // for a rule that counts, or as the newest: then what else goes rests on it
+	counts bool // kept by a rule that counts, or as the newest: deletions rely on it
 }
 
 // Decide returns a decision for each item, in the order of the items.
@@ -223,16 +218,14 @@ func (p Policy) decide(items []Item, indices []int, decisions []Decision, newest
 	}
 }
 
-// ErrUnread is what verify returns for an item that it may not read: no reading is
-// left of the budget.
+// ErrUnread is returned by verify for an item beyond its budget.
 var ErrUnread = errors.New("it was not read, as --max-read has it")
 
-// Settle decides like [Decide], but lets nothing of a series be deleted before all
-// that a rule counts in it, and the newest, has proved good: it calls verify with
-// each such item's index, once, and one that fails is bad from then on and its series
-// decided again. It sets State and Why of such items. When none of a series verifies,
-// or one may not be read, all of it is left alone. stopped, asked after every
-// failure, ends the work with its error.
+// Settle decides like [Decide], but deletes nothing of a series before all that a rule
+// counts in it, and the newest, has proved good: it calls verify once with the index of
+// each such item, and decides again when one fails. It sets State and Why of such items. A
+// series of which none verifies, or one may not be read, is left alone. stopped, called
+// after every failure, ends the work with its error.
 func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, stopped func() error) ([]Decision, error) {
 	proved := make(map[int]bool)
 	unread := make(map[Series]bool)
@@ -271,9 +264,9 @@ func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, sto
 	}
 }
 
-// unproved returns the items that have to be good, oldest series first, newest item
-// first: those that count for a rule, and the newest, in each series that would lose
-// something. A copy of one of them may do as well, but is not looked for.
+// unproved returns the items that must be good, oldest series first, newest item first:
+// those that count for a rule, and the newest, in each series that would lose something.
+// Copies are not considered.
 func unproved(items []Item, decisions []Decision) []int {
 	losing := make(map[Series]bool)
 	for i, d := range decisions {

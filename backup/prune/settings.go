@@ -13,13 +13,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/values"
 )
 
-// Kinds are those of which a newer backup takes the place of an older
-// one. Contract snapshots are a history, and what other kinds are only their
-// maker knows.
+// Kinds are those whose backups replace older ones. Contract snapshots are a history, and
+// only their maker knows about other kinds.
 var Kinds = []string{backup.KindDatabase, backup.KindUploads, backup.KindManifest}
 
-// FromSettings are the rules of the settings: 30 days where they say nothing. The kinds of
-// ByKind are to be pruned.
+// FromSettings returns the rules of the settings, by default 30 days. The kinds of ByKind
+// are pruned.
 func FromSettings(s *config.Settings) (Policy, error) {
 	within, err := s.RetentionDays()
 	if err != nil {
@@ -57,8 +56,8 @@ func FromSettings(s *config.Settings) (Policy, error) {
 	return base, nil
 }
 
-// Retained is the longest time that the settings keep any kind, of which RETENTION_DAYS
-// says nothing shorter; 0 when they say nothing.
+// Retained is the longest time for which the settings keep a kind, at least RETENTION_DAYS;
+// 0 without settings.
 func Retained(s *config.Settings) (time.Duration, error) {
 	longest, err := s.RetentionDays()
 	if err != nil || s.File == nil {
@@ -71,8 +70,8 @@ func Retained(s *config.Settings) (time.Duration, error) {
 	return longest, err
 }
 
-// Chosen are the rules that flags, which p has, and settings give together; given says
-// whether a flag of that name is. Without contracts snapshots of them stay.
+// Chosen combines the rules of the flags in p with the settings; given reports whether a
+// flag is set. Without contracts, snapshots of them stay.
 func (p Policy) Chosen(s *config.Settings, contracts bool, given func(flag string) bool) (Policy, error) {
 	kept, err := s.RetentionDays()
 	if err != nil {

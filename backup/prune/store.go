@@ -18,7 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 )
 
-// Lock keeps other runs off the store at root: on this host, when it is a remote one.
+// Lock keeps other runs off the store at root, for a remote one only those of this host.
 // The caller releases it.
 func Lock(root string) (*fsutil.Lock, error) {
 	if store.IsRemote(root) {
@@ -35,12 +35,12 @@ func Lock(root string) (*fsutil.Lock, error) {
 	return lock, err
 }
 
-// CrashAge is how old an unfinished upload is when no backup can still be making it. Tests
-// do not wait that long.
+// CrashAge is the age at which no backup can still be making an unfinished upload. A
+// variable for tests.
 var CrashAge = 7 * values.Day
 
-// Sweep ends the uploads that a crash left in a bucket, which are paid for and shown
-// nowhere; with dry it only says so. The error is the context's alone.
+// Sweep aborts uploads that a crash left in a bucket, which cost money and are invisible;
+// with dry it only reports them. The error is the context's.
 func Sweep(ctx context.Context, s3 *s3store.Store, root string, dry bool, warn, say func(format string, args ...any)) error {
 	swept, err := s3.Sweep(ctx, root, CrashAge, dry)
 	if ctx.Err() != nil {
@@ -79,9 +79,9 @@ func (r *Result) Words(applied bool) string {
 	return words
 }
 
-// Err is [fail.ErrSome] when something was amiss, and another error when nothing could be
-// done: no deletion succeeded, or no backup opens with the keys at hand, and this host has
-// sealed none, nor is one signed.
+// Err is [fail.ErrSome] when something failed, and another error when everything did: no
+// deletion succeeded, or no backup opens with the keys at hand, is known to this host, or
+// is signed.
 func (r *Result) Err() error {
 	switch b := r.Claimed; {
 	case r.Failed != nil && r.Deleted == 0 && store.IsStoreFault(r.Failed):

@@ -33,9 +33,8 @@ var (
 	ErrHeader = fail.New(fail.Source, "--offline makes the snapshot without the chain", "the headers of this chain are not those of Ethereum, and cannot be verified")
 )
 
-// ChainID returns the id that the network must have: the one that was said, or that
-// of its name, or 0 for a network of one's own. Without any, the error is
-// ErrChainID.
+// ChainID returns the network's id: the given one, or by its name, or 0 for a private
+// network. The error is ErrChainID.
 func ChainID(network string, said uint64) (uint64, error) {
 	name := strings.ReplaceAll(strings.ToLower(network), "_", "-")
 	id := cmp.Or(said, chainIDs[name])
@@ -45,8 +44,8 @@ func ChainID(network string, said uint64) (uint64, error) {
 	return id, nil
 }
 
-// checkChain compares the id of a node's chain with what it must be. What somebody
-// runs for himself has no id of a public chain.
+// checkChain compares the id of a node's chain. A private network must not have a public
+// chain's id.
 func checkChain(n *Node, network string, want, is uint64) error {
 	if want == is {
 		return nil
@@ -68,8 +67,8 @@ var foreign = map[string]string{
 	"l1BatchNumber": "zkSync", "l1BatchTimestamp": "zkSync", "epochSnarkData": "Celo", "randomness": "Celo", "sealFields": "zkSync or OpenEthereum",
 }
 
-// foreignHeader says of what chain a header is whose hash is not that of Ethereum's
-// encoding, if it has fields that Ethereum's do not have, and is nil otherwise.
+// foreignHeader names the chain of a header with fields that Ethereum's lack, or returns
+// nil.
 func foreignHeader(fields map[string]any) error {
 	for field, chain := range foreign {
 		if fields[field] != nil {

@@ -30,9 +30,8 @@ func (s *State) Subjects() []Subject {
 	return subjects
 }
 
-// Compare returns where the code of before is another in after, or is reached
-// through another proxy. Balances, nonces and storage change all the time and
-// are passed over. Both states have to be verified already.
+// Compare returns where the code of before differs in after, or is reached through another
+// proxy. Balances, nonces and storage are ignored. Both states must be verified.
 func Compare(before, after *State) []Difference {
 	now := map[Address]*Account{}
 	for i := range after.Accounts {

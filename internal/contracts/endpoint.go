@@ -51,8 +51,8 @@ func (c *Endpoint) Configured(network string) bool {
 	return !c.Offline && (c.Conf.Get(name) != "" || c.Conf.Get(name+"_FILE") != "")
 }
 
-// Dial returns the node to ask, or nil when there is none. The URL may hold an
-// API key: nothing prints it.
+// Dial returns the node, or nil without one. The URL may hold an API key and is never
+// printed.
 func (c *Endpoint) Dial(network string) (*Node, error) {
 	from, url := "--rpc-url", c.URL
 	if url == "" {

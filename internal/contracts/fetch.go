@@ -22,17 +22,15 @@ type Query struct {
 	Network  string
 	ChainID  uint64 // that the node must serve; 0 leaves it to Network, see [ChainID]
 	Subjects []Subject
-	// Block is finalized, safe, latest or a number in decimal. Where a node
-	// knows no finalized block, safe and then the twelfth before the latest
-	// stands in for it.
+	// Block is finalized, safe, latest or a decimal number. For nodes without finalized
+	// blocks, safe and then the twelfth before the latest is used.
 	Block string
 }
 
 // ErrReorg is returned when the chain exchanged the pinned block meanwhile.
 var ErrReorg = fail.New(fail.Failed, "run it again", "the chain was reorganised while it was read")
 
-// maxSlots is how many slots of one account are asked for; nodes refuse more
-// than 1,024.
+// maxSlots is asked for at once; nodes refuse more than 1,024.
 const maxSlots = 1000
 
 // Fetch reads all of a query at one block and verifies every answer before it
@@ -83,8 +81,7 @@ func Fetch(ctx context.Context, n *Node, q Query) (*State, error) {
 
 func blockNumber(n uint64) string { return "0x" + strconv.FormatUint(n, 16) }
 
-// depth is how far behind the latest block one is taken when nothing is known
-// to be final.
+// depth is how far behind the latest a block is taken as final if none is known to be.
 const depth = 12
 
 func pin(ctx context.Context, n *Node, choice string) (*Block, error) {
@@ -136,8 +133,8 @@ func blockAt(ctx context.Context, n *Node, which string) (*Block, error) {
 	return b, nil
 }
 
-// readBlock returns the block of a node's answer, proved. Other chains are not accused
-// of lying: their headers are others.
+// readBlock returns the proved block of an answer. Headers of other chains have errors of
+// their own.
 func readBlock(raw json.RawMessage) (*Block, error) {
 	b, err := ParseBlock(raw)
 	if err == nil {
@@ -180,8 +177,8 @@ func fetchAccount(ctx context.Context, n *Node, b *Block, subject Subject) (*Acc
 		Address: subject.Address, Names: subject.Names, Proof: p.AccountProof,
 		Nonce: p.Nonce, Balance: p.Balance, StorageHash: p.StorageHash, CodeHash: p.CodeHash,
 	}
-	// What exists has a code hash. Nodes answer for the rest with zeros, or with
-	// the hashes of nothing; the proof tells the two apart for good.
+	// Nodes answer for missing accounts with zeros or with the hashes of nothing; the proof
+	// decides.
 	key := Keccak(a.Address[:])
 	leaf, err := ProveValue(b.StateRoot, key[:], a.Proof)
 	if err != nil {

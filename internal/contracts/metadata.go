@@ -15,8 +15,7 @@ import (
 // ErrMetadata is what every error of ParseMetadata wraps.
 var ErrMetadata = errors.New("unfit metadata.json")
 
-// ErrNoChains is returned by ParseMetadata for a document that says what was deployed
-// in a form that is not known.
+// ErrNoChains is returned by ParseMetadata for an unknown form.
 var ErrNoChains = fmt.Errorf("%w: what was deployed is not said in a form that is known", ErrMetadata)
 
 const (
@@ -96,8 +95,7 @@ func ParseMetadata(r io.Reader) ([]Chain, error) {
 	return chains, nil
 }
 
-// otherName is an error when a document says of what was deployed by another name
-// than "chains", as if it were to be passed over.
+// otherName fails when a document names its deployments by another field than "chains".
 func otherName(data []byte) error {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(data, &fields) != nil {
@@ -133,8 +131,8 @@ func ParseChainID(text string) (uint64, error) {
 	return n, nil
 }
 
-// contractList is an object of names and addresses, in which encoding/json
-// would let a second mention of a name win without a word.
+// contractList is an object of names and addresses, in which encoding/json would let a
+// repeated name win silently.
 type contractList [][2]string
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -15,8 +15,8 @@ var ErrState = errors.New("unfit " + StateName)
 
 const maxState = 256 << 20
 
-// What is before contract_state.json is kept in memory: the folder and
-// snapshot_metadata.json, with room for what others add.
+// Before contract_state.json there are the folder and snapshot_metadata.json, with room for
+// additions; they are kept in memory.
 const (
 	maxHead        = 4 << 20
 	maxHeadEntries = 8
@@ -54,8 +54,8 @@ func ReadState(archive io.Reader) (*State, io.Reader, error) {
 	return nil, whole, nil
 }
 
-// headFault leaves to whoever reads on what is wrong with an archive, or that it
-// has an end: the bytes come to him too.
+// headFault leaves faults and the end of an archive to its later reader, who gets the same
+// bytes.
 func headFault(err error) error {
 	if err == io.EOF || errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil

@@ -29,7 +29,7 @@ const (
 	secretWord = 8 // a part of a URL this long may be an API key
 )
 
-// ErrURL is returned for an RPC URL that cannot be one. It does not show it.
+// ErrURL is returned for an invalid RPC URL, without showing it.
 var ErrURL = errors.New("not an http:// or https:// URL")
 
 // Node asks an Ethereum node over JSON-RPC. Make one with Dial. It is safe for
@@ -175,8 +175,8 @@ type retryError struct {
 
 func (e *retryError) Unwrap() error { return e.error }
 
-// call asks for method and reads the result into result. A node that is busy,
-// or that cannot be reached, is asked again.
+// call requests method and decodes into result. It repeats requests to a busy or
+// unreachable node.
 func (n *Node) call(ctx context.Context, result any, method string, params ...any) error {
 	request, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
 	if err != nil {
@@ -269,8 +269,8 @@ func (n *Node) decode(result any, method string, body []byte) error {
 	return nil
 }
 
-// parseRefusal reads what JSON-RPC 2.0 calls an error object, and what gateways before
-// nodes say in its place: words alone, or a code that is a text.
+// parseRefusal reads an error object of JSON-RPC 2.0, and what gateways send instead: words
+// alone, or a code as text.
 func parseRefusal(data []byte) (code int, message string, ok bool) {
 	if len(data) == 0 || string(data) == "null" {
 		return 0, "", false

@@ -42,8 +42,8 @@ type Snapshot struct {
 	Dir      string // CONTRACTS_DIR
 	Metadata Metadata
 	State    *State
-	// Report is told of what is in the folders and cannot be in the archive:
-	// sockets, pipes and devices. It may be nil, and is called by Read.
+	// Report gets what the archive cannot hold: sockets, pipes and devices. It may be nil,
+	// and is called by Read.
 	Report func(path, why string)
 }
 

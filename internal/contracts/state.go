@@ -8,9 +8,8 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// ErrLie is what is returned when a node's answers do not agree with the
-// cryptography that ties them to the block it named, or a stored state with
-// itself.
+// ErrLie is returned when a node's answers disagree with the hashes of the block it named,
+// or a stored state with itself.
 var ErrLie = fail.New(fail.Failed, "ask another node", "the answers do not fit together")
 
 // StateVersion is the version of contract_state.json that this package writes.
@@ -54,8 +53,7 @@ type Account struct {
 	CodeHash    Hash     `json:"code_hash"`
 	Code        Bytes    `json:"code"`
 	Proof       []Bytes  `json:"account_proof"`
-	// Proxy is what the three slots of EIP-1967 hold; all of them stand among
-	// Slots, with their proofs.
+	// Proxy is the three slots of EIP-1967, which are also among Slots, with proofs.
 	Proxy Proxy  `json:"eip1967"`
 	Slots []Slot `json:"slots"`
 }

@@ -1,14 +1,13 @@
-// Package scratch starts PostgreSQL servers that nobody else sees and that leave
-// nothing behind: for rehearsing a restore, and for tests.
+// Package scratch starts private PostgreSQL servers that leave nothing behind, for
+// rehearsals and tests.
 //
-// A caller makes a cluster with [Start] and ends it with [Cluster.Stop]. It lives
-// in a folder that only its user may enter, listens on a unix socket there and
-// nowhere else, and trusts whoever can reach that socket. Nothing of it is meant
-// to survive: it does not even sync. Started by root it runs as the user
-// postgres, because initdb refuses root.
+// A caller makes a cluster with [Start] and ends it with [Cluster.Stop]. It lives in a
+// folder that only its user may enter, listens only on a unix socket there, trusts whoever
+// can reach that, and does not sync. Started by root it runs as the user postgres, because
+// initdb refuses root.
 //
-// When the program is killed, the kernel stops the server, on Linux, and the
-// next [NewFolder] or Start in the same parent removes the folder.
+// When the program is killed, the kernel stops the server, on Linux, and the next
+// [NewFolder] or Start in the same parent removes the folder.
 package scratch
 
 import (
@@ -136,7 +135,7 @@ func (c *Cluster) Dir() string { return c.folder.path }
 // Bin returns the folder of PostgreSQL's programs of the cluster's version.
 func (c *Cluster) Bin() string { return c.bin }
 
-// Stop stops the server and removes all that there was of it. It waits for both.
+// Stop stops the server, waits for it, and removes everything.
 func (c *Cluster) Stop() error {
 	if c.server != nil {
 		// Quit: the data is thrown away, nothing need be written.
@@ -151,8 +150,8 @@ func (c *Cluster) Stop() error {
 	return c.folder.Remove()
 }
 
-// command is a program that runs as the server's user, without what this
-// process's environment holds, and not longer than this process.
+// command runs a program as the server's user, without this process's environment, and no
+// longer than this process.
 func (c *Cluster) command(ctx context.Context, whenWeDie syscall.Signal, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, name), args...)
 	cmd.Env = []string{"PATH=" + c.bin + string(os.PathListSeparator) + os.Getenv("PATH"), "LC_ALL=C"}
@@ -196,8 +195,7 @@ func (c *Cluster) serve(ctx context.Context) error {
 	started := make(chan error)
 	c.gone = make(chan struct{})
 	go func() {
-		// The thread has to stay for as long as the server does, and ends with
-		// this goroutine.
+		// The thread must live as long as the server; it ends with this goroutine.
 		runtime.LockOSThread()
 		err := server.Start()
 		started <- err

@@ -20,21 +20,19 @@ import (
 const (
 	// prefix begins the name of every scratch folder.
 	prefix = "takumi-scratch-"
-	// marker is a file in every one of them, so that what only has such a name
-	// is not taken for one.
+	// marker is a file in each, which a folder that only has such a name lacks.
 	marker = ".takumi-scratch"
 )
 
-// Folder is a private folder for what must not stay. It is locked for as long as
-// its process lives: what a killed one has left is told from that.
+// Folder is a private temporary folder, locked while its process lives, which distinguishes
+// it from leftovers.
 type Folder struct {
 	path string
 	lock *fsutil.Lock
 }
 
-// NewFolder makes a folder in parent that only this user may enter, and removes
-// what killed runs have left in parent, their servers too. The caller ends it
-// with Remove.
+// NewFolder makes a folder in parent that only this user may enter, and removes leftovers
+// of killed runs in parent, their servers too. The caller ends it with Remove.
 func NewFolder(ctx context.Context, parent string) (*Folder, error) {
 	parent, err := filepath.Abs(parent)
 	if err != nil {
@@ -98,8 +96,8 @@ func (f *Folder) Remove() error {
 	return removeAll(f.path)
 }
 
-// removeAll removes a folder, also one into which something that was killed
-// still writes for a moment, and folders that do not let their owner in.
+// removeAll removes a folder, even one that a killed process still writes to, or that does
+// not let its owner in.
 func removeAll(path string) (err error) {
 	for range 50 {
 		if err = os.RemoveAll(path); err == nil {
@@ -118,8 +116,7 @@ func removeAll(path string) (err error) {
 	return fmt.Errorf("removing the scratch folder: %w", err)
 }
 
-// sweep removes what killed runs have left in parent. What cannot be removed
-// stays: it is in nobody's way but the disk's.
+// sweep removes leftovers of killed runs in parent, ignoring errors.
 func sweep(ctx context.Context, parent string) error {
 	entries, err := os.ReadDir(parent)
 	if err != nil {
@@ -160,9 +157,8 @@ func isOurs(path string) bool {
 	return err == nil && (len(entries) == 0 || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == marker }))
 }
 
-// stopStray stops the server whose starter was killed, where the kernel has not.
-// Only one that listens in the folder is alive: the process number in its file
-// could be a stranger's otherwise.
+// stopStray stops a server whose starter was killed, unless the kernel has. It must listen
+// in the folder: otherwise the process number in its file could be a stranger's.
 func stopStray(ctx context.Context, path string) {
 	listens := func() bool {
 		conn, err := net.DialTimeout("unix", socketIn(path), time.Second)
