@@ -351,3 +351,11 @@ func TestKeysAreWiped(t *testing.T) {
 		}
 	}
 }
+
+// TestAddNothing: of a place without a key nothing is recorded.
+func TestAddNothing(t *testing.T) {
+	h := open(t, t.TempDir())
+	if ids, err := Add(t.Context(), h, newVault(0), false, Options{}); !errors.Is(err, keystore.ErrNotFound) || ids != nil || len(h.Records()) != 0 {
+		t.Errorf("%v, %v", ids, err)
+	}
+}
