@@ -31,8 +31,8 @@ type Listing struct {
 	Codec      string        `json:"codec,omitempty"`
 	KeyIDs     []kek.ID      `json:"key_ids,omitempty"`
 	Recipients []slot.Holder `json:"recipients,omitempty"`
-	Signer     string        `json:"signer,omitempty"`   // of whom it is signed, where signers are known
-	Unjudged   bool          `json:"unjudged,omitempty"` // nobody knows whether the content is complete
+	Signer     string        `json:"signer,omitempty"`     // of whom it is signed, where signers are known
+	Unjudged   bool          `json:"not_judged,omitempty"` // nobody knows whether the content is complete
 }
 
 // Listing describes the backup.

@@ -45,7 +45,7 @@ type Retirement struct {
 
 // Retired is a key that may be destroyed.
 type Retired struct {
-	ID         kek.ID        `json:"id"`
+	ID         kek.ID        `json:"key_id"`
 	Recipient  *slot.Holder  `json:"recipient,omitempty"` // it is an identity, for whose recipient these slots are
 	Opens      int           `json:"opens"`               // backups that it opens, and another key too
 	OnlyBeside int           `json:"only_beside"`         // see history.Judgement

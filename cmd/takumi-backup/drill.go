@@ -179,10 +179,7 @@ func (d *drillCommand) tell(cmd *cobra.Command, r *drill.Report, fault error) er
 	}
 	var err error
 	if d.json {
-		err = writeJSON(cmd.OutOrStdout(), struct {
-			*drill.Report
-			Page string `json:"report"`
-		}{r, d.page})
+		err = writeJSON(cmd.OutOrStdout(), drilled{r, d.page})
 	} else {
 		err = printf(cmd, "%v\n", d.page)
 	}
@@ -206,4 +203,10 @@ func (d *drillCommand) tell(cmd *cobra.Command, r *drill.Report, fault error) er
 		return errMissed
 	}
 	return nil
+}
+
+// drilled is what drill --json prints.
+type drilled struct {
+	*drill.Report
+	Page string `json:"report"`
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,11 +14,13 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/keystore/written"
 	"github.com/takumi-backup/takumi-backup/verify"
+	"github.com/takumi-backup/takumi-backup/verify/doctor"
 	reports "github.com/takumi-backup/takumi-backup/verify/report"
-	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
 var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.json")
@@ -27,7 +30,11 @@ var outputs = map[string]any{
 	"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
 	"diff": members.Change{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
-	"config show": config.Shown{}, "status": status.Status{}, "verify": verify.Report{},
+	"config show": config.Shown{}, "status": shownStatus{}, "verify": verify.Report{}, "doctor": doctor.Finding{}, "drill": drilled{},
+	"backup all": night{}, "restore database": restoredDatabase{}, "restore database --table": restoredTables{},
+	"restore database --dry-run": plannedRestore{}, "restore database --drop-previous": droppedDatabases{}, "restore contracts": restoredContracts{},
+	"key history": historyLine{}, "key retire": rekey.Retired{}, "key split": written.Split{},
+	"audit show": audit.Record{}, "audit verify": proof{}, "audit checkpoint": audit.Checkpoint{},
 }
 
 // schemaFor is the JSON Schema of what encoding/json makes of a type.
@@ -64,6 +71,9 @@ func schemaFor(t reflect.Type) map[string]any {
 }
 
 func addFields(t reflect.Type, fields map[string]any, required *[]string) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	for f := range t.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
@@ -108,34 +118,76 @@ func TestOutputSchema(t *testing.T) {
 	}
 }
 
-// TestOutputFitsSchema: what commands print is as the schema has it: with all that is
-// required, and with nothing else.
+// prints checks that a command prints what the schema has under its name: with all that
+// is required, and with nothing else.
+func (b *sandbox) prints(name string, want int, args ...string) {
+	b.Helper()
+	cmd := b.program(args...)
+	cmd.Stdin = strings.NewReader("content")
+	run := b.start(cmd).exits(want)
+	lines := 0
+	for dec := json.NewDecoder(&run.stdout); dec.More(); lines++ {
+		var got any
+		if err := dec.Decode(&got); err != nil {
+			b.Fatalf("%s: %v", name, err)
+		}
+		if _, one := got.(map[string]any); !one {
+			b.Errorf("%s does not print an object: %v", name, got)
+		}
+		fitsSchema(b.T, name, got, schemaFor(reflect.TypeOf(outputs[name])))
+	}
+	if lines == 0 {
+		b.Errorf("%s prints nothing", name)
+	}
+}
+
+// TestOutputFitsSchema: what commands print is as the schema has it.
 func TestOutputFitsSchema(t *testing.T) {
 	b := newSandbox(t)
-	for name, args := range map[string][]string{
-		"seal": {"seal", "--json", "-o", "x.enc"}, "list": {"list", "--json", "."}, "inspect": {"inspect", "--json", "y.enc"},
-		"prune": {"prune", "--json", "."}, "status": {"status", "--json", "."}, "verify": {"verify", "--json", "y.enc"},
-		"key check": {"key", "check", "--json"}, "config show": {"config", "show", "--json"},
-		"rewrap": {"rewrap", "--json", "--dry-run", "--to", "file:" + keyFile(t, mainKey), "y.enc"}, "replicate": {"replicate", "--json", "y.enc", "copy"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if _, err := os.Stat(b.path("y.enc")); err != nil {
-				b.seal([]byte("content"), "-o", "y.enc")
-			}
-			run := b.start(b.command("sh", append([]string{"-c", `echo content | exec "$0" "$@"`, b.exe}, args...)...)).exits(exitOK)
-			lines := 0
-			for dec := json.NewDecoder(&run.stdout); dec.More(); lines++ {
-				var got any
-				if err := dec.Decode(&got); err != nil {
-					t.Fatal(err)
-				}
-				fitsSchema(t, name, got, schemaFor(reflect.TypeOf(outputs[name])))
-			}
-			if lines == 0 {
-				t.Error("nothing is printed")
-			}
-		})
+	key := keyFile(t, mainKey)
+	b.env = append(b.env, "UPLOADS_DIR="+b.path("up"), "BACKUP_ENCRYPTION_KEY_FILE="+key)
+	if err := os.Mkdir(b.path("up"), 0o700); err != nil {
+		t.Fatal(err)
 	}
+	writeFile(t, b.path("up/a"), []byte("content"))
+	b.prints("seal", exitOK, "seal", "--json", "-o", b.path("y.enc"))
+	b.prints("backup all", exitOK, "backup", "all", "--json")
+	store := b.path("store")
+	uploads := filepath.Join(store, "uploads", files(t, filepath.Join(store, "uploads"))[0])
+	for name, args := range map[string][]string{
+		"list": {store}, "inspect": {"y.enc"}, "prune": {store}, "status": {store}, "verify": {"y.enc"}, "ls": {uploads}, "find": {"a"},
+		"diff": {uploads, "empty"}, "restore uploads": {uploads, "--to", "restored"}, "drill": {"--latest", "--scratch-dir", t.TempDir()},
+		"key check": nil, "config show": nil, "replicate": {"y.enc", "copy"}, "rewrap": {"--dry-run", "--to", "file:" + keyFile(t, mainKey), "y.enc"},
+		"key split": {"--shares", "3", "--threshold", "2", "-o", t.TempDir() + "/shares"},
+	} {
+		if err := os.MkdirAll(b.path("empty"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b.prints(name, exitOK, append(append(strings.Fields(name), "--json"), args...)...)
+	}
+	b.env = append(b.env, "UPLOADS_DIR=") // nothing to back up is what doctor finds
+	b.prints("doctor", exitSome, "doctor", "--json")
+	b.prints("key rotate", exitOK, "key", "rotate", "--json", "--key", "file:"+key, "--grace", "1ns")
+	b.prints("key history", exitOK, "key", "history", "--json")
+	b.run(exitOK, nil, "rewrap", "--to", "file:"+key, store)
+	b.prints("key retire", exitOK, "key", "retire", "--json", keyID(t, mainKey))
+	b.prints("audit checkpoint", exitOK, "audit", "checkpoint", "--checkpoint-key", "file:"+keyFile(t, otherKey), "-o", "-")
+	b.prints("audit verify", exitOK, "audit", "verify", "--json")
+	b.prints("audit show", exitOK, "audit", "show", "--json")
+}
+
+// TestDatabaseOutputFitsSchema is the same for restores of databases.
+func TestDatabaseOutputFitsSchema(t *testing.T) {
+	c := database(t, "fits_schema", "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+	b := withCluster(t, c)
+	b.env = append(b.env, "DB_NAME=fits_schema")
+	made := b.run(exitOK, nil, "backup", "database", "--quiet").made()[0]
+	restore := []string{"restore", "database", "--json", "--yes"}
+	b.prints("ls of a dump", exitOK, "ls", "--json", made)
+	b.prints("restore database --dry-run", exitOK, append(restore, "--dry-run", made)...)
+	b.prints("restore database --table", exitOK, append(restore, made, "--table", "public.t", "--to-schema", "other")...)
+	b.prints("restore database", exitOK, append(restore, made)...)
+	b.prints("restore database --drop-previous", exitOK, append(restore, "--drop-previous")...)
 }
 
 func fitsSchema(t *testing.T, at string, got any, s map[string]any) {

@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
+	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -134,7 +136,7 @@ the former ones that the place keeps, as replaced when the current one came ther
 With --retired the key there is itself a former one, such as a copy in a file.`,
 		Example: `  takumi-backup key history
   takumi-backup key history --add --key file:/etc/takumi-backup/backup.key
-  takumi-backup key history --json | jq -r '.[] | select(.may_be_destroyed) | .id'  # for key retire`,
+  takumi-backup key history --json | jq -r 'select(.may_be_destroyed) | .key_id'  # for key retire`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := add.run(cmd, &state); err != nil {
@@ -143,7 +145,7 @@ With --retired the key there is itself a former one, such as a copy in a file.`,
 			return showHistory(cmd, &state, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per key and line")
 	add.flags(cmd)
 	state.add(cmd)
 	adding := audited(cmd, "key history", changes).RunE
@@ -159,6 +161,25 @@ With --retired the key there is itself a former one, such as a copy in a file.`,
 		return showHistory(cmd, &state, asJSON)
 	}
 	return cmd
+}
+
+// historyLine is a line of key history --json.
+type historyLine struct {
+	KeyID          kek.ID       `json:"key_id"`
+	Provider       string       `json:"provider"`
+	Place          string       `json:"place,omitempty"`
+	Created        time.Time    `json:"created,omitzero"`
+	Activated      time.Time    `json:"activated,omitzero"`
+	Retired        time.Time    `json:"retired,omitzero"`
+	DestroyAfter   time.Time    `json:"destroy_after,omitzero"`
+	Cleared        time.Time    `json:"cleared,omitzero"`
+	NeededBy       int          `json:"needed_by"`
+	Opens          int          `json:"opens"`
+	OnlyBeside     int          `json:"only_beside,omitempty"`
+	MayBeDestroyed bool         `json:"may_be_destroyed"`
+	Reason         string       `json:"reason,omitempty"` // why it may not
+	Unknown        bool         `json:"unknown,omitempty"`
+	Recipient      *slot.Holder `json:"recipient,omitempty"`
 }
 
 func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
@@ -178,7 +199,15 @@ func showHistory(cmd *cobra.Command, state *stateFlags, asJSON bool) error {
 	}
 	judged := append(append(h.Judge(backups, time.Now()), h.Unknown(backups)...), h.Recipients(backups)...)
 	if asJSON {
-		return writeJSON(cmd.OutOrStdout(), judged)
+		for _, j := range judged {
+			if err := writeJSON(cmd.OutOrStdout(), historyLine{
+				j.ID, j.Provider, j.Record.Place, j.Created, j.Activated, j.Retired, j.DestroyAfter, j.Cleared,
+				j.NeededBy, j.Opens, j.OnlyBeside, j.MayBeDestroyed, j.WhyNot, j.Unknown, j.Recipient,
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if len(judged) == 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "no key was rotated or stored yet: %s does not exist\n", h.Path())

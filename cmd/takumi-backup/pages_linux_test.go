@@ -179,7 +179,7 @@ var onHost = []instead{
 	{`^(.*contracts.*)\bFILE(\.enc)?\b`, `$1"$$(newest contracts)"`},
 	{`\bFILE(\.enc)?\b`, `"$$(newest database 'takumi_db*.enc')"`},
 	{`59c85456`, `"$$(takumi-backup inspect --json "$$(newest database 'takumi_db*.enc')" | jq -r .id | cut -c1-12)"`},
-	{`0123456789abcdef|\bKEYID\b`, `"$$(takumi-backup key history --json | jq -r ".[]?|select(.retired).id" | head -n 1)"`},
+	{`0123456789abcdef|\bKEYID\b`, `"$$(takumi-backup key history --json | jq -r "select(.retired).key_id" | head -n 1)"`},
 	{`(-(?:-scratch-dir|o|-to)|man|openssl-cbc) DIR`, `$1 "$$(folder $1)"`},
 	{`\bURI\b`, `"file:$$H/etc/backup.key"`},
 	{`KEYFILE (".*)`, `"$$H/etc/backup.key" $1`},

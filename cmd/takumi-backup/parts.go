@@ -44,9 +44,12 @@ func (r reporting) summarize(cmd *cobra.Command, parts []*all.Part, started time
 	if !r.json {
 		return nil
 	}
-	return writeJSON(cmd.OutOrStdout(), struct {
-		Started time.Time   `json:"started"`
-		Seconds float64     `json:"seconds"`
-		Parts   []*all.Part `json:"parts"`
-	}{started.UTC().Truncate(time.Second), time.Since(started).Seconds(), parts})
+	return writeJSON(cmd.OutOrStdout(), night{started.UTC().Truncate(time.Second), time.Since(started).Seconds(), parts})
+}
+
+// night is what backup all --json prints.
+type night struct {
+	Started time.Time   `json:"started"`
+	Seconds float64     `json:"seconds"`
+	Parts   []*all.Part `json:"parts"`
 }

@@ -180,7 +180,7 @@ func (p *pruneCommand) conclude(cmd *cobra.Command, s *audit.Session, r *prune.R
 type pruned struct {
 	backup.Listing
 	Action  prune.Action `json:"action"`
-	Because string       `json:"because"`
+	Because string       `json:"reason"` // in place of the listing's, which it has in it
 	Deleted bool         `json:"deleted"`
 	Error   string       `json:"error,omitempty"`
 }

@@ -103,11 +103,7 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tre
 	}
 	var err error
 	if r.json {
-		told := struct {
-			restoredFolder
-			Comparison  *contracts.Comparison `json:"comparison,omitempty"`
-			NotCompared string                `json:"not_compared,omitempty"`
-		}{restoredFolder{r.to, s, path}, c, c.Skipped}
+		told := restoredContracts{restoredFolder{r.to, s, path}, c, c.Skipped}
 		if c.Fault != nil {
 			told.NotCompared = c.Fault.Error()
 		}
@@ -133,4 +129,11 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tre
 		return fmt.Errorf("%s is restored: %w", r.to, errDiffers)
 	}
 	return nil
+}
+
+// restoredContracts is what restore contracts --json prints.
+type restoredContracts struct {
+	restoredFolder
+	Comparison  *contracts.Comparison `json:"comparison,omitempty"`
+	NotCompared string                `json:"not_compared,omitempty"`
 }

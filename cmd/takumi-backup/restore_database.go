@@ -268,10 +268,7 @@ func (r *restoreDatabase) finish(cmd *cobra.Command, path string, done pgrestore
 		fmt.Fprintln(cmd.ErrOrStderr(), words)
 	}
 	if r.json {
-		err = writeJSON(cmd.OutOrStdout(), struct {
-			pgrestore.Result
-			Backup string `json:"backup"`
-		}{done, path})
+		err = writeJSON(cmd.OutOrStdout(), restoredDatabase{done, path})
 	} else {
 		err = printf(cmd, "%v\n", done.Database)
 	}
@@ -304,9 +301,7 @@ func (r *restoreDatabase) runDrop(ctx context.Context, cmd *cobra.Command) error
 		}
 	}
 	if r.json {
-		return writeJSON(cmd.OutOrStdout(), struct {
-			Dropped []string `json:"dropped"`
-		}{append([]string{}, p.Previous...)})
+		return writeJSON(cmd.OutOrStdout(), droppedDatabases{append([]string{}, p.Previous...)})
 	}
 	for _, name := range p.Previous {
 		if err := printf(cmd, "%v\n", name); err != nil {
@@ -315,3 +310,23 @@ func (r *restoreDatabase) runDrop(ctx context.Context, cmd *cobra.Command) error
 	}
 	return nil
 }
+
+// What restore database --json prints: after a restore, one of tables, with --dry-run, and
+// with --drop-previous.
+type (
+	restoredDatabase struct {
+		pgrestore.Result
+		Backup string `json:"backup"`
+	}
+	restoredTables struct {
+		pgrestore.TablesResult
+		Backup string `json:"backup"`
+	}
+	plannedRestore struct {
+		pgrestore.Plan
+		Backup string `json:"backup"`
+	}
+	droppedDatabases struct {
+		Dropped []string `json:"dropped"`
+	}
+)

@@ -14,10 +14,7 @@ import (
 func (r *restoreDatabase) showPlan(cmd *cobra.Command, path string, b *openedBackup, p pgrestore.Plan) error {
 	var w io.Writer = cmd.OutOrStdout()
 	if r.dryRun && r.json {
-		return writeJSON(w, struct {
-			pgrestore.Plan
-			Backup string `json:"backup"`
-		}{p, path})
+		return writeJSON(w, plannedRestore{p, path})
 	}
 	if !r.dryRun {
 		if w = cmd.ErrOrStderr(); r.progress.quiet && r.yes {

@@ -71,10 +71,7 @@ func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, pat
 		fmt.Fprintf(cmd.ErrOrStderr(), "restored %d tables with %d rows from %s into %s\n", len(result.Tables), result.Rows, filepath.Base(path), result.Database)
 	}
 	if r.json {
-		return writeJSON(cmd.OutOrStdout(), struct {
-			pgrestore.TablesResult
-			Backup string `json:"backup"`
-		}{result, path})
+		return writeJSON(cmd.OutOrStdout(), restoredTables{result, path})
 	}
 	for _, name := range result.Tables {
 		if err := printf(cmd, "%v\n", name); err != nil {

@@ -51,10 +51,7 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 				warn(cmd, "when the timers start next is not known: %v", err)
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), struct {
-					*status.Status
-					Timers []status.Timer `json:"timers,omitempty"`
-				}{s, timers})
+				return writeJSON(cmd.OutOrStdout(), shownStatus{s, timers})
 			}
 			return printf(cmd, "%s", s.Text(timers))
 		},
@@ -63,6 +60,12 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 	keys.addIdentities(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
+}
+
+// shownStatus is what status --json prints.
+type shownStatus struct {
+	*status.Status
+	Timers []status.Timer `json:"timers,omitempty"`
 }
 
 func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Status, error) {

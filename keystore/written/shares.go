@@ -122,9 +122,9 @@ type Split struct {
 	KeyID        kek.ID   `json:"key_id"`
 	Shares       int      `json:"shares"`
 	Threshold    int      `json:"threshold"`
-	Proved       int      `json:"proved"`                 // combinations
+	Proved       int      `json:"proved_combinations"`
 	Combinations string   `json:"combinations,omitempty"` // that there are: perhaps more than any integer holds
-	Files        []string `json:"files"`
+	Files        []string `json:"paths"`
 }
 
 // SplitOptions say how to split a key.

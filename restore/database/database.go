@@ -90,11 +90,11 @@ type Plan struct {
 	Target   string    `json:"database"`           // the name that the restored database gets
 	Replaces bool      `json:"replaces"`           // a database of that name is there
 	New      string    `json:"new"`                // its name while it is made
-	Before   string    `json:"before,omitempty"`   // the name that the former database gets, or ""
+	Before   string    `json:"previous,omitempty"` // the name that the former database gets, or ""
 	Sessions int       `json:"sessions"`           // connections to the former, which will be ended
 	Removes  []string  `json:"removes,omitempty"`  // what killed restores left, and this one removes first
 	Strays   []string  `json:"strays,omitempty"`   // what looks like that without being marked, and stays
-	Previous []string  `json:"previous,omitempty"` // former databases that earlier restores have kept
+	Previous []string  `json:"kept,omitempty"`     // former databases that earlier restores have kept
 	Roles    []string  `json:"roles,omitempty"`    // roles that are made first, without any right
 	Check    string    `json:"check"`              // by what the restored database is judged
 	Drops    string    `json:"drops,omitempty"`    // the former database, when it goes after a good restore, or ""

@@ -51,7 +51,7 @@ type TablesRestore struct {
 // TablesResult says what was restored.
 type TablesResult struct {
 	Database string   `json:"database"`
-	Tables   []string `json:"tables"` // by the names that they have now
+	Tables   []string `json:"restored"` // by the names that they have now
 	Rows     int64    `json:"rows"`
 	Rest     []string `json:"not_restored,omitempty"` // what belongs to them in the dump
 }

@@ -66,7 +66,7 @@ type Status struct {
 	Jobs   map[string]runs.Task `json:"jobs"`
 	Keys   []Key                `json:"keys"`
 	// Unknown is how many files are not backups, or could not be read.
-	Unknown int `json:"unknown"`
+	Unknown int `json:"not_read"`
 }
 
 // Series is one line. Of the last good backup: the newest that is authentic, or without
@@ -106,7 +106,7 @@ type Copy struct {
 
 // Key is a key that is in use.
 type Key struct {
-	ID       string    `json:"id"`
+	ID       string    `json:"key_id"`
 	Provider string    `json:"provider"`
 	Due      time.Time `json:"next_rotation,omitzero"`
 	Overdue  bool      `json:"overdue"`
