@@ -47,6 +47,7 @@ type Proof struct {
 	Series  string    `json:"series"`
 	SHA256  string    `json:"sha256,omitempty"`
 	Size    int64     `json:"size"`
+	ETag    string    `json:"etag,omitempty"` // on S3
 	Created time.Time `json:"created"`
 	// Level was proved At that time; None since the backup was bad, unreadable or unopened.
 	Level   Level     `json:"level"`
@@ -244,7 +245,7 @@ func (m *Memory) remember(b *Backup, program string) {
 		return
 	}
 	m.put(b.Path, Proof{
-		ID: b.ID, Kind: b.Kind, Series: b.Series, SHA256: b.SHA256, Size: b.Size, Created: b.Created,
+		ID: b.ID, Kind: b.Kind, Series: b.Series, SHA256: b.SHA256, Size: b.Size, ETag: b.etag, Created: b.Created,
 		Level: b.Proven, At: b.ProvenAt, KeyID: b.KeyID, Program: program,
 	})
 }
@@ -259,13 +260,13 @@ func under(path, root string) bool {
 	return inside
 }
 
-// Fresh is how long a proof counts for a backup with the same id and size.
+// Fresh is how long a proof counts for a backup with the same id and size, and on S3 the same ETag.
 const Fresh = 8 * 24 * time.Hour
 
 // Whole reports whether the backup was wholly verified lately, or was bad since.
 func (m *Memory) Whole(b *backup.Backup) (whole, bad bool) {
 	p, known := m.Of(b.Path)
-	if !known || p.ID != b.ID.String() || p.Size != b.Size {
+	if !known || p.ID != b.ID.String() || p.Size != b.Size || p.ETag != b.ETag {
 		return false, false
 	}
 	return p.Level >= Auth && time.Since(p.At) < Fresh, p.Level == None
@@ -281,7 +282,7 @@ func (m *Memory) Learn(b *backup.Backup, err error, program string) {
 	class, _ := fail.Of(err)
 	switch {
 	case err == nil:
-		p.Level, p.At, p.Size = max(p.Level, Auth), time.Now().UTC().Truncate(time.Second), b.Size
+		p.Level, p.At, p.Size, p.ETag = max(p.Level, Auth), time.Now().UTC().Truncate(time.Second), b.Size, b.ETag
 	case class == fail.Damaged && known:
 		p.Level, p.At = None, time.Time{}
 	default:

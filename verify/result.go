@@ -139,6 +139,7 @@ type Backup struct {
 	Unjudged string    `json:"unjudged,omitempty"`
 	Findings []Finding `json:"findings,omitempty"`
 
+	etag string // of the object on S3
 	// unread means that the envelope, and so the id, could not be read.
 	unread bool
 }

@@ -116,7 +116,7 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 	c := NewChecker(j.Options)
 	err = parallel.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
 		it := &items[i]
-		b := Backup{Path: it.Path, Size: it.Size}
+		b := Backup{Path: it.Path, Size: it.Size, etag: it.ETag}
 		if it.Err != nil {
 			b.add(fault(it.Err, it.Size))
 			b.Why, b.unread = unseen, true

@@ -33,6 +33,7 @@ func TestWhole(t *testing.T) {
 		{Proof{ID: b.ID.String(), Size: 100, Level: None}, false, true},
 		{Proof{ID: b.ID.String(), Size: 101, Level: Auth, At: now}, false, false},
 		{Proof{ID: b.ID.String(), Size: 101, Level: None}, false, false},
+		{Proof{ID: b.ID.String(), Size: 100, ETag: `"of another content"`, Level: Auth, At: now}, false, false},
 		{Proof{ID: envelope.ID{2}.String(), Size: 100, Level: Auth, At: now}, false, false},
 		{Proof{ID: envelope.ID{2}.String(), Size: 100, Level: None}, false, false},
 	} {

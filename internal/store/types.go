@@ -40,7 +40,8 @@ type Backup struct {
 	Path    string // begins with the root that Walk was given
 	Size    int64
 	ModTime time.Time
-	Sidecar bool // NAME.sha256 is next to it
+	Sidecar bool   // NAME.sha256 is next to it
+	ETag    string // of the object on S3, which another content changes; empty in a folder
 }
 
 // Named reports whether Walk finds the name.

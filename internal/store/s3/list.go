@@ -110,7 +110,7 @@ func (s *Store) list(ctx context.Context, root string) iter.Seq2[store.Backup, e
 				if !ok || strings.HasSuffix(key, "/") || !strings.HasPrefix(key, prefix) {
 					continue
 				}
-				if !yield(store.Backup{Path: under(root, prefix, key), Size: aws.ToInt64(found.Size), ModTime: aws.ToTime(found.LastModified)}, nil) {
+				if !yield(store.Backup{Path: under(root, prefix, key), Size: aws.ToInt64(found.Size), ModTime: aws.ToTime(found.LastModified), ETag: aws.ToString(found.ETag)}, nil) {
 					return
 				}
 			}
@@ -175,7 +175,7 @@ func (s *Store) Stat(ctx context.Context, path string) (b store.Backup, isRoot b
 			if err != nil && !isMissing(err) {
 				return b, false, s.fault(ctx, "look for", store.Beside(path, store.SidecarSuffix), err)
 			}
-			return store.Backup{Path: path, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified), Sidecar: err == nil}, false, nil
+			return store.Backup{Path: path, Size: aws.ToInt64(head.ContentLength), ModTime: aws.ToTime(head.LastModified), ETag: aws.ToString(head.ETag), Sidecar: err == nil}, false, nil
 		}
 		missing = err
 	}
