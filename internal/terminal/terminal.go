@@ -122,7 +122,7 @@ func typedLine(fd int) ([]byte, error) {
 }
 
 // Question puts a question on w to the person at standard input, and returns the line that
-// was typed, without blanks around it; the end of the input is an empty one.
+// was typed, without blanks around it. The end of the input, as by Ctrl-D, is an error.
 func Question(ctx context.Context, w io.Writer, question string) (string, error) {
 	fmt.Fprint(w, question)
 	type answer struct {
@@ -136,7 +136,10 @@ func Question(ctx context.Context, w io.Writer, question string) (string, error)
 	}()
 	select {
 	case a := <-done:
-		if a.err != nil && !errors.Is(a.err, io.ErrUnexpectedEOF) {
+		switch {
+		case errors.Is(a.err, io.ErrUnexpectedEOF):
+			return "", errors.New("the input ended without an answer: nothing was done")
+		case a.err != nil:
 			return "", fmt.Errorf("asking: %w", a.err)
 		}
 		return strings.TrimSpace(string(a.line)), nil

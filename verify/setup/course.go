@@ -23,6 +23,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
+	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
 // Course sets a host up: the settings, the key and its recovery kit, the timers, a first
@@ -52,8 +53,8 @@ type Course struct {
 
 // Run does it all, and returns what to put in the safe.
 func (c *Course) Run(ctx context.Context) (string, error) {
-	if (c.Shares > 0) != (c.Threshold > 0) {
-		return "", fail.Usagef("--shares and --threshold go together")
+	if err := c.holders(); err != nil {
+		return "", err
 	}
 	if !c.Yes && !terminal.Is(os.Stdin) {
 		return "", fail.Usagef("standard input is not a terminal: give --yes, and say in flags what to do")
@@ -169,15 +170,48 @@ func (c *Course) find(ctx context.Context) error {
 		c.Also = strings.Fields(answer)
 	}
 	if !c.Given("shares") {
-		answer, err := c.ask(ctx, "Holders of the recovery kit, as 5 of whom 3: 5/3; none for one kit", "")
-		if err != nil {
+		if err := c.askHolders(ctx); err != nil {
 			return err
-		}
-		if _, err := fmt.Sscanf(answer, "%d/%d", &c.Shares, &c.Threshold); err != nil && answer != "" && answer != "none" {
-			return fail.Usagef("%q is not as 5/3", answer)
 		}
 	}
 	return c.absolute()
+}
+
+// askHolders asks until the answer is one: it is the last of several questions.
+func (c *Course) askHolders(ctx context.Context) error {
+	for {
+		answer, err := c.ask(ctx, "Holders of the recovery kit, as 5 of whom 3: 5/3; none for one kit", "none")
+		if err != nil || answer == "none" {
+			return err
+		}
+		all, some, _ := strings.Cut(answer, "/")
+		var wrong, wrongToo error
+		c.Shares, wrong = strconv.Atoi(strings.TrimSpace(all))
+		c.Threshold, wrongToo = strconv.Atoi(strings.TrimSpace(some))
+		if err := errors.Join(wrong, wrongToo); err != nil {
+			err = fmt.Errorf("%q is not as 5/3", answer)
+		}
+		if err == nil && c.Shares != 0 {
+			err = c.holders()
+		}
+		if err == nil {
+			return nil
+		}
+		fmt.Fprintln(c.Stderr, err)
+	}
+}
+
+// holders checks how the recovery kit is split, before anything is written.
+func (c *Course) holders() error {
+	switch {
+	case c.Shares == 0 && c.Threshold == 0:
+		return nil
+	case c.Shares == 0 || c.Threshold == 0:
+		return fail.Usagef("--shares and --threshold go together")
+	case c.Threshold < 2 || c.Threshold > c.Shares || c.Shares > paper.MaxShares:
+		return fail.Usagef("%d of %d holders: 2 to all of at most %d can be needed", c.Threshold, c.Shares, paper.MaxShares)
+	}
+	return nil
 }
 
 func (c *Course) absolute() (err error) {
