@@ -29,6 +29,11 @@ func TestMain(m *testing.M) {
 			fmt.Println(err)
 			os.Exit(1)
 		}
+	case "nice":
+		err := harden.Nice(7, "idle")
+		text, shown := exec.Command("sh", "-c", "nice; ionice").Output()
+		fmt.Printf("%q %v %v\n", text, err, shown)
+		os.Exit(0)
 	}
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	fmt.Println(dumpable, err)
@@ -150,5 +155,13 @@ func TestWithoutProcess(t *testing.T) {
 	c.line(t)
 	if !c.abort(t) {
 		t.Skip("this system makes no cores")
+	}
+}
+
+// TestNice: what a process starts after it lowered its priority has the lower one.
+func TestNice(t *testing.T) {
+	c := start(t, "nice")
+	if c.out.Scan(); c.out.Text() != `"7\nidle\n" <nil> <nil>` {
+		t.Errorf("a child has %s", c.out.Text())
 	}
 }

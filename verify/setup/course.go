@@ -182,16 +182,17 @@ func (c *Course) askHolders(ctx context.Context) error {
 	for {
 		answer, err := c.ask(ctx, "Holders of the recovery kit, as 5 of whom 3: 5/3; none for one kit", "none")
 		if err != nil || answer == "none" {
+			c.Shares, c.Threshold = 0, 0
 			return err
 		}
 		all, some, _ := strings.Cut(answer, "/")
 		var wrong, wrongToo error
 		c.Shares, wrong = strconv.Atoi(strings.TrimSpace(all))
 		c.Threshold, wrongToo = strconv.Atoi(strings.TrimSpace(some))
-		if err := errors.Join(wrong, wrongToo); err != nil {
+		switch {
+		case wrong != nil || wrongToo != nil || c.Shares == 0 || c.Threshold == 0:
 			err = fmt.Errorf("%q is not as 5/3", answer)
-		}
-		if err == nil && c.Shares != 0 {
+		default:
 			err = c.holders()
 		}
 		if err == nil {

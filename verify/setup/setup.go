@@ -78,7 +78,11 @@ func (c Choice) File() config.File {
 	f.Keys.URIs = []string{"file:" + c.KeyFile}
 	f.Retention.Days = 30
 	for i, url := range c.Stores {
-		f.Stores = append(f.Stores, config.Store{Name: []string{"main", "copy"}[min(i, 1)], URL: url})
+		name := []string{"main", "copy"}[min(i, 1)]
+		if i > 1 {
+			name = fmt.Sprintf("copy-%d", i)
+		}
+		f.Stores = append(f.Stores, config.Store{Name: name, URL: url})
 	}
 	for _, name := range c.Databases {
 		f.Databases = append(f.Databases, config.Database{Name: name, Host: c.Host, User: c.User})

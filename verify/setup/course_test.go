@@ -1,0 +1,102 @@
+package setup
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/takumi-backup/takumi-backup/internal/config"
+)
+
+// typed makes text what a person types, and the end of it Ctrl-D.
+func typed(t *testing.T, text string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "typed")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	was := os.Stdin
+	var err error
+	if os.Stdin, err = os.Open(path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Stdin.Close(); os.Stdin = was })
+}
+
+// TestAsked: each answer goes where it belongs, an empty one takes what was found or is
+// usual, a wrong number of holders is asked again, and Ctrl-D ends it before anything is
+// written.
+func TestAsked(t *testing.T) {
+	type answers struct {
+		databases, uploads, contracts, stores []string
+		shares, threshold                     int
+	}
+	for name, tc := range map[string]struct {
+		typed, given string
+		want         answers
+		said, err    string
+	}{
+		"all": {
+			typed: "one two\n/srv/u\n/srv/c\n/b\ns3://off/site\n5/3\n",
+			want:  answers{[]string{"one", "two"}, []string{"/srv/u"}, []string{"/srv/c"}, []string{"/b", "s3://off/site"}, 5, 3},
+		},
+		"usual": {
+			typed: "one\n\n\n\n\n\n",
+			want:  answers{databases: []string{"one"}, stores: []string{"/usual"}},
+		},
+		"a flag answers": {
+			given: "database uploads contracts also shares", typed: "/b\n",
+			want: answers{stores: []string{"/b"}},
+		},
+		"wrong holders": {
+			given: "database uploads contracts also", typed: "/b\nfive\n2/3\n3/1\n300/2\n5/0\n3/2x\n 3 / 2 \n",
+			want: answers{stores: []string{"/b"}, shares: 3, threshold: 2},
+			said: `"five" is not as 5/3`,
+		},
+		"no holders":               {given: "database uploads contracts also", typed: "/b\nfive\nnone\n", want: answers{stores: []string{"/b"}}},
+		"Ctrl-D at once":           {err: "nothing was done"},
+		"Ctrl-D at the last":       {typed: "one\n\n\n/b\n\n", err: "nothing was done"},
+		"Ctrl-D in place of 5/3":   {given: "database uploads contracts also", typed: "/b\n9\n", err: "nothing was done"},
+		"Ctrl-D after half a word": {given: "database uploads contracts also shares", typed: "/b", want: answers{stores: []string{"/b"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			typed(t, tc.typed)
+			var said bytes.Buffer
+			c := &Course{
+				Conf:   config.Environment([]string{"BACKUP_DIR=/usual", "DB_HOST=" + t.TempDir(), "DB_USER=nobody"}),
+				Given:  func(flag string) bool { return strings.Contains(tc.given, flag) },
+				Stderr: &said,
+			}
+			err := c.find(t.Context())
+			if err != nil || tc.err != "" {
+				if err == nil || tc.err == "" || !strings.Contains(err.Error(), tc.err) {
+					t.Fatalf("%v, want %q\n%s", err, tc.err, &said)
+				}
+				return
+			}
+			got := answers{c.Databases, c.Uploads, c.Contracts, c.Stores, c.Shares, c.Threshold}
+			for _, list := range []*[]string{&got.databases, &got.uploads, &got.contracts} {
+				if len(*list) == 0 {
+					*list = nil
+				}
+			}
+			if !reflect.DeepEqual(got, tc.want) || !strings.Contains(said.String(), tc.said) {
+				t.Errorf("%+v, want %+v\n%s", got, tc.want, &said)
+			}
+			if file := c.File(); len(got.databases) > 0 && file.Check() != nil {
+				t.Errorf("the settings of these answers: %v", file.Check())
+			}
+		})
+	}
+}
+
+// TestStoresHaveNames: any number of copies has names of its own.
+func TestStoresHaveNames(t *testing.T) {
+	file := Choice{Stores: []string{"/a", "/b", "/c", "/d"}, KeyFile: "/k", Databases: []string{"one"}}.File()
+	if err := file.Check(); err != nil {
+		t.Error(err)
+	}
+}
