@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -103,11 +102,8 @@ func TestEveryFailure(t *testing.T) {
 		}
 		for point, more := 0, true; more; point++ {
 			write(t, filepath.Join(state, MemoryName), known)
-			var mu sync.Mutex
 			calls, failed := 0, ""
 			place := &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
-				mu.Lock()
-				defer mu.Unlock()
 				call := op + " " + store.Base(path)
 				if calls++; calls-1 == point || tc.always && call == failed {
 					failed = call

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -64,10 +63,7 @@ func TestEveryFailure(t *testing.T) {
 					}
 				}
 				failed, calls := "", 0
-				var mu sync.Mutex
 				place := &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
-					mu.Lock()
-					defer mu.Unlock()
 					if calls++; calls-1 == point {
 						failed = op + " " + filepath.Base(path)
 						return &store.Error{Op: op, Path: path, Err: syscall.EIO}
