@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,7 +44,9 @@ func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) 
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := w.Write(make([]byte, 200_000)); err != nil {
+	dump := "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.t (id integer);\n\nCOPY public.t (id) FROM stdin;\n" +
+		strings.Repeat("1\n", 100_000) + "\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
+	if _, err := io.WriteString(w, dump); err != nil {
 		b.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
