@@ -81,6 +81,9 @@ func TestRestoreDatabase(t *testing.T) {
 				if rows(t, c, name) != wantRows {
 					t.Error("the rows of the restored database differ")
 				}
+				if got := c.Psql(t, name, "SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'm', 'p') AND relnamespace::regnamespace::text !~ '^(pg_toast|information_schema)' AND reltuples < 0"); got != "0\n" {
+					t.Errorf("%s tables were not analyzed", got)
+				}
 				if got := properties(); got != wantProperties {
 					t.Errorf("the restored database is\n%s, want\n%s", got, wantProperties)
 				}

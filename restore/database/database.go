@@ -338,12 +338,9 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 			return 0, fmt.Errorf("%w: it has no tables, and the live database has %d", ErrDiffers, n)
 		}
 	}
-	// Without it the first queries would run on guesses. Both at once would be one
-	// transaction that locks all tables.
-	for _, sql := range []string{"SET client_min_messages = error", "ANALYZE"} {
-		if _, err := conn.Exec(ctx, sql); err != nil {
-			return 0, fmt.Errorf("analyzing the restored database: %w", err)
-		}
+	// Without it the first queries would run on guesses.
+	if err := r.analyze(ctx, conn); err != nil {
+		return 0, fmt.Errorf("analyzing the restored database: %w", err)
 	}
 	return tables, nil
 }

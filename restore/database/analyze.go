@@ -1,0 +1,69 @@
+package database
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+// A table with partitions brings theirs along, and no size of its own shows how long it takes.
+const analyzed = `SELECT format('%I.%I', n.nspname, c.relname)
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+	ORDER BY c.relkind = 'p' DESC, pg_catalog.pg_relation_size(c.oid) DESC`
+
+// analyze makes the statistics of all tables, with Jobs connections, of which conn is one.
+func (r *Restore) analyze(ctx context.Context, conn *pgx.Conn) error {
+	queue := make(chan string, 1)
+	if r.o.Jobs <= 1 {
+		queue <- "" // which is all tables, each in its own transaction
+		close(queue)
+		return analyzeEach(ctx, conn, queue)
+	}
+	rows, err := conn.Query(ctx, analyzed)
+	if err != nil {
+		return err
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(queue)
+		for _, table := range tables {
+			select {
+			case queue <- table:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	})
+	group.Go(func() error { return analyzeEach(ctx, conn, queue) })
+	for range min(r.o.Jobs, len(tables)) - 1 {
+		group.Go(func() error {
+			conn, err := r.o.Settings.On(r.plan.New).Connect(ctx)
+			if err != nil {
+				return err
+			}
+			defer conn.Close(context.WithoutCancel(ctx))
+			return analyzeEach(ctx, conn, queue)
+		})
+	}
+	return group.Wait()
+}
+
+func analyzeEach(ctx context.Context, conn *pgx.Conn, queue <-chan string) error {
+	// Both at once would be one transaction.
+	if _, err := conn.Exec(ctx, "SET client_min_messages = error"); err != nil {
+		return err
+	}
+	for table := range queue {
+		if _, err := conn.Exec(ctx, "ANALYZE "+table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
