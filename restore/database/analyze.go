@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -13,35 +14,38 @@ const analyzed = `SELECT format('%I.%I', n.nspname, c.relname)
 	WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
 	ORDER BY c.relkind = 'p' DESC, pg_catalog.pg_relation_size(c.oid) DESC`
 
-// analyze makes the statistics of all tables, with Jobs connections, of which conn is one.
-func (r *Restore) analyze(ctx context.Context, conn *pgx.Conn) error {
-	queue := make(chan string, 1)
+// analyze makes the statistics of all tables, with Jobs connections, of which conn is one
+// that begins with check. The error is that of check, or of an ANALYZE.
+func (r *Restore) analyze(ctx context.Context, conn *pgx.Conn, check func(ctx context.Context) error) error {
 	if r.o.Jobs <= 1 {
+		if err := check(ctx); err != nil {
+			return err
+		}
+		queue := make(chan string, 1)
 		queue <- "" // which is all tables, each in its own transaction
 		close(queue)
 		return analyzeEach(ctx, conn, queue)
 	}
 	rows, err := conn.Query(ctx, analyzed)
 	if err != nil {
-		return err
+		return fmt.Errorf("analyzing the restored database: %w", err)
 	}
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return err
+		return fmt.Errorf("analyzing the restored database: %w", err)
 	}
+	queue := make(chan string, len(tables))
+	for _, table := range tables {
+		queue <- table
+	}
+	close(queue)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		defer close(queue)
-		for _, table := range tables {
-			select {
-			case queue <- table:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+		if err := check(ctx); err != nil {
+			return err
 		}
-		return nil
+		return analyzeEach(ctx, conn, queue)
 	})
-	group.Go(func() error { return analyzeEach(ctx, conn, queue) })
 	for range min(r.o.Jobs, len(tables)) - 1 {
 		group.Go(func() error {
 			conn, err := r.o.Settings.On(r.plan.New).Connect(ctx)
@@ -57,12 +61,13 @@ func (r *Restore) analyze(ctx context.Context, conn *pgx.Conn) error {
 
 func analyzeEach(ctx context.Context, conn *pgx.Conn, queue <-chan string) error {
 	// Both at once would be one transaction.
-	if _, err := conn.Exec(ctx, "SET client_min_messages = error"); err != nil {
-		return err
-	}
+	_, err := conn.Exec(ctx, "SET client_min_messages = error")
 	for table := range queue {
-		if _, err := conn.Exec(ctx, "ANALYZE "+table); err != nil {
-			return err
+		if err == nil {
+			_, err = conn.Exec(ctx, "ANALYZE "+table)
+		}
+		if err != nil {
+			return fmt.Errorf("analyzing the restored database: %w", err)
 		}
 	}
 	return nil

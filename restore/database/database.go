@@ -327,22 +327,19 @@ func (r *Restore) check(ctx context.Context, whole bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch {
-	case !whole: // and said so
-	case r.compares():
-		if err := compare(ctx, conn, r.o.Manifest); err != nil {
-			return 0, err
+	// Without statistics the first queries would run on guesses.
+	return tables, r.analyze(ctx, conn, func(ctx context.Context) error {
+		switch {
+		case !whole: // and said so
+		case r.compares():
+			return compare(ctx, conn, r.o.Manifest)
+		case tables == 0 && r.live != nil:
+			if n := r.liveTables(ctx); n > 0 {
+				return fmt.Errorf("%w: it has no tables, and the live database has %d", ErrDiffers, n)
+			}
 		}
-	case tables == 0 && r.live != nil:
-		if n := r.liveTables(ctx); n > 0 {
-			return 0, fmt.Errorf("%w: it has no tables, and the live database has %d", ErrDiffers, n)
-		}
-	}
-	// Without it the first queries would run on guesses.
-	if err := r.analyze(ctx, conn); err != nil {
-		return 0, fmt.Errorf("analyzing the restored database: %w", err)
-	}
-	return tables, nil
+		return nil
+	})
 }
 
 func (r *Restore) compares() bool { return r.o.Manifest != nil && !r.o.Unchecked }
