@@ -54,6 +54,8 @@ func (e *Error) Error() string {
 	return s
 }
 
+// Fail returns the class of an error with keys, and for a key that was not found how to
+// bring it back.
 func (e *Error) Fail() (fail.Class, string) {
 	if errors.Is(e.Kind, ErrNotFound) && e.Fix == "" {
 		return fail.Key, "bring the key back from a copy: takumi-backup key scan reads paper, key combine puts shares together; a new one of key generate opens nothing that was sealed before"
@@ -61,6 +63,7 @@ func (e *Error) Fail() (fail.Class, string) {
 	return fail.Key, ""
 }
 
+// Unwrap returns the kind, and the cause if there is one.
 func (e *Error) Unwrap() []error {
 	if e.Err == nil {
 		return []error{e.Kind}

@@ -112,10 +112,11 @@ func (m *Memory) Of(path string) (Proof, bool) {
 	return p, ok
 }
 
-// Proved returns the proof of the backup at path, if it still has that id and size.
-func (m *Memory) Proved(path, id string, size int64) (Proof, bool) {
+// Proved returns the proof of the backup at path, if it still has that id, size and, on
+// S3, ETag.
+func (m *Memory) Proved(path, id string, size int64, etag string) (Proof, bool) {
 	p, ok := m.Of(path)
-	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size
+	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size && p.ETag == etag
 }
 
 func (m *Memory) all(where func(path string) bool) map[string]Proof {

@@ -131,7 +131,7 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 		}
 		b.Findings = nil // checking tells
 		if j.Memory != nil {
-			if p, ok := j.Memory.Proved(b.Path, b.ID, b.Size); ok {
+			if p, ok := j.Memory.Proved(b.Path, b.ID, b.Size, b.etag); ok {
 				b.Proven, b.ProvenAt, b.SHA256 = p.Level, p.At, p.SHA256
 			}
 		}

@@ -138,8 +138,11 @@ func TestMemory(t *testing.T) {
 	if err := errors.Join(one.Save(nil), two.Save(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if p, ok := open().Proved("a", "1", 0); !ok || p.Level != Auth {
+	if p, ok := open().Proved("a", "1", 0, ""); !ok || p.Level != Auth {
 		t.Error("what the first saved is lost")
+	}
+	if _, ok := open().Proved("a", "1", 0, `"of another content"`); ok {
+		t.Error("what is said of another content counts")
 	}
 	// What is no longer there is forgotten, and nothing else; an empty store
 	// may be a disk that is not mounted.

@@ -43,6 +43,7 @@ type UntrustedError struct {
 	Why         string
 }
 
+// Error names the key and says why it is not trusted.
 func (e *UntrustedError) Error() string {
 	return fmt.Sprintf("the signature is by key %s, %s", e.Fingerprint, e.Why)
 }

@@ -60,14 +60,14 @@ func (r *Restore) analyze(ctx context.Context, conn *pgx.Conn, check func(ctx co
 }
 
 func analyzeEach(ctx context.Context, conn *pgx.Conn, queue <-chan string) error {
+	fault := func(err error) error { return fmt.Errorf("analyzing the restored database: %w", err) }
 	// Both at once would be one transaction.
-	_, err := conn.Exec(ctx, "SET client_min_messages = error")
+	if _, err := conn.Exec(ctx, "SET client_min_messages = error"); err != nil {
+		return fault(err)
+	}
 	for table := range queue {
-		if err == nil {
-			_, err = conn.Exec(ctx, "ANALYZE "+table)
-		}
-		if err != nil {
-			return fmt.Errorf("analyzing the restored database: %w", err)
+		if _, err := conn.Exec(ctx, "ANALYZE "+table); err != nil {
+			return fault(err)
 		}
 	}
 	return nil

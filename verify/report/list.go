@@ -61,7 +61,7 @@ func (l List) proof(e *backup.Backup) (verify.Proof, bool) {
 	if l.Proved == nil || !e.Readable() || e.State == backup.Bad {
 		return verify.Proof{}, false
 	}
-	return l.Proved.Proved(e.Path, e.ID.String(), e.Size)
+	return l.Proved.Proved(e.Path, e.ID.String(), e.Size, e.ETag)
 }
 
 // columns is how wide a line of the short table is at most.

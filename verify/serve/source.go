@@ -188,7 +188,7 @@ func entryOf(b *backup.Backup, memory *verify.Memory, found map[string]*verify.B
 	}
 	e.opens = strings.Join(opens, ", ")
 	if memory != nil {
-		if p, ok := memory.Proved(e.Path, e.ID, e.Size); ok {
+		if p, ok := memory.Proved(e.Path, e.ID, e.Size, b.ETag); ok {
 			e.Proven, e.ProvenAt = p.Level, p.At
 		}
 	}

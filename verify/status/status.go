@@ -95,6 +95,7 @@ type Series struct {
 	Copies     []Copy       `json:"copies,omitempty"`
 
 	sizes []int64
+	etag  string
 }
 
 // Copy is whether another store has the last good backup.
@@ -175,7 +176,7 @@ func (s *Series) add(b *backup.Backup, now time.Time) {
 		s.sizes = s.sizes[1:]
 	}
 	if s.Path == "" || b.Created.After(s.Created) {
-		s.Path, s.ID, s.Created, s.Size, s.State = b.Path, b.ID.String(), b.Created, b.Size, b.State.String()
+		s.Path, s.ID, s.Created, s.Size, s.etag, s.State = b.Path, b.ID.String(), b.Created, b.Size, b.ETag, b.State.String()
 	}
 }
 
@@ -200,7 +201,7 @@ func (s *Series) assess(o Options) {
 		}
 	}
 	if o.Memory != nil {
-		if p, ok := o.Memory.Proved(s.Path, s.ID, s.Size); ok {
+		if p, ok := o.Memory.Proved(s.Path, s.ID, s.Size, s.etag); ok {
 			s.Verified, s.VerifiedAt = p.Level, p.At
 		}
 	}
