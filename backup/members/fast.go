@@ -23,7 +23,8 @@ func readHeader(head []byte) (*tar.Header, error) {
 }
 
 // plainHeader reads one block of GNU tar, or of ustar with a short name, about a file
-// or folder, as archive/tar does. Of others it returns nil.
+// or folder, as archive/tar does; the guard has checked its checksum. Of others it returns
+// nil.
 func plainHeader(b []byte) *tar.Header {
 	if len(b) != 512 || b[156] != tar.TypeReg && b[156] != tar.TypeDir || b[0] == 0 || b[345] != 0 || b[157] != 0 {
 		return nil
