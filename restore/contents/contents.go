@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -139,8 +140,9 @@ func (c *Content) IsDump() (is bool, err error) {
 	return is, err
 }
 
-// WriteFile writes a file of an archive. Without an index the archive is read until it is
-// known which of its entries is the last of that name, and once more.
+// WriteFile writes a file of an archive: the last of that name, and through a hard link
+// the last before the link. Without an index the archive is read to its end for each name,
+// and once more.
 func (c *Content) WriteFile(name string, dst io.Writer) error {
 	if c.archive != nil {
 		e, err := c.archive.File(name)
@@ -157,11 +159,11 @@ func (c *Content) WriteFile(name string, dst io.Writer) error {
 		return err
 	}
 	name = members.Clean(name)
-	for {
+	for end := math.MaxInt; ; { // the entry before which it must be
 		var found *members.Entry
 		n, last := 0, 0
 		if err := c.scan(func(e *members.Entry, _ io.Reader) error {
-			if n++; e.Name() == name {
+			if n++; n < end && e.Name() == name {
 				found, last = e, n
 			}
 			return nil
@@ -171,8 +173,8 @@ func (c *Content) WriteFile(name string, dst io.Writer) error {
 		switch {
 		case found == nil:
 			return fmt.Errorf("%q: %w", name, tree.ErrNoMatch)
-		case found.Type == "h" && found.Target() != name:
-			name = found.Target()
+		case found.Type == "h":
+			name, end = found.Target(), last
 			continue
 		case found.Type != "f":
 			return fmt.Errorf("%q is not a file", name)

@@ -100,3 +100,18 @@ func TestStoresHaveNames(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestKitOfALostKey: a kit that may be the only copy of a key is not taken for that of a new
+// one, which nobody would have a copy of.
+func TestKitOfALostKey(t *testing.T) {
+	for _, name := range []string{"recovery-kit.pdf", "shares"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := &Course{Dir: dir, Choice: Choice{KeyFile: filepath.Join(dir, "backup.key")}, Stderr: new(bytes.Buffer)}
+		if _, err := c.makeKey(t.Context()); err == nil || !strings.Contains(err.Error(), name+" is there") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

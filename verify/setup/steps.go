@@ -25,14 +25,23 @@ import (
 // the files of the kit.
 func (c *Course) makeKey(ctx context.Context) (papers []string, err error) {
 	missing := func(path string) bool { _, err := os.Lstat(path); return errors.Is(err, fs.ErrNotExist) }
+	kit, shares := filepath.Join(c.Dir, "recovery-kit.pdf"), filepath.Join(c.Dir, "shares")
 	if missing(c.KeyFile) {
+		for _, path := range []string{kit, shares} {
+			if !missing(path) {
+				return nil, fail.As(fail.Usage, "bring the key back by takumi-backup key scan or key combine; or move the kit away for a new key",
+					fmt.Errorf("%s is there, and %s, the key it belongs to, is missing", path, c.KeyFile))
+			}
+		}
 		if err := c.step(ctx, "key", "generate", "-o", c.KeyFile); err != nil {
 			return nil, err
 		}
 	}
-	kit, shares := filepath.Join(c.Dir, "recovery-kit.pdf"), filepath.Join(c.Dir, "shares")
+	if !missing(shares) {
+		papers = append(papers, shares)
+	}
 	if !missing(kit) {
-		return []string{kit}, nil
+		return append(papers, kit), nil
 	}
 	args := []string{"key", "paper", "--key", "file:" + c.KeyFile, "-o", kit}
 	if c.Shares > 0 {
@@ -41,9 +50,9 @@ func (c *Course) makeKey(ctx context.Context) (papers []string, err error) {
 			if err != nil {
 				return nil, err
 			}
+			papers = append(papers, shares)
 		}
 		args = []string{"key", "paper", "--shares-of", shares, "-o", kit}
-		papers = append(papers, shares)
 	}
 	return append(papers, kit), c.step(ctx, args...)
 }
