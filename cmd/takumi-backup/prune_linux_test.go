@@ -28,6 +28,11 @@ func (b *sandbox) aged(days int, digits string) string {
 	return b.agedAs("database", ".sql", time.Now().Add(-time.Duration(days)*values.Day-time.Hour), digits)
 }
 
+// agedDump is what the backups of aged hold: rows, since a dump without any never
+// counts as the latest.
+var agedDump = "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.t (id integer);\n\nCOPY public.t (id) FROM stdin;\n" +
+	strings.Repeat("1\n", 100_000) + "\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
+
 func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) string {
 	b.Helper()
 	material, err := hex.DecodeString(digits)
@@ -44,9 +49,7 @@ func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) 
 	if err != nil {
 		b.Fatal(err)
 	}
-	dump := "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.t (id integer);\n\nCOPY public.t (id) FROM stdin;\n" +
-		strings.Repeat("1\n", 100_000) + "\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
-	if _, err := io.WriteString(w, dump); err != nil {
+	if _, err := io.WriteString(w, agedDump); err != nil {
 		b.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

@@ -397,7 +397,7 @@ func TestS3Prune(t *testing.T) {
 func (o *offsite) opensSome(paths ...string) {
 	o.Helper()
 	for _, path := range paths {
-		o.opens(o.root+"/"+o.key(path), make([]byte, 200_000))
+		o.opens(o.root+"/"+o.key(path), []byte(agedDump))
 	}
 }
 
