@@ -21,7 +21,7 @@ type hashed struct {
 
 	file     *hashedFile // the last one that was opened
 	modified time.Time   // when that was changed
-	seen     standing    // as it was opened
+	seen     snapshot    // as it was opened
 	small    map[string]fetched
 }
 
@@ -59,10 +59,10 @@ func (h *hashed) fetch(ctx context.Context, path string) fetched {
 	return f
 }
 
-func (h *hashed) standing() standing {
+func (h *hashed) snapshot() snapshot {
 	s := h.seen
 	s.sidecar = string(h.small[h.path+store.SidecarSuffix].text)
-	s.beside = string(h.small[h.path+envelope.DetachedSuffix].text)
+	s.detached = string(h.small[h.path+envelope.DetachedSuffix].text)
 	return s
 }
 
@@ -86,7 +86,7 @@ func (h *hashed) Open(ctx context.Context, path string) (store.Object, error) {
 	}
 	obj, err := h.Store.Open(ctx, path)
 	if path == h.path {
-		h.seen = standingOf(obj, err)
+		h.seen = snapshotOf(obj, err)
 	}
 	if err != nil || path != h.path {
 		return obj, err

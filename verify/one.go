@@ -92,7 +92,7 @@ func (c *Checker) One(ctx context.Context, path string) Backup {
 		if bad && !wait(ctx, c.pause) {
 			continue
 		}
-		now := c.standing(ctx, path)
+		now := c.snapshot(ctx, path)
 		if now.gone {
 			return Backup{Path: path, Why: gone}
 		}
@@ -107,16 +107,16 @@ func (c *Checker) One(ctx context.Context, path string) Backup {
 
 const gone = "it is no longer there"
 
-// standing is what says whether a backup is the one that it was.
-type standing struct {
-	gone            bool
-	size            int64
-	modified        time.Time
-	head            [envelope.Unit]byte
-	sidecar, beside string
+// snapshot holds what shows whether a backup was changed since.
+type snapshot struct {
+	gone              bool
+	size              int64
+	modified          time.Time
+	head              [envelope.Unit]byte
+	sidecar, detached string
 }
 
-func standingOf(obj store.Object, err error) (s standing) {
+func snapshotOf(obj store.Object, err error) (s snapshot) {
 	if err != nil {
 		s.gone = errors.Is(err, fs.ErrNotExist)
 		return s
@@ -126,15 +126,15 @@ func standingOf(obj store.Object, err error) (s standing) {
 	return s
 }
 
-func (c *Checker) standing(ctx context.Context, path string) standing {
+func (c *Checker) snapshot(ctx context.Context, path string) snapshot {
 	obj, err := c.Place.Open(ctx, path)
-	s := standingOf(obj, err)
+	s := snapshotOf(obj, err)
 	if err != nil {
 		return s
 	}
 	defer obj.Close()
 	s.sidecar, _ = c.text(ctx, path+store.SidecarSuffix, envelope.MaxSize+1)
-	s.beside, _ = c.text(ctx, path+envelope.DetachedSuffix, envelope.MaxSize+1)
+	s.detached, _ = c.text(ctx, path+envelope.DetachedSuffix, envelope.MaxSize+1)
 	return s
 }
 
@@ -149,11 +149,11 @@ func (c *Checker) text(ctx context.Context, path string, most int64) (string, er
 }
 
 // look checks a backup once, and returns what it saw of its files.
-func (c *Checker) look(ctx context.Context, path string) (Backup, standing) {
+func (c *Checker) look(ctx context.Context, path string) (Backup, snapshot) {
 	file := &hashed{Store: c.Place, path: path, meter: c.Meter}
 	defer file.end()
 	b := c.check(ctx, path, file)
-	return b, file.standing()
+	return b, file.snapshot()
 }
 
 func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
@@ -174,7 +174,7 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 	b.Size, b.SHA256 = size, fmt.Sprintf("%x", sum)
 	beside := file.fetch(ctx, b.Path+envelope.DetachedSuffix)
 	fits := c.sidecar(ctx, &b, len(beside.text) > 0, file)
-	c.beside(ctx, &b, beside)
+	c.checkDetached(ctx, &b, beside)
 	if b.Created.IsZero() {
 		return b
 	}
@@ -199,8 +199,8 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 	return b
 }
 
-// beside judges the detached envelope, as far as opening it has not.
-func (c *Checker) beside(ctx context.Context, b *Backup, next fetched) {
+// checkDetached judges the detached envelope, as far as opening it has not.
+func (c *Checker) checkDetached(ctx context.Context, b *Backup, next fetched) {
 	own, err := "", next.err
 	if err == nil {
 		own, err = c.text(ctx, b.Path, int64(len(next.text)))

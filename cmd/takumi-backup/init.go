@@ -11,7 +11,7 @@ import (
 )
 
 func newInit() *cobra.Command {
-	c := &setup.Course{Class: classOf}
+	c := &setup.Installation{Class: classOf}
 	cmd := &cobra.Command{
 		Use:   "init [flags]",
 		Short: "Set this host up, from nothing to a restored backup",

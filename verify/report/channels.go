@@ -26,7 +26,7 @@ func slackTo(address string) func(context.Context, *message) error {
 	return func(ctx context.Context, m *message) error {
 		color := map[state]string{good: "good", warned: "warning", failed: "danger"}[m.Status]
 		escape := slackutilsx.EscapeMessage
-		return twice(ctx, func(ctx context.Context) error {
+		return retryOnce(ctx, func(ctx context.Context) error {
 			err := slack.PostWebhookCustomHTTPContext(ctx, address, client, &slack.WebhookMessage{
 				Text:        escape(m.Subject),
 				Attachments: []slack.Attachment{{Color: color, Text: escape(m.text()), Fallback: escape(m.Subject)}},
@@ -161,7 +161,7 @@ func (m mailer) send(ctx context.Context, told *message) error {
 	msg.SetDate()
 	msg.SetMessageID()
 	msg.SetBodyString(mail.TypeTextPlain, told.text())
-	return twice(ctx, func(ctx context.Context) error {
+	return retryOnce(ctx, func(ctx context.Context) error {
 		client, err := mail.NewClient(m.host, m.options...)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errPermanent, err)

@@ -85,7 +85,7 @@ func (n *Notifier) Start(ctx context.Context) error {
 	if n == nil || n.ping == nil {
 		return nil
 	}
-	return told("the health check", n.ping(ctx, "start", ""))
+	return channelError("the health check", n.ping(ctx, "start", ""))
 }
 
 // Done says how verify ended: r is its report, nil when there is none; fault is
@@ -103,7 +103,7 @@ func (n *Notifier) send(ctx context.Context, m *message, log string) error {
 	var wg sync.WaitGroup
 	send := func(name string, send func() error) {
 		wg.Go(func() {
-			err := told(name, send())
+			err := channelError(name, send())
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, err)
@@ -125,7 +125,7 @@ func (n *Notifier) send(ctx context.Context, m *message, log string) error {
 	return errors.Join(errs...)
 }
 
-func told(name string, err error) error {
+func channelError(name string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -198,7 +198,7 @@ var client = &http.Client{
 // errPermanent: a second try would end as the first did.
 var errPermanent = errors.New("refused")
 
-func twice(ctx context.Context, try func(context.Context) error) error {
+func retryOnce(ctx context.Context, try func(context.Context) error) error {
 	for tries := 1; ; tries++ {
 		limited, cancel := context.WithTimeout(ctx, patience)
 		err := try(limited)
@@ -228,7 +228,7 @@ func withoutURL(err error) error {
 
 // post sends a request by POST. Any answer but 2xx is an error.
 func post(ctx context.Context, address, contentType, body string) error {
-	return twice(ctx, func(ctx context.Context) error {
+	return retryOnce(ctx, func(ctx context.Context) error {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(body))
 		if err != nil {
 			return err

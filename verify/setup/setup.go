@@ -1,4 +1,4 @@
-// Package setup sets a host up ([Course]): it finds what there is to back up, writes down
+// Package setup sets a host up ([Installation]): it finds what there is to back up, writes down
 // how, in settings, timers or lines for cron, and says what to put in the safe.
 package setup
 

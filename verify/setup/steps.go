@@ -23,7 +23,7 @@ import (
 
 // makeKey makes the key and its recovery kit, where they are not there yet, and returns
 // the files of the kit.
-func (c *Course) makeKey(ctx context.Context) (papers []string, err error) {
+func (c *Installation) makeKey(ctx context.Context) (papers []string, err error) {
 	missing := func(path string) bool { _, err := os.Lstat(path); return errors.Is(err, fs.ErrNotExist) }
 	kit, shares := filepath.Join(c.Dir, "recovery-kit.pdf"), filepath.Join(c.Dir, "shares")
 	if missing(c.KeyFile) {
@@ -57,7 +57,7 @@ func (c *Course) makeKey(ctx context.Context) (papers []string, err error) {
 	return append(papers, kit), c.step(ctx, args...)
 }
 
-func (c *Course) clock(ctx context.Context) error {
+func (c *Installation) clock(ctx context.Context) error {
 	if os.Geteuid() == 0 && c.settings == TOML && c.RunAs == "takumi-backup" && status.HasSystemd() {
 		if err := c.step(ctx, "install-timers", "--apply"); err != nil {
 			return err
@@ -80,7 +80,7 @@ func (c *Course) clock(ctx context.Context) error {
 	return c.own(path)
 }
 
-func (c *Course) startTimers(ctx context.Context) error {
+func (c *Installation) startTimers(ctx context.Context) error {
 	for _, args := range [][]string{{"daemon-reload"}, append([]string{"enable", "--now"}, systemd.Timers()...)} {
 		fmt.Fprintf(c.Stderr, "\n+ systemctl %s\n", strings.Join(args, " "))
 		if out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput(); err != nil {
@@ -91,7 +91,7 @@ func (c *Course) startTimers(ctx context.Context) error {
 	return nil
 }
 
-func (c *Course) rehearse(ctx context.Context) error {
+func (c *Installation) rehearse(ctx context.Context) error {
 	dir, err := os.MkdirTemp(c.Scratch, "takumi-backup-init-")
 	if err != nil {
 		return fmt.Errorf("making the folder of the rehearsal: %w", err)
@@ -108,7 +108,7 @@ func (c *Course) rehearse(ctx context.Context) error {
 }
 
 // step runs a command of this program with the settings, as whom they belong to.
-func (c *Course) step(ctx context.Context, args ...string) error {
+func (c *Installation) step(ctx context.Context, args ...string) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func replaced(pair string) bool {
 	return slices.ContainsFunc([]string{"BACKUP_", "DB_", "UPLOADS_", "CONTRACTS_DIR", "RETENTION_DAYS", "CLOUD_BACKUP", "SECRETS_BACKEND"}, func(p string) bool { return strings.HasPrefix(name, p) })
 }
 
-func (c *Course) classOf(err error) fail.Class {
+func (c *Installation) classOf(err error) fail.Class {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return c.Class(exit.ExitCode())

@@ -65,7 +65,7 @@ func TestAsked(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			typed(t, tc.typed)
 			var said bytes.Buffer
-			c := &Course{
+			c := &Installation{
 				Conf:   config.Environment([]string{"BACKUP_DIR=/usual", "DB_HOST=" + t.TempDir(), "DB_USER=nobody"}),
 				Given:  func(flag string) bool { return strings.Contains(tc.given, flag) },
 				Stderr: &said,
@@ -109,7 +109,7 @@ func TestKitOfALostKey(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c := &Course{Dir: dir, Choice: Choice{KeyFile: filepath.Join(dir, "backup.key")}, Stderr: new(bytes.Buffer)}
+		c := &Installation{Dir: dir, Choice: Choice{KeyFile: filepath.Join(dir, "backup.key")}, Stderr: new(bytes.Buffer)}
 		if _, err := c.makeKey(t.Context()); err == nil || !strings.Contains(err.Error(), name+" is there") {
 			t.Errorf("%s: %v", name, err)
 		}

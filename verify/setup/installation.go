@@ -26,10 +26,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/paper"
 )
 
-// Course sets a host up: the settings, the key and its recovery kit, the timers, a first
+// Installation sets a host up: the settings, the key and its recovery kit, the timers, a first
 // backup and its rehearsal, each by a command of this program. What is there already it
 // leaves, and goes on behind it.
-type Course struct {
+type Installation struct {
 	Choice
 	Yes               bool   // ask nothing
 	Dir               string // of the settings and the key; "" for the usual one
@@ -52,7 +52,7 @@ type Course struct {
 }
 
 // Run does it all, and returns what to put in the safe.
-func (c *Course) Run(ctx context.Context) (string, error) {
+func (c *Installation) Run(ctx context.Context) (string, error) {
 	if err := c.holders(); err != nil {
 		return "", err
 	}
@@ -89,7 +89,7 @@ func (c *Course) Run(ctx context.Context) (string, error) {
 	return Safe(c.Choice, c.settings, papers), nil
 }
 
-func (c *Course) place() (err error) {
+func (c *Installation) place() (err error) {
 	root := os.Geteuid() == 0
 	if c.Dir == "" {
 		c.Dir = "/etc/takumi-backup"
@@ -116,7 +116,7 @@ func (c *Course) place() (err error) {
 	return err
 }
 
-func (c *Course) find(ctx context.Context) error {
+func (c *Installation) find(ctx context.Context) error {
 	conf := c.Conf
 	get := func(name string) string {
 		switch {
@@ -178,7 +178,7 @@ func (c *Course) find(ctx context.Context) error {
 }
 
 // askHolders asks until the answer is one: it is the last of several questions.
-func (c *Course) askHolders(ctx context.Context) error {
+func (c *Installation) askHolders(ctx context.Context) error {
 	for {
 		answer, err := c.ask(ctx, "Holders of the recovery kit, as 5 of whom 3: 5/3; none for one kit", "none")
 		if err != nil || answer == "none" {
@@ -203,7 +203,7 @@ func (c *Course) askHolders(ctx context.Context) error {
 }
 
 // holders checks how the recovery kit is split, before anything is written.
-func (c *Course) holders() error {
+func (c *Installation) holders() error {
 	switch {
 	case c.Shares == 0 && c.Threshold == 0:
 		return nil
@@ -215,7 +215,7 @@ func (c *Course) holders() error {
 	return nil
 }
 
-func (c *Course) absolute() (err error) {
+func (c *Installation) absolute() (err error) {
 	c.Stores = append([]string{c.Store}, c.Also...)
 	for _, list := range [][]string{c.Stores, c.Uploads, c.Contracts} {
 		for n, path := range list {
@@ -230,7 +230,7 @@ func (c *Course) absolute() (err error) {
 	return nil
 }
 
-func (c *Course) ask(ctx context.Context, question, def string) (string, error) {
+func (c *Installation) ask(ctx context.Context, question, def string) (string, error) {
 	if c.Yes {
 		return def, nil
 	}
@@ -245,7 +245,7 @@ func (c *Course) ask(ctx context.Context, question, def string) (string, error) 
 }
 
 // write writes the settings, unless they are there just so.
-func (c *Course) write() error {
+func (c *Installation) write() error {
 	file := c.File()
 	if err := file.Check(); err != nil {
 		return fail.Usagef("%w", err)
@@ -286,7 +286,7 @@ func (c *Course) write() error {
 
 // folder makes a folder that belongs to whom all belongs to. One that is there is given
 // to nobody else while there is something in it.
-func (c *Course) folder(path string) error {
+func (c *Installation) folder(path string) error {
 	entries, err := os.ReadDir(path)
 	if err == nil && c.owner != nil && len(entries) > 0 {
 		info, err := os.Stat(path)
@@ -307,7 +307,7 @@ func (c *Course) folder(path string) error {
 	return c.own(path)
 }
 
-func (c *Course) own(path string) error {
+func (c *Installation) own(path string) error {
 	if c.owner == nil {
 		return nil
 	}
