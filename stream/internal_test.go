@@ -52,6 +52,10 @@ func TestTheFinalChunkHasANumber(t *testing.T) {
 			if err := w.Close(); err != want {
 				t.Errorf("%s, %d chunks, Close: %v", name, n, err)
 			}
+			last := MaxChunks - 2 + int64(n)
+			if _, err := w.openRun(nil, w.sealRun(nil, chunk, last), last); err != want {
+				t.Errorf("opening chunk %d: %v", last, err)
+			}
 		}
 	}
 }

@@ -142,12 +142,10 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 		total += int64(n)
 		return err
 	}
-	if len(r.unread) > 0 {
-		if err := write(r.unread); err != nil {
-			r.err = err
-		}
-		r.unread = nil
+	if err := write(r.unread); err != nil {
+		r.err = err
 	}
+	r.unread = nil
 	if r.err == io.EOF {
 		return total, nil
 	}

@@ -44,6 +44,17 @@ func seal(t testing.TB, plain []byte) []byte {
 // plain hides every method of a reader but Read.
 type plain struct{ io.Reader }
 
+// pieces is a buffer that fails when nothing is written to it, as a pipe may whose reader
+// has all that it needs.
+type pieces struct{ bytes.Buffer }
+
+func (p *pieces) Write(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, errors.New("nothing was written")
+	}
+	return p.Buffer.Write(b)
+}
+
 // crumbs gives a chunk and a bit of the next byte by byte, and then small pieces.
 type crumbs struct {
 	io.Reader
@@ -95,7 +106,7 @@ var ways = map[string]func(key, context, sealed []byte) ([]byte, error){
 		if err != nil {
 			return nil, err
 		}
-		var out bytes.Buffer
+		var out pieces
 		n, err := r.WriteTo(&out)
 		if n != int64(out.Len()) {
 			return nil, fmt.Errorf("WriteTo counts %d of %d bytes", n, out.Len())

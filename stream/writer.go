@@ -103,7 +103,7 @@ func (w *Writer) room(n int64) error {
 }
 
 func (w *Writer) flush() {
-	if w.err == nil && len(w.out) > 0 {
+	if w.err == nil {
 		_, w.err = parallel.WriteFull(w.dst, w.out)
 		w.out = w.out[:0]
 	}

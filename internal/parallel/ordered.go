@@ -98,8 +98,12 @@ func Run[T any](workers int, items []T, s Stages[T]) error {
 }
 
 // WriteFull writes all of p to dst. A short write without an error, which io.Writer
-// forbids, is io.ErrShortWrite.
+// forbids, is io.ErrShortWrite. Nothing is written as nothing: a pipe whose reader has all
+// that it needs, and has closed it, would fail.
 func WriteFull(dst io.Writer, p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	n, err := dst.Write(p)
 	if n < len(p) && err == nil {
 		err = io.ErrShortWrite

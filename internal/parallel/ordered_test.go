@@ -116,6 +116,19 @@ func TestReadFullKeepsTheSourcesError(t *testing.T) {
 	}
 }
 
+// TestWriteFull: a pipe whose reader is gone takes nothing, and nothing need be written to
+// it.
+func TestWriteFull(t *testing.T) {
+	t.Parallel()
+	gone, w := io.Pipe()
+	gone.Close()
+	for text, want := range map[string]error{"": nil, "x": io.ErrClosedPipe} {
+		if n, err := parallel.WriteFull(w, []byte(text)); n != 0 || err != want {
+			t.Errorf("%q: %d, %v", text, n, err)
+		}
+	}
+}
+
 type stuck struct{}
 
 func (stuck) Read([]byte) (int, error) { return 0, nil }

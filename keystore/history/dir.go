@@ -15,8 +15,8 @@ import (
 // variables for tests
 var (
 	systemDir = "/var/lib/takumi-backup"
-	rootHome  = func() string {
-		if u, err := user.LookupId("0"); err == nil {
+	homeOf    = func(uid int) string { // "" if unknown
+		if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 			return u.HomeDir
 		}
 		return ""
@@ -41,7 +41,7 @@ func Dir() (string, error) {
 		return filepath.Join(xdg, "takumi-backup"), nil
 	case uid() == 0:
 		// With sudo, $HOME may be that of another user.
-		for _, home := range []string{rootHome(), home} {
+		for _, home := range []string{homeOf(0), home} {
 			if dir := filepath.Join(home, homeDir); filepath.IsAbs(home) && holdsMine(dir) {
 				return dir, nil
 			}
@@ -58,10 +58,10 @@ func Dir() (string, error) {
 	return systemDir, nil
 }
 
-// isMine reports whether a folder exists and belongs to this user.
+// isMine reports whether dir exists and belongs to this user.
 func isMine(dir string) bool {
 	info, err := os.Stat(dir)
-	if err != nil || !info.IsDir() {
+	if err != nil {
 		return false
 	}
 	s, ok := info.Sys().(*syscall.Stat_t)
@@ -80,12 +80,8 @@ func Others(dir string) []string {
 	if os.Getenv("XDG_STATE_HOME") != "" {
 		return nil
 	}
-	homes := []string{os.Getenv("HOME")}
-	if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil {
-		homes = append(homes, u.HomeDir)
-	}
 	places := []string{systemDir}
-	for _, home := range homes {
+	for _, home := range []string{os.Getenv("HOME"), homeOf(os.Getuid())} {
 		if filepath.IsAbs(home) {
 			places = append(places, filepath.Join(home, homeDir))
 		}

@@ -131,11 +131,11 @@ func TestOneAtATime(t *testing.T) {
 // its own, which it returns.
 func as(t *testing.T, id int) string {
 	t.Helper()
-	system, home, euid := systemDir, rootHome, uid
-	t.Cleanup(func() { systemDir, rootHome, uid = system, home, euid })
+	system, home, euid := systemDir, homeOf, uid
+	t.Cleanup(func() { systemDir, homeOf, uid = system, home, euid })
 	dir := t.TempDir()
 	systemDir = filepath.Join(dir, "var")
-	rootHome = func() string { return filepath.Join(dir, "root") }
+	homeOf = func(int) string { return filepath.Join(dir, "root") }
 	uid = func() int { return id }
 	return dir
 }
@@ -207,6 +207,12 @@ func TestOthers(t *testing.T) {
 	}
 	if got := Others(systemDir); !slices.Contains(got, dir) {
 		t.Errorf("from the system's: %q", got)
+	}
+	former := filepath.Join(home, "root", homeDir)
+	elsewhere(t, former, kek.Generate())
+	t.Setenv("HOME", "")
+	if got := Others(systemDir); !slices.Equal(got, []string{former}) {
+		t.Errorf("without $HOME: %q", got)
 	}
 	t.Setenv("XDG_STATE_HOME", "/explicit")
 	if got := Others(dir); len(got) != 0 {

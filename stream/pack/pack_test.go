@@ -40,7 +40,17 @@ func random(n int) []byte {
 }
 
 type onlyReader struct{ io.Reader }
+
+// onlyWriter fails when nothing is written to it, as a pipe may whose reader has all that
+// it needs.
 type onlyWriter struct{ io.Writer }
+
+func (w onlyWriter) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, errors.New("nothing was written")
+	}
+	return w.Writer.Write(p)
+}
 
 func packed(t testing.TB, o pack.Options, plain []byte, parallel bool) []byte {
 	t.Helper()
@@ -464,6 +474,29 @@ func TestFramesOfUnknownSize(t *testing.T) {
 		}
 		if got, err := unpack(t, how, pack.Zstd, bytes.NewReader(frame.Bytes()[:frame.Len()-5])); err == nil {
 			t.Errorf("%s: cut, and there are %d bytes", how, len(got))
+		}
+	}
+}
+
+// TestLargeFrames: a frame that is larger than any of ours is unpacked as well, whether it
+// says how large it is or not.
+func TestLargeFrames(t *testing.T) {
+	plain := make([]byte, pack.MaxBlockSize+1)
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unsized bytes.Buffer
+	enc.Reset(&unsized)
+	if _, err := enc.Write(plain); err != nil {
+		t.Fatal(err)
+	}
+	if err := enc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, frame := range map[string][]byte{"sized": enc.EncodeAll(plain, nil), "unsized": unsized.Bytes()} {
+		if got, err := unpack(t, "WriteTo", pack.Zstd, bytes.NewReader(frame)); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
 	}
 }

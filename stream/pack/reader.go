@@ -2,6 +2,7 @@ package pack
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"io"
 	"runtime"
@@ -147,14 +148,12 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 		r.pieces.close()
 		var sink *sinkError
 		switch {
-		case err == nil:
-			r.err = io.EOF
 		case errors.As(err, &sink):
 			r.err = sink.error
 		case errors.As(err, new(*Error)):
 			r.err = err
 		default:
-			r.err = r.fault(err)
+			r.err = cmp.Or(r.fault(err), io.EOF)
 		}
 	}
 	if r.err == io.EOF {
@@ -186,7 +185,7 @@ func (g *gzipPieces) next(p *piece) (bool, error) {
 	}
 	n, err := parallel.ReadFull(g.gz, p.plain[:cap(p.plain)])
 	p.plain = p.plain[:n]
-	return n > 0, err
+	return true, err
 }
 
 func (*gzipPieces) finish(*piece) {}

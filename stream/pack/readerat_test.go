@@ -84,7 +84,10 @@ func TestReaderAt(t *testing.T) {
 			}
 		}
 	}
-	r, _ := readerAt(t, packed(t, pack.Options{Codec: pack.Zstd}, dump(10), true))
+	r, _ := readerAt(t, packed(t, pack.Options{Codec: pack.Zstd, BlockSize: pack.MaxBlockSize}, make([]byte, pack.MaxBlockSize), true))
+	if n, err := r.ReadAt(make([]byte, 1), pack.MaxBlockSize-1); n != 1 || err != nil {
+		t.Errorf("of the largest block: %d, %v", n, err)
+	}
 	if _, err := r.ReadAt(make([]byte, 1), -1); err == nil {
 		t.Error("a negative offset is read")
 	}
@@ -178,9 +181,28 @@ func TestReaderAtRefuses(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	broken := errors.New("broken")
-	if _, err := pack.NewReaderAt(brokenAt{broken}, 1000); err != broken {
-		t.Errorf("the error of the source becomes %v", err)
+}
+
+// TestReaderAtPassesOnErrors: what fails is the source, at whichever of its reads.
+func TestReaderAtPassesOnErrors(t *testing.T) {
+	var stream bytes.Buffer
+	w, _ := pack.NewWriter(&stream, pack.Options{Codec: pack.Zstd})
+	w.Write(dump(100))
+	if err := errors.Join(w.WriteIndex(strings.NewReader("index"), 5), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for n, name := range []string{"footer", "table", "frame", "index"} {
+		src := &failingAt{ReaderAt: bytes.NewReader(stream.Bytes()), left: n}
+		r, err := pack.NewReaderAt(src, int64(stream.Len()))
+		if err == nil {
+			_, err = r.ReadAt(make([]byte, 1), 0)
+		}
+		if err == nil {
+			_, _, err = r.Index()
+		}
+		if err != iotest.ErrTimeout {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -198,9 +220,18 @@ func merge(b []byte, frames int) []byte {
 	return out
 }
 
-type brokenAt struct{ err error }
+// failingAt fails after so many reads.
+type failingAt struct {
+	io.ReaderAt
+	left int
+}
 
-func (b brokenAt) ReadAt([]byte, int64) (int, error) { return 0, b.err }
+func (f *failingAt) ReadAt(p []byte, off int64) (int, error) {
+	if f.left--; f.left < 0 {
+		return 0, iotest.ErrTimeout
+	}
+	return f.ReaderAt.ReadAt(p, off)
+}
 
 func TestWriteIndex(t *testing.T) {
 	plain, content := dump(2*block+7), []byte("what an index holds")

@@ -38,7 +38,7 @@ func (z *zstdPieces) next(p *piece) (bool, error) {
 		if z.inPart {
 			n, err := z.part(p)
 			if n > 0 || err != nil {
-				return n > 0, err
+				return true, err
 			}
 		}
 		if err := z.header(); err != nil {
