@@ -7,6 +7,8 @@ import (
 	"testing"
 )
 
+const module = "github.com/takumi-backup/takumi-backup/"
+
 // floors are the house from the top: what is on one imports of those below it
 // alone. CONTRIBUTING.md draws it.
 var floors = []string{"cmd", "verify", "restore", "backup", "keystore", "envelope", "stream", "internal"}
@@ -14,7 +16,6 @@ var floors = []string{"cmd", "verify", "restore", "backup", "keystore", "envelop
 // TestImportsRunDown: no package imports of a floor above its own, none those that
 // only tests and measurements use, and internal/testkit is for tests.
 func TestImportsRunDown(t *testing.T) {
-	const module = "github.com/takumi-backup/takumi-backup/"
 	list := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...")
 	list.Dir = ".."
 	out, err := list.Output()

@@ -9,10 +9,10 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
+	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/store"
-	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -20,7 +20,7 @@ import (
 
 // Lock keeps other runs off the store at root, for a remote one only those of this host.
 // The caller releases it.
-func Lock(root string) (*fsutil.Lock, error) {
+func Lock(root string) (*rekey.Lock, error) {
 	if store.IsRemote(root) {
 		dir, err := history.Dir()
 		if err != nil {
@@ -41,7 +41,7 @@ var CrashAge = 7 * values.Day
 
 // Sweep aborts uploads that a crash left in a bucket, which cost money and are invisible;
 // with dry it only reports them. The error is the context's.
-func Sweep(ctx context.Context, s3 *s3store.Store, root string, dry bool, warn, say func(format string, args ...any)) error {
+func Sweep(ctx context.Context, s3 *stores.Bucket, root string, dry bool, warn, say func(format string, args ...any)) error {
 	swept, err := s3.Sweep(ctx, root, CrashAge, dry)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

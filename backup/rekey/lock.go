@@ -15,10 +15,13 @@ import (
 // ErrHeld is returned while somebody else holds the lock of a backup.
 var ErrHeld = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another run is changing this backup")
 
+// Lock is a held lock, which Release ends.
+type Lock = fsutil.Lock
+
 // Take locks the backup at path, which exists, in the folder dir, which it makes. All paths
 // to a backup, and links, lead to one lock. It does not wait: the error is ErrHeld, or why
 // locking failed. The caller releases it.
-func Take(dir, path string) (*fsutil.Lock, error) {
+func Take(dir, path string) (*Lock, error) {
 	fail := func(err error) error { return fmt.Errorf("locking %s: %w", path, err) }
 	name, err := real(path)
 	if err != nil {

@@ -111,7 +111,7 @@ func (p Choice) Place(conf *config.Settings) *Router {
 }
 
 // S3 returns S3 alone, at a server.
-func (p Choice) S3(conf *config.Settings, server Server) (*s3store.Store, error) {
+func (p Choice) S3(conf *config.Settings, server Server) (*Bucket, error) {
 	o, err := p.Options(conf, server)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,10 @@ type (
 	Backup = store.Backup
 	// Error is a failure of the store itself.
 	Error = store.Error
+	// Bucket is a store of S3, and what only such a one does.
+	Bucket  = s3store.Store
+	Deleted = s3store.Deleted
+	Swept   = s3store.Swept
 	// Identity is which backup a file is.
 	Identity = s3store.Identity
 	// Server says which S3 server a path is meant for.

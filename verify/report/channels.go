@@ -24,7 +24,7 @@ import (
 // is escaped, so that none of them can address a channel.
 func slackTo(address string) func(context.Context, *message) error {
 	return func(ctx context.Context, m *message) error {
-		color := map[state]string{good: "good", warned: "warning", failed: "danger"}[m.Status]
+		color := map[State]string{good: "good", warned: "warning", failed: "danger"}[m.Status]
 		escape := slackutilsx.EscapeMessage
 		return retryOnce(ctx, func(ctx context.Context) error {
 			err := slack.PostWebhookCustomHTTPContext(ctx, address, client, &slack.WebhookMessage{

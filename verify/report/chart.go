@@ -25,7 +25,7 @@ type chart struct {
 	ID             string
 	Kind, Name     string
 	Folder         string
-	State          state
+	State          State
 	Newest         *verify.Backup
 	Count          int
 	Total          int64
@@ -46,7 +46,7 @@ func (n number) String() string { return strconv.FormatFloat(float64(n), 'f', 1,
 
 type point struct {
 	X, Y  number
-	State state
+	State State
 	Title string
 }
 

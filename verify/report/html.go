@@ -26,7 +26,7 @@ const (
 type view struct {
 	*verify.Report
 	Summary    verify.Summary
-	State      state
+	State      State
 	Verdict    string
 	Took       string
 	Rows       []row
@@ -47,7 +47,7 @@ type item struct {
 
 type row struct {
 	*verify.Backup
-	State state
+	State State
 }
 
 // WriteHTML writes a report as one page that needs nothing else: no script, no
@@ -73,7 +73,7 @@ func WriteHTML(w io.Writer, r *verify.Report) error {
 }
 
 // Verdict is a report in one line.
-func Verdict(r *verify.Report) (page.State, string) {
+func Verdict(r *verify.Report) (State, string) {
 	s := r.Summary()
 	var parts []string
 	if s.Failed > 0 {

@@ -20,7 +20,7 @@ const maxTold = 20
 type message struct {
 	Schema   int             `json:"schema"`
 	Event    string          `json:"event"`
-	Status   state           `json:"status"` // good, warned or failed
+	Status   State           `json:"status"` // good, warned or failed
 	Host     string          `json:"host"`
 	Subject  string          `json:"subject"`
 	Error    string          `json:"error,omitempty"`

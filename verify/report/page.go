@@ -34,10 +34,10 @@ func (v *view) page() g.Node {
 
 func (v *view) tiles() g.Node {
 	s := v.Summary
-	tile := func(name string, bad state, value ...g.Node) g.Node {
+	tile := func(name string, bad State, value ...g.Node) g.Node {
 		return h.Div(g.If(bad != "", h.Class(string(bad))), h.Dt(g.Text(name)), h.Dd(value...))
 	}
-	when := func(n int, s state) state {
+	when := func(n int, s State) State {
 		if n > 0 {
 			return s
 		}
@@ -86,7 +86,7 @@ func OverTime(r *verify.Report) g.Node {
 	if len(all) == 0 {
 		return g.Group{}
 	}
-	legend := func(s state) g.Node { return h.Li(page.Mark(s), g.Text(" "+string(s))) }
+	legend := func(s State) g.Node { return h.Li(page.Mark(s), g.Text(" "+string(s))) }
 	return page.Section("series", "Over time",
 		page.Note("Above, the size of each backup. Below, from when it was made to when it was last proven: the flatter the line, the longer that took."),
 		h.Ul(h.Class("legend"), legend(good), legend(warned), legend(failed), legend(unproven)),

@@ -112,7 +112,8 @@ func Read(path string) (*verify.Report, error) {
 	return r, nil
 }
 
-type state = page.State
+// State is how something is, which a page shows by a colour and a shape.
+type State = page.State
 
 const (
 	failed   = page.Failed
@@ -121,10 +122,10 @@ const (
 	unproven = page.Unproven
 )
 
-var states = []state{failed, warned, unproven, good} // the worst first
+var states = []State{failed, warned, unproven, good} // the worst first
 
 // StateOf is what a report comes to for one backup.
-func StateOf(b *verify.Backup) page.State {
+func StateOf(b *verify.Backup) State {
 	switch {
 	case b.Worst() == verify.Error:
 		return failed

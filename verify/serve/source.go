@@ -30,6 +30,22 @@ const (
 	maxDrills = 50
 )
 
+// What a Source records looks into backups with: NewSession makes the Session, whose records
+// go to a Log.
+type (
+	Session        = audit.Session
+	SessionOptions = audit.SessionOptions
+	Record         = audit.Record
+	Log            = audit.Log
+	FirstKey       = audit.FirstKey
+	Outcome        = audit.Outcome
+)
+
+var (
+	NewSession = audit.NewSession
+	NewLog     = audit.New
+)
+
 // Source is where the pages come from.
 type Source struct {
 	Root   string
@@ -45,7 +61,7 @@ type Source struct {
 	// called for each reading, which closes the ring at its end.
 	Keys func() (*keystore.Ring, error)
 	// Session records that somebody looked into a backup. Nil: contents are not shown.
-	Session func() (*audit.Session, error)
+	Session func() (*Session, error)
 }
 
 type entry struct {
