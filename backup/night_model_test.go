@@ -30,17 +30,19 @@ import (
 
 // TestChainModel: whatever nights, prune, replicate, rewrap, reencrypt, retired keys, lost
 // states and kills do in whatever order, each backup that is left in a store restores what
-// was there in its night, the newest one is left, and damage is never content. With
-// TAKUMI_TEST_LONG 10,000 runs, or as many as it says if that is more than 1; else 15.
+// was there in its night, the newest one is left, and damage is never content. 15 runs; 300
+// in a long run, 10,000 with TAKUMI_TEST_LONG=full, or as many as it says.
 func TestChainModel(t *testing.T) {
 	if os.Getenv(childEnv) != "" {
 		t.Skip("it is the parent of this one")
 	}
 	runs := 15
 	if long := os.Getenv("TAKUMI_TEST_LONG"); long != "" {
-		runs = 10000
+		runs = 300
 		if n, err := strconv.Atoi(long); err == nil && n > 1 {
 			runs = n
+		} else if long == "full" {
+			runs = 10_000
 		}
 		if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 			t.Setenv("TMPDIR", "/dev/shm") // syncing costs nothing there

@@ -12,16 +12,20 @@ import (
 )
 
 // manyBackups is how many backups TestManyBackups lists, and boundOf how much memory in
-// MiB each command may take for them. With TAKUMI_TEST_LONG they are a million, or as many as
-// it says, and 256 MiB, but for verify, which keeps a report of each.
+// MiB each command may take for them. In a long run they are 100,000, a million with
+// TAKUMI_TEST_LONG=full, or as many as it says, and 256 MiB, but for verify, which keeps a
+// report of each.
 func manyBackups(t *testing.T) (n int, boundOf map[string]int) {
 	text := os.Getenv("TAKUMI_TEST_LONG")
 	if text == "" {
 		return 2000, map[string]int{"list": 64, "status": 64, "prune": 64, "verify": 100}
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 10_000 {
+	switch {
+	case text == "full":
 		n = 1_000_000
+	case err != nil || n < 10_000:
+		n = 100_000
 	}
 	return n, map[string]int{"list": 256, "status": 256, "prune": 256}
 }

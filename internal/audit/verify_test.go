@@ -139,7 +139,7 @@ func TestEveryRecord(t *testing.T) {
 	_, lines, _ := sealedLog(t, 9999)
 	hash, in := origin, bufio.NewReaderSize(nil, maxLine)
 	for i, line := range lines[:len(lines)-1] {
-		if i%10 > 0 && os.Getenv("TAKUMI_TEST_LONG") != "1" {
+		if i%10 > 0 && os.Getenv("TAKUMI_TEST_LONG") == "" {
 			hash = hashOf(line)
 			continue
 		}

@@ -1,6 +1,7 @@
 // Testcount reads the events of `go test -json` and prints what `go test`
 // alone would print, with the reasons of skipped tests, and a count of tests
-// as its last line. It exits with 1 unless everything passed.
+// as its last line. It exits with 1 unless everything passed. With -v it prints what tests
+// that passed say too.
 package main
 
 import (
@@ -21,7 +22,7 @@ type event struct {
 }
 
 func main() {
-	ok, err := count(os.Stdin, os.Stdout)
+	ok, err := count(os.Stdin, os.Stdout, len(os.Args) > 1 && os.Args[1] == "-v")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 	}
@@ -31,7 +32,7 @@ func main() {
 }
 
 // count reports whether every package passed, and at least one test with them.
-func count(events io.Reader, out io.Writer) (ok bool, err error) {
+func count(events io.Reader, out io.Writer, verbose bool) (ok bool, err error) {
 	var passed, failed, skipped, brokenPackages int
 	held := map[string][]string{} // output of tests that have not ended
 	lines := bufio.NewReader(events)
@@ -64,6 +65,9 @@ func count(events io.Reader, out io.Writer) (ok bool, err error) {
 			}
 		case e.Action == "pass" && e.Test != "":
 			passed++
+			if verbose {
+				fmt.Fprint(out, strings.Join(held[test], ""))
+			}
 			delete(held, test)
 		case e.Action == "skip" && e.Test != "", e.Action == "fail" && e.Test != "":
 			if e.Action == "skip" {

@@ -22,6 +22,7 @@ func TestCount(t *testing.T) {
 		ok           bool
 	}{
 		"pass": {passing, "ok  \tp\t0.1s\n1 passed, 0 failed, 0 skipped\n", true},
+		"verbose": {passing, "    a_test.go:1: chatter\n--- PASS: TestA (0.00s)\nok  \tp\t0.1s\n1 passed, 0 failed, 0 skipped\n", true},
 		"skip": {passing + `
 {"Action":"output","Package":"q","Test":"TestB","Output":"    b_test.go:1: no database\n"}
 {"Action":"output","Package":"q","Test":"TestB","Output":"--- SKIP: TestB (0.00s)\n"}
@@ -48,7 +49,7 @@ func TestCount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			ok, err := count(strings.NewReader(strings.TrimPrefix(tc.events, "\n")), &out)
+			ok, err := count(strings.NewReader(strings.TrimPrefix(tc.events, "\n")), &out, name == "verbose")
 			if err != nil || ok != tc.ok || out.String() != tc.want {
 				t.Errorf("got %v, %v and:\n%s\nwant %v and:\n%s", ok, err, &out, tc.ok, tc.want)
 			}
