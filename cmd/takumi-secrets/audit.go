@@ -24,14 +24,14 @@ func newAudit() *cobra.Command {
 	cmd := &cobra.Command{
 		Annotations: map[string]string{anyEnvironment: "development"},
 		Use:         "audit [TREE]", Short: "Run the checklist over a work tree and the environment",
-		Long: `Look through a work tree (the current folder), its git history and the environment for
-what the handbook's checklist forbids: .env files that are in git, readable or real in
+		Long: `Search a work tree (the current folder), its git history and the environment for what the
+handbook's checklist forbids: .env files in git or open to others, real values in
 examples, defaults and literals in code, secrets in images, configuration and logs, TLS
-that is off, images without a version, policies that are too wide, secrets of the
-environment in production. gitleaks is run next to it where it is on PATH. No value is
-repeated. With findings the exit code is 6.
+switched off, images without a version, policies that are too wide, and secrets in the
+environment in production. gitleaks runs too where it is on PATH. No value is printed. The
+exit code is 6 when something is found.
 
-Findings that were looked at and accepted go into a baseline: --accept writes one.`,
+--accept writes the findings to a file; --baseline leaves those of the file out.`,
 		Example: "  takumi-secrets audit --environment production --rotation\n  takumi-secrets audit --format sarif >secrets.sarif",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,8 +44,8 @@ Findings that were looked at and accepted go into a baseline: --accept writes on
 	}
 	p := cmd.Flags()
 	p.StringVar(&f.format, "format", "text", "text, json or sarif")
-	p.StringVar(&f.baseline, "baseline", "", "file of accepted findings, which are left out")
-	p.StringVar(&f.accept, "accept", "", "write all findings as accepted to this file")
+	p.StringVar(&f.baseline, "baseline", "", "`file` of accepted findings, which are left out")
+	p.StringVar(&f.accept, "accept", "", "write all findings as accepted to this `file`")
 	p.StringVar(&f.reason, "reason", "", "why they are accepted")
 	p.BoolVar(&f.noHistory, "no-history", false, "leave git's history out")
 	p.BoolVar(&f.noGitleaks, "no-gitleaks", false, "do not run gitleaks")
@@ -134,7 +134,10 @@ func newEnv() *cobra.Command {
 	cmd := &cobra.Command{Use: "env", Short: "Write and check .env files", Args: usageArgs(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(&cobra.Command{
 		Use: "init [TREE]", Short: "Write the templates that are missing", Args: usageArgs(cobra.MaximumNArgs(1)),
-		Long: "Write .env.example, contracts/.env.example and backend/.env.{development,test,production}.example, where their folders are and they are not. They hold no secret.",
+		Long: `Write .env.example, contracts/.env.example and .env.development.example,
+.env.test.example and .env.production.example of backend. A file that exists stays as it
+is, and a folder that is missing is not made. The templates hold no secret.`,
+		Example: "  takumi-secrets env init ~/takumi",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := append(args, ".")[0]
 			written, err := checklist.Init(root)
@@ -151,7 +154,10 @@ func newEnvLint() *cobra.Command {
 	return &cobra.Command{
 		Annotations: map[string]string{anyEnvironment: "development"},
 		Use:         "lint FILE...", Short: "Check .env files: syntax, mode, names and values", Args: usageArgs(cobra.MinimumNArgs(1)),
-		Long: "Check .env files: what a shell, systemd and compose would read differently, a mode that lets others read, values that are weak or examples, and names that FILE.example has and FILE has not. Production refuses them altogether. With findings the exit code is 6.",
+		Long: `Check .env files for lines that a shell, systemd and compose read differently, a mode that
+lets others read, weak values and examples, and names that FILE lacks and FILE.example
+has. Production refuses .env files. The exit code is 6 when something is found.`,
+		Example: "  takumi-secrets env lint .env backend/.env.development",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := loadSettings(cmd)
 			if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,10 +24,12 @@ func newGenerate() *cobra.Command {
 	var size int
 	var output string
 	cmd := &cobra.Command{
-		Use: "generate " + strings.Join(secrets.Forms, "|"), Short: "Make a secret",
-		Long: `Make a secret of the system's random generator, and print it: jwt has 64 bytes in base64,
-api-key and webhook 32 in hex, password 24 in base64, ethereum a private key, whose
-address goes to standard error. It is refused on a terminal without --show.`,
+		Use: "generate FORM", Short: "Make a secret",
+		Long: `Make a secret from the system's random generator, and print it or write it to a file (-o).
+On a terminal it needs --show.
+
+FORM is jwt (64 bytes in base64), password (24), base64 (32), api-key, webhook or hex (32
+bytes in hex), or ethereum, a private key whose address goes to standard error.`,
 		Example: "  takumi-secrets generate api-key -o /run/secrets/ADMIN_API_KEY",
 		Args:    usageArgs(cobra.ExactArgs(1)), ValidArgs: secrets.Forms,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -53,9 +54,9 @@ address goes to standard error. It is refused on a terminal without --show.`,
 			return err
 		},
 	}
-	cmd.Flags().IntVar(&size, "bytes", 0, "random bytes, 32 at the least (default those of the kind)")
-	cmd.Flags().BoolVar(&show, "show", false, "print it on a terminal, too")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write it to this new file, of mode 0600")
+	cmd.Flags().IntVar(&size, "bytes", 0, "random bytes (default those of the form)")
+	cmd.Flags().BoolVar(&show, "show", false, "print it on a terminal too")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write it to this new `file`, with mode 0600")
 	return cmd
 }
 

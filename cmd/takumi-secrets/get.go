@@ -45,8 +45,9 @@ func newGet() *cobra.Command {
 	var show, optional bool
 	cmd := &cobra.Command{
 		Use: "get NAME", Short: "Print one secret", Args: usageArgs(cobra.ExactArgs(1)),
-		Long:    "Print one secret, and a line feed. It is refused on a terminal without --show.",
-		Example: "  takumi-secrets get DB_PASSWORD | docker login --password-stdin …",
+		Long: `Print one secret and a line feed, for a pipe or a file. On a terminal it needs --show. A
+program gets its secrets better by takumi-secrets run.`,
+		Example: "  takumi-secrets get REGISTRY_PASSWORD | docker login -u takumi --password-stdin",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := cmp.Or(checkNames(args...), mayPrint(show)); err != nil {
 				return err
@@ -70,8 +71,8 @@ func newGet() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&show, "show", false, "print it on a terminal, too")
-	cmd.Flags().BoolVar(&optional, "optional", false, "print nothing when there is none, and succeed")
+	cmd.Flags().BoolVar(&show, "show", false, "print it on a terminal too")
+	cmd.Flags().BoolVar(&optional, "optional", false, "print nothing and succeed when the secret is missing")
 	return cmd
 }
 
@@ -81,17 +82,18 @@ func newRun() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use: "run [flags] -- COMMAND ARG...", Short: "Run a command with secrets in its environment",
-		Long: `Run a command with the named secrets in its environment, in the place of this program.
-Required ones that are missing are an error before it starts. Files of --env-file, which
-must be private, come first, and production refuses them; the environment comes next, and
-what the backend has wins. The credentials of the backend are not passed on.`,
+		Long: `Run a command with secrets in its environment: those of the components (--component), and
+those that --name names, which must exist. The command takes the place of this program.
+
+The backend wins over the environment, and that over the files of --env-file, which must
+be private and which production refuses. The backend's own credentials are not passed on.`,
 		Example: "  takumi-secrets run --component database --component jwt -- node server.js",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
-	cmd.Flags().StringSliceVar(&f.names, "name", nil, "names of secrets that must be there")
-	cmd.Flags().StringSliceVar(&f.components, "component", nil, "all that the catalogue has for these: "+strings.Join(secrets.Components(), ", "))
-	cmd.Flags().StringArrayVar(&f.files, "env-file", nil, ".env file with settings; not in production")
+	cmd.Flags().StringSliceVar(&f.names, "name", nil, "names of secrets that must exist")
+	cmd.Flags().StringSliceVar(&f.components, "component", nil, "secrets of these components: "+strings.Join(secrets.Components(), ", "))
+	cmd.Flags().StringArrayVar(&f.files, "env-file", nil, ".env `file` with settings; not in production")
 	return cmd
 }
 
@@ -182,10 +184,10 @@ func newCheck() *cobra.Command {
 	var f checkFlags
 	cmd := &cobra.Command{
 		Use: "check", Short: "Check that components find what they need",
-		Long: `Check that all that components need is there, of the right form and strength, no example
-value, no value under two names, and none that another environment has too (--against).
-It fails where the component would, and before it does.`,
-		Example: "  takumi-secrets check --component database --against staging=vault:secret/takumi/staging",
+		Long: `Check the secrets of components before they start: each one exists, has the right form
+and strength, is not an example, and differs from all others and from those of another
+environment (--against). The exit code is 4 when one is not fit.`,
+		Example: "  takumi-secrets check --component database --against test=vault:secret/test",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkNames(f.names...); err != nil {
@@ -194,9 +196,9 @@ It fails where the component would, and before it does.`,
 			return recorded(cmd, "check", false, func(ctx context.Context, s *settings, _ *audit.Session) error { return f.check(ctx, cmd, s) })
 		},
 	}
-	cmd.Flags().StringSliceVar(&f.components, "component", nil, "check these (default all): "+strings.Join(secrets.Components(), ", "))
-	cmd.Flags().StringSliceVar(&f.names, "name", nil, "further names that must be there")
-	cmd.Flags().StringArrayVar(&f.against, "against", nil, "ENVIRONMENT=BACKEND whose secrets must be others")
+	cmd.Flags().StringSliceVar(&f.components, "component", nil, "check these components (default all): "+strings.Join(secrets.Components(), ", "))
+	cmd.Flags().StringSliceVar(&f.names, "name", nil, "further names that must exist")
+	cmd.Flags().StringArrayVar(&f.against, "against", nil, "`ENVIRONMENT=BACKEND` whose secrets must differ")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the result as JSON")
 	return cmd
 }

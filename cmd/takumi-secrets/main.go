@@ -108,12 +108,15 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "takumi-secrets",
 		Short: "Read, make, rotate and audit the secrets of Takumi's components",
-		Long: `takumi-secrets is one way to the secrets that components need, wherever they live, and
-rotates them as a transaction: killed at any moment, the same command finishes or rolls
-back. No value is printed unless it is asked for, and none reaches a log.
+		Long: `takumi-secrets reads, checks and makes the secrets that Takumi's components need, wherever
+they are kept, and rotates them: killed at any moment, the same command finishes or rolls
+back. Only get, generate and token new print a secret,
+and none reaches a log.
 
-SECRETS_BACKEND (or --backend) says where secrets are:
-  aws-secrets-manager            one secret for each name, takumi/ENVIRONMENT/NAME
+TAKUMI_ENV (or --environment) names the environment, SECRETS_BACKEND (or --backend) the
+place of its secrets:
+
+  aws-secrets-manager            one secret a name, takumi/ENVIRONMENT/NAME
   aws-secrets-manager:SECRET-ID  one JSON secret
   vault[:MOUNT/PATH]             the fields of one secret (VAULT_PATH)
   kubernetes[:NAMESPACE/NAME]    one Secret
@@ -122,14 +125,16 @@ SECRETS_BACKEND (or --backend) says where secrets are:
   env                            the environment; never in production
 
 ` + exitCodesHelp,
-		Args: usageArgs(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: "  takumi-secrets check --component jwt\n  takumi-secrets rotate jwt --dry-run",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
 		SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fail.Usagef("%w", err) })
 	addSettings(root)
 	root.AddCommand(newGet(), newRun(), newCheck(), newGenerate(), newRotate(), newStatus(), newHistory(), newReport(), newToken(), newAudit(), newEnv(), newMan(), newVersion())
+	manpage.AddHelp(root)
 	return root
 }
 
@@ -148,7 +153,8 @@ func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Short: "Write the manual pages to a folder", Args: usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return manpage.Write(cmd.Root(), args[0]) },
+		Example: "  takumi-secrets man /usr/local/share/man/man1",
+		RunE:    func(cmd *cobra.Command, args []string) error { return manpage.Write(cmd.Root(), args[0]) },
 	}
 }
 

@@ -29,42 +29,44 @@ func newRotate() *cobra.Command {
 	var f rotateFlags
 	cmd := &cobra.Command{
 		Use: "rotate SET", Short: "Replace the secrets of a set, without downtime",
-		Long: `Replace the secrets of a set when they are due: look whether the service is healthy and
-nobody else rotates, store new values with the former ones as _PREVIOUS in one write, roll
-out, prove that the service accepts both, and record it. Replicas learn new values that
-sign tokens before one of them signs with them, by a rollout of their own.
+		Long: `Replace the secrets of a set when they are due. rotate asks whether the service is
+healthy, stores new values with the former ones as _PREVIOUS in one write, restarts the
+service (--deployment or --rollout), proves that it accepts both (--test-url), and records
+it. Replicas learn new values before one of them signs with them.
 
-Killed at any step, the same command finishes, or rolls back. When a rollout or a proof
+Killed at any step, the same command finishes or rolls back. When a restart or a proof
 fails, the former secrets become current again, and the new ones stay as _PREVIOUS.
 
-After the grace period (48 h) rotate --finish, as the timer runs it, takes the former
-values away. Within it a second rotation is refused.
+After the grace period (48 h) rotate --finish removes the former values; the timer runs
+it. A second rotation has to wait until then.
 
-jwt (JWT_SECRET and JWT_REFRESH_SECRET) needs no declaration; others, and all else about
-them, are declared in the file that --sets names: docs/SECRETS.md.`,
+jwt (JWT_SECRET and JWT_REFRESH_SECRET) needs no declaration; other sets are declared in
+the file that --sets names: docs/SECRETS.md.`,
 		Example: `  takumi-secrets rotate jwt --dry-run
-  takumi-secrets rotate jwt --deployment takumi-backend --health-url https://api.example.org/health --test-url https://api.example.org/api/me
+  takumi-secrets rotate jwt --deployment takumi-backend \
+      --health-url https://api.example.org/health \
+      --test-url https://api.example.org/api/me
   takumi-secrets rotate --all --finish`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	p := cmd.Flags()
 	p.SortFlags = false
-	p.BoolVar(&f.all, "all", false, "all sets that are declared")
-	p.BoolVar(&f.DryRun, "dry-run", false, "say whether it is due and what would be done, and change nothing")
-	p.BoolVar(&f.finish, "finish", false, "take former values away whose grace period is over")
-	p.BoolVar(&f.Force, "force", false, "although it is not due, and outside the window")
-	p.BoolVar(&f.EvenInGrace, "even-in-grace", false, "although former values are still accepted: what was signed with them dies")
-	p.BoolVar(&f.Compromised, "compromised", false, "the secret is stolen: keep the former nowhere, and print the emergency steps")
-	p.BoolVar(&f.NoProof, "no-proof", false, "in production although health URL, rollout or proof are not configured")
-	p.BoolVar(&f.First, "first", false, "make values where there are none yet")
+	p.BoolVar(&f.all, "all", false, "rotate all declared sets")
+	p.BoolVar(&f.DryRun, "dry-run", false, "print whether it is due and the steps, and change nothing")
+	p.BoolVar(&f.finish, "finish", false, "remove former values whose grace period is over")
+	p.BoolVar(&f.Force, "force", false, "rotate before it is due, and outside the window")
+	p.BoolVar(&f.EvenInGrace, "even-in-grace", false, "rotate within the grace period: what former values signed is refused")
+	p.BoolVar(&f.Compromised, "compromised", false, "the secret is stolen: keep no former value, and print the emergency steps")
+	p.BoolVar(&f.NoProof, "no-proof", false, "rotate in production without a health URL, restart or proof")
+	p.BoolVar(&f.First, "first", false, "make the first values")
 	p.StringVar(&f.maxAge, "max-age", "", "how long secrets are used (default 90d, or as declared)")
 	p.StringVar(&f.grace, "grace", "", "how long former values are accepted (default 48h, or as declared)")
-	p.StringVar(&f.health, "health-url", "", "URL that answers 2xx while the service is healthy")
-	p.StringVar(&f.test, "test-url", "", "URL that accepts a token in the Authorization header")
-	p.StringArrayVar(&f.deployments, "deployment", nil, "deployment of Kubernetes to restart")
-	p.StringVar(&f.namespace, "namespace", "", "its namespace")
-	p.StringVar(&f.shell, "rollout", "", "command that restarts, by /bin/sh, and returns when all is up")
+	p.StringVar(&f.health, "health-url", "", "`URL` that answers 2xx while the service is healthy")
+	p.StringVar(&f.test, "test-url", "", "`URL` that accepts a token in the Authorization header")
+	p.StringArrayVar(&f.deployments, "deployment", nil, "`deployment` of Kubernetes to restart; may be repeated")
+	p.StringVar(&f.namespace, "namespace", "", "`namespace` of the deployments")
+	p.StringVar(&f.shell, "rollout", "", "shell `command` that restarts the service and waits until it is up")
 	p.BoolVar(&f.json, "json", false, "print the result as JSON")
 	cmd.MarkFlagsMutuallyExclusive("finish", "compromised")
 	cmd.MarkFlagsMutuallyExclusive("deployment", "rollout")

@@ -29,10 +29,10 @@ func addSettings(root *cobra.Command) {
 	f := root.PersistentFlags()
 	f.String("environment", "", "development, test, staging or production (default $TAKUMI_ENV, $NODE_ENV)")
 	f.String("backend", "", "where the secrets are (default $SECRETS_BACKEND)")
-	f.String("sets", "", "file that declares the sets (default $TAKUMI_SECRETS_FILE, "+defaultSets+" if there is one)")
-	f.String("log-dir", "", "folder of the log and the history of rotations (default $TAKUMI_ROTATION_DIR, or rotation in the state folder)")
+	f.String("sets", "", "`file` that declares the sets (default $TAKUMI_SECRETS_FILE, "+defaultSets+" if there is one)")
+	f.String("log-dir", "", "`folder` of the log and the history of rotations (default $TAKUMI_ROTATION_DIR, or rotation in the state folder)")
 	f.String("audit", "on", "record in the audit log what is done: on or off")
-	f.String("audit-dir", "", "folder of the audit log (default $TAKUMI_AUDIT_DIR, or audit in the state folder)")
+	f.String("audit-dir", "", "`folder` of the audit log (default $TAKUMI_AUDIT_DIR, or audit in the state folder)")
 }
 
 type settings struct {

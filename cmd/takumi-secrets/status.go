@@ -17,8 +17,9 @@ func newStatus() *cobra.Command {
 	var metrics string
 	cmd := &cobra.Command{
 		Use: "status [SET...]", Short: "Show how old the secrets of each set are, and what is due",
-		Long:    "Show the last rotation, the days since, and the next one. With findings (overdue, failed, former values kept too long) the exit code is 6.",
-		Example: "  takumi-secrets status --metrics /var/lib/prometheus/node-exporter/takumi_secrets.prom",
+		Long: `Show the last rotation of each set, the days since, and when the next one is due. The exit
+code is 6 when a rotation is overdue, failed, or left former values for too long.`,
+		Example: "  takumi-secrets status jwt\n  takumi-secrets status --metrics /var/lib/node_exporter/takumi_secrets.prom",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return recorded(cmd, "status", false, func(ctx context.Context, s *settings, _ *audit.Session) error {
 				if len(args) == 0 {
@@ -49,7 +50,7 @@ func newStatus() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
-	cmd.Flags().StringVar(&metrics, "metrics", "", "write metrics for Prometheus to this file")
+	cmd.Flags().StringVar(&metrics, "metrics", "", "write metrics for Prometheus to this `file`")
 	return cmd
 }
 
@@ -121,7 +122,8 @@ func statusLine(st *rotation.Status) string {
 func newHistory() *cobra.Command {
 	return &cobra.Command{
 		Use: "history", Short: "Print the history of rotations as JSON", Args: usageArgs(cobra.NoArgs),
-		Long: "Print the rotations that this host has carried out, in the handbook's shape. The file is " + rotation.HistoryFile + " in the folder of --log-dir, and is meant for version control.",
+		Long:    "Print the rotations of this host as the handbook asks for them. The file itself is\n" + rotation.HistoryFile + " in the folder of --log-dir, and may go into version control.",
+		Example: "  takumi-secrets history >rotation-history.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := loadSettings(cmd)
 			if err != nil {
@@ -141,7 +143,8 @@ func newReport() *cobra.Command {
 	var since, format string
 	cmd := &cobra.Command{
 		Use: "report [SET...]", Short: "Report the rotations of some time, with a compliance checklist",
-		Long:    "Report rotations with a checklist and the evidence for each line. When a line is not met the exit code is 6.",
+		Long: `Report the rotations of the last days as a checklist with the evidence for each line. The
+exit code is 6 when a line is not met.`,
 		Example: "  takumi-secrets report --since 90d --format html >report.html",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := rotation.ParseDuration(since)
@@ -156,7 +159,7 @@ func newReport() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&since, "since", "90d", "how far back")
+	cmd.Flags().StringVar(&since, "since", "90d", "report rotations since then")
 	cmd.Flags().StringVar(&format, "format", "text", "text, json or html")
 	return cmd
 }

@@ -27,7 +27,8 @@ func newTokenNew() *cobra.Command {
 	cmd := &cobra.Command{
 		Annotations: map[string]string{anyEnvironment: "development"},
 		Use:         "new", Short: "Make an API key, and the hash to store",
-		Long:    "Make an API key, and print it, the prefix to look it up by, and its hash. The key is shown this once; prefix and hash are what the table of keys holds.",
+		Long: `Make an API key, and print it with its prefix and its hash. The user gets the key, which
+is shown only once; the table of keys holds prefix and hash.`,
 		Example: "  takumi-secrets token new\n  takumi-secrets token new --hash bcrypt --json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,7 +46,7 @@ func newTokenNew() *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&algorithm, "hash", token.Argon2id, "argon2id, or bcrypt (cost 12) for the handbook's table")
+	cmd.Flags().StringVar(&algorithm, "hash", token.Argon2id, "argon2id, or bcrypt (cost 12) as in the handbook")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
 	return cmd
 }
@@ -54,8 +55,9 @@ func newTokenVerify() *cobra.Command {
 	var hash string
 	cmd := &cobra.Command{
 		Use: "verify --hash HASH", Short: "Verify an API key against its hash",
-		Long:    "Verify the API key on standard input against a stored hash. The exit code is 4 when it is another one. A hash of weaker parameters is accepted, and a new one printed.",
-		Example: "  takumi-secrets token verify --hash \"$row\" <key",
+		Long: `Verify the API key on standard input against a stored hash. The exit code is 4 when the
+key is another one. A weaker hash is accepted, and the hash to store in its place printed.`,
+		Example: "  takumi-secrets token verify --hash \"$hash\" <key",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
@@ -78,6 +80,6 @@ func newTokenVerify() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&hash, "hash", "", "the stored hash")
+	cmd.Flags().StringVar(&hash, "hash", "", "the stored `hash`")
 	return cmd
 }

@@ -91,7 +91,10 @@ func usageText(cmd *cobra.Command) string {
 		writeRows(&b, g.rows)
 	}
 	if cmd.HasParent() {
-		fmt.Fprintf(&b, "\nAll commands have --audit, --audit-dir and --config: see %s --help.\n", cmd.Root().Name())
+		var all []string
+		cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) { all = append(all, "--"+f.Name) })
+		last := len(all) - 1
+		b.WriteString("\n" + reflow(fmt.Sprintf("All commands have %s and %s: see %s --help.", strings.Join(all[:last], ", "), all[last], cmd.Root().Name())) + "\n")
 	}
 	return b.String()
 }

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+)
+
+// TestHelpIsAPage: a help page has fewer than 60 lines of at most 80 columns, and that of a
+// command which does something has an example.
+func TestHelpIsAPage(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		var page bytes.Buffer
+		cmd.SetOut(&page)
+		if err := cmd.Help(); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(page.String(), "\n")
+		if len(lines) > 60 {
+			t.Errorf("%s: the page has %d lines", cmd.CommandPath(), len(lines)-1)
+		}
+		for _, line := range lines {
+			if utf8.RuneCountInString(line) > 80 || strings.Contains(line, "=true|false") {
+				t.Errorf("%s: %s", cmd.CommandPath(), line)
+			}
+		}
+		if !cmd.HasSubCommands() && cmd.Name() != "version" && !strings.Contains(cmd.Example, "  takumi-secrets "+strings.TrimPrefix(cmd.CommandPath(), "takumi-secrets ")) {
+			t.Errorf("%s: the page has no example of it", cmd.CommandPath())
+		}
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk(newRoot())
+}
