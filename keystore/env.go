@@ -29,10 +29,7 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 func (e Env) String() string { return "env:" + display(e.Name) }
 
 // Load reads the variable and removes it from the environment.
-func (e Env) Load(ctx context.Context) (*kek.Key, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+func (e Env) Load(context.Context) (*kek.Key, error) {
 	secretenv.Hide(e.Name)
 	value, set := os.LookupEnv(e.Name)
 	if !set {

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,10 +33,11 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 	}
 	defer clear(text)
 	if piped && len(text) == 0 {
-		if known, ok := pipes.Load(f.Path); ok {
-			return kek.New(known.(*kek.Key).Bytes())
+		known, ok := pipes.Load(f.Path)
+		if !ok {
+			return nil, f.refuse("it is a named pipe, and nothing was written to it", "")
 		}
-		return nil, f.refuse("it is a named pipe, and nothing was written to it", "")
+		text = known.([]byte)
 	}
 	key, err := ParseText(text)
 	if err != nil {
@@ -47,16 +49,12 @@ func (f File) Load(ctx context.Context) (*kek.Key, error) {
 		return nil, e
 	}
 	if piped {
-		again, err := kek.New(key.Bytes())
-		if err != nil {
-			return nil, err
-		}
-		pipes.Store(f.Path, again)
+		pipes.Store(f.Path, bytes.Clone(text))
 	}
 	return key, nil
 }
 
-// pipes are the keys read from pipes, by path.
+// pipes are the texts of keys that were read from pipes, by path.
 var pipes sync.Map
 
 // ReadSecret returns at most max bytes of a file that is as private as a key file has to
@@ -119,7 +117,7 @@ func readPipe(ctx context.Context, pipe *os.File, text []byte) (int, error) {
 	defer stop()
 	for end := time.Now().Add(pipePatience); ; {
 		n, err := io.ReadFull(pipe, text)
-		if n > 0 || err != io.EOF || time.Now().After(end) {
+		if err != io.EOF || time.Now().After(end) {
 			return n, err
 		}
 		select {

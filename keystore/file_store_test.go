@@ -69,12 +69,18 @@ func TestStore(t *testing.T) {
 	mustStore(t, f, b, a.ID())
 	mustStore(t, f, b, a.ID()) // it is there already
 	isKey(t, f, b.ID())
+	mustStore(t, f, c, b.ID())
+	newer, older := a, b // not in the order of their names
+	if a.ID() < b.ID() {
+		newer, older = b, a
+	}
 	old := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(f.former(a.ID()).Path, old, old); err != nil {
+	if err := os.Chtimes(f.former(older.ID()).Path, old, old); err != nil {
 		t.Fatal(err)
 	}
-	mustStore(t, f, c, b.ID())
-	for name, text := range map[string]string{"key.bak": "x", "key.0123456789ABCDEF": "x", "key.0123456789abcde": "x", "keys.0123456789abcdef": "x"} {
+	for name, text := range map[string]string{
+		"key.bak": "x", "key.0123456789ABCDEF": "x", "key.0123456789abcde": "x", "keys.0123456789abcdef": "x", ".0123456789abcdef": "x",
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -83,17 +89,21 @@ func TestStore(t *testing.T) {
 	if err != nil || len(versions) != 3 {
 		t.Fatalf("%+v, %v", versions, err)
 	}
-	for n, want := range []*kek.Key{c, b, a} {
+	for n, want := range []*kek.Key{c, newer, older} {
 		v := versions[n]
 		isKey(t, v.Source, want.ID())
 		if v.Current != (n == 0) || v.Created.IsZero() || n > 0 && v.Name != "key."+string(want.ID()) {
 			t.Errorf("version %d is %+v", n, v)
 		}
 	}
-	// A former key becomes the current one again, and is listed once.
+	// A former key becomes the current one again, and is listed once; one that is lost is
+	// listed last.
 	mustStore(t, f, a, c.ID())
 	isKey(t, f, a.ID())
-	if versions, err := f.Versions(t.Context()); err != nil || len(versions) != 3 {
+	if err := os.Symlink("nowhere", f.former(nobodys).Path); err != nil {
+		t.Fatal(err)
+	}
+	if versions, err := f.Versions(t.Context()); err != nil || len(versions) != 4 || versions[3].Name != "key."+string(nobodys) || !versions[3].Created.IsZero() {
 		t.Errorf("%+v, %v", versions, err)
 	}
 }
@@ -101,8 +111,11 @@ func TestStore(t *testing.T) {
 func TestStoreNew(t *testing.T) {
 	dir := t.TempDir()
 	f, key := File{Path: filepath.Join(dir, "key")}, kek.Generate()
-	if err := f.Store(t.Context(), key, nobodys); !errors.Is(err, ErrConflict) {
+	if err := f.Store(t.Context(), key, nobodys); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), "it holds no key, where key "+string(nobodys)+" was expected") {
 		t.Errorf("where there should be a key: %v", err)
+	}
+	if err := (File{Path: filepath.Join(dir, "none", "key")}).Store(t.Context(), key, ""); !errors.Is(err, ErrRefused) || !errors.Is(err, syscall.ENOENT) {
+		t.Errorf("where there is no folder: %v", err)
 	}
 	mustStore(t, f, key, "")
 	isKey(t, f, key.ID())
@@ -270,7 +283,7 @@ func TestStoreAtOnce(t *testing.T) {
 func TestStoreWaits(t *testing.T) {
 	dir := t.TempDir()
 	f, a := keyIn(t, dir)
-	unlock, err := lockFolder(t.Context(), dir)
+	unlock, err := f.lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,12 +42,8 @@ func (f File) Versions(ctx context.Context) ([]Version, error) {
 		return nil, err
 	}
 	current.Wipe()
-	info, err := os.Stat(f.Path)
-	if err != nil {
-		return nil, f.systemError(err)
-	}
-	all := []Version{{Source: f, Name: filepath.Base(f.Path), Current: true, Created: info.ModTime()}}
 	real := f.real()
+	all := []Version{{Source: f, Name: filepath.Base(f.Path), Current: true, Created: modTime(real.Path)}}
 	entries, err := os.ReadDir(filepath.Dir(real.Path))
 	if err != nil {
 		return nil, f.systemError(err)
@@ -57,30 +53,30 @@ func (f File) Versions(ctx context.Context) ([]Version, error) {
 		if !found || !formerName.MatchString(suffix) || suffix[1:] == string(current.ID()) {
 			continue
 		}
-		v := Version{Source: real.former(kek.ID(suffix[1:])), Name: e.Name()}
-		if info, err := e.Info(); err == nil {
-			v.Created = info.ModTime()
-		}
-		all = append(all, v)
+		former := real.former(kek.ID(suffix[1:]))
+		all = append(all, Version{Source: former, Name: e.Name(), Created: modTime(former.Path)})
 	}
 	slices.SortStableFunc(all[1:], func(a, b Version) int { return b.Created.Compare(a.Created) })
 	return all, nil
+}
+
+// modTime is when a file was written, zero if unknown.
+func modTime(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
 }
 
 // Store implements Storer. The new file has the mode and owner of the old one, which stays
 // next to it with a dot and its id appended. A symbolic link is followed. Temporary key
 // files that killed runs left are removed after an hour.
 func (f File) Store(ctx context.Context, key *kek.Key, before kek.ID) (err error) {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	f = f.real()
-	unlock, err := lockFolder(ctx, filepath.Dir(f.Path))
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	unlock, err := f.lock(ctx)
 	if err != nil {
-		return f.systemError(err)
+		return err
 	}
 	defer unlock()
 	removeStrays(filepath.Dir(f.Path))
@@ -197,8 +193,8 @@ func removeStrays(dir string) {
 		if stray, _ := filepath.Match(tempPattern, e.Name()); !stray {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && sys.now().Sub(info.ModTime()) > strayAge {
-			_ = sys.remove(filepath.Join(dir, e.Name()))
+		if path := filepath.Join(dir, e.Name()); sys.now().Sub(modTime(path)) > strayAge {
+			_ = sys.remove(path)
 		}
 	}
 }
@@ -206,11 +202,11 @@ func removeStrays(dir string) {
 // lockPause is the time between two tries of a lock.
 const lockPause = 5 * time.Millisecond
 
-// lockFolder locks the keys in dir against other processes. It waits until ctx ends.
-func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
-	folder, err := os.Open(dir)
+// lock locks the keys in the folder of f against other processes. It waits until ctx ends.
+func (f File) lock(ctx context.Context) (unlock func(), err error) {
+	folder, err := os.Open(filepath.Dir(f.Path))
 	if err != nil {
-		return nil, err
+		return nil, f.systemError(err)
 	}
 	for {
 		err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -221,7 +217,7 @@ func lockFolder(ctx context.Context, dir string) (unlock func(), err error) {
 			continue
 		case err != unix.EWOULDBLOCK:
 			folder.Close()
-			return nil, err
+			return nil, f.systemError(err)
 		}
 		select {
 		case <-ctx.Done():

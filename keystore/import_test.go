@@ -50,6 +50,7 @@ func TestOtherForms(t *testing.T) {
 		"UTF-16, Windows":   wide(canaryHex+"\r\n", false),
 		"UTF-16, big end":   wide(canaryHex+"\r\n", true),
 		"base64 over lines": std(canary)[:20] + "\n" + std(canary)[20:] + "\n",
+		"64 characters":     "BACKUP_AES256_KEY_1=" + std(canary),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := put(t, t.TempDir(), "key", text, 0o600)

@@ -94,7 +94,7 @@ func Parse(uri string, further ...Scheme) (Source, error) {
 	var forms []string
 	for _, s := range schemes {
 		forms = append(forms, s.Name+":"+s.Form)
-		if s.Name != name || name == uri {
+		if s.Name != name {
 			continue
 		}
 		switch {

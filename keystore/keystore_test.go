@@ -1,13 +1,16 @@
 package keystore_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -59,6 +62,7 @@ func TestParseRefuses(t *testing.T) {
 		"other scheme":    {"vault:secret/takumi#key", "want file:PATH"},
 		"upper case":      {"FILE:/etc/backup.key", "want file:PATH"},
 		"no path":         {"file:", "nothing is after"},
+		"no colon":        {"file", "nothing is after"},
 		"host":            {"file://etc/backup.key", "has no host"},
 		"key":             {canaryHex, "looks like a key itself"},
 		"key and newline": {canaryHex + "\n", "looks like a key itself"},
@@ -77,6 +81,20 @@ func TestParseRefuses(t *testing.T) {
 		if len(tc.uri) > len("file:") && strings.Contains(err.Error(), tc.uri) {
 			t.Errorf("%s: the error repeats the URI: %v", name, err)
 		}
+	}
+}
+
+// TestEnv: the key is in the variable, and what this program runs does not get it.
+func TestEnv(t *testing.T) {
+	t.Setenv("CANARY", canaryHex)
+	if key, err := (keystore.Env{Name: "CANARY"}).Load(t.Context()); err != nil || !bytes.Equal(key.Bytes(), canary) {
+		t.Error(err)
+	}
+	if env := secretenv.Environ(); slices.Contains(env, "CANARY="+canaryHex) {
+		t.Error("a child would have the key")
+	}
+	if _, err := (keystore.Env{Name: "NO_CANARY"}).Load(t.Context()); !errors.Is(err, keystore.ErrNotFound) {
+		t.Error(err)
 	}
 }
 

@@ -50,21 +50,20 @@ func CheckOutside(src Source, dir string) error {
 
 // isOwnKey reports whether dir is the user's home and the key in its settings.
 func isOwnKey(key Local, dir string) bool {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return false
-	}
 	config, err := os.UserConfigDir()
 	if err != nil {
 		return false
 	}
-	at, atErr := os.Stat(dir)
-	is, isErr := os.Stat(home)
-	if atErr != nil || isErr != nil || !os.SameFile(at, is) {
-		return false
-	}
-	own, err := key.Inside(filepath.Join(config, "takumi-backup"))
-	return err == nil && own
+	home, _ := os.UserHomeDir()
+	own, _ := key.Inside(filepath.Join(config, "takumi-backup"))
+	return own && sameFile(dir, home)
+}
+
+// sameFile is os.SameFile by name; one that does not exist is the same as no other.
+func sameFile(a, b string) bool {
+	is, _ := os.Stat(a)
+	other, _ := os.Stat(b)
+	return os.SameFile(is, other)
 }
 
 // Inside implements Local.
@@ -88,13 +87,8 @@ func (f File) Inside(dir string) (bool, error) {
 // under reports whether folder is a parent of place by name or, for folders mounted twice,
 // by identity.
 func under(place, folder string) bool {
-	folderInfo, err := os.Stat(folder)
-	exists := err == nil
 	for parent := filepath.Dir(place); ; parent = filepath.Dir(parent) {
-		if parent == folder {
-			return true
-		}
-		if info, err := os.Stat(parent); exists && err == nil && os.SameFile(info, folderInfo) {
+		if parent == folder || sameFile(parent, folder) {
 			return true
 		}
 		if parent == filepath.Dir(parent) {

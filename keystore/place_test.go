@@ -3,6 +3,7 @@ package keystore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,8 +83,22 @@ func TestInside(t *testing.T) {
 			}
 		}
 	}
-	if _, err := (keystore.File{Path: "keys/loop"}).Inside("backups"); err == nil {
-		t.Error("a loop of links was resolved")
+	for _, unknown := range [][2]string{{"keys/loop", "backups"}, {"keys/k", "keys/loop"}, {strings.Repeat("k", 300), "backups"}} {
+		if inside, err := (keystore.File{Path: unknown[0]}).Inside(unknown[1]); err == nil {
+			t.Errorf("%q: %v", unknown, inside)
+		}
+	}
+	// As many links as the kernel follows.
+	for n, next := 0, "keys/k"; n <= 40; n++ {
+		link := fmt.Sprint("link", n)
+		if err := os.Symlink(next, link); err != nil {
+			t.Fatal(err)
+		}
+		next = link
+		_, kernel := os.Stat(link)
+		if _, err := (keystore.File{Path: link}).Inside("backups"); (err == nil) != (kernel == nil) {
+			t.Errorf("%d links: %v, and the kernel says %v", n+1, err, kernel)
+		}
 	}
 }
 
@@ -106,6 +121,10 @@ func TestCheckOutside(t *testing.T) {
 	}
 	if err := keystore.CheckOutside(remote{}, dir); err != nil {
 		t.Error(err)
+	}
+	t.Chdir(dir)
+	if err := keystore.CheckOutside(src, "."); err == nil || !strings.Contains(err.Error(), "under "+dir) {
+		t.Errorf("got %v, want a refusal that names %s", err, dir)
 	}
 	loop := filepath.Join(dir, "loop")
 	if err := os.Symlink(loop, loop); err != nil {
@@ -138,5 +157,10 @@ func TestOwnKey(t *testing.T) {
 		if err := keystore.CheckOutside(keystore.File{Path: tc.key}, tc.dir); (err == nil) != tc.apart {
 			t.Errorf("%s and %s: %v", tc.key, tc.dir, err)
 		}
+	}
+	t.Setenv("XDG_CONFIG_HOME", "relative") // so that nobody knows where the settings are
+	t.Chdir(home)
+	if err := keystore.CheckOutside(keystore.File{Path: "takumi-backup/backup.key"}, home); err == nil {
+		t.Error("a key somewhere in the home counts as apart from it")
 	}
 }

@@ -148,7 +148,7 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 		return nil, ErrNone
 	}
 	// Keys in memory need no request.
-	for _, h := range r.known() {
+	for _, h := range r.sources {
 		if r.fresh(h) && slices.Contains(wanted, h.key.ID()) {
 			return []*kek.Key{h.key}, nil
 		}
@@ -201,29 +201,16 @@ func (r *Ring) Find(ctx context.Context, wanted []kek.ID) ([]*kek.Key, error) {
 	return keys, errors.Join(faults...)
 }
 
-// known returns all places that were asked so far: the current keys, then the former ones
-// by source.
-func (r *Ring) known() []*held {
-	all := slices.Clone(r.sources)
-	for _, h := range r.sources {
-		for _, v := range h.versions {
-			if former := r.former[v.Source.String()]; former != nil {
-				all = append(all, former)
-			}
-		}
-	}
-	return all
-}
+// within reports whether it was less than d ago; a zero time never was.
+func (r *Ring) within(d time.Duration, it time.Time) bool { return r.now().Sub(it) < d }
 
-func (r *Ring) fresh(h *held) bool {
-	return h.key != nil && r.now().Sub(h.since) < ringTTL
-}
+func (r *Ring) fresh(h *held) bool { return r.within(ringTTL, h.since) }
 
 func (r *Ring) load(ctx context.Context, h *held) (*kek.Key, error) {
 	if r.fresh(h) {
 		return h.key, nil
 	}
-	if h.err != nil && r.now().Sub(h.failed) < ringPause {
+	if h.err != nil && r.within(ringPause, h.failed) {
 		return nil, h.err
 	}
 	key, err := h.src.Load(ctx)
@@ -249,7 +236,7 @@ func (r *Ring) list(ctx context.Context, h *held) ([]Version, error) {
 	if h.listErr != nil {
 		ttl = ringPause
 	}
-	if h.listed.IsZero() || r.now().Sub(h.listed) >= ttl {
+	if !r.within(ttl, h.listed) {
 		versions, err := keeper.Versions(ctx)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

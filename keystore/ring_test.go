@@ -19,6 +19,7 @@ type place struct {
 	keys           []*kek.Key // the current one first
 	err            error      // of Load
 	listErr        error      // of Versions
+	gone           error      // of a former key, if set
 	loads, lists   int
 	formerLoads    int
 	lastlyReturned *kek.Key
@@ -48,14 +49,14 @@ func (p *place) copy(n int) (*kek.Key, error) {
 	return key, err
 }
 
-func (p *place) Versions(context.Context) ([]Version, error) {
+func (p *place) Versions(ctx context.Context) ([]Version, error) {
 	p.lists++
-	if p.listErr != nil {
-		return nil, p.listErr
+	if err := errors.Join(ctx.Err(), p.listErr); err != nil {
+		return nil, err
 	}
 	all := []Version{{Source: p, Current: true}}
 	for n := range p.keys[1:] {
-		all = append(all, Version{Source: formerKey{p, n + 1}})
+		all = append(all, Version{Source: formerKey{p, n + 1}, Gone: p.gone})
 	}
 	return all, nil
 }
@@ -178,12 +179,18 @@ func TestRingFaults(t *testing.T) {
 	if len(keys) != 2 || !errors.Is(err, ErrUnreachable) {
 		t.Errorf("nothing fits: %v, %v", keys, err)
 	}
-	if broken.loads != 1 {
-		t.Errorf("a source that fails was asked %d times in a row", broken.loads)
+	if broken.loads+broken.lists != 1 {
+		t.Errorf("a source that fails was asked %d and %d times in a row", broken.loads, broken.lists)
 	}
 	broken.err = nil
 	clock = clock.Add(ringPause)
 	finds(t, r, broken.id(0), broken.id(0))
+
+	deleted := newPlace("deleted", 1)
+	deleted.gone = &Error{URI: deleted.String(), Kind: ErrNotFound, Reason: "it was deleted; restore-secret brings it back"}
+	if keys, err := NewRing(deleted).Find(t.Context(), []kek.ID{deleted.id(1)}); len(keys) != 1 || !errors.Is(err, deleted.gone) || deleted.formerLoads != 0 {
+		t.Errorf("a deleted key: %v, %v", keys, err)
+	}
 
 	good.listErr = &Error{URI: good.String(), Kind: ErrRefused, Reason: "listing is not allowed"}
 	r = NewRing(good)
@@ -199,7 +206,7 @@ func TestRingFaults(t *testing.T) {
 }
 
 func TestRingCancelled(t *testing.T) {
-	a := newPlace("a", 0)
+	a := newPlace("a", 1)
 	r := NewRing(a)
 	defer r.Close()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -208,6 +215,10 @@ func TestRingCancelled(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	finds(t, r, a.id(0), a.id(0)) // that is not remembered as the source's fault
+	if _, err := r.Find(ctx, []kek.ID{a.id(1)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	finds(t, r, a.id(1), a.id(1)) // nor is this
 }
 
 func TestRingEmpty(t *testing.T) {
@@ -249,6 +260,8 @@ func TestRingCloseWipes(t *testing.T) {
 			t.Error("a key was not wiped")
 		}
 	}
+	finds(t, r, a.id(1), a.id(1)) // and is had anew
+	r.Close()
 }
 
 func TestRingIsConcurrent(t *testing.T) {

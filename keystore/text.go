@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 )
@@ -161,13 +162,15 @@ func compacted(text []byte, cut string) []byte {
 	return kept
 }
 
-// narrowed turns UTF-16 with a byte order mark, as of Windows' shell, into UTF-8.
+// narrowed turns UTF-16 with a byte order mark, as of Windows' shell, into ASCII; what is
+// none becomes a byte that is none.
 func narrowed(text []byte) (narrow []byte, wide bool) {
-	if len(text) < 2 || !(text[0] == 0xff && text[1] == 0xfe || text[0] == 0xfe && text[1] == 0xff) {
+	little := bytes.HasPrefix(text, []byte("\xff\xfe"))
+	if !little && !bytes.HasPrefix(text, []byte("\xfe\xff")) {
 		return nil, false
 	}
 	high := 0
-	if text[0] == 0xff {
+	if little {
 		high = 1
 	}
 	units := make([]uint16, 0, len(text)/2)
@@ -178,10 +181,7 @@ func narrowed(text []byte) (narrow []byte, wide bool) {
 	runes := utf16.Decode(units)
 	defer clear(runes)
 	for _, r := range runes {
-		if r > 0x7f {
-			r = '?'
-		}
-		narrow = append(narrow, byte(r))
+		narrow = append(narrow, byte(min(r, utf8.RuneSelf)))
 	}
 	return narrow, true
 }

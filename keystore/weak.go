@@ -57,7 +57,7 @@ func weakness(m []byte) string {
 		return "it is published, as an example or a test vector"
 	case repeats(m):
 		return "it repeats itself"
-	case counts(m):
+	case counts(m), counts(reversed):
 		return "it counts up or down"
 	case bytes.Equal(m, reversed):
 		return "its second half mirrors the first"
@@ -83,31 +83,26 @@ func repeats(m []byte) bool {
 	return false
 }
 
-// counts finds words of 1, 2, 4 or 8 bytes, of either byte order, at equal distances.
+// counts finds big-endian words of 1, 2, 4 or 8 bytes at equal distances.
 func counts(m []byte) bool {
-	for size := 1; size <= 8; size *= 2 {
-		for _, little := range []bool{false, true} {
-			var words []uint64
-			for at := 0; at < len(m); at += size {
-				var word uint64
-				for i := range size {
-					shift := 8 * (size - 1 - i)
-					if little {
-						shift = 8 * i
-					}
-					word |= uint64(m[at+i]) << shift
-				}
-				words = append(words, word)
+	for _, size := range []int{1, 2, 4, 8} {
+		var words []uint64
+		for word := range slices.Chunk(m, size) {
+			var n uint64
+			for _, b := range word {
+				n = n<<8 | uint64(b)
 			}
-			mask := ^uint64(0) >> (64 - 8*size)
-			step, even := words[1]-words[0], true
-			for i := range words[1:] {
-				even = even && (words[i+1]-words[i]-step)&mask == 0
-			}
-			clear(words)
-			if even {
-				return true
-			}
+			words = append(words, n)
+		}
+		mask := ^uint64(0) >> (64 - 8*size)
+		step := words[1] - words[0]
+		even := true
+		for i := range words[1:] {
+			even = even && (words[i+1]-words[i]-step)&mask == 0
+		}
+		clear(words)
+		if even {
+			return true
 		}
 	}
 	return false

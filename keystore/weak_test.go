@@ -1,8 +1,11 @@
 package keystore_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,6 +65,28 @@ func TestWeakKeys(t *testing.T) {
 		}
 		if err != nil && strings.Contains(err.Error(), digits[:8]) {
 			t.Errorf("%s: the error repeats the key: %v", name, err)
+		}
+	}
+	for _, size := range []int{1, 2, 4, 8} {
+		var up [kek.Size]byte
+		for i, n := 0, uint64(0xa1f6e3d0c92b7f44); i < kek.Size; i, n = i+size, n+0x13578642fedcba97 {
+			copy(up[i:i+size], binary.BigEndian.AppendUint64(nil, n)[8-size:])
+		}
+		down := bytes.Clone(up[:])
+		slices.Reverse(down)
+		for _, key := range [][]byte{up[:], down} {
+			if _, err := keystore.FromBytes(key); err == nil || !strings.Contains(err.Error(), "it counts") {
+				t.Errorf("words of %d bytes that count, %x: %v", size, key, err)
+			}
+		}
+	}
+	for different, weak := range map[int]bool{12: true, 13: false} {
+		key := bytes.Clone(canary)
+		for i := different; i < kek.Size; i++ {
+			key[i] = canary[i*i%different]
+		}
+		if _, err := keystore.FromBytes(key); errors.Is(err, keystore.ErrWeak) != weak {
+			t.Errorf("%x: %v", key, err)
 		}
 	}
 	for range 1000 {

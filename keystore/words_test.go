@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -38,6 +39,7 @@ func TestWhatIsWrongWithAText(t *testing.T) {
 		{sampleHex[:9] + "`" + sampleHex[10:], "character 10 is not"},
 		{sampleHex[:9] + "g" + sampleHex[10:], "character 10 is not"},
 		{"09afAF-", "character 7 is not"},
+		{strings.Repeat("z", 42) + "!", "character 1 is not"},
 	} {
 		if _, err := ParseText([]byte(tc.text)); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%q: %v, want %q", tc.text, err, tc.want)
@@ -145,9 +147,10 @@ func TestErrorParts(t *testing.T) {
 			t.Errorf("%v: %v", err, got)
 		}
 	}
-	known := &Error{URI: "file:/l", Kind: ErrConflict}
-	if got := (File{Path: "/k"}).unchanged("it cannot be kept", known); !errors.Is(got, ErrConflict) || errors.Is(got, ErrRefused) {
-		t.Errorf("%v", got)
+	for _, known := range []error{&Error{URI: "file:/l", Kind: ErrConflict}, context.Canceled, context.DeadlineExceeded} {
+		if got := (File{Path: "/k"}).unchanged("it cannot be kept", known); !errors.Is(got, known) || errors.Is(got, ErrRefused) {
+			t.Errorf("%v", got)
+		}
 	}
 }
 

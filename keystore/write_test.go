@@ -97,7 +97,7 @@ func TestWriteFileNeverOverwrites(t *testing.T) {
 	}
 	for _, name := range []string{"a-folder", "b-file", "c-dangling", "d-link"} {
 		err := keystore.WriteFile(filepath.Join(dir, name), canaryKey(t))
-		if !errors.Is(err, fs.ErrExist) {
+		if !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "a key file is never overwritten") {
 			t.Errorf("%s: got %v, want fs.ErrExist", name, err)
 		}
 		quiet(t, err)
@@ -138,7 +138,7 @@ func TestWriteFileFails(t *testing.T) {
 	dir := t.TempDir()
 	t.Run("no folder", func(t *testing.T) {
 		err := keystore.WriteFile(filepath.Join(dir, "none", "key"), canaryKey(t))
-		if !errors.Is(err, fs.ErrNotExist) {
+		if !errors.Is(err, fs.ErrNotExist) || err.Error() != "write key file "+dir+"/none/key: no such file or directory" {
 			t.Errorf("got %v, want fs.ErrNotExist", err)
 		}
 	})
