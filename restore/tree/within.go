@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,13 +70,19 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 	if err := sys.syncDir(former); err != nil {
 		return former, err
 	}
+	like, err := f.root.Stat(".") // with the time that it has before it is emptied
+	if err != nil {
+		return former, err
+	}
 	if err := move(f.path, f.final); err != nil {
 		return former, err
 	}
-	dressed = true
-	when, err := f.copyMetadata()
-	if err != nil {
-		return former, err
+	if !f.inherit {
+		dressed = true
+		if err := f.copyOwner(like); err != nil {
+			return former, err
+		}
+		copyAttributes(f.path, f.final)
 	}
 	kept := len(moved) > 0 && filepath.Dir(moved[0][1]) == former
 	if err := sys.rmdir(f.path); err != nil {
@@ -87,29 +92,13 @@ func (f *Fresh) exchangeContents() (former string, err error) {
 		_ = unix.Rmdir(former)
 		former = ""
 	}
-	if !when.IsZero() {
-		_ = os.Chtimes(f.final, when, when) // all is done; a time is no reason to undo it
+	if !f.inherit {
+		_ = os.Chtimes(f.final, like.ModTime(), like.ModTime()) // all is done; a time is no reason to undo it
 	}
 	return former, nil
 }
 
-// copyMetadata gives the final folder the fresh one's owner, mode, ACL and attributes. It
-// returns the time that is set last.
-func (f *Fresh) copyMetadata() (when time.Time, err error) {
-	if f.inherit {
-		return when, nil
-	}
-	info, err := f.root.Stat(".")
-	if err != nil {
-		return when, err
-	}
-	if err := f.copyOwner(info); err != nil {
-		return when, err
-	}
-	copyAttributes(f.path, f.final)
-	return info.ModTime(), nil
-}
-
+// copyOwner gives the final folder this owner and mode.
 func (f *Fresh) copyOwner(like fs.FileInfo) error {
 	if os.Geteuid() == 0 {
 		st := like.Sys().(*syscall.Stat_t)

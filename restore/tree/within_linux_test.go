@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/testkit/tree"
 )
@@ -85,6 +86,10 @@ func TestWithin(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			when := time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC)
+			if err := f.Root().Chtimes(".", when, when); err != nil {
+				t.Fatal(err)
+			}
 			former, err := f.Commit()
 			if err != nil || former != filepath.Join(dir, ".before-"+stamp) {
 				t.Fatalf("%q, %v", former, err)
@@ -92,8 +97,8 @@ func TestWithin(t *testing.T) {
 			holds(t, dir, "new")
 			holds(t, former, "old")
 			after, _ := os.Stat(dir)
-			if !os.SameFile(before, after) || !noModes && after.Mode().Perm() != 0o750 {
-				t.Errorf("the folder is another, or has mode %v", after.Mode())
+			if !os.SameFile(before, after) || !noModes && after.Mode().Perm() != 0o750 || !after.ModTime().Equal(when) {
+				t.Errorf("the folder is another, or has mode %v, of %s", after.Mode(), after.ModTime())
 			}
 			if entries, _ := filepath.Glob(filepath.Join(dir, ".restore-*")); len(entries) > 0 {
 				t.Errorf("%q is left", entries)
