@@ -176,7 +176,7 @@ func TestFailingCleanupIsTold(t *testing.T) {
 		s.remove = func(string) error { return syscall.EROFS }
 	})
 	_, err = f.Commit()
-	for _, want := range []string{"sync " + dir + "/x.enc", syscall.EIO.Error(), "remove " + dir, syscall.EROFS.Error()} {
+	for _, want := range []string{"sync " + dir + "/x.enc", syscall.EIO.Error(), "remove " + dir + "/.x.enc.sha256.partial", syscall.EROFS.Error()} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}

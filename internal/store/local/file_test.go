@@ -212,7 +212,7 @@ func TestNames(t *testing.T) {
 	}
 	for _, name := range []string{
 		"plain.enc", "with two  spaces.enc", " leading.enc", "-c.enc", "*star.enc", "'quote\".enc", "tab\t.enc",
-		"データベース.enc", "\xff\xfe not UTF-8.enc", "#comment.enc", ".hidden.enc",
+		"データベース.enc", "\xff\xfe not UTF-8.enc", "#comment.enc", ".hidden.enc", "half.partial",
 		strings.Repeat("n", 255-len("..sha256.partial")),
 	} {
 		t.Run(name, func(t *testing.T) {

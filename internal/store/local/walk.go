@@ -39,7 +39,7 @@ type walker struct {
 	yield func(store.Backup, error) bool
 }
 
-// found handles an entry of a folder, and reports whether the walk goes on.
+// found handles an entry of a folder that names did not drop, and reports whether the walk goes on.
 func (w *walker) found(path string, mode fs.FileMode) bool {
 	if w.ctx.Err() != nil {
 		w.yield(store.Backup{}, context.Cause(w.ctx))
@@ -53,8 +53,6 @@ func (w *walker) found(path string, mode fs.FileMode) bool {
 		return w.folder(path)
 	case mode&fs.ModeSymlink != 0:
 		return w.link(path)
-	case !mode.IsRegular() || !w.wants(path):
-		return true
 	}
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -91,8 +89,8 @@ func (w *walker) folder(path string) bool {
 	return true
 }
 
-// names reads a folder's names and drops those that found would skip: a folder may have a
-// million backups, and twice as many companions.
+// names reads a folder's names and drops at once what is neither a folder, a link nor a
+// wanted file: a folder may have a million backups, and twice as many companions.
 func (w *walker) names(path string) (*names, error) {
 	n := new(names)
 	dir := path
