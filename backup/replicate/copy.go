@@ -244,23 +244,23 @@ func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 // replace copies a changed backup over the destination's, which stays until the new one was
 // read back.
 func replace(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
-	mine := new(payload)
-	if !o.ReplaceOthers {
-		if err := sameBackup(ctx, i, o, mine); err != nil {
-			return store.Result{}, err
-		}
-	}
 	w, err := o.Place.Replace(ctx, i.To)
 	if err != nil {
 		return store.Result{}, err
 	}
 	defer w.Abort()
+	mine, theirs := new(payload), new(payload)
+	if !o.ReplaceOthers {
+		if err := sameBackup(ctx, i, o, mine, theirs); err != nil {
+			return store.Result{}, err
+		}
+	}
 	sum, err := send(ctx, w, i, o, progress, mine)
 	if err != nil {
 		return store.Result{}, err
 	}
 	if !o.ReplaceOthers {
-		if err := samePayload(ctx, i.To, o, mine); err != nil {
+		if err := samePayload(ctx, i.To, o, mine, theirs); err != nil {
 			return store.Result{}, err
 		}
 	}
@@ -284,17 +284,18 @@ func replace(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 }
 
 // sameBackup fails with ErrOther unless both envelopes have one id, as after a rewrap. It
-// has mine begin behind the envelope.
-func sameBackup(ctx context.Context, i Item, o Options, mine *payload) error {
-	var ids [2]envelope.ID
-	for n, path := range []string{i.To, i.Backup.Path} {
-		e, err := envelopeOf(ctx, o.Place, path)
-		if err != nil {
-			return err
-		}
-		ids[n], mine.skip = e.ID, int64(len(e.Bytes()))
+// has the payloads begin behind them.
+func sameBackup(ctx context.Context, i Item, o Options, mine, theirs *payload) error {
+	here, err := envelopeOf(ctx, o.Place, i.Backup.Path)
+	if err != nil {
+		return err
 	}
-	if ids[0] != ids[1] {
+	there, err := envelopeOf(ctx, o.Place, i.To)
+	if err != nil {
+		return err
+	}
+	mine.skip, theirs.skip = int64(len(here.Bytes())), int64(len(there.Bytes()))
+	if here.ID != there.ID {
 		return fmt.Errorf("%s: %w", i.To, ErrOther)
 	}
 	return nil
@@ -330,15 +331,11 @@ func (p *payload) Write(b []byte) (int, error) {
 
 // samePayload fails with ErrPayload when the copy matches its sidecar but its payload
 // differs from mine: no rewrap changes it, so one of the two is damaged.
-func samePayload(ctx context.Context, to string, o Options, mine *payload) error {
+func samePayload(ctx context.Context, to string, o Options, mine, theirs *payload) error {
 	want, err := sidecar(ctx, o.Place, to)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrRotten) {
 		return nil // a copy that is not complete is nothing to lose
 	}
-	if err != nil {
-		return err
-	}
-	e, err := envelopeOf(ctx, o.Place, to)
 	if err != nil {
 		return err
 	}
@@ -347,7 +344,7 @@ func samePayload(ctx context.Context, to string, o Options, mine *payload) error
 		return err
 	}
 	defer f.Close()
-	whole, theirs := sha256.New(), &payload{skip: int64(len(e.Bytes()))}
+	whole := sha256.New()
 	if _, err := copyAll(io.MultiWriter(whole, theirs), f); err != nil {
 		return fmt.Errorf("reading the copy that is to be replaced: %w", err)
 	}

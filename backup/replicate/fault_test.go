@@ -51,6 +51,11 @@ func TestEveryFailure(t *testing.T) {
 			keep(t, to, mine)
 			write(t, to+envelope.DetachedSuffix, second)
 		},
+		"kept, as the backup is damaged": func(t *testing.T, from, to string) {
+			keep(t, from, append(bytes.Clone(rewrapped[:len(rewrapped)-1]), rewrapped[len(rewrapped)-1]^1))
+			keep(t, to, mine)
+			ago(t, to, time.Hour)
+		},
 		"new": func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			write(t, from+envelope.DetachedSuffix, second)
@@ -72,6 +77,10 @@ func TestEveryFailure(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			var want error
+			if strings.HasSuffix(name, "damaged") {
+				want = replicate.ErrPayload
+			}
 			for point, more := 0, true; more; point++ {
 				dir := t.TempDir()
 				from, to := filepath.Join(dir, "from", "x.enc"), filepath.Join(dir, "to", "x.enc")
@@ -101,7 +110,7 @@ func TestEveryFailure(t *testing.T) {
 				if n := place.Left(); n != 0 {
 					t.Errorf("%s: %d files are left open", what, n)
 				}
-				if err != nil && !errors.Is(err, syscall.EIO) || !more && err != nil {
+				if !errors.Is(err, want) && (!more || !errors.Is(err, syscall.EIO)) {
 					t.Errorf("%s: %v", what, err)
 				}
 				after, _ := os.ReadFile(to)
@@ -109,7 +118,7 @@ func TestEveryFailure(t *testing.T) {
 					t.Errorf("%s: the copy has %d bytes of neither", what, len(after))
 				}
 				if err != nil {
-					if err := runAll(t, &storetest.Faulty{Store: local.Folder{}, Before: func(string, string) error { return nil }}, dir); err != nil {
+					if err := runAll(t, &storetest.Faulty{Store: local.Folder{}, Before: func(string, string) error { return nil }}, dir); !errors.Is(err, want) {
 						t.Errorf("%s: the next run: %v", what, err)
 					}
 				}

@@ -42,7 +42,7 @@ func look(ctx context.Context, st store.Store, b store.Backup) (side, error) {
 		s.detached = e
 	}
 	at, _, err := st.Stat(ctx, b.Path+envelope.DetachedSuffix)
-	if err == nil && at.ModTime.After(s.written) {
+	if at.ModTime.After(s.written) {
 		s.written = at.ModTime
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -187,6 +187,13 @@ func TestPlanAndOne(t *testing.T) {
 			ago(t, from, time.Hour)
 			keep(t, to, append(bytes.Clone(first), mine[len(first):]...))
 		}, action: replicate.Kept, want: append(bytes.Clone(first), mine[len(first):]...)},
+		"rewrapped, there, later than an envelope beside": {set: func(t *testing.T, from, to string) {
+			keep(t, from, mine)
+			ago(t, from, time.Hour)
+			keep(t, to, rewrapped)
+			write(t, to+envelope.DetachedSuffix, second)
+			ago(t, to+envelope.DetachedSuffix, 2*time.Hour)
+		}, action: replicate.Kept, want: rewrapped, beside: string(second)},
 		"rewrapped, there, and taken away": {set: func(t *testing.T, from, to string) {
 			keep(t, from, mine)
 			ago(t, from, time.Hour)
@@ -279,7 +286,10 @@ func TestPlan(t *testing.T) {
 	if _, err := replicate.Plan(t.Context(), from, to, o); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of a store that is not there: %v", err)
 	}
-	for name, age := range map[string]time.Duration{"old.enc": 48 * time.Hour, "a/new.enc": time.Hour} {
+	chain := "u_20261101_020000.0123456789abcdef-"
+	for name, age := range map[string]time.Duration{
+		"old.enc": 48 * time.Hour, "a/new.enc": time.Hour, chain + "0.tar.enc": 48 * time.Hour, chain + "1.tar.enc": 48 * time.Hour,
+	} {
 		path := filepath.Join(from, name)
 		keep(t, path, sealed(t, 10))
 		if err := os.Chtimes(path, time.Time{}, time.Now().Add(-age)); err != nil {
@@ -298,7 +308,7 @@ func TestPlan(t *testing.T) {
 		}
 		return strings.Join(paths, " ")
 	}
-	if got := targets(from+"/", o); got != "a/new.enc old.enc" {
+	if got := targets(from+"/", o); got != "a/new.enc old.enc "+chain+"0.tar.enc "+chain+"1.tar.enc" {
 		t.Errorf("all are %q", got)
 	}
 	if got := targets(filepath.Join(from, "a/new.enc"), o); got != "new.enc" {
