@@ -182,13 +182,7 @@ func contentOf(ctx context.Context, path string, o ImportOptions) (sum, error) {
 		return sum{}, err
 	}
 	defer f.Close()
-	from, err := content(f.Reader, true)
-	if err != nil {
-		return sum{}, err
-	}
-	d := newDigest()
-	_, err = from.WriteTo(d)
-	return d.sum(), err
+	return sumOf(f.Reader, true)
 }
 
 type legacy struct {

@@ -91,7 +91,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if besideErr != nil && !o.Rescue { // its holders would lose the backup unseen
 		return Result{}, fmt.Errorf("reading the envelope next to it: %w", besideErr)
 	}
-	if seen != nil && seen.Beside == nil && beside != nil {
+	if seen != nil {
 		seen.Beside, _ = envelope.Parse(bytes.NewReader(beside)) // what is no envelope is told of below
 	}
 	signers, err := o.signersOf(ctx, path)
@@ -288,9 +288,7 @@ type overheard struct {
 
 func (o overheard) Wrap(ctx context.Context, id slot.ID, dataKey []byte) (slot.Slot, error) {
 	s, err := o.Recipient.Wrap(ctx, id, dataKey)
-	if err == nil && o.by.dataKey == nil {
-		o.by.dataKey = bytes.Clone(dataKey)
-	}
+	o.by.dataKey = append(o.by.dataKey[:0], dataKey...)
 	o.by.slots = append(o.by.slots, s)
 	return s, err
 }
@@ -336,6 +334,17 @@ func content(r *envelope.Reader, unpacked bool) (io.WriterTo, error) {
 		return r, nil
 	}
 	return pack.NewReader(r, pack.Codec(r.Envelope.Codec))
+}
+
+// sumOf reads the content of a backup to its end.
+func sumOf(r *envelope.Reader, unpacked bool) (sum, error) {
+	from, err := content(r, unpacked)
+	if err != nil {
+		return sum{}, err
+	}
+	d := newDigest()
+	_, err = from.WriteTo(d)
+	return d.sum(), err
 }
 
 // transfer moves the content of src to dst, opening and sealing concurrently, and closes
@@ -415,16 +424,12 @@ func readBack(ctx context.Context, file store.Object, written *envelope.Envelope
 	if r.Envelope.ID != written.ID {
 		return fmt.Errorf("its id is %s, not %s", r.Envelope.ID, written.ID)
 	}
-	from, err := content(r, o.Pack != nil)
+	got, err := sumOf(r, o.Pack != nil)
 	if err != nil {
 		return err
 	}
-	d := newDigest()
-	if _, err := from.WriteTo(d); err != nil {
-		return err
-	}
-	if d.sum() != want {
-		return fmt.Errorf("its content differs: %d bytes, and %d were written", d.size, want.size)
+	if got != want {
+		return fmt.Errorf("its content differs: %d bytes, and %d were written", got.size, want.size)
 	}
 	return nil
 }

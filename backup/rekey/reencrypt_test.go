@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -282,6 +283,65 @@ func TestStrangersSlot(t *testing.T) {
 	}
 }
 
+// TestHolderMeanwhile: so does one whom another host adds next to the backup meanwhile.
+func TestHolderMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := newBenchOf(t, pack.None, 10)
+	o := RewrapOptions{Options: b.o.Options, Detached: true, KeepOld: true}
+	o.To = append(o.To, foreign{})
+	if _, err := Rewrap(t.Context(), b.path, o); err != nil {
+		t.Fatal(err)
+	}
+	text := readFile(t, b.path+envelope.DetachedSuffix)
+	if err := os.Remove(b.path + envelope.DetachedSuffix); err != nil {
+		t.Fatal(err)
+	}
+	b.o.Store = lateEnvelope{text: text, looks: new(int)}
+	if _, err := Reencrypt(t.Context(), b.path, b.o); !errors.Is(err, ErrOtherSlots) {
+		t.Errorf("error %v", err)
+	}
+	b.opens(b.path, "old")
+}
+
+// lateEnvelope has an envelope put next to a backup after the first look for one.
+type lateEnvelope struct {
+	local.Folder
+	text  []byte
+	looks *int
+}
+
+func (l lateEnvelope) Open(ctx context.Context, path string) (store.Object, error) {
+	if strings.HasSuffix(path, envelope.DetachedSuffix) {
+		if *l.looks++; *l.looks == 2 {
+			if err := os.WriteFile(path, l.text, 0o600); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return l.Folder.Open(ctx, path)
+}
+
+// TestForOthersAlone: what no key at hand opens any more is read back all the same.
+func TestForOthersAlone(t *testing.T) {
+	t.Parallel()
+	for lies, want := range map[bool]func(error) bool{false: is(nil), true: isReadBack} {
+		b := newBench(t, pack.None)
+		b.o.To, b.o.ReadBack = []slot.Recipient{public{b.o.To[0]}}, ring(t)
+		b.o.ReadBack.AddRecipients(b.o.To...)
+		if lies {
+			b.o.Store = lyingPlace{}
+		}
+		_, err := Reencrypt(t.Context(), b.path, b.o)
+		if !want(err) {
+			t.Errorf("lies %v: %v", lies, err)
+		}
+		b.opens(b.path, map[bool]string{false: "new", true: "old"}[lies])
+	}
+}
+
+// public seals and does not open.
+type public struct{ slot.Recipient }
+
 // foreign is a holder of a kind that this program does not know.
 type foreign struct{}
 
@@ -367,6 +427,43 @@ func TestState(t *testing.T) {
 	}
 	begin().End(true)
 	wantFiles(t, b.o.StateDir, "locks")
+}
+
+// TestStateIsOnDisk: what did not come to disk is not said to be noted, nor is anything
+// behind it, and of two runs that begin at once the second has the state of the first.
+func TestStateIsOnDisk(t *testing.T) {
+	path, to := filepath.Join(t.TempDir(), "state"), []string{"new"}
+	file, dir := syncFile, syncDir
+	defer func() { syncFile, syncDir = file, dir }()
+	fail := func() { syncFile = func(*os.File) error { return syscall.EIO } }
+	fail()
+	if _, err := Begin(path, to); !errors.Is(err, syscall.EIO) {
+		t.Errorf("beginning: %v", err)
+	}
+	wantFiles(t, filepath.Dir(path))
+	syncFile, syncDir = file, func(string) error { return syscall.EIO }
+	if _, err := Begin(path, to); !errors.Is(err, syscall.EIO) {
+		t.Errorf("beginning, without its folder: %v", err)
+	}
+	syncDir = dir
+	if err := create(path, []string{"other"}); err != nil {
+		t.Errorf("beginning as the second: %v", err)
+	}
+	s, err := Begin(path, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fail()
+	for range 2 {
+		if err := s.add("x", envelope.ID{}, envelope.ID{1}); !errors.Is(err, syscall.EIO) || s.has(envelope.ID{1}) {
+			t.Errorf("noting: %v", err)
+		}
+		syncFile = file
+	}
+	if err := s.End(false); err != nil {
+		t.Error(err)
+	}
+	wantFiles(t, filepath.Dir(path))
 }
 
 // What is not a state is neither cut nor removed, however short it is.

@@ -33,6 +33,9 @@ var (
 
 const stateVersion = 1
 
+// These bring the state to disk; tests make them fail.
+var syncFile, syncDir = (*os.File).Sync, fsutil.SyncDir
+
 // State lists the new ids that a run over many backups, which may be interrupted and
 // resumed, has made. It is a file of JSON lines without secrets, deleted when the run is
 // complete. It is safe for concurrent use. The nil State is empty and keeps nothing.
@@ -133,13 +136,13 @@ func create(path string, keys []string) error {
 	defer os.Remove(temp.Name())
 	defer temp.Close()
 	if _, err = temp.Write(append(text, '\n')); err == nil {
-		err = temp.Sync()
+		err = syncFile(temp)
 	}
 	if err == nil {
 		err = fsutil.RenameNew(temp.Name(), path)
 	}
 	if err == nil {
-		err = fsutil.SyncDir(filepath.Dir(path))
+		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return &store.Error{Op: "begin the state", Path: path, Err: err}
@@ -233,7 +236,7 @@ func (s *State) write(line any) error {
 		_, err = s.file.Write(append(text, '\n'))
 	}
 	if err == nil {
-		err = s.file.Sync()
+		err = syncFile(s.file)
 	}
 	if err != nil {
 		s.err = &store.Error{Op: "write the state", Path: s.path, Err: err}
