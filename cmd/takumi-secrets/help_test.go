@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -36,4 +38,39 @@ func TestHelpIsAPage(t *testing.T) {
 		}
 	}
 	walk(newRoot())
+}
+
+// TestExamples: the commands of the help pages and of docs/SECRETS.md exist, with their
+// flags and as many arguments as they take.
+func TestExamples(t *testing.T) {
+	page, err := os.ReadFile("../../docs/SECRETS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Builder{}
+	text.Write(page)
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		text.WriteString("\n" + cmd.Example)
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	walk(newRoot())
+	examples := regexp.MustCompile(`(?m)^ +takumi-secrets ([^|<>#\n]*)`).FindAllStringSubmatch(strings.ReplaceAll(text.String(), "\\\n", ""), -1)
+	if len(examples) < 20 {
+		t.Fatalf("there are %d examples", len(examples))
+	}
+	for _, e := range examples {
+		cmd, args, err := newRoot().Find(strings.Fields(e[1]))
+		if err == nil {
+			err = cmd.ParseFlags(args)
+		}
+		if err == nil {
+			err = cmd.ValidateArgs(cmd.Flags().Args())
+		}
+		if err != nil || !cmd.HasParent() {
+			t.Errorf("takumi-secrets %s: %v", e[1], err)
+		}
+	}
 }
