@@ -1,6 +1,6 @@
-// Package parallel runs work on several cores and delivers it in order: one producer, a
-// fixed set of workers, one consumer, over a fixed set of reused items, which bound the
-// memory. No goroutine outlives the call.
+// Package parallel runs work on several cores and delivers it in order: a fixed set of
+// workers that take turns at the input, and one consumer, over a fixed set of reused items,
+// which bound the memory. No goroutine outlives the call.
 package parallel
 
 import (
@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Stages are an item's three steps. Fill and Drain each run on one goroutine and see the
-// items in the same order; Work runs on many.
+// Stages are an item's three steps. Fill runs on one goroutine at a time, Drain on one,
+// and both see the items in the same order; Work runs on many.
 type Stages[T any] struct {
 	// Fill puts the next piece of input into item. ok means that there is a piece; the
 	// input is over when ok is false or err is not nil. io.EOF is a good end; other errors
@@ -28,6 +28,9 @@ type Stages[T any] struct {
 // Drain fails, Run still waits for a Fill under way: a caller whose input may block forever
 // makes it fail from outside.
 //
+// Who fills an item also works on it, so that its bytes are in the nearest cache, and
+// nobody needs to be woken. There is one goroutine more than workers, for the input.
+//
 // An item is filled only when those before it are in use, so a short input touches few.
 func Run[T any](workers int, items []T, s Stages[T]) error {
 	type slot struct {
@@ -36,38 +39,43 @@ func Run[T any](workers int, items []T, s Stages[T]) error {
 	}
 	// Room for every slot, so that no send below can block.
 	free := make(chan *slot, len(items))
-	work := make(chan *slot, len(items))
 	order := make(chan *slot, len(items))
 	quit := make(chan struct{})
 	for i := range items {
 		free <- &slot{item: &items[i], done: make(chan struct{}, 1)}
 	}
 
-	var wg sync.WaitGroup
+	var turn sync.Mutex // at the input, guards over and fillErr
+	var over bool
 	var fillErr error
-	wg.Go(func() {
-		defer close(work)
-		defer close(order)
-		for {
-			select {
-			case <-quit:
-				return
-			case sl := <-free:
-				ok, err := s.Fill(sl.item)
-				if ok {
-					order <- sl
-					work <- sl
-				}
-				if !ok || err != nil {
-					fillErr = err
-					return
-				}
-			}
+	fill := func() *slot {
+		turn.Lock()
+		defer turn.Unlock()
+		if over {
+			return nil
 		}
-	})
-	for range min(workers, len(items)) {
+		select {
+		case <-quit:
+			return nil
+		case sl := <-free:
+			ok, err := s.Fill(sl.item)
+			if ok {
+				order <- sl
+			}
+			if over = !ok || err != nil; over {
+				fillErr = err
+				close(order)
+			}
+			if !ok {
+				return nil
+			}
+			return sl
+		}
+	}
+	var wg sync.WaitGroup
+	for range min(workers+1, len(items)) {
 		wg.Go(func() {
-			for sl := range work {
+			for sl := fill(); sl != nil; sl = fill() {
 				select {
 				case <-quit: // nobody will look at it
 				default:
