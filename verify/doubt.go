@@ -16,6 +16,37 @@ import (
 var ErrAppeared = fail.New(fail.Failed, "find out who put it there; if it is intended: takumi-backup verify --accept PATH, or --accept FOLDER for all in it",
 	"it was not there when a newer backup of its name was seen")
 
+// Known is what this host knows of backups; nil is unknown.
+type Known struct {
+	Memory *Memory
+	Ledger *backup.Ledger
+	Doubt  func(b *backup.Backup, opened kek.ID) error
+}
+
+// Recall reads the state folder dir, or with "" the usual one. What cannot be read is a
+// warning, and nil.
+func Recall(dir string, warn func(format string, args ...any)) (k Known) {
+	var fault error
+	if dir == "" {
+		dir, fault = history.Dir()
+	}
+	if fault == nil {
+		k.Memory, fault = OpenMemory(dir)
+	}
+	if fault != nil {
+		k.Memory = nil
+		warn("what was verified is not shown: %v", fault)
+	}
+	var err error
+	if k.Ledger, err = backup.OpenLedger(dir); err != nil {
+		warn("what this host has sealed is not known: %v", err)
+	}
+	if k.Doubt, err = Doubter(dir, k.Memory); err != nil {
+		warn("which keys were rotated out is not known: %v", err)
+	}
+	return k
+}
+
 // Doubter returns the doubts, by the history of keys in the state folder dir and by m,
 // about backups that a key opens: history.ErrLate, or ErrAppeared. m may be nil. The errors
 // are those of [history.Read].

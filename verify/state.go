@@ -9,6 +9,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup/chain"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
@@ -67,8 +68,12 @@ func (j *Job) Accept(paths []string, warn func(format string, args ...any)) erro
 	return nil
 }
 
-// ParseMaxAges reads AGE and KIND=AGE, for [Job.MaxAge].
-func ParseMaxAges(words []string) (map[string]time.Duration, error) {
+// MaxAges reads AGE and KIND=AGE, or without words those of the settings, for
+// [Job.MaxAge].
+func MaxAges(conf *config.Settings, words []string) (map[string]time.Duration, error) {
+	if len(words) == 0 {
+		words = strings.Fields(conf.Get("TAKUMI_MAX_AGE"))
+	}
 	ages := make(map[string]time.Duration)
 	for _, word := range words {
 		kind, text, found := strings.Cut(word, "=")

@@ -199,12 +199,12 @@ func TestOutcome(t *testing.T) {
 // TestFlagWords: the ages and the part that flags give.
 func TestFlagWords(t *testing.T) {
 	t.Parallel()
-	ages, err := ParseMaxAges([]string{"26h", "contracts=8d"})
+	ages, err := MaxAges(nil, []string{"26h", "contracts=8d"})
 	if err != nil || len(ages) != 2 || ages[""] != 26*time.Hour || ages["contracts"] != 8*24*time.Hour {
 		t.Errorf("%v, %v", ages, err)
 	}
 	for _, word := range []string{"", "x", "x y=1d", "contracts=", "contracts=x"} {
-		if _, err := ParseMaxAges([]string{word}); !isUsage(err) {
+		if _, err := MaxAges(nil, []string{word}); !isUsage(err) {
 			t.Errorf("%q: %v", word, err)
 		}
 	}

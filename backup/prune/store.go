@@ -24,7 +24,7 @@ func Lock(root string) (*rekey.Lock, error) {
 	if store.IsRemote(root) {
 		dir, err := history.Dir()
 		if err != nil {
-			return nil, fail.Usagef("%w", err)
+			return nil, err
 		}
 		return rekey.Take(dir, store.Clean(root))
 	}

@@ -248,9 +248,5 @@ func stateDirOr(dir string) (string, error) {
 	if dir != "" {
 		return dir, nil
 	}
-	dir, err := history.Dir()
-	if err != nil {
-		return "", usage(err)
-	}
-	return dir, nil
+	return history.Dir()
 }

@@ -2,19 +2,10 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/internal/fail"
-	"github.com/takumi-backup/takumi-backup/internal/store"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify/doctor"
-	reports "github.com/takumi-backup/takumi-backup/verify/report"
-	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
 func newDoctor() *cobra.Command {
@@ -34,7 +25,8 @@ there is one.`,
 		Example: "  takumi-backup doctor\n  takumi-backup doctor --json | jq -r .cure",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			findings, err := examine(cmd, &keys)
+			where, _, fault := findAudit(cmd)
+			findings, err := doctor.Examine(cmd.Context(), conf, doctor.Examined{Ring: keys.ring, Store: newPlace(), AuditDir: where, AuditFault: fault, Warn: warner(cmd)})
 			if err != nil {
 				return err
 			}
@@ -74,57 +66,4 @@ func printFinding(cmd *cobra.Command, f doctor.Finding) error {
 	}
 	_, err := fmt.Fprint(cmd.OutOrStdout(), text)
 	return err
-}
-
-// examine collects what doctor looks at. What is wrong with the settings is a finding.
-func examine(cmd *cobra.Command, keys *keyFlags) ([]doctor.Finding, error) {
-	var findings []doctor.Finding
-	add := func(check, subject string, err error) {
-		_, hint := fail.Of(err)
-		if is(err, fail.Usage) {
-			hint = "takumi-backup config show"
-		}
-		findings = append(findings, doctor.Finding{Check: check, Class: "error", Subject: subject, Text: err.Error(), Cure: hint})
-	}
-	if err := doctor.CheckSettings(conf); err != nil {
-		add("settings", conf.Path, err)
-		return findings, nil
-	}
-	if _, err := reports.New(conf.Get, conf.Production()); err != nil {
-		findings = append(findings, doctor.Finding{Check: "settings", Class: "warning", Subject: "notifications", Text: err.Error(), Cure: "see docs/REPORTS.md, and give backup all --notify"})
-	}
-	ring, err := keys.ring()
-	if err != nil {
-		add("keys", "", err)
-		return findings, nil
-	}
-	defer ring.Close()
-	o := doctor.Options{
-		Root: conf.StoreFolder(), Copies: conf.Also(), Store: newPlace(), Ring: ring, Now: time.Now(), Open: backup.Options{Keys: ring, Doubt: doubter(cmd, "", provedIn(cmd, ""))},
-		Recipient: conf.Get("BACKUP_RECIPIENTS") != "" || conf.Get("BACKUP_RECIPIENTS_FILE") != "",
-	}
-	if o.Policy, err = prune.FromSettings(conf); err != nil {
-		return nil, err
-	}
-	o.Policy.Kinds = append(sortedKeys(o.Policy.ByKind), prune.Kinds...)
-	if o.StateDir, err = history.Dir(); err != nil {
-		add("settings", "", err)
-	}
-	if o.AuditDir, err = auditDir(cmd); err != nil {
-		add("settings", "", err)
-	}
-	if _, err := os.Stat(o.Root); err == nil || store.IsRemote(o.Root) {
-		if o.Status, err = statusOf(cmd, o.Root, ring); err != nil {
-			add("stores", o.Root, err)
-		}
-	}
-	if o.Timers, err = status.Timers(cmd.Context()); err != nil {
-		warn(cmd, "when the timers start next is not known: %v", err)
-	}
-	o.Sources(cmd.Context(), conf)
-	if len(o.Databases)+len(o.Folders) == 0 {
-		findings = append(findings, doctor.Finding{Check: "settings", Class: "error", Text: "nothing is configured to be backed up", Cure: "takumi-backup init"})
-	}
-	findings = append(findings, doctor.Run(cmd.Context(), o)...)
-	return findings, cmd.Context().Err()
 }

@@ -14,10 +14,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	reports "github.com/takumi-backup/takumi-backup/verify/report"
 )
@@ -62,8 +60,9 @@ complete. (incomplete) marks a backup without a sidecar, which is written last.`
 				return err
 			}
 			defer ring.Close()
-			l.root, l.now, l.proved = rootArg(args), time.Now(), provedIn(cmd, stateDir)
-			l.how = backup.Options{Keys: ring, Doubt: doubter(cmd, "", l.proved), Ledger: ledgerIn(cmd, stateDir)}
+			known := verify.Recall(stateDir, warner(cmd))
+			l.root, l.now, l.proved = rootArg(args), time.Now(), known.Memory
+			l.how = backup.Options{Keys: ring, Doubt: known.Doubt, Ledger: known.Ledger}
 			if l.how.Signers, err = trusted(signers); err != nil {
 				return err
 			}
@@ -111,44 +110,6 @@ func (s *sinceFlag) String() string {
 }
 
 func (*sinceFlag) Type() string { return "time" }
-
-// inState opens what the state folder holds. Where it cannot be had that is a warning,
-// and nothing is taken for known.
-func inState[T any](cmd *cobra.Command, stateDir, unknown string, open func(dir string) (*T, error)) *T {
-	var err error
-	if stateDir == "" {
-		stateDir, err = history.Dir()
-	}
-	if err == nil {
-		var held *T
-		if held, err = open(stateDir); err == nil {
-			return held
-		}
-	}
-	warn(cmd, "%s: %v", unknown, err)
-	return nil
-}
-
-func ledgerIn(cmd *cobra.Command, stateDir string) *backup.Ledger {
-	return inState(cmd, stateDir, "what this host has sealed is not known", backup.OpenLedger)
-}
-
-func provedIn(cmd *cobra.Command, stateDir string) *verify.Memory {
-	return inState(cmd, stateDir, "what was verified is not shown", verify.OpenMemory)
-}
-
-// doubter is why a backup is in doubt by what this host knows of its keys and of the
-// store.
-func doubter(cmd *cobra.Command, stateDir string, memory *verify.Memory) func(*backup.Backup, kek.ID) error {
-	if stateDir == "" {
-		stateDir, _ = history.Dir() // what cannot be had holds no history
-	}
-	doubt, err := verify.Doubter(stateDir, memory)
-	if err != nil {
-		warn(cmd, "which keys were rotated out is not known: %v", err)
-	}
-	return doubt
-}
 
 func rootArg(args []string) string {
 	if len(args) > 0 {

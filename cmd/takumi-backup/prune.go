@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
+	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
 
@@ -101,8 +102,8 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	defer ring.Close()
 	// With several keys one may do. Without any, what this host has sealed, or what is
 	// signed, is known all the same.
-	ledger := ledgerIn(cmd, p.stateDir)
-	if ring.Ways() < 2 && (ring.Opens() || !ledger.Knows() && signers == nil) {
+	known := verify.Recall(p.stateDir, warner(cmd))
+	if ring.Ways() < 2 && (ring.Opens() || !known.Ledger.Knows() && signers == nil) {
 		if _, err := ring.Current(ctx); err != nil {
 			return fmt.Errorf("loading the key, without which nothing is deleted: %w", err)
 		}
@@ -124,16 +125,15 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 			return err
 		}
 	}
-	memory := provedIn(cmd, p.stateDir)
 	o := prune.Options{
 		Policy: p.policy, MaxRead: p.maxRead, Apply: p.apply,
-		Open:   backup.Options{Keys: ring, Doubt: doubter(cmd, p.stateDir, memory), Signers: signers, Ledger: ledger},
+		Open:   backup.Options{Keys: ring, Doubt: known.Doubt, Signers: signers, Ledger: known.Ledger},
 		Before: func(*backup.Backup) error { return checkStdout() },
 		Done: func(b *backup.Backup, d prune.Decision, err error) error {
 			return p.done(ctx, cmd, s, b, d, err)
 		},
 	}
-	defer memory.Remembering(&o, p.place, programVersion(), func(b *backup.Backup, m *backup.Meter) func() {
+	defer known.Memory.Remembering(&o, p.place, programVersion(), func(b *backup.Backup, m *backup.Meter) func() {
 		return p.progress.start(cmd.ErrOrStderr(), "verifying "+store.Base(b.Path), b.Size, m)
 	}, warner(cmd))()
 	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what lives is the list

@@ -105,7 +105,13 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 		return err
 	}
 	defer c.Keys.Close()
-	c.Memory = inState(cmd, r.stateDir, "what was copied before is not known", replicate.OpenMemory)
+	dir, err := stateDirOr(r.stateDir)
+	if err == nil {
+		c.Memory, err = replicate.OpenMemory(dir)
+	}
+	if err != nil {
+		warn(cmd, "what was copied before is not known: %v", err)
+	}
 	if r.newerThan > 0 {
 		c.NewerThan = time.Now().Add(-r.newerThan)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
+	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 type restoreDatabase struct {
@@ -243,7 +244,7 @@ func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []s
 	if err != nil {
 		return "", nil, err
 	}
-	how.Doubt = doubter(cmd, "", provedIn(cmd, ""))
+	how.Doubt = verify.Recall("", warner(cmd)).Doubt
 	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), conf.Folder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)

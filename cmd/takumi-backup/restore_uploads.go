@@ -17,6 +17,7 @@ import (
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
+	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 type restoreUploads struct {
@@ -130,7 +131,7 @@ func (r *restoreUploads) find(cmd *cobra.Command, args []string, kind string) (s
 	if err != nil {
 		return "", err
 	}
-	how.Doubt = doubter(cmd, "", provedIn(cmd, ""))
+	how.Doubt = verify.Recall("", warner(cmd)).Doubt
 	found, passed, err := backup.LatestOf(cmd.Context(), newPlace(), conf.Folder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
 	for _, b := range passed {
 		warn(cmd, "%s was passed over: %v", b.Path, b.Err)

@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/serve"
 )
 
@@ -69,7 +70,7 @@ func (s *serveCommand) run(cmd *cobra.Command, root string) (err error) {
 	if root == conf.StoreFolder() {
 		s.Copies = conf.Also()
 	}
-	if s.MaxAge, err = maxAges(nil); err != nil {
+	if s.MaxAge, err = verify.MaxAges(conf, nil); err != nil {
 		return err
 	}
 	if s.State, err = stateDirOr(""); err != nil {

@@ -2,12 +2,9 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/backup"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
@@ -42,9 +39,13 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 					warn(cmd, "%v; what needs this key is not checked", err)
 				}
 			}
-			s, err := statusOf(cmd, rootArg(args), ring)
+			o, err := status.FromSettings(conf, rootArg(args), ring, warner(cmd))
 			if err != nil {
 				return err
+			}
+			s, err := status.Of(cmd.Context(), newPlace(), o)
+			if err != nil {
+				return fmt.Errorf("looking through the backups: %w", err)
 			}
 			timers, err := status.Timers(cmd.Context())
 			if err != nil {
@@ -66,24 +67,4 @@ due. doctor says what would stop a backup or a restore, and what helps.`,
 type shownStatus struct {
 	*status.Status
 	Timers []status.Timer `json:"timers,omitempty"`
-}
-
-func statusOf(cmd *cobra.Command, root string, ring *keystore.Ring) (*status.Status, error) {
-	o := status.Options{Root: root, Now: time.Now(), Open: backup.Options{Keys: ring}}
-	dir, err := stateDirOr("")
-	if err != nil {
-		return nil, err
-	}
-	o.FromState(dir, warner(cmd))
-	if root == conf.StoreFolder() {
-		o.Copies = conf.Also()
-	}
-	if o.MaxAge, err = maxAges(nil); err != nil {
-		return nil, err
-	}
-	s, err := status.Of(cmd.Context(), newPlace(), o)
-	if err != nil {
-		return nil, fmt.Errorf("looking through the backups: %w", err)
-	}
-	return s, nil
 }

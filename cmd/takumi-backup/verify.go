@@ -119,7 +119,7 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 	if j.Shard, err = shardOf(v.shard); err != nil {
 		return err
 	}
-	if j.MaxAge, err = maxAges(v.maxAge); err != nil {
+	if j.MaxAge, err = verify.MaxAges(conf, v.maxAge); err != nil {
 		return err
 	}
 	if j.Retention, err = prune.Retained(conf); err != nil {
@@ -136,13 +136,6 @@ func (v *verifyCommand) check(cmd *cobra.Command, paths []string) (err error) {
 		return err
 	}
 	return nil
-}
-
-func maxAges(words []string) (map[string]time.Duration, error) {
-	if len(words) == 0 {
-		words = strings.Fields(conf.Get("TAKUMI_MAX_AGE"))
-	}
-	return verify.ParseMaxAges(words)
 }
 
 func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Report, error) {

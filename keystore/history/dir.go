@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -36,7 +37,7 @@ func Dir() (string, error) {
 	xdg, home := os.Getenv("XDG_STATE_HOME"), os.Getenv("HOME")
 	switch {
 	case xdg != "" && !filepath.IsAbs(xdg):
-		return "", fmt.Errorf("XDG_STATE_HOME is %q, not an absolute path", xdg)
+		return "", fail.Usagef("XDG_STATE_HOME is %q, not an absolute path", xdg)
 	case xdg != "":
 		return filepath.Join(xdg, "takumi-backup"), nil
 	case uid() == 0:
@@ -48,7 +49,7 @@ func Dir() (string, error) {
 		}
 		return systemDir, nil
 	case home != "" && !filepath.IsAbs(home):
-		return "", fmt.Errorf("HOME is %q, not an absolute path", home)
+		return "", fail.Usagef("HOME is %q, not an absolute path", home)
 	case home == "":
 		return systemDir, nil
 	}

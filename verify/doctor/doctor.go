@@ -1,5 +1,5 @@
 // Package doctor finds what would stop a backup or a restore tonight, each with the
-// command that helps. It changes nothing for good. Call [Run].
+// command that helps. It changes nothing for good. Call [Examine].
 package doctor
 
 import (
@@ -34,25 +34,24 @@ type Finding struct {
 	Cure    string `json:"cure,omitempty"` // the command that helps
 }
 
-// Database is one that is backed up. Err says why its settings are of no use.
-type Database struct {
+// source is a database that is backed up. Err says why its settings are of no use.
+type source struct {
 	Name     string
 	Settings *postgres.Settings
 	Err      error
 }
 
-// Folder is one that is backed up.
-type Folder struct{ Kind, Path string }
+// folder is one that is backed up.
+type folder struct{ Kind, Path string }
 
-// Options say what is looked at.
-type Options struct {
+type doctor struct {
 	Root      string   // the store
 	Copies    []string // further ones
 	Store     store.Store
 	Ring      *keystore.Ring
 	Recipient bool // sealing needs no key of the ring
-	Databases []Database
-	Folders   []Folder
+	Databases []source
+	Folders   []folder
 	Policy    prune.Policy
 	Open      backup.Options
 	StateDir  string
@@ -60,6 +59,8 @@ type Options struct {
 	Status    *status.Status // nil where the store could not be looked through
 	Timers    []status.Timer
 	Now       time.Time
+
+	found []Finding
 }
 
 // How long ago a job may have run. They are those of the alerts in scripts/monitoring.
@@ -69,21 +70,14 @@ const (
 	quarterly = 100 * 24 * time.Hour
 )
 
-type doctor struct {
-	Options
-	found []Finding
-}
-
-// Run looks at everything, and returns what it found in the order of the checks. A check
-// that cannot be made is a finding of its own.
-func Run(ctx context.Context, o Options) []Finding {
-	d := &doctor{Options: o, found: []Finding{}}
+// run looks at everything, in the order of the checks. A check that cannot be made is a
+// finding of its own.
+func (d *doctor) run(ctx context.Context) {
 	for _, check := range []func(context.Context){d.keys, d.stores, d.clock, d.databases, d.folders, d.folderOf, d.jobs, d.copies, d.retention} {
 		if ctx.Err() == nil {
 			check(ctx)
 		}
 	}
-	return d.found
 }
 
 func (d *doctor) add(check, class, subject, cure, format string, args ...any) {
@@ -328,7 +322,7 @@ func (d *doctor) databases(ctx context.Context) {
 	}
 }
 
-func (d *doctor) database(ctx context.Context, db Database) {
+func (d *doctor) database(ctx context.Context, db source) {
 	conn, err := db.Settings.Connect(ctx)
 	if err != nil {
 		d.fault("database", db.Name, err)

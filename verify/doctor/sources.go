@@ -3,20 +3,102 @@ package doctor
 import (
 	"context"
 	"fmt"
-	"strings"
+	"maps"
+	"os"
+	"slices"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/keystore/named"
 	"github.com/takumi-backup/takumi-backup/verify"
+	"github.com/takumi-backup/takumi-backup/verify/report"
+	"github.com/takumi-backup/takumi-backup/verify/status"
 )
 
-// Sources adds what the settings have to be backed up.
-func (o *Options) Sources(ctx context.Context, conf *config.Settings) {
+// Examined is what an examination looks at that the settings do not say.
+type Examined struct {
+	Ring     func() (*keystore.Ring, error) // the keys
+	Store    store.Store
+	AuditDir string
+	// AuditFault is why the folder of the audit log is not known.
+	AuditFault error
+	Warn       func(format string, args ...any)
+}
+
+// Examine runs the checks on what the settings name. What is wrong with the settings is a
+// finding, and ends it where nothing else can be looked at. The error is the context's, or
+// of the rules of prune.
+func Examine(ctx context.Context, conf *config.Settings, x Examined) ([]Finding, error) {
+	d := &doctor{
+		Root: conf.StoreFolder(), Copies: conf.Also(), Store: x.Store, Now: time.Now(), AuditDir: x.AuditDir,
+		Recipient: conf.Get("BACKUP_RECIPIENTS") != "" || conf.Get("BACKUP_RECIPIENTS_FILE") != "",
+	}
+	if err := CheckSettings(conf); err != nil {
+		d.setting("settings", conf.Path, err)
+		return d.found, nil
+	}
+	if _, err := report.New(conf.Get, conf.Production()); err != nil {
+		d.add("settings", "warning", "notifications", "see docs/REPORTS.md, and give backup all --notify", "%v", err)
+	}
+	var err error
+	if d.Ring, err = x.Ring(); err != nil {
+		d.setting("keys", "", err)
+		return d.found, nil
+	}
+	defer d.Ring.Close()
+	if d.Policy, err = prune.FromSettings(conf); err != nil {
+		return nil, err
+	}
+	d.Policy.Kinds = append(slices.Sorted(maps.Keys(d.Policy.ByKind)), prune.Kinds...)
+	if d.StateDir, err = history.Dir(); err != nil {
+		d.setting("settings", "", err)
+	}
+	if x.AuditFault != nil {
+		d.setting("settings", "", x.AuditFault)
+	}
+	d.Open.Keys = d.Ring
+	if _, err := os.Stat(d.Root); err == nil || store.IsRemote(d.Root) {
+		o, err := status.FromSettings(conf, d.Root, d.Ring, x.Warn)
+		if err == nil {
+			d.Open = o.Open
+			if d.Status, err = status.Of(ctx, x.Store, o); err != nil {
+				err = fmt.Errorf("looking through the backups: %w", err)
+			}
+		}
+		if err != nil {
+			d.setting("stores", d.Root, err)
+		}
+	}
+	if d.Timers, err = status.Timers(ctx); err != nil {
+		x.Warn("when the timers start next is not known: %v", err)
+	}
+	d.sources(ctx, conf)
+	if len(d.Databases)+len(d.Folders) == 0 {
+		d.add("settings", "error", "", "takumi-backup init", "nothing is configured to be backed up")
+	}
+	d.run(ctx)
+	return d.found, ctx.Err()
+}
+
+// setting is fault for a mistake in the settings.
+func (d *doctor) setting(check, subject string, err error) {
+	class, hint := fail.Of(err)
+	if class == fail.Usage {
+		hint = "takumi-backup config show"
+	}
+	d.add(check, "error", subject, hint, "%v", err)
+}
+
+// sources adds what the settings have to be backed up.
+func (d *doctor) sources(ctx context.Context, conf *config.Settings) {
 	for _, t := range conf.Targets("database") {
 		several := t.Database != nil && t.Database.Several()
 		if several {
@@ -24,31 +106,31 @@ func (o *Options) Sources(ctx context.Context, conf *config.Settings) {
 		}
 		settings, err := checked(t.Settings, conf.Production())
 		if err == nil && several {
-			err = o.several(ctx, settings, t.Database)
+			err = d.several(ctx, settings, t.Database)
 		} else if err == nil {
-			o.Databases = append(o.Databases, Database{Name: settings.Database(), Settings: settings})
+			d.Databases = append(d.Databases, source{Name: settings.Database(), Settings: settings})
 		}
 		if err != nil {
-			o.Databases = append(o.Databases, Database{Name: t.Name, Err: err})
+			d.Databases = append(d.Databases, source{Name: t.Name, Err: err})
 		}
 	}
 	for _, kind := range []string{backup.KindContracts, backup.KindUploads} {
 		for _, t := range conf.Targets(kind) {
-			o.Folders = append(o.Folders, Folder{Kind: kind, Path: t.Settings.Get(config.Named(kind)[0])})
+			d.Folders = append(d.Folders, folder{kind, t.Settings.Get(config.Named(kind)[0])})
 		}
 	}
 }
 
-func (o *Options) several(ctx context.Context, s *postgres.Settings, want *config.Database) error {
-	chosen, err := backup.ChooseDatabases(ctx, s, want, o.StateDir)
+func (d *doctor) several(ctx context.Context, s *postgres.Settings, want *config.Database) error {
+	chosen, err := backup.ChooseDatabases(ctx, s, want, d.StateDir)
 	if err != nil {
 		return err
 	}
 	for _, name := range chosen.Names {
-		o.Databases = append(o.Databases, Database{Name: name, Settings: s.On(name)})
+		d.Databases = append(d.Databases, source{Name: name, Settings: s.On(name)})
 	}
 	for _, name := range chosen.Absent {
-		o.Databases = append(o.Databases, Database{Name: name, Err: fmt.Errorf("%s has no database %q", s.Server(), name)})
+		d.Databases = append(d.Databases, source{Name: name, Err: fmt.Errorf("%s has no database %q", s.Server(), name)})
 	}
 	return nil
 }
@@ -67,7 +149,7 @@ func CheckSettings(conf *config.Settings) error {
 		func() error { _, err := (&named.Keys{Settings: conf}).Sources(); return err },
 		func() error { _, err := stores.Choice{}.Options(conf, store.Server{}); return err },
 		func() error { _, err := conf.RetentionDays(); return err },
-		func() error { _, err := verify.ParseMaxAges(strings.Fields(conf.Get("TAKUMI_MAX_AGE"))); return err },
+		func() error { _, err := verify.MaxAges(conf, nil); return err },
 		func() error { _, err := conf.Syslog(); return err },
 		func() error { _, err := conf.Pace(); return err },
 		func() error { _, err := prune.FromSettings(conf); return err },

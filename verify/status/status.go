@@ -14,7 +14,9 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -34,20 +36,28 @@ type Options struct {
 	Seen func(*backup.Backup)
 }
 
+// FromSettings returns the options for the store at root: what the settings and the state
+// folder say of it.
+func FromSettings(conf *config.Settings, root string, ring *keystore.Ring, warn func(format string, args ...any)) (o Options, err error) {
+	o = Options{Root: root, Now: time.Now(), Open: backup.Options{Keys: ring}}
+	dir, err := history.Dir()
+	if err != nil {
+		return o, err
+	}
+	o.FromState(dir, warn)
+	if root == conf.StoreFolder() {
+		o.Copies = conf.Also()
+	}
+	o.MaxAge, err = verify.MaxAges(conf, nil)
+	return o, err
+}
+
 // FromState fills in what the state folder dir knows of the backups, the runs and the
 // keys. What cannot be read is left out, with a warning.
 func (o *Options) FromState(dir string, warn func(format string, args ...any)) {
+	known := verify.Recall(dir, warn)
+	o.Memory, o.Open.Ledger, o.Open.Doubt = known.Memory, known.Ledger, known.Doubt
 	var err error
-	if o.Memory, err = verify.OpenMemory(dir); err != nil {
-		o.Memory = nil
-		warn("what was verified is not shown: %v", err)
-	}
-	if o.Open.Ledger, err = backup.OpenLedger(dir); err != nil {
-		warn("what this host has sealed is not known: %v", err)
-	}
-	if o.Open.Doubt, err = verify.Doubter(dir, o.Memory); err != nil {
-		warn("which keys were rotated out is not known: %v", err)
-	}
 	if o.Runs, err = runs.Open(dir); err != nil {
 		warn("%v", err)
 	}
