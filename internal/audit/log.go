@@ -33,7 +33,8 @@ const (
 	// lockName is the file that writers lock. It stays.
 	lockName = "audit.lock"
 
-	// patience is how long to wait for other writers, each of which only writes and syncs.
+	// patience is how long to wait while no other writer, each of which only writes and
+	// syncs, gets anything done.
 	patience = 30 * time.Second
 )
 
@@ -48,9 +49,10 @@ type Log struct {
 	now func() time.Time
 	mu  sync.Mutex
 
-	// What tests let fail.
-	write func(f *os.File, text []byte, at int64) error // at -1: at the end
-	sync  func(*os.File) error
+	// What tests shorten or let fail.
+	patience time.Duration
+	write    func(f *os.File, text []byte, at int64) error // at -1: at the end
+	sync     func(*os.File) error
 }
 
 // ErrOwner is returned to others than the log's one user and root.
@@ -59,7 +61,7 @@ var ErrOwner = errors.New("an audit log has one user: run as that one, or set TA
 // New returns the log in dir, which the first record makes, for its owner alone. Root gives
 // it to the owner of the parent folder.
 func New(dir string) *Log {
-	return &Log{dir: dir, now: time.Now, write: writeAt, sync: (*os.File).Sync}
+	return &Log{dir: dir, now: time.Now, patience: patience, write: writeAt, sync: (*os.File).Sync}
 }
 
 func writeAt(f *os.File, text []byte, at int64) (err error) {
@@ -110,13 +112,18 @@ func (l *Log) lock(ctx context.Context) (*fsutil.Lock, error) {
 			return nil, err
 		}
 	}
-	for deadline := time.Now().Add(patience); ; {
+	grown := l.size()
+	for deadline := time.Now().Add(l.patience); ; {
 		lock, err := fsutil.LockFile(path)
 		if !errors.Is(err, fsutil.ErrHeld) {
 			return lock, err
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%s: %w", l.dir, ErrBusy)
+			size := l.size()
+			if size == grown {
+				return nil, fmt.Errorf("%s: %w", l.dir, ErrBusy)
+			}
+			grown, deadline = size, time.Now().Add(l.patience)
 		}
 		select {
 		case <-ctx.Done():
@@ -124,6 +131,16 @@ func (l *Log) lock(ctx context.Context) (*fsutil.Lock, error) {
 		case <-time.After(time.Duration(500+rand.IntN(1500)) * time.Microsecond):
 		}
 	}
+}
+
+// size is that of the file which writers append to, 0 while there is none. A log that grows
+// has writers that do not hang, however many there are.
+func (l *Log) size() int64 {
+	info, err := os.Stat(filepath.Join(l.dir, fileOf(l.now())))
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 // append is Append with the lock held: the records, then the next key.

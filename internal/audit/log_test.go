@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 )
 
 // november is a time at which tests append.
@@ -247,5 +249,42 @@ func BenchmarkAppend(b *testing.B) {
 	b.StartTimer()
 	for b.Loop() {
 		l.mustAppend(b, Record{Operation: "seal", Path: "/var/backups/takumi/database/takumi_db.sql.zst.enc"})
+	}
+}
+
+// TestBusy: a writer waits as long as others get on, and gives up on one that hangs.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		grows int
+		want  error
+	}{"others write": {5, nil}, "hangs": {0, ErrBusy}, "hangs at last": {3, ErrBusy}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := testLog(t, november)
+			held, err := fsutil.LockFile(filepath.Join(l.dir, lockName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer held.Release()
+			left := tc.grows
+			l.patience = 1
+			l.now = func() time.Time { // it is asked at each look at the log
+				switch {
+				case left > 0:
+					if err := os.WriteFile(filepath.Join(l.dir, fileOf(november)), make([]byte, tc.grows-left), 0o600); err != nil {
+						t.Error(err)
+					}
+					left--
+				case tc.want == nil:
+					os.Remove(filepath.Join(l.dir, fileOf(november)))
+					held.Release()
+				}
+				return november
+			}
+			if err := l.Append(t.Context(), Record{Detail: "0"}); !errors.Is(err, tc.want) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+		})
 	}
 }
