@@ -1,12 +1,7 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
-	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -156,16 +151,6 @@ shows against the key of the next record.`,
 	return cmd
 }
 
-type proof struct {
-	audit.State
-	Whole      bool              `json:"whole"`
-	Checkpoint *audit.Checkpoint `json:"checkpoint,omitempty"`
-	Trusted    bool              `json:"checkpoint_trusted"` // signed by the key of --public-key
-	Fault      string            `json:"fault,omitempty"`
-	BrokenFile string            `json:"broken_file,omitempty"`
-	BrokenLine int               `json:"broken_line,omitempty"`
-}
-
 func (v *auditVerify) run(cmd *cobra.Command, args []string) error {
 	dir, err := auditFolder(cmd, args)
 	if err != nil {
@@ -177,64 +162,26 @@ func (v *auditVerify) run(cmd *cobra.Command, args []string) error {
 			return usagef("--public-key: %w", err)
 		}
 	}
-	at, err := v.find(dir, trusted)
-	if err != nil {
-		return err
-	}
-	p := audit.Proof{Checkpoint: at}
+	var first []audit.FirstKey
 	for _, uri := range v.first {
 		key, err := auditKey(cmd, &v.keys, "--first-key", uri)
 		if err != nil {
 			return err
 		}
 		defer key.Wipe()
-		p.FirstKeys = append(p.FirstKeys, audit.FirstKey{ID: string(key.ID()), Secret: key.Bytes()})
+		first = append(first, audit.FirstKey{ID: string(key.ID()), Secret: key.Bytes()})
 	}
-	state, fault := audit.Verify(cmd.Context(), dir, p)
-	if err := v.print(cmd, &proof{State: state, Checkpoint: at, Trusted: at != nil && trusted != ""}, fault); err != nil {
+	judged, fault := audit.Judge(cmd.Context(), dir, v.checkpoint, trusted, first)
+	switch {
+	case judged == nil:
+	case v.json:
+		err = writeJSON(cmd.OutOrStdout(), judged)
+	case fault == nil:
+		judged.WriteProof(cmd.ErrOrStderr())
+		err = printf(cmd, "%s\n", judged.Words())
+	}
+	if err != nil {
 		return err
 	}
 	return fault
-}
-
-// find reads the checkpoint that was named, or the one next to the log.
-func (v *auditVerify) find(dir string, trusted audit.PublicKey) (*audit.Checkpoint, error) {
-	if v.checkpoint != "" {
-		return audit.CheckpointAt(v.checkpoint, trusted)
-	}
-	at, err := audit.CheckpointAt(filepath.Join(dir, audit.CheckpointName), trusted)
-	if errors.Is(err, fs.ErrNotExist) && trusted == "" {
-		return nil, nil
-	}
-	return at, err
-}
-
-func (v *auditVerify) print(cmd *cobra.Command, p *proof, fault error) error {
-	if p.Whole = fault == nil; fault != nil {
-		p.Fault = fault.Error()
-		if broken := (*audit.BrokenError)(nil); errors.As(fault, &broken) {
-			p.BrokenFile, p.BrokenLine = broken.File, broken.Line
-		}
-	}
-	if v.json {
-		return writeJSON(cmd.OutOrStdout(), p)
-	}
-	if fault != nil {
-		return nil // it is told as every error is
-	}
-	words := cmd.ErrOrStderr()
-	switch {
-	case p.Checkpoint == nil:
-		fmt.Fprintln(words, "without a checkpoint nobody can tell whether the newest records were cut off: audit checkpoint makes one")
-	case !p.Trusted:
-		fmt.Fprintf(words, "the checkpoint of %s is signed for %s; --public-key proves that this is the right one\n", p.Checkpoint.Time.Format(time.RFC3339), p.Checkpoint.PublicKey)
-	default:
-		fmt.Fprintf(words, "the log holds all that the checkpoint of %s saw\n", p.Checkpoint.Time.Format(time.RFC3339))
-	}
-	p.State.WriteMACs(words)
-	span := ""
-	if p.Lines > 0 {
-		span = fmt.Sprintf(", from %s to %s", p.First.Format(time.RFC3339), p.Last.Format(time.RFC3339))
-	}
-	return printf(cmd, "whole: %d records in %d files%s, %d of them torn and mended\n", p.Lines, p.Files, span, p.Mended)
 }

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/internal/config"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/verify/doctor"
 	"github.com/takumi-backup/takumi-backup/verify/setup"
@@ -172,46 +170,13 @@ is; while both are in /etc/takumi-backup, backup.toml is the one that counts.`,
 			if len(args) > 0 {
 				path = args[0]
 			}
-			return migrate(cmd, path, out)
+			text, err := setup.Migrate(path, out, cmd.ErrOrStderr())
+			if err == nil && out == "" {
+				err = printf(cmd, "%s", text)
+			}
+			return err
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "write to this file")
 	return cmd
-}
-
-func migrate(cmd *cobra.Command, path, out string) error {
-	variables, err := config.Read(path, config.Known, config.Names...)
-	if errors.As(err, new(*config.SyntaxError)) || errors.Is(err, config.ErrOpen) {
-		return usage(err)
-	}
-	if err != nil {
-		return fmt.Errorf("reading the settings: %w", err)
-	}
-	dir := "/etc/takumi-backup"
-	if out != "" {
-		if dir, err = filepath.Abs(filepath.Dir(out)); err != nil {
-			return err
-		}
-	}
-	text, secrets, err := config.Migrate(variables, dir)
-	if err != nil {
-		return usagef("%s: %w", path, err)
-	}
-	if out == "" {
-		for _, s := range secrets {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%s is to be in %s, and no longer in the settings; -o FILE does that\n", s.Name, s.File)
-		}
-		_, err := cmd.OutOrStdout().Write(text)
-		return stdoutError(err)
-	}
-	for _, s := range secrets {
-		if err := setup.WritePrivate(s.File, []byte(s.Value+"\n")); err != nil {
-			return fmt.Errorf("writing %s: %w", s.Name, err)
-		}
-	}
-	if err := setup.WritePrivate(out, text); err != nil {
-		return fmt.Errorf("writing the settings: %w", err)
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s says what %s says; see: takumi-backup config validate %s\n", out, path, fsutil.ShellWord(out))
-	return nil
 }

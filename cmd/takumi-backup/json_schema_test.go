@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
+	"github.com/takumi-backup/takumi-backup/keystore/named"
 	"github.com/takumi-backup/takumi-backup/keystore/written"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/doctor"
@@ -29,12 +30,12 @@ var updateSchema = flag.Bool("update-schema", false, "write docs/output.schema.j
 var outputs = map[string]any{
 	"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
-	"diff": members.Change{}, "restore uploads": restoredFolder{}, "key check": checkedKey{}, "key rotate": history.Result{},
+	"diff": members.Change{}, "restore uploads": restoredFolder{}, "key check": named.Checked{}, "key rotate": history.Result{},
 	"config show": config.Shown{}, "status": shownStatus{}, "verify": verify.Report{}, "doctor": doctor.Finding{}, "drill": drilled{},
 	"backup all": night{}, "restore database": restoredDatabase{}, "restore database --table": restoredTables{},
 	"restore database --dry-run": plannedRestore{}, "restore database --drop-previous": droppedDatabases{}, "restore contracts": restoredContracts{},
 	"key history": historyLine{}, "key retire": rekey.Retired{}, "key split": written.Split{},
-	"audit show": audit.Record{}, "audit verify": proof{}, "audit checkpoint": audit.Checkpoint{},
+	"audit show": audit.Record{}, "audit verify": audit.Judged{}, "audit checkpoint": audit.Checkpoint{},
 }
 
 // schemaFor is the JSON Schema of what encoding/json makes of a type.

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/takumi-backup/takumi-backup/envelope/kek"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
@@ -22,8 +17,6 @@ type keyCheck struct {
 	maxAge values.Age
 	strict bool
 	json   bool
-
-	history.Check // what the warnings are drawn from
 }
 
 func newKeyCheck() *cobra.Command {
@@ -59,71 +52,32 @@ unless --strict makes it 1.`,
 	return cmd
 }
 
-type checkedKey struct {
-	ID       kek.ID   `json:"key_id"`
-	Key      string   `json:"key"`
-	OK       bool     `json:"ok"`
-	Warnings []string `json:"warnings,omitempty"`
-}
-
 func (c *keyCheck) run(cmd *cobra.Command) error {
 	ring, loaded, err := c.keys.keys().Required(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer ring.Close()
-	if c.Fault = c.state.resolve(cmd); c.Fault == nil {
-		c.History, c.Fault = history.Read(c.state.dir)
+	check := history.Check{MaxAge: time.Duration(c.maxAge), Now: time.Now()}
+	if check.Fault = c.state.resolve(cmd); check.Fault == nil {
+		check.History, check.Fault = history.Read(c.state.dir)
 	}
-	if c.Backups, err = c.state.backups(cmd.Context()); err != nil {
+	if check.Backups, err = c.state.backups(cmd.Context()); err != nil {
 		return fmt.Errorf("looking through the backups: %w", err)
 	}
-	c.Root, c.MaxAge, c.Now = c.state.root, time.Duration(c.maxAge), time.Now()
+	check.Root = c.state.root
 	warned := false
-	for _, src := range ring.Places() {
-		if err := keystore.CheckOutside(src, c.state.root); err != nil {
-			return fmt.Errorf("checking where the key is: %w", err)
-		}
+	err = named.Check(cmd.Context(), &check, ring, loaded, func(k named.Checked) error {
+		warned = warned || len(k.Warnings) > 0
+		return c.tell(cmd, k)
+	})
+	if err == nil && warned && c.strict {
+		err = fmt.Errorf("checking the keys: there are warnings, and --strict is given")
 	}
-	for i, src := range ring.Sources() {
-		checked := checkedKey{ID: loaded[i].ID(), Key: src.String(), OK: true, Warnings: c.Warnings(cmd.Context(), src, loaded[i].ID())}
-		if i == 0 {
-			checked.Warnings = append(checked.Warnings, c.Missing(cmd.Context(), ring, loaded)...)
-		}
-		warned = warned || len(checked.Warnings) > 0
-		if err := c.tell(cmd, checked); err != nil {
-			return err
-		}
-	}
-	recipients, err := ring.Recipients(cmd.Context())
-	if err != nil && !errors.Is(err, keystore.ErrNone) {
-		return err
-	}
-	for _, r := range recipients {
-		h, known := slot.HolderOf(r)
-		if named.IsService(h, known) {
-			if h, err = named.Try(cmd.Context(), r); err != nil {
-				return fmt.Errorf("trying the key: %w", err)
-			}
-		}
-		if h.Type == kek.SlotType {
-			continue
-		}
-		checked := checkedKey{ID: kek.ID(h.Name), Key: h.String(), OK: true}
-		if w := c.Unused(time.Time{}, func(b *history.Backup) bool { return slices.Contains(b.Recipients, h) }); w != "" {
-			checked.Warnings, warned = []string{w}, true
-		}
-		if err := c.tell(cmd, checked); err != nil {
-			return err
-		}
-	}
-	if warned && c.strict {
-		return fmt.Errorf("checking the keys: there are warnings, and --strict is given")
-	}
-	return nil
+	return err
 }
 
-func (c *keyCheck) tell(cmd *cobra.Command, checked checkedKey) error {
+func (c *keyCheck) tell(cmd *cobra.Command, checked named.Checked) error {
 	for _, w := range checked.Warnings {
 		warn(cmd, "%s: %s", checked.Key, w)
 	}

@@ -84,8 +84,29 @@ func (r *Record) Line() string {
 	return b.String()
 }
 
-// WriteMACs says what the MACs of a whole log prove.
-func (s *State) WriteMACs(w io.Writer) {
+// Words say what a whole log holds.
+func (s *State) Words() string {
+	span := ""
+	if s.Lines > 0 {
+		span = fmt.Sprintf(", from %s to %s", s.First.Format(time.RFC3339), s.Last.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("whole: %d records in %d files%s, %d of them torn and mended", s.Lines, s.Files, span, s.Mended)
+}
+
+// WriteProof says what proves a whole log, and what does not.
+func (j *Judged) WriteProof(w io.Writer) {
+	switch at := j.Checkpoint; {
+	case at == nil:
+		fmt.Fprintln(w, "without a checkpoint nobody can tell whether the newest records were cut off: audit checkpoint makes one")
+	case !j.Trusted:
+		fmt.Fprintf(w, "the checkpoint of %s is signed for %s; --public-key proves that this is the right one\n", at.Time.Format(time.RFC3339), at.PublicKey)
+	default:
+		fmt.Fprintf(w, "the log holds all that the checkpoint of %s saw\n", at.Time.Format(time.RFC3339))
+	}
+	j.writeMACs(w)
+}
+
+func (s *State) writeMACs(w io.Writer) {
 	proved := 0
 	for i, e := range s.Epochs {
 		if e.Proved {

@@ -3,10 +3,12 @@ package audit
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,6 +104,36 @@ func Verify(ctx context.Context, dir string, p Proof) (State, error) {
 		return s, fmt.Errorf("%s holds %d records with MACs of first key %s, and held %d: %w", dir, s.stepOf(id), id, step, ErrCut)
 	}
 	return s, nil
+}
+
+// Judged is what Judge has found.
+type Judged struct {
+	State
+	Whole      bool        `json:"whole"`
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
+	Trusted    bool        `json:"checkpoint_trusted"` // signed by the key that it has to be
+	Fault      string      `json:"fault,omitempty"`
+	BrokenFile string      `json:"broken_file,omitempty"`
+	BrokenLine int         `json:"broken_line,omitempty"`
+}
+
+// Judge verifies the log in dir against the checkpoint at a path, or with "" against the
+// one next to the log, if any, which trusted has to have signed, if it is not "". The
+// error is that of Verify, or without a Judged that of the checkpoint.
+func Judge(ctx context.Context, dir, checkpoint string, trusted PublicKey, first []FirstKey) (*Judged, error) {
+	at, err := CheckpointAt(cmp.Or(checkpoint, filepath.Join(dir, CheckpointName)), trusted)
+	if err != nil && (checkpoint != "" || trusted != "" || !errors.Is(err, fs.ErrNotExist)) {
+		return nil, err
+	}
+	state, fault := Verify(ctx, dir, Proof{Checkpoint: at, FirstKeys: first})
+	j := &Judged{State: state, Whole: fault == nil, Checkpoint: at, Trusted: at != nil && trusted != ""}
+	if fault != nil {
+		j.Fault = fault.Error()
+		if broken := (*BrokenError)(nil); errors.As(fault, &broken) {
+			j.BrokenFile, j.BrokenLine = broken.File, broken.Line
+		}
+	}
+	return j, fault
 }
 
 // stepOf returns the step after the last record of a first key.

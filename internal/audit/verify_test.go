@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -250,4 +251,64 @@ func TestGrowing(t *testing.T) {
 		}
 	}
 	l.holds(t, 16)
+}
+
+// TestJudge: a log is judged by the checkpoint that is named, or else by the one next to
+// it, which may be missing unless its signer was named.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	l := New(dir)
+	for range 3 {
+		if err := l.Append(t.Context(), Record{Operation: "seal"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key := bytes.Repeat([]byte{7}, 32)
+	public, err := PublicOf(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	judged := func(checkpoint string, trusted PublicKey) string {
+		j, err := Judge(t.Context(), dir, checkpoint, trusted, nil)
+		if j == nil {
+			return "refused"
+		}
+		var text bytes.Buffer
+		if err == nil {
+			j.WriteProof(&text)
+		}
+		return fmt.Sprintf("%v %v %v %s", j.Whole, j.Checkpoint != nil, j.Trusted, text.String())
+	}
+	expect := func(got, want string) {
+		t.Helper()
+		if !strings.HasPrefix(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	expect(judged("", ""), "true false false without a checkpoint")
+	expect(judged("", public), "refused")
+	at, err := Sign(t.Context(), dir, nil, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, CheckpointName), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(judged("", ""), "true true false the checkpoint of ")
+	expect(judged("", public), "true true true the log holds all")
+	expect(judged(filepath.Join(dir, "none"), ""), "refused")
+	file := filepath.Join(dir, at.File)
+	lines, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, lines[:bytes.IndexByte(lines, '\n')+1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(judged("", public), "false true true ")
 }

@@ -162,12 +162,6 @@ func (k *Keys) parseService(uri string) (service, error) {
 	return service{key.Recipient(), key.Identity().(holder)}, nil
 }
 
-// IsService reports whether holders of that type are keys of services. One whose
-// name is not known is one of KMS that an alias names.
-func IsService(h slot.Holder, known bool) bool {
-	return !known || h.Type == awskms.SlotType || h.Type == vault.TransitSlot
-}
-
 // Try has a recipient, as the key of a service, wrap a data key, and unwrap it where it opens too, and
 // returns what its slots are called.
 func Try(ctx context.Context, r slot.Recipient) (slot.Holder, error) {
