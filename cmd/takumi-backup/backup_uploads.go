@@ -2,30 +2,17 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
-	"github.com/takumi-backup/takumi-backup/internal/config"
-	"github.com/takumi-backup/takumi-backup/internal/fsutil"
-	"github.com/takumi-backup/takumi-backup/internal/source/tree"
-	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
-	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 type backupUploads struct {
 	sealing
-	exclude  []string
-	excludes []string // files of patterns
-	strict   bool
-	tree     tree.Options
-
-	incremental bool
-	fullEvery   time.Duration
+	backup.Folder
 }
 
 func newBackupUploads() *cobra.Command {
@@ -81,19 +68,19 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&b.exclude, "exclude", nil, "leave out what this pattern names (may be given again)")
-	f.StringArrayVar(&b.excludes, "exclude-from", nil, "leave out what the patterns in this file name, one a line (may be given again)")
-	f.BoolVar(&b.tree.ExcludeCaches, "exclude-caches", false, "leave out what is in folders with a CACHEDIR.TAG")
-	f.StringArrayVar(&b.tree.ExcludeIfPresent, "exclude-if-present", nil, "leave out what is in folders that hold a file of this name, as .nobackup")
-	f.BoolVar(&b.tree.NoXattrs, "no-xattrs", false, "leave out extended attributes and ACLs")
-	f.BoolVar(&b.tree.OneFileSystem, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
-	f.BoolVar(&b.strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
-	f.BoolVar(&b.incremental, "incremental", false, "store what has changed since the last backup of this folder, with a full one now and then")
-	f.Var((*values.Within)(&b.fullEvery), "full-every", "with --incremental: how often all of it is stored (default 7d)")
+	f.StringArrayVar(&b.Exclude, "exclude", nil, "leave out what this pattern names (may be given again)")
+	f.StringArrayVar(&b.ExcludeFrom, "exclude-from", nil, "leave out what the patterns in this file name, one a line (may be given again)")
+	f.BoolVar(&b.Tree.ExcludeCaches, "exclude-caches", false, "leave out what is in folders with a CACHEDIR.TAG")
+	f.StringArrayVar(&b.Tree.ExcludeIfPresent, "exclude-if-present", nil, "leave out what is in folders that hold a file of this name, as .nobackup")
+	f.BoolVar(&b.Tree.NoXattrs, "no-xattrs", false, "leave out extended attributes and ACLs")
+	f.BoolVar(&b.Tree.OneFileSystem, "one-file-system", false, "leave out what other file systems hold that are mounted in DIR")
+	f.BoolVar(&b.Strict, "strict", false, "exit code 6 also when a file changed or vanished; the backup is kept")
+	f.BoolVar(&b.Incremental, "incremental", false, "store what has changed since the last backup of this folder, with a full one now and then")
+	f.Var((*values.Within)(&b.FullEvery), "full-every", "with --incremental: how often all of it is stored (default 7d)")
 	f.Lookup("full-every").DefValue = ""
-	f.BoolVar(&b.tree.Checksum, "checksum", false, "with --incremental: read every file, and do not go by times alone")
+	f.BoolVar(&b.Tree.Checksum, "checksum", false, "with --incremental: read every file, and do not go by times alone")
 	f.StringVar(&b.name, "name", "", "name in the envelope, and base of a generated file name")
-	f.BoolVar(&b.tree.AllowEmpty, "allow-empty", false, "accept an empty folder")
+	f.BoolVar(&b.Tree.AllowEmpty, "allow-empty", false, "accept an empty folder")
 	b.sealing.add(cmd)
 	return cmd
 }
@@ -103,14 +90,20 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 	if err != nil {
 		return err
 	}
-	job.Guard.AllowEmpty = b.tree.AllowEmpty
-	if err := b.patterns(cmd); err != nil {
+	b.Quiet, b.Warn, b.Say = b.progress.quiet, warner(cmd), teller(cmd, false)
+	if err := b.Choose(b.conf(), cmd.Flags().Changed, &job); err != nil {
 		return err
 	}
-	if err := b.nights(cmd, &job); err != nil {
+	dir, err := dirOf(b.conf(), args, "UPLOADS_DIR")
+	if err != nil {
 		return err
 	}
-	dir, err := b.dir(args)
+	if to := b.roots(); to != nil {
+		err = backup.CheckApart(dir, append(to, conf.StoreFolder(), conf.Folder(backup.KindUploads))...)
+	}
+	if err == nil && b.Incremental {
+		b.StateDir, err = stateDirOr("")
+	}
 	if err != nil {
 		return err
 	}
@@ -119,126 +112,5 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 		return err
 	}
 	defer ring.Close()
-	b.tree.Report = func(p tree.Problem) { warn(cmd, "%v", p) }
-	stats, err := b.backup(ctx, cmd, job, dir)
-	if err != nil {
-		return err
-	}
-	for _, words := range b.tree.Exclude.Unused() {
-		warn(cmd, "--exclude: %s", words)
-	}
-	return b.judge(cmd, *stats)
-}
-
-func (b *backupUploads) nights(cmd *cobra.Command, job *backup.Job) error {
-	on, err := b.conf().Bool("UPLOADS_INCREMENTAL", false)
-	if err != nil {
-		return err
-	}
-	if !cmd.Flags().Changed("incremental") {
-		b.incremental = on && b.out == "" // one into a named file is by itself
-	}
-	switch every := b.conf().Get("UPLOADS_FULL_EVERY"); {
-	case cmd.Flags().Changed("full-every"):
-	case every != "":
-		if err := (*values.Within)(&b.fullEvery).Set(every); err != nil {
-			return usagef("UPLOADS_FULL_EVERY: %w", err)
-		}
-	default:
-		b.fullEvery = 7 * 24 * time.Hour
-	}
-	switch {
-	case !b.incremental && (cmd.Flags().Changed("full-every") || b.tree.Checksum):
-		return usagef("--full-every and --checksum go with --incremental")
-	case !b.incremental:
-		return nil
-	case b.fullEvery <= 0:
-		return usagef("--full-every is %v: it is how often a full backup is made, as 7d", b.fullEvery)
-	case b.out != "" || job.Plain || job.Pack.Codec != pack.Zstd:
-		return usagef("--incremental makes sealed backups, packed with zstd, below --store or $BACKUP_ROOT: it does not go with -o, --codec or BACKUP_ENCRYPTION_ENABLED=false")
-	}
-	return nil
-}
-
-func (b *backupUploads) backup(ctx context.Context, cmd *cobra.Command, job backup.Job, dir string) (*tree.Stats, error) {
-	if !b.incremental {
-		return backup.Uploads(ctx, job, b.runner(cmd), dir, b.tree)
-	}
-	state, err := stateDirOr("")
-	if err != nil {
-		return nil, err
-	}
-	return backup.UploadsIncremental(ctx, job, b.runner(cmd), dir, b.tree, backup.Incremental{
-		StateDir: state, FullEvery: b.fullEvery,
-		Full: func(why string) {
-			if !b.progress.quiet {
-				fmt.Fprintf(cmd.ErrOrStderr(), "a full backup is made: %s\n", why)
-			}
-		},
-	})
-}
-
-// judge says what of the folder is not in the backup as it is.
-func (b *backupUploads) judge(cmd *cobra.Command, s tree.Stats) error {
-	if s.Problems == 0 {
-		return nil
-	}
-	words := fmt.Sprintf("the backup is made: %d changed each time they were read and are in it as they were read last, %d vanished and %d could not be read",
-		s.Changed, s.Vanished, s.Unread)
-	switch {
-	case s.Unread > 0 || b.strict:
-		warn(cmd, "%s", words)
-		return errSome
-	case !b.progress.quiet:
-		warn(cmd, "%s; --strict makes that exit code 6", words)
-	}
-	return nil
-}
-
-// patterns reads what is to be left out, from flags, files and the environment.
-func (b *backupUploads) patterns(cmd *cobra.Command) error {
-	exclude := append(config.List(b.conf().Get("UPLOADS_EXCLUDE")), b.exclude...)
-	files := b.excludes
-	if path := b.conf().Get("UPLOADS_EXCLUDE_FROM"); path != "" {
-		files = append([]string{path}, files...)
-	}
-	strict, err := b.conf().Bool("UPLOADS_STRICT", false)
-	if err != nil {
-		return err
-	}
-	b.strict = b.strict || strict && !cmd.Flags().Changed("strict")
-	for _, path := range files {
-		f, err := fsutil.OpenRegular(path)
-		if err != nil {
-			return usagef("--exclude-from: %w", err)
-		}
-		more, err := tree.ReadPatterns(f)
-		f.Close()
-		if err != nil {
-			return usagef("--exclude-from: %s: %w", path, err)
-		}
-		exclude = append(exclude, more...)
-	}
-	if b.tree.Exclude, err = tree.ParsePatterns(exclude); err != nil {
-		return usagef("--exclude: %w", err)
-	}
-	return nil
-}
-
-// dir is the folder to back up, which may not hold the backups.
-func (b *backupUploads) dir(args []string) (string, error) {
-	dir, err := dirOf(b.conf(), args, "UPLOADS_DIR")
-	if err != nil {
-		return "", err
-	}
-	to := b.roots()
-	if to != nil {
-		to = append(to, conf.StoreFolder(), conf.Folder(backup.KindUploads))
-	}
-	for _, folder := range to {
-		if !store.IsRemote(folder) && backup.Holds(dir, folder) {
-			return "", usagef("the backups in %s would be in the folder that is backed up, %s: each would hold all before", folder, dir)
-		}
-	}
-	return dir, nil
+	return b.Backup(ctx, job, b.runner(cmd), dir)
 }
