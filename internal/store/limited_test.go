@@ -15,9 +15,12 @@ type kept struct {
 	store.Writer
 	bytes int
 	full  error // what Write says once it has so many
+	taken error // what Create says
 }
 
-func (k *kept) Create(context.Context, string, store.Options) (store.Writer, error) { return k, nil }
+func (k *kept) Create(context.Context, string, store.Options) (store.Writer, error) {
+	return k, k.taken
+}
 func (k *kept) Write(p []byte) (int, error) {
 	k.bytes += len(p)
 	return len(p), k.full
@@ -58,5 +61,8 @@ func TestLimitedKeepsTheFault(t *testing.T) {
 	}
 	if n, err := w.Write(make([]byte, 1001)); n != 1000 || err != full {
 		t.Errorf("%d, %v", n, err)
+	}
+	if _, err := store.Limited(&kept{taken: store.ErrExists}, 1000).Create(t.Context(), "x", store.Options{}); err != store.ErrExists {
+		t.Error(err)
 	}
 }

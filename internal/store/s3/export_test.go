@@ -26,6 +26,13 @@ func Hasty(o Options, stall time.Duration, attempts int) Options {
 	return o
 }
 
+// Restless hardly waits between two tries.
+func Restless(o Options) Options {
+	o = Quick(o)
+	o.limits.pause = time.Millisecond
+	return o
+}
+
 // Small makes parts, segments and what S3 copies at once small.
 func Small(o Options, part, segment, copied int64) Options {
 	o.loosen = func(p *plan) { p.part, p.least, p.segment, p.copied = part, min(part, minPart), segment, copied }
@@ -71,3 +78,11 @@ func (p plan) Equal() plan  { return p.equal() }
 func Memory(size int64, writers int32) int64 {
 	return int64(tokens/cost(size, writers)) * size * int64(writers)
 }
+
+// What an error of S3 means, and what becomes of it.
+var (
+	Meanings = map[string]func(error) bool{
+		"missing": isMissing, "lost": isLost, "race": isRace, "denied": isDenied, "unsupported": isUnsupported, "refused": isRefused, "unequal": isUnequal, "gone": isGone,
+	}
+	Reason = reason
+)

@@ -134,7 +134,7 @@ func reason(err error) error {
 	case code == "NoSuchBucket":
 		f.Kind, f.Reason = ErrNoBucket, "there is no such bucket"
 		f.Fix = "check the bucket's name, and AWS_ENDPOINT_URL and AWS_REGION; a bucket is not made by this program"
-	case code == "RequestTimeTooSkewed", code == "RequestExpired", code == "RequestInTheFuture":
+	case oneOf(code, "RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"):
 		f.Kind, f.Reason = ErrClock, "S3 refuses the request because this machine's clock is wrong by more than 15 minutes"
 		f.Fix = "set the clock (timedatectl), and keep it right with NTP"
 	case oneOf(code, "SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidToken", "ExpiredToken", "TokenRefreshRequired", "InvalidSecurity", "MissingSecurityHeader", "UnrecognizedClientException"):
@@ -182,8 +182,8 @@ func codeOf(err error) string {
 // the bucket does.
 func isMissing(err error) bool {
 	code := codeOf(err)
-	return code == "NoSuchKey" || code == "NoSuchVersion" || code == "NotFound" || code == "404" ||
-		awsclient.Status(err) == http.StatusNotFound && code != "NoSuchBucket" && code != "NoSuchUpload"
+	return oneOf(code, "NoSuchKey", "NoSuchVersion", "NotFound", "404") ||
+		awsclient.Status(err) == http.StatusNotFound && !oneOf(code, "NoSuchBucket", "NoSuchUpload")
 }
 
 // isLost: a condition of the request did not hold.
@@ -193,7 +193,7 @@ func isLost(err error) bool {
 
 // isRace: another request for the key was under way.
 func isRace(err error) bool {
-	return codeOf(err) == "ConditionalRequestConflict" || codeOf(err) == "OperationAborted"
+	return oneOf(codeOf(err), "ConditionalRequestConflict", "OperationAborted")
 }
 
 func isDenied(err error) bool { return awsclient.Status(err) == http.StatusForbidden }

@@ -3,8 +3,10 @@ package s3store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -43,8 +47,16 @@ func everything(t *testing.T, s *s3store.Store, root string, check func(what str
 	check("Stat of a root", err)
 	check("Remove", s.Remove(t.Context(), store.Backup{Path: root + "/x.enc"}))
 	check("Put", s.Put(t.Context(), root+"/x.enc", ".envelope", nil, []byte{}))
+	check("Put of nothing", s.Put(t.Context(), root+"/x.enc", ".envelope", []byte{}, nil))
+	_, err = s.Replace(t.Context(), root+"/x.enc")
+	check("Replace", err)
 	_, err = s.Sweep(t.Context(), root, time.Hour, false)
 	check("Sweep", err)
+	_, err = s.Thaw(t.Context(), root+"/x.enc", 1, "Bulk")
+	check("Thaw", err)
+	_, err = s.Deleted(t.Context(), root)
+	check("Deleted", err)
+	check("Undelete", s.Undelete(t.Context(), root+"/x.enc"))
 }
 
 // What a server refuses is said at once, in words that tell what to do, and as
@@ -193,9 +205,67 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	s := open(t, "http://127.0.0.1:1", s3store.Options{})
-	for _, path := range []string{"s3://", "s3:///key", "/tmp/x", "s3://up per/key", "s3://arn:aws:s3:eu-west-1:1:bucket/key", "s3://b/a//b", "s3://b/../b", "s3://b/a\nb", "s3://b/" + strings.Repeat("x", 1020), "s3://b", "s3://b/a/"} {
+	everything(t, s, "s3://up per", func(_ string, err error) { wants(t, err, store.ErrName) })
+	for _, path := range []string{"s3://", "s3:///key", "/tmp/x", "s3://up per/key", "s3://arn:aws:s3:eu-west-1:1:bucket/key", "s3://bkt/a//b", "s3://bkt/../b", "s3://bkt/./b", "s3://bkt/a\nb",
+		"s3://bkt/a\xffb", `s3://bkt/a\b`, "s3://bkt/" + strings.Repeat("x", 1020), "s3://bkt", "s3://bkt/a/", "s3://ab/x", "s3://" + strings.Repeat("b", 256) + "/x"} {
 		if _, err := s.Create(t.Context(), path, store.Options{Sidecar: true}); !errors.Is(err, store.ErrName) {
 			t.Errorf("%.30q: %v", path, err)
+		}
+	}
+}
+
+// TestAnswers: what an answer means, by its code and its status, either of which may be all
+// that there is: a HEAD has no code, and a 200 can have one.
+func TestAnswers(t *testing.T) {
+	for _, tc := range []struct {
+		code   string
+		status int
+		means  string
+		kind   error
+		word   string
+	}{
+		{"", 404, "missing", nil, "404"},
+		{"NoSuchKey", 200, "missing", nil, "NoSuchKey"},
+		{"NoSuchBucket", 404, "", s3store.ErrNoBucket, "no such bucket"},
+		{"NoSuchUpload", 404, "gone", nil, "NoSuchUpload"},
+		{"", 412, "lost", nil, "412"},
+		{"PreconditionFailed", 200, "lost", nil, "PreconditionFailed"},
+		{"ConditionalRequestConflict", 409, "race", nil, "ConditionalRequestConflict"},
+		{"", 403, "denied", s3store.ErrDenied, "403"},
+		{"AccessDenied", 403, "denied", s3store.ErrDenied, "in words"},
+		{"SignatureDoesNotMatch", 403, "denied", s3store.ErrCredentials, "SignatureDoesNotMatch"},
+		{"", 501, "refused unsupported", s3store.ErrUnsupported, "501"},
+		{"", 405, "refused unsupported", s3store.ErrUnsupported, "405"},
+		{"NotImplemented", 200, "refused unsupported", nil, "NotImplemented"},
+		{"InvalidArgument", 400, "refused unequal", nil, "InvalidArgument"},
+		{"InvalidPart", 200, "", nil, "InvalidPart"},
+		{"MalformedXML", 400, "refused", nil, "MalformedXML"},
+		{"BadDigest", 400, "", nil, "BadDigest"},
+		{"RequestTimeTooSkewed", 403, "denied", s3store.ErrClock, "clock"},
+		{"", 301, "", s3store.ErrRegion, "301"},
+		{"AuthorizationHeaderMalformed", 400, "", s3store.ErrRegion, "AuthorizationHeaderMalformed"},
+		{"", 304, "", nil, "304"},
+		{"", 429, "", s3store.ErrThrottled, "busy"},
+		{"SlowDown", 200, "", s3store.ErrThrottled, "busy"},
+		{"ThrottlingException", 400, "refused", s3store.ErrThrottled, "busy"},
+		{"", 503, "", s3store.ErrThrottled, "busy"},
+		{"InternalError", 500, "", s3store.ErrUnreachable, "InternalError"},
+		{"", 0, "", s3store.ErrUnreachable, "cannot be reached"},
+	} {
+		err := fmt.Errorf("asking: %w", &smithyhttp.ResponseError{
+			Response: &smithyhttp.Response{Response: &http.Response{StatusCode: tc.status}}, Err: &smithy.GenericAPIError{Code: tc.code, Message: "in words"},
+		})
+		var means []string
+		for what, is := range s3store.Meanings {
+			if is(err) {
+				means = append(means, what)
+			}
+		}
+		if slices.Sort(means); strings.Join(means, " ") != tc.means {
+			t.Errorf("%s, %d means %q, want %q", tc.code, tc.status, means, tc.means)
+		}
+		if got := s3store.Reason(err); errors.Unwrap(got) != tc.kind || !strings.Contains(got.Error(), tc.word) {
+			t.Errorf("%s, %d: %v of the kind %v, want %v", tc.code, tc.status, got, errors.Unwrap(got), tc.kind)
 		}
 	}
 }

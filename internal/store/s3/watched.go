@@ -100,9 +100,9 @@ func familiar(r *http.Request, query url.Values, resp *http.Response) error {
 		root = "ListVersionsResult"
 	case r.Method == http.MethodGet && query.Has("list-type"):
 		root = "ListBucketResult"
-	case r.Method == http.MethodGet && query.Has("tagging"), r.Method == http.MethodPost:
+	case r.Method == http.MethodGet && query.Has("tagging"):
 		return nil
-	case r.Method == http.MethodDelete:
+	case r.Method == http.MethodDelete, r.Method == http.MethodPost:
 		if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
 			return errForeign
 		}
