@@ -58,7 +58,7 @@ func drain(src io.Reader) error {
 	return err
 }
 
-// counter counts the bytes read, and repeats an error.
+// counter counts the bytes read, and keeps the last error.
 type counter struct {
 	io.Reader
 	n   int64
@@ -66,9 +66,6 @@ type counter struct {
 }
 
 func (c *counter) Read(p []byte) (int, error) {
-	if c.err != nil {
-		return 0, c.err
-	}
 	n, err := c.Reader.Read(p)
 	c.n += int64(n)
 	c.err = err
@@ -104,7 +101,7 @@ func (c *Checker) judge(ctx context.Context, b *Backup, src *counter) {
 	content = head
 	first, _ := head.Peek(guard.SniffLen) // an error comes again
 	if b.Kind == backup.KindDatabase {
-		if guard.Sniff(first) == guard.CustomDump && c.pgRestore() != "" {
+		if guard.Sniff(first) == guard.CustomDump {
 			if l := newLister(ctx, c.pgRestore()); l != nil {
 				content = io.TeeReader(head, l)
 				defer func() {
@@ -157,7 +154,6 @@ type lister struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stderr bytes.Buffer
-	enough bool
 }
 
 // newLister starts program, or returns nil when that fails.
@@ -173,12 +169,9 @@ func newLister(ctx context.Context, program string) *lister {
 	return l
 }
 
-// Write takes all that it is given.
+// Write takes all that it is given, also when the program has enough.
 func (l *lister) Write(p []byte) (int, error) {
-	if !l.enough {
-		_, err := l.stdin.Write(p)
-		l.enough = err != nil
-	}
+	_, _ = l.stdin.Write(p)
 	return len(p), nil
 }
 

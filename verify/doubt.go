@@ -60,7 +60,7 @@ func Doubter(dir string, m *Memory) (func(b *backup.Backup, opened kek.ID) error
 		if err := history.Late(records, opened, b.Created, history.Overlap); err != nil || m == nil {
 			return err
 		}
-		return m.appeared(b.Path, prune.Series{Folder: store.Dir(b.Path), Kind: b.Kind, Name: b.Series()}, b.Created)
+		return m.appeared(b.Path, sight{backup.Family(b.Kind), b.Series(), b.Created})
 	}, nil
 }
 
@@ -74,10 +74,11 @@ type sight struct {
 // appeared returns ErrAppeared for an unseen backup when one of its series was seen that is
 // more than history.Overlap newer: it should have been there. A re-encrypted backup keeps
 // its place and time.
-func (m *Memory) appeared(path string, s prune.Series, created time.Time) error {
+func (m *Memory) appeared(path string, is sight) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if was, known := m.seen[anchored(path)]; known && (was.Created.IsZero() || was == sight{s.Kind, s.Name, created}) {
+	path = anchored(path)
+	if was, known := m.seen[path]; known && (was.Created.IsZero() || was == is) {
 		return nil
 	}
 	if m.newest == nil {
@@ -89,9 +90,9 @@ func (m *Memory) appeared(path string, s prune.Series, created time.Time) error 
 			}
 		}
 	}
-	s.Folder = anchored(s.Folder)
-	if newest := m.newest[s]; newest.After(created.Add(history.Overlap)) {
-		return fmt.Errorf("%w: that is of %s, and this of %s", ErrAppeared, newest.Format(time.DateOnly), created.Format(time.DateOnly))
+	newest := m.newest[prune.Series{Folder: store.Dir(path), Kind: is.Kind, Name: is.Series}]
+	if newest.After(is.Created.Add(history.Overlap)) {
+		return fmt.Errorf("%w: that is of %s, and this of %s", ErrAppeared, newest.Format(time.DateOnly), is.Created.Format(time.DateOnly))
 	}
 	return nil
 }
@@ -102,12 +103,13 @@ func (j *Job) survey(whole []peer) {
 	m, added := j.Memory, make(map[string]sight)
 	for _, p := range whole {
 		path, s := anchored(p.path), p.series.Value()
+		is := sight{s.Kind, s.Name, p.created}
 		switch {
 		case !j.rooted(path):
 		case !p.known:
 			added[path] = sight{}
-		case !p.created.After(j.now.Add(prune.Skew)) && m.appeared(path, s, p.created) == nil:
-			added[path] = sight{s.Kind, s.Name, p.created}
+		case !p.created.After(j.now.Add(prune.Skew)) && m.appeared(path, is) == nil:
+			added[path] = is
 		}
 	}
 	m.mu.Lock()
@@ -117,5 +119,4 @@ func (j *Job) survey(whole []peer) {
 			m.seen[path], m.sighted[path] = v, true
 		}
 	}
-	m.newest = nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
@@ -92,8 +93,12 @@ func TestAppeared(t *testing.T) {
 	add("broken.enc", "a", 300) // healed
 	only(judged(dir), "a8.enc")
 	only(judged(dir), "a8.enc") // and it stays so
+	add("broken.enc", "a", 200)
+	only(judged(dir), "a8.enc", "broken.enc")
 	accept(at("elsewhere/a8.enc"), false)
 	accept(at("a8.enc"), true)
+	only(judged(dir), "broken.enc")
+	accept(at("broken.enc"), true)
 	only(judged(dir))
 	add("a10.enc", "a", 10)
 	add("a12.enc", "a", 12)
@@ -110,4 +115,47 @@ func TestAppeared(t *testing.T) {
 		t.Fatal(err)
 	}
 	only(judged(dir), "a40.enc")
+}
+
+// TestDoubter: an old key opens nothing new, and what comes late is in doubt, an increment
+// like an archive, where it is known what was there.
+func TestDoubter(t *testing.T) {
+	t.Parallel()
+	const old, current = kek.ID("0123456789abcdef"), kek.ID("0123456789abcdee")
+	retired := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	state := t.TempDir()
+	write(t, filepath.Join(state, history.FileName), []byte(`{"version": 1, "keys": [{"id": "0123456789abcdef", "provider": "file:/k", "retired": "2026-01-01T00:00:00Z"}]}`))
+	m, err := OpenMemory(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.seen["/d/new.enc"] = sight{backup.KindUploads, "x", retired}
+	for _, tc := range []struct {
+		m       *Memory
+		kind    string
+		created time.Time
+		opened  kek.ID
+		want    error
+	}{
+		{nil, backup.KindUploads, retired.AddDate(0, 1, 0), old, history.ErrLate},
+		{m, backup.KindUploads, retired.AddDate(0, 1, 0), old, history.ErrLate},
+		{m, backup.KindUploads, retired.AddDate(0, 1, 0), current, nil},
+		{nil, backup.KindUploads, retired.AddDate(0, -1, 0), old, nil},
+		{m, backup.KindUploads, retired.AddDate(0, -1, 0), old, ErrAppeared},
+		{m, backup.KindIncrement, retired.AddDate(0, -1, 0), old, ErrAppeared},
+		{m, backup.KindStream, retired.AddDate(0, -1, 0), old, nil},
+	} {
+		doubt, err := Doubter(state, tc.m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &backup.Backup{Backup: store.Backup{Path: "/d/x.enc"}, Label: envelope.Label{Kind: tc.kind, Name: "x", Created: tc.created}}
+		if got := doubt(b, tc.opened); !errors.Is(got, tc.want) {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+	write(t, filepath.Join(state, history.FileName), []byte("{"))
+	if _, err := Doubter(state, m); !errors.Is(err, history.ErrDamaged) {
+		t.Errorf("of a damaged history: %v", err)
+	}
 }

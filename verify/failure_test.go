@@ -207,6 +207,12 @@ func TestMemoryFailures(t *testing.T) {
 		if err == nil && calls != 4 {
 			t.Errorf("%d calls", calls)
 		}
+		if err == nil {
+			calls = 10
+			if err := m.Save(nil); err != nil || calls != 13 {
+				t.Errorf("%d calls to save nothing, %v", calls-10, err)
+			}
+		}
 		if err != nil {
 			if p, _ := m.Of("/passing"); p.ID != "passing" {
 				t.Errorf("call %d: what was to be saved is %+v", point, p)

@@ -115,8 +115,8 @@ func (m *Memory) Of(path string) (Proof, bool) {
 // Proved returns the proof of the backup at path, if it still has that id, size and, on
 // S3, ETag.
 func (m *Memory) Proved(path, id string, size int64, etag string) (Proof, bool) {
-	p, ok := m.Of(path)
-	return p, ok && p.Level > None && id != "" && p.ID == id && p.Size == size && p.ETag == etag
+	p, _ := m.Of(path)
+	return p, p.Level > None && p.ID == id && p.Size == size && p.ETag == etag
 }
 
 func (m *Memory) all(where func(path string) bool) map[string]Proof {
@@ -266,8 +266,8 @@ const Fresh = 8 * 24 * time.Hour
 
 // Whole reports whether the backup was wholly verified lately, or was bad since.
 func (m *Memory) Whole(b *backup.Backup) (whole, bad bool) {
-	p, known := m.Of(b.Path)
-	if !known || p.ID != b.ID.String() || p.Size != b.Size || p.ETag != b.ETag {
+	p, _ := m.Of(b.Path)
+	if p.ID != b.ID.String() || p.Size != b.Size || p.ETag != b.ETag {
 		return false, false
 	}
 	return p.Level >= Auth && time.Since(p.At) < Fresh, p.Level == None
@@ -277,7 +277,7 @@ func (m *Memory) Whole(b *backup.Backup) (whole, bad bool) {
 // to get a key, do not count.
 func (m *Memory) Learn(b *backup.Backup, err error, program string) {
 	p, known := m.Of(b.Path)
-	if !known || p.ID != b.ID.String() {
+	if p.ID != b.ID.String() {
 		p = Proof{ID: b.ID.String(), Kind: b.Kind, Series: b.Series(), Size: b.Size, Created: b.Created, Program: program}
 	}
 	class, _ := fail.Of(err)

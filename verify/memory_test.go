@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -12,6 +13,12 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
+
+// TestMain: with one core a slow file would be the only one that is read.
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+	os.Exit(m.Run())
+}
 
 // remembering returns jobs that share a memory.
 func remembering(t *testing.T, s *testStore) func(level Level) *Job {
@@ -74,6 +81,12 @@ func TestNotRehearsed(t *testing.T) {
 	if p, _ := job(Content).Memory.Of(b.Path); p.Level != Content {
 		t.Errorf("%+v", p)
 	}
+	j = job(Restore)
+	j.CanRestore = func(b *Backup) bool { return b.Path == s.backups[0].path }
+	j.Restore = func(context.Context, *Backup) []Finding { return []Finding{{Severity: Error, Code: Differs}} }
+	if r := run(t, j); r.Summary().Failed != 1 || byPath(r)[s.backups[0].path].Proven == Restore {
+		t.Errorf("one that differs: %s", asJSON(byPath(r)[s.backups[0].path]))
+	}
 }
 
 // TestOverlap: what is met by two paths is said once.
@@ -81,10 +94,23 @@ func TestOverlap(t *testing.T) {
 	t.Parallel()
 	s := newTestStore(t)
 	write(t, filepath.Join(s.dir, "stream", "x.sql"), nil)
-	j := s.job(Checksum)
-	j.Paths = []string{s.dir, filepath.Join(s.dir, "stream")}
-	if r := run(t, j); len(r.Findings) != 1 || len(r.Backups) != len(s.backups) {
-		t.Error(asJSON(r.Findings), len(r.Backups))
+	// A state folder that cannot be made is said, where somebody listens.
+	state := filepath.Join(t.TempDir(), "state")
+	m, err := OpenMemory(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, state, nil)
+	var unsaved []error
+	for _, saved := range []func(error){nil, func(err error) { unsaved = append(unsaved, err) }} {
+		j := s.job(Checksum)
+		j.Paths, j.Memory, j.Saved = []string{s.dir, filepath.Join(s.dir, "stream")}, m, saved
+		if r := run(t, j); len(r.Findings) != 1 || len(r.Backups) != len(s.backups) {
+			t.Error(asJSON(r.Findings), len(r.Backups))
+		}
+	}
+	if len(unsaved) != 1 {
+		t.Error(unsaved)
 	}
 }
 
@@ -106,9 +132,14 @@ func TestVanished(t *testing.T) {
 			break
 		}
 	}
-	tooOld := func(ages map[string]time.Duration) (paths []string) {
+	tooOld := func(ages map[string]time.Duration, change ...func(j *Job)) (paths []string) {
 		j := job(Content)
 		j.MaxAge, j.NewerOnly = ages, true
+		// Of another place: it says nothing of this one.
+		j.Memory.put("/elsewhere/x.enc", Proof{ID: "1", Kind: backup.KindContracts, Series: "x", Level: Content})
+		for _, c := range change {
+			c(j)
+		}
 		for _, f := range run(t, j).Findings {
 			if f.Code == TooOld && f.Severity == Error {
 				paths = append(paths, f.Path)
@@ -125,10 +156,16 @@ func TestVanished(t *testing.T) {
 	if got := tooOld(map[string]time.Duration{backup.KindDatabase: long}); got != nil {
 		t.Errorf("%q", got)
 	}
+	if got := tooOld(map[string]time.Duration{"": long}, func(j *Job) { j.Place = blind{path: s.backups[0].path} }); got != nil {
+		t.Errorf("where not all can be looked at: %q", got)
+	}
+	if got := tooOld(map[string]time.Duration{backup.KindContracts: long}, func(j *Job) { j.Paths = []string{s.backups[0].path} }); got != nil {
+		t.Errorf("of one file: %q", got)
+	}
 	if known, err := job(Content).Memory.Accept(newest); !known || err != nil {
 		t.Error(known, err)
 	}
-	if got := tooOld(map[string]time.Duration{"": long}); got != nil {
+	if got := tooOld(map[string]time.Duration{"": long, backup.KindContracts: 0}); got != nil {
 		t.Errorf("%q", got)
 	}
 	if got := tooOld(map[string]time.Duration{"": long, backup.KindContracts: long}); !slices.Equal(got, []string{""}) {
@@ -163,6 +200,9 @@ func TestAccept(t *testing.T) {
 	if known, err := job(Content).Memory.Accept(latest); !known || err != nil {
 		t.Error(known, err)
 	}
+	if _, known := job(Content).Memory.Of(path); !known {
+		t.Error("what was known of others is forgotten")
+	}
 	for range 2 {
 		if b := byPath(run(t, job(Content)))[latest]; b.Findings != nil || b.Proven != Content {
 			t.Error(asJSON(b))
@@ -176,9 +216,6 @@ func TestAccept(t *testing.T) {
 // TestSavedBeside: a backup that takes long keeps nothing from being remembered.
 func TestSavedBeside(t *testing.T) {
 	t.Parallel()
-	if workers() < 2 {
-		t.Skip("one core: the slow file is the only one that is read")
-	}
 	s := newTestStore(t)
 	job := remembering(t, s)
 	stuck := s.backups[0].path // the newest, which is the first

@@ -84,7 +84,7 @@ func supersedes(b, old *Backup, later int) bool {
 	case later != 0:
 		return later > 0
 	}
-	return b.Worst() == Error && old.Worst() != Error
+	return b.Worst() == Error
 }
 
 func addNew[T any](to *[]T, from []T, same func(a, b T) bool) {

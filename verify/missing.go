@@ -25,10 +25,9 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	series := make(map[prune.Series]bool)
 	kinds := make(map[string]bool)
 	for _, p := range whole {
-		s := p.series.Value()
-		there[anchored(p.path)] = true
-		s.Folder = anchored(s.Folder)
-		series[s] = true
+		path, s := anchored(p.path), p.series.Value()
+		there[path] = true
+		series[prune.Series{Folder: store.Dir(path), Kind: s.Kind, Name: s.Name}] = true
 		kinds[s.Kind] = true
 	}
 	tooOld := func(path, message, advice string) {

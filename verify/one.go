@@ -186,7 +186,7 @@ func (c *Checker) check(ctx context.Context, path string, file *hashed) Backup {
 		return b
 	}
 	b.Proven = max(b.Proven, fits)
-	if c.Level == Restore && c.reach(&b) == Restore {
+	if c.reach(&b) == Restore {
 		found := c.Restore(ctx, &b)
 		b.Findings = append(b.Findings, found...)
 		if b.Worst() != Error && !b.has(NotRehearsed) {

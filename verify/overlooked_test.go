@@ -7,10 +7,12 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -42,6 +44,7 @@ type failingAt struct {
 	local.Folder
 	path string
 	at   int64
+	why  error // of not opening
 }
 
 type failingFile struct {
@@ -51,7 +54,7 @@ type failingFile struct {
 
 func (p failingAt) Open(ctx context.Context, path string) (store.Object, error) {
 	if path == p.path && p.at < 0 {
-		return nil, errDisk
+		return nil, p.why
 	}
 	obj, err := p.Folder.Open(ctx, path)
 	if err != nil || path != p.path {
@@ -89,14 +92,89 @@ func TestUnreadableIsNotGood(t *testing.T) {
 		"the last byte":            {path: path, at: size - 1},
 		"the end":                  {path: path, at: size},
 		"the sidecar":              {path: path + store.SidecarSuffix, at: 10},
-		"the sidecar, not to open": {path: path + store.SidecarSuffix, at: -1},
+		"the sidecar, not to open": {path: path + store.SidecarSuffix, at: -1, why: errDisk},
+		"nothing to open":          {path: path, at: -1, why: errDisk},
+		"an archived one":          {path: path, at: -1, why: store.ErrArchived},
 	} {
+		want := []Code{Unreadable}
+		if tc.why == store.ErrArchived {
+			want = []Code{Archived}
+		}
 		for _, level := range []Level{Checksum, Auth} {
 			c := NewChecker(Options{Place: tc, Keys: ringOf(key), Level: level, pause: time.Millisecond})
 			b := c.One(t.Context(), path)
-			if good := b.Proven == level && len(b.Findings) == 0; good != (name == "nothing") {
+			if name == "nothing" {
+				want = nil
+			}
+			if good := b.Proven == level; good != (want == nil) || !slices.Equal(codesOf(b.Findings), want) {
 				t.Errorf("%s cannot be read, %v: %s", name, level, asJSON(b))
 			}
+		}
+	}
+}
+
+// TestSidecarWords: what is said of a sidecar that differs, and what to do about it.
+func TestSidecarWords(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	path := put(t, []byte("words"), backup.KindStream, "x", pack.None, key)
+	good, line := mustRead(t, path), mustRead(t, path+store.SidecarSuffix)
+	bad := bytes.Clone(good)
+	bad[len(bad)-1] ^= 1
+	const authentic = "the content is authentic all the same, so the sidecar is wrong"
+	for _, tc := range []struct {
+		data    []byte
+		sidecar string
+		level   Level
+		key     *kek.Key
+		message string
+		advice  string
+	}{
+		{good, "junk", Auth, key, "its sidecar is not a line of sha256sum", authentic},
+		{good, string(sidecarOf(bad, "y.enc")), Auth, key, "its sidecar is that of another file, y.enc", authentic},
+		{good, string(sidecarOf(good, "y.enc")), Auth, key, "its sidecar has the right sum, and names another file, y.enc", authentic},
+		{good, string(sidecarOf(bad, path)), Auth, key, "its SHA-256 begins with " + string(line[:16]) + ", and the sidecar says ", authentic},
+		{good, string(sidecarOf(bad, path)), Checksum, key, "its SHA-256 begins with ", "verify --level auth says whether"},
+		{bad, string(line), Auth, key, "its SHA-256 begins with ", "see what else was found"},
+		{good, string(sidecarOf(bad, path)), Auth, kek.Generate(), "its SHA-256 begins with ", "see what else was found"},
+	} {
+		write(t, path, tc.data)
+		write(t, path+store.SidecarSuffix, []byte(tc.sidecar))
+		b := check(t, path, tc.level, tc.key)
+		f := b.Findings[len(b.Findings)-1]
+		if f.Code != SidecarDiffers || !strings.HasPrefix(f.Message, tc.message) || !strings.HasPrefix(f.Advice, tc.advice) {
+			t.Errorf("%q: %s", tc.sidecar, asJSON(b.Findings))
+		}
+		if first := b.Findings[0]; first.Code == NoKey && !strings.HasSuffix(first.Message, "so its key slots may be damaged too") {
+			t.Errorf("a missing key: %q", first.Message)
+		}
+	}
+	b := Backup{Findings: []Finding{{Code: Damaged, Message: "m"}, {Code: Newer, Message: "m"}}}
+	if b.sharpen(); !slices.Equal(codesOf(b.Findings), []Code{Damaged, Altered}) || b.Findings[0].Message != "m" || b.Findings[1].Message == "m" {
+		t.Errorf("an unknown version: %s", asJSON(b.Findings))
+	}
+}
+
+// TestHolders: the keys of an envelope next to a backup count as well, if it is of that
+// backup.
+func TestHolders(t *testing.T) {
+	t.Parallel()
+	key, next := kek.Generate(), kek.Generate()
+	path, other := put(t, []byte("words"), backup.KindStream, "x", pack.None, key), put(t, []byte("words"), backup.KindStream, "x", pack.None, next)
+	sealed := mustRead(t, path)
+	new, err := envelope.Rewrap(t.Context(), bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{Find: ringOf(key).Identities}, envelope.RewrapOptions{}, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		beside []byte
+		want   []string
+	}{
+		{new.New.Bytes(), []string{string(key.ID()), string(next.ID())}}, {mustRead(t, other)[:envelope.Unit], []string{string(key.ID())}},
+	} {
+		write(t, path+envelope.DetachedSuffix, tc.beside)
+		if b := check(t, path, Checksum); !slices.Equal(b.KeyIDs, tc.want) {
+			t.Errorf("%q, want %q", b.KeyIDs, tc.want)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 	slices.SortStableFunc(r.Backups, newestFirst)
 	var forget func(string) bool
 	if failed == nil {
-		if forget = j.missing(r, whole); j.Memory != nil && len(j.roots) > 0 {
+		if forget = j.missing(r, whole); j.Memory != nil {
 			j.survey(whole)
 		}
 	}

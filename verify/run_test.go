@@ -141,6 +141,23 @@ func TestMemory(t *testing.T) {
 	if p, ok := open().Proved("a", "1", 0, ""); !ok || p.Level != Auth {
 		t.Error("what the first saved is lost")
 	}
+	if p, ok := two.Proved("a", "1", 0, ""); !ok || p.Level != Auth {
+		t.Error("the second does not know what the first saved")
+	}
+	three := open()
+	three.put("a", Proof{ID: "3", Level: Auth})
+	three.seen["/x"], three.sighted["/x"] = sight{Kind: "3"}, true
+	one.seen["/x"], one.sighted["/x"] = sight{Kind: "1"}, true
+	if err := errors.Join(one.Save(nil), three.Save(nil), one.Save(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := open().Of("a"); p.ID != "3" || open().seen["/x"].Kind != "3" {
+		t.Error("what was saved before is saved again, and takes the place of what is newer")
+	}
+	three.put("a", Proof{ID: "1", Level: Auth})
+	if err := three.Save(nil); err != nil {
+		t.Fatal(err)
+	}
 	if _, ok := open().Proved("a", "1", 0, `"of another content"`); ok {
 		t.Error("what is said of another content counts")
 	}
@@ -163,9 +180,11 @@ func TestMemory(t *testing.T) {
 	if _, ok := open().Of(s.backups[4].path); !ok {
 		t.Error("an empty store is forgotten")
 	}
-	write(t, filepath.Join(dir, MemoryName), []byte("{"))
-	if _, err := OpenMemory(dir); !errors.Is(err, ErrMemory) {
-		t.Error(err)
+	for _, text := range []string{"{", `{"version": 1, "backups": null}`, `{"version": 1, "seen": null}`} {
+		write(t, filepath.Join(dir, MemoryName), []byte(text))
+		if _, err := OpenMemory(dir); !errors.Is(err, ErrMemory) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 	write(t, filepath.Join(dir, MemoryName), []byte(`{"version": 2}`))
 	if err := two.Save(nil); !errors.Is(err, ErrMemory) {
@@ -238,7 +257,13 @@ func TestStoreFindings(t *testing.T) {
 		MaxAge: map[string]time.Duration{"": 2 * day, backup.KindContracts: 5 * day, backup.KindUploads: 6 * day}, Retention: 30 * day,
 		KnownKeys: []Key{{ID: "a", Overdue: true, NextRotation: old}, {ID: "b"}},
 	}
+	var planned, done int
+	var bytes int64
+	j.Planned, j.Done = func(n int, size int64) { planned, bytes = n, size }, func(b *Backup) { done++; bytes -= b.Size }
 	r := run(t, j)
+	if planned != len(r.Backups) || done != planned || bytes != 0 {
+		t.Errorf("%d of %d are done, and %d bytes are left", done, planned, bytes)
+	}
 	for path, b := range byPath(r) {
 		codes := slices.DeleteFunc(codesOf(b.Findings), func(c Code) bool { return c == Incomplete })
 		if !slices.Equal(codes, want[path]) {
@@ -267,13 +292,28 @@ func TestShardsMerged(t *testing.T) {
 	s := newTestStore(t)
 	write(t, filepath.Join(s.dir, "plain.sql"), nil)
 	write(t, s.backups[9].path, s.backups[9].data[:5000])
-	whole := run(t, s.job(Checksum))
+	j := s.job(Checksum)
+	j.KnownKeys = []Key{{ID: "a", Overdue: true}}
+	whole := run(t, j)
+	for most, want := range map[time.Duration]int{1: 0, time.Hour: len(s.backups)} {
+		j := s.job(Checksum)
+		j.MaxDuration = most
+		if r := run(t, j); r.Summary().Checked != want || want == 0 && r.Backups[0].Why != "the run had taken 1ns" {
+			t.Errorf("in %v: %+v, %q", most, r.Summary(), r.Backups[0].Why)
+		}
+	}
 	for _, n := range []int{1, 2, 7} {
 		var parts []*Report
+		findings := 0
 		for i := range n {
 			j := s.job(Checksum)
 			j.Shard = backup.Shard{Index: i + 1, Count: n}
+			j.KnownKeys = []Key{{ID: "a", Overdue: true}}
 			parts = append(parts, run(t, j))
+			findings += len(parts[i].Findings)
+		}
+		if findings != 2 {
+			t.Errorf("%d shards say %d things of the store, want each of 2 once", n, findings)
 		}
 		all, err := Merge(parts)
 		if err != nil {
@@ -311,6 +351,6 @@ func describe(r *Report) string {
 	for _, b := range r.Backups {
 		fmt.Fprintln(&text, b.Path, b.Checked, b.Proven, codesOf(b.Findings))
 	}
-	fmt.Fprintln(&text, codesOf(r.Findings))
+	fmt.Fprintln(&text, slices.Sorted(slices.Values(codesOf(r.Findings))))
 	return text.String()
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// patience is how long a changing backup is waited for, and distance how much longer than
-// the pause in a bucket, where nobody can be seen at work.
+// patience is how many pauses, a minute in all, a changing backup is waited for, and
+// distance as many in a bucket, where nobody can be seen at work.
 const (
-	patience = time.Minute
+	patience = 240
 	distance = 20
 )
 
@@ -33,7 +33,7 @@ func (c *Checker) settled(ctx context.Context, b *Backup, changed time.Time) boo
 	if err != nil || !reserved(path) {
 		return true
 	}
-	for end := time.Now().Add(patience); reserved(path) && time.Now().Before(end); {
+	for end := time.Now().Add(patience * c.pause); reserved(path) && time.Now().Before(end); {
 		if !wait(ctx, c.pause) {
 			break
 		}

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,8 +167,6 @@ func anchored(name string) string {
 	if store.IsRemote(name) {
 		return "s3://" + path.Clean(strings.TrimPrefix(name, "s3://"))
 	}
-	if abs, err := filepath.Abs(name); err == nil {
-		return abs
-	}
-	return filepath.Clean(name)
+	abs, _ := filepath.Abs(name)
+	return cmp.Or(abs, filepath.Clean(name))
 }

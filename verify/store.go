@@ -72,7 +72,8 @@ type peer struct {
 func (b *Backup) peer() peer {
 	link, _ := backup.LinkOf(b.Name)
 	return peer{
-		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error, unread: b.unread,
+		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error,
+		unread:    b.unread || b.ID == "" && b.has(Unreadable),
 		series:    unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
 		increment: b.Kind == backup.KindIncrement, link: link,
 		broken: slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Severity == Error && f.Code != NotRehearsed }),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,20 +23,20 @@ func TestWhole(t *testing.T) {
 	b := &backup.Backup{Backup: store.Backup{Path: "/b/x.enc", Size: 100}, ID: envelope.ID{1}}
 	now := time.Now()
 	for _, tc := range []struct {
-		p          Proof
-		whole, bad bool
+		p                  Proof
+		whole, bad, proved bool
 	}{
-		{Proof{ID: b.ID.String(), Size: 100, Level: Auth, At: now}, true, false},
-		{Proof{ID: b.ID.String(), Size: 100, Level: Content, At: now}, true, false},
-		{Proof{ID: b.ID.String(), Size: 100, Level: Checksum, At: now}, false, false},
-		{Proof{ID: b.ID.String(), Size: 100, Level: Auth, At: now.Add(-Fresh + time.Minute)}, true, false},
-		{Proof{ID: b.ID.String(), Size: 100, Level: Auth, At: now.Add(-Fresh)}, false, false},
-		{Proof{ID: b.ID.String(), Size: 100, Level: None}, false, true},
-		{Proof{ID: b.ID.String(), Size: 101, Level: Auth, At: now}, false, false},
-		{Proof{ID: b.ID.String(), Size: 101, Level: None}, false, false},
-		{Proof{ID: b.ID.String(), Size: 100, ETag: `"of another content"`, Level: Auth, At: now}, false, false},
-		{Proof{ID: envelope.ID{2}.String(), Size: 100, Level: Auth, At: now}, false, false},
-		{Proof{ID: envelope.ID{2}.String(), Size: 100, Level: None}, false, false},
+		{Proof{ID: b.ID.String(), Size: 100, Level: Auth, At: now}, true, false, true},
+		{Proof{ID: b.ID.String(), Size: 100, Level: Content, At: now}, true, false, true},
+		{Proof{ID: b.ID.String(), Size: 100, Level: Checksum, At: now}, false, false, true},
+		{Proof{ID: b.ID.String(), Size: 100, Level: Auth, At: now.Add(-Fresh + time.Minute)}, true, false, true},
+		{Proof{ID: b.ID.String(), Size: 100, Level: Auth, At: now.Add(-Fresh)}, false, false, true},
+		{Proof{ID: b.ID.String(), Size: 100, Level: None}, false, true, false},
+		{Proof{ID: b.ID.String(), Size: 101, Level: Auth, At: now}, false, false, false},
+		{Proof{ID: b.ID.String(), Size: 101, Level: None}, false, false, false},
+		{Proof{ID: b.ID.String(), Size: 100, ETag: `"of another content"`, Level: Auth, At: now}, false, false, false},
+		{Proof{ID: envelope.ID{2}.String(), Size: 100, Level: Auth, At: now}, false, false, false},
+		{Proof{ID: envelope.ID{2}.String(), Size: 100, Level: None}, false, false, false},
 	} {
 		m, err := OpenMemory(t.TempDir())
 		if err != nil {
@@ -48,6 +49,198 @@ func TestWhole(t *testing.T) {
 		if whole, bad := m.Whole(b); whole != tc.whole || bad != tc.bad {
 			t.Errorf("%+v: %v, %v", tc.p, whole, bad)
 		}
+		if p, proved := m.Proved(b.Path, b.ID.String(), b.Size, b.ETag); proved != tc.proved || p != tc.p {
+			t.Errorf("%+v: proved: %v, %+v", tc.p, proved, p)
+		}
+	}
+}
+
+// TestRemember: what a run found of a backup next to what was known of it.
+func TestRemember(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	now, chunk := at.AddDate(0, 0, 7), int64(3)
+	was := Proof{ID: "1", Kind: "stream", Series: "x", SHA256: "s", Size: 100, Created: at, Level: Content, At: at}
+	replaced := Finding{Severity: Error, Code: Replaced}
+	damaged := Finding{Severity: Error, Code: Damaged, Chunk: &chunk}
+	for name, tc := range map[string]struct {
+		change   func(b *Backup, p *Proof)
+		codes    []Code
+		proven   Level // of the backup
+		at       time.Time
+		remember Level
+		id       string
+	}{
+		"the same":                {func(b *Backup, p *Proof) {}, nil, Content, now, Content, "1"},
+		"proved to a higher":      {func(b *Backup, p *Proof) { b.Proven = Restore }, nil, Restore, now, Restore, "1"},
+		"proved to a lower":       {func(b *Backup, p *Proof) { b.Proven = Auth }, nil, Content, at, Content, "1"},
+		"of other bytes":          {func(b *Backup, p *Proof) { b.Proven, b.SHA256 = Auth, "t" }, nil, Auth, now, Auth, "1"},
+		"of another id":           {func(b *Backup, p *Proof) { b.Proven, b.ID = Auth, "2" }, nil, Auth, now, Auth, "2"},
+		"a reused name":           {func(b *Backup, p *Proof) { b.ID, b.Created = "2", at.Add(1) }, nil, Content, now, Content, "2"},
+		"of another kind":         {func(b *Backup, p *Proof) { b.Kind = "uploads" }, []Code{Replaced}, None, time.Time{}, None, "1"},
+		"of another series":       {func(b *Backup, p *Proof) { b.Series = "y" }, []Code{Replaced}, None, time.Time{}, None, "1"},
+		"an older one":            {func(b *Backup, p *Proof) { b.Created = at.Add(-1) }, []Code{Replaced}, None, time.Time{}, None, "1"},
+		"misplaced already":       {func(b *Backup, p *Proof) { b.Kind = "uploads"; b.add(replaced) }, []Code{Replaced}, Content, now, None, "1"},
+		"maybe misplaced":         {func(b *Backup, p *Proof) { b.Kind = "uploads"; b.add(Finding{Severity: Warning, Code: Replaced}) }, []Code{Replaced, Replaced}, None, time.Time{}, None, "1"},
+		"otherwise bad too":       {func(b *Backup, p *Proof) { b.Kind = "uploads"; b.add(Finding{Severity: Error, Code: NoKey}) }, []Code{NoKey, Replaced}, None, time.Time{}, None, "1"},
+		"unread":                  {func(b *Backup, p *Proof) { b.ID, b.Kind = "", "" }, nil, Content, now, Content, "1"},
+		"damaged":                 {func(b *Backup, p *Proof) { b.add(damaged) }, []Code{Damaged}, Content, now, None, "1"},
+		"damaged, and shorter":    {func(b *Backup, p *Proof) { b.Size = 99; b.add(damaged) }, []Code{Truncated}, Content, now, None, "1"},
+		"shorter, of another id":  {func(b *Backup, p *Proof) { b.Size, b.ID = 99, "2"; b.add(damaged) }, []Code{Damaged}, Content, now, None, "1"},
+		"shorter, at no chunk":    {func(b *Backup, p *Proof) { b.Size = 99; b.add(Finding{Severity: Error, Code: Damaged}) }, []Code{Damaged}, Content, now, None, "1"},
+		"shorter, otherwise bad":  {func(b *Backup, p *Proof) { b.Size = 99; b.add(Finding{Severity: Error, Code: Altered, Chunk: &chunk}) }, []Code{Altered}, Content, now, None, "1"},
+		"nothing proved":          {func(b *Backup, p *Proof) { b.Proven = None }, nil, None, now, Content, "1"},
+		"unknown":                 {func(b *Backup, p *Proof) { p.ID = "" }, nil, Content, now, Content, "1"},
+		"unknown and bad":         {func(b *Backup, p *Proof) { p.ID = ""; b.add(damaged) }, []Code{Damaged}, Content, now, None, ""},
+		"unknown, nothing proved": {func(b *Backup, p *Proof) { p.ID = ""; b.Proven = None }, nil, None, now, None, ""},
+	} {
+		m, err := OpenMemory(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := Backup{Path: "/b/x.enc", ID: "1", Kind: "stream", Series: "x", SHA256: "s", Size: 100, Created: at, Proven: Content, ProvenAt: now, etag: "e", KeyID: "k"}
+		p := was
+		if tc.change(&b, &p); p.ID != "" {
+			m.put(b.Path, p)
+		}
+		m.remember(&b, "2")
+		got, known := m.Of(b.Path)
+		if !slices.Equal(codesOf(b.Findings), tc.codes) || b.Proven != tc.proven || !b.ProvenAt.Equal(tc.at) {
+			t.Errorf("%s: %s", name, asJSON(b))
+		}
+		if known != (tc.id != "") || got.ID != tc.id || got.Level != tc.remember || (got.Level == None) != got.At.IsZero() {
+			t.Errorf("%s: remembered is %+v", name, got)
+		}
+		if anew := got.Program == "2"; anew && (got.At != b.ProvenAt || got.SHA256 != b.SHA256 || got.ETag != "e" || got.KeyID != "k" || got.Size != b.Size) {
+			t.Errorf("%s: remembered is %+v", name, got)
+		}
+	}
+}
+
+// TestBrokenChain: what needs a bad link of its chain is bad, also when another shard has
+// that link; nothing else is.
+func TestBrokenChain(t *testing.T) {
+	t.Parallel()
+	const chain, other = "0123456789abcdef", "fedcba9876543210"
+	link := func(folder, chain string, n int, codes ...Code) Backup {
+		name := fmt.Sprintf("uploads_2026112%d_020000.%s-%d.tar", n, chain, n)
+		b := Backup{Path: folder + "/" + name + backup.Suffix, Name: name}
+		for _, c := range codes {
+			b.add(Finding{Severity: Error, Code: c})
+		}
+		return b
+	}
+	r := &Report{Backups: []Backup{
+		link("/a", chain, 4, NotRehearsed), link("/a", chain, 3), link("/a", chain, 2, NoKey), link("/a", chain, 1, Damaged), link("/a", chain, 0),
+		link("/a", other, 3), link("/b", chain, 3), link("/c", chain, 3), link("/d", chain, 1, BrokenChain), link("/d", chain, 2, BrokenChain),
+		link("/e", chain, 1, NotRehearsed), link("/e", chain, 2), {Path: "/a/x.enc", Name: "x", Findings: []Finding{{Severity: Error, Code: Damaged}}},
+	}}
+	foreign := link("/c", chain, 2, Unreadable)
+	whole := []peer{foreign.peer()}
+	for i := range r.Backups {
+		whole = append(whole, r.Backups[i].peer())
+	}
+	var lost []string
+	j := &Job{Lost: func(chain string) { lost = append(lost, chain) }}
+	j.chains(r, whole)
+	var got []string
+	for _, b := range r.Backups {
+		f := b.Findings[max(0, len(b.Findings)-1):]
+		if len(f) > 0 && f[0].Code == BrokenChain && f[0].Message != "" {
+			got = append(got, store.Dir(b.Path)+" "+fmt.Sprint(b.peer().link.N)+": "+f[0].Message)
+		}
+	}
+	bad := func(n int) string {
+		return fmt.Sprintf("it needs uploads_2026112%d_020000.%s-%d.tar.enc, number %d of its chain, which is bad", n, chain, n, n)
+	}
+	if want := []string{"/a 4: " + bad(1), "/a 3: " + bad(1), "/a 2: " + bad(1), "/c 3: " + bad(2)}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if !slices.Equal(lost, []string{chain}) {
+		t.Errorf("lost: %q", lost)
+	}
+	new(Job).chains(r, whole) // nobody asks which are lost
+}
+
+// TestStrayAges: what may still be written is left alone, and what is left says whose it was.
+func TestStrayAges(t *testing.T) {
+	t.Parallel()
+	j := &Job{now: time.Now()}
+	for _, tc := range []struct {
+		name  string
+		age   time.Duration
+		there bool
+		code  Code
+		words string
+	}{
+		{".x.enc.partial", strayAge - 1, true, "", ""},
+		{".x.enc.partial", strayAge, false, SideFile, "a backup that was killed"},
+		{".x.enc.partial", strayAge, true, SideFile, "a rewrap or reencrypt"},
+		{".x.enc.sha256.partial", strayAge, true, SideFile, "a rewrap or reencrypt"},
+		{".x.sql.partial", strayAge, false, SideFile, "a backup that was killed"},
+		{".x.partial", strayAge, false, "", ""},
+		{"x.sql.partial", strayAge, false, "", ""},
+		{".x.sql", strayAge, false, Plaintext, "a dump or archive"},
+		{"x.enc" + store.SidecarSuffix, strayAge - 1, false, "", ""},
+		{"x.enc" + store.SidecarSuffix, strayAge, false, SideFile, "the sidecar of a backup"},
+		{"x.enc" + store.SidecarSuffix, strayAge, true, "", ""},
+		{"x.enc" + envelope.DetachedSuffix, strayAge, false, SideFile, "the envelope of a backup"},
+		{"x.enc" + store.SignatureSuffix, strayAge, false, SideFile, "the signature of a backup"},
+		{"x" + store.SidecarSuffix, strayAge, false, "", ""},
+	} {
+		f := &store.Backup{Path: "/d/" + tc.name, ModTime: j.now.Add(-tc.age)}
+		got, found := j.strayFinding(f, map[string]bool{"/d/x.enc": tc.there})
+		if found != (tc.code != "") || got.Code != tc.code || !strings.HasPrefix(got.Message, tc.words) || found && got.Path != f.Path {
+			t.Errorf("%+v: %+v", tc, got)
+		}
+	}
+}
+
+// TestAge: the newest one is too old for its series, and an older one for what is kept.
+func TestAge(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	now := time.Now()
+	for _, tc := range []struct {
+		kind         string
+		age, behind  time.Duration
+		newest       bool
+		retention    time.Duration
+		tooOld, past bool
+	}{
+		{backup.KindStream, day, 0, true, 0, false, false},
+		{backup.KindStream, day + 1, 0, true, 0, true, false},
+		{backup.KindStream, day + 1, day, false, 0, false, false},
+		{backup.KindManifest, day + 1, 0, true, 0, false, false},
+		{backup.KindUploads, 50 * day, 31 * day, false, 30 * day, false, false},
+		{backup.KindUploads, 50 * day, 31*day + 1, false, 30 * day, false, true},
+		{backup.KindIncrement, 50 * day, 31*day + 1, false, 30 * day, false, true},
+		{backup.KindContracts, 50 * day, 31*day + 1, false, 30 * day, false, false},
+		{backup.KindUploads, 50 * day, 31*day + 1, false, 0, false, false},
+		{backup.KindManifest, 50 * day, 31*day + 1, true, 30 * day, false, false},
+	} {
+		j := &Job{now: now, MaxAge: map[string]time.Duration{"": day}, Retention: tc.retention}
+		r, b := new(Report), Backup{Kind: tc.kind, Created: now.Add(-tc.age)}
+		j.age(r, &b, tc.newest, b.Created.Add(tc.behind))
+		if tooOld := len(r.Findings) == 1; tooOld != tc.tooOld || b.has(PastRetention) != tc.past {
+			t.Errorf("%+v: %s, %s", tc, asJSON(r.Findings), asJSON(b.Findings))
+		}
+	}
+}
+
+// TestSummary counts one of each.
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	bad, warning, unrehearsed := Finding{Severity: Error, Code: Damaged}, Finding{Severity: Warning, Code: Small}, Finding{Severity: Error, Code: NotRehearsed}
+	r := Report{
+		Backups: []Backup{
+			{Checked: true, Size: 1}, {Checked: true, Size: 2, Findings: []Finding{warning, bad}}, {Checked: true, Size: 4, Findings: []Finding{warning, warning}},
+			{Size: 8, Findings: []Finding{unrehearsed}},
+		},
+		Findings: []Finding{warning, bad},
+	}
+	if got, want := r.Summary(), (Summary{Backups: 4, Checked: 3, Failed: 1, Warned: 2, Bytes: 7, Errors: 3, Warnings: 4}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 
