@@ -130,6 +130,12 @@ func TestNewWriterRefuses(t *testing.T) {
 			t.Errorf("%s: %v, %d bytes written", name, err, out.Len())
 		}
 	}
+	for _, year := range []int{0, 9999} {
+		l := with(func(l *envelope.Label) { l.Created = created.AddDate(year-2026, 0, 0) })
+		if _, r, err := open(seal(t, l, "x", keyA), envelope.Options{}, keyA); err != nil || r.Envelope.Label != l {
+			t.Errorf("year %d: %v", year, err)
+		}
+	}
 	sealed := seal(t, label, "x", many[:32]...)
 	if _, _, err := open(sealed, envelope.Options{}, many[31]); err != nil {
 		t.Errorf("32 slots: %v", err)
@@ -203,6 +209,8 @@ func TestSyntax(t *testing.T) {
 		"cut after the magic":    {good[:17], "ends inside"},
 		"cut":                    {good[:4000], "ends inside"},
 		"upper-case id":          {replace(lines[1], "id "+strings.Repeat("AB", 16)+"\n"), "line 2"},
+		"a part of the magic":    {"takumi-back\nup", "not a sealed"},
+		"id and half a byte":     {replace(lines[1], "id "+strings.Repeat("ab", 16)+"a\n"), "line 2"},
 		"short id":               {replace(lines[1], "id "+strings.Repeat("ab", 15)+"\n"), "line 2"},
 		"no such day":            {replace("2026-11-23T", "2026-02-30T"), "line 3"},
 		"leap second":            {replace("02:00:00Z", "23:59:60Z"), "line 3"},
@@ -351,7 +359,11 @@ func TestEveryCut(t *testing.T) {
 			t.Fatalf("cut at %d: %s, %q released; want %s", n, class(err), got, want)
 		}
 	}
-	_, _, err := open(append(bytes.Clone(good), 'x'), envelope.Options{}, keyA)
+	_, _, err := open(good[:len(good)-1], envelope.Options{}, keyA)
+	if chunk := new(stream.ChunkError); !errors.As(err, &chunk) || chunk.Offset != envelope.Unit+stream.HeaderSize {
+		t.Errorf("a cut chunk is not placed in the file: %v", err)
+	}
+	_, _, err = open(append(bytes.Clone(good), 'x'), envelope.Options{}, keyA)
 	if trailing := new(stream.TrailingError); !errors.As(err, &trailing) || trailing.Offset != int64(len(good)) {
 		t.Errorf("one byte more is not placed at the end of the file: %v", err)
 	}
@@ -405,6 +417,69 @@ func TestOpening(t *testing.T) {
 	if _, _, err = open(edit(two, "slot key "+string(keyA.ID()), "slot kms "+string(keyA.ID())), envelope.Options{}, keyA); !errors.As(err, &wrong) ||
 		wrong.Wanted[0] != keyB.Holder() || wrong.Wanted[1].Type != "kms" || wrong.Offered[0] != keyA.Holder() {
 		t.Errorf("a slot of an unknown type: %v", err)
+	}
+	wrong = &envelope.WrongKeyError{Wanted: []slot.Holder{{Type: "key", Name: "a"}, {Type: "key", Name: "b"}, {Type: "age", Name: "c"}}}
+	if got := wrong.Error(); got != "wrong key: the backup wants key a, b, age c, offered no key" {
+		t.Errorf("%q", got)
+	}
+}
+
+// notary is a Witness that refuses at the beginning or at the end.
+type notary struct {
+	begin, end error
+	seen       []string
+}
+
+func (n *notary) Begin(e *envelope.Envelope, start int64, payload [stream.HeaderSize]byte) error {
+	n.seen = append(n.seen, fmt.Sprintf("%s, %d, %x", e.ID, start, payload))
+	return n.begin
+}
+
+func (n *notary) End() error {
+	n.seen = append(n.seen, "end")
+	return n.end
+}
+
+// TestWitness: who knows more of a backup sees what opened before any of it comes out, and
+// has the last word, once.
+func TestWitness(t *testing.T) {
+	sealed := seal(t, label, "message", keyA)
+	e, err := envelope.Parse(bytes.NewReader(sealed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := fmt.Sprintf("%s, %d, %x", e.ID, envelope.Unit, sealed[envelope.Unit:envelope.Unit+stream.HeaderSize])
+	refused := errors.New("it is signed by nobody")
+	for name, tc := range map[string]struct {
+		n    notary
+		want error
+		seen []string
+	}{
+		"content":           {notary{}, nil, []string{begun, "end"}},
+		"refuses to begin":  {notary{begin: refused}, refused, []string{begun}},
+		"refuses the whole": {notary{end: refused}, refused, []string{begun, "end"}},
+	} {
+		for how, read := range map[string]func(r *envelope.Reader) (string, error){
+			"Read": func(r *envelope.Reader) (string, error) { got, err := io.ReadAll(r); return string(got), err },
+			"WriteTo": func(r *envelope.Reader) (string, error) {
+				var got strings.Builder
+				_, err := r.WriteTo(&got)
+				return got.String(), err
+			},
+		} {
+			n, got := tc.n, ""
+			r, err := envelope.Open(t.Context(), bytes.NewReader(sealed), envelope.Options{Witness: &n}, keyA)
+			if err == nil {
+				if got, err = read(r); len(n.seen) == 2 {
+					if _, again := read(r); again != err {
+						t.Errorf("%s, %s: then %v", name, how, again)
+					}
+				}
+			}
+			if err != tc.want || !slices.Equal(n.seen, tc.seen) || (got == "message") != (len(tc.seen) == 2) {
+				t.Errorf("%s, %s: %q, %v, seen %q", name, how, got, err, n.seen)
+			}
+		}
 	}
 }
 
@@ -524,6 +599,22 @@ func TestFind(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+	// Who gives up while keys are looked for is asked no more.
+	ctx, stop := context.WithCancel(t.Context())
+	asked := 0
+	_, err := envelope.Open(ctx, bytes.NewReader(sealed), envelope.Options{Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) {
+		asked++
+		stop()
+		return slot.Identities(keyB), nil
+	}})
+	if asked != 1 || !errors.Is(err, context.Canceled) {
+		t.Errorf("asked %d times after it was stopped: %v", asked, err)
+	}
+	// What the caller offers stays the caller's.
+	offered := append(make([]envelope.Identity, 0, 2), keyC)
+	if _, err := envelope.Open(t.Context(), bytes.NewReader(sealed), envelope.Options{Find: have(keyA)}, offered...); err != nil || offered[:2][1] != nil {
+		t.Errorf("%v, and the caller's list has %v", err, offered[:2])
 	}
 	// Keys that were given are tried first, and Find's besides them.
 	if got, _, err := open(sealed, envelope.Options{Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) { return nil, gone }}, keyA); err != nil || got != "message" {

@@ -39,6 +39,23 @@ func (p plugin) Unwrap(ctx context.Context, id envelope.ID, s envelope.Slot) ([]
 	return p.secret.Unwrap(ctx, id, s)
 }
 
+// halving is a holder that gives half of a data key, and cannot be compared.
+type halving struct {
+	*kek.Key
+	_ []byte
+}
+
+func (h halving) Unwrap(ctx context.Context, id envelope.ID, s envelope.Slot) ([]byte, error) {
+	dataKey, err := h.Key.Unwrap(ctx, id, s)
+	return dataKey[:len(dataKey)/2], err
+}
+
+// nameless has no name by which others could know it.
+type nameless struct {
+	envelope.Identity
+	_ []byte
+}
+
 func sealFor(t *testing.T, to ...envelope.Recipient) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -70,11 +87,19 @@ func TestAnyHolder(t *testing.T) {
 		"one that fails":                        {[]envelope.Identity{plugin{p.secret, down, new(int)}}, "unnamed: opening the slot for plugin"},
 		"another":                               {[]envelope.Identity{plugin{kek.Generate(), nil, new(int)}}, "wrong key"},
 		"a key that has a slot is not a plugin": {[]envelope.Identity{p.secret}, "wrong key"},
+		"one that gives half a key":             {[]envelope.Identity{halving{Key: keyA}}, "damaged"},
+		"two that cannot be compared":           {[]envelope.Identity{nameless{Identity: plugin{kek.Generate(), nil, new(int)}}, nameless{Identity: q}}, "opens"},
 	} {
 		got, r, err := open(sealed, envelope.Options{Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) { return tc.offered, nil }})
 		if c := class(err); !strings.HasPrefix(c, tc.want) || err == nil && (got != "message" || r.Altered != nil) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
+	}
+	*p.asked = 0
+	if _, _, err := open(sealed, envelope.Options{Find: func(context.Context, []slot.Holder) ([]envelope.Identity, error) {
+		return []envelope.Identity{p, p}, nil
+	}}); err != nil || *p.asked != 1 {
+		t.Errorf("a plugin that is found twice is asked %d times: %v", *p.asked, err)
 	}
 	*p.asked = 0
 	bad := bytes.Replace(sealed, []byte("...."), []byte("..,."), 1)

@@ -82,6 +82,11 @@ func TestLargest(t *testing.T) {
 			t.Errorf("with %d of padding: %v, %d", minPad, err, e.pad)
 		}
 	}
+	for more, fits := range map[int]bool{0: false, 1: true} { // one dot at least
+		if err := e.fitTo(e.bare() + more); (err == nil) != fits {
+			t.Errorf("with room for %d of padding: %v", more, err)
+		}
+	}
 }
 
 // TestMarshalledForm is the envelope of docs/FORMAT.md, letter by letter.

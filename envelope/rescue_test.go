@@ -205,6 +205,7 @@ func TestRescueWithDetached(t *testing.T) {
 	}
 	for name, tc := range map[string]struct{ own, detached []byte }{
 		"own preamble":             {flip(sealed, "\nname "), w.New.Bytes()},
+		"own version":              {flip(sealed, "takumi-backup/v"), w.New.Bytes()},
 		"own preamble, no name":    {flip(sealed, "\nnam"), w.New.Bytes()},
 		"detached padding":         {sealed, flip(w.New.Bytes(), "\npad ")},
 		"both":                     {flip(sealed, "\npad "), flip(w.New.Bytes(), "\nauth ")},

@@ -111,12 +111,68 @@ func TestRewrapRefuses(t *testing.T) {
 	if _, err := rewrap(t, sealed, nil, envelope.RewrapOptions{}, keyB, keyC); !errors.As(err, new(*envelope.WrongKeyError)) {
 		t.Errorf("with a wrong key: %v", err)
 	}
+	if _, err := rewrap(t, sealed, nil, envelope.RewrapOptions{}, keyA, append(many, keyA)...); !errors.Is(err, envelope.ErrTooLarge) {
+		t.Errorf("for 33 keys: %v", err)
+	}
+	full := seal(t, label, "message", many...)
+	for grow, want := range map[bool]error{false: envelope.ErrNoRoom, true: envelope.ErrTooLarge} {
+		if _, err := rewrap(t, full, nil, envelope.RewrapOptions{KeepOld: true, Grow: grow}, many[0], keyA); !errors.Is(err, want) {
+			t.Errorf("for one key more than 32: %v, want %v", err, want)
+		}
+	}
+	if _, err := envelope.Rewrap(t.Context(), bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{Find: have(keyA)}, envelope.RewrapOptions{}, mistaken{keyB}); err == nil || !strings.HasPrefix(err.Error(), "opening the new envelope") {
+		t.Errorf("for one that would not open it: %v", err)
+	}
 	w, err := rewrap(t, sealed, nil, envelope.RewrapOptions{Grow: true}, keyA, many...)
 	if err != nil || len(w.New.Bytes()) <= envelope.Unit {
 		t.Fatalf("with Grow: %v", err)
 	}
 	if _, r, err := open(sealed, envelope.Options{Detached: w.New}, many[31]); err != nil || r.Envelope != w.New {
 		t.Errorf("beside the backup it does not open it: %v", err)
+	}
+}
+
+// mistaken is a recipient that wraps something else.
+type mistaken struct{ *kek.Key }
+
+func (m mistaken) Wrap(ctx context.Context, id envelope.ID, dataKey []byte) (envelope.Slot, error) {
+	return m.Key.Wrap(ctx, id, bytes.Repeat([]byte{7}, len(dataKey)))
+}
+
+// rotated is a recipient whose key has a newer version.
+type rotated struct {
+	*kek.Key
+	since bool
+}
+
+func (r rotated) Outdated(_, _ envelope.Slot) bool { return r.since }
+
+// TestCurrent: an envelope is written anew for a key that was rotated, and for one that does
+// not open it, however authentic that is.
+func TestCurrent(t *testing.T) {
+	sealed := seal(t, label, "message", keyA)
+	useless, err := keyB.Wrap(t.Context(), envelope.ID{1}, make([]byte, slot.DataKeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := envelope.WithSlot(sealed, useless, keyA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		sealed  []byte
+		to      []envelope.Recipient
+		current bool
+	}{
+		"as it was":         {sealed, []envelope.Recipient{rotated{keyA, false}}, true},
+		"rotated":           {sealed, []envelope.Recipient{rotated{keyA, true}}, false},
+		"a slot of no use":  {both, []envelope.Recipient{keyA, keyB}, false},
+		"rotated, at place": {both, []envelope.Recipient{keyB, rotated{keyA, true}}, false},
+	} {
+		w, err := envelope.Rewrap(t.Context(), bytes.NewReader(tc.sealed), int64(len(tc.sealed)), envelope.Options{Find: have(keyA)}, envelope.RewrapOptions{}, tc.to...)
+		if err != nil || w.Current != tc.current {
+			t.Errorf("%s: %+v, %v", name, w, err)
+		}
 	}
 }
 
