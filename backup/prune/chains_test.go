@@ -104,7 +104,7 @@ func TestWhatLinksCount(t *testing.T) {
 	var items []Item
 	add := func(chain string, n int, at time.Time) {
 		items = append(items, Item{
-			Path: fmt.Sprintf("d/%s-%d", chain, n), Series: Series{"d", backup.KindUploads, "u"}, ID: fmt.Sprint(chain, n), State: Good,
+			Path: fmt.Sprintf("d/%s-%d", chain, n), Series: Series{"d", backup.KindUploads, "u"}, ID: fmt.Sprint(chain, n, at), State: Good,
 			Created: at, Link: backup.Link{Chain: chain, N: n},
 		})
 	}
@@ -116,6 +116,8 @@ func TestWhatLinksCount(t *testing.T) {
 	add("b", 1, day(11, 22))
 	add("c", 0, day(11, 27))
 	add("z", 0, day(9, 1))
+	add("a", 3, day(9, 2))
+	items[len(items)-1].Path += " again" // nobody needs it
 	got := make(map[string]string)
 	for i, d := range Decide(items, Policy{Within: 10 * 24 * time.Hour, Monthly: 2, Kinds: Kinds}, day(11, 28)) {
 		got[items[i].Path[2:]] = fmt.Sprint(d.Action, " ", d.counts, " ", d.Reason)
@@ -123,7 +125,7 @@ func TestWhatLinksCount(t *testing.T) {
 	for path, want := range map[string]string{
 		"a-0": "keep true needed by a-2", "a-1": "keep true needed by a-2", "a-2": "keep true monthly", "a-3": "keep false within 10d",
 		"b-0": "keep false within 10d", "b-1": "keep false within 10d", "c-0": "keep true newest of its name, within 10d, monthly",
-		"z-0": "delete false made 87d before the newest, and no rule keeps it",
+		"z-0": "delete false made 87d before the newest, and no rule keeps it", "a-3 again": "delete false made 86d before the newest, and no rule keeps it",
 	} {
 		if got[path] != want {
 			t.Errorf("%s: %s, want %s", path, got[path], want)
