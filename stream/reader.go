@@ -178,7 +178,7 @@ func (r *Reader) WriteTo(dst io.Writer) (int64, error) {
 			// Whole chunks before the failure are good.
 			run.in = buf[:n/sealedChunkSize*sealedChunkSize]
 		}
-		return len(run.in) > 0, err
+		return true, err
 	}
 	err := pipe(runs, fill, func(run *run) error {
 		if err := write(run.out); err != nil {

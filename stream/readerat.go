@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -27,10 +28,8 @@ type scratch struct {
 }
 
 func (sc *scratch) room(n int64) []byte {
-	if int64(cap(sc.buf)) < n {
-		sc.buf = make([]byte, n)
-	}
-	return sc.buf[:n]
+	sc.buf = slices.Grow(sc.buf[:0], int(n))[:n]
+	return sc.buf
 }
 
 // NewReaderAt reads the header of the message in the first size bytes of src, checks the

@@ -71,6 +71,21 @@ func (c *crumbs) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// ending is a source that has an end once, as a terminal: who reads on waits for more.
+type ending struct {
+	io.Reader
+	ended bool
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	if e.ended {
+		return 0, errors.New("read on after the end")
+	}
+	n, err := e.Reader.Read(p)
+	e.ended = err == io.EOF
+	return n, err
+}
+
 // readAll is io.ReadAll with room for a message from the start: the race detector
 // looks at every byte that is copied on.
 func readAll(r io.Reader, room int) ([]byte, error) {
@@ -95,7 +110,7 @@ var ways = map[string]func(key, context, sealed []byte) ([]byte, error){
 		return got, err
 	},
 	"Read, source in crumbs": func(key, context, sealed []byte) ([]byte, error) {
-		r, err := stream.NewReader(&crumbs{Reader: bytes.NewReader(sealed)}, key, context)
+		r, err := stream.NewReader(&ending{Reader: &crumbs{Reader: bytes.NewReader(sealed)}}, key, context)
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +132,7 @@ var ways = map[string]func(key, context, sealed []byte) ([]byte, error){
 		return out.Bytes(), err
 	},
 	"Read, then WriteTo": func(key, context, sealed []byte) ([]byte, error) {
-		r, err := stream.NewReader(bytes.NewReader(sealed), key, context)
+		r, err := stream.NewReader(&ending{Reader: bytes.NewReader(sealed)}, key, context)
 		if err != nil {
 			return nil, err
 		}
@@ -362,6 +377,64 @@ func TestSourceErrorIsNotAnEnd(t *testing.T) {
 	if _, err := stream.Open(testKey, testContext, out.Bytes()); err == nil {
 		t.Error("what a failed Writer left behind opens")
 	}
+	message := random(2*chunk + 5)
+	whole := seal(t, message)
+	for name, read := range map[string]func(r *stream.Reader, dst io.Writer) (int64, error){
+		"Read":    func(r *stream.Reader, dst io.Writer) (int64, error) { return io.Copy(dst, plain{r}) },
+		"WriteTo": (*stream.Reader).WriteTo,
+	} {
+		r, err := stream.NewReader(io.MultiReader(bytes.NewReader(whole[:len(whole)-1]), iotest.ErrReader(io.ErrUnexpectedEOF)), testKey, testContext)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if _, err := read(r, &got); err != io.ErrUnexpectedEOF || !bytes.Equal(got.Bytes(), message[:2*chunk]) {
+			t.Errorf("%s: %d bytes, %v", name, got.Len(), err)
+		}
+	}
+}
+
+// network is a source that counts its reads, and gives nothing from some byte on.
+type network struct {
+	io.ReaderAt
+	reads int
+	end   int64
+}
+
+func (n *network) ReadAt(p []byte, off int64) (int, error) {
+	if n.reads++; off+int64(len(p)) > n.end {
+		return 0, iotest.ErrTimeout
+	}
+	return n.ReaderAt.ReadAt(p, off)
+}
+
+// TestReaderAtSource: many chunks are one read, and what a source gives before it fails is
+// of use; of damage it is known whether it is at the end.
+func TestReaderAtSource(t *testing.T) {
+	message := random(5*chunk + 9)
+	whole := seal(t, message)
+	src := &network{ReaderAt: bytes.NewReader(whole), end: int64(len(whole))}
+	r, err := stream.NewReaderAt(src, int64(len(whole)), testKey, testContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(message))
+	for _, tc := range []struct{ end, n, reads int }{{len(whole), len(message), 1}, {stream.HeaderSize + 3*sealed, 3 * chunk, 5}} {
+		src.end, src.reads = int64(tc.end), 0
+		n, err := r.ReadAt(got, 0)
+		if n != tc.n || !bytes.Equal(got[:n], message[:n]) || src.reads != tc.reads || errors.Is(err, iotest.ErrTimeout) != (n < len(message)) {
+			t.Errorf("%d of %d bytes in %d reads, %v", n, len(message), src.reads, err)
+		}
+	}
+	src.end = int64(len(whole))
+	for at, last := range map[int]bool{stream.HeaderSize + 4*sealed: false, stream.HeaderSize + 5*sealed: true} {
+		whole[at] ^= 1
+		_, err := r.ReadAt(got, 0)
+		if e := new(stream.ChunkError); !errors.As(err, &e) || e.Last != last || e.Offset != int64(at) {
+			t.Errorf("damage at %d: %v", at, err)
+		}
+		whole[at] ^= 1
+	}
 }
 
 func TestUseAfterClose(t *testing.T) {
@@ -377,6 +450,9 @@ func TestUseAfterClose(t *testing.T) {
 	}
 	if _, err := w.Write([]byte("x")); err != stream.ErrClosed {
 		t.Errorf("Write after Close: %v", err)
+	}
+	if _, err := w.ReadFrom(bytes.NewReader([]byte("x"))); err != stream.ErrClosed {
+		t.Errorf("ReadFrom after Close: %v", err)
 	}
 	if n := out.Len(); n != stream.HeaderSize+stream.TagSize {
 		t.Errorf("%d bytes for an empty message", n)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
@@ -83,9 +82,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 func (w *Writer) emit(chunk []byte) {
 	if w.err = w.room(1); w.err != nil {
 		return
-	}
-	if w.index == 1 { // a message of many chunks: allocate a run at once
-		w.out = slices.Grow(w.out, runChunks*sealedChunkSize)
 	}
 	fips140.WithoutEnforcement(func() { w.out = w.sealRun(w.out, chunk, w.index) })
 	w.index++
@@ -166,7 +162,7 @@ func (w *Writer) ReadFrom(src io.Reader) (int64, error) {
 		}
 		r.in, r.index = buf[:full], w.index
 		w.index += int64(full / ChunkSize)
-		return full > 0, err
+		return true, err
 	}
 	w.err = pipe(runs, fill, func(r *run) error {
 		_, err := parallel.WriteFull(w.dst, r.out)

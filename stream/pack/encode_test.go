@@ -87,6 +87,39 @@ func TestProof(t *testing.T) {
 	}
 }
 
+// Unproved, an encoder that panics is no reason to have no backup.
+func TestUnprovedPanic(t *testing.T) {
+	w, err := NewWriter(io.Discard, Options{Codec: Zstd, Unproved: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range cap(w.enc.free) {
+		p := <-w.enc.free
+		p.coder = &lying{coder: p.coder, spoil: true, how: func([]byte) []byte { panic("a fault of the encoder") }}
+		w.enc.free <- p
+	}
+	packed, err := w.enc.encode(nil, []byte("message"))
+	if err != nil || len(packed) == 0 {
+		t.Errorf("%x, %v", packed, err)
+	}
+}
+
+// A table has as many entries as its readers take, or there is none.
+func TestTableIsBounded(t *testing.T) {
+	var table seekTable
+	for range maxSeekEntries {
+		table.add(1, 1)
+	}
+	if len(table.frame()) != 8+maxSeekEntries*seekEntrySize+seekFooterSize {
+		t.Errorf("%d bytes", len(table.frame()))
+	}
+	table.add(1, 1)
+	table.add(1, 1)
+	if table.frame() != nil {
+		t.Error("a table with more")
+	}
+}
+
 // Each block is proved, unless it is asked otherwise; none has nothing to prove.
 func TestProofCounts(t *testing.T) {
 	for _, o := range []Options{{Codec: Zstd}, {Codec: Zstd, Level: Best}, {Codec: Gzip}, {Codec: None}, {Codec: Zstd, Unproved: true}} {
@@ -130,7 +163,7 @@ func TestChoice(t *testing.T) {
 	if !slices.Equal(c.encode(nil, csv), own.Encode(nil, csv)) {
 		t.Error("rows with commas did not go to the finder of fields")
 	}
-	csv[100] = 0
+	csv[0] = 0
 	if !slices.Equal(c.encode(nil, csv), own.EncodeAny(nil, csv)) {
 		t.Error("what is not text did not go to the general finder")
 	}
@@ -162,6 +195,9 @@ func TestCodersWiped(t *testing.T) {
 			p := <-w.enc.free
 			if bytes.Contains(p.plain[:cap(p.plain)], []byte("secret")) {
 				t.Errorf("%s: the block is still there", codec)
+			}
+			if bytes.Contains(w.block[:cap(w.block)], []byte("secret")) {
+				t.Errorf("%s: what was written is still there", codec)
 			}
 			if c, ok := p.coder.(*zstdCoder); ok && slices.ContainsFunc(c.sample, func(b byte) bool { return b != 0 }) {
 				t.Error("a sample is still there")

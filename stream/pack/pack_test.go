@@ -67,6 +67,9 @@ func packed(t testing.TB, o pack.Options, plain []byte, parallel bool) []byte {
 	if err := errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
+	if w.Proof().Differed > 0 {
+		t.Errorf("%+v of %d bytes: %+v", o, len(plain), w.Proof())
+	}
 	return out.Bytes()
 }
 
@@ -149,6 +152,11 @@ func TestLevelsAndBlockSizes(t *testing.T) {
 			if got, err := unpack(t, "WriteTo", codec, bytes.NewReader(out)); err != nil || !bytes.Equal(got, plain) {
 				t.Errorf("%s %s: %v", codec, level, err)
 			}
+		}
+	}
+	for _, codec := range []pack.Codec{pack.Gzip, pack.Zstd} {
+		if !bytes.Equal(packed(t, pack.Options{Codec: codec}, plain, true), packed(t, pack.Options{Codec: codec, Level: pack.Fastest}, plain, true)) {
+			t.Errorf("%s: fastest is not what is done by default", codec)
 		}
 	}
 	for _, size := range []int{pack.MinBlockSize, 100_000, pack.MaxBlockSize} {
@@ -349,6 +357,36 @@ type lossy struct{}
 
 func (lossy) Write(p []byte) (int, error) { return max(len(p)-1, 0), nil }
 
+// recovering fails once, as a full disk that somebody clears.
+type recovering struct {
+	bytes.Buffer
+	failed bool
+}
+
+func (r *recovering) Write(p []byte) (int, error) {
+	if !r.failed {
+		r.failed = true
+		return 0, io.ErrShortBuffer
+	}
+	return r.Buffer.Write(p)
+}
+
+// TestFailedWriterWritesNoMore: a hole is worse than an end.
+func TestFailedWriterWritesNoMore(t *testing.T) {
+	for _, codec := range []pack.Codec{pack.None, pack.Gzip, pack.Zstd} {
+		var out recovering
+		w, _ := pack.NewWriter(&out, pack.Options{Codec: codec, BlockSize: block})
+		for range 2 {
+			if _, err := w.Write(dump(3 * block)); err != io.ErrShortBuffer {
+				t.Errorf("%s: %v", codec, err)
+			}
+		}
+		if err := w.Close(); err != io.ErrShortBuffer || out.Len() > 0 {
+			t.Errorf("%s: Close: %v, and %d bytes are written", codec, err, out.Len())
+		}
+	}
+}
+
 func TestShortWrite(t *testing.T) {
 	for _, codec := range []pack.Codec{pack.None, pack.Gzip, pack.Zstd} {
 		for name, feed := range map[string]func(*pack.Writer) error{
@@ -482,7 +520,7 @@ func TestFramesOfUnknownSize(t *testing.T) {
 // says how large it is or not.
 func TestLargeFrames(t *testing.T) {
 	plain := make([]byte, pack.MaxBlockSize+1)
-	enc, err := zstd.NewWriter(nil)
+	enc, err := zstd.NewWriter(nil, zstd.WithWindowSize(8<<20)) // the largest that is taken
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -85,7 +86,7 @@ func (r *ReaderAt) readTable(size int64) error {
 		return badTable("its entries are of a form that backups do not have")
 	}
 	start := size - seekFooterSize - count*seekEntrySize - head
-	if count > maxSeekEntries || start < 0 {
+	if count > maxSeekEntries || start <= 0 { // before the table is a frame at least
 		return badTable("it says that there are %d frames", count)
 	}
 	table := make([]byte, size-seekFooterSize-start) // no more than src has
@@ -136,7 +137,7 @@ func (r *ReaderAt) begin(i int) frameSpan {
 func (r *ReaderAt) Index() (_ *io.SectionReader, ok bool, err error) {
 	const head = 8
 	i := len(r.frames) - 1
-	if i < 0 || r.frames[i].plain != r.begin(i).plain || r.frames[i].packed-r.begin(i).packed < head {
+	if r.frames[i].plain != r.begin(i).plain || r.frames[i].packed-r.begin(i).packed < head {
 		return nil, false, nil
 	}
 	begin, length := r.begin(i).packed, r.frames[i].packed-r.begin(i).packed
@@ -192,10 +193,9 @@ func (r *ReaderAt) readFrom(i int, p []byte, off int64) (n int, err error) {
 	}
 	buf := r.packed.Get().(*[]byte)
 	defer r.packed.Put(buf)
-	if length := int(r.frames[end-1].packed - begin); cap(*buf) < length {
-		*buf = make([]byte, length)
-	}
-	packed := (*buf)[:r.frames[end-1].packed-begin]
+	length := int(r.frames[end-1].packed - begin)
+	*buf = slices.Grow((*buf)[:0], length)[:length]
+	packed := *buf
 	if err := readAt(r.src, packed, begin); err != nil {
 		return 0, err
 	}

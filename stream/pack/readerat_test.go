@@ -148,7 +148,10 @@ func TestReaderAtRefuses(t *testing.T) {
 		spoil func(b []byte) []byte
 		table bool // it is refused at once, and not when a frame is used
 	}{
-		"no table":              {func(b []byte) []byte { return b[:len(b)-8-8*frames-9] }, true},
+		"no table": {func(b []byte) []byte { return b[:len(b)-8-8*frames-9] }, true},
+		"nothing but a table": {func([]byte) []byte {
+			return binary.LittleEndian.AppendUint32([]byte("\x5e\x2a\x4d\x18\x09\x00\x00\x00\x00\x00\x00\x00\x00"), 0x8F92EAB1)
+		}, true},
 		"nothing":               {func(b []byte) []byte { return nil }, true},
 		"a byte after it":       {func(b []byte) []byte { return append(b, 0) }, true},
 		"a byte before":         {func(b []byte) []byte { return append([]byte{0}, b...) }, true},
@@ -257,17 +260,35 @@ func TestWriteIndex(t *testing.T) {
 	if got, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size())); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("random access: %v", err)
 	}
+	out.Reset()
+	w, _ = pack.NewWriter(&out, pack.Options{Codec: pack.Zstd})
+	if err := errors.Join(w.WriteIndex(strings.NewReader(""), 0), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r, _ = readerAt(t, out.Bytes())
+	if index, ok, err := r.Index(); err != nil || !ok || index.Size() != 0 {
+		t.Errorf("an empty index: %v, %v", ok, err)
+	}
 	r, _ = readerAt(t, packed(t, pack.Options{Codec: pack.Zstd}, nil, false))
 	if _, ok, err := r.Index(); ok || err != nil {
 		t.Errorf("an index where there is none: %v", err)
 	}
+	const refused, short = "do not go into", "unexpected EOF"
 	for name, tc := range map[string]struct {
-		codec pack.Codec
-		size  int64
-	}{"gzip": {pack.Gzip, 5}, "none": {pack.None, 5}, "too long": {pack.Zstd, 1 << 32}, "too short": {pack.Zstd, 6}} {
+		codec   pack.Codec
+		size    int64
+		content io.Reader
+		want    string
+	}{
+		"gzip": {pack.Gzip, 5, nil, refused}, "none": {pack.None, 5, nil, refused}, "too long": {pack.Zstd, pack.MaxIndex + 1, nil, refused},
+		"at most": {pack.Zstd, pack.MaxIndex, nil, short}, "too short": {pack.Zstd, 6, nil, short}, "broken": {pack.Zstd, 5, iotest.ErrReader(iotest.ErrTimeout), "timeout"},
+	} {
 		w, _ := pack.NewWriter(io.Discard, pack.Options{Codec: tc.codec})
-		if err := w.WriteIndex(bytes.NewReader(content[:5]), tc.size); err == nil {
-			t.Errorf("%s: an index is written", name)
+		if tc.content == nil {
+			tc.content = bytes.NewReader(content[:5])
+		}
+		if err := w.WriteIndex(tc.content, tc.size); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

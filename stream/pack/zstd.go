@@ -85,7 +85,7 @@ func (z *zstdPieces) header() error {
 	}
 	head := &z.head
 	if err := head.Decode(b); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) || len(b) == 0 {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("at the start of a frame: %w", err)
