@@ -23,6 +23,18 @@ func mountTmpfs(t *testing.T, options string) string {
 	return dir
 }
 
+// TestUncounted: a file system that counts no blocks is not a full one.
+func TestUncounted(t *testing.T) {
+	file, err := os.Open("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if n, known := free(file); known {
+		t.Errorf("%d bytes are free", n)
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	needIntegration(t)
 	dir := mountTmpfs(t, "size=1m")

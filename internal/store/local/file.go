@@ -63,10 +63,13 @@ func Create(path string, opts store.Options) (*File, error) {
 		}
 	}
 	f, err := begin(path, opts)
-	if err == nil && opts.Sidecar {
+	if err != nil {
+		return nil, err
+	}
+	if opts.Sidecar {
 		sweep(filepath.Dir(path))
 	}
-	return f, err
+	return f, nil
 }
 
 // begin is Create for a checked path, without the sweep.

@@ -19,7 +19,7 @@ const maxName = 255
 func checkName(path string, sidecar bool) error {
 	refuse := func(why string) error { return fmt.Errorf("create %q: %w: %s", path, store.ErrName, why) }
 	name := filepath.Base(path)
-	if path == "" || strings.HasSuffix(path, "/") || name == "." || name == ".." {
+	if strings.HasSuffix(path, "/") || name == "." || name == ".." {
 		return refuse("it names a folder")
 	}
 	// sha256sum escapes these, so that a plain line could not name the file.
@@ -57,14 +57,12 @@ func checkTarget(path string, replace bool) error {
 }
 
 func makeParents(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
+	if exists(dir) {
 		return nil
 	}
 	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeParents(parent); err != nil {
-			return err
-		}
+	if err := makeParents(parent); err != nil {
+		return err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fault("create folder", dir, err)

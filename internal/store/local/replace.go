@@ -81,10 +81,9 @@ func exists(path string) bool {
 
 // giveTo gives files the owner of their backup, where permitted.
 func giveTo(backup fs.FileInfo, files ...*os.File) {
-	if owner, ok := backup.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
-		for _, file := range files {
-			_ = file.Chown(int(owner.Uid), int(owner.Gid))
-		}
+	owner := backup.Sys().(*syscall.Stat_t)
+	for _, file := range files {
+		_ = file.Chown(int(owner.Uid), int(owner.Gid))
 	}
 }
 

@@ -113,7 +113,7 @@ func isSameFile(file *os.File, path string) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil && os.SameFile(held, there), err
+	return os.SameFile(held, there), err
 }
 
 func reclaim(temp string) error {

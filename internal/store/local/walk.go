@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -93,13 +95,11 @@ func (w *walker) folder(path string) bool {
 // wanted file: a folder may have a million backups, and twice as many companions.
 func (w *walker) names(path string) (*names, error) {
 	n := new(names)
-	dir := path
-	if path == w.root { // which may be a link, and is followed
-		dir += "/."
-	} else if info, err := os.Lstat(path); err != nil || !info.IsDir() {
-		return n, err
+	flags := os.O_RDONLY | unix.O_DIRECTORY // to open a pipe would wait for a writer
+	if path != w.root {
+		flags |= unix.O_NOFOLLOW // a link that took the folder's place
 	}
-	f, err := os.Open(dir)
+	f, err := os.OpenFile(path, flags, 0)
 	if err != nil {
 		return n, err
 	}

@@ -141,6 +141,9 @@ func TestWalkRoot(t *testing.T) {
 	if found, _ := walked(t, "real", false); len(found) != 1 || found[0] != "x.enc" {
 		t.Errorf("relative: %q", found)
 	}
+	if n, err := (&walker{ctx: t.Context(), root: dir}).names(filepath.Join(dir, "link")); err == nil {
+		t.Errorf("a link in the place of a folder was followed, to %d names", len(n.order))
+	}
 	if err := syscall.Mkfifo("pipe", 0o600); err != nil { // to read it would wait for a writer
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package storetest_test
+package local_test
 
 import (
 	"path/filepath"
