@@ -33,8 +33,17 @@ type Options struct {
 	// afterwards.
 	SignedWhole bool
 	// Vouched refuses, without Signers, a backup that anybody with a public recipient may
-	// have made: ErrAnonymous.
-	Vouched bool
+	// have made: ErrAnonymous. Unsigned takes it all the same, without a warning.
+	Vouched, Unsigned bool
+	// ID, if set, is of the backup that has to be at the path: else the error is
+	// [store.ErrChanged].
+	ID envelope.ID
+	// Named refuses a backup whose file has the name of another: ErrMisnamed.
+	Named bool
+	// Opened, if set, is called with what a key opened, before that is judged.
+	Opened func(*envelope.Opened)
+	// Warn, if set, is called with what is odd about an opened backup.
+	Warn func(format string, args ...any)
 	// Ledger, if set, makes known backups SealedHere that no key opens.
 	Ledger *Ledger
 	// Doubt, if set, returns why a backup that this key opened is not trusted.
@@ -70,8 +79,18 @@ func (o Options) find(ctx context.Context, wanted []slot.Holder) ([]envelope.Ide
 type Handle struct {
 	*envelope.Reader
 	store.Object
-	// Beside is why the detached envelope is unreadable; the backup's own slots opened it.
-	Beside error
+	beside error // why the detached envelope is unreadable
+}
+
+// PassedOver returns why the envelope next to the backup was not used; the backup's own
+// slots opened it.
+func (f *Handle) PassedOver() (why []error) {
+	for _, err := range []error{f.beside, f.Detached} {
+		if err != nil {
+			why = append(why, err)
+		}
+	}
+	return why
 }
 
 // Read is that of the envelope's Reader.
@@ -115,15 +134,19 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 			if err := o.vouched(r.Holder); err != nil {
 				return err
 			}
-			f = &Handle{Reader: r, Object: obj, Beside: besideErr}
+			f = &Handle{Reader: r, Object: obj, beside: besideErr}
 			return nil
 		}
 		return withBesideError(path, foreign(ctx, place, path, obj, err), besideErr)
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		if err = o.accept(path, &f.Opened); err == nil {
+			o.doubts(path, f)
+			return f, nil
+		}
+		f.Close()
 	}
-	return f, nil
+	return nil, err
 }
 
 // Seen is what a backup says of itself.

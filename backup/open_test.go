@@ -14,7 +14,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -38,10 +40,12 @@ func (r *racing) Open(ctx context.Context, path string) (store.Object, error) {
 	return r.Folder.Open(ctx, path)
 }
 
-func backupFor(t *testing.T, key *kek.Key) []byte {
+func backupFor(t *testing.T, key *kek.Key) []byte { return backupNamed(t, "x", key) }
+
+func backupNamed(t *testing.T, name string, key *kek.Key) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	w, err := envelope.NewWriter(t.Context(), &out, envelope.Label{Created: time.Now(), Kind: "stream", Name: "x", Codec: "none"}, key)
+	w, err := envelope.NewWriter(t.Context(), &out, envelope.Label{Created: time.Now(), Kind: "stream", Name: name, Codec: "none"}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +104,77 @@ func TestChangedWhileOpened(t *testing.T) {
 		seen, err := backup.Look(t.Context(), place(), path, o)
 		if (err == nil && seen.Opened != nil) != tc.opens {
 			t.Errorf("%s: Look: %+v, %v", name, seen, err)
+		}
+	}
+}
+
+// closing is a stream that notes when it is closed.
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error {
+	c.closed = true
+	return nil
+}
+
+// TestAccepted: however a backup is opened, it is the one that was verified, where one was,
+// and under its own name, where that counts, or else a warning says so; and a stream that
+// does not open is closed.
+func TestAccepted(t *testing.T) {
+	t.Parallel()
+	key, path := kek.Generate(), filepath.Join(t.TempDir(), "a_db_20260102_030405.sql.enc")
+	content := backupNamed(t, "b_db_20260102_030405.sql", key)
+	put(t, path, content)
+	e, err := envelope.Parse(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signers, err := sign.ParseSigners(strings.NewReader("a ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIHQ8mvgEzEoEW8Bt0j1/uVgTDBHLUQQJ0IlKnJ2Bhyk"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		o             backup.Options
+		file, stream  error
+		warned, usage bool
+	}{
+		"any":           {warned: true},
+		"the same":      {o: backup.Options{ID: e.ID}, warned: true},
+		"another":       {o: backup.Options{ID: envelope.ID{1}}, file: store.ErrChanged, stream: store.ErrChanged},
+		"its own name":  {o: backup.Options{Named: true}, file: backup.ErrMisnamed},
+		"signers":       {o: backup.Options{Signers: signers}, file: backup.ErrUnsigned, usage: true},
+		"same and name": {o: backup.Options{ID: e.ID, Named: true}, file: backup.ErrMisnamed},
+	} {
+		warned, opened := 0, 0
+		tc.o.Keys = ringOf(t, key)
+		tc.o.Warn = func(string, ...any) { warned++ }
+		tc.o.Opened = func(*envelope.Opened) { opened++ }
+		f, err := backup.Open(t.Context(), local.Folder{}, path, tc.o)
+		if !errors.Is(err, tc.file) || (warned > 0) != tc.warned || (opened == 1) != (tc.o.Signers == nil) {
+			t.Errorf("%s: Open: %v, %d warnings, opened %d times", name, err, warned, opened)
+		}
+		if err == nil {
+			f.Close()
+		}
+		at, err := backup.OpenAt(t.Context(), local.Folder{}, path, tc.o)
+		if !errors.Is(err, tc.file) {
+			t.Errorf("%s: OpenAt: %v", name, err)
+		}
+		if err == nil {
+			at.Close()
+		}
+		in := &closing{Reader: bytes.NewReader(content)}
+		f, err = backup.OpenInput(t.Context(), in, tc.o)
+		if class, _ := fail.Of(err); !tc.usage && !errors.Is(err, tc.stream) || (class == fail.Usage) != tc.usage || in.closed != (err != nil) {
+			t.Errorf("%s: OpenInput: %v, closed %v", name, err, in.closed)
+		}
+		if err != nil {
+			continue
+		}
+		if got, err := io.ReadAll(f); err != nil || string(got) != "content" || f.Size() != -1 || f.Close() != nil || !in.closed {
+			t.Errorf("%s: %q of %d bytes, %v, closed %v", name, got, f.Size(), err, in.closed)
 		}
 	}
 }

@@ -20,8 +20,6 @@ import (
 type HandleAt struct {
 	*envelope.ReaderAt
 	io.Closer
-	// Beside is why the detached envelope is unreadable; the backup's own slots opened it.
-	Beside error
 
 	place store.Store
 	path  string
@@ -67,12 +65,16 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 			}
 		}
 		if err == nil {
-			f = &HandleAt{ReaderAt: r, Closer: obj, Beside: besideErr, place: place, path: path, opts: o}
+			f = &HandleAt{ReaderAt: r, Closer: obj, place: place, path: path, opts: o}
 			return nil
 		}
 		return withBesideError(path, err, besideErr)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := o.accept(path, &f.Opened); err != nil {
+		f.Close()
 		return nil, err
 	}
 	return f, nil
@@ -116,7 +118,9 @@ func (h *HandleAt) openLink(ctx context.Context, name string) (*members.Archive,
 	if err := envelope.CheckName(name); err != nil {
 		return nil, err
 	}
-	link, err := OpenAt(ctx, h.place, store.Join(store.Dir(h.path), name+Suffix), h.opts)
+	o := h.opts
+	o.ID, o.Opened = envelope.ID{}, nil
+	link, err := OpenAt(ctx, h.place, store.Join(store.Dir(h.path), name+Suffix), o)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ var ErrAnonymous = fail.New(fail.Usage, "name with --signers who is trusted to s
 func Anonymous(opened slot.Holder) bool { return opened.Type == agekey.SlotType }
 
 func (o Options) vouched(opened slot.Holder) error {
-	if o.Vouched && o.Signers == nil && Anonymous(opened) {
+	if o.Vouched && !o.Unsigned && o.Signers == nil && Anonymous(opened) {
 		return ErrAnonymous
 	}
 	return nil

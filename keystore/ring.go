@@ -76,6 +76,16 @@ func (r *Ring) Ways() int { return len(r.sources) + len(r.identities) }
 // Opens reports whether the ring can open backups.
 func (r *Ring) Opens() bool { return r.Ways() > 0 }
 
+// Ready fails with the error of Current when the only key cannot be had; of several ways to
+// open a backup one may do.
+func (r *Ring) Ready(ctx context.Context) error {
+	if r.Ways() > 1 {
+		return nil
+	}
+	_, err := r.Current(ctx)
+	return err
+}
+
 // Recipients returns the recipients to seal for: current keys and others. The errors are
 // those of Current.
 func (r *Ring) Recipients(ctx context.Context) ([]slot.Recipient, error) {

@@ -262,8 +262,8 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 			b.add(Finding{Severity: Error, Code: Doubtful, Message: err.Error(), Advice: hint})
 		}
 	}
-	for _, passed := range []error{f.Beside, f.Detached} {
-		if passed != nil && file.fetch(ctx, b.Path+envelope.DetachedSuffix).err == nil {
+	for _, passed := range f.PassedOver() {
+		if file.fetch(ctx, b.Path+envelope.DetachedSuffix).err == nil {
 			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope next to it was passed over: %v", passed),
 				Advice: "the backup opens without it: if no rewrap is under way, delete " + printable(b.Path+envelope.DetachedSuffix), cause: passed})
 		}

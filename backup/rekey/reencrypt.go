@@ -104,10 +104,8 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	}
 	defer src.Close()
 	r.Old = src.Envelope
-	for _, passed := range []error{src.Beside, src.Detached} {
-		if passed != nil {
-			r.warn(fmt.Sprintf("the envelope next to it was passed over: %v", passed))
-		}
+	for _, passed := range src.PassedOver() {
+		r.warn(fmt.Sprintf("the envelope next to it was passed over: %v", passed))
 	}
 	if src.Altered != nil {
 		r.warn(fmt.Sprintf("%v, and was written anew", src.Altered))

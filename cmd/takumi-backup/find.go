@@ -60,7 +60,7 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer ring.Close()
-	how, err := c.opening.options(ring)
+	how, err := c.opening.options(cmd, ring)
 	if err != nil {
 		return err
 	}

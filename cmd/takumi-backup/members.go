@@ -26,7 +26,9 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 		return nil, nil, err
 	}
 	warnPlacement(cmd, ring.Places(), store.Dir(path))
-	how, err := o.options(ring)
+	rec := recordOf(cmd)
+	rec.Path, rec.Meter = path, &o.meter
+	how, err := o.options(cmd, ring)
 	if err == nil {
 		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, how)
 	}
@@ -34,14 +36,6 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 		ring.Close()
 		return nil, nil, aboutPath("opening", path, err)
 	}
-	if err := o.fits(cmd, path, h.Envelope); err != nil {
-		h.Close()
-		ring.Close()
-		return nil, nil, err
-	}
-	rec := recordOf(cmd)
-	rec.Path, rec.Meter = path, &o.meter
-	describe(rec, h.Envelope, h.Holder)
 	return h, func() {
 		h.Close()
 		ring.Close()
@@ -67,14 +61,14 @@ func (o *opening) look(cmd *cobra.Command, path string) (c *contents.Content, do
 }
 
 func (o *opening) scan(cmd *cobra.Command, path string, f func(*bufio.Reader) error) error {
-	b, err := o.open(cmd.Context(), cmd, path)
+	b, err := o.open(cmd, path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	hide := o.progress.start(cmd.ErrOrStderr(), "reading", b.size, &o.meter)
+	hide := o.progress.start(cmd.ErrOrStderr(), "reading", b.Size(), &o.meter)
 	defer hide()
-	content := backup.NewPlaintext(b.Reader, &o.meter)
+	content := backup.NewPlaintext(b.Handle.Reader, &o.meter)
 	defer content.Close()
 	if err := f(bufio.NewReaderSize(content, 64<<10)); err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)

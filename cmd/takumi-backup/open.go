@@ -80,13 +80,13 @@ func (o *openCommand) run(cmd *cobra.Command, path string) error {
 	if o.format != "" {
 		return usagef("--format goes with --member TABLE")
 	}
-	r, err := o.open(cmd.Context(), cmd, path)
+	r, err := o.open(cmd, path)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	hide := o.progress.start(cmd.ErrOrStderr(), "opening", r.size, &o.meter)
-	err = o.into(func(dst io.Writer) error { return backup.Unseal(dst, r.Reader, o.packed, &o.meter) })
+	hide := o.progress.start(cmd.ErrOrStderr(), "opening", r.Size(), &o.meter)
+	err = o.into(func(dst io.Writer) error { return backup.Unseal(dst, r.Handle.Reader, o.packed, &o.meter) })
 	hide()
 	if err != nil {
 		return fmt.Errorf("opening %s: %w", path, err)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -13,10 +12,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
-	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/source"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 // opening gets at the content of a backup: what every command that reads one
@@ -44,42 +43,18 @@ func (o *opening) add(cmd *cobra.Command) {
 	o.progress.add(cmd)
 }
 
-// unpinned fails when another backup is where the one was that was proved.
-func (o *opening) unpinned(path string, id envelope.ID) error {
-	if o.pinned == (envelope.ID{}) || id == o.pinned {
-		return nil
-	}
-	return fmt.Errorf("%s: the backup that was verified has id %s, and the file now has %s: %w", path, o.pinned, id, store.ErrChanged)
-}
-
-// fits fails for another backup than the one that is meant, and when its file has the
-// name of another, where that counts; otherwise it warns of that.
-func (o *opening) fits(cmd *cobra.Command, path string, e *envelope.Envelope) error {
-	if err := o.unpinned(path, e.ID); err != nil {
-		return err
-	}
-	if err := backup.Misnamed(path, e.Name); err != nil && o.mustFit {
-		return fmt.Errorf("%s: %w; nothing was changed", path, err)
-	} else if err != nil {
-		warn(cmd, "%s: %v", path, err)
-	}
-	return nil
-}
-
 func addSigners(f *pflag.FlagSet, file *string, words string) {
 	f.StringVar(file, "signers", "", words+": an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
 }
 
-func (o *opening) options(ring *keystore.Ring) (backup.Options, error) {
+// options are how the flags want backups opened. What opens goes into the record.
+func (o *opening) options(cmd *cobra.Command, ring *keystore.Ring) (backup.Options, error) {
 	signers, err := trusted(o.signers)
-	return backup.Options{Keys: ring, Rescue: o.rescue, Signers: signers, SignedWhole: o.whole, Vouched: o.vouched && !o.unsigned}, err
-}
-
-// anonymous says of what opened for a public recipient that nobody vouches for it.
-func (o *opening) anonymous(cmd *cobra.Command, path string, opened slot.Holder, how backup.Options) {
-	if how.Signers == nil && !o.unsigned && backup.Anonymous(opened) {
-		warn(cmd, "%s: %v", path, backup.ErrAnonymous)
-	}
+	rec := recordOf(cmd)
+	return backup.Options{
+		Keys: ring, Rescue: o.rescue, Signers: signers, SignedWhole: o.whole, Vouched: o.vouched, Unsigned: o.unsigned, ID: o.pinned, Named: o.mustFit, Warn: warner(cmd),
+		Opened: func(opened *envelope.Opened) { describe(rec, opened.Envelope, opened.Holder) },
+	}, err
 }
 
 // trusted reads the file of signers, or that of the environment with "", nil when
@@ -104,105 +79,81 @@ func trusted(path string) (*sign.Signers, error) {
 // openedBackup is a backup whose key was found. Nothing of its payload has been
 // read. Close wipes the keys.
 type openedBackup struct {
-	*envelope.Reader
-	size int64 // of the file, or -1
+	*backup.Handle
 	ring *keystore.Ring
-	src  io.Closer
 	stop func() // ends a read that waits
 }
 
 func (b *openedBackup) Close() error {
 	b.stop()
+	err := b.Handle.Close()
 	b.ring.Close()
-	return b.src.Close()
+	return err
 }
 
-func (o *opening) open(ctx context.Context, cmd *cobra.Command, path string) (_ *openedBackup, err error) {
-	rec := recordIn(ctx)
+func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err error) {
+	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
 	ring, err := o.keys.ring()
 	if err != nil {
 		return nil, err
 	}
+	ctx, stop := context.WithCancel(cmd.Context())
+	b := &openedBackup{ring: ring, stop: stop}
 	defer func() {
 		if err != nil {
+			stop()
 			ring.Close()
 		}
 	}()
-	// Before the backup is touched: a key that cannot be had is the first thing
-	// to know. With several, one may do.
-	if ring.Ways() < 2 {
-		if _, err := ring.Current(ctx); err != nil {
-			return nil, fmt.Errorf("loading the key: %w", err)
-		}
+	// Before the backup is touched: a key that cannot be had is the first thing to know.
+	if err := ring.Ready(cmd.Context()); err != nil {
+		return nil, fmt.Errorf("loading the key: %w", err)
 	}
-	b := &openedBackup{ring: ring, size: -1}
-	ctx, b.stop = context.WithCancel(ctx)
-	defer func() {
-		if err != nil {
-			b.stop()
-		}
-	}()
-	if path == "-" {
-		err = o.openStdin(ctx, cmd, b)
-	} else {
-		err = o.openFile(ctx, cmd, b, path)
-	}
+	how, err := o.options(cmd, ring)
 	if err != nil {
 		return nil, err
 	}
-	describe(rec, b.Envelope, b.Holder)
-	if err := o.fits(cmd, path, b.Envelope); err != nil {
-		b.src.Close()
-		return nil, err
+	how.Meter = &o.meter
+	if path == "-" {
+		src, err := source.Stdin(ctx, os.Stdin)
+		if err == nil {
+			b.Handle, err = backup.OpenInput(ctx, src, how)
+		}
+		return b, err
 	}
-	if b.Altered != nil {
-		warn(cmd, "%s: %v; opened because of --rescue", path, b.Altered)
+	warnPlacement(cmd, ring.Places(), store.Dir(path))
+	if b.Handle, err = backup.Open(ctx, newPlace(), path, how); err != nil {
+		return nil, aboutPath("opening", path, err)
 	}
 	return b, nil
 }
 
-func (o *opening) openStdin(ctx context.Context, cmd *cobra.Command, b *openedBackup) error {
-	how, err := o.options(b.ring)
-	if err != nil || how.Signers != nil {
-		return cmp.Or(err, usagef("a backup on standard input has no signature next to it: give --signers and the file"))
-	}
-	src, err := source.Stdin(ctx, os.Stdin)
+// newest has find look for the newest backup that is whole and authentic, and returns its
+// path: nothing else at that path is opened then.
+func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.Backup, []backup.Backup, error)) (string, error) {
+	ring, err := o.keys.ring()
 	if err != nil {
-		return err
+		return "", err
 	}
-	b.src = src
-	b.Reader, err = envelope.Open(ctx, o.meter.Metered(src), envelope.Options{Rescue: o.rescue, Find: b.ring.Identities})
-	if err == nil && how.Vouched && backup.Anonymous(b.Holder) {
-		err = backup.ErrAnonymous
+	defer ring.Close()
+	if err := ring.Ready(cmd.Context()); err != nil {
+		return "", fmt.Errorf("loading the key: %w", err)
+	}
+	how, err := o.options(cmd, ring)
+	if err != nil {
+		return "", err
+	}
+	how.Opened, how.Warn, how.Named, how.Doubt = nil, nil, false, verify.Recall("", warner(cmd)).Doubt
+	found, passed, err := find(how)
+	for _, b := range passed {
+		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
 	}
 	if err != nil {
-		src.Close()
-		return fmt.Errorf("opening -: %w", err)
+		return "", err
 	}
-	o.anonymous(cmd, "-", b.Holder, how)
-	return nil
-}
-
-func (o *opening) openFile(ctx context.Context, cmd *cobra.Command, b *openedBackup, path string) error {
-	warnPlacement(cmd, b.ring.Places(), store.Dir(path))
-	how, err := o.options(b.ring)
-	if err != nil {
-		return err
-	}
-	how.Meter = &o.meter
-	f, err := backup.Open(ctx, newPlace(), path, how)
-	if err != nil {
-		return aboutPath("opening", path, err)
-	}
-	o.anonymous(cmd, path, f.Holder, how)
-	b.Reader, b.src, b.size = f.Reader, f, f.Object.Size()
-	for _, passed := range []error{f.Beside, f.Detached} {
-		if passed != nil {
-			warn(cmd, "%s%s was passed over: %v", path, envelope.DetachedSuffix, passed)
-		}
-	}
-	return nil
+	o.pinned = found.ID
+	return found.Path, nil
 }
 
 // warnPlacement says when a key is with the backups. Who reads a backup

@@ -100,11 +100,10 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 		return err
 	}
 	defer ring.Close()
-	// With several keys one may do. Without any, what this host has sealed, or what is
-	// signed, is known all the same.
+	// Without a key, what this host has sealed, or what is signed, is known all the same.
 	known := verify.Recall(p.stateDir, warner(cmd))
-	if ring.Ways() < 2 && (ring.Opens() || !known.Ledger.Knows() && signers == nil) {
-		if _, err := ring.Current(ctx); err != nil {
+	if ring.Opens() || !known.Ledger.Knows() && signers == nil {
+		if err := ring.Ready(ctx); err != nil {
 			return fmt.Errorf("loading the key, without which nothing is deleted: %w", err)
 		}
 	}

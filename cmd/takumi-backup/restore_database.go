@@ -16,7 +16,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
-	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 type restoreDatabase struct {
@@ -178,13 +177,13 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 		return r.runTables(ctx, cmd, path)
 	}
 	r.whole = true // psql acts on what it reads
-	b, err := r.open(ctx, cmd, path)
+	b, err := r.open(cmd, path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	job := pgrestore.Job{
-		Backup: b.Reader, Stop: b.stop, Path: path, Store: newPlace(), Keys: b.ring, Rescue: r.rescue, Meter: &r.meter, Size: b.size,
+		Backup: b.Handle, Stop: b.stop, Path: path, Store: newPlace(), Keys: b.ring, Rescue: r.rescue, Meter: &r.meter,
 		Look: r.dryRun, Options: r.options(cmd),
 	}
 	for _, text := range r.first {
@@ -209,7 +208,7 @@ func (r *restoreDatabase) run(ctx context.Context, cmd *cobra.Command, args []st
 	if err := r.confirm(cmd, at.Plan().Target); err != nil {
 		return err
 	}
-	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.Size(), &r.meter)
 	result, err := job.Run(ctx, at)
 	hide()
 	if result.Database == "" {
@@ -231,29 +230,15 @@ func (r *restoreDatabase) options(cmd *cobra.Command) pgrestore.Options {
 }
 
 // find returns the path of the backup to restore, and what is known of its content.
-func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []string) (string, *guard.Contents, error) {
+func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []string) (path string, contents *guard.Contents, err error) {
 	if !r.latest {
 		return args[0], nil, nil
 	}
-	ring, err := r.keys.ring()
-	if err != nil {
-		return "", nil, err
-	}
-	defer ring.Close()
-	how, err := r.opening.options(ring)
-	if err != nil {
-		return "", nil, err
-	}
-	how.Doubt = verify.Recall("", warner(cmd)).Doubt
-	found, contents, passed, err := pgrestore.Latest(ctx, newPlace(), conf.Folder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
-	for _, b := range passed {
-		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	r.pinned = found.ID
-	return found.Path, contents, nil
+	path, err = r.newest(cmd, func(how backup.Options) (found *backup.Backup, passed []backup.Backup, err error) {
+		found, contents, passed, err = pgrestore.Latest(ctx, newPlace(), conf.Folder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
+		return found, passed, err
+	})
+	return path, contents, err
 }
 
 // finish prints what was restored; fault is what failed after it.

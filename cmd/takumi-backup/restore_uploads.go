@@ -17,7 +17,6 @@ import (
 	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/terminal"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
-	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 type restoreUploads struct {
@@ -119,28 +118,9 @@ func (r *restoreUploads) find(cmd *cobra.Command, args []string, kind string) (s
 	if _, err := r.check(""); err != nil { // before hours of proving
 		return "", err
 	}
-	ring, err := r.keys.ring()
-	if err != nil {
-		return "", err
-	}
-	defer ring.Close()
-	if _, err := ring.Current(cmd.Context()); err != nil && ring.Ways() < 2 {
-		return "", fmt.Errorf("loading the key: %w", err)
-	}
-	how, err := r.options(ring)
-	if err != nil {
-		return "", err
-	}
-	how.Doubt = verify.Recall("", warner(cmd)).Doubt
-	found, passed, err := backup.LatestOf(cmd.Context(), newPlace(), conf.Folder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
-	for _, b := range passed {
-		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
-	}
-	if err != nil {
-		return "", err
-	}
-	r.pinned = found.ID
-	return found.Path, nil
+	return r.newest(cmd, func(how backup.Options) (*backup.Backup, []backup.Backup, error) {
+		return backup.LatestOf(cmd.Context(), newPlace(), conf.Folder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
+	})
 }
 
 // addTarget adds the flags for targets that cannot hold everything.
@@ -197,15 +177,15 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, do
 	if _, err := r.check(path); err != nil {
 		return err
 	}
-	b, err := r.open(cmd.Context(), cmd, path)
+	b, err := r.open(cmd, path)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if j.Open, err = r.options(b.ring); err != nil {
+	if j.Open, err = r.options(cmd, b.ring); err != nil {
 		return err
 	}
-	j.Backup, j.Stop, j.Path, j.Store, j.Meter, j.Size, j.To = b.Reader, b.stop, path, newPlace(), &r.meter, b.size, r.to
+	j.Backup, j.Stop, j.Path, j.Store, j.Meter, j.To = b.Handle, b.stop, path, newPlace(), &r.meter, r.to
 	j.Options = r.files
 	j.Include = r.patterns
 	j.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
@@ -229,7 +209,7 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, do
 			return err
 		}
 	}
-	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.size, &r.meter)
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", b.Size(), &r.meter)
 	res, err := at.Run(cmd.Context())
 	hide()
 	if err != nil {
@@ -247,7 +227,7 @@ func (r *restoreUploads) unused(cmd *cobra.Command) {
 
 // show is the dry run: paths on standard output, words on standard error.
 func (r *restoreUploads) show(cmd *cobra.Command, path string, at *tree.Restore, out *bufio.Writer) error {
-	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", at.Size, &r.meter)
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", at.Backup.Size(), &r.meter)
 	stats, err := at.Look(cmd.Context())
 	hide()
 	written := out.Flush()

@@ -17,7 +17,7 @@ import (
 // it. The caller opens the backup, which authenticates its head, and closes it; nothing of
 // its payload counts before all of it is authentic.
 type Job struct {
-	Backup  *envelope.Reader
+	Backup  *backup.Handle
 	Stop    func() // ends a Read of Backup that waits, as of a pipe
 	Path    string // of the backup in Store; "-" for standard input
 	Store   store.Store
@@ -25,7 +25,6 @@ type Job struct {
 	Signers *sign.Signers  // have to have signed that too
 	Rescue  bool           // see [backup.Options]
 	Meter   *backup.Meter  // counts what is restored
-	Size    int64          // of the sealed file, or -1
 	// Look has Begin read a backup without a manifest once, to know its needs; it must be a
 	// file.
 	Look bool
@@ -57,7 +56,7 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	o.Of(j.Backup.Envelope)
 	o.Sealed = true
 	if j.Backup.Envelope.Codec != "none" {
-		o.AtLeast = j.Size / 2 // of what packs well much more
+		o.AtLeast = j.Backup.Size() / 2 // of what packs well much more
 	}
 	return Begin(ctx, o)
 }
@@ -94,7 +93,7 @@ func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
 			return at.RunParts(ctx, dump, j.Meter)
 		}
 	}
-	content := backup.NewPlaintext(j.Backup, j.Meter)
+	content := backup.NewPlaintext(j.Backup.Reader, j.Meter)
 	defer content.Close()
 	defer j.Stop() // for which Close would wait
 	return at.Run(ctx, content)
@@ -113,14 +112,11 @@ func (j Job) parts(ctx context.Context) (*backup.HandleAt, *tables.Dump, error) 
 	case j.KeepGoing || j.Unguarded:
 		return nil, nil, fmt.Errorf("%w: --keep-going and --guard=off take what comes", errInOrder)
 	}
-	h, err := backup.OpenAt(ctx, j.Store, j.Path, backup.Options{Keys: j.Keys, Rescue: j.Rescue})
+	h, err := backup.OpenAt(ctx, j.Store, j.Path, backup.Options{Keys: j.Keys, Rescue: j.Rescue, ID: j.Backup.Envelope.ID})
 	if err != nil {
 		return nil, nil, err
 	}
 	dump, err := h.Tables()
-	if err == nil && h.Envelope.ID != j.Backup.Envelope.ID {
-		err = store.ErrChanged
-	}
 	if err != nil {
 		h.Close()
 	}

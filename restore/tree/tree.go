@@ -11,23 +11,18 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/members"
-	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
-
-// errReplaced is returned when the file of a backup has become another's.
-var errReplaced = errors.New("another backup is there by now")
 
 // Job restores the folder of one sealed backup. The caller opens the backup, which
 // authenticates its head, and closes it.
 type Job struct {
-	Backup *envelope.Reader
+	Backup *backup.Handle
 	Stop   func() // ends a Read of Backup that waits, as of a pipe
 	Path   string // of the backup in Store; "-" for standard input
 	Store  store.Store
 	Open   backup.Options // how it was opened
 	Meter  *backup.Meter  // counts what is restored
-	Size   int64          // of the sealed file, or -1
 	To     string         // the folder
 
 	// Foreign are the kinds that have a command of their own.
@@ -111,7 +106,7 @@ type Result struct {
 func (r *Restore) Run(ctx context.Context) (res Result, err error) {
 	// What is compressed takes at least as much when it is unpacked.
 	if r.tree == nil && r.Replaces() {
-		if err := CheckRoom(r.To, r.Size); err != nil {
+		if err := CheckRoom(r.To, r.Backup.Size()); err != nil {
 			return res, err
 		}
 	}
@@ -141,7 +136,7 @@ func (r *Restore) Run(ctx context.Context) (res Result, err error) {
 func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 	o := r.Options
 	if r.Path != "-" {
-		o.Again = func() (io.ReadCloser, error) { return r.again(ctx) }
+		o.Again = func() (io.ReadCloser, error) { return r.reopen(ctx) }
 	}
 	if r.tree != nil {
 		return r.fromTree(ctx, root, r.tree, o)
@@ -159,7 +154,7 @@ func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 			return Stats{}, err
 		}
 	}
-	content := backup.NewPlaintext(r.Backup, r.Meter)
+	content := backup.NewPlaintext(r.Backup.Reader, r.Meter)
 	defer content.Close()
 	defer r.Stop()
 	whole, err := Open(content)
@@ -192,35 +187,36 @@ func (r *Restore) stream(a *members.Archive) (io.Reader, error) {
 	return a.Select(r.Include.MatchAbove)
 }
 
+// again says how to open the same backup once more.
+func (j *Job) again() backup.Options {
+	o := j.Open
+	o.ID, o.Opened, o.Warn, o.Meter = j.Backup.Envelope.ID, nil, nil, nil
+	return o
+}
+
 func (j *Job) parts(ctx context.Context) (*members.Archive, io.Closer, error) {
-	h, err := backup.OpenAt(ctx, j.Store, j.Path, j.Open)
+	h, err := backup.OpenAt(ctx, j.Store, j.Path, j.again())
 	if err != nil {
 		return nil, nil, err
 	}
 	a, err := h.Members(ctx)
-	if err == nil && h.Envelope.ID != j.Backup.Envelope.ID {
-		err = errReplaced
-	}
 	if err != nil {
 		return nil, nil, errors.Join(err, h.Close())
 	}
 	return a, h, nil
 }
 
-func (r *Restore) again(ctx context.Context) (io.ReadCloser, error) {
+func (r *Restore) reopen(ctx context.Context) (io.ReadCloser, error) {
 	if r.tree != nil {
 		archive, err := r.tree.Whole()
 		return io.NopCloser(archive), err
 	}
-	b, err := backup.Open(ctx, r.Store, r.Path, r.Open)
+	b, err := backup.Open(ctx, r.Store, r.Path, r.again())
 	if err != nil {
 		return nil, err
 	}
 	content := backup.NewPlaintext(b.Reader, new(backup.Meter))
-	closers := closeAll{content, b.Object}
-	if b.Envelope.ID != r.Backup.Envelope.ID {
-		return nil, errors.Join(errReplaced, closers.Close())
-	}
+	closers := closeAll{content, b}
 	whole, err := Open(content)
 	if err != nil {
 		return nil, errors.Join(err, closers.Close())

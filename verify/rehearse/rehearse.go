@@ -153,10 +153,8 @@ func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome
 		ID: f.Envelope.ID.String(), Kind: f.Envelope.Kind, Name: f.Envelope.Name, Created: f.Envelope.Created,
 		Size: f.Size(), KeyID: kek.ID(f.Opened.Holder.Name),
 	}
-	for _, passed := range []error{f.Beside, f.Detached} {
-		if passed != nil {
-			out.note("the envelope next to the backup was passed over: %v", passed)
-		}
+	for _, passed := range f.PassedOver() {
+		out.note("the envelope next to the backup was passed over: %v", passed)
 	}
 	f.Close()
 	if !Can(out.Kind, out.Name) {
