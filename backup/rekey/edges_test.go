@@ -2,6 +2,7 @@ package rekey
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io/fs"
 	"os"
@@ -34,6 +35,30 @@ func TestThroughALink(t *testing.T) {
 	sidecarHolds(t, b.path)
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
 	wantFiles(t, links, "link.enc")
+	if text := readFile(t, b.path); r.Size != int64(len(text)) || store.FormatSidecar(sha256.Sum256(text), "x.enc") != r.SHA256+"  x.enc\n" {
+		t.Errorf("of %d bytes it says %d, %s", len(text), r.Size, r.SHA256)
+	}
+}
+
+// TestRewrapForOthersAlone: what no new key opens, and no sidecar proves, is read back by the
+// slots that it had.
+func TestRewrapForOthersAlone(t *testing.T) {
+	t.Parallel()
+	for lies, opens := range map[bool]string{false: "new", true: "old"} {
+		b := newBenchOf(t, pack.None, 10_000)
+		if err := os.Remove(b.path + store.SidecarSuffix); err != nil {
+			t.Fatal(err)
+		}
+		o := RewrapOptions{Options: b.o.Options}
+		o.To = []slot.Recipient{public{b.o.To[0]}}
+		if lies {
+			o.Store = lyingPlace{}
+		}
+		if _, err := Rewrap(t.Context(), b.path, o); (err != nil) != lies {
+			t.Errorf("lies %v: %v", lies, err)
+		}
+		b.opens(b.path, opens)
+	}
 }
 
 // TestMissing: what is not there is said to be missing, and by what was looked for.

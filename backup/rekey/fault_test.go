@@ -1,8 +1,11 @@
 package rekey
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -104,6 +107,78 @@ func TestEveryFailure(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestEveryFailureOfAnImport lets each call to the store fail in turn, while a folder is
+// looked through and what is in it is imported. A file of which nothing is said is imported,
+// of one that failed nothing is made, and the next run does it.
+func TestEveryFailureOfAnImport(t *testing.T) {
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		t.Setenv("TMPDIR", "/dev/shm") // syncing costs nothing there
+	}
+	block, err := aes.NewCipher(key(t, "old").Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv := []byte("twelve bytes")
+	gcm := aead.Seal(nil, iv, dump, nil)
+	tag := len(gcm) - aead.Overhead()
+	old := map[string][]byte{
+		"a_20251125_020000.sql.gz.enc": encrypt(t, zipped(t, dump)),
+		"b_20251125_020000.sql.enc":    gcm[:tag], "b_20251125_020000.sql.enc.iv": iv, "b_20251125_020000.sql.enc.tag": gcm[tag:],
+	}
+	made := []string{"a_20251125_020000.sql.zst.enc", "a_20251125_020000.sql.zst.enc.sha256", "b_20251125_020000.sql.zst.enc", "b_20251125_020000.sql.zst.enc.sha256"}
+	names := slices.Collect(maps.Keys(old))
+	for point, more := 0, true; more; point++ {
+		dir := t.TempDir()
+		for name, content := range old {
+			writeFile(t, filepath.Join(dir, name), content)
+		}
+		failed, calls := "", 0
+		place := &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
+			if calls++; calls-1 == point {
+				failed = op + " " + filepath.Base(path)
+				return &store.Error{Op: op, Path: path, Err: syscall.EIO}
+			}
+			return nil
+		}}
+		o := importing(t)
+		o.Store, o.From = place, ring(t, keySource{seed: "old"})
+		run := func() error {
+			found, _, err := FindLegacy(t.Context(), place, []string{dir})
+			for _, b := range found {
+				if b.Err == nil {
+					_, b.Err = Import(t.Context(), b.Path, o)
+				}
+				if !errors.As(b.Err, new(passedOver)) {
+					err = errors.Join(err, b.Err)
+				}
+			}
+			return err
+		}
+		err := run()
+		more = failed != ""
+		if err == nil {
+			wantFiles(t, dir, append(names, made...)...)
+		} else if !more || !errors.Is(err, syscall.EIO) && !isReadBack(err) {
+			t.Errorf("call %d, %s: %v", point, failed, err)
+		}
+		if n := place.Left(); n != 0 {
+			t.Errorf("call %d, %s: %d files are left open", point, failed, n)
+		}
+		place.Before = func(string, string) error { return nil }
+		if err := run(); err != nil {
+			t.Errorf("call %d, %s: the next run: %v", point, failed, err)
+		}
+		wantFiles(t, dir, append(names, made...)...)
+		if t.Failed() {
+			t.Fatalf("call %d, %s: %v", point, failed, err)
+		}
 	}
 }
 

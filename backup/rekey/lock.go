@@ -32,10 +32,9 @@ func Take(dir, path string) (*Lock, error) {
 		return nil, fail(err)
 	}
 	sum := sha256.Sum256([]byte(name))
-	file := filepath.Join(dir, hex.EncodeToString(sum[:16]))
-	lock, err := fsutil.LockFile(file)
+	lock, err := fsutil.LockFile(filepath.Join(dir, hex.EncodeToString(sum[:16])))
 	if errors.Is(err, fsutil.ErrHeld) {
-		return nil, fail(ErrHeld)
+		err = ErrHeld
 	}
 	if err != nil {
 		return nil, fail(err)

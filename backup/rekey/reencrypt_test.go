@@ -117,6 +117,7 @@ func TestRefused(t *testing.T) {
 			b.o.ReadBack = ring(b, keySource{seed: "new"}, keySource{seed: "third"})
 		}, isReadBack},
 		{"the disk lies", func(b *bench) { b.o.Store = lyingPlace{} }, isReadBack},
+		{"a packing that there is not", func(b *bench) { b.o.Pack = &pack.Options{Codec: "rar"} }, func(err error) bool { return err != nil }},
 		{"replaced meanwhile", func(b *bench) { b.o.Store = busyPlace{path: b.path} }, is(store.ErrChanged)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -283,12 +284,13 @@ func TestStrangersSlot(t *testing.T) {
 	}
 }
 
-// TestHolderMeanwhile: so does one whom another host adds next to the backup meanwhile.
+// TestHolderMeanwhile: so does one whom another host adds next to the backup meanwhile,
+// also in an envelope that no key at hand opens.
 func TestHolderMeanwhile(t *testing.T) {
 	t.Parallel()
 	b := newBenchOf(t, pack.None, 10)
-	o := RewrapOptions{Options: b.o.Options, Detached: true, KeepOld: true}
-	o.To = append(o.To, foreign{})
+	o := RewrapOptions{Options: b.o.Options, Detached: true}
+	o.To = []slot.Recipient{key(t, "third"), foreign{}}
 	if _, err := Rewrap(t.Context(), b.path, o); err != nil {
 		t.Fatal(err)
 	}

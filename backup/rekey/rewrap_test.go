@@ -189,12 +189,15 @@ func TestSidecarIsOnlyRenewedForWhatIsGood(t *testing.T) {
 		rescue bool
 		wants  func(error) bool
 	}{
-		"nothing":                               {nothing, false, succeeds},
-		"no sidecar":                            {unpaired, false, succeeds},
-		"rot and no sidecar":                    {both(rot, unpaired), false, isChunk},
-		"rot":                                   {rot, false, isRot},
-		"rot, rescued":                          {rot, true, isChunk},
-		"another's sidecar":                     {func(path string) error { return os.WriteFile(path+store.SidecarSuffix, []byte("hello\n"), 0o600) }, false, isRot},
+		"nothing":            {nothing, false, succeeds},
+		"no sidecar":         {unpaired, false, succeeds},
+		"rot and no sidecar": {both(rot, unpaired), false, isChunk},
+		"rot":                {rot, false, isRot},
+		"rot, rescued":       {rot, true, isChunk},
+		"another's sidecar":  {func(path string) error { return os.WriteFile(path+store.SidecarSuffix, []byte("hello\n"), 0o600) }, false, isRot},
+		"another's sidecar, rescued": {func(path string) error {
+			return os.WriteFile(path+store.SidecarSuffix, []byte(store.FormatSidecar([32]byte{}, "x.enc")), 0o600)
+		}, true, succeeds},
 		"rot next to an envelope":               {both(rot, detach), false, isRot},
 		"damaged, next to an envelope":          {torn, false, isRot},
 		"damaged, next to an envelope, rescued": {torn, true, succeeds},

@@ -1,7 +1,6 @@
 package rekey
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +71,7 @@ func (c Batch) Run(ctx context.Context, o Observer) (Tally, error) {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	err = parallel.Each(ctx, c.Workers, len(found), func(ctx context.Context, i int) outcome {
+	_ = parallel.Each(ctx, c.Workers, len(found), func(ctx context.Context, i int) outcome {
 		out := outcome{err: found[i].Err}
 		if passed, ok := errors.AsType[passedOver](out.err); ok {
 			out.Skipped, out.err = passed.Error(), nil
@@ -94,10 +93,7 @@ func (c Batch) Run(ctx context.Context, o Observer) (Tally, error) {
 			stop(err)
 		}
 	})
-	if err != nil || ctx.Err() != nil {
-		return t, cmp.Or(context.Cause(ctx), err)
-	}
-	return t, nil
+	return t, context.Cause(ctx)
 }
 
 func (t *Tally) count(path string, r Result, err error) {
