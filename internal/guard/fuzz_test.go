@@ -79,6 +79,6 @@ func sameVerdict(a, b error) bool {
 	if ia == nil {
 		return a == b
 	}
-	compressed := ia.Format == guard.Gzip || ia.Format == guard.Zstd
+	compressed := ia.Format == guard.Gzip || ia.Format == guard.Zstd || ia.Format == guard.Bzip2
 	return ia.Format == ib.Format && ia.Reason == ib.Reason && (compressed || ia.Offset == ib.Offset)
 }
