@@ -9,42 +9,66 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Find lists the backups at the paths, each once: a file whatever its name, and for a
-// folder what [store.Store.Walk] finds. Only path and size are known then; a file that
-// cannot be looked at is Bad, with its Err. roots reports that the paths include a folder
-// or are several, so that some can fail. The error is the context's, or that of the only
-// path.
+// Find lists what [All] yields. roots reports that the paths include a folder or are
+// several, so that some can fail.
 func Find(ctx context.Context, st store.Store, paths []string) (found []Backup, roots bool, err error) {
 	roots = len(paths) > 1
-	seen := make(map[string]bool)
-	add := func(b Backup) {
-		if b.Err != nil || !seen[b.Path] {
-			seen[b.Path] = true
-			found = append(found, b)
-		}
-	}
-	for _, path := range paths {
-		file, isRoot, err := st.Stat(ctx, path)
-		switch {
-		case ctx.Err() != nil:
-			return nil, roots, context.Cause(ctx)
-		case err != nil && len(paths) == 1:
+	for b, err := range All(ctx, st, paths, func(string) { roots = true }) {
+		if err != nil {
 			return nil, roots, err
-		case err != nil:
-			add(unreadable(path, err))
-		case !isRoot:
-			add(Backup{Backup: file})
-		default:
-			roots = true
-			for b, err := range walk(ctx, st, path) {
-				if err != nil {
-					return nil, roots, err
+		}
+		found = append(found, b)
+	}
+	return found, roots, nil
+}
+
+// All yields the backups at the paths, each once: a file whatever its name, and for a
+// folder, which it names before, what [store.Store.Walk] finds. Only path and size are
+// known then; a file that cannot be looked at is Bad, with its Err. The last error is the
+// context's, or that of the only path.
+func All(ctx context.Context, st store.Store, paths []string, folder func(path string)) iter.Seq2[Backup, error] {
+	return func(yield func(Backup, error) bool) {
+		seen := make(map[string]bool)
+		once := func(b Backup) bool {
+			if len(paths) > 1 && b.Err == nil { // a folder alone has each once
+				if seen[b.Path] {
+					return true
 				}
-				add(b)
+				seen[b.Path] = true
+			}
+			return yield(b, nil)
+		}
+		for _, path := range paths {
+			file, isRoot, err := st.Stat(ctx, path)
+			next := true
+			switch {
+			case ctx.Err() != nil:
+				yield(Backup{}, context.Cause(ctx))
+				return
+			case err != nil && len(paths) == 1:
+				yield(Backup{}, err)
+				return
+			case err != nil:
+				next = once(unreadable(path, err))
+			case !isRoot:
+				next = once(Backup{Backup: file})
+			default:
+				folder(path)
+				for b, err := range walk(ctx, st, path) {
+					if err != nil {
+						yield(Backup{}, err)
+						return
+					}
+					if next = once(b); !next {
+						break
+					}
+				}
+			}
+			if !next {
+				return
 			}
 		}
 	}
-	return found, roots, nil
 }
 
 // WithLinks adds to the result of [Find] the missing backups that its increments need of

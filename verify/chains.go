@@ -27,27 +27,37 @@ func (c *Checker) chain(ctx context.Context, b *Backup) {
 // lost are findings after which nothing more should be added to a chain.
 var lost = []Code{Damaged, Truncated, NotSealed, Replaced, NotRestorable}
 
-// chains marks the increments that need what is bad. whole has all backups.
-func (j *Job) chains(r *Report, whole []peer) {
+// chains marks the increments that need what is bad.
+func (j *Job) chains(r *Report) {
 	type chain struct{ folder, id string }
-	bad := make(map[chain]peer) // of each the first bad one
-	for _, p := range whole {
-		if p.link.Chain == "" || !p.broken {
+	type first struct {
+		name string
+		n    int
+	}
+	l := r.Backups
+	bad := make(map[chain]first)
+	for _, i := range l.whole() {
+		if n := l.row(int(i)); n.link < 0 || !n.bad {
 			continue
 		}
-		c := chain{store.Dir(p.path), p.link.Chain}
-		if first, known := bad[c]; !known || p.link.N < first.link.N {
-			bad[c] = p
+		b := l.at(int(i))
+		link, _ := backup.LinkOf(b.Name)
+		c := chain{store.Dir(b.Path), link.Chain}
+		if was, known := bad[c]; !known || link.N < was.n {
+			bad[c] = first{store.Base(b.Path), link.N}
+		}
+		if j.Lost != nil && slices.ContainsFunc(lost, b.has) {
+			j.Lost(link.Chain)
 		}
 	}
-	for i := range r.Backups {
-		b := &r.Backups[i]
-		l, ok := backup.LinkOf(b.Name)
-		if ok && j.Lost != nil && slices.ContainsFunc(lost, b.has) {
-			j.Lost(l.Chain)
+	for _, i := range l.order {
+		if len(bad) == 0 || l.row(int(i)).link < 0 {
+			continue
 		}
-		if first, is := bad[chain{store.Dir(b.Path), l.Chain}]; ok && is && first.link.N < l.N && !b.has(BrokenChain) {
-			b.add(Finding{Severity: Error, Code: BrokenChain, Message: fmt.Sprintf("it needs %s, number %d of its chain, which is bad", store.Base(first.path), first.link.N),
+		b := l.at(int(i))
+		link, _ := backup.LinkOf(b.Name)
+		if first, is := bad[chain{store.Dir(b.Path), link.Chain}]; is && first.n < link.N && !b.has(BrokenChain) {
+			l.find(int(i), Finding{Severity: Error, Code: BrokenChain, Message: fmt.Sprintf("it needs %s, number %d of its chain, which is bad", first.name, first.n),
 				Advice: "bring that one from another copy of the store; takumi-backup backup uploads makes a full one now"})
 		}
 	}

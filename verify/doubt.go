@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -75,48 +76,65 @@ type sight struct {
 // more than history.Overlap newer: it should have been there. A re-encrypted backup keeps
 // its place and time.
 func (m *Memory) appeared(path string, is sight) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	path = anchored(path)
-	if was, known := m.seen[path]; known && (was.Created.IsZero() || was == is) {
+	m.mu.Lock()
+	was := m.of(path).Seen
+	newest := m.newest
+	m.mu.Unlock()
+	if was != nil && (was.Created.IsZero() || *was == is) {
 		return nil
 	}
-	if m.newest == nil {
-		m.newest = make(map[prune.Series]time.Time)
-		for path, v := range m.seen {
-			s := prune.Series{Folder: store.Dir(path), Kind: v.Kind, Name: v.Series}
-			if v.Created.After(m.newest[s]) {
-				m.newest[s] = v.Created
+	if newest == nil {
+		newest = make(map[prune.Series]time.Time)
+		err := m.each(func(path string, e entry) {
+			if e.Seen == nil {
+				return
 			}
+			s := prune.Series{Folder: store.Dir(path), Kind: e.Seen.Kind, Name: e.Seen.Series}
+			if e.Seen.Created.After(newest[s]) {
+				newest[s] = e.Seen.Created
+			}
+		})
+		if err != nil {
+			return nil
 		}
+		m.mu.Lock()
+		m.newest = newest
+		m.mu.Unlock()
 	}
-	newest := m.newest[prune.Series{Folder: store.Dir(path), Kind: is.Kind, Name: is.Series}]
-	if newest.After(is.Created.Add(history.Overlap)) {
-		return fmt.Errorf("%w: that is of %s, and this of %s", ErrAppeared, newest.Format(time.DateOnly), is.Created.Format(time.DateOnly))
+	at := newest[prune.Series{Folder: store.Dir(path), Kind: is.Kind, Name: is.Series}]
+	if at.After(is.Created.Add(history.Overlap)) {
+		return fmt.Errorf("%w: that is of %s, and this of %s", ErrAppeared, at.Format(time.DateOnly), is.Created.Format(time.DateOnly))
 	}
 	return nil
 }
 
-// survey remembers, until Save, which backups are in the folders, except doubtful ones, and
-// those of the future, next to which all others would seem late.
-func (j *Job) survey(whole []peer) {
-	m, added := j.Memory, make(map[string]sight)
-	for _, p := range whole {
-		path, s := anchored(p.path), p.series.Value()
-		is := sight{s.Kind, s.Name, p.created}
-		switch {
-		case !j.rooted(path):
-		case !p.known:
-			added[path] = sight{}
-		case !p.created.After(j.now.Add(prune.Skew)) && m.appeared(path, is) == nil:
-			added[path] = is
+// survey remembers which backups are in the folders, except doubtful ones, and those of the
+// future, next to which all others would seem late. It begins with the oldest, so that one
+// that is stopped leaves none that newer ones make doubtful.
+func (j *Job) survey(l *List) {
+	m, newest := j.Memory, slices.Clone(l.whole())
+	slices.SortFunc(newest, l.newestFirst)
+	for _, i := range slices.Backward(newest) {
+		n := l.row(int(i))
+		b := l.at(int(i))
+		path, s, v := anchored(b.Path), n.series.Value(), sight{}
+		if !j.rooted(path) {
+			continue
 		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for path, v := range added {
-		if was, known := m.seen[path]; !known || was != v {
-			m.seen[path], m.sighted[path] = v, true
+		if n.known {
+			if v = (sight{s.Kind, s.Name, b.Created}); b.Created.After(j.now.Add(prune.Skew)) || m.appeared(path, v) != nil {
+				continue
+			}
+		}
+		m.mu.Lock()
+		was := m.of(path).Seen
+		m.mu.Unlock()
+		if was != nil && *was == v {
+			continue
+		}
+		if m.see(path, v); m.full() && m.Save(nil) != nil { // the last save says why
+			break
 		}
 	}
 }

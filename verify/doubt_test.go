@@ -129,7 +129,7 @@ func TestDoubter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.seen["/d/new.enc"] = sight{backup.KindUploads, "x", retired}
+	m.see("/d/new.enc", sight{backup.KindUploads, "x", retired})
 	for _, tc := range []struct {
 		m       *Memory
 		kind    string

@@ -213,10 +213,10 @@ func TestSeededFaults(t *testing.T) {
 			j.Memory, _ = OpenMemory(memory)
 		}
 		r := run(t, j)
-		if len(r.Findings) > 0 || len(r.Backups) != len(s.backups) {
-			t.Errorf("%v: %d backups, %v", level, len(r.Backups), r.Findings)
+		if len(r.Findings) > 0 || r.Backups.Len() != len(s.backups) {
+			t.Errorf("%v: %d backups, %v", level, r.Backups.Len(), r.Findings)
 		}
-		for _, b := range r.Backups {
+		for _, b := range r.Backups.All() {
 			if len(b.Findings) > 0 || b.Proven != level || !b.Checked || b.ProvenAt.IsZero() {
 				t.Errorf("false alarm at level %v: %s", level, asJSON(b))
 			}

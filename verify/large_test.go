@@ -65,8 +65,8 @@ func TestForeign(t *testing.T) {
 	place := &crowd{one: path, n: 10_000, not: shard}
 	j := &Job{Options: Options{Place: place, Level: Checksum}, Paths: []string{filepath.Dir(path)}, Shard: shard}
 	before := heap()
-	if r := run(t, j); len(r.Backups) != 0 {
-		t.Fatal(len(r.Backups))
+	if r := run(t, j); r.Backups.Len() != 0 {
+		t.Fatal(r.Backups.Len())
 	}
 	each := (float64(place.heap) - float64(before)) / float64(place.n)
 	t.Logf("%.0f bytes for each backup of another shard", each)
@@ -80,20 +80,23 @@ func TestLongSeries(t *testing.T) {
 	t.Parallel()
 	const n = 50_000
 	j := &Job{now: time.Now(), MaxAge: map[string]time.Duration{"": time.Hour}}
-	r := &Report{Backups: make([]Backup, n)}
-	whole := make([]peer, n)
+	r := &Report{Backups: new(List)}
 	id := envelope.ID{}.String()
-	for i := range r.Backups {
-		r.Backups[i] = Backup{Path: fmt.Sprintf("s3://b/%d.enc", i), ID: id, Kind: "stream", Series: "x", Size: 100, Created: j.now.Add(-time.Duration(i) * time.Second)}
-		whole[i] = r.Backups[i].peer()
+	for i := range n {
+		b := Backup{Path: fmt.Sprintf("s3://b/%d.enc", i), ID: id, Kind: "stream", Series: "x", Size: 100, Created: j.now.Add(-time.Duration(i) * time.Second)}
+		if i < 2 {
+			b.Size = []int64{10, 50}[i]
+		}
+		r.Backups.add(&b, false)
 	}
-	r.Backups[0].Size, r.Backups[1].Size = 10, 50
+	r.Backups.sort()
 	began := time.Now()
-	j.compare(r, whole)
+	j.compare(r)
 	if took := time.Since(began); took > time.Minute { // quadratic, it took minutes
 		t.Errorf("%v for %d backups", took, n)
 	}
-	if !r.Backups[0].has(Small) || r.Backups[1].Findings != nil {
-		t.Error(asJSON(r.Backups[:2]))
+	first, second := r.Backups.at(0), r.Backups.at(1)
+	if !first.has(Small) || second.Findings != nil {
+		t.Error(asJSON(first), asJSON(second))
 	}
 }

@@ -3,9 +3,7 @@ package verify
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -21,24 +19,15 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 )
 
-const (
-	// MemoryName is the name of the memory's file in the state folder.
-	MemoryName = "verified.json"
-
-	memoryLock    = "verified.lock"
-	memoryVersion = 1
-)
-
-// ErrMemory is returned for a memory that this package did not write.
-var ErrMemory = errors.New("the memory of what was verified is damaged")
-
 // sys holds the calls that read or write the memory, so that tests can make each fail.
 var sys = struct {
-	mkdir func(dir string) error
-	lock  func(path string) (*fsutil.Lock, error)
-	read  func(path string) ([]byte, error)
-	write func(path string, text []byte, o store.Options) error
-}{fsutil.MkdirAll, fsutil.LockSoon, os.ReadFile, local.WriteFile}
+	mkdir  func(dir string) error
+	lock   func(path string) (*fsutil.Lock, error)
+	open   func(path string) (*os.File, error)
+	create func(path string) (store.Writer, error)
+}{fsutil.MkdirAll, fsutil.LockSoon, fsutil.OpenRegular, func(path string) (store.Writer, error) {
+	return local.Create(path, store.Options{Replace: true})
+}}
 
 // Proof is what is remembered of a backup.
 type Proof struct {
@@ -58,58 +47,42 @@ type Proof struct {
 
 // Memory holds the proofs of earlier runs, in a file of the state folder without secrets.
 // It is safe for concurrent use, and several processes may write to one: a save joins the
-// file.
+// file. What is not saved is in memory, and the rest is read when it is asked for.
 type Memory struct {
-	dir              string
-	mu               sync.Mutex
-	proofs           map[string]Proof           // by path
-	seen             map[string]sight           // by path, of folders that were looked at as a whole
-	newest           map[prune.Series]time.Time // of seen, once it is asked for
-	changed, sighted map[string]bool            // since the last Save
+	dir     string
+	mu      sync.Mutex
+	saved   *shelf
+	changed map[string]entry           // by path, since the last Save
+	newest  map[prune.Series]time.Time // of what was seen, once it is asked for
 }
 
-type memoryFile struct {
-	Version int              `json:"version"`
-	Backups map[string]Proof `json:"backups"`
-	Seen    map[string]sight `json:"seen,omitempty"`
-}
+// mostChanged is how many changes are held in memory before they are saved.
+const mostChanged = 20_000
 
-// OpenMemory reads the memory in the state folder dir, which need not exist. The
-// errors are ErrMemory and the system's.
+// OpenMemory opens the memory in the state folder dir, which need not exist. The errors are
+// ErrMemory and the system's.
 func OpenMemory(dir string) (*Memory, error) {
-	m := &Memory{dir: dir, changed: make(map[string]bool), sighted: make(map[string]bool)}
-	file, err := readMemory(dir)
-	m.proofs, m.seen = file.Backups, file.Seen
-	return m, err
+	saved, err := openShelf(dir, nil)
+	return &Memory{dir: dir, saved: saved, changed: make(map[string]entry)}, err
 }
 
-func readMemory(dir string) (file memoryFile, err error) {
-	file.Backups, file.Seen = make(map[string]Proof), make(map[string]sight)
-	path := filepath.Join(dir, MemoryName)
-	text, err := sys.read(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return file, nil
-	}
+// of returns what is known of a path. What cannot be read is not known.
+func (m *Memory) of(path string) entry {
+	e, err := m.saved.of(path)
 	if err != nil {
-		return file, fmt.Errorf("reading what was verified: %w", err)
+		e = entry{}
 	}
-	switch err := json.Unmarshal(text, &file); {
-	case err != nil:
-		return file, fmt.Errorf("%w: %s: %w", ErrMemory, path, err)
-	case file.Version != memoryVersion:
-		return file, fmt.Errorf("%w: %s has version %d, and this program knows %d", ErrMemory, path, file.Version, memoryVersion)
-	case file.Backups == nil || file.Seen == nil:
-		return file, fmt.Errorf("%w: %s: it says null", ErrMemory, path)
-	}
-	return file, nil
+	return e.with(m.changed[path])
 }
 
 // Of returns what is remembered of the backup at path.
 func (m *Memory) Of(path string) (Proof, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, ok := m.proofs[anchored(path)]
-	return p, ok
+	if e := m.of(anchored(path)); e.Proof != nil {
+		return *e.Proof, true
+	}
+	return Proof{}, false
 }
 
 // Proved returns the proof of the backup at path, if it still has that id, size and, on
@@ -119,12 +92,27 @@ func (m *Memory) Proved(path, id string, size int64, etag string) (Proof, bool) 
 	return p, p.Level > None && p.ID == id && p.Size == size && p.ETag == etag
 }
 
-func (m *Memory) all(where func(path string) bool) map[string]Proof {
+// each calls f with all that is known. It must not use the memory.
+func (m *Memory) each(f func(path string, e entry)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := maps.Clone(m.proofs)
-	maps.DeleteFunc(all, func(path string, _ Proof) bool { return !where(path) })
-	return all
+	err := m.saved.each(func(path string, _ int64, line []byte) error {
+		var e entry
+		_, rest, _ := cutPath(line)
+		if err := json.Unmarshal(rest, &e); err != nil {
+			return fmt.Errorf("%w: %w", ErrMemory, err)
+		}
+		if newer, changed := m.changed[path]; !changed {
+			f(path, e)
+		} else {
+			f(path, e.with(newer))
+		}
+		return nil
+	})
+	for path, e := range m.changed {
+		f(path, m.of(path).with(e))
+	}
+	return err
 }
 
 // Accept durably forgets the former backup at path, and reports whether anything was known
@@ -132,23 +120,24 @@ func (m *Memory) all(where func(path string) bool) map[string]Proof {
 // appearing late. For a folder it accepts everything inside. The errors are those of Save.
 func (m *Memory) Accept(path string) (known bool, err error) {
 	path = anchored(path)
-	_, known = m.Of(path)
-	m.mu.Lock()
-	for other := range m.seen {
-		if under(other, path) {
+	neighbours := false
+	err = m.each(func(other string, e entry) {
+		switch {
+		case e.Proof != nil && other == path, e.Seen != nil && under(other, path):
 			known = true
-		} else if store.Dir(other) == store.Dir(path) {
-			known, m.sighted[path] = true, true
+		case e.Seen != nil && store.Dir(other) == store.Dir(path):
+			neighbours = true
 		}
+	})
+	if err != nil || !known && !neighbours {
+		return known, err
 	}
-	if m.sighted[path] {
-		m.seen[path] = sight{}
+	if neighbours {
+		m.see(path, sight{})
 	}
-	m.mu.Unlock()
-	if known {
-		err = m.save(func(other string) bool { return other == path }, func(other string) bool { return other != path && under(other, path) })
-	}
-	return known, err
+	return true, m.save(func(other string) (proof, seen bool) {
+		return other == path, other != path && under(other, path)
+	})
 }
 
 // put remembers a proof until Save.
@@ -156,19 +145,51 @@ func (m *Memory) put(path string, p Proof) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	path = anchored(path)
-	m.proofs[path] = p
-	m.changed[path] = true
+	m.changed[path] = m.changed[path].with(entry{Proof: &p})
+}
+
+func (m *Memory) see(path string, v sight) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.changed[path] = m.changed[path].with(entry{Seen: &v})
+}
+
+// full reports whether it is time for a Save.
+func (m *Memory) full() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.changed) >= mostChanged
 }
 
 // Save writes what was learned since the last Save, without paths that forget selects. It
 // waits a moment for another process that saves; the errors are fsutil.ErrHeld, ErrMemory
-// and those of the store.
-func (m *Memory) Save(forget func(path string) bool) error { return m.save(forget, forget) }
+// and those of the store. What could not be saved is kept for the next Save, but for good
+// news that would fill the memory.
+func (m *Memory) Save(forget func(path string) bool) error {
+	if forget == nil {
+		return m.save(nil)
+	}
+	return m.save(func(path string) (proof, seen bool) {
+		gone := forget(path)
+		return gone, gone
+	})
+}
 
 // save is Save with separate choices for proofs and sights.
-func (m *Memory) save(unproved, unseen func(path string) bool) error {
+func (m *Memory) save(forget func(path string) (proof, seen bool)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	err := m.write(forget)
+	if err != nil && len(m.changed) >= mostChanged {
+		maps.DeleteFunc(m.changed, func(_ string, e entry) bool { return e.Proof == nil || e.Proof.Level > None })
+	}
+	return err
+}
+
+func (m *Memory) write(forget func(path string) (proof, seen bool)) error {
+	if len(m.changed) == 0 && forget == nil {
+		return nil
+	}
 	if err := sys.mkdir(m.dir); err != nil {
 		return fmt.Errorf("making the state folder: %w", err)
 	}
@@ -177,37 +198,28 @@ func (m *Memory) save(unproved, unseen func(path string) bool) error {
 		return err
 	}
 	defer lock.Release()
-	all, err := readMemory(m.dir)
+	saved, err := openShelf(m.dir, m.saved)
 	if err != nil {
 		return err
 	}
-	dirty := len(m.changed)+len(m.sighted) > 0
-	for path := range m.changed {
-		all.Backups[path] = m.proofs[path]
+	to, err := sys.create(saved.name)
+	if err != nil {
+		return err
 	}
-	for path := range m.sighted {
-		all.Seen[path] = m.seen[path]
+	defer to.Abort()
+	if err := saved.merge(to, m.changed, forget); err != nil {
+		return fmt.Errorf("remembering what was verified: %w", err)
 	}
-	known := len(all.Backups) + len(all.Seen)
-	if unproved != nil {
-		maps.DeleteFunc(all.Backups, func(path string, _ Proof) bool { return unproved(path) })
-		maps.DeleteFunc(all.Seen, func(path string, _ sight) bool { return unseen(path) })
+	if _, err := to.Commit(); err != nil {
+		return err
 	}
-	dirty = dirty || len(all.Backups)+len(all.Seen) < known
-	if dirty {
-		all.Version = memoryVersion
-		text, err := json.Marshal(all)
-		if err != nil {
-			return fmt.Errorf("remembering what was verified: %w", err)
-		}
-		if err := sys.write(filepath.Join(m.dir, MemoryName), append(text, '\n'), store.Options{Replace: true}); err != nil {
-			return err
-		}
+	if saved != m.saved || forget != nil {
+		m.newest = nil
 	}
-	m.proofs, m.seen, m.newest = all.Backups, all.Seen, nil
 	clear(m.changed)
-	clear(m.sighted)
-	return nil
+	_ = os.Remove(filepath.Join(m.dir, formerName)) // which counts for nothing from now on
+	m.saved, err = openShelf(m.dir, nil)
+	return err
 }
 
 // remember compares a checked backup with the memory, and updates that. A backup of another
@@ -319,7 +331,7 @@ func (m *Memory) Remembering(o *prune.Options, place store.Store, program string
 			return err
 		}
 		m.Learn(b, err, program)
-		if time.Since(saved) > saveEvery {
+		if time.Since(saved) > saveEvery || m.full() {
 			save()
 		}
 		return err

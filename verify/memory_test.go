@@ -105,8 +105,8 @@ func TestOverlap(t *testing.T) {
 	for _, saved := range []func(error){nil, func(err error) { unsaved = append(unsaved, err) }} {
 		j := s.job(Checksum)
 		j.Paths, j.Memory, j.Saved = []string{s.dir, filepath.Join(s.dir, "stream")}, m, saved
-		if r := run(t, j); len(r.Findings) != 1 || len(r.Backups) != len(s.backups) {
-			t.Error(asJSON(r.Findings), len(r.Backups))
+		if r := run(t, j); len(r.Findings) != 1 || r.Backups.Len() != len(s.backups) {
+			t.Error(asJSON(r.Findings), r.Backups.Len())
 		}
 	}
 	if len(unsaved) != 1 {

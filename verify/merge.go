@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +30,7 @@ func Merge(reports []*Report) (*Report, error) {
 	all := *reports[0]
 	all.Roots, all.Backups, all.Findings, all.Keys, all.Shard = nil, nil, nil, nil, ""
 	at := make(map[string]taken)
+	var backups []Backup
 	for _, r := range reports {
 		if r.Schema != Schema {
 			return nil, fmt.Errorf("%w: one has schema %d, and this program knows %d", ErrMerge, r.Schema, Schema)
@@ -46,19 +48,22 @@ func Merge(reports []*Report) (*Report, error) {
 		addNew(&all.Findings, r.Findings, func(a, b Finding) bool {
 			return a.Code == b.Code && a.Path == b.Path && a.Message == b.Message
 		})
-		for _, b := range r.Backups {
-			key := keyOf(r, &b)
+		for _, b := range r.Backups.All() {
+			key := keyOf(r, b)
 			was, found := at[key]
 			if !found {
-				at[key] = taken{len(all.Backups), r.Finished}
-				all.Backups = append(all.Backups, b)
-			} else if old := &all.Backups[was.at]; supersedes(&b, old, r.Finished.Compare(was.finished)) {
+				at[key] = taken{len(backups), r.Finished}
+				backups = append(backups, *b)
+			} else if old := &backups[was.at]; supersedes(b, old, r.Finished.Compare(was.finished)) {
 				at[key] = taken{was.at, r.Finished}
-				*old = b
+				*old = *b
 			}
 		}
 	}
-	slices.SortStableFunc(all.Backups, newestFirst)
+	slices.SortStableFunc(backups, func(a, b Backup) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
+	})
+	all.Backups = ListOf(backups...)
 	return &all, nil
 }
 

@@ -21,7 +21,7 @@ func TestMergeTellsTheWorst(t *testing.T) {
 	now := time.Now()
 	report := func(host string, finished time.Time, b Backup) *Report {
 		b.Checked = true
-		return &Report{Schema: Schema, Host: host, Finished: finished, Backups: []Backup{b}}
+		return &Report{Schema: Schema, Host: host, Finished: finished, Backups: ListOf(b)}
 	}
 	good := func(path string) Backup { return Backup{Path: path, Proven: Content, ProvenAt: now} }
 	bad := func(path string) Backup {
@@ -37,7 +37,7 @@ func TestMergeTellsTheWorst(t *testing.T) {
 		"at once":         {report("h", now, bad(local)), report("h", now, good(local)), []bool{true}},
 		"two hosts":       {report("h", now, bad(local)), report("i", now.Add(1), good(local)), []bool{false, true}},
 		"one bucket":      {report("h", now, good(remote)), report("i", now.Add(1), bad(remote)), []bool{true}},
-		"not looked at":   {report("h", now, bad(local)), &Report{Schema: Schema, Host: "h", Finished: now.Add(1), Backups: []Backup{{Path: local}}}, []bool{true}},
+		"not looked at":   {report("h", now, bad(local)), &Report{Schema: Schema, Host: "h", Finished: now.Add(1), Backups: ListOf(Backup{Path: local})}, []bool{true}},
 		"no longer there": {report("h", now, bad(local)), &Report{Schema: Schema, Host: "h", Finished: now.Add(1)}, []bool{true}},
 	} {
 		for _, parts := range [][]*Report{{tc.a, tc.b}, {tc.b, tc.a}} {
@@ -46,8 +46,8 @@ func TestMergeTellsTheWorst(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []bool
-			for i := range all.Backups {
-				got = append(got, all.Backups[i].Worst() == Error)
+			for _, b := range all.Backups.All() {
+				got = append(got, b.Worst() == Error)
 			}
 			slices.SortFunc(got, func(a, b bool) int { return map[bool]int{false: 0, true: 1}[a] - map[bool]int{false: 0, true: 1}[b] })
 			if !slices.Equal(got, tc.want) {
@@ -88,10 +88,10 @@ func TestShardsLoseNothing(t *testing.T) {
 	whole := func(parts []*Report) *Report {
 		found := 0
 		for _, r := range parts {
-			found += len(r.Backups)
+			found += r.Backups.Len()
 		}
 		all, err := Merge(parts)
-		if err != nil || found != len(s.backups) || len(all.Backups) != found {
+		if err != nil || found != len(s.backups) || all.Backups.Len() != found {
 			t.Fatalf("%v: %d backups in the shards, want %d", err, found, len(s.backups))
 		}
 		return all

@@ -3,6 +3,7 @@ package verify
 import (
 	"cmp"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"time"
@@ -16,19 +17,27 @@ import (
 // otherwise go unnoticed. It returns what to forget: missing backups, except the newest of
 // an empty series, which is reported until accepted. When something could not be looked at,
 // or there is no backup at all, a disk is probably not mounted.
-func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
-	unread := slices.ContainsFunc(whole, func(p peer) bool { return p.unread })
+func (j *Job) missing(r *Report) (forget func(path string) bool) {
+	l := r.Backups
+	whole := l.whole()
+	unread := slices.ContainsFunc(whole, func(i uint32) bool { return l.row(int(i)).unread })
 	if len(whole) == 0 || len(j.roots) == 0 || unread {
 		return nil
 	}
-	there := make(map[string]bool, len(whole))
+	// A hash of each path: by chance one in 10^13 that is gone is not forgotten.
+	seed, hashes := maphash.MakeSeed(), make([]uint64, 0, len(whole))
 	series := make(map[prune.Series]bool)
 	kinds := make(map[string]bool)
-	for _, p := range whole {
-		path, s := anchored(p.path), p.series.Value()
-		there[path] = true
+	for _, i := range whole {
+		path, s := anchored(l.at(int(i)).Path), l.row(int(i)).series.Value()
+		hashes = append(hashes, maphash.String(seed, path))
 		series[prune.Series{Folder: store.Dir(path), Kind: s.Kind, Name: s.Name}] = true
 		kinds[s.Kind] = true
+	}
+	slices.Sort(hashes)
+	there := func(path string) bool {
+		_, found := slices.BinarySearch(hashes, maphash.String(seed, path))
+		return found
 	}
 	tooOld := func(path, message, advice string) {
 		if j.Shard.Has(cmp.Or(path, "kinds")) {
@@ -38,12 +47,19 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 	last := make(map[prune.Series]string) // the newest that is remembered of one that is gone
 	proofs := make(map[string]Proof)
 	if j.Memory != nil {
-		proofs = j.Memory.all(j.rooted)
-	}
-	for path, p := range proofs {
-		s := prune.Series{Folder: store.Dir(path), Kind: backup.Family(p.Kind), Name: p.Series}
-		if was, known := last[s]; !there[path] && !series[s] && (!known || p.Created.After(proofs[was].Created)) {
-			last[s] = path
+		err := j.Memory.each(func(path string, e entry) {
+			if e.Proof == nil || !j.rooted(path) || there(path) {
+				return
+			}
+			s := prune.Series{Folder: store.Dir(path), Kind: backup.Family(e.Proof.Kind), Name: e.Proof.Series}
+			was, known := last[s]
+			if newer := !known || e.Proof.Created.After(proofs[was].Created); newer && !series[s] {
+				delete(proofs, was)
+				last[s], proofs[path] = path, *e.Proof
+			}
+		})
+		if err != nil {
+			return nil // and nothing is forgotten
 		}
 	}
 	kept := make(map[string]bool)
@@ -63,7 +79,7 @@ func (j *Job) missing(r *Report, whole []peer) (forget func(path string) bool) {
 				"find out where they went, and why no new one is made; or leave out this --max-age")
 		}
 	}
-	return func(path string) bool { return !there[path] && !kept[path] && j.rooted(path) }
+	return func(path string) bool { return !there(path) && !kept[path] && j.rooted(path) }
 }
 
 // rooted reports whether an anchored path is in a folder that was looked at as a whole.

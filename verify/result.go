@@ -182,50 +182,9 @@ type Report struct {
 	Level       Level     `json:"level"`
 	Shard       string    `json:"shard,omitempty"` // "2/5", or "" for the whole
 	Interrupted bool      `json:"interrupted"`     // it ended before all was done
-	Backups     []Backup  `json:"backups"`         // newest first
+	Backups     *List     `json:"backups"`         // newest first
 	Findings    []Finding `json:"findings,omitempty"`
 	Keys        []Key     `json:"keys,omitempty"`
 	// Checkpoint is the signed state of the audit log, when there is one.
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
-}
-
-// Summary counts the backups of a report.
-type Summary struct {
-	Backups  int   `json:"backups"`
-	Checked  int   `json:"checked"`
-	Failed   int   `json:"failed"` // with an error
-	Warned   int   `json:"warned"` // with warnings alone
-	Bytes    int64 `json:"bytes"`  // of what was checked
-	Errors   int   `json:"errors"` // findings, those of the store among them
-	Warnings int   `json:"warnings"`
-}
-
-// Summary counts.
-func (r *Report) Summary() Summary {
-	s := Summary{Backups: len(r.Backups)}
-	count := func(findings []Finding) {
-		for _, f := range findings {
-			if f.Severity == Error {
-				s.Errors++
-			} else {
-				s.Warnings++
-			}
-		}
-	}
-	count(r.Findings)
-	for i := range r.Backups {
-		b := &r.Backups[i]
-		count(b.Findings)
-		if b.Checked {
-			s.Checked++
-			s.Bytes += b.Size
-		}
-		switch b.Worst() {
-		case Error:
-			s.Failed++
-		case Warning:
-			s.Warned++
-		}
-	}
-	return s
 }

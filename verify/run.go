@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"iter"
 	"math/big"
 	"slices"
 	"sync"
@@ -70,28 +72,24 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 		Schema: Schema, Program: j.Program, Host: audit.Host(), Started: j.now.UTC().Truncate(time.Second),
 		Roots: j.Paths, Level: j.Level, Shard: j.Shard.String(), Checkpoint: j.Checkpoint,
 	}
-	backups, others, err := j.find(ctx)
-	if err != nil {
+	if err := j.look(ctx, r); err != nil {
 		return nil, err
 	}
-	order := j.plan(backups)
-	failed := j.check(ctx, backups, order)
-	if failed == nil {
-		failed = j.look(ctx, r, backups)
+	l := new(List)
+	if err := j.find(ctx, l); err != nil {
+		return nil, err
 	}
-	r.Backups = slices.DeleteFunc(backups, func(b Backup) bool { return b.Why == gone })
-	whole := others // with those of this shard
-	for i := range r.Backups {
-		whole = append(whole, r.Backups[i].peer())
-	}
-	j.chains(r, whole)
-	j.compare(r, whole)
+	failed := cmp.Or(j.check(ctx, l, j.plan(l)), context.Cause(ctx))
+	l.sort()
+	r.Backups = l
+	j.notTwice(r)
+	j.chains(r)
+	j.compare(r)
 	j.judgeKeys(r)
-	slices.SortStableFunc(r.Backups, newestFirst)
 	var forget func(string) bool
 	if failed == nil {
-		if forget = j.missing(r, whole); j.Memory != nil {
-			j.survey(whole)
+		if forget = j.missing(r); j.Memory != nil {
+			j.survey(l)
 		}
 	}
 	j.save(forget)
@@ -99,31 +97,15 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 	return r, failed
 }
 
-func newestFirst(a, b Backup) int {
-	return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Path, b.Path))
-}
-
-// find makes a Backup, with claims and proofs, of each in the shard. Of the others it keeps
-// what compare needs.
-func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err error) {
-	items, _, err := backup.Find(ctx, j.Place, j.Paths)
-	if err == nil { // an increment is as good as what it needs
-		items, err = backup.WithLinks(ctx, j.Place, items)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
+// find puts a Backup, with claims and proofs, of each into the list.
+func (j *Job) find(ctx context.Context, l *List) error {
 	c := NewChecker(j.Options)
-	err = parallel.Each(ctx, max(4, workers()), len(items), func(ctx context.Context, i int) Backup {
-		it := &items[i]
-		b := Backup{Path: it.Path, Size: it.Size, etag: it.ETag}
-		if it.Err != nil {
-			b.add(fault(it.Err, it.Size))
-			b.Why, b.unread = unseen, true
-			return b
+	claim := func(b *Backup) {
+		if b.Why != "" || ctx.Err() != nil {
+			return
 		}
 		file := &hashed{Store: c.Place, path: b.Path}
-		c.readClaims(ctx, &b, file)
+		c.readClaims(ctx, b, file)
 		file.end()
 		b.unread = b.has(Unreadable)
 		if len(b.Findings) > 0 && errors.Is(b.Findings[0].cause, fs.ErrNotExist) {
@@ -135,62 +117,118 @@ func (j *Job) find(ctx context.Context) (backups []Backup, others []peer, err er
 				b.Proven, b.ProvenAt, b.SHA256 = p.Level, p.At, p.SHA256
 			}
 		}
-		return b
-	}, func(_ int, b Backup) {
-		switch {
-		case b.Why == gone:
-		case j.Shard.Has(b.Path): // the id is another when it is re-encrypted meanwhile
-			backups = append(backups, b)
-		default:
-			others = append(others, b.peer())
-		}
+	}
+	next, stop := iter.Pull2(j.items(ctx))
+	defer stop()
+	return parallel.Run(max(4, workers()), make([]Backup, 4*max(4, workers())), parallel.Stages[Backup]{
+		Fill: func(b *Backup) (bool, error) {
+			it, err, ok := next()
+			if !ok {
+				err = io.EOF
+			}
+			*b = Backup{Path: it.Path, Size: it.Size, etag: it.ETag}
+			if it.Err != nil {
+				b.add(fault(it.Err, it.Size))
+				b.Why, b.unread = unseen, true
+			}
+			return err == nil, err
+		},
+		Work: claim,
+		Drain: func(b *Backup) error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if b.Why != gone {
+				l.add(b, !j.Shard.Has(b.Path)) // the id is another when it is re-encrypted meanwhile
+			}
+			return nil
+		},
 	})
-	return backups, others, err
+}
+
+// items yields the backups at the paths, and what increments among them need that were
+// given as files: an increment is as good as that. A folder has it.
+func (j *Job) items(ctx context.Context) iter.Seq2[backup.Backup, error] {
+	return func(yield func(backup.Backup, error) bool) {
+		var roots []string
+		rooted := func(path string) bool {
+			return slices.ContainsFunc(roots, func(root string) bool { return under(path, root) })
+		}
+		var increments []backup.Backup
+		for b, err := range backup.All(ctx, j.Place, j.Paths, func(root string) { roots = append(roots, root) }) {
+			if _, linked := backup.LinkOf(store.Base(b.Path)); linked && err == nil && !rooted(b.Path) {
+				increments = append(increments, b)
+			}
+			if !yield(b, err) || err != nil {
+				return
+			}
+		}
+		all, err := backup.WithLinks(ctx, j.Place, increments)
+		if err != nil {
+			yield(backup.Backup{}, err)
+			return
+		}
+		for _, b := range all[len(increments):] {
+			if !rooted(b.Path) && !yield(b, nil) {
+				return
+			}
+		}
+	}
 }
 
 // plan orders the backups to check: unproved ones, newest first, then those with the oldest
 // proofs.
-func (j *Job) plan(backups []Backup) (order []int) {
+func (j *Job) plan(l *List) []uint32 {
+	type due struct {
+		i      uint32
+		proved bool
+		at     int64 // seconds: when it was proved, or made
+	}
 	selective := j.NewerOnly || j.RecheckAfter > 0 || j.Sample > 0
-	var spared []int
-	for i := range backups {
-		b := &backups[i]
-		if b.Why != "" {
+	var all, spared []due
+	for i := range l.held() {
+		if l.row(i).other || l.why(i) != "" {
 			continue
 		}
-		proved := b.Proven >= j.reach(b)
-		due := !proved || j.RecheckAfter > 0 && j.now.Sub(b.ProvenAt) >= j.RecheckAfter
-		if selective && !due {
-			spared = append(spared, i)
-			b.Why = "it was proved already"
-			continue
+		b := l.at(i)
+		d := due{uint32(i), b.Proven >= j.reach(&b), b.Created.Unix()}
+		if d.proved {
+			d.at = b.ProvenAt.Unix()
 		}
-		order = append(order, i)
+		if selective && d.proved && (j.RecheckAfter == 0 || j.now.Sub(b.ProvenAt) < j.RecheckAfter) {
+			spared = append(spared, d)
+		} else {
+			all = append(all, d)
+		}
 	}
 	for n := sampleSize(j.Sample, len(spared)); n > 0; n-- {
 		k, err := rand.Int(rand.Reader, big.NewInt(int64(len(spared))))
 		if err != nil {
 			panic(err) // crypto/rand does not fail
 		}
-		i, last := spared[k.Int64()], len(spared)-1
+		last := len(spared) - 1
+		all = append(all, spared[k.Int64()])
 		spared[k.Int64()] = spared[last]
 		spared = spared[:last]
-		backups[i].Why = ""
-		order = append(order, i)
 	}
-	slices.SortStableFunc(order, func(x, y int) int {
-		a, b := &backups[x], &backups[y]
-		provedA, provedB := a.Proven >= j.reach(a), b.Proven >= j.reach(b)
+	for _, d := range spared {
+		l.setWhy(l.row(int(d.i)), "it was proved already")
+	}
+	slices.SortFunc(all, func(a, b due) int {
 		switch {
-		case provedA && provedB:
-			return a.ProvenAt.Compare(b.ProvenAt)
-		case provedA:
-			return 1
-		case provedB:
+		case a.proved != b.proved && b.proved:
 			return -1
+		case a.proved != b.proved:
+			return 1
+		case a.proved:
+			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.i, b.i))
 		}
-		return newestFirst(*a, *b)
+		return cmp.Or(cmp.Compare(b.at, a.at), cmp.Compare(a.i, b.i))
 	})
+	order := make([]uint32, len(all))
+	for n, d := range all {
+		order[n] = d.i
+	}
 	return order
 }
 
@@ -202,38 +240,37 @@ func sampleSize(part float64, n int) int {
 	return min(size, n)
 }
 
-func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
+func (j *Job) check(ctx context.Context, l *List, order []uint32) error {
 	if j.Planned != nil {
 		var total int64
 		for _, i := range order {
-			total += backups[i].Size
+			total += l.row(int(i)).size
 		}
 		j.Planned(len(order), total)
 	}
 	c := NewChecker(j.Options)
 	for _, i := range order {
-		backups[i].Why = "the run was stopped" // until it was checked
+		l.setWhy(l.row(int(i)), "the run was stopped") // until it was checked
 	}
 	saved := time.Now()
 	var saving sync.Mutex // one that is slow holds up no other, nor what these have proved
 	return parallel.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
+		was := l.at(int(order[n]))
 		if j.MaxDuration > 0 && time.Since(j.now) >= j.MaxDuration {
-			b := backups[order[n]]
-			b.Why = fmt.Sprintf("the run had taken %v", j.MaxDuration)
-			return b
+			was.Why = fmt.Sprintf("the run had taken %v", j.MaxDuration)
+			return was
 		}
-		b := c.One(ctx, backups[order[n]].Path)
+		b := c.One(ctx, was.Path)
 		if !b.Checked {
-			why := b.Why
-			b = backups[order[n]]
-			b.Why = why
+			was.Why = b.Why
+			return was
+		}
+		if j.Memory == nil {
 			return b
 		}
-		if j.Memory != nil {
-			j.Memory.remember(&b, j.Program)
-		}
+		j.Memory.remember(&b, j.Program)
 		if saving.TryLock() {
-			if time.Since(saved) > j.saveEvery {
+			if time.Since(saved) > j.saveEvery || j.Memory.full() {
 				j.save(nil)
 				saved = time.Now()
 			}
@@ -241,7 +278,7 @@ func (j *Job) check(ctx context.Context, backups []Backup, order []int) error {
 		}
 		return b
 	}, func(n int, b Backup) {
-		backups[order[n]] = b
+		l.put(int(order[n]), &b)
 		if j.Done != nil {
 			j.Done(&b)
 		}
@@ -258,22 +295,19 @@ func (j *Job) save(forget func(path string) bool) {
 	}
 }
 
-// look looks at the files next to the backups. An unreadable folder is a finding, unless a
-// backup is that already.
-func (j *Job) look(ctx context.Context, r *Report, backups []Backup) error {
+// look looks at the files next to the backups, and finds which paths are folders.
+func (j *Job) look(ctx context.Context, r *Report) error {
 	said := make(map[string]bool)
-	for i := range backups {
-		if backups[i].Why == unseen {
-			said[anchored(backups[i].Path)] = true
+	say := func(f Finding) {
+		if path := anchored(f.Path); !said[path] { // another path may lead here too
+			said[path] = true
+			r.Findings = append(r.Findings, f)
 		}
 	}
 	unread := func(path string, err error) {
-		if !said[anchored(path)] {
-			said[anchored(path)] = true
-			f := fault(err, 0)
-			f.Path = path
-			r.Findings = append(r.Findings, f)
-		}
+		f := fault(err, 0)
+		f.Path = path
+		say(f)
 	}
 	for _, root := range j.Paths {
 		_, isRoot, err := j.Place.Stat(ctx, root)
@@ -284,29 +318,38 @@ func (j *Job) look(ctx context.Context, r *Report, backups []Backup) error {
 			continue
 		}
 		j.roots = append(j.roots, root)
-		there := make(map[string]bool)
-		var others []store.Backup
+		last := ""
+		there := func(path string) bool { // its companions are behind it
+			if path == last {
+				return true
+			}
+			_, _, err := j.Place.Stat(ctx, path)
+			return !errors.Is(err, fs.ErrNotExist)
+		}
 		for f, err := range j.Place.Walk(ctx, root, true) {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			if err != nil {
 				unread(backup.Unread(root, f, err))
-				continue
-			}
-			if f.Named() {
-				there[f.Path] = true
-			} else {
-				others = append(others, f)
-			}
-		}
-		for i := range others {
-			f, found := j.strayFinding(&others[i], there)
-			if path := anchored(f.Path); found && j.Shard.Has(f.Path) && !said[path] {
-				said[path] = true // another path may lead here too
-				r.Findings = append(r.Findings, f)
+			} else if f.Named() {
+				last = f.Path
+			} else if f, found := j.strayFinding(&f, there); found && j.Shard.Has(f.Path) {
+				say(f)
 			}
 		}
 	}
 	return nil
+}
+
+// notTwice takes out what is said of a backup as well: that it, or its folder, cannot be
+// looked at.
+func (j *Job) notTwice(r *Report) {
+	unread := make(map[string]bool)
+	for _, b := range r.Backups.Found() {
+		if b.Why == unseen {
+			unread[anchored(b.Path)] = true
+		}
+	}
+	r.Findings = slices.DeleteFunc(r.Findings, func(f Finding) bool { return unread[anchored(f.Path)] })
 }

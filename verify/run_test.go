@@ -24,15 +24,15 @@ func TestPlan(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	day := func(n int) time.Time { return now.AddDate(0, 0, -n) }
-	backups := func() []Backup {
-		return []Backup{
+	backups := func() *List {
+		return ListOf([]Backup{
 			{Path: "unproved-old", Created: day(9)},
 			{Path: "lately", Created: day(8), Proven: Content, ProvenAt: day(2)},
 			{Path: "long-ago", Created: day(7), Proven: Restore, ProvenAt: day(100)},
 			{Path: "too-little", Created: day(6), Proven: Checksum, ProvenAt: day(1)},
 			{Path: "newest", Created: day(0)},
 			{Path: "broken", Why: "it cannot be looked at"},
-		}
+		}...)
 	}
 	due := []string{"newest", "too-little", "unproved-old"}
 	for name, tc := range map[string]struct {
@@ -55,7 +55,7 @@ func TestPlan(t *testing.T) {
 		all := backups()
 		var got []string
 		for _, i := range j.plan(all) {
-			got = append(got, all[i].Path)
+			got = append(got, all.at(int(i)).Path)
 		}
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
@@ -70,7 +70,7 @@ func TestPlan(t *testing.T) {
 		if len(order) != 4 {
 			t.Fatalf("%d are checked", len(order))
 		}
-		seen[all[order[3]].Path] = true
+		seen[all.at(int(order[3])).Path] = true
 	}
 	if len(seen) != 2 {
 		t.Errorf("only %v", seen)
@@ -103,14 +103,14 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	r := run(t, job(Auth))
-	if sum := r.Summary(); sum.Checked != 0 || r.Backups[0].Proven != Content || r.Backups[0].Why == "" {
+	if sum := r.Summary(); sum.Checked != 0 || r.Backups.at(0).Proven != Content || r.Backups.at(0).Why == "" {
 		t.Errorf("%+v", sum)
 	}
 	// A lesser level leaves the better proof of the same bytes.
 	j := job(Checksum)
 	j.NewerOnly = false
-	if r := run(t, j); r.Summary().Checked != len(s.backups) || r.Backups[5].Proven != Content {
-		t.Error(asJSON(r.Backups[5]))
+	if r := run(t, j); r.Summary().Checked != len(s.backups) || r.Backups.at(5).Proven != Content {
+		t.Error(asJSON(r.Backups.at(5)))
 	}
 	// One that was found bad is no longer proved, and is looked at again.
 	bad := slices.Clone(s.backups[3].data)
@@ -146,12 +146,12 @@ func TestMemory(t *testing.T) {
 	}
 	three := open()
 	three.put("a", Proof{ID: "3", Level: Auth})
-	three.seen["/x"], three.sighted["/x"] = sight{Kind: "3"}, true
-	one.seen["/x"], one.sighted["/x"] = sight{Kind: "1"}, true
+	three.see("/x", sight{Kind: "3"})
+	one.see("/x", sight{Kind: "1"})
 	if err := errors.Join(one.Save(nil), three.Save(nil), one.Save(nil)); err != nil {
 		t.Fatal(err)
 	}
-	if p, _ := open().Of("a"); p.ID != "3" || open().seen["/x"].Kind != "3" {
+	if p, _ := open().Of("a"); p.ID != "3" || open().of("/x").Seen.Kind != "3" {
 		t.Error("what was saved before is saved again, and takes the place of what is newer")
 	}
 	three.put("a", Proof{ID: "1", Level: Auth})
@@ -174,7 +174,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	os.Mkdir(s.dir, 0o700)
-	if r := run(t, job(Content)); len(r.Backups) != 0 {
+	if r := run(t, job(Content)); r.Backups.Len() != 0 {
 		t.Error(asJSON(r))
 	}
 	if _, ok := open().Of(s.backups[4].path); !ok {
@@ -186,7 +186,8 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	write(t, filepath.Join(dir, MemoryName), []byte(`{"version": 2}`))
+	write(t, filepath.Join(dir, MemoryName), []byte(`{"version": 3}`))
+	two.put("b", Proof{})
 	if err := two.Save(nil); !errors.Is(err, ErrMemory) {
 		t.Error(err)
 	}
@@ -261,7 +262,7 @@ func TestStoreFindings(t *testing.T) {
 	var bytes int64
 	j.Planned, j.Done = func(n int, size int64) { planned, bytes = n, size }, func(b *Backup) { done++; bytes -= b.Size }
 	r := run(t, j)
-	if planned != len(r.Backups) || done != planned || bytes != 0 {
+	if planned != r.Backups.Len() || done != planned || bytes != 0 {
 		t.Errorf("%d of %d are done, and %d bytes are left", done, planned, bytes)
 	}
 	for path, b := range byPath(r) {
@@ -298,8 +299,8 @@ func TestShardsMerged(t *testing.T) {
 	for most, want := range map[time.Duration]int{1: 0, time.Hour: len(s.backups)} {
 		j := s.job(Checksum)
 		j.MaxDuration = most
-		if r := run(t, j); r.Summary().Checked != want || want == 0 && r.Backups[0].Why != "the run had taken 1ns" {
-			t.Errorf("in %v: %+v, %q", most, r.Summary(), r.Backups[0].Why)
+		if r := run(t, j); r.Summary().Checked != want || want == 0 && r.Backups.at(0).Why != "the run had taken 1ns" {
+			t.Errorf("in %v: %+v, %q", most, r.Summary(), r.Backups.at(0).Why)
 		}
 	}
 	for _, n := range []int{1, 2, 7} {
@@ -337,18 +338,22 @@ func TestShardsMerged(t *testing.T) {
 	}
 	// A backup in two reports is as the later check says.
 	later := *whole
-	later.Backups, later.Finished = slices.Clone(whole.Backups), whole.Finished.Add(time.Hour)
-	later.Backups[0].ProvenAt, later.Backups[0].Proven = time.Now().Add(time.Hour), Content
+	var backups []Backup
+	for _, b := range whole.Backups.All() {
+		backups = append(backups, *b)
+	}
+	backups[0].ProvenAt, backups[0].Proven = time.Now().Add(time.Hour), Content
+	later.Backups, later.Finished = ListOf(backups...), whole.Finished.Add(time.Hour)
 	for _, order := range [][]*Report{{whole, &later}, {&later, whole}} {
-		if all, err := Merge(order); err != nil || all.Backups[0].Proven != Content || len(all.Backups) != len(s.backups) {
-			t.Error(err, asJSON(all.Backups[0]))
+		if all, err := Merge(order); err != nil || all.Backups.at(0).Proven != Content || all.Backups.Len() != len(s.backups) {
+			t.Error(err, asJSON(all.Backups.at(0)))
 		}
 	}
 }
 
 func describe(r *Report) string {
 	var text strings.Builder
-	for _, b := range r.Backups {
+	for _, b := range r.Backups.All() {
 		fmt.Fprintln(&text, b.Path, b.Checked, b.Proven, codesOf(b.Findings))
 	}
 	fmt.Fprintln(&text, slices.Sorted(slices.Values(codesOf(r.Findings))))

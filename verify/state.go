@@ -115,7 +115,7 @@ func (r *Report) Outcome(failed error, one *Backup, strict bool) error {
 		return fmt.Errorf("verifying %w", one.Err())
 	case sum.Failed > 0 || sum.Errors > 0:
 		return fail.ErrSome
-	case len(r.Backups) == 0 && r.Shard == "":
+	case r.Backups.Len() == 0 && r.Shard == "":
 		return fmt.Errorf("verifying: there are no backups in %s", strings.Join(r.Roots, ", "))
 	case strict && sum.Warnings > 0:
 		return errors.New("verifying: there are warnings, and --strict is given")

@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"regexp"
@@ -22,8 +21,9 @@ const strayAge = time.Hour
 // plaintext ends the names of unsealed dumps and archives.
 var plaintext = regexp.MustCompile(`(?i)(\.(sql|dump|pgdump|tar|tgz|txz|tzst)|_\d{8}_\d{6}(-\d+)?\.bin)(\.(zst|gz|bz2|xz|lz4))?$`)
 
-// strayFinding judges a file that is not a backup; there has the backups by path.
-func (j *Job) strayFinding(f *store.Backup, there map[string]bool) (Finding, bool) {
+// strayFinding judges a file that is not a backup; there reports whether a
+// backup is.
+func (j *Job) strayFinding(f *store.Backup, there func(path string) bool) (Finding, bool) {
 	name := store.Base(f.Path)
 	begun := strings.TrimSuffix(strings.TrimPrefix(name, "."), ".partial")
 	unfinished := strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".partial")
@@ -33,7 +33,7 @@ func (j *Job) strayFinding(f *store.Backup, there map[string]bool) (Finding, boo
 	switch {
 	case unfinished && j.now.Sub(f.ModTime) < strayAge:
 		return Finding{}, false
-	case unfinished && there[store.Join(store.Dir(f.Path), strings.TrimSuffix(begun, store.SidecarSuffix))]:
+	case unfinished && there(store.Join(store.Dir(f.Path), strings.TrimSuffix(begun, store.SidecarSuffix))):
 		return warning(SideFile, "a rewrap or reencrypt that was killed has left it",
 			"run it again, which clears it away; delete it by hand only when its backup verifies without it")
 	case unfinished && (strings.Contains(begun, backup.Suffix) || plaintext.MatchString(begun)):
@@ -47,80 +47,56 @@ func (j *Job) strayFinding(f *store.Backup, there map[string]bool) (Finding, boo
 		if !found || !(store.Backup{Path: of}).Named() {
 			continue
 		}
-		if !there[of] && j.now.Sub(f.ModTime) >= strayAge {
+		if j.now.Sub(f.ModTime) >= strayAge && !there(of) {
 			return warning(SideFile, what+" of a backup that is not there", "find out where the backup went; else delete it")
 		}
 	}
 	return Finding{}, false
 }
 
-// peer is what a comparison needs of a backup: a shard keeps that of the whole store.
-type peer struct {
-	path    string
-	size    int64
-	created time.Time
-	series  unique.Handle[prune.Series]
-	known   bool // its envelope could be read
-	bad     bool // it counts for nothing next to others
-	unread  bool // the store did not give its envelope
-
-	increment bool // its size says nothing of others
-	link      backup.Link
-	broken    bool // what needs it cannot be restored
-}
-
-func (b *Backup) peer() peer {
-	link, _ := backup.LinkOf(b.Name)
-	return peer{
-		path: b.Path, size: b.Size, created: b.Created, known: b.ID != "", bad: b.Worst() == Error,
-		unread:    b.unread || b.ID == "" && b.has(Unreadable),
-		series:    unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
-		increment: b.Kind == backup.KindIncrement, link: link,
-		broken: slices.ContainsFunc(b.Findings, func(f Finding) bool { return f.Severity == Error && f.Code != NotRehearsed }),
-	}
-}
-
-// compare judges every backup of the report next to its series; whole has all backups,
-// those of other shards too.
-func (j *Job) compare(r *Report, whole []peer) {
-	series := make(map[unique.Handle[prune.Series]][]peer)
-	for _, p := range whole {
-		if p.known && !p.created.After(j.now.Add(prune.Skew)) {
-			series[p.series] = append(series[p.series], p)
+// compare judges every backup of the report next to its series, with those of other shards.
+func (j *Job) compare(r *Report) {
+	l := r.Backups
+	series := make(map[unique.Handle[prune.Series]][]uint32)
+	latest := j.now.Add(prune.Skew)
+	for _, i := range l.whole() {
+		if n := l.row(int(i)); n.known && n.created <= latest.Unix() {
+			series[n.series] = append(series[n.series], i)
 		}
 	}
-	order := func(a, b peer) int {
-		return cmp.Or(b.created.Compare(a.created), b.link.After(a.link), cmp.Compare(a.path, b.path))
-	}
+	at := make([]uint32, l.held())                            // their places in their series
 	newest := make(map[unique.Handle[prune.Series]]time.Time) // good ones, from which prune counts
 	for s, all := range series {
-		slices.SortFunc(all, order)
-		if at := slices.IndexFunc(all, func(p peer) bool { return !p.bad }); at >= 0 {
-			newest[s] = all[at].created
+		slices.SortFunc(all, l.newestFirst)
+		for n, i := range all {
+			at[i] = uint32(n)
+		}
+		if n := slices.IndexFunc(all, func(i uint32) bool { return !l.row(int(i)).bad }); n >= 0 {
+			newest[s] = time.Unix(l.row(int(all[n])).created, 0).UTC()
 		}
 	}
-	for i := range r.Backups {
-		b := &r.Backups[i]
-		j.permissions(b)
-		if b.ID == "" {
+	for _, i := range l.order {
+		b, n := l.at(int(i)), l.row(int(i))
+		unread := b.has(Unreadable)
+		if b.Findings = nil; !unread {
+			permissions(&b)
+		}
+		all := series[n.series]
+		if !n.known {
+			l.find(int(i), b.Findings...)
 			continue
 		}
-		if b.Created.After(j.now.Add(prune.Skew)) {
+		if n.created > latest.Unix() {
 			b.add(Finding{Severity: Warning, Code: Future, Message: "it is dated " + b.Created.Format(time.RFC3339) + ", in the future",
 				Advice: "a clock was wrong when it was made; it counts for nothing until its time has come"})
-			continue
+		} else {
+			j.age(r, &b, at[i] == 0, newest[n.series])
+			if median, ok := l.medianSize(all[at[i]+1:]); ok && !n.increment && n.size < median/2 {
+				b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", n.size, median),
+					Advice: "look what is missing in the source"})
+			}
 		}
-		self := b.peer()
-		all := series[self.series]
-		at, found := slices.BinarySearchFunc(all, self, order)
-		if !found {
-			continue // another one is there now
-		}
-		j.age(r, b, at == 0, newest[self.series])
-		if median, ok := medianSize(all[at+1:]); ok && !self.increment && b.Size < median/2 {
-			b.add(Finding{Severity: Warning, Code: Small, Message: fmt.Sprintf("it has %d bytes, and half of those before it have %d or more", b.Size, median),
-				Advice: "look what is missing in the source"})
-		}
+		l.find(int(i), b.Findings...)
 	}
 }
 
@@ -158,14 +134,14 @@ const (
 	few    = 3
 )
 
-func medianSize(newest []peer) (int64, bool) {
+func (l *List) medianSize(newest []uint32) (int64, bool) {
 	var sizes []int64
-	for _, p := range newest {
+	for _, i := range newest {
 		if len(sizes) == enough {
 			break
 		}
-		if !p.bad && !p.increment {
-			sizes = append(sizes, p.size)
+		if n := l.row(int(i)); !n.bad && !n.increment {
+			sizes = append(sizes, n.size)
 		}
 	}
 	if len(sizes) < few {
@@ -175,8 +151,8 @@ func medianSize(newest []peer) (int64, bool) {
 	return sizes[len(sizes)/2], true
 }
 
-func (j *Job) permissions(b *Backup) {
-	if store.IsRemote(b.Path) || b.has(Unreadable) {
+func permissions(b *Backup) {
+	if store.IsRemote(b.Path) {
 		return
 	}
 	info, err := os.Stat(b.Path)

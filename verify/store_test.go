@@ -222,8 +222,8 @@ func codesOf(findings []Finding) (codes []Code) {
 
 func byPath(r *Report) map[string]*Backup {
 	all := make(map[string]*Backup)
-	for i := range r.Backups {
-		all[r.Backups[i].Path] = &r.Backups[i]
+	for _, b := range r.Backups.All() {
+		all[b.Path] = b
 	}
 	return all
 }

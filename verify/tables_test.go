@@ -130,24 +130,27 @@ func TestBrokenChain(t *testing.T) {
 		}
 		return b
 	}
-	r := &Report{Backups: []Backup{
+	l := new(List)
+	for _, b := range []Backup{
 		link("/a", chain, 4, NotRehearsed), link("/a", chain, 3), link("/a", chain, 2, NoKey), link("/a", chain, 1, Damaged), link("/a", chain, 0),
 		link("/a", other, 3), link("/b", chain, 3), link("/c", chain, 3), link("/d", chain, 1, BrokenChain), link("/d", chain, 2, BrokenChain),
 		link("/e", chain, 1, NotRehearsed), link("/e", chain, 2), {Path: "/a/x.enc", Name: "x", Findings: []Finding{{Severity: Error, Code: Damaged}}},
-	}}
-	foreign := link("/c", chain, 2, Unreadable)
-	whole := []peer{foreign.peer()}
-	for i := range r.Backups {
-		whole = append(whole, r.Backups[i].peer())
+	} {
+		l.add(&b, false)
 	}
+	foreign := link("/c", chain, 2, Unreadable)
+	l.add(&foreign, true)
+	l.sort()
+	r := &Report{Backups: l}
 	var lost []string
 	j := &Job{Lost: func(chain string) { lost = append(lost, chain) }}
-	j.chains(r, whole)
+	j.chains(r)
 	var got []string
-	for _, b := range r.Backups {
+	for _, b := range r.Backups.All() {
 		f := b.Findings[max(0, len(b.Findings)-1):]
 		if len(f) > 0 && f[0].Code == BrokenChain && f[0].Message != "" {
-			got = append(got, store.Dir(b.Path)+" "+fmt.Sprint(b.peer().link.N)+": "+f[0].Message)
+			of, _ := backup.LinkOf(b.Name)
+			got = append(got, store.Dir(b.Path)+" "+fmt.Sprint(of.N)+": "+f[0].Message)
 		}
 	}
 	bad := func(n int) string {
@@ -159,7 +162,7 @@ func TestBrokenChain(t *testing.T) {
 	if !slices.Equal(lost, []string{chain}) {
 		t.Errorf("lost: %q", lost)
 	}
-	new(Job).chains(r, whole) // nobody asks which are lost
+	new(Job).chains(r) // nobody asks which are lost
 }
 
 // TestStrayAges: what may still be written is left alone, and what is left says whose it was.
@@ -189,7 +192,7 @@ func TestStrayAges(t *testing.T) {
 		{"x" + store.SidecarSuffix, strayAge, false, "", ""},
 	} {
 		f := &store.Backup{Path: "/d/" + tc.name, ModTime: j.now.Add(-tc.age)}
-		got, found := j.strayFinding(f, map[string]bool{"/d/x.enc": tc.there})
+		got, found := j.strayFinding(f, func(path string) bool { return path == "/d/x.enc" && tc.there })
 		if found != (tc.code != "") || got.Code != tc.code || !strings.HasPrefix(got.Message, tc.words) || found && got.Path != f.Path {
 			t.Errorf("%+v: %+v", tc, got)
 		}
@@ -233,10 +236,10 @@ func TestSummary(t *testing.T) {
 	t.Parallel()
 	bad, warning, unrehearsed := Finding{Severity: Error, Code: Damaged}, Finding{Severity: Warning, Code: Small}, Finding{Severity: Error, Code: NotRehearsed}
 	r := Report{
-		Backups: []Backup{
+		Backups: ListOf([]Backup{
 			{Checked: true, Size: 1}, {Checked: true, Size: 2, Findings: []Finding{warning, bad}}, {Checked: true, Size: 4, Findings: []Finding{warning, warning}},
 			{Size: 8, Findings: []Finding{unrehearsed}},
-		},
+		}...),
 		Findings: []Finding{warning, bad},
 	}
 	if got, want := r.Summary(), (Summary{Backups: 4, Checked: 3, Failed: 1, Warned: 2, Bytes: 7, Errors: 3, Warnings: 4}); got != want {
@@ -318,11 +321,18 @@ func TestMedianSize(t *testing.T) {
 		{nil, 0}, {[]int64{5, 6}, 0}, {[]int64{7, 5, 6}, 6}, {[]int64{5, 6, 0}, 0}, {[]int64{5, -1, 6}, 0}, {[]int64{5, 0, 7, -1, 6}, 6},
 		{[]int64{1, 2, 3, 4}, 3}, {[]int64{1, 2, 3, 4, 5, 6, 7, 100, 100, 100}, 4}, {[]int64{1, 2, 3, 4, 5, 6, 100, 100}, 4},
 	} {
-		var all []peer
-		for _, n := range tc.sizes {
-			all = append(all, peer{size: n, bad: n == 0, increment: n < 0})
+		l, all := new(List), []uint32(nil)
+		for i, n := range tc.sizes {
+			b := Backup{Size: n}
+			if n == 0 {
+				b.add(Finding{Severity: Error})
+			} else if n < 0 {
+				b.Kind = backup.KindIncrement
+			}
+			l.add(&b, false)
+			all = append(all, uint32(i))
 		}
-		if got, ok := medianSize(all); got != tc.want || ok != (tc.want > 0) {
+		if got, ok := l.medianSize(all); got != tc.want || ok != (tc.want > 0) {
 			t.Errorf("%v: %d, %v", tc.sizes, got, ok)
 		}
 	}
@@ -371,17 +381,17 @@ func TestOutcome(t *testing.T) {
 		strict bool
 		want   string
 	}{
-		"good":                  {r: Report{Backups: []Backup{{}}}, want: "<nil>"},
-		"stopped":               {r: Report{Backups: []Backup{bad}}, failed: failed, want: "stopped"},
-		"one that is bad":       {r: Report{Backups: []Backup{bad}}, one: &bad, want: "verifying /b: no key"},
-		"one that is good":      {r: Report{Backups: []Backup{{}}}, one: &Backup{}, want: "<nil>"},
-		"some are bad":          {r: Report{Backups: []Backup{bad, {}}}, want: fail.ErrSome.Error()},
-		"an error of the store": {r: Report{Backups: []Backup{{}}, Findings: []Finding{{Severity: Error, Code: TooOld}}}, want: fail.ErrSome.Error()},
+		"good":                  {r: Report{Backups: ListOf(Backup{})}, want: "<nil>"},
+		"stopped":               {r: Report{Backups: ListOf(bad)}, failed: failed, want: "stopped"},
+		"one that is bad":       {r: Report{Backups: ListOf(bad)}, one: &bad, want: "verifying /b: no key"},
+		"one that is good":      {r: Report{Backups: ListOf(Backup{})}, one: &Backup{}, want: "<nil>"},
+		"some are bad":          {r: Report{Backups: ListOf(bad, Backup{})}, want: fail.ErrSome.Error()},
+		"an error of the store": {r: Report{Backups: ListOf(Backup{}), Findings: []Finding{{Severity: Error, Code: TooOld}}}, want: fail.ErrSome.Error()},
 		"none":                  {r: Report{Roots: []string{"/a", "/b"}}, want: "verifying: there are no backups in /a, /b"},
 		"none in a shard":       {r: Report{Shard: "1/2"}, want: "<nil>"},
-		"warnings":              {r: Report{Backups: []Backup{warned}}, want: "<nil>"},
-		"warnings, strict":      {r: Report{Backups: []Backup{warned}}, strict: true, want: "verifying: there are warnings, and --strict is given"},
-		"strict and good":       {r: Report{Backups: []Backup{{}}}, strict: true, want: "<nil>"},
+		"warnings":              {r: Report{Backups: ListOf(warned)}, want: "<nil>"},
+		"warnings, strict":      {r: Report{Backups: ListOf(warned)}, strict: true, want: "verifying: there are warnings, and --strict is given"},
+		"strict and good":       {r: Report{Backups: ListOf(Backup{})}, strict: true, want: "<nil>"},
 	} {
 		if got := fmt.Sprint(tc.r.Outcome(tc.failed, tc.one, tc.strict)); got != tc.want {
 			t.Errorf("%s: %s", name, got)
@@ -424,14 +434,14 @@ func TestOrderOfWork(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	ago := func(days int) time.Time { return now.AddDate(0, 0, -days) }
-	backups := func() []Backup {
-		return []Backup{
+	backups := func() *List {
+		return ListOf([]Backup{
 			{Path: "proved", Created: ago(1), Proven: Auth, ProvenAt: ago(3)},
 			{Path: "long ago", Created: ago(2), Proven: Content, ProvenAt: ago(10)},
 			{Path: "old", Created: ago(9)},
 			{Path: "less", Created: ago(5), Proven: Checksum, ProvenAt: ago(1)},
 			{Path: "unseen", Why: unseen},
-		}
+		}...)
 	}
 	for name, tc := range map[string]struct {
 		change func(j *Job)
@@ -449,15 +459,15 @@ func TestOrderOfWork(t *testing.T) {
 		all := backups()
 		var got []string
 		for _, i := range j.plan(all) {
-			got = append(got, all[i].Path)
-			if all[i].Why != "" {
-				t.Errorf("%s: %s is checked, and %s", name, all[i].Path, all[i].Why)
+			got = append(got, all.at(int(i)).Path)
+			if why := all.why(int(i)); why != "" {
+				t.Errorf("%s: %s is checked, and %s", name, all.at(int(i)).Path, why)
 			}
 		}
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
-		for _, b := range all {
+		for _, b := range all.All() {
 			if (b.Why == "") != slices.Contains(got, b.Path) {
 				t.Errorf("%s: %s: %q", name, b.Path, b.Why)
 			}

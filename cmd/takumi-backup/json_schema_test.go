@@ -45,6 +45,8 @@ func schemaFor(t reflect.Type) map[string]any {
 		return schemaFor(t.Elem())
 	case t == reflect.TypeFor[time.Time]():
 		return map[string]any{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[verify.List]():
+		return schemaFor(reflect.TypeFor[[]verify.Backup]())
 	case t == reflect.TypeFor[[]byte]():
 		return map[string]any{"type": "string", "contentEncoding": "base64"}
 	case t == reflect.TypeFor[json.RawMessage]():

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,6 +18,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
+
+// bigStore is from how many bytes on memory is collected more eagerly.
+const bigStore = 192 << 20
 
 type verifyCommand struct {
 	keys      keyFlags
@@ -167,6 +170,7 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	}
 	hide := func() {}
 	j.Planned = func(_ int, bytes int64) { hide = v.progress.start(cmd.ErrOrStderr(), "verifying", bytes, &v.meter) }
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(bigStore)) // what lives of one is packed
 	found, failed := j.Run(cmd.Context())
 	hide()
 	if errors.Is(failed, fs.ErrNotExist) { // a disk that is not mounted, perhaps
@@ -181,8 +185,12 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	rec.Detail = fmt.Sprintf("level %v: %d errors, %d warnings", j.Level, sum.Errors, sum.Warnings)
 	_, isRoot, _ := j.Place.Stat(cmd.Context(), paths[0])
 	var one *verify.Backup
-	if i := slices.IndexFunc(found.Backups, func(b verify.Backup) bool { return len(found.Backups) == 1 || b.Path == paths[0] }); i >= 0 && len(paths) == 1 && !isRoot && failed == nil {
-		one = &found.Backups[i]
+	if len(paths) == 1 && !isRoot && failed == nil {
+		for _, b := range found.Backups.All() {
+			if found.Backups.Len() == 1 || b.Path == paths[0] {
+				one = b
+			}
+		}
 	}
 	return found, v.publish(cmd, found, failed, one)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,15 +102,14 @@ func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed
 // print prints the report, or a line for each backup that was checked, and says
 // what was found.
 func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.Backup) error {
-	t := reports.NewText(r, v.meter.In())
-	for _, said := range t.Findings {
+	for said := range reports.Findings(r) {
 		v.log.WriteString(said.Text)
 		if one == nil || said.Path != one.Path || said.Severity != verify.Error { // which main says
 			fmt.Fprint(cmd.ErrOrStderr(), said.Text)
 		}
 	}
-	for i := range r.Backups {
-		if b := &r.Backups[i]; b.Worst() == verify.Error {
+	for _, b := range r.Backups.Found() {
+		if b.Worst() == verify.Error {
 			rec := audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, Fault: b.Err()}
 			if b.KeyID != "" {
 				rec.KeyIDs = []string{b.KeyID}
@@ -116,14 +117,14 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.
 			recordBackup(cmd, rec)
 		}
 	}
-	v.log.WriteString(t.Summary)
-	lines := t.Bad
+	summary := reports.Summary(r, v.meter.In())
+	v.log.WriteString(summary)
 	if !v.progress.quiet {
-		lines = t.Lines
-		fmt.Fprint(cmd.ErrOrStderr(), t.Summary)
+		fmt.Fprint(cmd.ErrOrStderr(), summary)
 	}
 	if v.json {
 		return stdoutError(reports.WriteJSON(cmd.OutOrStdout(), r))
 	}
-	return printf(cmd, "%v", lines)
+	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+	return stdoutError(cmp.Or(reports.WriteLines(out, r, v.progress.quiet), out.Flush()))
 }

@@ -53,42 +53,70 @@ type point struct {
 type proof struct{ From, To number }
 
 func charts(r *verify.Report) (all []chart, more int) {
-	keys, of := bySeries(r)
-	worst := func(key seriesKey) int {
-		i := len(states)
-		for _, b := range of[key] {
-			i = min(i, slices.Index(states, StateOf(b)))
+	of := make(map[seriesKey]*series)
+	var keys []*series // in the order of their newest backups
+	for _, b := range r.Backups.All() {
+		key, ok := seriesOf(b)
+		if !ok {
+			continue
 		}
-		return i
+		s := of[key]
+		if s == nil {
+			s = &series{seriesKey: key, newest: b, worst: len(states)}
+			of[key] = s
+			keys = append(keys, s)
+		}
+		s.add(b)
 	}
-	rank := make(map[seriesKey]int, len(keys))
-	for _, key := range keys {
-		rank[key] = worst(key)
-	}
-	slices.SortStableFunc(keys, func(a, b seriesKey) int { return cmp.Compare(rank[a], rank[b]) })
-	for i, key := range keys[:min(len(keys), maxSeries)] {
-		c := draw(of[key], r.Finished)
-		c.ID, c.State = fmt.Sprintf("series-%d", i+1), states[rank[key]]
-		c.Folder, c.Kind, c.Name = key.folder, key.kind, key.name
+	slices.SortStableFunc(keys, func(a, b *series) int { return cmp.Compare(a.worst, b.worst) })
+	for i, s := range keys[:min(len(keys), maxSeries)] {
+		c := s.draw(r.Finished)
+		c.ID, c.State = fmt.Sprintf("series-%d", i+1), states[s.worst]
+		c.Folder, c.Kind, c.Name = s.folder, s.kind, s.name
 		all = append(all, c)
 	}
 	return all, len(keys) - len(all)
 }
 
-func draw(backups []*verify.Backup, end time.Time) chart {
-	c := chart{Newest: backups[0], Count: len(backups), Omitted: max(0, len(backups)-maxPoints)}
-	for _, b := range backups {
-		c.Total += b.Size
-		if b.Proven > verify.None && b.ProvenAt.After(c.LastProof) {
-			c.LastProof, c.LastProofLevel = b.ProvenAt, b.Proven
-		}
+// series is what a chart is made of: of a long one only the newest.
+type series struct {
+	seriesKey
+	newest         *verify.Backup
+	worst, count   int
+	total          int64
+	lastProof      time.Time
+	lastProofLevel verify.Level
+	drawn          []drawn
+}
+
+type drawn struct {
+	created, provenAt time.Time
+	proven            bool
+	size              int64
+	state             state
+}
+
+func (s *series) add(b *verify.Backup) {
+	is := StateOf(b)
+	s.worst = min(s.worst, slices.Index(states, is))
+	s.count++
+	s.total += b.Size
+	if b.Proven > verify.None && b.ProvenAt.After(s.lastProof) {
+		s.lastProof, s.lastProofLevel = b.ProvenAt, b.Proven
 	}
-	shown := slices.Clone(backups[:len(backups)-c.Omitted])
+	if len(s.drawn) < maxPoints {
+		s.drawn = append(s.drawn, drawn{b.Created, b.ProvenAt, b.Proven > verify.None, b.Size, is})
+	}
+}
+
+func (s *series) draw(end time.Time) chart {
+	c := chart{Newest: s.newest, Count: s.count, Total: s.total, Omitted: s.count - len(s.drawn), LastProof: s.lastProof, LastProofLevel: s.lastProofLevel}
+	shown := slices.Clone(s.drawn)
 	slices.Reverse(shown)
-	first, last := shown[0].Created, end
+	first, last := shown[0].created, end
 	for _, b := range shown {
-		c.Largest = max(c.Largest, b.Size)
-		for _, t := range []time.Time{b.Created, b.ProvenAt} {
+		c.Largest = max(c.Largest, b.size)
+		for _, t := range []time.Time{b.created, b.provenAt} {
 			if t.After(last) {
 				last = t
 			}
@@ -103,15 +131,15 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 	}
 	var line strings.Builder
 	for _, b := range shown {
-		p := point{X: x(b.Created), Y: plotBottom, State: StateOf(b)}
+		p := point{X: x(b.created), Y: plotBottom, State: b.state}
 		if c.Largest > 0 {
-			p.Y = plotBottom - (plotBottom-plotTop)*number(float64(b.Size)/float64(c.Largest))
+			p.Y = plotBottom - (plotBottom-plotTop)*number(float64(b.size)/float64(c.Largest))
 		}
-		p.Title = fmt.Sprintf("%s, %s, %s", page.TimeText(b.Created), values.BytesText(b.Size), p.State)
+		p.Title = fmt.Sprintf("%s, %s, %s", page.TimeText(b.created), values.BytesText(b.size), p.State)
 		fmt.Fprintf(&line, "%v,%v ", p.X, p.Y)
 		c.Points = append(c.Points, p)
-		if b.Proven > verify.None {
-			c.Proofs = append(c.Proofs, proof{p.X, x(b.ProvenAt)})
+		if b.proven {
+			c.Proofs = append(c.Proofs, proof{p.X, x(b.provenAt)})
 		}
 	}
 	c.Line = strings.TrimSpace(line.String())
@@ -121,7 +149,7 @@ func draw(backups []*verify.Backup, end time.Time) chart {
 	}
 	c.From, c.To = first.UTC().Format(layout), last.UTC().Format(layout)
 	c.Words = fmt.Sprintf("%s from %s to %s, of at most %s; the newest has %s. %d of them proven", page.CountText(len(shown), "backup"),
-		c.From, shown[len(shown)-1].Created.UTC().Format(layout), values.BytesText(c.Largest), values.BytesText(c.Newest.Size), len(c.Proofs))
+		c.From, shown[len(shown)-1].created.UTC().Format(layout), values.BytesText(c.Largest), values.BytesText(c.Newest.Size), len(c.Proofs))
 	if !c.LastProof.IsZero() {
 		c.Words += ", last on " + page.TimeText(c.LastProof)
 	}

@@ -55,13 +55,17 @@ type row struct {
 func WriteHTML(w io.Writer, r *verify.Report) error {
 	v := view{Report: r, Summary: r.Summary(), Took: durationText(r.Finished.Sub(r.Started))}
 	v.State, v.Verdict = Verdict(r)
-	for i := range r.Backups {
-		v.Rows = append(v.Rows, row{&r.Backups[i], StateOf(&r.Backups[i])})
+	of := make(map[state][]row)
+	for _, b := range r.Backups.All() {
+		if s := StateOf(b); len(of[s]) < maxRows {
+			of[s] = append(of[s], row{b, s})
+		}
 	}
-	slices.SortStableFunc(v.Rows, func(a, b row) int { return cmp.Compare(slices.Index(states, a.State), slices.Index(states, b.State)) })
-	if v.MoreRows = len(v.Rows) - maxRows; v.MoreRows > 0 {
-		v.Rows = v.Rows[:maxRows]
+	for _, s := range states {
+		v.Rows = append(v.Rows, of[s]...)
 	}
+	v.Rows = v.Rows[:min(len(v.Rows), maxRows)]
+	v.MoreRows = r.Backups.Len() - len(v.Rows)
 	if len(r.Checkpoint) > 0 {
 		var indented bytes.Buffer
 		if err := json.Indent(&indented, r.Checkpoint, "", "  "); err != nil {
@@ -125,9 +129,9 @@ func groups(r *verify.Report) []*group {
 			g.More++
 		}
 	}
-	for i := range r.Backups {
-		for _, f := range r.Backups[i].Findings {
-			add(r.Backups[i].Path, f)
+	for _, b := range r.Backups.Found() {
+		for _, f := range b.Findings {
+			add(b.Path, f)
 		}
 	}
 	for _, f := range r.Findings {

@@ -50,12 +50,14 @@ func TestEscaping(t *testing.T) {
 func TestLongReport(t *testing.T) {
 	t.Parallel()
 	r := &verify.Report{Schema: verify.Schema, Finished: noon, Started: noon}
+	var backups []verify.Backup
 	for i := range 10_400 {
-		r.Backups = append(r.Backups, verify.Backup{
+		backups = append(backups, verify.Backup{
 			Path: fmt.Sprintf("/b/%d/x.enc", i%65), Kind: "stream", Series: "s", Size: int64(i), Created: noon.Add(-time.Duration(i) * time.Minute),
 			Findings: []verify.Finding{{Severity: verify.Warning, Code: verify.SidecarMissing, Message: "no sidecar"}},
 		})
 	}
+	r.Backups = verify.ListOf(backups...)
 	text := html(t, r)
 	if len(text) > 2<<20 {
 		t.Errorf("the page has %d bytes", len(text))
@@ -69,8 +71,8 @@ func TestLongReport(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
-	one := func(f ...verify.Finding) []verify.Backup {
-		return []verify.Backup{{Proven: verify.Content, Findings: f}, {Proven: verify.Auth}}
+	one := func(f ...verify.Finding) *verify.List {
+		return verify.ListOf(verify.Backup{Proven: verify.Content, Findings: f}, verify.Backup{Proven: verify.Auth})
 	}
 	failure, warning := verify.Finding{Severity: verify.Error}, verify.Finding{Severity: verify.Warning}
 	for want, r := range map[string]*verify.Report{

@@ -93,8 +93,8 @@ func (m *message) add(r *verify.Report) {
 				m.Findings = append(m.Findings, toldFinding{line(string(f.Severity)), line(string(f.Code)), line(cmp.Or(f.Path, path)), line(f.Message), line(f.Advice)})
 			}
 		}
-		for i := range r.Backups {
-			add(r.Backups[i].Path, r.Backups[i].Findings)
+		for _, b := range r.Backups.Found() {
+			add(b.Path, b.Findings)
 		}
 		add("", r.Findings)
 	}

@@ -76,8 +76,8 @@ func (m *metrics) run(r *verify.Report, success bool) {
 		}
 	}
 	count(r.Findings)
-	for i := range r.Backups {
-		count(r.Backups[i].Findings)
+	for _, b := range r.Backups.Found() {
+		count(b.Findings)
 	}
 }
 
@@ -117,42 +117,48 @@ func (m *metrics) series(r *verify.Report) {
 		}
 	}
 	count := gauge("backups", "Backups, by what came out of verifying them.", "result")
-	keys, of := bySeries(r)
-	for _, key := range keys {
+	type known struct {
+		lastProven          time.Time
+		succeeded, unpacked bool
+	}
+	all := make(map[seriesKey]*known)
+	for _, b := range r.Backups.All() { // newest first
+		key, ok := seriesOf(b)
+		if !ok {
+			continue
+		}
 		labels := []string{key.folder, key.kind, key.name}
-		backups := of[key]
-		for _, s := range states {
-			count.Set(0, append(labels, string(s))...)
+		of := all[key]
+		if of == nil {
+			of = new(known)
+			all[key] = of
+			for _, s := range states {
+				count.Set(0, append(labels, string(s))...)
+			}
+			late.Set(0, labels...)
+			newest.Set(seconds(b.Created), labels...)
+			size.Set(float64(b.Size), labels...)
 		}
-		var lastProven time.Time
-		var succeeded, unpacked bool
-		late.Set(0, labels...)
-		for i, b := range backups { // newest first
-			if tooOld[b.Path] {
-				late.Set(1, labels...)
-			}
-			if i == 0 {
-				newest.Set(seconds(b.Created), labels...)
-				size.Set(float64(b.Size), labels...)
-			}
-			// One from the future must not hide for years that none was made since.
-			if s := StateOf(b); !succeeded && (s == good || s == warned && b.Proven > verify.None) && !b.Created.After(r.Finished) {
-				succeeded = true
-				success.Set(seconds(b.Created), labels...)
-				age.Set(r.Finished.Sub(b.Created).Seconds(), labels...)
-			}
-			if b.Content > 0 && !unpacked {
-				unpacked = true
-				content.Set(float64(b.Content), labels...)
-			}
-			if b.Proven > verify.None && b.ProvenAt.After(lastProven) {
-				lastProven = b.ProvenAt
-				proven.Set(seconds(b.ProvenAt), labels...)
-			}
-			stored.Add(float64(b.Size), labels...)
-			duration.Add(b.Seconds, labels...)
-			count.Add(1, append(labels, string(StateOf(b)))...)
+		if tooOld[b.Path] {
+			late.Set(1, labels...)
 		}
+		// One from the future must not hide for years that none was made since.
+		if s := StateOf(b); !of.succeeded && (s == good || s == warned && b.Proven > verify.None) && !b.Created.After(r.Finished) {
+			of.succeeded = true
+			success.Set(seconds(b.Created), labels...)
+			age.Set(r.Finished.Sub(b.Created).Seconds(), labels...)
+		}
+		if b.Content > 0 && !of.unpacked {
+			of.unpacked = true
+			content.Set(float64(b.Content), labels...)
+		}
+		if b.Proven > verify.None && b.ProvenAt.After(of.lastProven) {
+			of.lastProven = b.ProvenAt
+			proven.Set(seconds(b.ProvenAt), labels...)
+		}
+		stored.Add(float64(b.Size), labels...)
+		duration.Add(b.Seconds, labels...)
+		count.Add(1, append(labels, string(StateOf(b)))...)
 	}
 }
 

@@ -25,7 +25,7 @@ func families(t *testing.T, r *verify.Report) map[string]*dto.MetricFamily {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "takumi.prom")
 	for range 2 {
-		if err := errors.Join(CheckMetrics(path), WriteMetrics(path, r, len(r.Backups) > 0)); err != nil {
+		if err := errors.Join(CheckMetrics(path), WriteMetrics(path, r, r.Backups.Len() > 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,19 +88,21 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	r := sample()
 	// The newest is damaged and the next from the future: neither is a success.
-	r.Backups[0].Findings = r.Backups[3].Findings
-	r.Backups[1].Created = noon.Add(time.Hour)
+	backups := held(r)
+	backups[0].Findings = backups[3].Findings
+	backups[1].Created = noon.Add(time.Hour)
+	r.Backups = verify.ListOf(backups...)
 	found := families(t, r)
 	database := map[string]string{"folder": "/var/backups/takumi/database", "kind": "database", "name": "takumi_database"}
 	with := func(result string) map[string]string { return map[string]string{"kind": "database", "result": result} }
-	made := r.Backups[2].Created
+	made := backups[2].Created
 	for _, c := range []struct {
 		name   string
 		labels map[string]string
 		want   float64
 	}{
 		{"last_success_timestamp_seconds", database, float64(made.Unix())},
-		{"newest_timestamp_seconds", database, float64(r.Backups[0].Created.Unix())},
+		{"newest_timestamp_seconds", database, float64(backups[0].Created.Unix())},
 		{"age_seconds", database, noon.Sub(made).Seconds()},
 		{"size_bytes", database, 40 << 20 * 8},
 		{"content_bytes", database, 1 << 30},

@@ -20,7 +20,9 @@ var metricName = regexp.MustCompile(`takumi_backup_\w+`)
 func metricNames(t *testing.T) map[string]bool {
 	t.Helper()
 	r := sample()
-	r.Backups[0].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.Small}}
+	backups := held(r)
+	backups[0].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.Small}}
+	r.Backups = verify.ListOf(backups...)
 	names := make(map[string]bool)
 	for name := range families(t, r) {
 		names[name] = true

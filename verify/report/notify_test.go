@@ -122,7 +122,7 @@ func TestWebhook(t *testing.T) {
 // TestWhen: who is told of what.
 func TestWhen(t *testing.T) {
 	t.Parallel()
-	fine := &verify.Report{Backups: []verify.Backup{{Proven: verify.Content}}}
+	fine := &verify.Report{Backups: verify.ListOf(verify.Backup{Proven: verify.Content})}
 	stopped := &verify.Report{Backups: fine.Backups, Interrupted: true}
 	for _, c := range []struct {
 		name   string

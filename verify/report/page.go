@@ -23,7 +23,7 @@ func (v *view) page() g.Node {
 		h.Main(
 			v.tiles(),
 			g.If(v.Interrupted, page.Note("This run was stopped before all was done. Backups that it did not reach are as the last run left them.")),
-			Findings(v.Report),
+			FindingsPart(v.Report),
 			OverTime(v.Report),
 			g.If(len(v.Keys) > 0, v.keys()),
 			v.run(),
@@ -53,9 +53,9 @@ func (v *view) tiles() g.Node {
 	)
 }
 
-// Findings is the part of a page that has all findings of a report, those of a kind
+// FindingsPart is the part of a page that has all findings of a report, those of a kind
 // together and the worst first.
-func Findings(r *verify.Report) g.Node {
+func FindingsPart(r *verify.Report) g.Node {
 	all := groups(r)
 	return page.Section("findings", "Findings",
 		g.If(len(all) == 0, h.P(g.Text("Nothing was found wrong."))),

@@ -24,7 +24,8 @@ const today = 12 * time.Hour
 // host is what a host knows when all is well. A scenario changes it.
 type host struct {
 	verified *verify.Report
-	failed   bool // verify found something wrong that no finding names
+	backups  []verify.Backup // of it
+	failed   bool            // verify found something wrong that no finding names
 	memory   *runs.Memory
 	silent   map[string]bool // these jobs write no metrics; verify is one
 	// before are the sizes and the series that there were until yesterday.
@@ -41,7 +42,7 @@ func healthy() *host {
 	h.memory = &runs.Memory{Tasks: make(map[string]runs.Task)}
 	for _, kind := range []string{"database", "uploads"} {
 		for n := range 3 {
-			h.verified.Backups = append(h.verified.Backups, verify.Backup{
+			h.backups = append(h.backups, verify.Backup{
 				Path: fmt.Sprintf("/b/%s/%d.enc", kind, n), Kind: kind, Series: kind, Created: ago(time.Duration(n)*day + 8*time.Hour), Size: 1000,
 				Checked: true, Proven: verify.Content, ProvenAt: ago(3 * time.Hour),
 			})
@@ -67,9 +68,9 @@ func (h *host) finding(b int, severity verify.Severity, code verify.Code) {
 		h.verified.Findings = append(h.verified.Findings, f)
 		return
 	}
-	h.verified.Backups[b].Findings = append(h.verified.Backups[b].Findings, f)
+	h.backups[b].Findings = append(h.backups[b].Findings, f)
 	if severity == verify.Error {
-		h.verified.Backups[b].Proven = verify.None
+		h.backups[b].Proven = verify.None
 	}
 }
 
@@ -96,6 +97,7 @@ func (h *host) series(t *testing.T) (all []map[string]string) {
 		}
 	}
 	if !h.silent["verify"] {
+		h.verified.Backups = verify.ListOf(h.backups...)
 		s := h.verified.Summary()
 		add(pageOf(h.verified, !h.failed && s.Errors == 0 && s.Failed == 0 && s.Backups > 0))
 	}
@@ -120,11 +122,11 @@ func TestAlerts(t *testing.T) {
 	}
 	const day = 24 * time.Hour
 	late := func(h *host) {
-		for i := range h.verified.Backups {
-			h.verified.Backups[i].Created = h.verified.Backups[i].Created.Add(-40 * time.Hour)
+		for i := range h.backups {
+			h.backups[i].Created = h.backups[i].Created.Add(-40 * time.Hour)
 		}
 		h.finding(-1, verify.Error, verify.TooOld)
-		h.verified.Findings[0].Path = h.verified.Backups[0].Path
+		h.verified.Findings[0].Path = h.backups[0].Path
 	}
 	causes := []struct {
 		cause string
@@ -151,7 +153,7 @@ func TestAlerts(t *testing.T) {
 		{"verify did not run", "TakumiBackupVerifyOverdue", func(h *host) { h.verified.Finished = ago(9 * day); h.setBack(9 * day) }},
 		{"verify reports nothing", "TakumiBackupVerifyAbsent", func(h *host) { h.silent["verify"] = true }},
 		{"verify failed by --strict", "TakumiBackupVerifyFailed", func(h *host) { h.failed = true }},
-		{"the store is empty", "TakumiBackupStoreEmpty", func(h *host) { h.verified.Backups = nil }},
+		{"the store is empty", "TakumiBackupStoreEmpty", func(h *host) { h.backups = nil }},
 		{"a series is gone", "TakumiBackupSeriesGone", func(h *host) { h.gone = true }},
 		{"verify was stopped", "TakumiBackupVerifyInterrupted", func(h *host) { h.verified.Interrupted, h.failed = true, true }},
 		{"one backup is damaged", "TakumiBackupFailed", func(h *host) { h.finding(1, verify.Error, verify.Damaged) }},
@@ -219,7 +221,7 @@ func TestAlerts(t *testing.T) {
 
 // setBack makes what verify saw older.
 func (h *host) setBack(by time.Duration) {
-	for i := range h.verified.Backups {
-		h.verified.Backups[i].Created = h.verified.Backups[i].Created.Add(-by)
+	for i := range h.backups {
+		h.backups[i].Created = h.backups[i].Created.Add(-by)
 	}
 }

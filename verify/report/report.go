@@ -12,6 +12,8 @@
 package report
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -82,11 +84,32 @@ func Write(path string, r *verify.Report) error {
 	return nil
 }
 
-// WriteJSON writes a report as docs/REPORTS.md describes.
+// WriteJSON writes a report as docs/REPORTS.md describes, one backup after another.
 func WriteJSON(w io.Writer, r *verify.Report) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	whole := *r
+	whole.Backups = nil
+	text, err := json.MarshalIndent(&whole, "", "  ")
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	if r.Backups.Len() > 0 {
+		const before = "\n  \"backups\": " // no text has this: it would quote the quotes
+		at := bytes.Index(text, []byte(before+"null")) + len(before)
+		out.Write(text[:at])
+		for n, b := range r.Backups.All() {
+			line, err := json.MarshalIndent(b, "    ", "  ")
+			if err != nil {
+				return err
+			}
+			out.WriteString([]string{"[", ","}[min(n, 1)] + "\n    ")
+			out.Write(line)
+		}
+		out.WriteString("\n  ]")
+		text = text[at+len("null"):]
+	}
+	out.Write(append(text, '\n'))
+	return out.Flush()
 }
 
 // Read reads a report that was written as JSON. What is not a report, or one of
@@ -139,28 +162,11 @@ func StateOf(b *verify.Backup) State {
 
 type seriesKey struct{ folder, kind, name string }
 
-func seriesOf(b *verify.Backup) seriesKey {
-	key := seriesKey{kind: b.Kind, name: b.Series}
+// seriesOf is the series of a backup; those without an envelope have none.
+func seriesOf(b *verify.Backup) (key seriesKey, known bool) {
+	key = seriesKey{kind: b.Kind, name: b.Series}
 	if i := strings.LastIndexByte(b.Path, '/'); i >= 0 { // of a bucket too
 		key.folder = b.Path[:i]
 	}
-	return key
-}
-
-// bySeries sorts out the backups of a report; those without an envelope have no
-// series. The keys come in the order of their newest backups.
-func bySeries(r *verify.Report) (keys []seriesKey, of map[seriesKey][]*verify.Backup) {
-	of = make(map[seriesKey][]*verify.Backup)
-	for i := range r.Backups {
-		b := &r.Backups[i]
-		if b.Kind == "" || b.Created.IsZero() {
-			continue
-		}
-		key := seriesOf(b)
-		if of[key] == nil {
-			keys = append(keys, key)
-		}
-		of[key] = append(of[key], b)
-	}
-	return keys, of
+	return key, b.Kind != "" && !b.Created.IsZero()
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,14 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // call a channel, to turn what follows around, to move a terminal's cursor.
 const hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>`<!channel>&amp;\u202egnp.exe\u2066\x1b[2J\x00\n\xff-מגן"
 
+// held are the backups of a report.
+func held(r *verify.Report) (all []verify.Backup) {
+	for _, b := range r.Backups.All() {
+		all = append(all, *b)
+	}
+	return all
+}
+
 // sample is a report with some of everything.
 func sample() *verify.Report {
 	r := &verify.Report{
@@ -32,6 +41,7 @@ func sample() *verify.Report {
 			{ID: "77aa5a0e9b2d4c01"},
 		},
 	}
+	var backups []verify.Backup
 	for _, kind := range []string{"database", "contracts", "uploads"} {
 		for day := range 24 {
 			made := noon.AddDate(0, 0, -day).Add(-10 * time.Hour)
@@ -46,17 +56,18 @@ func sample() *verify.Report {
 			} else {
 				b.KeyID = "3f1c5a0e9b2d4c66"
 			}
-			r.Backups = append(r.Backups, b)
+			backups = append(backups, b)
 		}
 	}
 	chunk, offset := int64(17), int64(1_114_588)
-	bad := &r.Backups[3]
+	bad := &backups[3]
 	bad.Proven, bad.ProvenAt, bad.Findings = verify.None, time.Time{}, []verify.Finding{{
 		Severity: verify.Error, Code: verify.Damaged, Message: "chunk 17 (at byte 1114588) does not verify: it is damaged", Chunk: &chunk, Offset: &offset,
 		Advice: "copy this backup again from where else it is kept; look at the disk; the one before it is good",
 	}}
-	r.Backups[24+2].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.SidecarMissing, Message: "there is no .sha256 next to it", Advice: "make it: sha256sum FILE > FILE.sha256"}}
-	r.Backups[50].Proven, r.Backups[50].ProvenAt, r.Backups[50].Why = verify.None, time.Time{}, "not in the sample"
+	backups[24+2].Findings = []verify.Finding{{Severity: verify.Warning, Code: verify.SidecarMissing, Message: "there is no .sha256 next to it", Advice: "make it: sha256sum FILE > FILE.sha256"}}
+	backups[50].Proven, backups[50].ProvenAt, backups[50].Why = verify.None, time.Time{}, "not in the sample"
+	r.Backups = verify.ListOf(backups...)
 	r.Findings = []verify.Finding{
 		{Severity: verify.Warning, Code: verify.Plaintext, Path: "/var/backups/takumi/old.sql", Message: "an unencrypted backup", Advice: "seal it, or delete it"},
 		{Severity: verify.Warning, Code: verify.KeyOverdue, Message: "key 3f1c5a0e9b2d4c66 was due 10 days ago", Advice: "takumi-backup key rotate"},
@@ -69,9 +80,11 @@ func nasty() *verify.Report {
 	r := sample()
 	r.Host, r.Program, r.Roots, r.Shard = hostile, hostile, []string{hostile}, hostile
 	r.Keys[0].ID, r.Keys[0].Provider = hostile, hostile
-	b := &r.Backups[0]
+	backups := held(r)
+	b := &backups[0]
 	b.Path, b.Name, b.Series, b.Kind, b.KeyID, b.Why, b.Checked = hostile, hostile, hostile, hostile, hostile, hostile, false
 	b.Findings = []verify.Finding{{Severity: verify.Error, Code: hostile, Path: hostile, Message: hostile, Advice: hostile}}
+	r.Backups = verify.ListOf(backups...)
 	return r
 }
 
@@ -116,6 +129,18 @@ func TestWrite(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 3 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestJSONInParts: a report is written backup by backup as it is written at once.
+func TestJSONInParts(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]*verify.Report{"sample": sample(), "nasty": nasty(), "empty": {Findings: sample().Findings}} {
+		var got bytes.Buffer
+		want, err := json.MarshalIndent(r, "", "  ")
+		if err := errors.Join(err, WriteJSON(&got, r)); err != nil || got.String() != string(want)+"\n" {
+			t.Errorf("%s: %v\n%s\nwant\n%s", name, err, &got, want)
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ var errNoIndex = errors.New("the backup has no index of what is in it")
 
 func (s *site) backupPage(e *entry, v *view) leaf {
 	state := report.StateOf(&e.Backup)
-	r := &verify.Report{Finished: v.Time, Backups: []verify.Backup{e.Backup}}
+	r := &verify.Report{Finished: v.Time, Backups: verify.ListOf(e.Backup)}
 	fact := func(name, value string) g.Node { return g.If(value != "", page.Fact(name, page.BDI(value))) }
 	l := leaf{title: page.BDI(cmp.Or(e.Name, baseOf(e.Path))), state: state, nav: "/backups"}
 	l.content = []g.Node{
@@ -45,7 +45,7 @@ func (s *site) backupPage(e *entry, v *view) leaf {
 			fact("Kind", e.Kind), fact("Id", e.ID), g.If(!e.Created.IsZero(), page.Fact("Made", page.At(e.Created))),
 			page.Fact("Known", g.Text(known(e))), page.Fact("Proven", proven(e)), fact("Signed by", e.signer), fact("Opens with", e.opens), fact("Content", e.Unjudged),
 		)),
-		report.Findings(r),
+		report.FindingsPart(r),
 		page.Section("commands", "Commands", g.Map(commands(e, state), func(c [2]string) g.Node {
 			return g.Group{h.P(g.Text(c[0])), h.Pre(h.Class("copy"), h.TabIndex("0"), h.Aria("label", c[0]), h.Code(page.Shown(c[1])))}
 		})),

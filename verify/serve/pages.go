@@ -262,7 +262,7 @@ func (v *view) findingsPage() leaf {
 	if v.verified != nil {
 		source = page.Note("What a look at the store shows, and what verify found on " + page.TimeText(v.verified.Finished) + ".")
 	}
-	return leaf{title: g.Text(words), state: state, nav: "/findings", content: []g.Node{source, report.Findings(r)}}
+	return leaf{title: g.Text(words), state: state, nav: "/findings", content: []g.Node{source, report.FindingsPart(r)}}
 }
 
 func (v *view) backupsPage(series string, number int) leaf {

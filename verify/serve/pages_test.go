@@ -261,9 +261,11 @@ func (f *fixture) hostile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &verify.Report{Schema: verify.Schema, Finished: time.Now(), Findings: []verify.Finding{{Severity: verify.Error, Code: verify.Code(text), Path: text, Message: text, Advice: text}}}
+	var backups []verify.Backup
 	for _, e := range entries {
-		r.Backups = append(r.Backups, verify.Backup{Path: e.Path, Size: e.Size, ID: e.ID.String(), Findings: []verify.Finding{{Severity: verify.Severity(text), Code: verify.Code(text), Path: text, Message: text, Advice: text}}})
+		backups = append(backups, verify.Backup{Path: e.Path, Size: e.Size, ID: e.ID.String(), Findings: []verify.Finding{{Severity: verify.Severity(text), Code: verify.Code(text), Path: text, Message: text, Advice: text}}})
 	}
+	r.Backups = verify.ListOf(backups...)
 	if err := report.Write(f.Report, r); err != nil {
 		t.Fatal(err)
 	}

@@ -109,9 +109,11 @@ func (v *view) find(ref string) *entry {
 // report is what is held as a report of verify, of which report draws pages.
 func (v *view) report() *verify.Report {
 	r := &verify.Report{Started: v.Time, Finished: v.Time}
+	all := make([]verify.Backup, len(v.backups))
 	for i := range v.backups {
-		r.Backups = append(r.Backups, v.backups[i].Backup)
+		all[i] = v.backups[i].Backup
 	}
+	r.Backups = verify.ListOf(all...)
 	if v.verified != nil {
 		r.Findings = v.verified.Findings
 	}
@@ -163,10 +165,8 @@ func (s *Source) lastReport(v *view, warn func(string, ...any)) map[string]*veri
 		return nil
 	}
 	found := make(map[string]*verify.Backup)
-	for i := range r.Backups {
-		if b := &r.Backups[i]; len(b.Findings) > 0 {
-			found[b.Path] = b
-		}
+	for _, b := range r.Backups.Found() {
+		found[b.Path] = b
 	}
 	r.Backups = nil
 	v.verified = r
