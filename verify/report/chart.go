@@ -93,7 +93,7 @@ type drawn struct {
 	created, provenAt time.Time
 	proven            bool
 	size              int64
-	state             state
+	state             page.State
 }
 
 func (s *series) add(b *verify.Backup) {

@@ -55,7 +55,7 @@ type row struct {
 func WriteHTML(w io.Writer, r *verify.Report) error {
 	v := view{Report: r, Summary: r.Summary(), Took: durationText(r.Finished.Sub(r.Started))}
 	v.State, v.Verdict = Verdict(r)
-	of := make(map[state][]row)
+	of := make(map[page.State][]row)
 	for _, b := range r.Backups.All() {
 		if s := StateOf(b); len(of[s]) < maxRows {
 			of[s] = append(of[s], row{b, s})
