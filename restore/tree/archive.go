@@ -41,7 +41,8 @@ func (a *Archive) Read(p []byte) (int, error) {
 
 // Close ends what works on it. It returns nil.
 func (a *Archive) Close() error {
-	return errors.Join(a.whole.Close(), a.wrapped.Close())
+	a.whole.Close()
+	return a.wrapped.Close()
 }
 
 // ErrRoom is wrapped when the target's file system is too small.

@@ -22,7 +22,7 @@ var unescapeKey = strings.NewReplacer("%3D", "=", "%25", "%")
 // attributes returns an entry's extended attributes, of star, GNU tar and bsdtar (also
 // under its own name), and ACLs as text.
 func (x *extractor) attributes(h *tar.Header) []attribute {
-	if x.NoXattrs || len(h.PAXRecords) == 0 {
+	if x.NoXattrs {
 		return nil
 	}
 	found := make(map[string]string)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -170,7 +171,7 @@ func (f *Fresh) make(now time.Time) error {
 	if entries, err := os.ReadDir(filepath.Dir(f.prefix() + ".")); err == nil {
 		prefix := f.prefix() + ".restore-"
 		for _, e := range entries {
-			if name := filepath.Join(filepath.Dir(prefix), e.Name()); len(name) > len(prefix) && name[:len(prefix)] == prefix {
+			if name := filepath.Join(filepath.Dir(prefix), e.Name()); strings.HasPrefix(name, prefix) {
 				f.Strays = append(f.Strays, name)
 			}
 		}

@@ -272,7 +272,7 @@ func TestOtherName(t *testing.T) {
 	for name, want := range map[string]string{
 		"a:b*c?.txt": "a_b_c_~1.txt", "tab\there": "tab_here~1", "bad\xffbyte": "bad_byte~1", "a b": "a b~1",
 		"dots.. ": "dots_~1", ".profile": ".profile~1", "a." + long[:20]: "a." + long[:20] + "~1",
-		"a." + long[:19]: "a~1." + long[:19], long + "n.jpg": long[4:] + "~1.jpg", long: long + "~1", long[:199] + "ü": long[:199] + "~1",
+		"a." + long[:19]: "a~1." + long[:19], long + "n.jpg": long[4:] + "~1.jpg", long: long + "~1", long[4:] + ".jpg": long[4:] + "~1.jpg", "a\\b<c>\"d|": "a_b_c__d_~1", long[:199] + "ü": long[:199] + "~1",
 	} {
 		if got := otherName(name, 1); got != want {
 			t.Errorf("%q becomes %q, want %q", name, got, want)

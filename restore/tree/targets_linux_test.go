@@ -213,8 +213,8 @@ func TestAttributes(t *testing.T) {
 		}
 	}
 	out := t.TempDir()
-	if _, err := extract(t, out, bytes.NewReader(data), everything(t)); err != nil {
-		t.Fatal(err)
+	if stats, err := extract(t, out, bytes.NewReader(data), everything(t)); err != nil || !stats.Modes || !stats.Root || stats.NoAttributes > 0 {
+		t.Fatalf("%+v, %v", stats, err)
 	}
 	check("ours", attributesIn(t, out), want)
 

@@ -100,7 +100,7 @@ func (u *Unwrapped) fault(err error) error {
 // Read returns the next bytes of the archive.
 func (u *Unwrapped) Read(p []byte) (int, error) {
 	n, err := u.from.Read(p)
-	if err == io.EOF && u.Format != guard.Unknown {
+	if err == io.EOF {
 		// The sealed stream may end after the compressed one.
 		rest, drained := io.Copy(io.Discard, u.in)
 		if drained == nil && rest > 0 {

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -198,23 +199,16 @@ func (u *upload) copy(ctx context.Context, n int, src source, from, to, size int
 // source is an object that S3 copies from.
 type source struct{ bucket, key, etag string }
 
-// path names the source in a request, with every byte escaped: some servers take a "+" for
-// a space.
+// escapeKey escapes every byte that some server does not take as it is, as a "+" for a space.
+var escapeKey = strings.NewReplacer("+", "%20", "%2F", "/")
+
+// path names the source in a request.
 func (s source) path() string {
-	var text strings.Builder
-	text.WriteString(s.bucket)
-	if strings.HasPrefix(s.bucket, "arn:") {
-		text.WriteString("/object")
+	bucket := s.bucket
+	if strings.HasPrefix(bucket, "arn:") {
+		bucket += "/object"
 	}
-	text.WriteByte('/')
-	for _, b := range []byte(s.key) {
-		if 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || strings.IndexByte("-._~/", b) >= 0 {
-			text.WriteByte(b)
-		} else {
-			fmt.Fprintf(&text, "%%%02X", b)
-		}
-	}
-	return text.String()
+	return bucket + "/" + escapeKey.Replace(url.QueryEscape(s.key))
 }
 
 func (u *upload) failed(err error) error {
