@@ -1,8 +1,8 @@
 package keystore
 
 import (
+	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -124,15 +124,11 @@ func walk(path string) (end string, links []string, err error) {
 			continue
 		}
 		next := filepath.Join(end, name)
-		info, err := os.Lstat(next)
-		if err != nil && !isMissing(err) {
-			return "", nil, cause(err)
-		}
-		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		target, err := os.Readlink(next)
+		if isMissing(err) || errors.Is(err, syscall.EINVAL) { // it is no link
 			end = next
 			continue
 		}
-		target, err := os.Readlink(next)
 		if err != nil {
 			return "", nil, cause(err)
 		}
