@@ -65,14 +65,13 @@ func (r *Roll) Newest(now time.Time) *Roll {
 // ErrManySeries is returned when the newest backup could be of several series.
 var ErrManySeries = fail.New(fail.Usage, "say with --name which one", "there are backups of several series")
 
-// LatestOf returns the newest backup under folder that f selects, is not later than now, is
-// authentic to its end and not in doubt; passed has the newer ones that failed this, each
-// with its Err. It fails when there is none, and with ErrManySeries when f selects several
-// series.
-func LatestOf(ctx context.Context, st store.Store, folder string, f Filter, now time.Time, o Options) (found *Backup, passed []Backup, err error) {
+// LatestOf is [Latest] of the backups under folder that f selects, that are not later than
+// now and not in doubt. It fails when there is none, and with ErrManySeries when f selects
+// several series.
+func LatestOf(ctx context.Context, st store.Store, folder string, f Filter, now time.Time, o Options, use func(*Backup) error) (*Backup, error) {
 	var list []Backup
 	var series []string
-	err = Each(ctx, st, folder, o, func(b *Backup) error {
+	err := Each(ctx, st, folder, o, func(b *Backup) error {
 		if b.Readable() && f.Match(b) && !b.Created.After(now) {
 			list = append(list, *b)
 			series = append(series, b.Series())
@@ -80,22 +79,19 @@ func LatestOf(ctx context.Context, st store.Store, folder string, f Filter, now 
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("looking for the newest backup: %w", err)
+		return nil, fmt.Errorf("looking for the newest backup: %w", err)
 	}
 	slices.Sort(series)
 	if series = slices.Compact(series); len(series) > 1 {
-		return nil, nil, fmt.Errorf("looking for the newest backup in %s: %w: %s", folder, ErrManySeries, strings.Join(series[:min(len(series), 10)], ", "))
+		return nil, fmt.Errorf("looking for the newest backup in %s: %w: %s", folder, ErrManySeries, strings.Join(series[:min(len(series), 10)], ", "))
 	}
 	slices.SortFunc(list, NewestFirst)
-	found, passed, err = Latest(ctx, st, list, func(*Backup) bool { return true }, o)
-	if err != nil {
-		return nil, passed, fmt.Errorf("looking for the newest backup: %w", err)
-	}
-	if found == nil {
+	found, passed, err := Latest(ctx, st, list, func(*Backup) bool { return true }, o, use)
+	if found == nil && err == nil {
 		err = fmt.Errorf("no %s backup in %s is whole and authentic", strings.Join(f.Kinds, " or "), folder)
-		if len(passed) > 0 && passed[0].Err != nil {
-			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
+		if passed != nil {
+			err = fmt.Errorf("%w; the newest: %w", err, passed)
 		}
 	}
-	return found, passed, err
+	return found, err
 }

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -123,9 +125,14 @@ func (b *Backup) Look(ctx context.Context, st store.Store, o Options) {
 }
 
 // Latest returns the newest matching backup of list, which is ordered as by List, that
-// verifies to its end, or nil. passed has the newer ones that failed, each with its Err.
-// match refuses backups from the future. The error is the context's.
-func Latest(ctx context.Context, st store.Store, list []Backup, match func(*Backup) bool, o Options) (found *Backup, passed []Backup, err error) {
+// use takes, or nil. Without use that is what verifies to its end; otherwise only what use
+// finds damaged is read once more, and when that verifies, the error is that of use, as
+// any other of it is. Those that fail are passed over with a warning of o; passed is why
+// the newest of them was. match refuses backups from the future. Other errors are the
+// context's.
+func Latest(ctx context.Context, st store.Store, list []Backup, match func(*Backup) bool, o Options, use func(*Backup) error) (found *Backup, passed, err error) {
+	warn := o.warn
+	o.Warn = nil
 	for _, e := range list {
 		if !match(&e) {
 			continue
@@ -133,15 +140,22 @@ func Latest(ctx context.Context, st store.Store, list []Backup, match func(*Back
 		if e.State == Authentic && e.Doubt != nil {
 			e.Err = e.Doubt
 		} else if e.State == Authentic {
+			var fault error
+			if use != nil {
+				fault = use(&e)
+				if class, _ := fail.Of(fault); fault == nil || class != fail.Damaged && !errors.Is(fault, syscall.EIO) {
+					return &e, passed, fault
+				}
+			}
 			if e.Err = Prove(ctx, st, e.Path, o); e.Err == nil {
-				return &e, passed, nil
+				return &e, passed, fault
 			}
 			if ctx.Err() != nil {
 				return nil, passed, context.Cause(ctx)
 			}
-			e.State = Bad
 		}
-		passed = append(passed, e)
+		warn("%s was passed over: %v", e.Path, e.Err)
+		passed = cmp.Or(passed, e.Err)
 	}
 	return nil, passed, nil
 }

@@ -7,10 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -282,21 +285,87 @@ func TestLatest(t *testing.T) {
 		t.Fatal(err)
 	}
 	past := func(e *backup.Backup) bool { return e.Created.Before(at(10)) }
-	found, passed, err := backup.Latest(t.Context(), local.Folder{}, entries, past, ours.Options)
-	if err != nil || found == nil || filepath.Base(found.Path) != "good.enc" || len(passed) != 2 {
-		t.Fatalf("%+v, %+v, %v", found, passed, err)
+	var passed []string
+	o := ours.Options
+	o.Warn = func(format string, args ...any) { passed = append(passed, fmt.Sprintf(format, args...)) }
+	found, why, err := backup.Latest(t.Context(), local.Folder{}, entries, past, o, nil)
+	if err != nil || found == nil || filepath.Base(found.Path) != "good.enc" || len(passed) != 2 || !strings.HasPrefix(passed[0], filepath.Join(root, "theirs.enc")+" was passed over: ") || !backup.NoKey(why) {
+		t.Fatalf("%+v, %q, %v, %v", found, passed, why, err)
 	}
-	for _, p := range passed {
-		if p.Err == nil {
-			t.Errorf("%s was passed over for no reason", p.Path)
-		}
-	}
-	none, _, err := backup.Latest(t.Context(), local.Folder{}, entries, func(*backup.Backup) bool { return false }, ours.Options)
+	none, _, err := backup.Latest(t.Context(), local.Folder{}, entries, func(*backup.Backup) bool { return false }, ours.Options, nil)
 	if none != nil || err != nil {
 		t.Errorf("none: %v, %v", none, err)
 	}
 	if err := backup.Prove(t.Context(), local.Folder{}, found.Path, backup.Options{}); !errors.Is(err, keystore.ErrNone) {
 		t.Errorf("without a key: %v", err)
+	}
+}
+
+// counting is a folder that counts the bytes that are read in order of each file.
+type counting struct {
+	local.Folder
+	read map[string]*atomic.Int64
+}
+
+func (c counting) Open(ctx context.Context, path string) (store.Object, error) {
+	o, err := c.Folder.Open(ctx, path)
+	if n := c.read[path]; n != nil && err == nil {
+		o = counted{o, n}
+	}
+	return o, err
+}
+
+type counted struct {
+	store.Object
+	n *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Object.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// TestLatestInUse: the newest backup is read once when it is used, and proved only when it
+// seems damaged; what else fails is no reason for an older one.
+func TestLatestInUse(t *testing.T) {
+	t.Parallel()
+	ours, root := newHeld(t), t.TempDir()
+	older, newest := filepath.Join(root, "older.enc"), filepath.Join(root, "newest.enc")
+	good, other := sealed(t, "n", noon.Add(time.Hour), ours.key), errors.New("the target is full")
+	put(t, older, sealed(t, "o", noon, ours.key))
+	for name, tc := range map[string]struct {
+		content      []byte
+		fault        error
+		want         string // what is found
+		newest, rest int64  // how often each is read
+	}{
+		"good":               {good, nil, newest, 1, 0},
+		"damaged":            {flipped(good, 30_000), nil, older, 2, 1},
+		"another fault":      {good, other, newest, 1, 0},
+		"whole all the same": {good, fail.New(fail.Damaged, "", "a member is not as it should be"), newest, 2, 0},
+	} {
+		put(t, newest, tc.content)
+		place := counting{read: map[string]*atomic.Int64{older: new(atomic.Int64), newest: new(atomic.Int64)}}
+		entries, err := backup.List(t.Context(), place, root, ours.Options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, _, err := backup.Latest(t.Context(), place, entries, func(*backup.Backup) bool { return true }, ours.Options, func(b *backup.Backup) error {
+			h, err := backup.Open(t.Context(), place, b.Path, ours.Options)
+			if err != nil {
+				return err
+			}
+			defer h.Close()
+			return errors.Join(h.Unpack(io.Discard), tc.fault)
+		})
+		if !errors.Is(err, tc.fault) || found == nil || found.Path != tc.want {
+			t.Errorf("%s: %+v, %v", name, found, err)
+		}
+		size := int64(len(tc.content))
+		if a, b := place.read[newest].Load(), place.read[older].Load(); a > tc.newest*size || a <= (tc.newest-1)*size || b > tc.rest*size || b < tc.rest*size {
+			t.Errorf("%s: of the newest %d bytes were read, of the older one %d; a backup has %d", name, a, b, size)
+		}
 	}
 }
 

@@ -131,7 +131,7 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 
 // newest has find look for the newest backup that is whole and authentic, and returns its
 // path: nothing else at that path is opened then.
-func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.Backup, []backup.Backup, error)) (string, error) {
+func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.Backup, error)) (string, error) {
 	ring, err := o.keys.ring()
 	if err != nil {
 		return "", err
@@ -144,11 +144,8 @@ func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.
 	if err != nil {
 		return "", err
 	}
-	how.Opened, how.Warn, how.Named, how.Doubt = nil, nil, false, verify.Recall("", warner(cmd)).Doubt
-	found, passed, err := find(how)
-	for _, b := range passed {
-		warn(cmd, "%s was passed over: %v", b.Path, b.Err)
-	}
+	how.Opened, how.Named, how.Doubt = nil, false, verify.Recall("", warner(cmd)).Doubt
+	found, err := find(how)
 	if err != nil {
 		return "", err
 	}

@@ -47,11 +47,7 @@ restored all the same.`,
   takumi-backup restore contracts backup.enc --to /tmp/found --include foundry.toml --offline`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := r.find(cmd, args, backup.KindContracts)
-			if err != nil {
-				return err
-			}
-			return r.run(cmd, path)
+			return r.restored(cmd, args, backup.KindContracts, func(path string) error { return r.run(cmd, path) })
 		},
 	}
 	f := cmd.Flags()

@@ -234,9 +234,9 @@ func (r *restoreDatabase) find(ctx context.Context, cmd *cobra.Command, args []s
 	if !r.latest {
 		return args[0], nil, nil
 	}
-	path, err = r.newest(cmd, func(how backup.Options) (found *backup.Backup, passed []backup.Backup, err error) {
-		found, contents, passed, err = pgrestore.Latest(ctx, newPlace(), conf.Folder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
-		return found, passed, err
+	path, err = r.newest(cmd, func(how backup.Options) (found *backup.Backup, err error) {
+		found, contents, err = pgrestore.Latest(ctx, newPlace(), conf.Folder(backup.KindDatabase), r.settings.Database(), how, r.guard == "off")
+		return found, err
 	})
 	return path, contents, err
 }

@@ -77,11 +77,7 @@ byte of that is authentic; that the rest of the backup is whole is not proved.`,
   takumi-backup restore uploads --latest --to /srv/takumi/uploads --dry-run`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := r.find(cmd, args, backup.KindUploads)
-			if err != nil {
-				return err
-			}
-			return r.run(cmd, path)
+			return r.restored(cmd, args, backup.KindUploads, func(path string) error { return r.run(cmd, path) })
 		},
 	}
 	f := cmd.Flags()
@@ -104,23 +100,37 @@ func (r *restoreUploads) addLatest(cmd *cobra.Command) {
 	f.StringVar(&r.name, "name", "", "with --latest, of the series of this name: where there are several")
 }
 
-func (r *restoreUploads) find(cmd *cobra.Command, args []string, kind string) (string, error) {
+// restored has restore work on the backup that is named, or on the newest: in one pass,
+// since nothing live has changed by the time a backup shows to be damaged. A dry run has
+// printed its paths by then, so that it proves the backup first.
+func (r *restoreUploads) restored(cmd *cobra.Command, args []string, kind string, restore func(path string) error) error {
 	switch {
 	case len(args) > 0 && r.latest:
-		return "", usagef("--latest finds the backup by itself: leave %q out", args[0])
+		return usagef("--latest finds the backup by itself: leave %q out", args[0])
 	case len(args) == 0 && !r.latest:
-		return "", usagef("name a backup, or give --latest")
+		return usagef("name a backup, or give --latest")
 	case r.name != "" && !r.latest:
-		return "", usagef("--name goes with --latest")
+		return usagef("--name goes with --latest")
 	case !r.latest:
-		return args[0], nil
+		return restore(args[0])
 	}
 	if _, err := r.check(""); err != nil { // before hours of proving
-		return "", err
+		return err
 	}
-	return r.newest(cmd, func(how backup.Options) (*backup.Backup, []backup.Backup, error) {
-		return backup.LatestOf(cmd.Context(), newPlace(), conf.Folder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how)
+	use := func(b *backup.Backup) error {
+		r.pinned = b.ID
+		return restore(b.Path)
+	}
+	if r.dryRun {
+		use = nil
+	}
+	path, err := r.newest(cmd, func(how backup.Options) (*backup.Backup, error) {
+		return backup.LatestOf(cmd.Context(), newPlace(), conf.Folder(kind), backup.Filter{Kinds: []string{kind}, Name: r.name}, time.Now().Add(prune.Skew), how, use)
 	})
+	if err == nil && r.dryRun {
+		err = restore(path)
+	}
+	return err
 }
 
 // addTarget adds the flags for targets that cannot hold everything.

@@ -21,35 +21,35 @@ import (
 var ErrNoRows = fail.New(fail.Failed, "name the file to restore it all the same", "it makes tables and has no rows: it is a dump of the schema alone")
 
 // Latest returns the newest backup of a database under folder that is authentic to its end,
-// whole and has rows, and its contents; and the newer ones that were passed over, each with
-// its Err. It fails when there is none. unguarded skips the guard.
-func Latest(ctx context.Context, st store.Store, folder, database string, o backup.Options, unguarded bool) (found *backup.Backup, contents *guard.Contents, passed []backup.Backup, err error) {
+// whole and has rows, and its contents; newer ones are passed over with a warning of o. It
+// fails when there is none. unguarded skips the guard.
+func Latest(ctx context.Context, st store.Store, folder, database string, o backup.Options, unguarded bool) (*backup.Backup, *guard.Contents, error) {
 	list, err := backup.List(ctx, st, folder, o)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("looking for backups: %w", err)
+		return nil, nil, fmt.Errorf("looking for backups: %w", err)
 	}
 	judge := judge{unguarded: unguarded, rows: true}
 	o.Content = judge.read
 	name, future := backup.FileNameOf(database)+"_db", time.Now().Add(prune.Skew)
-	found, passed, err = backup.Latest(ctx, st, list, func(b *backup.Backup) bool {
+	found, passed, err := backup.Latest(ctx, st, list, func(b *backup.Backup) bool {
 		series, dump := strings.CutSuffix(b.Series(), ".sql")
 		if !dump {
 			series, dump = strings.CutSuffix(series, ".dump")
 		}
 		return dump && series == name && b.Kind == backup.KindDatabase && b.Created.Before(future)
-	}, o)
+	}, o, nil)
 	if err != nil {
-		return nil, nil, passed, fmt.Errorf("looking for the newest backup: %w", err)
+		return nil, nil, fmt.Errorf("looking for the newest backup: %w", err)
 	}
 	if found == nil {
 		err = fmt.Errorf("there is no backup %s_* in %s that is whole and authentic", name, folder)
-		if len(passed) > 0 && passed[0].Err != nil {
-			err = fmt.Errorf("%w; the newest: %w", err, passed[0].Err)
+		if passed != nil {
+			err = fmt.Errorf("%w; the newest: %w", err, passed)
 		} else {
 			err = fail.As(fail.Failed, "set DB_NAME to the database of the backup, or name the file: takumi-backup list shows what there is", err)
 		}
 	}
-	return found, judge.contents, passed, err
+	return found, judge.contents, err
 }
 
 type judge struct {
