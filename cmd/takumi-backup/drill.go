@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,14 +17,6 @@ import (
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
 )
-
-// drillPage is where drills are written down when it is there, as seen from the
-// working directory.
-const drillPage = "docs/DISASTER_RECOVERY.md"
-
-// errMissed is returned with --strict when a target was missed; each has been
-// reported by then.
-var errMissed = errors.New("a target of the drill was missed")
 
 type drillCommand struct {
 	keys     keyFlags
@@ -91,37 +80,16 @@ when a newer one is not authentic. The exit code is that of the backup when one 
 	return audited(cmd, "drill", reads)
 }
 
-func (d *drillCommand) check(cmd *cobra.Command) error {
-	for _, kind := range d.kinds {
-		if !slices.Contains(drill.Kinds, kind) {
-			return usagef("--kind is %q: it can be %s", kind, strings.Join(drill.Kinds, ", "))
-		}
-	}
-	switch {
-	case cmd.Flags().Changed("report") && d.page == "":
-		return usagef("--report is empty")
-	case d.page != "":
-		return nil
-	}
-	if info, err := os.Stat(drillPage); err == nil && info.Mode().IsRegular() {
-		d.page = drillPage
-		return nil
-	}
-	dir, err := stateDirOr("")
-	if err != nil {
-		return err
-	}
-	d.page = filepath.Join(dir, "DRILLS.md")
-	return nil
-}
-
 func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err error) {
-	if err := d.check(cmd); err != nil {
-		return err
+	if cmd.Flags().Changed("report") && d.page == "" {
+		return usagef("--report is empty")
 	}
 	o := drill.Options{Store: newPlace(), Root: root, Kinds: d.kinds, Latest: d.latest, Targets: d.targets, Page: d.page}
 	o.Program, _, _ = strings.Cut(buildInfo(), ",")
 	if o.State, err = stateDirOr(""); err != nil {
+		return err
+	}
+	if err := o.Check(); err != nil {
 		return err
 	}
 	ring, _, fault := d.keys.keys().Required(cmd.Context())
@@ -159,48 +127,29 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 	if r == nil {
 		return fault
 	}
-	return d.tell(cmd, r, fault)
+	return d.tell(cmd, o.Page, r, fault)
 }
 
-func (d *drillCommand) tell(cmd *cobra.Command, r *drill.Report, fault error) error {
-	missed := 0
-	for i := range r.Results {
-		res := &r.Results[i]
-		if !d.progress.quiet && !d.json && res.Error == "" {
-			fmt.Fprintf(cmd.ErrOrStderr(), "restored %s in %s: %s\n", res.Path, drill.Span(res.RTO), strings.Join(res.Compared, "; "))
-		}
-		for _, note := range res.Notes {
-			warn(cmd, "%s: %s", printable(res.Path), note)
-		}
-		for _, text := range res.Missed() {
-			warn(cmd, "%s: %s", printable(res.Path), text)
-			missed++
-		}
-	}
+func (d *drillCommand) tell(cmd *cobra.Command, page string, r *drill.Report, fault error) error {
+	missed := r.Tell(teller(cmd, d.progress.quiet || d.json), warner(cmd))
 	var err error
 	if d.json {
-		err = writeJSON(cmd.OutOrStdout(), drilled{r, d.page})
+		err = writeJSON(cmd.OutOrStdout(), drilled{r, page})
 	} else {
-		err = printf(cmd, "%v\n", d.page)
-	}
-	faults := r.Faults()
-	if fault != nil {
-		faults = []error{fault}
+		err = printf(cmd, "%v\n", page)
 	}
 	record := recordOf(cmd)
-	record.Backups, record.Failures = len(r.Results), len(faults)
-	switch {
-	case len(faults) == 1 && len(r.Results) <= 1:
-		return errors.Join(faults[0], err)
-	case len(faults) > 0:
-		for _, fault := range faults {
-			report(cmd.ErrOrStderr(), fault)
-		}
-		return errors.Join(errSome, err)
+	record.Backups, record.Failures = len(r.Results), len(r.Faults())
+	if fault != nil {
+		record.Failures = 1
+	}
+	switch failed := r.Outcome(fault, func(err error) { report(cmd.ErrOrStderr(), err) }); {
+	case failed != nil:
+		return errors.Join(failed, err)
 	case err != nil:
-		return fmt.Errorf("%w; the drill is written down in %s all the same", err, d.page)
+		return fmt.Errorf("%w; the drill is written down in %s all the same", err, page)
 	case d.strict && missed > 0:
-		return errMissed
+		return drill.ErrMissed
 	}
 	return nil
 }

@@ -11,17 +11,23 @@ import (
 	"math/big"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
 
 // ErrNone is returned when a store has nothing to rehearse.
 var ErrNone = errors.New("there is no authentic backup to rehearse")
+
+// ErrMissed is for a drill that is to fail when a target was missed; each is warned of.
+var ErrMissed = errors.New("a target of the drill was missed")
 
 // Kinds are those that a drill knows, in the order of their rehearsal.
 var Kinds = []string{backup.KindDatabase, backup.KindContracts, backup.KindUploads}
@@ -132,6 +138,42 @@ func (r *Report) Faults() (faults []error) {
 		}
 	}
 	return faults
+}
+
+// Tell says what was restored, warns of what was noted and of targets that were missed, and
+// returns how many were.
+func (r *Report) Tell(say, warn func(format string, args ...any)) (missed int) {
+	for i := range r.Results {
+		res := &r.Results[i]
+		if res.Error == "" {
+			say("restored %s in %s: %s", res.Path, Span(res.RTO), strings.Join(res.Compared, "; "))
+		}
+		missing := res.Missed()
+		missed += len(missing)
+		for _, text := range slices.Concat(res.Notes, missing) {
+			warn("%s: %s", store.Printable(res.Path), text)
+		}
+	}
+	return missed
+}
+
+// Outcome is the error of a drill, nil when all is well; fault is that of [Options.Run].
+// When some of several failed it is [fail.ErrSome], after each was reported.
+func (r *Report) Outcome(fault error, report func(error)) error {
+	faults := r.Faults()
+	if fault != nil {
+		faults = []error{fault}
+	}
+	switch {
+	case len(faults) == 0:
+		return nil
+	case len(faults) == 1 && len(r.Results) <= 1:
+		return faults[0]
+	}
+	for _, fault := range faults {
+		report(fault)
+	}
+	return fail.ErrSome
 }
 
 // Result is the rehearsal of one backup.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
 )
@@ -181,5 +182,49 @@ func TestAppend(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(filepath.Dir(page)); len(entries) != 1 {
 		t.Errorf("beside the page: %v", fmt.Sprint(entries))
+	}
+}
+
+// TestOutcome: one failure is the drill's, several are reported and are one; what was missed
+// is counted, and neither is an error by itself.
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	one, other := errors.New("one"), errors.New("other")
+	slow := Result{Path: "slow", RTO: 7200, RTOTarget: 3600, Notes: []string{"a note"}}
+	for name, tc := range map[string]struct {
+		results          []Result
+		fault, want      error
+		reported, missed int
+		said, warned     int
+	}{
+		"well":             {results: []Result{{}, {}}, said: 2},
+		"missed":           {results: []Result{slow}, missed: 1, said: 1, warned: 2},
+		"failed":           {results: []Result{{Fault: one, Error: "one"}}, want: one},
+		"one of several":   {results: []Result{{Fault: one, Error: "one"}, {}}, want: fail.ErrSome, reported: 1, said: 1},
+		"not begun":        {fault: other, want: other},
+		"not written down": {results: []Result{{Fault: one, Error: "one"}}, fault: other, want: other},
+	} {
+		r := Report{Results: tc.results}
+		said, warned, reported := 0, 0, 0
+		missed := r.Tell(func(string, ...any) { said++ }, func(string, ...any) { warned++ })
+		err := r.Outcome(tc.fault, func(error) { reported++ })
+		if !errors.Is(err, tc.want) || reported != tc.reported || missed != tc.missed || said != tc.said || warned != tc.warned {
+			t.Errorf("%s: %v, reported %d, missed %d, said %d, warned %d", name, err, reported, missed, said, warned)
+		}
+	}
+}
+
+// TestCheck: a kind that no drill knows is a mistake, and the page is one of the state
+// folder where none is named or here.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	if err := (&Options{Kinds: []string{"stream"}}).Check(); err == nil {
+		t.Error("a drill of streams")
+	}
+	for page, want := range map[string]string{"": "/state/DRILLS.md", "/a.md": "/a.md"} {
+		o := Options{Kinds: Kinds, State: "/state", Page: page}
+		if err := o.Check(); err != nil || o.Page != want {
+			t.Errorf("%q: %q, %v", page, o.Page, err)
+		}
 	}
 }

@@ -5,6 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -33,6 +37,29 @@ type Options struct {
 	// Fault is why the drill cannot be held, as a key that is not there: it is written
 	// down, and nothing else is done.
 	Fault error
+}
+
+// PageHere is where drills are written down when it exists, as seen from the working
+// directory.
+const PageHere = "docs/DISASTER_RECOVERY.md"
+
+// Check finds mistakes before anything starts, and fills in a Page that is not named:
+// PageHere, or one in the state folder.
+func (o *Options) Check() error {
+	for _, kind := range o.Kinds {
+		if !slices.Contains(Kinds, kind) {
+			return fail.Usagef("--kind is %q: it can be %s", kind, strings.Join(Kinds, ", "))
+		}
+	}
+	if o.Page != "" {
+		return nil
+	}
+	if info, err := os.Stat(PageHere); err == nil && info.Mode().IsRegular() {
+		o.Page = PageHere
+	} else {
+		o.Page = filepath.Join(o.State, "DRILLS.md")
+	}
+	return nil
 }
 
 // Observer hears of a drill while it is held. Its functions are called one after the
