@@ -82,6 +82,28 @@ func (r Runner) All(ctx context.Context, parts []*Part) (ran, failed int, err er
 	return ran, failed, nil
 }
 
+// Night is All, and then prune, if it is not nil, unless a backup failed or the backups are
+// not sealed. It returns the parts with prune, and how many ran, and fails when none does.
+func (r Runner) Night(ctx context.Context, parts []*Part, prune *Part, sealed bool) ([]*Part, int, error) {
+	ran, failed, err := r.All(ctx, parts)
+	switch {
+	case err != nil:
+		return parts, ran, err
+	case ran == 0:
+		return parts, ran, fail.Usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, or list databases, contracts and uploads in a backup.toml (takumi-backup config --help)")
+	case prune == nil:
+		return parts, ran, nil
+	case failed > 0:
+		prune.State, prune.Why = LeftOut, "a backup failed, so that nothing old is deleted"
+	case !sealed:
+		prune.State, prune.Why = LeftOut, "BACKUP_ENCRYPTION_ENABLED is false, and only what is authenticated is deleted"
+	default:
+		ran++
+		err = r.Run(ctx, prune, "")
+	}
+	return append(parts, prune), ran, err
+}
+
 // Run runs one part; with "" it is no operation of its own. An error means that all is to
 // end; a part that fails is none.
 func (r Runner) Run(ctx context.Context, p *Part, operation string) error {

@@ -120,28 +120,13 @@ func (b *backupAll) work(cmd *cobra.Command, r *runs.Run, sealed bool, started t
 	if err != nil {
 		return err
 	}
-	parts := plan.Parts(cmd.Context(), conf)
-	ran, failed, err := runner(cmd).All(cmd.Context(), parts)
+	var prune *all.Part
+	if b.prune {
+		prune = &all.Part{Name: "prune", Run: func(ctx context.Context) error { return b.runPrune(ctx, cmd) }}
+	}
+	parts, ran, err := runner(cmd).Night(cmd.Context(), plan.Parts(cmd.Context(), conf), prune, sealed)
 	if err != nil {
 		return err
-	}
-	if ran == 0 {
-		return usagef("nothing is configured: set DB_NAME, CONTRACTS_DIR or UPLOADS_DIR, or list databases, contracts and uploads in a backup.toml (takumi-backup config --help)")
-	}
-	if b.prune {
-		p := &all.Part{Name: "prune", State: all.LeftOut, Run: func(ctx context.Context) error { return b.runPrune(ctx, cmd) }}
-		switch {
-		case failed > 0:
-			p.Why = "a backup failed, so that nothing old is deleted"
-		case !sealed:
-			p.Why = "BACKUP_ENCRYPTION_ENABLED is false, and only what is authenticated is deleted"
-		default:
-			ran++
-			if err := runner(cmd).Run(cmd.Context(), p, ""); err != nil {
-				return err
-			}
-		}
-		parts = append(parts, p)
 	}
 	for _, p := range parts {
 		if p.State == all.LeftOut {
