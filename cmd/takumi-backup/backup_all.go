@@ -12,6 +12,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/all"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
@@ -234,4 +235,65 @@ func stateDirOr(dir string) (string, error) {
 		return dir, nil
 	}
 	return history.Dir()
+}
+
+// newBackup is the parent of the commands that make a backup from its source.
+// What the source gives is sealed as it comes; seal does the same for any
+// stream.
+func newBackup() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup",
+		Short: "Back up a database, contracts or uploads",
+		Long: `Make a sealed backup from its source.
+
+Every one of these commands prints the path of what it made, one line for each
+backup. A source that fails or stops early leaves no backup: exit code 3.`,
+		Example: "  takumi-backup backup database",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newBackupDatabase(), newBackupUploads(), newBackupContracts(), newBackupAll())
+	return cmd
+}
+
+// reporting is how a run of several parts is reported: as JSON in place of the paths,
+// and quietly only where something failed.
+type reporting struct{ json, quiet bool }
+
+func (r reporting) took(cmd *cobra.Command, p *all.Part, m *backup.Made) error {
+	p.Took(m)
+	if r.json || r.quiet {
+		return nil
+	}
+	return printf(cmd, "%s\n", m.Path)
+}
+
+// runner runs parts, each with an audit record of its own.
+func runner(cmd *cobra.Command) all.Runner {
+	return all.Runner{
+		Ready: checkStdout,
+		Session: func(operation string, work func(context.Context) error) error {
+			return session(cmd, operation, changes, nil, func(ctx context.Context, _ *audit.Session) error { return work(ctx) })
+		},
+		Report: func(err error) int { return report(cmd.ErrOrStderr(), err) },
+	}
+}
+
+func (r reporting) summarize(cmd *cobra.Command, parts []*all.Part, started time.Time) error {
+	for _, p := range parts {
+		if !r.quiet || p.State == all.Failed {
+			fmt.Fprintln(cmd.ErrOrStderr(), "takumi-backup: "+p.Words())
+		}
+	}
+	if !r.json {
+		return nil
+	}
+	return writeJSON(cmd.OutOrStdout(), night{started.UTC().Truncate(time.Second), time.Since(started).Seconds(), parts})
+}
+
+// night is what backup all --json prints.
+type night struct {
+	Started time.Time   `json:"started"`
+	Seconds float64     `json:"seconds"`
+	Parts   []*all.Part `json:"parts"`
 }

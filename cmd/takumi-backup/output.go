@@ -15,7 +15,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
+	"github.com/takumi-backup/takumi-backup/internal/terminal"
 )
 
 // errStdout marks the failure of standard output, which is not a store.
@@ -93,4 +96,40 @@ func writeJSON(w io.Writer, v any) error {
 		return stdoutError(err)
 	}
 	return nil
+}
+
+// warn prints words that do not stop the work.
+func warn(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: warning: %s\n", redact.Keys(fmt.Sprintf(format, args...)))
+}
+
+func warner(cmd *cobra.Command) func(string, ...any) {
+	return func(format string, args ...any) { warn(cmd, format, args...) }
+}
+
+// teller says what is good to know, unless that is to be quiet.
+func teller(cmd *cobra.Command, quiet bool) func(string, ...any) {
+	return func(format string, args ...any) {
+		if !quiet {
+			fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)
+		}
+	}
+}
+
+// progressFlags say what is shown on standard error while long work goes on.
+type progressFlags struct{ always, quiet bool }
+
+func (p *progressFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.always, "progress", false, "show progress even when standard error is not a terminal")
+	cmd.Flags().BoolVarP(&p.quiet, "quiet", "q", false, "show neither progress nor summary")
+	cmd.MarkFlagsMutuallyExclusive("progress", "quiet")
+}
+
+// start shows the meter until the returned function is called. total is the
+// size of the input in bytes, or -1.
+func (p *progressFlags) start(w io.Writer, verb string, total int64, m *backup.Meter) (stop func()) {
+	if p.quiet || !p.always && !terminal.Is(os.Stderr) {
+		return func() {}
+	}
+	return terminal.Progress(w, verb, total, m.In, m.Out)
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/manpage"
 )
 
@@ -128,4 +131,56 @@ func buildInfo() string {
 		v = "(devel)"
 	}
 	return fmt.Sprintf("takumi-backup %s%s, format version 1, %s %s/%s", v, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func newMan() *cobra.Command {
+	return &cobra.Command{
+		Use:     "man DIR",
+		Short:   "Write the manual pages to a folder",
+		Example: "  takumi-backup man /usr/local/share/man/man1",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE:    func(cmd *cobra.Command, args []string) error { return manpage.Write(cmd.Root(), args[0]) },
+	}
+}
+
+// suggest adds the word that was meant to an error, if there is one like it.
+func suggest(err error, prefix, word string, candidates []string) error {
+	if near := config.Nearest(word, candidates); near != "" {
+		return fmt.Errorf("%w: did you mean %s%s?", err, prefix, near)
+	}
+	return err
+}
+
+func suggestCommand(cmd *cobra.Command, args []string, err error) error {
+	if !cmd.HasSubCommands() || len(args) == 0 {
+		return err
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return suggest(err, "", args[0], names)
+}
+
+func suggestFlag(cmd *cobra.Command, err error) error {
+	word, found := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !found {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return suggest(err, "--", word, names)
+}
+
+func warnMisspelt(cmd *cobra.Command) {
+	misspelt := config.Misspelt(os.Environ())
+	for _, name := range sortedKeys(misspelt) {
+		warn(cmd, "%s is set, and is not a setting: did you mean %s?", printable(name), misspelt[name])
+	}
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"context"
+
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
@@ -9,6 +12,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/named"
 )
 
 type signCommand struct {
@@ -122,4 +126,22 @@ func (s *signCommand) one(cmd *cobra.Command, b *backup.Backup) error {
 		return aboutPath("signing", b.Path, err)
 	}
 	return printf(cmd, "%-7s  %s\n", outcome, printable(b.Path))
+}
+
+// signKeyVariable names the key that signs.
+const signKeyVariable = "TAKUMI_SIGN_KEY"
+
+// signFlags say who signs.
+type signFlags struct {
+	key string // PATH, agent or agent:FINGERPRINT
+}
+
+func (s *signFlags) add(cmd *cobra.Command, usage string) {
+	cmd.Flags().StringVar(&s.key, "sign-key", "", usage+": an OpenSSH private key, or agent or agent:SHA256:… for one of the ssh-agent (default $"+signKeyVariable+")")
+}
+
+// signer returns the key, nil when none is named. Its file has to be apart from the folders
+// of backups.
+func (s *signFlags) signer(ctx context.Context, p *passphraseFlags, folders []string) (ssh.Signer, error) {
+	return named.Signer(ctx, cmp.Or(s.key, conf.Get(signKeyVariable)), conf.Get("SSH_AUTH_SOCK"), folders, p.ask)
 }

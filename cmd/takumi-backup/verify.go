@@ -1,6 +1,9 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,11 +15,14 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/verify"
 	"github.com/takumi-backup/takumi-backup/verify/rehearse"
+	reports "github.com/takumi-backup/takumi-backup/verify/report"
 )
 
 // bigStore is from how many bytes on memory is collected more eagerly.
@@ -215,4 +221,170 @@ func (v *verifyCommand) ring(cmd *cobra.Command) (*keystore.Ring, error) {
 		warn(cmd, "%v; what needs this key is not verified", err)
 	}
 	return ring, nil
+}
+
+// addReports adds the flags that say who is told, and how.
+func (v *verifyCommand) addReports(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&v.reports, "report", nil, "write a report, as `FILE`.html or FILE.json; may be repeated")
+	f.StringVar(&v.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
+	f.BoolVar(&v.notify, "notify", false, "notify those whom the environment names: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
+	f.BoolVar(&v.json, "json", false, "print the report as JSON")
+	v.progress.add(cmd)
+}
+
+// begin looks who is to be told, and finds before the hours of work that the
+// reports can be written. The notifier is nil when nobody is to be told.
+func (v *verifyCommand) begin(cmd *cobra.Command) (*reports.Notifier, error) {
+	for _, path := range v.reports {
+		if err := reports.CheckForm(path); err != nil {
+			return nil, usagef("--report: %w", err)
+		}
+	}
+	if s := v.job.Shard; s.Count > 1 && (v.metrics != "" || v.notify) {
+		return nil, usagef("--metrics and --notify cover a whole store, and this is shard %v: give them to verify merge", s)
+	}
+	var to *reports.Notifier
+	if v.notify {
+		warn := func(format string, args ...any) { v.warn(cmd, format, args...) }
+		to = notifier(warn)
+		if err := to.Start(cmd.Context()); err != nil {
+			warn("%v", err)
+		}
+	}
+	if err := v.writable(); err != nil {
+		return nil, v.end(cmd, to, nil, err)
+	}
+	return to, nil
+}
+
+func (v *verifyCommand) writable() error {
+	for _, path := range v.reports {
+		if err := reports.Check(path); err != nil {
+			return err
+		}
+	}
+	if v.metrics != "" {
+		return reports.CheckMetrics(v.metrics)
+	}
+	return nil
+}
+
+func (v *verifyCommand) warn(cmd *cobra.Command, format string, args ...any) {
+	fmt.Fprintf(&v.log, "warning: "+format+"\n", args...)
+	warn(cmd, format, args...)
+}
+
+func (v *verifyCommand) end(cmd *cobra.Command, notifier *reports.Notifier, found *verify.Report, fault error) error {
+	if notifier == nil {
+		return fault
+	}
+	if why := harden.Ending(cmd.Context(), fault); why != nil && !errors.Is(why, errSome) { // of which the log has each
+		fmt.Fprintf(&v.log, "takumi-backup: %v\n", why)
+	}
+	err := notifier.Done(context.WithoutCancel(cmd.Context()), found, harden.Ending(cmd.Context(), fault), v.log.String())
+	if err != nil {
+		warn(cmd, "the result is valid, but not everybody could be notified: %v", err)
+	}
+	return fault
+}
+
+// publish prints and writes a report, and returns what the exit code is made of.
+// failed is why it is not whole. one is the file that alone was asked for, or nil.
+func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed error, one *verify.Backup) error {
+	result := found.Outcome(failed, one, v.strict)
+	err := v.print(cmd, found, one)
+	for _, path := range v.reports {
+		err = errors.Join(err, reports.Write(path, found))
+	}
+	if v.metrics != "" {
+		err = errors.Join(err, reports.WriteMetrics(v.metrics, found, result == nil))
+	}
+	if err != nil && result != nil { // which must not hide what was found
+		v.warn(cmd, "%v", err)
+		return result
+	}
+	return errors.Join(result, err)
+}
+
+// print prints the report, or a line for each backup that was checked, and says
+// what was found.
+func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.Backup) error {
+	for said := range reports.Findings(r) {
+		v.log.WriteString(said.Text)
+		if one == nil || said.Path != one.Path || said.Severity != verify.Error { // which main says
+			fmt.Fprint(cmd.ErrOrStderr(), said.Text)
+		}
+	}
+	for _, b := range r.Backups.Found() {
+		if b.Worst() == verify.Error {
+			rec := audit.Record{Path: b.Path, BackupID: b.ID, Name: b.Name, Kind: b.Kind, Fault: b.Err()}
+			if b.KeyID != "" {
+				rec.KeyIDs = []string{b.KeyID}
+			}
+			recordBackup(cmd, rec)
+		}
+	}
+	summary := reports.Summary(r, v.meter.In())
+	v.log.WriteString(summary)
+	if !v.progress.quiet {
+		fmt.Fprint(cmd.ErrOrStderr(), summary)
+	}
+	if v.json {
+		return stdoutError(reports.WriteJSON(cmd.OutOrStdout(), r))
+	}
+	out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+	return stdoutError(cmp.Or(reports.WriteLines(out, r, v.progress.quiet), out.Flush()))
+}
+
+func newVerifyMerge() *cobra.Command {
+	v := new(verifyCommand)
+	cmd := &cobra.Command{
+		Use:   "merge [flags] REPORT.json...",
+		Short: "Join the reports of verify --shard to one",
+		Long: `Join the JSON reports of the shards of one store, or of several stores, to one, and
+print what verify would have printed. A backup that several reports know is taken
+from the run that checked it and ended last. A shard that is missing is an error, and
+so is a run that was stopped: nobody has looked at its backups. The exit code is that
+of verify over a folder.`,
+		Example: `  takumi-backup verify merge --report all.html --metrics all.prom shard-*.json`,
+		Args:    usageArgs(cobra.MinimumNArgs(1)),
+		RunE:    func(cmd *cobra.Command, paths []string) error { return v.merge(cmd, paths) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&v.strict, "strict", false, "exit with 1 when there is a warning")
+	v.addReports(cmd)
+	return cmd
+}
+
+func (v *verifyCommand) merge(cmd *cobra.Command, paths []string) error {
+	notifier, err := v.begin(cmd)
+	if err != nil {
+		return err
+	}
+	var all *verify.Report
+	var parts []*verify.Report
+	for _, path := range paths {
+		var part *verify.Report
+		if part, err = reports.Read(path); err != nil {
+			break
+		}
+		parts = append(parts, part)
+	}
+	if err == nil {
+		all, err = verify.Merge(parts)
+	}
+	if err == nil {
+		err = v.publish(cmd, all, unfinished(all), nil)
+	}
+	return v.end(cmd, notifier, all, err)
+}
+
+// unfinished is the error that a report tells of a run that was stopped: nobody
+// has looked at what was left of it.
+func unfinished(r *verify.Report) error {
+	if r.Interrupted {
+		return errors.New("merging: one of the runs was stopped before all was done")
+	}
+	return nil
 }
