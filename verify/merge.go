@@ -83,13 +83,10 @@ func keyOf(r *Report, b *Backup) string {
 // supersedes reports whether b replaces old; later compares when their reports were
 // finished.
 func supersedes(b, old *Backup, later int) bool {
-	switch {
-	case b.Checked != old.Checked:
+	if b.Checked != old.Checked {
 		return b.Checked
-	case later != 0:
-		return later > 0
 	}
-	return b.Worst() == Error
+	return later > 0 || later == 0 && b.Worst() == Error
 }
 
 func addNew[T any](to *[]T, from []T, same func(a, b T) bool) {

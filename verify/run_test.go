@@ -252,6 +252,9 @@ func TestStoreFindings(t *testing.T) {
 		os.Chtimes(filepath.Join(dir, name), old, old)
 	}
 	write(t, filepath.Join(dir, ".young.enc.partial"), nil) // somebody writes it now
+	if err := os.Chtimes(late+store.SidecarSuffix, old, old); err != nil { // of a backup that is there
+		t.Fatal(err)
+	}
 
 	j := &Job{
 		Options: Options{Place: local.Folder{}, Keys: ringOf(key), Level: Content, pause: time.Millisecond}, Paths: []string{dir},
