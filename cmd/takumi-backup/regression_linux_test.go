@@ -121,4 +121,5 @@ func laterOnEarlier(t *testing.T, from, old *pgtest.Cluster) {
 		}
 		old.Psql(t, "postgres", "DROP DATABASE plainly")
 	}
+	from.Psql(t, "postgres", "DROP DATABASE plainly") // the caller compares the whole cluster
 }
