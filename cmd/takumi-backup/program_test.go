@@ -127,7 +127,7 @@ type sandbox struct {
 
 func newSandbox(t *testing.T) *sandbox {
 	t.Helper()
-	b := &sandbox{T: t, exe: program, dir: t.TempDir(), tmp: t.TempDir(), log: t.TempDir(), patience: time.Minute}
+	b := &sandbox{T: t, exe: program, dir: t.TempDir(), tmp: t.TempDir(), log: t.TempDir(), patience: 10 * time.Minute}
 	b.env = []string{
 		"PATH=" + os.Getenv("PATH"), "GORACE=" + os.Getenv("GORACE"), "TMPDIR=" + b.tmp,
 		"BACKUP_ENCRYPTION_KEY_FILE=" + keyFile(t, mainKey), "BACKUP_ROOT=" + b.path("store"),

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,13 +26,16 @@ import (
 // sidecar, and returns its path. The file itself is new.
 func (b *sandbox) aged(days int, digits string) string {
 	b.Helper()
-	return b.agedAs("database", ".sql", time.Now().Add(-time.Duration(days)*values.Day-time.Hour), digits)
+	return b.agedAs("database", ".sql", agedFrom().Add(-time.Duration(days)*values.Day-time.Hour), digits)
 }
 
 // agedDump is what the backups of aged hold: rows, since a dump without any never
 // counts as the latest.
 var agedDump = "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.t (id integer);\n\nCOPY public.t (id) FROM stdin;\n" +
 	strings.Repeat("1\n", 100_000) + "\\.\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
+
+// agedFrom is one time for all, so that ages differ by whole days.
+var agedFrom = sync.OnceValue(time.Now)
 
 func (b *sandbox) agedAs(kind, ending string, created time.Time, digits string) string {
 	b.Helper()
