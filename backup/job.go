@@ -91,7 +91,6 @@ type Made struct {
 	Backup
 	Envelope *envelope.Envelope // nil for a plain file
 	SHA256   string             // of the file, lower-case hex; empty for some Sinks
-	Format   guard.Format       // what the source begins as
 	In, Out  int64              // bytes of the source and of the file
 	// Unjudged is why the guard cannot say whether the content is complete, or "".
 	Unjudged string
@@ -150,7 +149,7 @@ func (j Job) Run(ctx context.Context, o Observer) (*Made, error) {
 	if err := j.signable(dst); err != nil {
 		return nil, err
 	}
-	made := &Made{Format: format, Unjudged: "the guard was off"}
+	made := &Made{Unjudged: "the guard was off"}
 	if j.Plain {
 		err = j.pack(dst, checked, ix, o.Meter, stop, &made.Proof)
 	} else {

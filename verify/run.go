@@ -47,10 +47,8 @@ type Job struct {
 	// Checkpoint is put into the report.
 	Checkpoint json.RawMessage
 
-	// Planned, if set, gets the amount to check, and Done, in order, each result. They run
-	// on the goroutine of Run.
+	// Planned, if set, gets the amount to check. It runs on the goroutine of Run.
 	Planned func(backups int, bytes int64)
-	Done    func(b *Backup)
 	// Lost, if set, gets the chain, as in file names, of each damaged backup.
 	Lost func(chain string)
 	// Saved gets errors of saving the memory, on any goroutine, one at a time.
@@ -279,9 +277,6 @@ func (j *Job) check(ctx context.Context, l *List, order []uint32) error {
 		return b
 	}, func(n int, b Backup) {
 		l.put(int(order[n]), &b)
-		if j.Done != nil {
-			j.Done(&b)
-		}
 	})
 }
 

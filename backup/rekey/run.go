@@ -46,8 +46,6 @@ type Tally struct {
 	Found, Changed, Skipped int
 	Failed                  []string // the paths
 	Last                    error    // of the last that failed
-	// Several means more than one path, or a folder: some can fail and others not.
-	Several bool
 }
 
 // Run goes through the backups of a batch. A failure does not stop the others and is in
@@ -58,12 +56,12 @@ func (c Batch) Run(ctx context.Context, o Observer) (Tally, error) {
 	if find == nil {
 		find = backup.Find
 	}
-	found, several, err := find(ctx, c.Store, c.Paths)
+	found, _, err := find(ctx, c.Store, c.Paths)
 	if err != nil {
 		return Tally{}, fmt.Errorf("looking for the backups: %w", err)
 	}
 	found = slices.DeleteFunc(found, func(b backup.Backup) bool { return !c.Shard.Has(b.Path) })
-	t := Tally{Found: len(found), Several: several}
+	t := Tally{Found: len(found)}
 	o.Found(found)
 	type outcome struct {
 		Result

@@ -33,10 +33,10 @@ func TestRun(t *testing.T) {
 		want        rekey.Tally
 		err         error
 	}{
-		"all":           {-1, -1, backup.Shard{}, rekey.Tally{Found: n, Changed: 4, Skipped: 1, Failed: names[2:3], Last: broken, Several: true}, nil},
-		"not ready":     {0, -1, backup.Shard{}, rekey.Tally{Found: n, Several: true}, enough},
-		"told once":     {-1, 0, backup.Shard{}, rekey.Tally{Found: n, Changed: 1, Several: true}, enough},
-		"another shard": {-1, -1, backup.Shard{Index: 1, Count: 1}, rekey.Tally{Found: n, Changed: 4, Skipped: 1, Failed: names[2:3], Last: broken, Several: true}, nil},
+		"all":           {-1, -1, backup.Shard{}, rekey.Tally{Found: n, Changed: 4, Skipped: 1, Failed: names[2:3], Last: broken}, nil},
+		"not ready":     {0, -1, backup.Shard{}, rekey.Tally{Found: n}, enough},
+		"told once":     {-1, 0, backup.Shard{}, rekey.Tally{Found: n, Changed: 1}, enough},
+		"another shard": {-1, -1, backup.Shard{Index: 1, Count: 1}, rekey.Tally{Found: n, Changed: 4, Skipped: 1, Failed: names[2:3], Last: broken}, nil},
 	} {
 		var ready, done atomic.Int64
 		var told []string

@@ -11,7 +11,6 @@ import (
 // Contents is what a dump of PostgreSQL holds and needs, by its own words. Names are not
 // quoted.
 type Contents struct {
-	Format   Format  // PlainDump or CustomDump
 	Cluster  bool    // it is one of pg_dumpall
 	Database string  // the name of the database, where the dump has it, or ""
 	Server   string  // the version of the server that was dumped, as "15.8", or ""
@@ -56,9 +55,9 @@ type gathering struct {
 	packed      bool // rows that could not be counted
 }
 
-func newGathering(f Format) *gathering {
+func newGathering() *gathering {
 	return &gathering{
-		c: Contents{Format: f}, tables: make(map[[2]string]int), roles: make(map[string]bool), owners: make(map[string]bool),
+		tables: make(map[[2]string]int), roles: make(map[string]bool), owners: make(map[string]bool),
 		tablespaces: make(map[string]bool), extensions: make(map[string]bool), superuser: make(map[string]bool),
 	}
 }

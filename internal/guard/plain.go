@@ -28,7 +28,7 @@ type plain struct {
 }
 
 func newPlain(tell func(Piece)) *plain {
-	d := &plain{found: newGathering(PlainDump)}
+	d := &plain{found: newGathering()}
 	d.lex.to = d
 	if tell != nil {
 		d.pieces = &pieces{tell: tell}

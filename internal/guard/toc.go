@@ -31,7 +31,7 @@ type contentsTable struct {
 }
 
 func newContentsTable() contentsTable {
-	return contentsTable{found: newGathering(CustomDump), tables: make(map[int64]Table)}
+	return contentsTable{found: newGathering(), tables: make(map[int64]Table)}
 }
 
 // integer takes one that is not a string's length. The header's first is the level of

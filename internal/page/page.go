@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,6 +108,12 @@ const (
 	Good     State = "good"
 	Unproven State = "unproven" // nothing speaks against it, and nothing for it
 )
+
+// States are all of them, the worst first.
+var States = []State{Failed, Warned, Unproven, Good}
+
+// Rank is smaller for what is worse.
+func (s State) Rank() int { return slices.Index(States, s) }
 
 // Mark shows a state by its shape, for who does not see its colour.
 func Mark(s State) g.Node {

@@ -38,8 +38,7 @@ type Job struct {
 
 // Plan is what a restore would do.
 type Plan struct {
-	Exists   bool // the folder is there
-	Replaces bool // and is exchanged
+	Replaces bool // the folder is there, and is exchanged
 	Former   string
 }
 
@@ -67,7 +66,7 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.plan = (Plan{Exists: exists, Replaces: exists && j.Replaces()}); r.plan.Replaces {
+	if r.plan = (Plan{Replaces: exists && j.Replaces()}); r.plan.Replaces {
 		r.plan.Former = Former(j.To)
 	}
 	if kind == backup.KindIncrement {

@@ -133,7 +133,7 @@ func (s *Stage) start(ctx context.Context) (err error) {
 // restore is one try: from the opening of the backup to a checked database, which
 // is then dropped.
 func (s *Stage) restore(ctx context.Context, path string, want *postgres.Manifest, out *Outcome, m *backup.Meter) (err error) {
-	out.begin()
+	out.Began = time.Now()
 	at, err := s.begin(ctx, want, out)
 	if err != nil {
 		return err

@@ -91,22 +91,18 @@ func (s *Stage) Close() error {
 // Outcome is what a rehearsal has found. Everything in it is authentic when Run
 // returned no error, and as far as it came otherwise.
 type Outcome struct {
-	ID      string
 	Kind    string
 	Name    string
 	Created time.Time
-	Size    int64  // of the sealed file
 	KeyID   kek.ID // of the key that opened it
 
 	Began    time.Time     // when the restore began
 	Restored time.Duration // until it was usable: the time to restore, RTO
-	Age      time.Duration // of the data when the restore began: RPO
 
-	Tables  int   // of a database
-	Rows    int64 // of all its tables
-	Files   int   // of a tree, without folders
-	Folders int
-	Bytes   int64 // of the files
+	Tables int   // of a database
+	Rows   int64 // of all its tables
+	Files  int   // of a tree, without folders
+	Bytes  int64 // of the files
 
 	Manifest bool     // the database was compared with one
 	Compared []string // what was compared, in words
@@ -150,8 +146,8 @@ func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome
 		return nil, err
 	}
 	out := &Outcome{
-		ID: f.Envelope.ID.String(), Kind: f.Envelope.Kind, Name: f.Envelope.Name, Created: f.Envelope.Created,
-		Size: f.Size(), KeyID: kek.ID(f.Opened.Holder.Name),
+		Kind: f.Envelope.Kind, Name: f.Envelope.Name, Created: f.Envelope.Created,
+		KeyID: kek.ID(f.Opened.Holder.Name),
 	}
 	for _, passed := range f.PassedOver() {
 		out.note("the envelope next to the backup was passed over: %v", passed)
@@ -176,11 +172,6 @@ func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome
 
 func (o *Outcome) note(format string, args ...any) {
 	o.Notes = append(o.Notes, fmt.Sprintf(format, args...))
-}
-
-func (o *Outcome) begin() {
-	o.Began = time.Now()
-	o.Age = o.Began.Sub(o.Created)
 }
 
 func (s *Stage) open(ctx context.Context, path string, m *backup.Meter) (*backup.Handle, error) {

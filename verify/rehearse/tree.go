@@ -55,7 +55,7 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 		}
 		out.leftOut(path, why)
 	}}
-	out.begin()
+	out.Began = time.Now()
 	var state *contracts.State
 	var stats tree.Stats
 	err = s.read(ctx, file, m, func(archive io.Reader) (err error) {
@@ -78,7 +78,7 @@ func (s *Stage) tree(ctx context.Context, file string, out *Outcome, m *backup.M
 		return judgeTree(err)
 	}
 	out.Restored = time.Since(out.Began)
-	out.Files, out.Folders, out.Bytes = stats.Files+stats.Links, stats.Folders, stats.Bytes
+	out.Files, out.Bytes = stats.Files+stats.Links, stats.Bytes
 	if err := out.prove(state); err != nil {
 		return err
 	}

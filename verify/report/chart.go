@@ -62,7 +62,7 @@ func charts(r *verify.Report) (all []chart, more int) {
 		}
 		s := of[key]
 		if s == nil {
-			s = &series{seriesKey: key, newest: b, worst: len(states)}
+			s = &series{seriesKey: key, newest: b, worst: len(page.States)}
 			of[key] = s
 			keys = append(keys, s)
 		}
@@ -71,7 +71,7 @@ func charts(r *verify.Report) (all []chart, more int) {
 	slices.SortStableFunc(keys, func(a, b *series) int { return cmp.Compare(a.worst, b.worst) })
 	for i, s := range keys[:min(len(keys), maxSeries)] {
 		c := s.draw(r.Finished)
-		c.ID, c.State = fmt.Sprintf("series-%d", i+1), states[s.worst]
+		c.ID, c.State = fmt.Sprintf("series-%d", i+1), page.States[s.worst]
 		c.Folder, c.Kind, c.Name = s.folder, s.kind, s.name
 		all = append(all, c)
 	}
@@ -98,7 +98,7 @@ type drawn struct {
 
 func (s *series) add(b *verify.Backup) {
 	is := StateOf(b)
-	s.worst = min(s.worst, slices.Index(states, is))
+	s.worst = min(s.worst, is.Rank())
 	s.count++
 	s.total += b.Size
 	if b.Proven > verify.None && b.ProvenAt.After(s.lastProof) {

@@ -61,7 +61,7 @@ func WriteHTML(w io.Writer, r *verify.Report) error {
 			of[s] = append(of[s], row{b, s})
 		}
 	}
-	for _, s := range states {
+	for _, s := range page.States {
 		v.Rows = append(v.Rows, of[s]...)
 	}
 	v.Rows = v.Rows[:min(len(v.Rows), maxRows)]

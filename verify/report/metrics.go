@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/takumi-backup/takumi-backup/internal/page"
 	"github.com/takumi-backup/takumi-backup/internal/promtext"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -132,7 +133,7 @@ func (m *metrics) series(r *verify.Report) {
 		if of == nil {
 			of = new(known)
 			all[key] = of
-			for _, s := range states {
+			for _, s := range page.States {
 				count.Set(0, append(labels, string(s))...)
 			}
 			late.Set(0, labels...)

@@ -32,9 +32,6 @@ var pause = 2 * time.Second // between the two
 
 // Notifier notifies of a run of verify, or of another job. It is not safe for concurrent use.
 type Notifier struct {
-	// Always notifies of good news too. Without it, only pings tell of them.
-	Always bool
-
 	channels []channel
 	ping     func(ctx context.Context, event, log string) error // nil: none
 }
@@ -117,7 +114,7 @@ func (n *Notifier) send(ctx context.Context, m *message, log string) error {
 		send("the health check", func() error { return n.ping(ctx, event, log) })
 	}
 	for _, c := range n.channels {
-		if n.Always || m.Status != good {
+		if m.Status != good {
 			send(c.name, func() error { return c.send(ctx, m) })
 		}
 	}

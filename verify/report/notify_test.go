@@ -128,21 +128,18 @@ func TestWhen(t *testing.T) {
 		name   string
 		report *verify.Report
 		fault  error
-		always bool
 		want   []string
 	}{
-		{"all is well", fine, nil, false, []string{"POST /ping", "POST /ping/start"}},
-		{"all is well, and that is news", fine, nil, true, []string{"POST /hook", "POST /ping", "POST /ping/start"}},
-		{"a warning", &verify.Report{Findings: []verify.Finding{{Severity: verify.Warning}}}, nil, false, []string{"POST /hook", "POST /ping", "POST /ping/start"}},
-		{"no backups", &verify.Report{}, nil, false, []string{"POST /hook", "POST /ping", "POST /ping/start"}},
-		{"an error", sample(), nil, false, []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
-		{"stopped", stopped, nil, false, []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
-		{"strict", fine, errors.New("strict"), false, []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
-		{"no report", nil, errors.New("no store"), false, []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
+		{"all is well", fine, nil, []string{"POST /ping", "POST /ping/start"}},
+		{"a warning", &verify.Report{Findings: []verify.Finding{{Severity: verify.Warning}}}, nil, []string{"POST /hook", "POST /ping", "POST /ping/start"}},
+		{"no backups", &verify.Report{}, nil, []string{"POST /hook", "POST /ping", "POST /ping/start"}},
+		{"an error", sample(), nil, []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
+		{"stopped", stopped, nil, []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
+		{"strict", fine, errors.New("strict"), []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
+		{"no report", nil, errors.New("no store"), []string{"POST /hook", "POST /ping/fail", "POST /ping/start"}},
 	} {
 		s := newService(t)
 		n := notifier(t, map[string]string{"ALERT_WEBHOOK_URL": s.URL + "/hook", "HEALTHCHECK_URL": s.URL + "/ping"})
-		n.Always = c.always
 		if err := errors.Join(n.Start(t.Context()), n.Done(t.Context(), c.report, c.fault, "the log")); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}

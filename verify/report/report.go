@@ -145,8 +145,6 @@ const (
 	unproven = page.Unproven
 )
 
-var states = []State{failed, warned, unproven, good} // the worst first
-
 // StateOf is what a report comes to for one backup.
 func StateOf(b *verify.Backup) State {
 	switch {

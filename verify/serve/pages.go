@@ -176,7 +176,7 @@ func (v *view) seriesTable() g.Node {
 	}
 	c := page.Columns("State", "Series", "Last good|when", "Age", "Size|number", "Trend|number", "Verified", "Drilled", "Copies", "Backups|number")
 	worst := slices.Clone(v.Series)
-	slices.SortStableFunc(worst, func(a, b status.Series) int { return cmp.Compare(rank(lineState(&a)), rank(lineState(&b))) })
+	slices.SortStableFunc(worst, func(a, b status.Series) int { return cmp.Compare(lineState(&a).Rank(), lineState(&b).Rank()) })
 	shown := worst[:min(len(worst), maxSeries)]
 	return g.Group{page.Table(c, g.Map(shown, func(l status.Series) g.Node {
 		state := lineState(&l)
@@ -244,12 +244,8 @@ func (v *view) seriesPage() leaf {
 	return leaf{title: g.Textf("%d series", len(v.Series)), state: state, nav: "/series", content: []g.Node{report.OverTime(v.report())}}
 }
 
-var ranks = []page.State{page.Failed, page.Warned, page.Unproven, page.Good} // the worst first
-
-func rank(s page.State) int { return slices.Index(ranks, s) }
-
 func worse(a, b page.State) page.State {
-	if rank(b) < rank(a) {
+	if b.Rank() < a.Rank() {
 		return b
 	}
 	return a
