@@ -37,8 +37,9 @@ type Sealed struct {
 
 // Ledger lists the backups that a host has sealed, in a file of its state folder to which
 // several processes may append. A host with recipients alone cannot open its backups and
-// recognizes them by it, wherever they are copied. The nil Ledger is empty. A Ledger does
-// not change.
+// recognizes them by it, wherever they are copied: so no line is ever dropped, however long
+// its backup is gone from here (some 250 bytes each). The nil Ledger is empty. A Ledger
+// does not change.
 type Ledger struct {
 	all map[string]Sealed // by id
 }

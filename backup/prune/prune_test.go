@@ -121,6 +121,22 @@ func TestMonthlyDamaged(t *testing.T) {
 	}
 }
 
+// TestWrongKey: where no key opens a backup nothing goes, and it is said; where one does all
+// is well.
+func TestWrongKey(t *testing.T) {
+	s, other := newShelf(t, 0, 100), newShelf(t)
+	s.o.Policy = Policy{Last: 1, Kinds: kinds}
+	s.o.Open.Keys = other.ring
+	r := s.run()
+	if err := r.Err(); len(s.gone) > 0 || r.Ignored != 2 || r.Claimed == nil || err == nil || !strings.Contains(err.Error(), "no backup opens with the keys at hand") {
+		t.Errorf("deleted %v, %+v, %v", s.gone, r, err)
+	}
+	s.o.Open.Keys = s.ring
+	if r := s.run(); !slices.Equal(s.gone, []int{100}) || r.Claimed != nil || r.Err() != nil || !strings.HasPrefix(r.Words(true), "1 kept, 0 left alone, 1 deleted (") {
+		t.Errorf("deleted %v, %q, %v", s.gone, r.Words(true), r.Err())
+	}
+}
+
 // TestSidecarCounts: a file that is not what its sidecar says is no reason to delete.
 func TestSidecarCounts(t *testing.T) {
 	s := newShelf(t, 0, 100, 200)

@@ -142,6 +142,26 @@ func TestPutCleansThePath(t *testing.T) {
 	}
 }
 
+// TestPutTellsOfTheRemoval: what is not taken away is not said to be.
+func TestPutTellsOfTheRemoval(t *testing.T) {
+	b := stored(t)
+	withSys(t, func(s *system) {
+		real := s.remove
+		s.remove = func(path string) error {
+			if path == b.Path+".envelope" {
+				return syscall.EROFS
+			}
+			return real(path)
+		}
+	})
+	if err := (Folder{}).Put(t.Context(), b.Path, ".envelope", []byte{}, nil); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("%v", err)
+	}
+	if names := left(t, b); len(names) != 3 {
+		t.Errorf("left: %q", names)
+	}
+}
+
 // TestRemoveFails lets each call fail in turn: what is left never has a backup
 // without its sidecar, and the error says whether the backup is gone.
 func TestRemoveFails(t *testing.T) {

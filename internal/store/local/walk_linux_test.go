@@ -31,8 +31,8 @@ func withoutPrivilege(t *testing.T, dir string) {
 
 func TestWalkUnreadable(t *testing.T) {
 	root := t.TempDir()
-	tree(t, root, "a/x.enc", "b/y.enc", "c/z.enc")
-	for name, mode := range map[string]os.FileMode{"a": 0o755, "b": 0, "c": 0o755} {
+	tree(t, root, "a/x.enc", "b/y.enc", "c/z.enc", "d/w.enc")
+	for name, mode := range map[string]os.FileMode{"a": 0o755, "b": 0, "c": 0o755, "d": 0o444} { // of d the names alone
 		if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -45,10 +45,12 @@ func TestWalkUnreadable(t *testing.T) {
 		found, faults = walked(t, root, false)
 	}()
 	<-done
-	if err := os.Chmod(filepath.Join(root, "b"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"b", "d"} {
+		if err := os.Chmod(filepath.Join(root, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if !slices.Equal(found, []string{"a/x.enc", "c/z.enc"}) || !slices.Equal(faults, []string{"b"}) {
+	if !slices.Equal(found, []string{"a/x.enc", "c/z.enc"}) || !slices.Equal(faults, []string{"b", "d/w.enc"}) {
 		t.Errorf("found %q and complained of %q", found, faults)
 	}
 }

@@ -586,4 +586,8 @@ func (s *suite) context() {
 	for _, err = range s.p.Walk(ctx, s.root, false) {
 	}
 	s.wants(err, over)
+	_, err = s.p.Replace(ctx, file)
+	s.wants(err, over)
+	s.wants(s.p.Put(ctx, file, ".envelope", nil, []byte("x")), over)
+	s.files("x.enc", "x.enc.sha256")
 }
