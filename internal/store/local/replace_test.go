@@ -114,6 +114,14 @@ func TestReplaceOfAChangedFile(t *testing.T) {
 		"written to": func(path string) error { return os.WriteFile(path, []byte("longer or shorter"), 0o600) },
 		"touched":    func(path string) error { return os.Chtimes(path, time.Time{}, time.Unix(1, 0)) },
 		"deleted":    os.Remove,
+		"written to, at the same time": func(path string) error {
+			info, err := os.Stat(path)
+			return errors.Join(err, os.WriteFile(path, []byte("longer or shorter"), 0o600), os.Chtimes(path, time.Time{}, info.ModTime()))
+		},
+		"replaced, at the same time": func(path string) error {
+			info, err := os.Stat(path)
+			return errors.Join(err, os.WriteFile(path+".other", content, 0o600), os.Chtimes(path+".other", time.Time{}, info.ModTime()), os.Rename(path+".other", path))
+		},
 		"replaced": func(path string) error {
 			return errors.Join(os.WriteFile(path+".other", content, 0o600), os.Rename(path+".other", path))
 		},

@@ -38,12 +38,13 @@ func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, er
 	if err != nil {
 		return nil, err
 	}
-	old, err := s.stat(ctx, c, path, bucket, key)
+	var old existing
+	err = s.try(ctx, c, object{path: path, bucket: bucket, key: key, backup: true}) // a HEAD would not say why
 	if err == nil {
-		err = s.finishSwap(ctx, c, old)
+		old, err = s.stat(ctx, c, path, bucket, key)
 	}
 	if err == nil {
-		err = s.try(ctx, c, object{path: path, bucket: bucket, key: key, backup: true})
+		err = s.finishSwap(ctx, c, old)
 	}
 	if err != nil {
 		return nil, s.fault(ctx, "replace", path, err)
