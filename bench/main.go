@@ -45,10 +45,14 @@ type bench struct {
 	env     []string
 	undo    []func() // what ends with the run
 
-	recipient string // of age
+	recipient string  // of age
+	gcm       float64 // bytes that one core seals in a second
 }
 
-type build struct{ name, path string }
+type build struct {
+	name, path string
+	other      bool // than this checkout's
+}
 
 func run() error {
 	cache, err := os.UserCacheDir()
@@ -74,7 +78,7 @@ func run() error {
 			return errors.New("not NAME=PATH")
 		}
 		path, err := filepath.Abs(path)
-		b.builds = append(b.builds, build{name, path})
+		b.builds = append(b.builds, build{name, path, true})
 		return err
 	})
 	flag.Parse()
@@ -141,6 +145,7 @@ func (b *bench) measureAll(chosen []string) (*results, error) {
 		jobs = slices.DeleteFunc(jobs, func(j *job) bool { return !b.match.MatchString(p.name + " " + j.op + " " + j.name) })
 		r.sections = append(r.sections, section{p, jobs})
 	}
+	r.gcm = b.gcm
 	r.rounds, err = b.measure(r.sections)
 	return r, err
 }

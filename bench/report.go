@@ -10,6 +10,7 @@ import (
 type results struct {
 	about    string
 	rounds   int
+	gcm      float64 // as in bench
 	versions []string
 	sections []section
 }
@@ -64,6 +65,17 @@ func speedUp(op string) func(*results) float64 {
 	}
 }
 
+func ofGCM(r *results) float64 {
+	if j := r.get("none", "seal", ours); j != nil {
+		return float64(j.bytes) / median(j.values(seconds)) / (cores() * r.gcm)
+	}
+	return math.NaN()
+}
+
+func ofRclone(r *results) float64 {
+	return faster(r.get("s3", "open --packed", ours), r.get("s3", "cat", "rclone"), seconds)
+}
+
 func milliseconds(op, name string) func(*results) float64 {
 	return func(r *results) float64 {
 		if j := r.get("access", op, name); j != nil {
@@ -91,7 +103,9 @@ func mostMemory(op string) func(*results) float64 {
 var targets = []target{
 	{"seal a plain dump to a file, against `zstd -1 \\| age`", "≥", 1.4, than("peers", "seal", ours, "zstd -1 | age")},
 	{"the same without the proof", "≥", 1.9, than("peers", "seal", ours+" unproved", "zstd -1 | age")},
-	{"the same, against restic", "≥", 4.5, than("peers", "seal", ours+" unproved", "restic")},
+	{"in Go alone", "≥", 1.1, than("peers", "seal", inGo, "zstd -1 | age")},
+	{"in Go alone, without the proof", "≥", 1.35, than("peers", "seal", inGo+" unproved", "zstd -1 | age")},
+	{"with assembly and without the proof, against restic", "≥", 4.5, than("peers", "seal", ours+" unproved", "restic")},
 	{"the same, against borg with its default lz4", "≥", 2.5, than("peers", "seal", ours+" unproved", "borg lz4")},
 	{"the same, against `gzip \\| gpg`", "≥", 18, than("peers", "seal", ours+" unproved", "gzip | gpg")},
 	{"its size, against `zstd -1`", "≤", 1, sizeThan("peers", "zstd -1 | age")},
@@ -102,7 +116,10 @@ var targets = []target{
 	{"a wide table of numbers", "≥", 1.5, perCore("numbers")},
 	{"JSON documents", "≥", 1.5, perCore("documents")},
 	{"open a plain dump to nowhere, against `age -d \\| zstd -d`", "≥", 1.6, than("peers", "open", ours, "zstd -1 | age")},
+	{"open what it packed, against what klauspost/compress packed", "≥", 0.95, than("peers", "open", ours, byLibrary)},
 	{"seal with codec none to nowhere, against age", "≥", 2, than("none", "seal", ours, "age")},
+	{"the same, against AES-GCM on all cores", "≥", 0.6, ofGCM},
+	{"fetch and open from S3 without unpacking, against `rclone cat`", "≥", 1, ofRclone},
 	{"seal, all cores against one", "≥", 1.9, speedUp("seal")},
 	{"open, all cores against one", "≥", 1.9, speedUp("open")},
 	{"seal, most memory at any size, MiB", "≤", 64, mostMemory("seal")},

@@ -46,9 +46,11 @@ func (b *bench) setUp() error {
 		"RESTIC_PASSWORD_FILE="+b.key("passphrase"), "RESTIC_CACHE_DIR="+b.out("restic-cache"),
 		"BORG_PASSCOMMAND=cat "+b.key("passphrase"), "BORG_BASE_DIR="+b.out("borg-base"))
 	bin := filepath.Join(b.cache, "bin")
-	own := filepath.Join(bin, ours)
+	own, slow := filepath.Join(bin, ours), filepath.Join(bin, ours+"-noasm")
+	const source = "github.com/takumi-backup/takumi-backup/cmd/takumi-backup"
 	for _, build := range [][]string{
-		{"go", "build", "-o", own, "github.com/takumi-backup/takumi-backup/cmd/takumi-backup"},
+		{"go", "build", "-o", own, source},
+		{"go", "build", "-tags", "noasm", "-o", slow, source},
 		{"go", "install", currentAge},
 	} {
 		cmd := exec.Command(build[0], build[1:]...)
@@ -57,7 +59,7 @@ func (b *bench) setUp() error {
 			return fmt.Errorf("%s: %w\n%s", strings.Join(build, " "), err, out)
 		}
 	}
-	b.builds = append([]build{{ours, own}}, b.builds...)
+	b.builds = append([]build{{name: ours, path: own}, {name: inGo, path: slow}}, b.builds...)
 	for _, folder := range []string{"keys", "out"} {
 		if err := os.Mkdir(filepath.Join(b.scratch, folder), 0o700); err != nil {
 			return err
@@ -112,7 +114,7 @@ func (b *bench) about() string {
 
 func (b *bench) versions() (all []string) {
 	for _, argv := range [][]string{{ours, "version"}, {"age", "--version"}, {"zstd", "--version"}, {"gzip", "--version"}, {"gpg", "--version"},
-		{"pigz", "--version"}, {"openssl", "version"}, {"restic", "version"}, {"borg", "--version"}, {"tar", "--version"}} {
+		{"pigz", "--version"}, {"openssl", "version"}, {"restic", "version"}, {"borg", "--version"}, {"rclone", "--version"}, {"tar", "--version"}} {
 		if out, err := b.output(b.program(argv[0], argv[1:]...)...); err == nil {
 			first, _, _ := strings.Cut(out, "\n")
 			all = append(all, argv[0]+" "+strings.TrimPrefix(strings.Trim(first, "* "), argv[0]+" "))
