@@ -24,13 +24,25 @@ var ErrNoID = fail.New(fail.Store, "takumi-backup list shows the ids; or give th
 var ErrManyIDs = fail.New(fail.Usage, "give more digits, or the path", "several backups have an id that begins like this")
 
 // FindID returns the path of the only backup under root whose id, as the envelope claims
-// it, begins with prefix. The errors are ErrNoID, ErrManyIDs, which names the first few,
-// that of root, and the context's.
-func FindID(ctx context.Context, st store.Store, root, prefix string) (string, error) {
+// it, begins with prefix. known returns the id that a file is remembered to have, or "":
+// heads of others are not read unless no backup is found without. The errors are ErrNoID,
+// ErrManyIDs, which names the first few, that of root, and the context's.
+func FindID(ctx context.Context, st store.Store, root, prefix string, known func(store.Backup) string) (string, error) {
+	found, err := findID(ctx, st, root, prefix, func(b *Backup) bool {
+		id := known(b.Backup)
+		return id != "" && !strings.HasPrefix(id, prefix)
+	})
+	if errors.Is(err, ErrNoID) {
+		found, err = findID(ctx, st, root, prefix, func(*Backup) bool { return false })
+	}
+	return found, err
+}
+
+func findID(ctx context.Context, st store.Store, root, prefix string, skip func(*Backup) bool) (string, error) {
 	const named = 5
 	var found []string
 	more := 0
-	err := Each(ctx, st, root, Options{}, func(b *Backup) error {
+	err := each(ctx, st, root, Options{}, skip, func(b *Backup) error {
 		switch {
 		case !b.Readable() || !strings.HasPrefix(b.ID.String(), prefix):
 		case len(found) < named:

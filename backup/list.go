@@ -42,6 +42,11 @@ func List(ctx context.Context, st store.Store, root string, o Options) ([]Backup
 // Each calls do for each backup that [List] would return, in the order of the store and on
 // the caller's goroutine. An error of do ends it. do must not keep the pointer.
 func Each(ctx context.Context, st store.Store, root string, o Options, do func(*Backup) error) error {
+	return each(ctx, st, root, o, func(*Backup) bool { return false }, do)
+}
+
+// each is Each without the backups that skip selects, which are not read.
+func each(ctx context.Context, st store.Store, root string, o Options, skip func(*Backup) bool, do func(*Backup) error) error {
 	next, stop := iter.Pull2(walk(ctx, st, root))
 	defer stop()
 	return parallel.Run(workers, make([]Backup, 4*workers), parallel.Stages[Backup]{
@@ -59,7 +64,7 @@ func Each(ctx context.Context, st store.Store, root string, o Options, do func(*
 			return true, nil
 		},
 		Work: func(b *Backup) {
-			if b.Err == nil && ctx.Err() == nil {
+			if b.Err == nil && ctx.Err() == nil && !skip(b) {
 				b.Look(ctx, st, o)
 			}
 		},

@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/many"
+	storetest "github.com/takumi-backup/takumi-backup/internal/testkit/store"
 )
 
 // TestRollHoldsWhatListReturns: packed or not, a list has the same backups in the same order,
@@ -115,17 +116,36 @@ func TestFindID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ids := make(map[string]string)
+	for _, b := range list {
+		ids[b.Path] = b.ID.String()
+	}
+	nothing := func(store.Backup) string { return "" }
+	all := func(b store.Backup) string { return ids[b.Path] }
+	stale := func(b store.Backup) string { return list[0].ID.String() }
 	for _, b := range list {
 		for _, digits := range []int{12, 32} {
-			if path, err := backup.FindID(t.Context(), local.Folder{}, root, b.ID.String()[:digits]); path != b.Path || err != nil {
-				t.Errorf("%s: %q, %v", b.ID, path, err)
+			for name, known := range map[string]func(store.Backup) string{"nothing": nothing, "all": all, "stale": stale} {
+				read := 0
+				place := &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
+					if op == "open" {
+						read++
+					}
+					return nil
+				}}
+				if path, err := backup.FindID(t.Context(), place, root, b.ID.String()[:digits], known); path != b.Path || err != nil {
+					t.Errorf("%s: %q, %v", b.ID, path, err)
+				}
+				if few := read < len(list); few != (name == "all") {
+					t.Errorf("where %s is remembered %d files are opened", name, read)
+				}
 			}
 		}
 	}
-	if _, err := backup.FindID(t.Context(), local.Folder{}, root, "ffffffffffffffffffffffffffffffff"); !errors.Is(err, backup.ErrNoID) {
+	if _, err := backup.FindID(t.Context(), local.Folder{}, root, "ffffffffffffffffffffffffffffffff", all); !errors.Is(err, backup.ErrNoID) {
 		t.Errorf("%v", err)
 	}
-	if _, err := backup.FindID(t.Context(), local.Folder{}, root, ""); !errors.Is(err, backup.ErrManyIDs) {
+	if _, err := backup.FindID(t.Context(), local.Folder{}, root, "", all); !errors.Is(err, backup.ErrManyIDs) {
 		t.Errorf("%v", err)
 	}
 	for text, is := range map[string]bool{"abcd": true, "abc": false, "ABCD": false, "abcg": false, "x.enc": false, "0123456789abcdef0123456789abcdef0": false} {

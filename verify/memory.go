@@ -92,6 +92,15 @@ func (m *Memory) Proved(path, id string, size int64, etag string) (Proof, bool) 
 	return p, p.Level > None && p.ID == id && p.Size == size && p.ETag == etag
 }
 
+// ID returns the id of a file that has not changed since it was proved, by size, time and,
+// on S3, ETag; or "".
+func (m *Memory) ID(f store.Backup) string {
+	if p, _ := m.Of(f.Path); p.Size == f.Size && p.ETag == f.ETag && f.ModTime.Before(p.At) {
+		return p.ID
+	}
+	return ""
+}
+
 // each calls f with all that is known. It must not use the memory.
 func (m *Memory) each(f func(path string, e entry)) error {
 	m.mu.Lock()

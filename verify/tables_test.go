@@ -55,6 +55,29 @@ func TestWhole(t *testing.T) {
 	}
 }
 
+// TestRememberedID: the id of a file counts as long as nobody has written to it.
+func TestRememberedID(t *testing.T) {
+	t.Parallel()
+	m, at := mustOpen(t, t.TempDir()), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	m.put("/x", Proof{ID: "1", Size: 5, ETag: "e", Level: Checksum, At: at})
+	m.put("/bad", Proof{ID: "1", Size: 5, ETag: "e"})
+	for _, tc := range []struct {
+		f    store.Backup
+		want string
+	}{
+		{store.Backup{Path: "/x", Size: 5, ETag: "e", ModTime: at.Add(-1)}, "1"},
+		{store.Backup{Path: "/x", Size: 5, ETag: "e", ModTime: at}, ""},
+		{store.Backup{Path: "/x", Size: 6, ETag: "e", ModTime: at.Add(-1)}, ""},
+		{store.Backup{Path: "/x", Size: 5, ETag: "f", ModTime: at.Add(-1)}, ""},
+		{store.Backup{Path: "/bad", Size: 5, ETag: "e", ModTime: at.Add(-1)}, ""},
+		{store.Backup{Path: "/y", ModTime: at.Add(-1)}, ""},
+	} {
+		if got := m.ID(tc.f); got != tc.want {
+			t.Errorf("%+v: %q", tc.f, got)
+		}
+	}
+}
+
 // TestRemember: what a run found of a backup next to what was known of it.
 func TestRemember(t *testing.T) {
 	t.Parallel()

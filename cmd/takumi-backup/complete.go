@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/keystore/named"
+	"github.com/takumi-backup/takumi-backup/verify"
 )
 
 // backupArgs is the annotation of commands that take backups: how many of the first
@@ -44,6 +46,7 @@ func findBackups(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return nil // it takes none
 	}
+	known := sync.OnceValue(rememberedIDs)
 	for i, arg := range args {
 		if n >= 0 && i >= n || !backup.IsIDPrefix(arg) {
 			continue
@@ -51,11 +54,23 @@ func findBackups(cmd *cobra.Command, args []string) error {
 		if _, err := os.Lstat(arg); err == nil {
 			continue
 		}
-		if args[i], err = backup.FindID(cmd.Context(), newPlace(), conf.StoreFolder(), arg); err != nil {
+		if args[i], err = backup.FindID(cmd.Context(), newPlace(), conf.StoreFolder(), arg, known()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// rememberedIDs returns what verify knows of ids; where that cannot be had, nothing.
+func rememberedIDs() func(store.Backup) string {
+	dir, err := history.Dir()
+	if err == nil {
+		var m *verify.Memory
+		if m, err = verify.OpenMemory(dir); err == nil {
+			return m.ID
+		}
+	}
+	return func(store.Backup) string { return "" }
 }
 
 // completionTime bounds how long a completion looks at the store, and completions how
