@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
 	"github.com/takumi-backup/takumi-backup/keystore/named"
 	"github.com/takumi-backup/takumi-backup/keystore/written"
@@ -31,7 +35,7 @@ var outputs = map[string]any{
 	"list": reports.Listing{}, "list --deleted": deletedListing{}, "prune": pruned{}, "inspect": backup.Inspection{}, "seal": backup.Summary{},
 	"rewrap": rekey.Line{}, "replicate": replicated{}, "ls": members.Listing{}, "ls of a dump": tableJSON{}, "find": foundJSON{},
 	"diff": members.Change{}, "restore uploads": restoredFolder{}, "key check": named.Checked{}, "key rotate": history.Result{},
-	"config show": config.Shown{}, "status": shownStatus{}, "verify": verify.Report{}, "doctor": doctor.Finding{}, "drill": drilled{},
+	"config show": config.Shown{}, "status": shownStatus{}, "verify": verify.Report{}, "verify merge": verify.Report{}, "doctor": doctor.Finding{}, "drill": drilled{},
 	"backup all": night{}, "restore database": restoredDatabase{}, "restore database --table": restoredTables{},
 	"restore database --dry-run": plannedRestore{}, "restore database --drop-previous": droppedDatabases{}, "restore contracts": restoredContracts{},
 	"key history": historyLine{}, "key retire": rekey.Retired{}, "key split": written.Split{},
@@ -149,10 +153,12 @@ func TestOutputFitsSchema(t *testing.T) {
 	b := newSandbox(t)
 	key := keyFile(t, mainKey)
 	b.env = append(b.env, "UPLOADS_DIR="+b.path("up"), "BACKUP_ENCRYPTION_KEY_FILE="+key)
-	if err := os.Mkdir(b.path("up"), 0o700); err != nil {
+	if err := errors.Join(os.Mkdir(b.path("up"), 0o700), os.Mkdir(b.path("project"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	writeFile(t, b.path("up/a"), []byte("content"))
+	writeFile(t, b.path("project/foundry.toml"), []byte("[profile.default]\n"))
+	b.run(exitOK, nil, "backup", "contracts", "--quiet", "-o", b.path("contracts.enc"), b.path("project"))
 	b.prints("seal", exitOK, "seal", "--json", "-o", b.path("y.enc"))
 	b.prints("backup all", exitOK, "backup", "all", "--json")
 	store := b.path("store")
@@ -168,6 +174,27 @@ func TestOutputFitsSchema(t *testing.T) {
 		}
 		b.prints(name, exitOK, append(append(strings.Fields(name), "--json"), args...)...)
 	}
+	b.prints("restore contracts", exitOK, "restore", "contracts", "--json", "--to", "chain", "contracts.enc")
+	b.run(exitOK, nil, "verify", "--quiet", "--report", "report.json", "y.enc")
+	b.prints("verify merge", exitOK, "verify", "merge", "--json", "report.json")
+	writeFile(t, b.path("odd.toml"), []byte("[store]\nurrl = \"x\"\n"))
+	if odd := b.run(exitUsage, nil, "config", "show", "--json", "--config", "odd.toml").says("urrl"); odd.stdout.Len() > 0 {
+		t.Errorf("config show prints of settings that are wrong: %s", &odd.stdout)
+	}
+	memory := s3test.NewMemory()
+	memory.Versioned = true
+	bucket := httptest.NewServer(memory)
+	t.Cleanup(bucket.Close)
+	b.env = append(b.env, "AWS_ENDPOINT_URL="+bucket.URL, "AWS_REGION="+s3test.Region, "AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=secret")
+	b.run(exitOK, nil, "replicate", "y.enc", "s3://bucket/")
+	gone, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, bucket.URL+"/bucket/y.enc", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := bucket.Client().Do(gone); err != nil || answer.Body.Close() != nil || answer.StatusCode/100 != 2 {
+		t.Fatalf("%v, %+v", err, answer)
+	}
+	b.prints("list --deleted", exitOK, "list", "--deleted", "--json", "s3://bucket")
 	b.env = append(b.env, "UPLOADS_DIR=") // nothing to back up is what doctor finds
 	b.prints("doctor", exitSome, "doctor", "--json")
 	b.prints("key rotate", exitOK, "key", "rotate", "--json", "--key", "file:"+key, "--grace", "1ns")
