@@ -136,7 +136,7 @@ func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		for ; len(sealed) > 0 && n < len(p); i++ {
+		for ; len(sealed) > 0; i++ {
 			plain, err := r.openChunk(sc, sealed, i)
 			if err != nil {
 				return n, err
