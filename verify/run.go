@@ -78,6 +78,9 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	failed := cmp.Or(j.check(ctx, l, j.plan(l)), context.Cause(ctx))
+	if failed != nil {
+		j.save(nil) // what follows takes time, which a stop may not give
+	}
 	l.sort()
 	r.Backups = l
 	j.notTwice(r)
