@@ -49,8 +49,8 @@ type row struct {
 	created, size int64 // seconds and bytes
 	series        unique.Handle[prune.Series]
 	block, at     uint32
-	link          int16 // its number in a chain, or -1
-	why           uint8 // its index among the whys
+	link          int16  // its number in a chain, or -1
+	why           uint16 // its index among the whys
 
 	checked   bool
 	known     bool // its envelope could be read
@@ -214,10 +214,10 @@ func (l *List) find(i int, found ...Finding) {
 
 func (l *List) setWhy(n *row, why string) {
 	at := slices.Index(l.whys, why)
-	if at < 0 && len(l.whys) <= math.MaxUint8 {
+	if at < 0 && len(l.whys) <= math.MaxUint16 {
 		l.whys, at = append(l.whys, why), len(l.whys)
 	}
-	n.why = uint8(max(at, 0))
+	n.why = uint16(max(at, 0))
 }
 
 // why says why the i-th backup was not checked.

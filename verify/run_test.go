@@ -251,7 +251,7 @@ func TestStoreFindings(t *testing.T) {
 		write(t, filepath.Join(dir, name), nil)
 		os.Chtimes(filepath.Join(dir, name), old, old)
 	}
-	write(t, filepath.Join(dir, ".young.enc.partial"), nil) // somebody writes it now
+	write(t, filepath.Join(dir, ".young.enc.partial"), nil)                // somebody writes it now
 	if err := os.Chtimes(late+store.SidecarSuffix, old, old); err != nil { // of a backup that is there
 		t.Fatal(err)
 	}
