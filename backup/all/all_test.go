@@ -34,7 +34,9 @@ func TestNight(t *testing.T) {
 	t.Parallel()
 	good := func(context.Context) error { return nil }
 	bad := func(context.Context) error { return backup.SourceError(errors.New("gone")) }
-	part := func(run func(context.Context) error) *Part { return &Part{Name: "database a", Kind: "database", Run: run} }
+	part := func(run func(context.Context) error) *Part {
+		return &Part{Name: "database a", Kind: "database", Run: run}
+	}
 	for name, tc := range map[string]struct {
 		parts        []*Part
 		prune, plain bool

@@ -21,7 +21,7 @@ func TestCount(t *testing.T) {
 		events, want string
 		ok           bool
 	}{
-		"pass": {passing, "ok  \tp\t0.1s\n1 passed, 0 failed, 0 skipped\n", true},
+		"pass":    {passing, "ok  \tp\t0.1s\n1 passed, 0 failed, 0 skipped\n", true},
 		"verbose": {passing, "    a_test.go:1: chatter\n--- PASS: TestA (0.00s)\nok  \tp\t0.1s\n1 passed, 0 failed, 0 skipped\n", true},
 		"skip": {passing + `
 {"Action":"output","Package":"q","Test":"TestB","Output":"    b_test.go:1: no database\n"}
