@@ -35,17 +35,6 @@ type opening struct {
 	whole    bool // with signers: its signature is checked to the end before anything is read
 
 	meter backup.Meter
-	used  *keystore.Ring // by newest, for what is opened next
-}
-
-// ring returns the ring that newest used, whose keys are fetched, or else a new one. Its
-// caller closes it.
-func (o *opening) ring() (*keystore.Ring, error) {
-	if ring := o.used; ring != nil {
-		o.used = nil
-		return ring, nil
-	}
-	return o.keys.ring()
 }
 
 func (o *opening) add(cmd *cobra.Command) {
@@ -108,7 +97,7 @@ func (b *openedBackup) Close() error {
 func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err error) {
 	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
-	ring, err := o.ring()
+	ring, err := o.keys.ring()
 	if err != nil {
 		return nil, err
 	}
@@ -145,16 +134,12 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 
 // newest has find look for the newest backup that is whole and authentic, and returns its
 // path: nothing else at that path is opened then.
-func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.Backup, error)) (_ string, err error) {
+func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.Backup, error)) (string, error) {
 	ring, err := o.keys.ring()
 	if err != nil {
 		return "", err
 	}
-	defer func() {
-		if err != nil {
-			ring.Close()
-		}
-	}()
+	defer ring.Close()
 	if err := ring.Ready(cmd.Context()); err != nil {
 		return "", fmt.Errorf("loading the key: %w", err)
 	}
@@ -167,7 +152,7 @@ func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.
 	if err != nil {
 		return "", err
 	}
-	o.pinned, o.used = found.ID, ring
+	o.pinned = found.ID
 	return found.Path, nil
 }
 
@@ -190,7 +175,7 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 	if path == "-" {
 		return nil, nil, errStdin
 	}
-	ring, err := o.ring()
+	ring, err := o.keys.ring()
 	if err != nil {
 		return nil, nil, err
 	}
