@@ -25,6 +25,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 func main() {
@@ -81,7 +83,11 @@ func run() error {
 		b.builds = append(b.builds, build{name, path, true})
 		return err
 	})
+	byLibrary := flag.String("by-library", "", "only seal this file, packed by klauspost/compress, to the path that is the argument, with the key in BACKUP_ENCRYPTION_KEY_FILE")
 	flag.Parse()
+	if *byLibrary != "" && flag.NArg() == 1 {
+		return sealByLibrary(keystore.File{Path: os.Getenv("BACKUP_ENCRYPTION_KEY_FILE")}, *byLibrary, flag.Arg(0))
+	}
 	if b.match, err = regexp.Compile(*match); err != nil {
 		return err
 	}
