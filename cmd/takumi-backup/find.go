@@ -55,11 +55,10 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return usagef("PATTERN: %w", err)
 	}
-	ring, err := c.keys.ring()
+	ring, err := c.ring()
 	if err != nil {
 		return err
 	}
-	defer ring.Close()
 	how, err := c.opening.options(cmd, ring)
 	if err != nil {
 		return err

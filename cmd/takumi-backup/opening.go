@@ -35,9 +35,15 @@ type opening struct {
 	whole    bool // with signers: its signature is checked to the end before anything is read
 
 	meter backup.Meter
+	held  *keystore.Ring // of the whole command
 }
 
 func (o *opening) add(cmd *cobra.Command) {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		defer o.wipe()
+		return run(cmd, args)
+	}
 	f := cmd.Flags()
 	o.keys.add(cmd, "open with this key")
 	o.keys.addIdentities(cmd)
@@ -48,6 +54,21 @@ func (o *opening) add(cmd *cobra.Command) {
 
 func addSigners(f *pflag.FlagSet, file *string, words string) {
 	f.StringVar(file, "signers", "", words+": an allowed_signers file, as ssh-keygen reads it (default $TAKUMI_SIGNERS)")
+}
+
+// ring returns the ring of the command: however many backups it finds and opens, a key is
+// fetched once. It is closed when the command ends.
+func (o *opening) ring() (_ *keystore.Ring, err error) {
+	if o.held == nil {
+		o.held, err = o.keys.ring()
+	}
+	return o.held, err
+}
+
+func (o *opening) wipe() {
+	if o.held != nil {
+		o.held.Close()
+	}
 }
 
 // options are how the flags want backups opened. What opens goes into the record.
@@ -80,7 +101,7 @@ func trusted(path string) (*sign.Signers, error) {
 }
 
 // openedBackup is a backup whose key was found. Nothing of its payload has been
-// read. Close wipes the keys.
+// read.
 type openedBackup struct {
 	*backup.Handle
 	ring *keystore.Ring
@@ -89,15 +110,13 @@ type openedBackup struct {
 
 func (b *openedBackup) Close() error {
 	b.stop()
-	err := b.Handle.Close()
-	b.ring.Close()
-	return err
+	return b.Handle.Close()
 }
 
 func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err error) {
 	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
-	ring, err := o.keys.ring()
+	ring, err := o.ring()
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +125,6 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 	defer func() {
 		if err != nil {
 			stop()
-			ring.Close()
 		}
 	}()
 	// Before the backup is touched: a key that cannot be had is the first thing to know.
@@ -135,11 +153,10 @@ func (o *opening) open(cmd *cobra.Command, path string) (_ *openedBackup, err er
 // newest has find look for the newest backup that is whole and authentic, and returns its
 // path: nothing else at that path is opened then.
 func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.Backup, error)) (string, error) {
-	ring, err := o.keys.ring()
+	ring, err := o.ring()
 	if err != nil {
 		return "", err
 	}
-	defer ring.Close()
 	if err := ring.Ready(cmd.Context()); err != nil {
 		return "", fmt.Errorf("loading the key: %w", err)
 	}
@@ -175,7 +192,7 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 	if path == "-" {
 		return nil, nil, errStdin
 	}
-	ring, err := o.keys.ring()
+	ring, err := o.ring()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -187,13 +204,9 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, how)
 	}
 	if err != nil {
-		ring.Close()
 		return nil, nil, aboutPath("opening", path, err)
 	}
-	return h, func() {
-		h.Close()
-		ring.Close()
-	}, nil
+	return h, func() { h.Close() }, nil
 }
 
 // look opens what is in the backup at path, by its index if it has one. The caller calls
