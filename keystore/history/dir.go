@@ -59,10 +59,10 @@ func Dir() (string, error) {
 	return systemDir, nil
 }
 
-// isMine reports whether dir exists and belongs to this user.
+// isMine reports whether dir is a folder that belongs to this user.
 func isMine(dir string) bool {
 	info, err := os.Stat(dir)
-	if err != nil {
+	if err != nil || !info.IsDir() {
 		return false
 	}
 	s, ok := info.Sys().(*syscall.Stat_t)

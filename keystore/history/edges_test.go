@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -135,6 +136,68 @@ func TestAdopted(t *testing.T) {
 	}
 	if left := read(t, dir).Unfinished(); len(left) != 1 || left[0].Old != v.current() {
 		t.Errorf("left unfinished: %+v", left)
+	}
+}
+
+// TestAdoptedAlone: adopting gives a time to what was lost, and moves no other's.
+func TestAdoptedAlone(t *testing.T) {
+	past := today.Add(-time.Hour)
+	d := document{Keys: []Record{
+		{ID: "a", Provider: place, Retired: past}, {ID: "b", Provider: place, Retired: past, DestroyAfter: today},
+		{ID: "c", Provider: "file:/other", Retired: past},
+	}}
+	d.activate(Record{ID: "d", Provider: place}, "", Options{Now: today, Grace: time.Hour, Adopt: true})
+	var got []time.Time
+	for _, r := range d.Keys {
+		got = append(got, r.DestroyAfter)
+	}
+	if want := []time.Time{today.Add(time.Hour), today, {}, {}}; !slices.Equal(got, want) {
+		t.Errorf("to be destroyed after %v, want %v", got, want)
+	}
+}
+
+// TestCreated: one of the records of a key knows when it was made, and no other key's does.
+func TestCreated(t *testing.T) {
+	d := document{Keys: []Record{{ID: "other", Created: made}, {ID: "a"}, {ID: "a", Created: today}}}
+	if got, none := d.created("a"), d.created("unknown"); !got.Equal(today) || !none.IsZero() {
+		t.Errorf("%v, and of an unknown one %v", got, none)
+	}
+}
+
+// TestPutFinishes: a key that an earlier call stored is in use since then.
+func TestPutFinishes(t *testing.T) {
+	h, v, key := open(t, t.TempDir()), newVault(1), kek.Generate()
+	old := v.current()
+	v.fail = func(step string) error {
+		if step == "stored" {
+			return errInjected
+		}
+		return nil
+	}
+	if _, err := Put(t.Context(), h, v, key, Options{Now: today, Replace: true}); !errors.Is(err, errInjected) || v.current() != key.ID() {
+		t.Fatal(err)
+	}
+	v.fail = nil
+	later := today.Add(time.Hour)
+	r, err := Put(t.Context(), h, v, key, Options{Now: later})
+	if err != nil || !r.Finished || r.Old != old || !r.NextDue.Equal(today.Add(DefaultMaxAge)) || !r.DestroyAfter.Equal(later.Add(DefaultGrace)) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if got, _ := h.Find(Site{URI: place}, key.ID()); !got.Live() || !got.Activated.Equal(today) {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestUnreadable: a history of which the system says nothing is not called damaged.
+func TestUnreadable(t *testing.T) {
+	real := sys
+	defer func() { sys = real }()
+	sys.open = func(string, int, fs.FileMode) (*os.File, error) {
+		f, err := os.Open(os.DevNull)
+		return f, errors.Join(err, f.Close())
+	}
+	if _, err := Read(t.TempDir()); !errors.Is(err, fs.ErrClosed) || errors.Is(err, ErrDamaged) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -164,6 +164,16 @@ func TestDir(t *testing.T) {
 			t.Errorf("%+v: got %q, %v", tc, got, err)
 		}
 	}
+	// A file in the place of the system's folder holds nothing.
+	as(t, me)
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv("HOME", "/home/me")
+	if err := os.WriteFile(systemDir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Dir(); me != 0 && got != "/home/me/.local/state/takumi-backup" || isMine(systemDir) || err != nil {
+		t.Errorf("with a file in the system's place: %q, %v", got, err)
+	}
 	// Who owns the system's folder has the state there, but for what an earlier
 	// version left in the home, which stays. So it is for root.
 	for _, id := range []int{me, 0} {
