@@ -248,3 +248,25 @@ func TestHostileNoise(t *testing.T) {
 		}
 	}
 }
+
+// TestFolderGivesWay: a folder that somebody puts a link in the place of, before what is in
+// it gets its metadata, ends the extraction, and nothing is changed behind the link.
+func TestFolderGivesWay(t *testing.T) {
+	t.Parallel()
+	out, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "d")
+	if err := os.MkdirAll(filepath.Join(elsewhere, "e"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	data := pack(t, dir("d/e"), file("z", "1"), part{tar.Header{Typeflag: tar.TypeFifo, Name: "fifo"}, ""})
+	_, err := extract(t, out, bytes.NewReader(data), tree.Options{Report: func(string, error) { // of the fifo, which is left out
+		if err := errors.Join(os.Rename(filepath.Join(out, "d"), filepath.Join(out, "moved")), os.Symlink(elsewhere, filepath.Join(out, "d"))); err != nil {
+			t.Error(err)
+		}
+	}})
+	if !errors.As(err, new(*tree.UnsafeError)) {
+		t.Errorf("%v", err)
+	}
+	if info, err := os.Stat(filepath.Join(elsewhere, "e")); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("behind the link: %v, %v", info, err)
+	}
+}
