@@ -57,10 +57,10 @@ func checkTarget(path string, replace bool) error {
 }
 
 func makeParents(dir string) error {
-	if exists(dir) {
+	parent := filepath.Dir(dir)
+	if exists(dir) || dir == parent { // a "." that cannot be looked at, as on a lost mount
 		return nil
 	}
-	parent := filepath.Dir(dir)
 	if err := makeParents(parent); err != nil {
 		return err
 	}

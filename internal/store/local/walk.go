@@ -43,8 +43,7 @@ type walker struct {
 
 // found handles an entry of a folder that names did not drop, and reports whether the walk goes on.
 func (w *walker) found(path string, mode fs.FileMode) bool {
-	if w.ctx.Err() != nil {
-		w.yield(store.Backup{}, context.Cause(w.ctx))
+	if w.ended() {
 		return false
 	}
 	switch {
@@ -67,6 +66,15 @@ func (w *walker) found(path string, mode fs.FileMode) bool {
 	return w.yield(store.Backup{Path: path, Size: info.Size(), ModTime: info.ModTime(), Sidecar: err == nil && sidecar.Mode().IsRegular()}, nil)
 }
 
+// ended reports whether the context has ended, and says so.
+func (w *walker) ended() bool {
+	if w.ctx.Err() == nil {
+		return false
+	}
+	w.yield(store.Backup{}, context.Cause(w.ctx))
+	return true
+}
+
 func (w *walker) link(path string) bool {
 	if w.mayPass(path) {
 		return true
@@ -79,6 +87,9 @@ func (w *walker) link(path string) bool {
 
 func (w *walker) folder(path string) bool {
 	names, err := w.names(path)
+	if w.ended() { // and names has some of them
+		return false
+	}
 	if err != nil && (path == w.root || !errors.Is(err, fs.ErrNotExist)) && !w.yield(store.Backup{}, fault("read", path, err)) {
 		return false
 	}

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -8,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
 // withoutPrivilege runs a test's file system calls as nobody if it is root, who
@@ -52,5 +56,29 @@ func TestWalkUnreadable(t *testing.T) {
 	}
 	if !slices.Equal(found, []string{"a/x.enc", "c/z.enc"}) || !slices.Equal(faults, []string{"b", "d/w.enc"}) {
 		t.Errorf("found %q and complained of %q", found, faults)
+	}
+}
+
+// TestParentsOutOfReach: where not even the working folder can be looked at, no folder is
+// made in it, and that is the error.
+func TestParentsOutOfReach(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Chmod(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		withoutPrivilege(t, filepath.Dir(dir))
+		err = makeParents("a/b")
+	}()
+	<-done
+	if !errors.Is(err, fs.ErrPermission) || !store.IsStoreFault(err) {
+		t.Errorf("%v", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -179,3 +179,30 @@ func TestWalkEnds(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// ending ends at the second question.
+type ending struct {
+	context.Context
+	asked *int
+}
+
+func (e ending) Err() error {
+	if *e.asked++; *e.asked > 1 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestWalkEndsInAFolder: a folder of which the names were read in part is not taken for an
+// empty one.
+func TestWalkEndsInAFolder(t *testing.T) {
+	root := t.TempDir()
+	tree(t, root, "notes.txt")
+	var got []error
+	for _, err := range Walk(ending{t.Context(), new(int)}, root, false) {
+		got = append(got, err)
+	}
+	if len(got) != 1 || !errors.Is(got[0], context.Canceled) || store.IsStoreFault(got[0]) {
+		t.Errorf("got %v", got)
+	}
+}
