@@ -10,6 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
+	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
 // accept judges what a key has opened at path: by its id, its holder and its name.
@@ -58,6 +59,9 @@ func OpenInput(ctx context.Context, src io.ReadCloser, o Options) (_ *Handle, er
 			src.Close()
 		}
 	}()
+	if o.keyless() {
+		return nil, keystore.ErrNone
+	}
 	if o.Signers != nil {
 		return nil, fail.Usagef("a backup on standard input has no signature next to it: give --signers and the file")
 	}

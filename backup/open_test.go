@@ -181,12 +181,17 @@ func TestAccepted(t *testing.T) {
 
 func TestNoKey(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.enc")
-	put(t, path, backupFor(t, kek.Generate()))
+	content := backupFor(t, kek.Generate())
+	put(t, path, content)
 	missing := keystore.NewRing(keystore.File{Path: filepath.Join(t.TempDir(), "none")})
 	defer missing.Close()
 	for name, ring := range map[string]*keystore.Ring{"no ring": nil, "no source": keystore.NewRing(), "a key that is not there": missing, "another key": ringOf(t, kek.Generate())} {
 		if _, err := backup.Open(t.Context(), local.Folder{}, path, backup.Options{Keys: ring}); !backup.NoKey(err) {
 			t.Errorf("%s: %v", name, err)
+		}
+		in := &closing{Reader: bytes.NewReader(content)}
+		if _, err := backup.OpenInput(t.Context(), in, backup.Options{Keys: ring}); !backup.NoKey(err) || !in.closed {
+			t.Errorf("%s, in order: %v, closed %v", name, err, in.closed)
 		}
 	}
 	put(t, path, []byte("something else"))
