@@ -91,7 +91,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	if besideErr != nil && !o.Rescue { // its holders would lose the backup unseen
 		return Result{}, fmt.Errorf("reading the envelope next to it: %w", besideErr)
 	}
-	if seen != nil {
+	if seen != nil && besideErr == nil {
 		seen.Beside, _ = envelope.Parse(bytes.NewReader(beside)) // what is no envelope is told of below
 	}
 	signers, err := o.signersOf(ctx, path)

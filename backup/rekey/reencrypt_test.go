@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	storetest "github.com/takumi-backup/takumi-backup/internal/testkit/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
@@ -299,6 +300,31 @@ func TestHolderMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.o.Store = lateEnvelope{text: text, looks: new(int)}
+	if _, err := Reencrypt(t.Context(), b.path, b.o); !errors.Is(err, ErrOtherSlots) {
+		t.Errorf("error %v", err)
+	}
+	b.opens(b.path, "old")
+}
+
+// TestHolderUnread: in a rescue too, a holder who was seen is not forgotten when his envelope
+// cannot be read again.
+func TestHolderUnread(t *testing.T) {
+	t.Parallel()
+	b := newBenchOf(t, pack.None, 10)
+	o := RewrapOptions{Options: b.o.Options, Detached: true}
+	o.To = []slot.Recipient{key(t, "third"), foreign{}}
+	if _, err := Rewrap(t.Context(), b.path, o); err != nil {
+		t.Fatal(err)
+	}
+	looks := 0
+	b.o.Rescue, b.o.Store = true, &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
+		if op == "open" && strings.HasSuffix(path, envelope.DetachedSuffix) {
+			if looks++; looks == 2 {
+				return syscall.EIO
+			}
+		}
+		return nil
+	}}
 	if _, err := Reencrypt(t.Context(), b.path, b.o); !errors.Is(err, ErrOtherSlots) {
 		t.Errorf("error %v", err)
 	}
