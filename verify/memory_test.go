@@ -228,7 +228,7 @@ func TestSavedBeside(t *testing.T) {
 		done <- r
 	}()
 	last := s.backups[len(s.backups)-1].path
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, known := job(Content).Memory.Of(last); known {
 			break
 		}

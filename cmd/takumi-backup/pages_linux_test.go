@@ -249,7 +249,7 @@ folder() { case $1 in --scratch-dir) echo srv/scratch ;; openssl-cbc) echo mnt/o
 newest() { ls -t "$BACKUP_ROOT/$1"/${2:-*.enc} | grep -v manifest | head -n 1; }
 served() {
     "$@" >"$H/served" 2>&1 &
-    for i in $(seq 600); do grep -q http:// "$H/served" && break; sleep 0.05; done
+    for i in $(seq 6000); do grep -q http:// "$H/served" && break; sleep 0.05; done
     kill -TERM $!; wait $!; grep http:// "$H/served"
 }
 `

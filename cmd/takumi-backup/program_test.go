@@ -272,9 +272,9 @@ func readFile(t testing.TB, path string) []byte {
 // eventually waits until something holds that nobody announces.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after 30 seconds", what)
+			t.Fatalf("%s: not after five minutes", what)
 		}
 	}
 }

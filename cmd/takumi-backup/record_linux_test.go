@@ -274,7 +274,7 @@ func TestSyslog(t *testing.T) {
 	for _, want := range []string{"<86> [INFO] seal begun", "<86> [INFO] seal done, path " + b.path("x.enc"),
 		"<86> [INFO] open begun, path " + b.path("x.enc"), "<83> [ERROR] open failed, exit code 4"} {
 		buf := make([]byte, 64<<10)
-		socket.SetReadDeadline(time.Now().Add(10 * time.Second))
+		socket.SetReadDeadline(time.Now().Add(time.Minute))
 		n, err := socket.Read(buf)
 		if err != nil {
 			t.Fatal(err)

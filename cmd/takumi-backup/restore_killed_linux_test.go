@@ -75,15 +75,22 @@ func TestRestoreDatabaseKilled(t *testing.T) {
 			k.made = k.state()
 			k.undo()
 			seen := make(map[string]int)
-			for range 4 * points {
-				if seen["before"]+seen["after"] == points {
+			for range 20 * points {
+				n := seen["before"] + seen["after"]
+				if n == points {
 					break
 				}
 				if way.name == "roles" {
 					c.Psql(t, "postgres", "DO $$ BEGIN DROP ROLE missed; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $$")
 				}
 				restore := b.start(b.program(k.args...))
-				time.Sleep(rand.N(took))
+				// Each in its own part of the time that a restore takes, and the first long
+				// before anything is done.
+				wait := (time.Duration(n)*took + rand.N(took)) / time.Duration(points)
+				if seen["before"] == 0 {
+					wait /= 4
+				}
+				time.Sleep(wait)
 				restore.Process.Kill()
 				restore.Wait()
 				// The server finishes what it was told before it notices.

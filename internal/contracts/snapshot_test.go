@@ -132,7 +132,7 @@ func TestSnapshotFails(t *testing.T) {
 	// A goroutine that has said its last word is counted until the scheduler
 	// has taken it away.
 	after := runtime.NumGoroutine()
-	for deadline := time.Now().Add(5 * time.Second); after > before && time.Now().Before(deadline); after = runtime.NumGoroutine() {
+	for deadline := time.Now().Add(time.Minute); after > before && time.Now().Before(deadline); after = runtime.NumGoroutine() {
 		time.Sleep(time.Millisecond)
 	}
 	if after > before {

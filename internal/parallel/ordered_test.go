@@ -92,6 +92,10 @@ func TestDrainErrorStopsTheRest(t *testing.T) {
 	if n := filled.Load(); n > 5 {
 		t.Errorf("%d pieces were taken in after the failure of the first", n)
 	}
+	// One that has ended is counted until the scheduler has taken it away.
+	for try := 0; runtime.NumGoroutine() > before && try < 6000; try++ {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if after := runtime.NumGoroutine(); after > before {
 		t.Errorf("%d goroutines before, %d after", before, after)
 	}

@@ -210,7 +210,7 @@ func TestSlow(t *testing.T) {
 	}
 	for title, before := range map[string]func(int, string, http.ResponseWriter, *http.Request) bool{"no answer": stall, "half an answer": half, "a cut answer": cut} {
 		set(before)
-		s := openWith(t, awssm.Hasty(awssm.Options{}, 50*time.Millisecond, 20*time.Second, 3), name)
+		s := openWith(t, awssm.Hasty(awssm.Options{}, 300*time.Millisecond, 20*time.Second, 3), name)
 		from := len(server.asked())
 		_, err := s.Load(t.Context())
 		wants(t, err, keystore.ErrUnreachable, "cannot be reached")

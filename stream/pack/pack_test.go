@@ -549,7 +549,7 @@ func TestNoGoroutineStays(t *testing.T) {
 		r.WriteTo(io.Discard)
 	}
 	// One that was waited for may need a moment more to be gone.
-	for try := 0; runtime.NumGoroutine() > before && try < 100; try++ {
+	for try := 0; runtime.NumGoroutine() > before && try < 6000; try++ {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if after := runtime.NumGoroutine(); after > before {

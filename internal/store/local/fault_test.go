@@ -45,7 +45,7 @@ func TestEveryFailure(t *testing.T) {
 				t.Errorf("%d calls could fail, want %d", point-1, tc.points)
 			}
 			// A goroutine that was told to end may need a moment.
-			for try := 0; runtime.NumGoroutine() > goroutines && try < 100; try++ {
+			for try := 0; runtime.NumGoroutine() > goroutines && try < 6000; try++ {
 				time.Sleep(10 * time.Millisecond)
 			}
 			if n := runtime.NumGoroutine(); n > goroutines {

@@ -193,7 +193,7 @@ func noLeaks(t testing.TB) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		for try := 0; runtime.NumGoroutine() > before+idle && try < 100; try++ {
+		for try := 0; runtime.NumGoroutine() > before+idle && try < 3000; try++ {
 			time.Sleep(20 * time.Millisecond)
 		}
 		if n := runtime.NumGoroutine(); n > before+idle {

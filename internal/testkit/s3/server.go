@@ -12,6 +12,7 @@ package s3test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -167,11 +168,12 @@ func launch(bin string, args func(addr, dir string) []string) (*Server, error) {
 			return nil, err
 		}
 	}
-	// Between the choice of a port and its use another process may take it.
+	// Below the ports that the kernel gives away, so that nobody is given this one before
+	// it is used, or while the server is killed. Another server may have chosen it.
 	for range 5 {
-		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
-		if listenErr != nil {
-			return nil, listenErr
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 16384+rand.IntN(16384))); err != nil {
+			continue
 		}
 		s.addr = l.Addr().String()
 		l.Close()
@@ -198,7 +200,7 @@ func (s *Server) run() error {
 	gone := make(chan struct{})
 	var waited error
 	go func() { waited = cmd.Wait(); close(gone) }()
-	for range 300 {
+	for range 2400 { // two minutes
 		select {
 		case <-gone:
 			return fmt.Errorf("%s ended at once: %v\n%s", filepath.Base(s.bin), waited, out.Bytes())
