@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,7 @@ func loadSettings(cmd *cobra.Command, path string) error {
 		conf = config.Environment(os.Environ())
 		return nil
 	}
+	path = cmp.Or(path, ownSettings())
 	if err := harden.BecomeOwner(cmp.Or(path, config.Default())); err != nil {
 		return err
 	}
@@ -47,6 +49,20 @@ func loadSettings(cmd *cobra.Command, path string) error {
 	return nil
 }
 
+// ownSettings is the file that init writes for a person, if it is there. Root has none, nor
+// has whom root runs this for: what root was shown are the settings of the host.
+func ownSettings() string {
+	dir, err := os.UserConfigDir()
+	if err != nil || os.Geteuid() == 0 || os.Getenv(harden.RunsFor) != "" {
+		return ""
+	}
+	path := filepath.Join(dir, "takumi-backup", "backup.toml")
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
 // forRoot says with an error of the system that it was not root who met it.
 func forRoot(err error) error { return harden.ForRoot(os.Getenv(harden.RunsFor) != "", err) }
 
@@ -63,7 +79,8 @@ func newConfig() *cobra.Command {
 		Short: "Check, show and migrate the settings",
 		Long: `The settings are those of the environment and of a file: of the one that --config
 names, or of /etc/takumi-backup/backup.toml, else of /etc/takumi-backup/backup.conf,
-if there is one. A flag wins over the environment, and the environment over the file;
+if there is one; for people of ~/.config/takumi-backup/backup.toml, which init writes,
+before these. A flag wins over the environment, and the environment over the file;
 but a file of NAME=VALUE lines that --config names wins over the environment.
 
 A backup.toml lists several databases, folders, stores and so on, and backup all works
@@ -109,7 +126,7 @@ use it. Nothing is connected to. The exit code is 64 when something cannot be ri
 				path = args[0]
 			}
 			if path == "" {
-				path = config.Default()
+				path = cmp.Or(ownSettings(), config.Default())
 			}
 			if path == "" {
 				return usagef("there is no %s: name the file", strings.Join(config.Places, " and no "))

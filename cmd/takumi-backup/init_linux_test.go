@@ -97,6 +97,14 @@ func TestWholeLife(t *testing.T) {
 			}
 			l.does(exitUsage, append(args, "--network", "mainnet", "--contracts", l.path("documents"))...).says("says something else")
 
+			// A person's settings are those of every command; root's are in /etc.
+			if l.uid != 0 {
+				if out := l.does(exitOK, "list").stdout.String(); !strings.Contains(out, l.path("store")) {
+					t.Errorf("without --config:\n%s", out)
+				}
+				l.does(exitOK, "config", "validate")
+			}
+
 			// The night, as the crontab has it.
 			for line := range strings.Lines(string(readFile(t, filepath.Join(config, "crontab")))) {
 				fields := strings.Fields(line)

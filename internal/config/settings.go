@@ -78,7 +78,7 @@ func Default() string {
 func (s *Settings) read(path string, named bool) error {
 	s.Path = path
 	if filepath.Ext(path) == ".toml" {
-		return s.readTOML(path)
+		return s.readTOML(path, named)
 	}
 	variables, err := Read(path, Known, Names...)
 	if err != nil {
@@ -92,13 +92,16 @@ func (s *Settings) read(path string, named bool) error {
 	return nil
 }
 
-func (s *Settings) readTOML(path string) error {
+func (s *Settings) readTOML(path string, named bool) error {
 	text, err := fsutil.ReadPrivate(path, MaxSize+1)
 	if err != nil {
 		return err
 	}
 	if s.File, err = ParseTOML(text); err == nil {
 		err = s.File.Check()
+	}
+	if err == nil && !named {
+		err = s.File.checkWhole()
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -7,7 +7,9 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,7 +34,7 @@ func ParseTOML(text []byte) (*File, error) {
 		return nil, &SyntaxError{0, fmt.Sprintf("the file is longer than %d bytes", MaxSize)}
 	}
 	file := new(File)
-	d := toml.NewDecoder(bytes.NewReader(text))
+	d := toml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, []byte("\uFEFF")))) // which editors of Windows write
 	d.DisallowUnknownFields()
 	err := d.Decode(file)
 	if unknown, ok := errors.AsType[*toml.StrictMissingError](err); ok {
@@ -42,7 +44,7 @@ func ParseTOML(text []byte) (*File, error) {
 	}
 	if wrong, ok := errors.AsType[*toml.DecodeError](err); ok {
 		line, _ := wrong.Position()
-		reason := strings.TrimPrefix(wrong.Error(), "toml: ")
+		reason := plain(strings.TrimPrefix(wrong.Error(), "toml: "))
 		if key := strings.Join(wrong.Key(), "."); key != "" {
 			reason = key + ": " + reason
 		}
@@ -52,6 +54,25 @@ func ParseTOML(text []byte) (*File, error) {
 		return nil, &SyntaxError{1, strings.TrimPrefix(err.Error(), "toml: ")}
 	}
 	return file, nil
+}
+
+var mismatch = regexp.MustCompile(`^cannot decode TOML (\S+) into (?:struct field \S+ of type )?(\S+)$`)
+
+// plain says without the words of Go that a value is of another type.
+func plain(reason string) string {
+	types := mismatch.FindStringSubmatch(reason)
+	if types == nil {
+		return reason
+	}
+	want, known := map[string]string{"int": "a whole number", "string": "text in quotes", "bool": "true or false", "*bool": "true or false", "[]string": "a list of texts, as [\"a\", \"b\"]"}[types[2]]
+	switch {
+	case known:
+	case strings.HasPrefix(types[2], "[]"):
+		want = "a list of tables: [[NAME]] begins each"
+	default:
+		want = "a table: [NAME] begins it"
+	}
+	return "it has the type " + types[1] + ", and is to be " + want
 }
 
 func unknownKey(key []string) string {
@@ -263,6 +284,9 @@ func (f *File) Check() error {
 			return wrong("store[%d]: %s is a folder, and only a bucket has further settings", i, s.URL)
 		}
 	}
+	if err := f.checkStores(wrong); err != nil {
+		return err
+	}
 	if err := f.checkTargets(wrong); err != nil {
 		return err
 	}
@@ -279,6 +303,55 @@ func (f *File) Check() error {
 		}
 	}
 	return nil
+}
+
+// checkStores finds a store that is there twice, and a folder that no shell has expanded.
+func (f *File) checkStores(wrong func(string, ...any) error) error {
+	seen := make(map[string]bool)
+	for i := range f.Stores {
+		words := []string{"url " + strings.TrimRight(f.Stores[i].Path(), "/")}
+		if name := f.Stores[i].Name; name != "" {
+			words = append(words, "name "+name)
+		}
+		for _, same := range words {
+			if seen[same] {
+				return wrong("store[%d] has the %s, as another one has", i, same)
+			}
+			seen[same] = true
+		}
+	}
+	for _, p := range f.paths() {
+		if strings.HasPrefix(p.Text, "~") {
+			return wrong("%s: ~ is not expanded in a file: give the whole path", p.Source)
+		}
+	}
+	return nil
+}
+
+// checkWhole finds a path whose meaning depends on where a job starts.
+func (f *File) checkWhole() error {
+	for _, p := range f.paths() {
+		if !filepath.IsAbs(p.Text) && !strings.HasPrefix(p.Text, "s3://") {
+			return &SyntaxError{0, p.Source + " is relative: give the whole path, since a job may start in any folder"}
+		}
+	}
+	return nil
+}
+
+func (f *File) paths() (all []Value) {
+	add := func(at string, i int, field, path string) {
+		all = append(all, Value{path, fmt.Sprintf("%s[%d].%s", at, i, field)})
+	}
+	for i := range f.Stores {
+		add("store", i, "url", f.Stores[i].URL)
+	}
+	for i := range f.Uploads {
+		add("uploads", i, "path", f.Uploads[i].Path)
+	}
+	for i := range f.Contracts {
+		add("contracts", i, "path", f.Contracts[i].Path)
+	}
+	return all
 }
 
 func (f *File) checkTargets(wrong func(string, ...any) error) error {

@@ -134,23 +134,29 @@ func TestTOML(t *testing.T) {
 // meant, and no value.
 func TestTOMLRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"[[store]]\nurl = \"/a\"\nendpont = \"x\"\n":               "line 3: store.endpont is not a setting of this program: did you mean endpoint?",
-		"enviroment = \"test\"\n":                                  "line 1: enviroment is not a setting of this program: did you mean environment?",
-		"[retention.kind.uploads]\ndayly = 3\n":                    "did you mean daily?",
-		"[[database]]\nname = \"a\"\npassword = \"hunter2\"\n":     "password_file names the file that has it",
-		"[limits]\nnice = \"hunter2\"\n":                           "line 2: ",
-		"[[database]]\nname = \"a\"\nall = true\n":                 "database[0]: give one of name, names and all",
-		"[[database]]\nhost = \"a\"\n":                             "give one of name, names and all",
-		"[[database]]\nnames = [\"[\"]\n":                          "not a pattern",
-		"[[uploads]]\npath = \"/a\"\n[[uploads]]\npath = \"/b\"\n": "uploads[1]: give each folder a name of its own",
-		"[[store]]\nname = \"a\"\n":                                "store[0] has no url",
-		"[[store]]\nurl = \"/a\"\npart_size = \"16M\"\n":           "only a bucket has further settings",
-		"[[store]]\nurl = \"s3://a\"\nregion = \"a&b\"\n":          "cannot be part of an S3 URL",
-		"[[store]]\nurl = \"/a b\"\n":                              "two stores",
-		"[settings]\nPGPORTT = \"1\"\nLD_PRELOAD = \"hunter2\"":    "is not a setting of this program",
-		"[settings]\nDB_PASSWORD = \"hunter2\"\n":                  "settings.DB_PASSWORD is a secret",
-		"environment = hunter2\n":                                  "line 1: ",
-		"#" + strings.Repeat("x", config.MaxSize):                  "longer than",
+		"[[store]]\nurl = \"/a\"\nendpont = \"x\"\n":                                     "line 3: store.endpont is not a setting of this program: did you mean endpoint?",
+		"enviroment = \"test\"\n":                                                        "line 1: enviroment is not a setting of this program: did you mean environment?",
+		"[retention.kind.uploads]\ndayly = 3\n":                                          "did you mean daily?",
+		"[[database]]\nname = \"a\"\npassword = \"hunter2\"\n":                           "password_file names the file that has it",
+		"[limits]\nnice = \"hunter2\"\n":                                                 "line 2: limits.nice: it has the type string, and is to be a whole number",
+		"[keys]\nuris = \"hunter2\"\n":                                                   "keys.uris: it has the type string, and is to be a list of texts",
+		"store = \"/x\"\n":                                                               "is to be a list of tables: [[NAME]] begins each",
+		"retention = 3\n":                                                                "is to be a table: [NAME] begins it",
+		"[[store]]\nurl = \"/a\"\n[[store]]\nurl = \"/a/\"\n":                            "store[1] has the url /a, as another one has",
+		"[[store]]\nname = \"x\"\nurl = \"/a\"\n[[store]]\nname = \"x\"\nurl = \"/b\"\n": "store[1] has the name x, as another one has",
+		"[[uploads]]\npath = \"~/a\"\n":                                                  "uploads[0].path: ~ is not expanded",
+		"[[database]]\nname = \"a\"\nall = true\n":                                       "database[0]: give one of name, names and all",
+		"[[database]]\nhost = \"a\"\n":                                                   "give one of name, names and all",
+		"[[database]]\nnames = [\"[\"]\n":                                                "not a pattern",
+		"[[uploads]]\npath = \"/a\"\n[[uploads]]\npath = \"/b\"\n":                       "uploads[1]: give each folder a name of its own",
+		"[[store]]\nname = \"a\"\n":                                                      "store[0] has no url",
+		"[[store]]\nurl = \"/a\"\npart_size = \"16M\"\n":                                 "only a bucket has further settings",
+		"[[store]]\nurl = \"s3://a\"\nregion = \"a&b\"\n":                                "cannot be part of an S3 URL",
+		"[[store]]\nurl = \"/a b\"\n":                                                    "two stores",
+		"[settings]\nPGPORTT = \"1\"\nLD_PRELOAD = \"hunter2\"":                          "is not a setting of this program",
+		"[settings]\nDB_PASSWORD = \"hunter2\"\n":                                        "settings.DB_PASSWORD is a secret",
+		"environment = hunter2\n":                                                        "line 1: ",
+		"#" + strings.Repeat("x", config.MaxSize):                                        "longer than",
 	} {
 		file, err := config.ParseTOML([]byte(text))
 		if err == nil {
@@ -166,6 +172,27 @@ func TestTOMLRefused(t *testing.T) {
 	}
 	if _, err := config.Load(path, nil); err == nil || !strings.Contains(err.Error(), "not private") {
 		t.Errorf("a file that others can read: %v", err)
+	}
+	if _, err := config.ParseTOML([]byte("\uFEFF[retention]\r\ndays = 3\r\n")); err != nil {
+		t.Errorf("a file from Windows: %v", err)
+	}
+}
+
+// TestRelative: a job of the clock starts in any folder, so that the file of the host names
+// whole paths; one that is named on the command line may name those next to it.
+func TestRelative(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backup.toml")
+	if err := os.WriteFile(path, []byte("[[store]]\nurl = \"s3://bucket\"\n[[uploads]]\npath = \"here\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(path, nil); err != nil {
+		t.Error(err)
+	}
+	was := config.Places
+	config.Places = []string{path}
+	t.Cleanup(func() { config.Places = was })
+	if _, err := config.Load("", nil); err == nil || !strings.Contains(err.Error(), "uploads[0].path is relative") {
+		t.Errorf("%v", err)
 	}
 }
 
