@@ -95,7 +95,22 @@ func TestNightTold(t *testing.T) {
 	b.run(exitUsage, nil, "prune", "--notify").says("--apply")
 	b.run(exitUsage, nil, "replicate", b.path("store"), b.path("copy"), "--dry-run", "--metrics", b.path("x.prom")).says("--dry-run")
 	b.run(exitOK, nil, "verify", "--metrics", b.path("verify.prom"))
+	verified := string(readFile(t, b.path("verify.prom")))
 	b.run(exitUsage, nil, "replicate", b.path("store"), b.path("copy"), "--metrics", b.path("verify.prom")).says("a file of its own")
+	if now := string(readFile(t, b.path("verify.prom"))); now != verified {
+		t.Errorf("the metrics of verify were written over:\n%s", now)
+	}
+
+	// A backup is worth more than its metrics, which a full disk may not take.
+	if err := os.Mkdir(b.path("uploads"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.path("uploads/a"), []byte("a"))
+	before := len(files(t, b.path("store")))
+	b.run(exitStore, nil, "backup", "all", "--quiet", "--metrics", b.path("missing/night.prom")).says("the job itself was done")
+	if after := len(files(t, b.path("store"))); after <= before {
+		t.Errorf("%d files in the store, and %d before the night", after, before)
+	}
 
 	var memory struct {
 		Tasks map[string]json.RawMessage `json:"tasks"`

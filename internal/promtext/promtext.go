@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Page is a set of gauges. Its zero value is empty and ready. It is not safe for
@@ -84,8 +85,11 @@ func (p *Page) WriteTo(w io.Writer) (int64, error) {
 }
 
 // WriteFile writes the page to path in one step, with mode 0644 for others to read, and
-// in the place of an older file.
+// in the place of an older file. Anything else there, as a device, is an error.
 func (p *Page) WriteFile(path string) error {
+	if err := Check(path); err != nil {
+		return err
+	}
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path))
 	if err != nil {
 		return err
@@ -102,4 +106,18 @@ func (p *Page) WriteFile(path string) error {
 		return err
 	}
 	return os.Rename(file.Name(), path)
+}
+
+// Check finds whether there is something at path that a page does not take the place of.
+func Check(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil: // what else is wrong with it shows in writing
+		return nil
+	case info.IsDir():
+		return fmt.Errorf("%s: %w", path, syscall.EISDIR)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s: it is not a regular file", path)
+	}
+	return nil
 }

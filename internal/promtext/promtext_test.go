@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"golang.org/x/sys/unix"
 )
 
 // TestReadBack: what is written, Prometheus reads as it was meant, in the names and
@@ -63,6 +64,13 @@ func TestOneStep(t *testing.T) {
 	}
 	if err := p.WriteFile(dir); err == nil {
 		t.Error("a folder was replaced")
+	}
+	pipe := filepath.Join(dir, "pipe") // or /dev/null, which root could replace
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.WriteFile(pipe); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "# HELP one One.\n# TYPE one gauge\none 1\n" {
 		t.Errorf("%q, %v", text, err)

@@ -31,7 +31,12 @@ func (j Job) Run(ctx context.Context, task string, work func(*runs.Run) error) e
 	}
 	r := &runs.Run{Task: task, Started: time.Now().UTC()}
 	err := j.writable()
-	if err == nil {
+	if errors.Is(err, ErrVerifys) {
+		err, j.Metrics = fail.Usagef("--metrics: %w", err), "" // which are left as they are
+	} else {
+		if err != nil { // a job is worth more than its metrics, and keep says again that they failed
+			j.Warn("%v", err)
+		}
 		err = work(r)
 	}
 	r.Finished = time.Now().UTC()
@@ -58,11 +63,7 @@ func (j Job) writable() error {
 	if j.Metrics == "" {
 		return nil
 	}
-	err := CheckTaskMetrics(j.Metrics)
-	if errors.Is(err, ErrVerifys) {
-		return fail.Usagef("--metrics: %w", err)
-	}
-	return err
+	return CheckTaskMetrics(j.Metrics)
 }
 
 func (j Job) keep(r *runs.Run) error {
@@ -74,7 +75,7 @@ func (j Job) keep(r *runs.Run) error {
 	if err != nil || j.Metrics == "" {
 		return err
 	}
-	return WriteTaskMetrics(j.Metrics, r.Task, memory, r.Finished)
+	return fail.As(fail.Store, "the job itself was done; check the folder of the metrics, its free space and permissions", WriteTaskMetrics(j.Metrics, r.Task, memory, r.Finished))
 }
 
 // Log keeps the end of what is written, and whether there was a warning.

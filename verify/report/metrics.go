@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/page"
@@ -28,13 +27,11 @@ func WriteMetrics(path string, r *verify.Report, success bool) error {
 // CheckMetrics finds whether [WriteMetrics] could write to path now: whether its
 // folder is there, and takes a file. The error is a [store.Error].
 func CheckMetrics(path string) error {
-	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)) // as WriteMetrics does
+	err := promtext.Check(path)
 	if err == nil {
-		err = errors.Join(file.Close(), os.Remove(file.Name()))
-	}
-	if err == nil {
-		if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
-			err = syscall.EISDIR
+		var file *os.File
+		if file, err = os.CreateTemp(filepath.Dir(path), filepath.Base(path)); err == nil { // as WriteMetrics does
+			err = errors.Join(file.Close(), os.Remove(file.Name()))
 		}
 	}
 	if err != nil {

@@ -44,10 +44,13 @@ var ErrVerifys = errors.New("it has the metrics of verify: give each a file of i
 // CheckTaskMetrics is [CheckMetrics] for the metrics of a job other than verify, whose
 // file must not be that of verify.
 func CheckTaskMetrics(path string) error {
+	if err := CheckMetrics(path); err != nil {
+		return err
+	}
 	if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), "takumi_backup_verify_last_run") {
 		return fmt.Errorf("%s: %w", path, ErrVerifys)
 	}
-	return CheckMetrics(path)
+	return nil
 }
 
 // WriteTaskMetrics writes what is remembered of a job, and with the job backup of each
