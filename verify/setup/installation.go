@@ -68,6 +68,11 @@ func (c *Installation) Run(ctx context.Context) (string, error) {
 	if len(c.Databases)+len(c.Uploads)+len(c.Contracts) == 0 {
 		return "", fail.Usagef("there is nothing to back up: name it by --database, --uploads or --contracts")
 	}
+	for _, path := range slices.Concat(c.Uploads, c.Contracts) {
+		if _, err := os.Stat(path); err != nil {
+			return "", fail.Usagef("looking at what is to be backed up: %w; nothing was done", err)
+		}
+	}
 	if err := c.write(); err != nil {
 		return "", fmt.Errorf("writing the settings: %w", err)
 	}
@@ -138,6 +143,10 @@ func (c *Installation) find(ctx context.Context) error {
 	if found.Unreached != nil && len(c.Databases) == 0 {
 		fmt.Fprintf(c.Stderr, "no database: %v\n", found.Unreached)
 	}
+	// The user whom root sets this up for may have a role where root has none.
+	if wanted := slices.ContainsFunc(c.Databases, func(name string) bool { return name != "" }); wanted && found.Unreached != nil && c.owner == nil {
+		return fmt.Errorf("looking for the databases: %w; nothing was done", found.Unreached)
+	}
 	for _, q := range []struct {
 		flag, question string
 		to             *[]string
@@ -151,11 +160,14 @@ func (c *Installation) find(ctx context.Context) error {
 			*q.to = slices.DeleteFunc(*q.to, func(word string) bool { return word == "" }) // which asks for none
 			continue
 		}
-		answer, err := c.ask(ctx, q.question, strings.Join(q.found, " "))
+		all := strings.Join(q.found, " ")
+		answer, err := c.ask(ctx, q.question, all)
 		if err != nil {
 			return err
 		}
-		*q.to = strings.Fields(answer)
+		if *q.to = strings.Fields(answer); answer == all {
+			*q.to = q.found // names with blanks too
+		}
 	}
 	if c.Store == "" {
 		if c.Store, err = c.ask(ctx, "Where backups go, a folder or s3://BUCKET/PREFIX", conf.StoreFolder()); err != nil {
@@ -222,6 +234,12 @@ func (c *Installation) absolute() (err error) {
 			if store.IsRemote(path) {
 				continue
 			}
+			if strings.HasPrefix(path, "~") { // quoted, or typed as an answer: no shell saw it
+				return fail.Usagef("%s: ~ is not expanded here: give the whole path", store.Printable(path))
+			}
+			if err := store.Check(path); err != nil {
+				return err
+			}
 			if list[n], err = filepath.Abs(path); err != nil {
 				return err
 			}
@@ -244,7 +262,8 @@ func (c *Installation) ask(ctx context.Context, question, def string) (string, e
 	return answer, err
 }
 
-// write writes the settings, unless they are there just so.
+// write makes the folders, and writes the settings unless they are there just so. They come
+// last: once they are there, other answers are refused. What a stop has left undone is done.
 func (c *Installation) write() error {
 	file := c.File()
 	if err := file.Check(); err != nil {
@@ -257,31 +276,31 @@ func (c *Installation) write() error {
 	if err := c.folder(c.Dir); err != nil {
 		return err
 	}
-	switch old, err := os.ReadFile(c.settings); {
-	case err == nil && bytes.Equal(old, text):
-		return nil
-	case err == nil:
+	old, err := os.ReadFile(c.settings)
+	switch {
+	case err == nil && !bytes.Equal(old, text):
 		return fail.As(fail.Usage, "takumi-backup config show, and doctor; or move the file away", fmt.Errorf("%s is there, and says something else", c.settings))
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
-	}
-	if err := WritePrivate(c.settings, text); err != nil {
-		return err
-	}
-	if err := c.own(c.settings); err != nil {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	for _, path := range c.Stores {
 		if !store.IsRemote(path) {
 			if err := c.folder(path); err != nil {
-				return err
+				return fmt.Errorf("making a folder of the store: %w", err)
 			}
 		}
 	}
 	if c.owner != nil {
-		return c.folder(filepath.Join(cmp.Or(c.StateHome, "/var/lib"), "takumi-backup"))
+		if err := c.folder(filepath.Join(cmp.Or(c.StateHome, "/var/lib"), "takumi-backup")); err != nil {
+			return err
+		}
 	}
-	return nil
+	if old == nil {
+		if err := WritePrivate(c.settings, text); err != nil {
+			return err
+		}
+	}
+	return c.own(c.settings)
 }
 
 // folder makes a folder that belongs to whom all belongs to. One that is there is given

@@ -115,3 +115,43 @@ func TestKitOfALostKey(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusedBeforeItBegins: what would end init half-way, or put backups where nobody looks
+// for them, is found before anything is written, so that better answers can follow.
+func TestRefusedBeforeItBegins(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	folder := t.TempDir()
+	for want, c := range map[string]*Installation{
+		"looking for the databases":    {Choice: Choice{Databases: []string{"one"}}, Store: filepath.Join(folder, "store")},
+		"it names no place":            {Choice: Choice{Uploads: []string{folder}}, Store: "http://bucket"},
+		"~ is not expanded":            {Choice: Choice{Uploads: []string{folder}}, Store: "~/store"},
+		"looking at what is to be":     {Choice: Choice{Uploads: []string{folder + "/missing"}}, Store: filepath.Join(folder, "store")},
+		"store[1] has the url":         {Choice: Choice{Uploads: []string{folder}}, Store: filepath.Join(folder, "store"), Also: []string{filepath.Join(folder, "store")}},
+		"making a folder of the store": {Choice: Choice{Uploads: []string{folder}}, Store: "/dev/null/store"},
+	} {
+		c.Yes, c.RunAs, c.Dir, c.Stderr = true, "root", filepath.Join(t.TempDir(), "settings"), new(bytes.Buffer)
+		c.Conf = config.Environment([]string{"DB_HOST=" + t.TempDir(), "DB_USER=nobody"})
+		c.Given = func(flag string) bool { return true }
+		if _, err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		if _, err := os.Stat(filepath.Join(c.Dir, "backup.toml")); err == nil {
+			t.Errorf("%s: the settings are there, and refuse others", want)
+		}
+	}
+}
+
+// TestWriteGoesOn: settings that are there are no reason to leave out what a stop has left
+// undone.
+func TestWriteGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	c := &Installation{Dir: dir, settings: filepath.Join(dir, "backup.toml"), Choice: Choice{Stores: []string{filepath.Join(dir, "store")}, Uploads: []string{dir}}}
+	for range 2 {
+		if err := c.write(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(dir, "store")); err != nil {
+			t.Fatalf("the store was not made: %v", err)
+		}
+	}
+}
