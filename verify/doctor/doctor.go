@@ -272,7 +272,7 @@ func (d *doctor) copies(context.Context) {
 			cure := "takumi-backup replicate " + fsutil.ShellWord(d.Root) + " " + fsutil.ShellWord(c.Store)
 			switch {
 			case c.Error != "":
-				d.add("copies", "error", c.Store, "", "whether it has %s is not known: %s", s.Path, c.Error)
+				d.add("copies", "error", c.Store, "takumi-backup list "+fsutil.ShellWord(c.Store), "whether it has %s is not known: %s", s.Path, c.Error)
 			case !c.Has:
 				d.add("copies", "error", c.Store, cure, "it lacks the newest of %s %s, %s", s.Kind, s.Name, s.Path)
 			}

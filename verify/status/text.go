@@ -25,6 +25,12 @@ func (s *Status) Text(timers []Timer) string {
 		}
 		return prune.Age(s.Time.Sub(t))
 	}
+	ago := func(t time.Time) string {
+		if s.Time.Sub(t) < time.Minute {
+			return "just now"
+		}
+		return since(t) + " ago"
+	}
 	for i := range s.Series {
 		l := &s.Series[i]
 		good, age, size, trend, verified, copies := "NONE", "-", "-", "-", "-", "-"
@@ -70,9 +76,9 @@ func (s *Status) Text(timers []Timer) string {
 		case !known:
 			fmt.Fprintf(&text, "%-10s never, as far as this host knows\n", task)
 		case t.Error != "":
-			fmt.Fprintf(&text, "%-10s FAILED %s ago: %s; last good %s\n", task, since(t.LastRun), cmp.Or(failedParts(t), store.Printable(t.Error)), since(t.LastSuccess))
+			fmt.Fprintf(&text, "%-10s FAILED %s: %s; last good %s\n", task, ago(t.LastRun), cmp.Or(failedParts(t), store.Printable(t.Error)), since(t.LastSuccess))
 		default:
-			fmt.Fprintf(&text, "%-10s good, %s ago, in %v\n", task, since(t.LastRun), time.Duration(t.Seconds*float64(time.Second)).Round(time.Second))
+			fmt.Fprintf(&text, "%-10s good, %s, in %v\n", task, ago(t.LastRun), time.Duration(t.Seconds*float64(time.Second)).Round(time.Second))
 		}
 	}
 	for _, t := range timers {
