@@ -1,10 +1,12 @@
 package history
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -201,6 +203,17 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
+// TestLargest: a history of the greatest size is read, whole.
+func TestLargest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), FileName)
+	if err := os.WriteFile(path, bytes.Repeat([]byte(" "), maxSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := readFile(path); err != nil || len(text) != maxSize {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
 // TestFinishFails: what finishes an earlier run says when it does not, and a dry run
 // finishes nothing.
 func TestFinishFails(t *testing.T) {
@@ -357,6 +370,35 @@ func TestAddFormer(t *testing.T) {
 		if err != nil || len(ids) != tc.made || !slices.Equal(h.Records(), []Record{tc.want}) {
 			t.Errorf("%+v: %v, %v, %+v", tc.had, ids, err, h.Records())
 		}
+	}
+}
+
+// undated is a vault that does not know when its keys were made.
+type undated struct{ *vault }
+
+func (u undated) Versions(ctx context.Context) ([]keystore.Version, error) {
+	all, err := u.vault.Versions(ctx)
+	for i := range all {
+		all[i].Created = time.Time{}
+	}
+	return all, err
+}
+
+// TestAddUndated: where nobody knows when the current key came, the former one counts as
+// retired now; and when nothing is new, nothing is written.
+func TestAddUndated(t *testing.T) {
+	h, u := open(t, t.TempDir()), undated{newVault(2)}
+	if ids, err := Add(t.Context(), h, u, false, Options{Now: today}); err != nil || len(ids) != 2 {
+		t.Fatal(ids, err)
+	}
+	if got, _ := h.Find(Site{URI: place}, u.keys[0].ID()); !got.Retired.Equal(today) {
+		t.Errorf("%+v", got)
+	}
+	real := sys
+	defer func() { sys = real }()
+	sys.create = func(string) (file, error) { return nil, syscall.EIO }
+	if ids, err := Add(t.Context(), h, u, false, Options{Now: today}); err != nil || len(ids) != 0 {
+		t.Errorf("again: %v, %v", ids, err)
 	}
 }
 
