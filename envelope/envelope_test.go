@@ -217,10 +217,10 @@ func TestSyntax(t *testing.T) {
 		"fraction":               {replace("02:00:00Z", "02:00:00.5Z"), "line 3"},
 		"offset":                 {replace("02:00:00Z", "02:00:00+00:00"), "line 3"},
 		"no id":                  {replace("\nid ", "\nix "), "line 2"},
-		"no created":             {replace("\ncreated ", "\ncreates "), "line 3"},
-		"no kind":                {replace("\nkind ", "\nkine "), "line 4"},
-		"no name":                {replace("\nname ", "\nnane "), "line 5"},
-		"no codec":               {replace("\ncodec ", "\ncoder "), "line 6"},
+		"no created":             {replace("\ncreated ", "\ncreates "), "line 3: \"created\" expected"},
+		"no kind":                {replace("\nkind ", "\nkine "), "line 4: \"kind\" expected"},
+		"no name":                {replace("\nname ", "\nnane "), "line 5: \"name\" expected"},
+		"no codec":               {replace("\ncodec ", "\ncoder "), "line 6: \"codec\" expected"},
 		"no pad":                 {replace("\npad ", "\npat "), "line 9"},
 		"kind upper":             {replace("kind database", "kind Database"), "line 4"},
 		"kind digit first":       {replace("kind database", "kind 4base"), "line 4"},
@@ -302,6 +302,20 @@ func class(err error) string {
 		return "trailing"
 	}
 	return "unnamed: " + err.Error()
+}
+
+// TestCutAtTheHeader: what ends with the header of the payload, or in it, is cut short,
+// however it is read.
+func TestCutAtTheHeader(t *testing.T) {
+	const end = envelope.Unit + stream.HeaderSize
+	sealed := seal(t, label, "message", keyA)
+	for _, cut := range [][]byte{sealed[:end], sealed[:end-1]} {
+		_, _, err := open(cut, envelope.Options{}, keyA)
+		_, errAt := envelope.OpenAt(t.Context(), bytes.NewReader(cut), int64(len(cut)), envelope.Options{}, keyA)
+		if class(err) != "truncated" || class(errAt) != "truncated" {
+			t.Errorf("%d bytes: %v and %v", len(cut), err, errAt)
+		}
+	}
 }
 
 // TestEveryFlip flips every byte of a small backup and says, line by line,
