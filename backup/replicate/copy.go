@@ -37,17 +37,22 @@ func readEnvelope(ctx context.Context, place store.Store, path string) ([]byte, 
 // copyEnvelope copies the detached envelope, or removes the destination's: a former envelope
 // opens the backup with keys that have lost access. An envelope of another backup is not
 // copied.
-func copyEnvelope(ctx context.Context, i Item, place store.Store) error {
-	mine, their, err := beside(ctx, place, i.Backup.Path, i.To)
+func copyEnvelope(ctx context.Context, i Item, o Options) error {
+	mine, their, err := beside(ctx, o.Place, i.Backup.Path, i.To)
 	if err != nil || bytes.Equal(mine, their) {
 		return err
 	}
 	if mine != nil {
-		if err := belongs(ctx, place, i.Backup.Path, mine); err != nil {
+		if err := belongs(ctx, o.Place, i.Backup.Path, mine); err != nil {
 			return err
 		}
 	}
-	return place.Put(ctx, i.To, envelope.DetachedSuffix, their, mine)
+	if i.Action != Replace { // which has looked before
+		if err := o.unkept(ctx, i); err != nil {
+			return err
+		}
+	}
+	return o.Place.Put(ctx, i.To, envelope.DetachedSuffix, their, mine)
 }
 
 // belongs fails unless text is an envelope of the backup at path.
@@ -144,7 +149,7 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 			o.Memory.learn(i.To, there)
 		}
 	}
-	if err = copyEnvelope(ctx, i, o.Place); err == nil {
+	if err = copyEnvelope(ctx, i, o); err == nil {
 		o.Memory.learn(i.To, given)
 	}
 	return r, errors.Join(err, copySignature(ctx, i, o))
@@ -252,6 +257,9 @@ func replace(ctx context.Context, i Item, o Options, progress func(n int)) (stor
 	mine, theirs := new(payload), new(payload)
 	if !o.ReplaceOthers {
 		if err := sameBackup(ctx, i, o, mine, theirs); err != nil {
+			return store.Result{}, err
+		}
+		if err := o.unkept(ctx, i); err != nil {
 			return store.Result{}, err
 		}
 	}

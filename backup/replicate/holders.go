@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -110,6 +111,20 @@ func (o Options) keepsEnvelopes(ctx context.Context, mine, theirs store.Backup) 
 		return true, nil
 	}
 	return !here.written.After(there.written), nil
+}
+
+// unkept fails with [store.ErrChanged] when the copy was rewrapped since the plan, which may
+// be hours old, so that it keeps its envelopes now.
+func (o Options) unkept(ctx context.Context, i Item) error {
+	there, _, err := o.Place.Stat(ctx, i.To)
+	if err != nil || o.ReplaceOthers {
+		return err
+	}
+	kept, err := o.keepsEnvelopes(ctx, i.Backup, there)
+	if kept && err == nil {
+		err = fmt.Errorf("%s: %w", i.To, store.ErrChanged)
+	}
+	return err
 }
 
 func (o Options) opens(ctx context.Context, path string) bool {

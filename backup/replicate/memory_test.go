@@ -3,6 +3,7 @@ package replicate_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -105,6 +106,61 @@ func TestWhichWasRewrapped(t *testing.T) {
 				t.Errorf("%s, %v; want %s", i.Action, i.Err, tc.want)
 			}
 		})
+	}
+}
+
+// TestRewrappedMeanwhile: a copy that is rewrapped between the plan and its turn is left
+// alone, and the next plan keeps it.
+func TestRewrappedMeanwhile(t *testing.T) {
+	t.Parallel()
+	mine := sealed(t, 10_000)
+	first, second := besides(t, mine, 1), besides(t, mine, 2)
+	whole := func(e []byte) []byte { return append(bytes.Clone(e), mine[len(e):]...) }
+	for action, change := range map[replicate.Action]func(from string){
+		replicate.Replace:  func(from string) { keep(t, from, whole(second)) },
+		replicate.Envelope: func(from string) { write(t, from+envelope.DetachedSuffix, second) },
+	} {
+		for name, meanwhile := range map[string]func(to string){
+			"itself": func(to string) { keep(t, to, whole(first)) },
+			"beside": func(to string) { write(t, to+envelope.DetachedSuffix, first) },
+		} {
+			dir := t.TempDir()
+			here, there := filepath.Join(dir, "here"), filepath.Join(dir, "there")
+			from, to := filepath.Join(here, "x.enc"), filepath.Join(there, "x.enc")
+			keep(t, from, mine)
+			keep(t, to, mine)
+			change(from)
+			for _, path := range []string{from, from + envelope.DetachedSuffix} {
+				if _, err := os.Stat(path); err == nil {
+					ago(t, path, time.Hour)
+				}
+			}
+			ago(t, to, 2*time.Hour)
+			plan := func() replicate.Item {
+				items, err := replicate.Plan(t.Context(), here, there, replicate.Options{Place: local.Folder{}})
+				if err != nil || len(items) != 1 {
+					t.Fatalf("%+v, %v", items, err)
+				}
+				return items[0]
+			}
+			i := plan()
+			if i.Action != action {
+				t.Fatalf("%s, and not %s", i.Action, action)
+			}
+			meanwhile(to)
+			want, _ := os.ReadFile(to)
+			if _, err := replicate.One(t.Context(), i, replicate.Options{Place: local.Folder{}}, func(int) {}); !errors.Is(err, store.ErrChanged) {
+				t.Errorf("%s, %s: %v", action, name, err)
+			}
+			got, _ := os.ReadFile(to)
+			beside, _ := os.ReadFile(to + envelope.DetachedSuffix)
+			if !bytes.Equal(got, want) || (name == "beside") != bytes.Equal(beside, first) || len(beside) > 0 && name != "beside" {
+				t.Errorf("%s, %s: the copy has changed", action, name)
+			}
+			if i := plan(); i.Action != replicate.Kept {
+				t.Errorf("%s, %s: then %s", action, name, i.Action)
+			}
+		}
 	}
 }
 
