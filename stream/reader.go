@@ -102,9 +102,12 @@ func (r *Reader) Read(p []byte) (int, error) {
 }
 
 func (r *Reader) next() {
-	if r.raw == nil {
-		r.raw = make([]byte, runChunks*sealedChunkSize)
+	switch {
+	case r.raw == nil: // for one chunk: many messages are small
+		r.raw = make([]byte, sealedChunkSize)
 		r.plain = make([]byte, 0, ChunkSize)
+	case len(r.raw) == sealedChunkSize:
+		r.raw = make([]byte, runChunks*sealedChunkSize)
 	}
 	// A full chunk is never the final one, so no look-ahead is needed.
 	if len(r.sealed) < sealedChunkSize && !r.srcEnd {

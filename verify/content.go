@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -52,9 +53,14 @@ func (c *Checker) content(ctx context.Context, b *Backup, f *backup.Handle, narr
 	return err
 }
 
+var pieces = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
 // drain reads to the end, in larger pieces than io.Discard, on the caller's goroutine.
 func drain(src io.Reader) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{src}, make([]byte, 256<<10))
+	piece := pieces.Get().(*[256 << 10]byte)
+	_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{src}, piece[:])
+	clear(piece[:]) // of what was decrypted
+	pieces.Put(piece)
 	return err
 }
 

@@ -118,7 +118,7 @@ func (j *Job) survey(l *List) {
 	for _, i := range slices.Backward(newest) {
 		n := l.row(int(i))
 		b := l.at(int(i))
-		path, s, v := anchored(b.Path), n.series.Value(), sight{}
+		path, s, v := anchored(b.Path), l.names[n.series], sight{}
 		if !j.rooted(path) {
 			continue
 		}

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unique"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -29,6 +28,8 @@ type List struct {
 	open   []byte // the last block
 	found  map[uint32][]Finding
 	whys   []string
+	series map[prune.Series]uint32
+	names  []prune.Series // by what is in series
 
 	last int // the block in text
 	text []byte
@@ -44,10 +45,11 @@ type listBlock struct {
 	live   int // rows that are in it
 }
 
-// row is what comparing needs of a backup, and where the rest is.
+// row is what comparing needs of a backup, and where the rest is. It has no pointers, which
+// the collector would follow in millions of rows each time.
 type row struct {
-	created, size int64 // seconds and bytes
-	series        unique.Handle[prune.Series]
+	created, size int64  // seconds and bytes
+	series        uint32 // its index among the names
 	block, at     uint32
 	link          int16  // its number in a chain, or -1
 	why           uint16 // its index among the whys
@@ -194,7 +196,7 @@ func (l *List) put(i int, b *Backup) {
 	l.blocks[last].live++
 	*n = row{
 		created: b.Created.Unix(), size: b.Size, block: uint32(last), at: uint32(len(l.open)), link: int16(link.N),
-		series:  unique.Make(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
+		series:  l.seriesOf(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
 		checked: b.Checked, known: b.ID != "", bad: b.Worst() == Error, unread: b.unread || b.ID == "" && b.has(Unreadable), increment: b.Kind == backup.KindIncrement, other: n.other,
 	}
 	l.open = b.pack(l.open)
@@ -202,6 +204,18 @@ func (l *List) put(i int, b *Backup) {
 	if delete(l.found, uint32(i)); len(b.Findings) > 0 {
 		l.find(i, b.Findings...)
 	}
+}
+
+func (l *List) seriesOf(s prune.Series) uint32 {
+	i, known := l.series[s]
+	if !known {
+		if l.series == nil {
+			l.series = make(map[prune.Series]uint32)
+		}
+		i = uint32(len(l.names))
+		l.names, l.series[s] = append(l.names, s), i
+	}
+	return i
 }
 
 // find adds findings to the i-th backup.

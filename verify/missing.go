@@ -29,7 +29,7 @@ func (j *Job) missing(r *Report) (forget func(path string) bool) {
 	series := make(map[prune.Series]bool)
 	kinds := make(map[string]bool)
 	for _, i := range whole {
-		path, s := anchored(l.at(int(i)).Path), l.row(int(i)).series.Value()
+		path, s := anchored(l.at(int(i)).Path), l.names[l.row(int(i)).series]
 		hashes = append(hashes, maphash.String(seed, path))
 		series[prune.Series{Folder: store.Dir(path), Kind: s.Kind, Name: s.Name}] = true
 		kinds[s.Kind] = true

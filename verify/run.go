@@ -255,8 +255,7 @@ func (j *Job) check(ctx context.Context, l *List, order []uint32) error {
 	}
 	saved := time.Now()
 	var saving sync.Mutex // one that is slow holds up no other, nor what these have proved
-	return parallel.Each(ctx, workers(), len(order), func(ctx context.Context, n int) Backup {
-		was := l.at(int(order[n]))
+	look := func(ctx context.Context, was Backup) Backup {
 		if j.MaxDuration > 0 && time.Since(j.now) >= j.MaxDuration {
 			was.Why = fmt.Sprintf("the run had taken %v", j.MaxDuration)
 			return was
@@ -278,9 +277,13 @@ func (j *Job) check(ctx context.Context, l *List, order []uint32) error {
 			saving.Unlock()
 		}
 		return b
-	}, func(n int, b Backup) {
+	}
+	// Results need no order, in which those behind a slow one would have to wait in memory.
+	return parallel.Each(ctx, workers(), len(order), func(ctx context.Context, n int) struct{} {
+		b := look(ctx, l.at(int(order[n])))
 		l.put(int(order[n]), &b)
-	})
+		return struct{}{}
+	}, func(int, struct{}) {})
 }
 
 // save saves the memory, without what forget tells of.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unique"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
@@ -57,15 +56,15 @@ func (j *Job) strayFinding(f *store.Backup, there func(path string) bool) (Findi
 // compare judges every backup of the report next to its series, with those of other shards.
 func (j *Job) compare(r *Report) {
 	l := r.Backups
-	series := make(map[unique.Handle[prune.Series]][]uint32)
+	series := make([][]uint32, len(l.names))
 	latest := j.now.Add(prune.Skew)
 	for _, i := range l.whole() {
 		if n := l.row(int(i)); n.known && n.created <= latest.Unix() {
 			series[n.series] = append(series[n.series], i)
 		}
 	}
-	at := make([]uint32, l.held())                            // their places in their series
-	newest := make(map[unique.Handle[prune.Series]]time.Time) // good ones, from which prune counts
+	at := make([]uint32, l.held())            // their places in their series
+	newest := make([]time.Time, len(l.names)) // good ones, from which prune counts
 	for s, all := range series {
 		slices.SortFunc(all, l.newestFirst)
 		for n, i := range all {

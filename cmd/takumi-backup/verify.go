@@ -42,7 +42,7 @@ type verifyCommand struct {
 
 	job   verify.Job
 	meter backup.Meter
-	log   strings.Builder // what was said of the findings
+	log   reports.Log // the end of what was said of the findings
 }
 
 func newVerify() *cobra.Command {
@@ -311,7 +311,7 @@ func (v *verifyCommand) publish(cmd *cobra.Command, found *verify.Report, failed
 // what was found.
 func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.Backup) error {
 	for said := range reports.Findings(r) {
-		v.log.WriteString(said.Text)
+		fmt.Fprint(&v.log, said.Text)
 		if one == nil || said.Path != one.Path || said.Severity != verify.Error { // which main says
 			fmt.Fprint(cmd.ErrOrStderr(), said.Text)
 		}
@@ -326,7 +326,7 @@ func (v *verifyCommand) print(cmd *cobra.Command, r *verify.Report, one *verify.
 		}
 	}
 	summary := reports.Summary(r, v.meter.In())
-	v.log.WriteString(summary)
+	fmt.Fprint(&v.log, summary)
 	if !v.progress.quiet {
 		fmt.Fprint(cmd.ErrOrStderr(), summary)
 	}
