@@ -73,6 +73,7 @@ backup of that name stays, unless --replace-others is given. Envelopes of rewrap
 	addPlace(&r.stored, f)
 	r.job.add(f)
 	r.progress.add(cmd)
+	cmd.Annotations = map[string]string{backupArgs: "1"}
 	return audited(cmd, "replicate", changes)
 }
 
