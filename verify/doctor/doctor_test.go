@@ -39,6 +39,8 @@ func TestExamineFinds(t *testing.T) {
 		"good":          {good, keyFile, nil, ""},
 		"no sources":    {good[:1], keyFile, nil, "settings error  takumi-backup init"},
 		"mistake":       {append(good, "RETENTION_DAYS=soon"), keyFile, nil, "settings error  takumi-backup config show"},
+		"misspelt kind": {append(good, "TAKUMI_MAX_AGE=26h upload=8d"), keyFile, nil, "settings warning upload takumi-backup config show"},
+		"other kind":    {append(good, "TAKUMI_MAX_AGE=26h wiki=8d"), keyFile, nil, ""},
 		"key not there": {good, keyFile + "2", nil, "keys error file:" + keyFile + "2 "},
 		"empty folder":  {[]string{good[0], "UPLOADS_DIR=" + filepath.Join(dir, "empty")}, keyFile, nil, "uploads error " + filepath.Join(dir, "empty") + " mount "},
 		"no folder":     {[]string{good[0], "UPLOADS_DIR=" + filepath.Join(dir, "none")}, keyFile, nil, "uploads error " + filepath.Join(dir, "none") + " mount it"},

@@ -80,12 +80,32 @@ func Examine(ctx context.Context, conf *config.Settings, x Examined) ([]Finding,
 	if d.Timers, err = status.Timers(ctx); err != nil {
 		x.Warn("when the timers start next is not known: %v", err)
 	}
+	d.kinds(conf)
 	d.sources(ctx, conf)
 	if len(d.Databases)+len(d.Folders) == 0 {
 		d.add("settings", "error", "", "takumi-backup init", "nothing is configured to be backed up")
 	}
 	d.run(ctx)
 	return d.found, ctx.Err()
+}
+
+// kinds finds rules for a kind that is nearly one of this program, and that no backup has:
+// those of the kind that was meant do not count, and its backups are deleted by others.
+func (d *doctor) kinds(conf *config.Settings) {
+	ages, _ := verify.MaxAges(conf, nil) // CheckSettings has read them
+	named := slices.Concat(slices.Collect(maps.Keys(ages)), slices.Collect(maps.Keys(d.Policy.ByKind)))
+	slices.Sort(named)
+	known := []string{backup.KindDatabase, backup.KindUploads, backup.KindContracts, backup.KindManifest, backup.KindStream}
+	for _, kind := range slices.Compact(named) {
+		near := config.Nearest(kind, known)
+		if kind == "" || near == "" || slices.Contains(known, kind) {
+			continue
+		}
+		if d.Status != nil && slices.ContainsFunc(d.Status.Series, func(s status.Series) bool { return backup.Family(s.Kind) == kind }) {
+			continue
+		}
+		d.add("settings", "warning", kind, "takumi-backup config show", "retention or max_age is for a kind of which there is no backup: did you mean %s?", near)
+	}
 }
 
 // setting is fault for a mistake in the settings.
