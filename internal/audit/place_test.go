@@ -46,10 +46,15 @@ func TestFind(t *testing.T) {
 	// A log that is broken at its end is one all the same.
 	at(former, 3)
 	finds(former, own)
-	writeFile(t, filepath.Join(former, fileOf(november.AddDate(0, 3, 0))), make([]byte, 2*maxTorn))
-	finds(own, former)
-	if err := os.Chtimes(filepath.Join(former, fileOf(november.AddDate(0, 3, 0))), time.Time{}, november.AddDate(0, 4, 0)); err != nil {
-		t.Fatal(err)
+	broken := filepath.Join(former, fileOf(november.AddDate(0, 3, 0)))
+	writeFile(t, broken, make([]byte, 2*maxTorn))
+	for _, written := range []struct { // own was at month 2
+		month       int
+		dir, others string
+	}{{1, own, former}, {4, former, own}} {
+		if err := os.Chtimes(broken, time.Time{}, november.AddDate(0, written.month, 0)); err != nil {
+			t.Fatal(err)
+		}
+		finds(written.dir, written.others)
 	}
-	finds(former, own)
 }

@@ -90,7 +90,7 @@ func TestPasswordNotInClear(t *testing.T) {
 			if err := s.CheckProduction(); (err == nil) != (reject != "false") {
 				t.Errorf("DB_SSL_REJECT_UNAUTHORIZED=%s in production: %v", reject, err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			conn, err := s.Connect(ctx)
 			cancel()
 			if err == nil {
@@ -193,7 +193,7 @@ func TestParameters(t *testing.T) {
 	if s, err = postgres.FromURI("postgresql://u:clear@name.invalid:" + port + "/db?hostaddr=127.0.0.1&sslmode=disable&client_encoding=auto"); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if conn, err := s.Connect(ctx); err == nil {
 		conn.Close(ctx)

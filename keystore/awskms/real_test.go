@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/port"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -88,14 +90,9 @@ func errNoJSON(err error) error {
 // serve starts a server that is on the PATH, and points this package at it.
 func serve(t *testing.T, command func(port string) *exec.Cmd) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	_, port, _ := net.SplitHostPort(address)
-	cmd := command(port)
+	number := strconv.Itoa(port.Free(t))
+	address := "127.0.0.1:" + number
+	cmd := command(number)
 	if cmd.Err != nil {
 		t.Skipf("the wire contract alone was tried: %v", cmd.Err)
 	}
@@ -112,7 +109,7 @@ func serve(t *testing.T, command func(port string) *exec.Cmd) {
 	})
 	newServer(t) // for the environment
 	t.Setenv("AWS_ENDPOINT_URL_KMS", "http://"+address)
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()

@@ -3,12 +3,14 @@ package awssm_test
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/testkit/port"
 )
 
 // startMoto starts moto_server on a free port of this machine, and returns its
@@ -19,14 +21,9 @@ func startMoto(t *testing.T) string {
 	if err != nil {
 		return ""
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close()
+	number := strconv.Itoa(port.Free(t))
 	var output strings.Builder
-	cmd := exec.Command(program, "-H", host, "-p", port)
+	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", number)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -37,8 +34,8 @@ func startMoto(t *testing.T) string {
 		cmd.Process.Kill()
 		<-ended
 	})
-	address := "http://" + net.JoinHostPort(host, port)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	address := "http://127.0.0.1:" + number
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	for tick := time.NewTicker(100 * time.Millisecond); ; {
 		select {

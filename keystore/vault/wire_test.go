@@ -237,11 +237,9 @@ func TestRedirect(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
-	f, _ := wire(t)
-	s := source(t, "secret/key")
-	f.CloseClientConnections()
-	f.Close()
-	loadRefused(t, s, keystore.ErrUnreachable, "cannot be reached", f.URL, "vault status")
+	wire(t)
+	t.Setenv("VAULT_ADDR", "http://127.0.0.1:1")
+	loadRefused(t, source(t, "secret/key"), keystore.ErrUnreachable, "cannot be reached", "http://127.0.0.1:1", "vault status")
 	t.Setenv("VAULT_ADDR", "http://user:hunter2@127.0.0.1:1")
 	_, err := source(t, "secret/key").Load(t.Context())
 	refused(t, err, keystore.ErrUnreachable, " http://127.0.0.1:1 ")

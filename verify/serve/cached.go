@@ -12,10 +12,11 @@ const (
 	// spared says that reading takes at most one part of so many of the time, so that a
 	// page that is open does not keep a large store busy.
 	spared = 10
-	// awaited is how long requests wait for a reading, from its beginning on, where the
-	// former one is missing or twice as old as it may be.
-	awaited = 5 * time.Second
 )
+
+// awaited is how long requests wait for a reading, from its beginning on, where the former
+// one is missing or twice as old as it may be.
+var awaited = 5 * time.Second
 
 // cached is what is dear to read. It is read when somebody asks, by one at a time, and
 // not again before it is old. It is safe for concurrent use.

@@ -30,6 +30,9 @@ import (
 
 const token = "0123456789abcdefghijklmn"
 
+// On a busy machine reading a small store takes its time as well.
+func init() { awaited = 50 * time.Second }
+
 func noSession() (*audit.Session, error) { return nil, errors.New("no session") }
 
 // pemPair writes a certificate for backup.example, and its key.

@@ -244,7 +244,7 @@ func TestCorrupted(t *testing.T) {
 
 // An answer of 200 to completing that completes nothing is not a success.
 func TestEmptyComplete(t *testing.T) {
-	o := s3store.Hasty(s3store.Options{}, 5*time.Second, 3)
+	o := s3store.Hasty(s3store.Options{}, time.Minute, 3)
 	vendors(t, func() *s3test.Vendor { return &s3test.Vendor{EmptyComplete: true} }, o, false, func(t *testing.T, v *vendor) {
 		_, err := save(t.Context(), v, v.root+"/x.enc", random(11*v.unit), store.Options{Sidecar: true})
 		wants(t, err, s3store.ErrForeign)
@@ -258,7 +258,7 @@ func TestForeign(t *testing.T) {
 	m := s3test.NewMemory()
 	var foreign atomic.Pointer[func(*http.Request) bool]
 	rules := &s3test.Vendor{Foreign: func(r *http.Request) bool { f := foreign.Load(); return f != nil && (*f)(r) }}
-	inMemory(t, m, rules, s3store.Hasty(s3store.Options{}, 5*time.Second, 2), func(t *testing.T, v *vendor) {
+	inMemory(t, m, rules, s3store.Hasty(s3store.Options{}, time.Minute, 2), func(t *testing.T, v *vendor) {
 		mustSave(t, v, v.root+"/was.enc", random(11*v.unit))
 		b := stat(t, v, v.root+"/was.enc")
 		all := func(*http.Request) bool { return true }

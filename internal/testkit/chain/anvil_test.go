@@ -4,16 +4,17 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/testkit/chain"
+	"github.com/takumi-backup/takumi-backup/internal/testkit/port"
 )
 
 // TestAnvil is TestProgram against a node that is not go-ethereum, fetched from
@@ -59,17 +60,12 @@ func startAnvil(t *testing.T) string {
 	if out, err := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "@foundry-rs/anvil@1.7.1").CombinedOutput(); err != nil {
 		t.Fatalf("npm cannot install anvil: %v\n%s", err, out)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
-	listener.Close()
+	number := strconv.Itoa(port.Free(t))
 	found, err := filepath.Glob(filepath.Join(dir, "node_modules/@foundry-rs/anvil-*/bin/anvil")) // not the script around it, which would outlive a kill
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%q, %v", found, err)
 	}
-	anvil := exec.Command(found[0], "--host", "127.0.0.1", "--port", port, "--silent")
+	anvil := exec.Command(found[0], "--host", "127.0.0.1", "--port", number, "--silent")
 	if err := anvil.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +73,11 @@ func startAnvil(t *testing.T) string {
 		anvil.Process.Kill()
 		anvil.Wait()
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", "127.0.0.1:"+port)
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		c, err := net.Dial("tcp", "127.0.0.1:"+number)
 		if err == nil {
 			c.Close()
-			return "http://127.0.0.1:" + port
+			return "http://127.0.0.1:" + number
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("anvil does not answer")

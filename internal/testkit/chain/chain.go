@@ -9,7 +9,6 @@ import (
 	"crypto/ecdsa"
 	"fmt"
 	"math/big"
-	"net"
 	"testing"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -18,6 +17,8 @@ import (
 	"github.com/ethereum/go-ethereum/eth/ethconfig"
 	"github.com/ethereum/go-ethereum/ethclient/simulated"
 	"github.com/ethereum/go-ethereum/node"
+
+	"github.com/takumi-backup/takumi-backup/internal/testkit/port"
 )
 
 // ID is the chain id of every node.
@@ -37,24 +38,14 @@ func Start(t testing.TB) *Chain {
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := freePort(t)
+	number := port.Free(t)
 	rich := new(big.Int).Lsh(big.NewInt(1), 100)
 	alloc := types.GenesisAlloc{crypto.PubkeyToAddress(key.PublicKey): {Balance: rich}}
 	backend := simulated.NewBackend(alloc, func(n *node.Config, _ *ethconfig.Config) {
-		n.HTTPHost, n.HTTPPort, n.HTTPModules = "127.0.0.1", port, []string{"eth"}
+		n.HTTPHost, n.HTTPPort, n.HTTPModules = "127.0.0.1", number, []string{"eth"}
 	})
 	t.Cleanup(func() { backend.Close() })
-	return &Chain{URL: fmt.Sprintf("http://127.0.0.1:%d", port), Backend: backend, key: key}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return &Chain{URL: fmt.Sprintf("http://127.0.0.1:%d", number), Backend: backend, key: key}
 }
 
 // Deploy deploys a contract whose code is runtime and whose storage holds slots,

@@ -2,8 +2,11 @@ package checklist_test
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,28 +14,26 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 	"github.com/takumi-backup/takumi-backup/keystore/secrets/checklist"
 )
 
-// values of the sample tree are made for each run, so that no credential is here.
-func random(t *testing.T, form string) string {
-	t.Helper()
-	v, err := secrets.Generate(form, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v.Reveal()
-}
-
 // sample is a work tree in git, by a script.
 type sample struct {
-	t   *testing.T
-	dir string
+	t    *testing.T
+	dir  string
+	rand *rand.ChaCha8
+}
+
+// random makes values of the tree, so that no credential is here. They are the same each time:
+// in one of some thousand there is a word by chance that makes it an example.
+func (s *sample) random(size int) []byte {
+	b := make([]byte, size)
+	s.rand.Read(b)
+	return b
 }
 
 func newSample(t *testing.T) *sample {
-	s := &sample{t, t.TempDir()}
+	s := &sample{t, t.TempDir(), rand.NewChaCha8([32]byte{})}
 	s.git("init", "-q")
 	return s
 }
@@ -78,16 +79,15 @@ type fault struct{ rule, place, words string }
 
 // plant makes a tree with faults, and returns them and the secrets in it.
 func plant(s *sample) (faults []fault, values []string) {
-	t := s.t
-	hex := func() string { v := random(t, secrets.APIKey); values = append(values, v); return v }
+	digits := func() string { v := hex.EncodeToString(s.random(32)); values = append(values, v); return v }
 	b64 := func() string {
-		v := strings.NewReplacer("/", "a", "+", "b", "=", "").Replace(random(t, secrets.Password)) + "a1b2"
+		v := strings.NewReplacer("/", "a", "+", "b", "=", "").Replace(base64.StdEncoding.EncodeToString(s.random(24))) + "a1b2"
 		values = append(values, v)
 		return v
 	}
 	want := func(rule, place, words string) { faults = append(faults, fault{rule, place, words}) }
 
-	old, kept := b64(), hex()
+	old, kept := b64(), digits()
 	s.put(".env.old", "DB_PASSWORD="+old+"\n", 0o600)
 	s.put("old.js", "const key = '"+"AKIA"+"Q3EGRIB7T5LKXZ2M"+"';\n", 0o644)
 	s.put("notes.txt", "the key is "+kept+"\n", 0o644)
@@ -143,7 +143,7 @@ func plant(s *sample) (faults []fault, values []string) {
 	s.put("tools/x.py", "import os\np = os.environ.get('DB_PASSWORD', 'hunter2')\nq = os.environ['JWT_SECRET']\n", 0o644)
 	want("default-in-code", "tools/x.py:2", "DB_PASSWORD")
 	want("direct-env", "tools/x.py:3", "JWT_SECRET")
-	s.put("contracts/hardhat.config.js", "module.exports = { networks: { sepolia: { accounts: ['0x"+hex()+"'] } } };\n", 0o644)
+	s.put("contracts/hardhat.config.js", "module.exports = { networks: { sepolia: { accounts: ['0x"+digits()+"'] } } };\n", 0o644)
 	want("known-form", "contracts/hardhat.config.js:1", "Ethereum")
 
 	s.put("docker-compose.yml", "services:\n  db:\n    image: postgres:latest\n    environment:\n      DB_PASSWORD: "+b64()+"\n      JWT_SECRET: ${JWT_SECRET:-secret}\n  cache:\n    image: redis\n", 0o644)
@@ -154,7 +154,7 @@ func plant(s *sample) (faults []fault, values []string) {
 	s.put("docker-compose.prod.yml", "services:\n  api:\n    image: takumi/api:1.2.3\n    environment:\n      NODE_ENV: production\n      SECRETS_BACKEND: env\n      DATABASE: postgresql://db/takumi?sslmode=disable\n", 0o644)
 	want("backend-env", "docker-compose.prod.yml:6", "")
 	want("tls-off", "docker-compose.prod.yml:7", "sslmode")
-	s.put("Dockerfile", "FROM node:latest\nCOPY . .\nENV ADMIN_API_KEY="+hex()+"\nCOPY .env /app/\n", 0o644)
+	s.put("Dockerfile", "FROM node:latest\nCOPY . .\nENV ADMIN_API_KEY="+digits()+"\nCOPY .env /app/\n", 0o644)
 	want("image-latest", "Dockerfile:1", "node:latest")
 	want("dockerignore", "Dockerfile", "")
 	want("literal-in-image", "Dockerfile:3", "ADMIN_API_KEY")
@@ -247,7 +247,7 @@ func TestNoFalseAlarm(t *testing.T) {
 		t.Fatalf("%v, %v", written, err)
 	}
 	s.put(".gitignore", ".env\n.env.*\n!*.example\n", 0o644)
-	s.put(".env", "DB_PASSWORD="+random(t, secrets.Password)+"\n", 0o600)
+	s.put(".env", "DB_PASSWORD="+base64.StdEncoding.EncodeToString(s.random(24))+"\n", 0o600)
 	s.put("backend/src/secrets.ts", "export const jwt = required(process.env.JWT_SECRET);\n", 0o644)
 	s.put("Dockerfile", "FROM node:22.1.0\nCOPY package.json ./\n", 0o644)
 	s.put("docker-compose.yml", "services:\n  db:\n    image: postgres:15.6\n    environment:\n      POSTGRES_PASSWORD_FILE: /run/secrets/db\n", 0o644)

@@ -1,12 +1,14 @@
 package rotation
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/testkit/port"
 )
 
 // TestRealBackends kills runs at every step next to real servers: the Vault that
@@ -40,19 +42,14 @@ func TestRealBackends(t *testing.T) {
 
 func startMoto(t *testing.T, program string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close()
-	cmd := exec.Command(program, "-H", host, "-p", port)
+	number := strconv.Itoa(port.Free(t))
+	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", number)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it has nothing to keep
-	address := "http://" + net.JoinHostPort(host, port)
-	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
+	address := "http://127.0.0.1:" + number
+	for until := time.Now().Add(5 * time.Minute); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
 		if resp, err := http.Get(address + "/moto-api/"); err == nil {
 			resp.Body.Close()
 			return address
