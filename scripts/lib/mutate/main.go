@@ -32,6 +32,7 @@ mount -t tmpfs -o size=2g tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm && exec "$
 var (
 	wanted = flag.Int("n", 40, "how many mutants of each package")
 	seed   = flag.Uint64("seed", 1, "which ones: the same seed and code give the same mutants")
+	only   = flag.String("only", "", "those alone that are printed with this text")
 	with   = flag.String("with", "", "further packages whose tests are run, with commas between")
 
 	scratch string // not below /tmp, of which a confined test has another one
@@ -108,6 +109,9 @@ func one(name string) error {
 	for _, m := range all {
 		if tried == *wanted {
 			break
+		}
+		if !strings.Contains(m.String(), *only) {
+			continue
 		}
 		if why := judged[m.String()]; why != "" {
 			equivalent++
