@@ -28,7 +28,7 @@ func TestACLText(t *testing.T) {
 			t.Errorf("%q: %x, want %x; %v", text, got, want, err)
 		}
 	}
-	for _, text := range []string{"user", "user::rw-,x", "who::r--", "user:nobody-of-that-name:r--", "who:7:r--"} {
+	for _, text := range []string{"user", "user::rw-,x", "who::r--", "user:nobody-of-that-name:r--", "who:7:r--", ":7:r--"} {
 		if acl, err := o.parseACL(text); err == nil {
 			t.Errorf("%q is %x", text, acl)
 		}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	source "github.com/takumi-backup/takumi-backup/internal/source/tree"
 )
 
 // everyCall calls before ahead of each call of s, and fails the call when before
@@ -272,5 +275,51 @@ func TestNoDescriptorStays(t *testing.T) {
 		if after := open(); after != before {
 			t.Errorf("%d bytes: %d descriptors before, %d after", size, before, after)
 		}
+	}
+}
+
+// TestEveryFailureOfAFurtherName: a file that comes under a further name, by a second
+// reading, fails as any other does; and so does what cannot even be tried.
+func TestEveryFailureOfAFurtherName(t *testing.T) {
+	archive, _ := faulty(t)
+	include, err := source.ParsePatterns([]string{"again"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := sys
+	defer func() { sys = real }()
+	extract := func(point int) (calls int, err error) {
+		sys = real
+		sys.everyCall(func(string) error {
+			if calls++; calls-1 == point {
+				return syscall.EIO
+			}
+			return nil
+		})
+		root, err := os.OpenRoot(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		_, err = Extract(t.Context(), root, bytes.NewReader(archive), Options{Include: include, NoXattrs: true, Report: func(string, error) {},
+			Again: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive)), nil }})
+		return calls, err
+	}
+	calls, err := extract(-1)
+	if err != nil || calls == 0 {
+		t.Fatalf("%d calls, %v", calls, err)
+	}
+	for point := range calls {
+		if _, err := extract(point); !errors.Is(err, syscall.EIO) {
+			t.Errorf("call %d: %v", point, err)
+		}
+	}
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Close()
+	if _, err := Extract(t.Context(), root, bytes.NewReader(archive), Options{}); err == nil || !strings.HasPrefix(err.Error(), "trying ") {
+		t.Errorf("a folder that is gone: %v", err)
 	}
 }
