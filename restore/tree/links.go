@@ -186,12 +186,14 @@ func (x *extractor) linkAll(h *tar.Header, headers []*tar.Header, body io.Reader
 			as.Name = link.Name
 			if err = x.normalise(&as, body); err == nil {
 				err = x.make(names, nil, &as, body)
-				x.stats.Links--
+			}
+			x.stats.Links--
+			if err == nil {
 				x.count(&as)
 			}
 			first = names
-		} else {
-			err = x.make(names, first, link, body)
+		} else if err = x.make(names, first, link, body); err != nil {
+			x.stats.Links--
 		}
 		if err := x.skipFailed(link, err); err != nil {
 			return err

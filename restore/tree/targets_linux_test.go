@@ -147,6 +147,23 @@ func TestIncludeFurtherName(t *testing.T) {
 	}
 }
 
+// TestIncludeCounts: with KeepGoing, what could not be made under a further name is counted
+// as failed, and as nothing else.
+func TestIncludeCounts(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("n", 300)
+	data := pack(t, file("first", "content"), file("other", "1"), hard(long, "first"), hard("fine", "other"), hard(long+"2", "other"))
+	include, err := source.ParsePatterns([]string{long, "fine", long + "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := tree.Options{Include: include, KeepGoing: true, Again: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }}
+	stats, err := extract(t, t.TempDir(), bytes.NewReader(data), o)
+	if err != nil || stats.Files != 1 || stats.Links != 0 || stats.Failed != 2 || stats.Bytes != 1 {
+		t.Errorf("%+v, %v", stats, err)
+	}
+}
+
 // TestIncludeOfSeveral: of several entries of one name a hard link is to the last before
 // it, as when the archive is restored whole.
 func TestIncludeOfSeveral(t *testing.T) {
