@@ -16,8 +16,8 @@ import (
 )
 
 // causeGrace is how long a failure of the child waits for the context's end: Ctrl-C reaches
-// both at once, and the child's death may be seen first.
-const causeGrace = 50 * time.Millisecond
+// both at once, and the child's death may be seen first. A variable for tests.
+var causeGrace = 50 * time.Millisecond
 
 // Cmd is a running command and a reader of its output. One goroutine reads; Close may come
 // from another and ends a blocked Read.

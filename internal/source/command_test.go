@@ -168,7 +168,9 @@ func TestCauseBeforeExit(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	c := start(t, ctx, "exit 1")
 	<-c.exited
-	time.AfterFunc(causeGrace/5, func() { cancel(errStopped) })
+	defer func(was time.Duration) { causeGrace = was }(causeGrace)
+	causeGrace = 5 * time.Minute
+	time.AfterFunc(10*time.Millisecond, func() { cancel(errStopped) })
 	if _, err := c.Read(make([]byte, 1)); err != errStopped {
 		t.Errorf("Read returned %v, want the cause", err)
 	}
