@@ -501,3 +501,22 @@ func TestCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestKeySize: a key of another size seals and opens nothing.
+func TestKeySize(t *testing.T) {
+	t.Parallel()
+	message := seal(t, []byte("message"))
+	for _, size := range []int{0, 16, stream.KeySize - 1, stream.KeySize + 1} {
+		key := make([]byte, size)
+		_, writer := stream.NewWriter(io.Discard, key, nil)
+		_, sealing := stream.Seal(key, nil, nil)
+		_, opening := stream.Open(key, nil, message)
+		_, reader := stream.NewReader(bytes.NewReader(message), key, nil)
+		_, readerAt := stream.NewReaderAt(bytes.NewReader(message), int64(len(message)), key, nil)
+		for name, err := range map[string]error{"NewWriter": writer, "Seal": sealing, "Open": opening, "NewReader": reader, "NewReaderAt": readerAt} {
+			if err != stream.ErrKeySize {
+				t.Errorf("%s, %d bytes: %v", name, size, err)
+			}
+		}
+	}
+}
