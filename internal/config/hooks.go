@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"syscall"
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -20,6 +21,9 @@ func (s *Settings) hook(ctx context.Context, out io.Writer, name, command, outco
 	hook := exec.CommandContext(ctx, "/bin/sh", "-c", command)
 	hook.Env = append(secretenv.Environ(), "TAKUMI_HOOK="+name, "TAKUMI_OUTCOME="+outcome)
 	hook.Stdout, hook.Stderr = out, out
+	// What the shell has started ends with it.
+	hook.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	hook.Cancel = func() error { return syscall.Kill(-hook.Process.Pid, syscall.SIGTERM) }
 	hook.WaitDelay = 5 * time.Second
 	if err := hook.Run(); err != nil {
 		if ctx.Err() != nil {
@@ -42,13 +46,18 @@ func (s *Settings) Hooked(ctx context.Context, out io.Writer, warn func(format s
 	if err == nil {
 		err = work()
 	}
+	patience := hookPatience
+	if ctx.Err() != nil {
+		patience = stopPatience
+	}
 	ctx = context.WithoutCancel(ctx) // a stop is when on_error matters
 	outcome, name, command := "good", "on_success", h.OnSuccess
 	if err != nil {
 		outcome, name, command = "failed", "on_error", h.OnError
 	}
 	for _, next := range [][2]string{{name, command}, {"after", h.After}} {
-		limited, cancel := context.WithTimeout(ctx, hookPatience)
+		limited, cancel := context.WithTimeout(ctx, patience)
+		patience = hookPatience // after goes on when this program has ended
 		fault := s.hook(limited, out, next[0], next[1], outcome)
 		cancel()
 		switch {
@@ -62,5 +71,9 @@ func (s *Settings) Hooked(ctx context.Context, out io.Writer, warn func(format s
 	return err
 }
 
-// hookPatience is how long a hook may take that runs when the work is over.
+// hookPatience is how long a hook may take that runs when the work is over, and stopPatience
+// how long on_error may take after a stop: this program ends then within harden.Patience, and
+// after is to have begun.
 const hookPatience = 10 * time.Minute
+
+var stopPatience = 5 * time.Second
