@@ -111,8 +111,11 @@ func TestUnfitAnswers(t *testing.T) {
 func TestStoppedWhileWaiting(t *testing.T) {
 	why := errors.New("stopped")
 	for name, answer := range map[string]http.HandlerFunc{
-		"for an answer":   func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() },
-		"for a busy node": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "3000"); w.WriteHeader(429) },
+		"for an answer": func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() },
+		"for a busy node": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "3000")
+			w.WriteHeader(429)
+		},
 	} {
 		ctx, stop := context.WithCancelCause(t.Context())
 		time.AfterFunc(30*time.Millisecond, func() { stop(why) })
