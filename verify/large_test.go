@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"iter"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +100,25 @@ func TestLongSeries(t *testing.T) {
 	first, second := r.Backups.at(0), r.Backups.at(1)
 	if !first.has(Small) || second.Findings != nil {
 		t.Error(asJSON(first), asJSON(second))
+	}
+}
+
+// TestListKeeps: a list gives back what was put into it, however ids and hashes are written.
+func TestListKeeps(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+	id, sum := strings.Repeat("0a", 16), strings.Repeat("f1", 32)
+	var want []Backup
+	for _, texts := range [][2]string{{id, sum}, {"", ""}, {strings.ToUpper(id), strings.ToUpper(sum)}, {id[1:], sum[2:]}, {sum, id}, {"x" + id[1:], sum[:63] + "x"}} {
+		want = append(want, Backup{Path: "/a/" + texts[0] + ".enc", ID: texts[0], SHA256: texts[1], Kind: "database", Name: "n", Series: "n", Size: 7, Created: at, Proven: Auth, ProvenAt: at, Seconds: 1.25, KeyIDs: []string{"k"}})
+	}
+	n := 0
+	for i, got := range ListOf(want...).All() {
+		if n++; !reflect.DeepEqual(*got, want[i]) {
+			t.Errorf("%+v\nwant %+v", *got, want[i])
+		}
+	}
+	if n != len(want) {
+		t.Errorf("%d of %d", n, len(want))
 	}
 }

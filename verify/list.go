@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"iter"
 	"math"
@@ -18,7 +19,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// List holds what was found of the backups of a store of any size: packed, some 130 bytes
+// List holds what was found of the backups of a store of any size: packed, some 125 bytes
 // for each, and what is wrong with them. It is safe for concurrent use; nil is empty.
 type List struct {
 	mu     sync.Mutex
@@ -51,9 +52,13 @@ type row struct {
 	created, size int64  // seconds and bytes
 	series        uint32 // its index among the names
 	block, at     uint32
-	link          int16  // its number in a chain, or -1
-	why           uint16 // its index among the whys
+	id            [16]byte // hexID: what chance has made does not pack
+	sum           [32]byte // hexSum: its SHA-256
+	link          int16    // its number in a chain, or -1
+	why           uint16   // its index among the whys
 
+	hexID     bool
+	hexSum    bool
 	checked   bool
 	known     bool // its envelope could be read
 	bad       bool // it counts for nothing next to others
@@ -199,7 +204,8 @@ func (l *List) put(i int, b *Backup) {
 		series:  l.seriesOf(prune.Series{Folder: store.Dir(b.Path), Kind: backup.Family(b.Kind), Name: b.Series}),
 		checked: b.Checked, known: b.ID != "", bad: b.Worst() == Error, unread: b.unread || b.ID == "" && b.has(Unreadable), increment: b.Kind == backup.KindIncrement, other: n.other,
 	}
-	l.open = b.pack(l.open)
+	n.hexID, n.hexSum = unhex(n.id[:], b.ID), unhex(n.sum[:], b.SHA256)
+	l.open = b.pack(l.open, n)
 	l.setWhy(n, b.Why)
 	if delete(l.found, uint32(i)); len(b.Findings) > 0 {
 		l.find(i, b.Findings...)
@@ -255,6 +261,12 @@ func (l *List) at(i int) Backup {
 	}
 	var b Backup
 	b.unpack(text[n.at:])
+	if n.hexID {
+		b.ID = hex.EncodeToString(n.id[:])
+	}
+	if n.hexSum {
+		b.SHA256 = hex.EncodeToString(n.sum[:])
+	}
 	b.Size, b.Checked, b.unread, b.Why, b.Findings = n.size, n.checked, n.unread, l.whys[n.why], slices.Clip(l.found[uint32(i)])
 	return b
 }
@@ -290,16 +302,29 @@ func (l *List) newestFirst(x, y uint32) int {
 	return cmp.Or(cmp.Compare(b.created, a.created), cmp.Compare(b.link, a.link), cmp.Compare(x, y))
 }
 
+// unhex puts what text is the usual writing of into to, and reports whether it is of that size.
+func unhex(to []byte, text string) bool {
+	raw, err := hex.DecodeString(text)
+	return err == nil && len(raw) == len(to) && copy(to, raw) == len(to) && hex.EncodeToString(raw) == text
+}
+
 // pack appends what a row lacks.
-func (b *Backup) pack(to []byte) []byte {
-	for _, text := range []string{b.Path, b.ID, b.Kind, b.Name, b.Series, b.KeyID, b.SHA256, b.Unjudged, b.etag} {
+func (b *Backup) pack(to []byte, n *row) []byte {
+	id, sum := b.ID, b.SHA256
+	if n.hexID {
+		id = ""
+	}
+	if n.hexSum {
+		sum = ""
+	}
+	for _, text := range []string{b.Path, id, b.Kind, b.Name, b.Series, b.KeyID, sum, b.Unjudged, b.etag} {
 		to = append(binary.AppendUvarint(to, uint64(len(text))), text...)
 	}
 	to = binary.AppendUvarint(to, uint64(len(b.KeyIDs)))
 	for _, id := range b.KeyIDs {
 		to = append(binary.AppendUvarint(to, uint64(len(id))), id...)
 	}
-	for _, n := range []uint64{uint64(b.Proven), uint64(b.Content), math.Float64bits(b.Seconds)} {
+	for _, n := range []uint64{uint64(b.Proven), uint64(b.Content), uint64(math.Round(b.Seconds * 1e6))} {
 		to = binary.AppendUvarint(to, n)
 	}
 	for _, t := range []time.Time{b.Created, b.ProvenAt} {
@@ -325,7 +350,7 @@ func (b *Backup) unpack(from []byte) {
 	for range number() {
 		b.KeyIDs = append(b.KeyIDs, text())
 	}
-	b.Proven, b.Content, b.Seconds = Level(number()), int64(number()), math.Float64frombits(number())
+	b.Proven, b.Content, b.Seconds = Level(number()), int64(number()), float64(number())/1e6
 	for _, t := range []*time.Time{&b.Created, &b.ProvenAt} {
 		var parts [2]int64
 		for i := range parts {
