@@ -73,7 +73,7 @@ func readImage(t *testing.T, path string, want *paper.Block) {
 // and by ours, are the key and its shares.
 func TestPrintedKit(t *testing.T) {
 	chromium := need(t, "chromium", "chromium")
-	_, blocks := testBlocks(t)
+	_, blocks := testBlocks(t, 0)
 	dir := t.TempDir()
 	save := func(name string, write func(*bytes.Buffer) error) string {
 		var out bytes.Buffer
