@@ -34,7 +34,7 @@ func TestStopped(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "pid"))
-	if err != nil {
+	if err != nil || len(text) == 0 {
 		return // a very busy machine stopped on_error before it began
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
