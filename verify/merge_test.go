@@ -57,6 +57,16 @@ func TestMergeTellsTheWorst(t *testing.T) {
 	}
 }
 
+// TestMergeKeys: the keys of all reports are there, each of a place once.
+func TestMergeKeys(t *testing.T) {
+	t.Parallel()
+	one, two, elsewhere := Key{ID: "1", Provider: "file:/k"}, Key{ID: "2", Provider: "file:/k"}, Key{ID: "1", Provider: "file:/l"}
+	all, err := Merge([]*Report{{Schema: Schema, Keys: []Key{one, two}}, {Schema: Schema, Keys: []Key{elsewhere, two, one}}})
+	if err != nil || !slices.Equal(all.Keys, []Key{one, two, elsewhere}) {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
 // blind is a place that does not give one of its files.
 type blind struct {
 	local.Folder

@@ -178,3 +178,16 @@ func TestHolders(t *testing.T) {
 		}
 	}
 }
+
+// TestMissingPath: of several paths one that is not there is a backup that was not looked
+// at, with one finding, and the store has none besides.
+func TestMissingPath(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	good := put(t, []byte("content"), backup.KindStream, "x", pack.Zstd, key)
+	missing := filepath.Join(t.TempDir(), "missing.enc")
+	r := run(t, &Job{Options: Options{Place: local.Folder{}, Keys: ringOf(key), Level: Auth}, Paths: []string{good, missing}})
+	if b := byPath(r)[missing]; b.Checked || b.Why != unseen || len(b.Findings) != 1 || len(r.Findings) != 0 {
+		t.Errorf("%s and %+v", asJSON(b), r.Findings)
+	}
+}

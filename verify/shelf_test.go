@@ -203,3 +203,25 @@ func TestListHolds(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// TestSeenByOthers: what another process has seen meanwhile counts after the next save.
+func TestSeenByOthers(t *testing.T) {
+	t.Parallel()
+	dir, at := t.TempDir(), time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	one, two := mustOpen(t, dir), mustOpen(t, dir)
+	is := func(days int) sight { return sight{Kind: "stream", Series: "s", Created: at.AddDate(0, 0, days)} }
+	one.see("/b/first", is(0))
+	if err := one.appeared("/b/unseen", is(0)); err != nil {
+		t.Fatal(err)
+	}
+	two.see("/b/later", is(60))
+	one.see("/b/second", is(1))
+	for _, m := range []*Memory{two, one} {
+		if err := m.Save(nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := one.appeared("/b/unseen", is(0)); !errors.Is(err, ErrAppeared) {
+		t.Errorf("%v", err)
+	}
+}
