@@ -38,7 +38,7 @@ type List struct {
 
 const (
 	listRows = 1 << 12
-	packedAt = 32 << 10 // bytes of a block before it is packed
+	packedAt = 8 << 10 // bytes of a block before it is packed
 )
 
 type listBlock struct {
