@@ -34,8 +34,8 @@ const (
 	lockName = "audit.lock"
 
 	// patience is how long to wait while no other writer, each of which only writes and
-	// syncs, gets anything done.
-	patience = 30 * time.Second
+	// syncs, gets anything done. A disk that is very busy takes a minute for a sync.
+	patience = 5 * time.Minute
 )
 
 var monthly = regexp.MustCompile(`^audit-[0-9]{4}-(?:0[1-9]|1[0-2])\.jsonl$`)
