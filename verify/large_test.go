@@ -122,3 +122,32 @@ func TestListKeeps(t *testing.T) {
 		t.Errorf("%d of %d", n, len(want))
 	}
 }
+
+// TestFindingsAreShared: what is found of many backups takes little room, and what is done
+// to the findings of one is not done to those of others.
+func TestFindingsAreShared(t *testing.T) {
+	t.Parallel()
+	old, chunk := Finding{Severity: Warning, Code: PastRetention, Message: "it is old"}, int64(1)
+	l := ListOf(make([]Backup, 100)...)
+	for i := range 100 {
+		l.find(i)
+	}
+	if len(l.found) != 0 {
+		t.Errorf("%d backups without findings have some", len(l.found))
+	}
+	for i := range 100 {
+		l.find(i, old)
+	}
+	if len(l.shared) != 1 || &l.found[0][0] != &l.found[99][0] {
+		t.Errorf("%d findings are held", len(l.shared))
+	}
+	l.find(3, Finding{Code: Small})
+	l.find(4, Finding{Code: Damaged, Chunk: &chunk})
+	changed := l.at(5)
+	changed.Findings[0].Message = "changed"
+	for i, want := range map[int]int{2: 1, 3: 2, 4: 2, 5: 1, 6: 1} {
+		if b := l.at(i); len(b.Findings) != want || b.Findings[0] != old {
+			t.Errorf("%d: %+v", i, b.Findings)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type List struct {
 	blocks []listBlock
 	open   []byte // the last block
 	found  map[uint32][]Finding
+	shared map[Finding][]Finding // each has the one thing that it is the key of
 	whys   []string
 	series map[prune.Series]uint32
 	names  []prune.Series // by what is in series
@@ -224,12 +225,24 @@ func (l *List) seriesOf(s prune.Series) uint32 {
 	return i
 }
 
-// find adds findings to the i-th backup.
+// find adds findings to the i-th backup. Backups of which the same one thing is found, as
+// that they are old, share it.
 func (l *List) find(i int, found ...Finding) {
-	if l.found == nil {
-		l.found = make(map[uint32][]Finding)
+	if len(found) == 0 {
+		return
 	}
-	l.found[uint32(i)] = append(l.found[uint32(i)], found...)
+	if l.found == nil {
+		l.found, l.shared = make(map[uint32][]Finding), make(map[Finding][]Finding)
+	}
+	all := append(slices.Clip(l.found[uint32(i)]), found...)
+	if len(all) == 1 && all[0].cause == nil && all[0].Chunk == nil && all[0].Offset == nil {
+		if same, known := l.shared[all[0]]; known {
+			all = same
+		} else {
+			l.shared[all[0]] = all
+		}
+	}
+	l.found[uint32(i)] = all
 }
 
 func (l *List) setWhy(n *row, why string) {
@@ -267,7 +280,7 @@ func (l *List) at(i int) Backup {
 	if n.hexSum {
 		b.SHA256 = hex.EncodeToString(n.sum[:])
 	}
-	b.Size, b.Checked, b.unread, b.Why, b.Findings = n.size, n.checked, n.unread, l.whys[n.why], slices.Clip(l.found[uint32(i)])
+	b.Size, b.Checked, b.unread, b.Why, b.Findings = n.size, n.checked, n.unread, l.whys[n.why], slices.Clone(l.found[uint32(i)])
 	return b
 }
 
