@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,8 +26,7 @@ func loadSettings(cmd *cobra.Command, path string) error {
 		conf = config.Environment(os.Environ())
 		return nil
 	}
-	path = cmp.Or(path, ownSettings())
-	if err := harden.BecomeOwner(cmp.Or(path, config.Default())); err != nil {
+	if err := harden.BecomeOwner(cmp.Or(path, config.Default(os.Environ()))); err != nil {
 		return err
 	}
 	loaded, err := config.Load(path, os.Environ())
@@ -47,20 +45,6 @@ func loadSettings(cmd *cobra.Command, path string) error {
 		}
 	}
 	return nil
-}
-
-// ownSettings is the file that init writes for a person, if it is there. Root has none, nor
-// has whom root runs this for: what root was shown are the settings of the host.
-func ownSettings() string {
-	dir, err := os.UserConfigDir()
-	if err != nil || os.Geteuid() == 0 || os.Getenv(harden.RunsFor) != "" {
-		return ""
-	}
-	path := filepath.Join(dir, "takumi-backup", "backup.toml")
-	if _, err := os.Stat(path); err != nil {
-		return ""
-	}
-	return path
 }
 
 // forRoot says with an error of the system that it was not root who met it.
@@ -126,7 +110,7 @@ use it. Nothing is connected to. The exit code is 64 when something cannot be ri
 				path = args[0]
 			}
 			if path == "" {
-				path = cmp.Or(ownSettings(), config.Default())
+				path = config.Default(os.Environ())
 			}
 			if path == "" {
 				return usagef("there is no %s: name the file", strings.Join(config.Places, " and no "))

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
+	"github.com/takumi-backup/takumi-backup/internal/harden"
 )
 
 // Places are the files that are read when no other is named, the first that exists.
@@ -47,27 +48,44 @@ func Environment(environ []string) *Settings {
 var ErrUnread = errors.New("permission denied")
 
 // Load returns the settings of an environment and of the file at path, or when that
-// is "" of the first of [Places] that exists. The environment wins over a
+// is "" of the one of [Default]. The environment wins over a
 // backup.toml and over a default file; a file of NAME=VALUE lines that was named wins
 // over the environment. A default file that this user may not read is ErrUnread,
 // with the settings of the environment. The other errors are those of [Read].
 func Load(path string, environ []string) (*Settings, error) {
 	s, named := Environment(environ), path != ""
 	if !named {
-		if path = Default(); path == "" {
+		if path = Default(environ); path == "" {
 			return s, nil
 		}
 	}
 	err := s.read(path, named)
+	if err == nil && s.File != nil && (!named || path == Default(environ)) {
+		if err = s.File.checkWhole(); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+	}
 	if !named && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
 		return Environment(environ), fmt.Errorf("%s: %w", path, ErrUnread)
 	}
 	return s, err
 }
 
-// Default returns the first of [Places] that is there, or "".
-func Default() string {
-	for _, path := range Places {
+// OwnDir is the folder of a person's settings and keys, as init makes it.
+func OwnDir() (string, error) {
+	base, err := os.UserConfigDir()
+	return filepath.Join(base, "takumi-backup"), err
+}
+
+// Default returns a person's own backup.toml, or else the first of [Places] that is there,
+// or "". Root has none of its own, nor has whom root runs this for: what root is shown are
+// the settings of the host.
+func Default(environ []string) string {
+	places := Places
+	if dir, err := OwnDir(); err == nil && os.Geteuid() != 0 && !slices.Contains(environ, harden.RunsFor+"=1") {
+		places = append([]string{filepath.Join(dir, "backup.toml")}, places...)
+	}
+	for _, path := range places {
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			return path
 		}
@@ -78,7 +96,7 @@ func Default() string {
 func (s *Settings) read(path string, named bool) error {
 	s.Path = path
 	if filepath.Ext(path) == ".toml" {
-		return s.readTOML(path, named)
+		return s.readTOML(path)
 	}
 	variables, err := Read(path, Known, Names...)
 	if err != nil {
@@ -92,16 +110,13 @@ func (s *Settings) read(path string, named bool) error {
 	return nil
 }
 
-func (s *Settings) readTOML(path string, named bool) error {
+func (s *Settings) readTOML(path string) error {
 	text, err := fsutil.ReadPrivate(path, MaxSize+1)
 	if err != nil {
 		return err
 	}
 	if s.File, err = ParseTOML(text); err == nil {
 		err = s.File.Check()
-	}
-	if err == nil && !named {
-		err = s.File.checkWhole()
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)

@@ -188,11 +188,14 @@ func TestRelative(t *testing.T) {
 	if _, err := config.Load(path, nil); err != nil {
 		t.Error(err)
 	}
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir()) // of whoever runs the tests
 	was := config.Places
 	config.Places = []string{path}
 	t.Cleanup(func() { config.Places = was })
-	if _, err := config.Load("", nil); err == nil || !strings.Contains(err.Error(), "uploads[0].path is relative") {
-		t.Errorf("%v", err)
+	for _, named := range []string{"", path} { // as config validate names the default one
+		if _, err := config.Load(named, nil); err == nil || !strings.Contains(err.Error(), "uploads[0].path is relative") {
+			t.Errorf("%q: %v", named, err)
+		}
 	}
 }
 

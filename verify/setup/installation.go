@@ -99,11 +99,9 @@ func (c *Installation) place() (err error) {
 	if c.Dir == "" {
 		c.Dir = "/etc/takumi-backup"
 		if !root {
-			base, err := os.UserConfigDir()
-			if err != nil {
+			if c.Dir, err = config.OwnDir(); err != nil {
 				return fail.Usagef("--dir: %w", err)
 			}
-			c.Dir = filepath.Join(base, "takumi-backup")
 		}
 	}
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
