@@ -245,3 +245,36 @@ func TestTorn(t *testing.T) {
 		t.Errorf("a damaged chunk: %v", err)
 	}
 }
+
+// keeping is an identity that keeps what it has unwrapped.
+type keeping struct {
+	*kek.Key
+	kept *[][]byte
+}
+
+func (k keeping) Unwrap(ctx context.Context, id envelope.ID, s slot.Slot) ([]byte, error) {
+	dataKey, err := k.Key.Unwrap(ctx, id, s)
+	*k.kept = append(*k.kept, dataKey)
+	return dataKey, err
+}
+
+// TestRewrapWipes: of an altered envelope too, no data key that was unwrapped is left in
+// memory.
+func TestRewrapWipes(t *testing.T) {
+	sealed := seal(t, label, "message", keyA, keyB)
+	at := bytes.LastIndex(sealed[:envelope.Unit], []byte("auth ")) + len("auth ")
+	sealed[at] = map[bool]byte{true: 'B', false: 'A'}[sealed[at] == 'A']
+	var kept [][]byte
+	find := func(context.Context, []slot.Holder) ([]envelope.Identity, error) {
+		return []envelope.Identity{keeping{keyA, &kept}, keeping{keyB, &kept}}, nil
+	}
+	w, err := envelope.Rewrap(t.Context(), bytes.NewReader(sealed), int64(len(sealed)), envelope.Options{Rescue: true, Find: find}, envelope.RewrapOptions{}, keyA)
+	if err != nil || w.Altered == nil || len(kept) < 3 {
+		t.Fatalf("%v, %d keys", err, len(kept))
+	}
+	for i, dataKey := range kept {
+		if !bytes.Equal(dataKey, make([]byte, len(dataKey))) {
+			t.Errorf("key %d of %d is left", i, len(kept))
+		}
+	}
+}
