@@ -12,7 +12,6 @@ package s3test
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/takumi-backup/takumi-backup/internal/testkit/port"
 )
 
 const (
@@ -168,15 +169,13 @@ func launch(bin string, args func(addr, dir string) []string) (*Server, error) {
 			return nil, err
 		}
 	}
-	// Below the ports that the kernel gives away, so that nobody is given this one before
-	// it is used, or while the server is killed. Another server may have chosen it.
-	for range 5 {
-		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 16384+rand.IntN(16384))); err != nil {
-			continue
+	for range 5 { // another server may have chosen the same port
+		number, chooseErr := port.Choose()
+		if chooseErr != nil {
+			err = chooseErr
+			break
 		}
-		s.addr = l.Addr().String()
-		l.Close()
+		s.addr = fmt.Sprintf("127.0.0.1:%d", number)
 		if err = s.run(); err == nil {
 			return s, nil
 		}
