@@ -34,7 +34,7 @@ const (
 	lockName = "audit.lock"
 
 	// patience is how long to wait while no other writer, each of which only writes and
-	// syncs, gets anything done. A disk that is very busy takes a minute for a sync.
+	// syncs, gets anything done. A sync has taken more than half a minute on a busy disk.
 	patience = 5 * time.Minute
 )
 
