@@ -285,16 +285,23 @@ func TestStrangersSlot(t *testing.T) {
 	}
 }
 
-// TestHolderMeanwhile: so does one whom another host adds next to the backup meanwhile,
-// also in an envelope that no key at hand opens.
-func TestHolderMeanwhile(t *testing.T) {
-	t.Parallel()
+// newShared is a backup that others, of whom one has no key here, have an envelope next to.
+func newShared(t *testing.T) *bench {
+	t.Helper()
 	b := newBenchOf(t, pack.None, 10)
 	o := RewrapOptions{Options: b.o.Options, Detached: true}
 	o.To = []slot.Recipient{key(t, "third"), foreign{}}
 	if _, err := Rewrap(t.Context(), b.path, o); err != nil {
 		t.Fatal(err)
 	}
+	return b
+}
+
+// TestHolderMeanwhile: so does one whom another host adds next to the backup meanwhile,
+// also in an envelope that no key at hand opens.
+func TestHolderMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := newShared(t)
 	text := readFile(t, b.path+envelope.DetachedSuffix)
 	if err := os.Remove(b.path + envelope.DetachedSuffix); err != nil {
 		t.Fatal(err)
@@ -310,12 +317,7 @@ func TestHolderMeanwhile(t *testing.T) {
 // cannot be read again.
 func TestHolderUnread(t *testing.T) {
 	t.Parallel()
-	b := newBenchOf(t, pack.None, 10)
-	o := RewrapOptions{Options: b.o.Options, Detached: true}
-	o.To = []slot.Recipient{key(t, "third"), foreign{}}
-	if _, err := Rewrap(t.Context(), b.path, o); err != nil {
-		t.Fatal(err)
-	}
+	b := newShared(t)
 	looks := 0
 	b.o.Rescue, b.o.Store = true, &storetest.Faulty{Store: local.Folder{}, Before: func(op, path string) error {
 		if op == "open" && strings.HasSuffix(path, envelope.DetachedSuffix) {
