@@ -19,11 +19,14 @@ func TestGenerateMakesTheHandbooksLengths(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := strings.TrimPrefix(v.Reveal(), "0x")
-			raw, err := hex.DecodeString(text)
-			if err != nil {
-				raw, err = base64.StdEncoding.DecodeString(text)
+			text, decode := v.Reveal(), hex.DecodeString
+			switch form {
+			case "ethereum":
+				text = strings.TrimPrefix(text, "0x")
+			case "jwt", "password", "base64":
+				decode = base64.StdEncoding.DecodeString
 			}
+			raw, err := decode(text)
 			if err != nil || len(raw) != bytes[form] || seen[text] {
 				t.Errorf("%s has %d bytes, %v", form, len(raw), err)
 			}
