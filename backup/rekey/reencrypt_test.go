@@ -397,6 +397,23 @@ func TestDryRun(t *testing.T) {
 	if _, err := Reencrypt(t.Context(), b.path, b.o); !backup.NoKey(err) {
 		t.Errorf("with a wrong key: %v", err)
 	}
+	b.o.DryRun, b.o.From = false, ring(t, keySource{seed: "old"})
+	if b.o.State, err = Begin(filepath.Join(b.o.StateDir, "state"), []string{string(key(t, "new").ID())}); err != nil {
+		t.Fatal(err)
+	}
+	defer b.o.State.End(true)
+	made, err := Reencrypt(t.Context(), b.path, b.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.o.DryRun = true
+	if r, err = Reencrypt(t.Context(), b.path, b.o); err != nil || r.Skipped == "" || r.Old.ID != made.New.ID {
+		t.Errorf("after a run that did it: %+v, %v", r, err)
+	}
+	b.o.From, b.o.ReadBack = ring(t, keySource{seed: "new"}), ring(t, keySource{seed: "third"})
+	if r, err := Reencrypt(t.Context(), b.path, b.o); !backup.NoKey(err) {
+		t.Errorf("where the new holders cannot open it: %+v, %v", r, err)
+	}
 }
 
 func TestState(t *testing.T) {
