@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -114,6 +115,29 @@ func ShareFiles(paths []string) ([]string, error) {
 		}
 	}
 	return all, nil
+}
+
+// CheckWhole refuses a folder with some of the shares of a split and not all, which a
+// split that is killed between two names leaves.
+func CheckWhole(dir string) error {
+	paths, err := ShareFiles([]string{dir})
+	if err != nil {
+		return err
+	}
+	found := make(map[paper.Label]int)
+	for _, path := range paths {
+		var of paper.Label
+		// A name that another program gave is a set of its own, and incomplete.
+		fmt.Sscanf(strings.TrimSuffix(filepath.Base(path), ".txt"), "share-%d-of-%d-%s", new(int), &of.Total, &of.Set)
+		found[of]++
+	}
+	for of, n := range found {
+		if n != of.Total {
+			return Refused(PathName(dir), fmt.Errorf("%d of the %d shares of split %s are there", n, of.Total, of.Set),
+				"split the key again into an empty folder: move these away, and keep them while any of their split are with holders")
+		}
+	}
+	return nil
 }
 
 // Split is a key in shares.

@@ -56,6 +56,9 @@ func TestSharesComeBack(t *testing.T) {
 		}
 	}
 	write(t, dir, "notes.txt", []byte("not a share"))
+	if err := CheckWhole(dir); err != nil {
+		t.Errorf("all shares: %v", err)
+	}
 	write(t, dir, filepath.Base(paths[0]), []byte("not a share any more"))
 	other := write(t, t.TempDir(), "other", split(t, kek.Generate(), 2, 2)[0].Text())
 	found, err := ShareFiles([]string{dir, other})
@@ -74,6 +77,12 @@ func TestSharesComeBack(t *testing.T) {
 	}
 	if _, err := r.Restore("from shares", blocks[3:]); !errors.Is(err, keystore.ErrRefused) {
 		t.Errorf("of one share: %v", err)
+	}
+	if err := os.Remove(paths[2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckWhole(dir); !errors.Is(err, keystore.ErrRefused) || !strings.Contains(err.Error(), "3 of the 4 shares") {
+		t.Errorf("one share is missing: %v", err)
 	}
 	if found, err := ShareFiles([]string{t.TempDir()}); !errors.Is(err, keystore.ErrRefused) {
 		t.Errorf("of an empty folder: %q, %v", found, err)

@@ -116,6 +116,23 @@ func TestKitOfALostKey(t *testing.T) {
 	}
 }
 
+// TestSharesOfAStoppedSplit: pages of some of the shares would be a kit that gives no key.
+func TestSharesOfAStoppedSplit(t *testing.T) {
+	dir := t.TempDir()
+	c := &Installation{Dir: dir, Choice: Choice{KeyFile: filepath.Join(dir, "backup.key")}, Shares: 3, Threshold: 2, Stderr: new(bytes.Buffer)}
+	for _, name := range []string{"backup.key", "shares/share-1-of-3-abcdefgh.txt", "shares/share-2-of-3-abcdefgh.txt"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.makeKey(t.Context()); err == nil || !strings.Contains(err.Error(), "2 of the 3 shares") {
+		t.Error(err)
+	}
+}
+
 // TestRefusedBeforeItBegins: what would end init half-way, or put backups where nobody looks
 // for them, is found before anything is written, so that better answers can follow.
 func TestRefusedBeforeItBegins(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/fsutil"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
+	"github.com/takumi-backup/takumi-backup/keystore/written"
 	"github.com/takumi-backup/takumi-backup/scripts/systemd"
 	"github.com/takumi-backup/takumi-backup/verify/status"
 )
@@ -51,6 +52,8 @@ func (c *Installation) makeKey(ctx context.Context) (papers []string, err error)
 				return nil, err
 			}
 			papers = append(papers, shares)
+		} else if err := written.CheckWhole(shares); err != nil {
+			return nil, err
 		}
 		args = []string{"key", "paper", "--shares-of", shares, "-o", kit}
 	}
