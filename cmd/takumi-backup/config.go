@@ -118,7 +118,7 @@ use it. Nothing is connected to. The exit code is 64 when something cannot be ri
 			if err := loadSettings(cmd, path); err != nil {
 				return err
 			}
-			if err := doctor.CheckSettings(conf); err != nil {
+			if err := doctor.CheckSettings(cmd.Context(), conf); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
 			count := func(kind string) int { return len(conf.Targets(kind)) }

@@ -2,9 +2,11 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -41,7 +44,7 @@ func Examine(ctx context.Context, conf *config.Settings, x Examined) ([]Finding,
 		Root: conf.StoreFolder(), Copies: conf.Also(), Store: x.Store, Now: time.Now(), AuditDir: x.AuditDir,
 		Recipient: conf.Get("BACKUP_RECIPIENTS") != "" || conf.Get("BACKUP_RECIPIENTS_FILE") != "",
 	}
-	if err := CheckSettings(conf); err != nil {
+	if err := CheckSettings(ctx, conf); err != nil {
 		d.setting("settings", conf.Path, err)
 		return d.found, nil
 	}
@@ -161,7 +164,7 @@ func checked(s *config.Settings, production bool) (*postgres.Settings, error) {
 }
 
 // CheckSettings reads each setting as who uses it does.
-func CheckSettings(conf *config.Settings) error {
+func CheckSettings(ctx context.Context, conf *config.Settings) error {
 	checks := []func() error{
 		conf.CheckEnvironment,
 		func() error { _, err := conf.Encrypts(); return err },
@@ -173,6 +176,7 @@ func CheckSettings(conf *config.Settings) error {
 		func() error { _, err := conf.Syslog(); return err },
 		func() error { _, err := conf.Pace(); return err },
 		func() error { _, err := prune.FromSettings(conf); return err },
+		func() error { return checkSchedule(ctx, conf.File) },
 	}
 	for _, root := range append([]string{conf.StoreFolder()}, conf.Also()...) {
 		checks = append(checks, func() error {
@@ -192,6 +196,34 @@ func CheckSettings(conf *config.Settings) error {
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkSchedule has systemd read the times that its timers get. A host without it has no
+// timers.
+func checkSchedule(ctx context.Context, file *config.File) error {
+	tool, err := exec.LookPath("systemd-analyze")
+	if file == nil || err != nil {
+		return nil
+	}
+	s := file.Schedule
+	for name, when := range map[string]string{"backup": s.Backup, "verify": s.Verify, "drill": s.Drill} {
+		if when == "" {
+			continue
+		}
+		cmd := exec.CommandContext(ctx, tool, "calendar", "--", when)
+		cmd.Env = secretenv.Environ()
+		var refused *exec.ExitError
+		switch err := cmd.Run(); {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.As(err, &refused):
+			return fail.As(fail.Usage, "write a time as systemd.time(7) has it, as 02:00 or Sun 04:00, and try it by: systemd-analyze calendar TIME",
+				fmt.Errorf("schedule.%s is %q, which is no time of systemd's", name, when))
+		case err != nil:
+			return fmt.Errorf("checking schedule.%s: %w", name, err)
 		}
 	}
 	return nil
