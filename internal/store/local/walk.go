@@ -93,13 +93,9 @@ func (w *walker) folder(path string) bool {
 	if err != nil && (path == w.root || !errors.Is(err, fs.ErrNotExist)) && !w.yield(store.Backup{}, fault("read", path, err)) {
 		return false
 	}
-	for _, at := range names.order {
-		name, mode := names.at(at)
-		if !w.found(filepath.Join(path, name), mode) {
-			return false
-		}
-	}
-	return true
+	return names.each(func(name string, mode fs.FileMode) bool {
+		return w.found(filepath.Join(path, name), mode)
+	})
 }
 
 // names reads a folder's names and drops at once what is neither a folder, a link nor a
@@ -123,15 +119,10 @@ func (w *walker) names(path string) (*names, error) {
 			}
 		}
 		if err != nil || w.ctx.Err() != nil {
-			slices.SortFunc(n.order, func(a, b uint32) int {
-				x, _ := n.at(a)
-				y, _ := n.at(b)
-				return strings.Compare(x, y)
-			})
 			if err == io.EOF {
 				err = nil
 			}
-			return n, err
+			return n.sorted(), err
 		}
 	}
 }
@@ -161,6 +152,34 @@ func (n *names) add(name string, mode fs.FileMode) {
 	n.last.Write([]byte{byte(len(name) >> 8), byte(len(name)), kind})
 	n.last.WriteString(name)
 	n.blocks[len(n.blocks)-1] = n.last.String()
+}
+
+// sorted returns the names in their order, and so in that of the blocks.
+func (n *names) sorted() *names {
+	slices.SortFunc(n.order, func(a, b uint32) int {
+		x, _ := n.at(a)
+		y, _ := n.at(b)
+		return strings.Compare(x, y)
+	})
+	to := &names{order: make([]uint32, 0, len(n.order))}
+	for _, at := range n.order {
+		to.add(n.at(at))
+	}
+	return to
+}
+
+// each calls f with each name of what sorted returned until it returns false, and reports
+// whether it did not. It lets go of what it passes: who lists a million keeps the names too.
+func (n *names) each(f func(name string, mode fs.FileMode) bool) bool {
+	for _, at := range n.order {
+		if block := at / nameBlock; block > 0 {
+			n.blocks[block-1] = ""
+		}
+		if !f(n.at(at)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *names) at(i uint32) (name string, mode fs.FileMode) {

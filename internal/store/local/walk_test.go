@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -204,5 +205,29 @@ func TestWalkEndsInAFolder(t *testing.T) {
 	}
 	if len(got) != 1 || !errors.Is(got[0], context.Canceled) || store.IsStoreFault(got[0]) {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestManyNames: those of a folder that are more than a block come in their order, each
+// once, and a block is let go with its last name.
+func TestManyNames(t *testing.T) {
+	n, want := new(names), []string(nil)
+	for i := range 3 * nameBlock / 64 {
+		want = append(want, fmt.Sprintf("%064d", i*7919%3079))
+		n.add(want[i], 0)
+	}
+	slices.Sort(want)
+	root, got := t.TempDir(), []string(nil)
+	w := &walker{ctx: t.Context(), root: root, all: true, yield: func(b store.Backup, err error) bool {
+		got = append(got, filepath.Base(b.Path))
+		return err == nil
+	}}
+	tree(t, root, want...)
+	if !w.folder(root) || !slices.Equal(got, want) {
+		t.Errorf("%d names of %d, in order: %v", len(got), len(want), slices.IsSorted(got))
+	}
+	s := n.sorted()
+	if s.each(func(string, fs.FileMode) bool { return true }); len(s.blocks) < 3 || s.blocks[0] != "" || s.blocks[1] != "" {
+		t.Errorf("%d blocks are held to the end", len(s.blocks))
 	}
 }
