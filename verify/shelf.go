@@ -125,7 +125,7 @@ func (s *shelf) readFormer(path string) error {
 func (s *shelf) mark() error {
 	return s.each(func(path string, at int64, line []byte) error {
 		if n := len(s.marks); n == 0 || at-s.marks[n-1].at >= markEvery {
-			s.marks = append(s.marks, mark{path, at})
+			s.marks = append(s.marks, mark{strings.Clone(path), at}) // without its line
 		}
 		return nil
 	})
