@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -86,6 +87,7 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 }
 
 func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []string) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(40)) // what lives is buffers, and the index of the archive
 	job, err := b.job(cmd)
 	if err != nil {
 		return err
