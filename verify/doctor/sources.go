@@ -221,7 +221,7 @@ func checkSchedule(ctx context.Context, file *config.File) error {
 			return context.Cause(ctx)
 		case errors.As(err, &refused):
 			return fail.As(fail.Usage, "write a time as systemd.time(7) has it, as 02:00 or Sun 04:00, and try it by: systemd-analyze calendar TIME",
-				fmt.Errorf("schedule.%s is %q, which is no time of systemd's", name, when))
+				fmt.Errorf("schedule.%s is %q, which systemd does not take for a time", name, when))
 		case err != nil:
 			return fmt.Errorf("checking schedule.%s: %w", name, err)
 		}
