@@ -204,6 +204,7 @@ func TestS3ServerDies(t *testing.T) {
 	if _, err := w.Write(content[:half]); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the upload has begun, for there to be something to clean up", func() bool { return len(server.Uploads(t, o.bucket)) > 0 })
 	server.Kill()
 	go func() {
 		_, _ = w.Write(content[half:])
