@@ -86,6 +86,7 @@ config --help says where settings come from.`,
 }
 
 func (b *backupAll) run(cmd *cobra.Command, r *runs.Run) error {
+	defer lowMemory()()
 	started := time.Now()
 	sealed, err := conf.Encrypts()
 	if err != nil {

@@ -86,8 +86,15 @@ DIR may not hold the folder where the backups go: each would hold all before.`,
 	return cmd
 }
 
+// lowMemory collects memory more eagerly until its result is called: what lives while a
+// folder is backed up is buffers, and the index of the archive, which grows with it.
+func lowMemory() func() {
+	before := debug.SetGCPercent(40)
+	return func() { debug.SetGCPercent(before) }
+}
+
 func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []string) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(40)) // what lives is buffers, and the index of the archive
+	defer lowMemory()()
 	job, err := b.job(cmd)
 	if err != nil {
 		return err

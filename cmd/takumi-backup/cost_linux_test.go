@@ -59,14 +59,14 @@ func TestCostOfHolders(t *testing.T) {
 	}
 	slices.Sort(more)
 	var share []float64
-	median := func() float64 { slices.Sort(share); return share[len(share)/2] }
-	for len(share) < 5 || len(share) < 15 && median() > 0.08 { // a busy machine needs more
+	for range 15 {
 		alone := seal(large)
 		share = append(share, seal(large, append(five, "--sign-key", signKey)...).Seconds()/alone.Seconds()-1)
 	}
+	slices.Sort(share)
 	t.Logf("five hybrid recipients: %v more (%v to %v); with a signature, at 1 GiB: %.1f %% more (%.1f to %.1f)",
-		more[7], more[0], more[14], 100*median(), 100*share[0], 100*share[len(share)-1])
-	if more[7] > 30*time.Millisecond || median() > 0.08 {
+		more[7], more[0], more[14], 100*share[7], 100*share[0], 100*share[14])
+	if more[7] > 30*time.Millisecond || share[7] > 0.08 {
 		t.Error("that is more than what was asked")
 	}
 }

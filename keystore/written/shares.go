@@ -134,7 +134,7 @@ func CheckWhole(dir string) error {
 	for of, n := range found {
 		if n != of.Total {
 			return Refused(PathName(dir), fmt.Errorf("%d of the %d shares of split %s are there", n, of.Total, of.Set),
-				"split the key again into an empty folder: move these away, and keep them while any of their split are with holders")
+				"put the others back; or, if the split was stopped, move the folder away and run the command again, which splits the key anew")
 		}
 	}
 	return nil

@@ -45,6 +45,9 @@ func Examine(ctx context.Context, conf *config.Settings, x Examined) ([]Finding,
 		Recipient: conf.Get("BACKUP_RECIPIENTS") != "" || conf.Get("BACKUP_RECIPIENTS_FILE") != "",
 	}
 	if err := CheckSettings(ctx, conf); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		d.setting("settings", conf.Path, err)
 		return d.found, nil
 	}
@@ -163,7 +166,8 @@ func checked(s *config.Settings, production bool) (*postgres.Settings, error) {
 	return postgres.Checked(settings, err, production)
 }
 
-// CheckSettings reads each setting as who uses it does.
+// CheckSettings reads each setting as who uses it does. The errors are fail.Usage, and
+// the context's.
 func CheckSettings(ctx context.Context, conf *config.Settings) error {
 	checks := []func() error{
 		conf.CheckEnvironment,
@@ -209,7 +213,8 @@ func checkSchedule(ctx context.Context, file *config.File) error {
 		return nil
 	}
 	s := file.Schedule
-	for name, when := range map[string]string{"backup": s.Backup, "verify": s.Verify, "drill": s.Drill} {
+	for _, timer := range [][2]string{{"backup", s.Backup}, {"verify", s.Verify}, {"drill", s.Drill}} {
+		name, when := timer[0], timer[1]
 		if when == "" {
 			continue
 		}

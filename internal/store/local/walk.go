@@ -154,13 +154,16 @@ func (n *names) add(name string, mode fs.FileMode) {
 	n.blocks[len(n.blocks)-1] = n.last.String()
 }
 
-// sorted returns the names in their order, and so in that of the blocks.
+// sorted returns the names in their order, and so in that of the blocks. n is used up.
 func (n *names) sorted() *names {
 	slices.SortFunc(n.order, func(a, b uint32) int {
 		x, _ := n.at(a)
 		y, _ := n.at(b)
 		return strings.Compare(x, y)
 	})
+	if len(n.blocks) < 2 {
+		return n
+	}
 	to := &names{order: make([]uint32, 0, len(n.order))}
 	for _, at := range n.order {
 		to.add(n.at(at))
