@@ -128,7 +128,8 @@ func NewKey(secret Secret) *Block {
 }
 
 // NewShare returns the written form of a share, whose payload of ShareSize bytes it copies.
-// It fails for an invalid label.
+// It fails for an invalid label, and for a payload at x = 0, which is no share but the
+// secret itself.
 func NewShare(l Label, payload []byte) (*Block, error) {
 	switch fault := l.check(); {
 	case l.Kind != KindShare || !goodSet.MatchString(l.Set) || !goodID.MatchString(string(l.KeyID)):
@@ -138,7 +139,12 @@ func NewShare(l Label, payload []byte) (*Block, error) {
 	case len(payload) != ShareSize:
 		return nil, fmt.Errorf("a share has %d bytes, not %d", ShareSize, len(payload))
 	}
-	return newBlock(l, payload), nil
+	b := newBlock(l, payload)
+	if fault := b.fault(); fault != "" {
+		b.Wipe()
+		return nil, fmt.Errorf("%v: %s", l, fault)
+	}
+	return b, nil
 }
 
 // Payload returns the key, 32 bytes, or the share, 33 bytes as of

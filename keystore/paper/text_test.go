@@ -148,6 +148,9 @@ func TestNewShareRefuses(t *testing.T) {
 	if _, err := paper.NewShare(good, payload[1:]); err == nil {
 		t.Error("a short payload was accepted")
 	}
+	if _, err := paper.NewShare(good, make([]byte, paper.ShareSize)); err == nil {
+		t.Error("a payload at x = 0, which is the secret, was accepted")
+	}
 }
 
 // No output shows more than the label.

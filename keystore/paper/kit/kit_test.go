@@ -38,6 +38,7 @@ func testBlocks(t testing.TB, seed byte) (*kek.Key, []*paper.Block) {
 	for n := range 5 {
 		payload := make([]byte, paper.ShareSize)
 		random.Read(payload)
+		payload[paper.ShareSize-1] = max(payload[paper.ShareSize-1], 1) // the x of a share is never zero
 		b, err := paper.NewShare(paper.Label{Kind: paper.KindShare, KeyID: key.ID(), Set: "4T9K7M2Q", Number: n + 1, Total: 5, Threshold: 3}, payload)
 		if err != nil {
 			t.Fatal(err)
