@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -97,43 +98,46 @@ func TestForeignForms(t *testing.T) {
 	}
 }
 
-// TestForeignCommands runs the commands that Import names, where their programs are
-// installed: what they write is taken.
+// TestForeignCommands runs the commands that Import names: what they write is taken.
 func TestForeignCommands(t *testing.T) {
-	dir := t.TempDir()
-	put(t, dir, "key", canaryHex+"\n", 0o600)
 	for _, tc := range []struct{ tool, make, want, answer string }{
 		{"ssss-split", "ssss-split -q -t 3 -n 5 <key >made", "ssss-combine", "head -3 made |"},
 		{"ssss-split", "ssss-split -x -q -t 3 -n 5 <key >made", "ssss-combine", "head -3 made |"},
-		{"gpg", "rm made && mkdir -m 700 gnupg && GNUPGHOME=$PWD/gnupg gpg -q --batch --pinentry-mode loopback --passphrase test -c -o made key", "gpg --decrypt", ""},
+		{"gpg", "mkdir -m 700 gnupg && GNUPGHOME=$PWD/gnupg gpg -q --batch --pinentry-mode loopback --passphrase test -c -o made key", "gpg --decrypt", ""},
 	} {
-		if _, err := exec.LookPath(tc.tool); err != nil {
-			t.Logf("%s is not installed", tc.tool)
-			continue
-		}
-		run := func(script string) []byte {
-			cmd := exec.Command("sh", "-c", script)
-			cmd.Dir = dir
-			out, err := cmd.Output()
-			if err != nil {
-				t.Fatalf("%s: %v", script, err)
+		t.Run(tc.tool, func(t *testing.T) {
+			if _, err := exec.LookPath(tc.tool); err != nil {
+				if os.Getenv("TAKUMI_TEST_INTEGRATION") != "" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
 			}
-			return out
-		}
-		run(tc.make)
-		made := run("cat made")
-		_, err := keystore.Import("made", made)
-		if err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Fatalf("%s: %v", tc.make, err)
-		}
-		_, fix, _ := strings.Cut(err.Error(), "to fix: ")
-		command, _, _ := strings.Cut(fix, " | takumi-backup")
-		if tc.tool == "gpg" {
-			command = "GNUPGHOME=$PWD/gnupg " + strings.Replace(command, "gpg ", "gpg -q --batch --pinentry-mode loopback --passphrase test ", 1)
-		}
-		key, err := keystore.Import("-", run(tc.answer+command))
-		if err != nil || !bytes.Equal(key.Bytes(), canary) {
-			t.Errorf("%s: %v", command, err)
-		}
+			dir := t.TempDir()
+			put(t, dir, "key", canaryHex+"\n", 0o600)
+			run := func(script string) []byte {
+				cmd := exec.Command("sh", "-c", script)
+				cmd.Dir = dir
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatalf("%s: %v", script, err)
+				}
+				return out
+			}
+			run(tc.make)
+			made := run("cat made")
+			_, err := keystore.Import("made", made)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("%s: %v", tc.make, err)
+			}
+			_, fix, _ := strings.Cut(err.Error(), "to fix: ")
+			command, _, _ := strings.Cut(fix, " | takumi-backup")
+			if tc.tool == "gpg" {
+				command = "GNUPGHOME=$PWD/gnupg " + strings.Replace(command, "gpg ", "gpg -q --batch --pinentry-mode loopback --passphrase test ", 1)
+			}
+			key, err := keystore.Import("-", run(tc.answer+command))
+			if err != nil || !bytes.Equal(key.Bytes(), canary) {
+				t.Errorf("%s: %v", command, err)
+			}
+		})
 	}
 }
