@@ -119,12 +119,18 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 	}
 	w := newWitness(o.To)
 	defer w.wipe()
-	var sums sign.Sums
-	sealing, err := envelope.NewWriter(ctx, io.MultiWriter(dst, &sums), label, w.recipients...)
+	out, sums := io.Writer(dst), (*sign.Sums)(nil)
+	if o.Signer != nil && signers != nil {
+		sums = new(sign.Sums)
+		out = io.MultiWriter(dst, sums)
+	}
+	sealing, err := envelope.NewWriter(ctx, out, label, w.recipients...)
 	if err != nil {
 		return r, err
 	}
-	sums.Begin(sealing.Envelope(), int64(len(sealing.Envelope().Bytes())))
+	if sums != nil {
+		sums.Begin(sealing.Envelope(), int64(len(sealing.Envelope().Bytes())))
+	}
 	was, err := transfer(sealing, src, o.Pack)
 	if err != nil {
 		return r, fmt.Errorf("re-encrypting: %w", err)
@@ -147,7 +153,7 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 		besideErr = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside, nil)
 	}
 	var signature []byte
-	if o.Signer != nil && signers != nil {
+	if sums != nil {
 		if signature, err = sign.Sign(sums.Statement(time.Now()), o.Signer); err != nil {
 			r.warn(fmt.Sprintf("it is not signed anew: %v", err))
 		}
