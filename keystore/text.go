@@ -91,8 +91,11 @@ func otherForm(text []byte) (material []byte, form string) {
 		}
 	}
 	plain := trim(text)
-	if len(plain) == digits && hexIn(plain) != nil {
-		return nil, "" // the form itself
+	if len(plain) == digits {
+		if material := hexIn(plain); material != nil {
+			clear(material)
+			return nil, "" // the form itself
+		}
 	}
 	value := bytes.TrimPrefix(plain, assigned.Find(plain))
 	for _, quote := range quotes {

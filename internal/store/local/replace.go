@@ -177,7 +177,10 @@ func finishSwap(ctx context.Context, path string) error {
 	if !isSidecarOf(staged, filepath.Base(path)) {
 		return nil
 	}
-	line, _ := os.ReadFile(staged) // what cannot be read does not fit
+	line, err := os.ReadFile(staged)
+	if err != nil {
+		return fault("read", staged, err) // it may fit, and would be lost
+	}
 	sum, err := sumOfFile(ctx, path)
 	if err != nil {
 		return err
