@@ -3,6 +3,7 @@ package rekey
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -243,7 +244,8 @@ func look(ctx context.Context, path string, o ReencryptOptions) (Result, error) 
 
 // done reports whether an earlier run made the backup at path, and otherwise returns what
 // is seen of it without keys. When a new holder is available, it authenticates that it
-// opens the backup: the id alone is a claim.
+// opens the backup: the id alone is a claim. One that was rewrapped for others since is not
+// done.
 func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, Result, error) {
 	seen, err := backup.Look(ctx, o.Store, path, backup.Options{})
 	if o.Rescue && seen == nil && ctx.Err() == nil {
@@ -257,14 +259,18 @@ func done(ctx context.Context, path string, o ReencryptOptions) (*backup.Seen, R
 	}
 	own := seen.Own
 	r := Result{Old: own, Skipped: "done by an earlier run"}
-	if seen, err = backup.Look(ctx, o.Store, path, backup.Options{Keys: o.ReadBack}); err == nil && seen.Opened == nil && o.ReadBack.Opens() {
-		err = seen.Err
+	opened, err := backup.Look(ctx, o.Store, path, backup.Options{Keys: o.ReadBack})
+	if err == nil && opened.Opened == nil && o.ReadBack.Opens() {
+		err = opened.Err
+	}
+	if _, others := errors.AsType[*envelope.WrongKeyError](err); others {
+		return seen, Result{}, nil
 	}
 	if err != nil {
 		return nil, Result{}, fmt.Errorf("opening what an earlier run made: %w", err)
 	}
-	r.Size = seen.Size
-	return seen, r, nil
+	r.Size = opened.Size
+	return opened, r, nil
 }
 
 // witness checks backups that are sealed for recipients alone: it keeps one data key, and
