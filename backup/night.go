@@ -191,15 +191,15 @@ func (n *night) whyFull(ctx context.Context, job *Job) (string, error) {
 	nights := int(n.of.FullEvery / (24 * time.Hour))
 	switch age := job.Created.Sub(links[0].Created); {
 	case age >= n.of.FullEvery-min(slack, n.of.FullEvery/2) || len(links) > min(max(nights, 1), members.MaxLinks-1):
-		return "the last full one is as old as they may become", nil
+		return "the chain is as long as --full-every allows", nil
 	case age < 0:
 		return "the last full one is dated in the future", nil
 	case n.store.IsBad(n.last.Chain):
 		return "verify has found a damaged backup in the chain", nil
 	case n.last.Holders != n.head.Holders:
-		return "others may open it than may open the last one", nil
+		return "the keys or recipients have changed", nil
 	case n.last.Options != n.head.Options:
-		return "extended attributes were treated otherwise", nil
+		return "the setting for extended attributes has changed", nil
 	}
 	folder := job.To.Root
 	if !job.To.Flat {

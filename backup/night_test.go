@@ -323,9 +323,9 @@ func TestInDoubt(t *testing.T) {
 		"the local key is lost":    {func(n *nights, _ string) { os.Remove(n.state + "/uploads/key") }, "reading the state"},
 		"the last one is gone":     {func(n *nights, path string) { os.Remove(path) }, "not as it was"},
 		"the last one is cut":      {func(n *nights, path string) { os.Truncate(path, 9000) }, "another backup has its name"},
-		"another key":              {func(n *nights, _ string) { n.key = kek.Generate() }, "others may open it"},
+		"another key":              {func(n *nights, _ string) { n.key = kek.Generate() }, "the keys or recipients have changed"},
 		"no attributes":            {func(n *nights, _ string) { n.options.NoXattrs = true }, "attributes"},
-		"the full one is old":      {func(n *nights, _ string) { n.every = 48 * time.Hour }, "as old as they may become"},
+		"the full one is old":      {func(n *nights, _ string) { n.every = 48 * time.Hour }, "the chain is as long as"},
 		"the clock was put back":   {func(n *nights, _ string) { n.now = n.now.Add(-100 * 24 * time.Hour) }, "in the future"},
 		"a full one has its place": {func(n *nights, path string) { swap(t, n, path) }, "another backup has its name"},
 	} {

@@ -32,7 +32,7 @@ const (
 
 var (
 	// ErrKey is returned when no key opens a file that was encrypted by a key.
-	ErrKey = fail.New(fail.Key, "name the key of the file with --from", "nothing known comes out of it: none of the keys is that of the file, or the IV next to it is another's")
+	ErrKey = fail.New(fail.Key, "name the key of the file with --from", "it does not decrypt to a dump or an archive: no key fits, or the IV is another file's")
 	// ErrNoKey is returned for such a file when there is no key.
 	ErrNoKey = errors.New("it is encrypted under a key, with its IV next to it, and there is no key")
 

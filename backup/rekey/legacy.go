@@ -23,7 +23,7 @@ import (
 
 var (
 	// ErrPassphrase is returned when a file of openssl decrypts to nothing known.
-	ErrPassphrase = fail.New(fail.Key, "give the right --legacy-passphrase-file, and --legacy-iterations as openssl was given -iter", "nothing known comes out of it: the passphrase or the number of iterations is wrong")
+	ErrPassphrase = fail.New(fail.Key, "give the right --legacy-passphrase-file, and --legacy-iterations as openssl was given -iter", "it does not decrypt to a dump or an archive: the passphrase or the number of iterations is wrong")
 	// ErrNoPassphrase is returned for a file of openssl without a passphrase.
 	ErrNoPassphrase = fail.New(fail.Key, "give --legacy-passphrase-file", "it is encrypted by openssl, and there is no passphrase")
 	// ErrNotLegacy is returned for a file that is not one to import.

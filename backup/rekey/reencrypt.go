@@ -32,7 +32,7 @@ type ReadBackError struct{ Reason error }
 
 // Error says what was read instead.
 func (e *ReadBackError) Error() string {
-	return fmt.Sprintf("what was written does not come back, and the old backup stays: %v", e.Reason)
+	return fmt.Sprintf("reading back the new backup: %v; the old one stays", e.Reason)
 }
 
 // Fail is the class and the hint of the error.
@@ -205,8 +205,8 @@ func resign(ctx context.Context, st store.Store, path string, signature []byte) 
 	return ""
 }
 
-// checkSlots fails when a holder of either envelope would lose the backup because this
-// program cannot seal for it.
+// checkSlots fails when a holder of either envelope would lose the backup and no new one is
+// of its type.
 func (o ReencryptOptions) checkSlots(opened *envelope.Envelope, seen *backup.Seen) error {
 	if o.DropOther {
 		return nil

@@ -24,9 +24,10 @@ changes backups, keys or live data, or writes a key out, appends a record before
 begins, with its paths, and does not begin when that fails (exit code 7). With many
 backups it appends a record of each, and stops when that fails. open, and restore into
 a new place, also append one before they begin, but only warn when that fails, and so
-does a dry run. No record is left by help, version, man, completion, inspect, list,
-key id, key check, key history, install-timers, verify merge and audit itself; nor by
-backup all, whose parts leave theirs. serve leaves one for each look into a backup. No
+does a dry run. No record is left by help, version, man, completion, config,
+init, install-timers, doctor, status, inspect, list, verify merge, key id, key check,
+key history without --add, and audit without init; nor by backup all, whose parts
+leave theirs. serve leaves one for each look into a backup. No
 record holds a secret.
 
 --audit=off records nothing. The log is in --audit-dir or $TAKUMI_AUDIT_DIR, else
@@ -70,8 +71,8 @@ func newAuditShow() *cobra.Command {
 		Long: `Show the records of the audit log in DIR, or where the commands append to it, the
 oldest first, one line each; with --json as they are in the log.
 
-The flags choose, and a record has to fit all of them. The chain is proved on the
-way: where it breaks, the rest is not shown, and the exit code is 5.`,
+A record is shown when it fits all flags. The chain is proved on the way: records
+after a break are not shown, and the exit code is 5.`,
 		Example: `  takumi-backup audit show --since 2026-11-01 --outcome failed
   takumi-backup audit show --operation open --json | jq -r '[.time, .user, .path] | @tsv'`,
 		Args: usageArgs(cobra.MaximumNArgs(1)),

@@ -23,13 +23,12 @@ func newAuditCheckpoint() *cobra.Command {
 	var public bool
 	cmd := &cobra.Command{
 		Use:   "checkpoint [flags] [DIR]",
-		Short: "Sign how far the audit log has come, so that a cut end can be seen",
+		Short: "Sign the end of the audit log, so that a cut shows",
 		Long: `Prove the audit log and sign how far it has come: a small JSON file, which is
 next to the log as checkpoint.json, or with -o somewhere else. Copy it to where
 nobody who can change the log can change it. audit verify --checkpoint then shows
-what was cut off or written anew. The checkpoint that is there is proved
-first, and is not replaced when the log is not what it saw; nor is another one made
-when the log is not what the one next to it saw.
+what was cut off or written anew. The existing checkpoint is proved first. When the
+log does not fit it, or the one next to the log, nothing is signed.
 
 It is signed (Ed25519) with what is derived from a key, which key generate makes
 and which best seals no backups: --checkpoint-key, or $TAKUMI_AUDIT_KEY, names it

@@ -27,7 +27,7 @@ func newAuditInit() *cobra.Command {
 	a := &auditInit{split: splitCommand{verify: true}}
 	cmd := &cobra.Command{
 		Use:   "init -o FIRST.key|KIT.pdf|KIT.html|KIT.png | --shares N --threshold K -o DIR",
-		Short: "Begin MACs in the audit log, which who takes over this host later cannot forge",
+		Short: "Add MACs to the audit log that a later intruder on this host cannot forge",
 		Long: `Begin MACs in the audit log: from now on each record carries one, under a key that
 is wiped when the record is on the disk. Only the next key stays on this host, in
 the state folder, and no former one follows from it. So who takes over the host can

@@ -59,8 +59,7 @@ Each backup is signed when TAKUMI_SIGN_KEY is set; production without it is a wa
 UPLOADS_EXCLUDE, UPLOADS_EXCLUDE_FROM and UPLOADS_STRICT say which uploads are left
 out, and whether a file that changed is a failure; see backup uploads.
 
---notify and --metrics are those of docs/REPORTS.md: a night that fails, or does not come,
-does not stay unseen.
+--notify and --metrics report a night that fails or is missed: docs/REPORTS.md.
 
 The exit code is 0 when all went well and 6 when something failed; if only one
 part ran, its own. While one run goes on, another one does not start.

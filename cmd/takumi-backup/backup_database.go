@@ -44,12 +44,12 @@ NAME is another database of that server, or one that a backup.toml lists. With s
 names, with patterns as 'shop_*', and with --all-databases, each database is backed up as
 a series of its own, and with --globals the roles once, as SERVER_globals_TIME. Which
 databases there are is asked each time: a new one is backed up as well, and one that is
-gone since the last time is reported. One that fails keeps no other from its backup: exit
-code 6. Templates, and former databases that a restore kept, are left out.
+gone since the last time is reported. When one fails, the
+others are still backed up: exit code 6. Templates, and former databases that a restore kept, are left out.
 
 The server's version is asked first, and a pg_dump that fits it is taken from PATH
-or /usr/lib/postgresql. Unless it ends with status 0 and its dump is whole, there
-is not a backup: exit code 3.
+or /usr/lib/postgresql. Unless it ends with status 0 and its dump is whole, no
+backup is made: exit code 3.
 
 --globals also seals the roles, with their passwords where this role may read
 them, as NAME_globals_TIME.sql.zst.enc; its path is the first line. When that fails,

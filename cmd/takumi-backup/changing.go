@@ -279,7 +279,7 @@ the file stays, and FILE.envelope is part of the backup from then on.`,
 	f := cmd.Flags()
 	f.Lookup("dry-run").Usage = "open and authenticate, look that the sidecar has a good form, say what would be done, and change nothing; the file is not compared with its sidecar"
 	f.BoolVar(&o.KeepOld, "keep-old", false, "keep the slots that the backups have now")
-	f.BoolVar(&o.DropOther, "drop-other", false, "drop the slots that are not for keys, but for those of -r, -R and age:PATH")
+	f.BoolVar(&o.DropOther, "drop-other", false, "drop all slots that are not for keys, except the new ones")
 	f.BoolVar(&o.Detached, "detached", false, "leave the file untouched for good, and the new envelope next to it: for storage that is written once")
 	f.BoolVar(&o.Rescue, "rescue", false, "heal a damaged envelope, with what of it still opens")
 	return audited(cmd, "rewrap", changes)
@@ -288,7 +288,7 @@ the file stays, and FILE.envelope is part of the backup from then on.`,
 // noCommand is what the program says to words that are none of its commands.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 && args[0] == "rotate" {
-		return usagef("there is no command rotate, for it could be two: takumi-backup rewrap changes the keys of backups on schedule, and takumi-backup reencrypt after a compromise, when rewrapping is not enough; takumi-backup key rotate makes the new key")
+		return usagef("rotate is not a command: takumi-backup rewrap changes the keys of backups on schedule, and takumi-backup reencrypt after a compromise, when rewrapping is not enough; takumi-backup key rotate makes the new key")
 	}
 	return cobra.NoArgs(cmd, args)
 }

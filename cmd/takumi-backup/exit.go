@@ -63,7 +63,7 @@ func report(w io.Writer, err error) int {
 	// A key that was pasted where something else belongs must not go on to a log.
 	if redact.HasKey(text) {
 		text = redact.Keys(text)
-		hint = "what was redacted looks like a key: others may have seen it by now, so make a new one"
+		hint = "make a new key: what was redacted looks like one, and others may have seen it"
 	}
 	fmt.Fprintf(w, "takumi-backup: %s\n", text)
 	if hint != "" {

@@ -60,7 +60,7 @@ that user, who must be able to read the data, and needs a role in PostgreSQL.`,
 	f.StringVar(&c.Network, "network", "", "the chain of the contracts")
 	f.IntVar(&c.Shares, "shares", 0, "split the recovery kit among so many holders")
 	f.IntVar(&c.Threshold, "threshold", 0, "of whom so many together have the key")
-	f.StringVar(&c.RunAs, "user", "takumi-backup", "the user whom all belongs to, when root runs this; root for root itself")
+	f.StringVar(&c.RunAs, "user", "takumi-backup", "the user who owns everything, when root runs this; root for root itself")
 	f.StringVar(&c.Scratch, "scratch-dir", "/var/tmp", "folder in which the rehearsal restores for a moment, as plaintext")
 	f.StringVar(&c.StateHome, "state-home", "", "folder in which the state folder takumi-backup is (default: the usual place)")
 	f.BoolVar(&c.Timers, "timers", true, "write and start timers, or lines for the crontab")

@@ -33,10 +33,10 @@ func newKeyRetire() *cobra.Command {
 		Long: `Look whether a former key may be destroyed: it is current nowhere, its grace period
 is over, and every backup under the root opens without it. The claims of slots do
 not count: all other keys that the history has in use are fetched, and one of them,
-or of the identities of -i, has to open the backup. A key that cannot be
-fetched, or a backup that none of them opens, is a refusal. Then that is recorded, and
-the command is printed that destroys the key where it is kept. This program destroys
-no key. Otherwise it says who needs it, and the exit code is 1.
+or of the identities of -i, has to open the backup. When
+a key cannot be fetched, or none opens a backup, it says who needs the key, and the
+exit code is 1. Otherwise it records that the key may be destroyed, and prints the
+command that destroys it. This program destroys no key.
 
 A key that the history does not know is refused too: key history --add makes it known.
 The HINT of a recipient of age, as key history shows it, is looked at in the same way,
@@ -113,7 +113,7 @@ func (r *keyRetire) tell(cmd *cobra.Command, out *rekey.Retired) error {
 		return writeJSON(cmd.OutOrStdout(), out)
 	}
 	if r.End {
-		return printf(cmd, "key %s is in use no more; not before %s may it be destroyed\n", out.ID, out.After.Format(time.RFC3339))
+		return printf(cmd, "key %s is no longer in use, and may not be destroyed before %s\n", out.ID, out.After.Format(time.RFC3339))
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "key %s may be destroyed: no backup under the root needs it; copies of backups elsewhere, on paper and in safes are up to you\n", out.ID)
 	for _, p := range out.Places {

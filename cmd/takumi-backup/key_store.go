@@ -29,9 +29,8 @@ func newKeyStore() *cobra.Command {
 		Long: `Copy the key of --key to the place of --to, as the current key there, and record
 it (key history). The key stays where it was, too.
 
-A place that holds another key is left alone: to change keys is what key rotate
-is for. --replace puts this key in the place of the other one all the same, which
-is kept as a former version.`,
+A place that holds another key is left alone: use key rotate to change keys. --replace
+puts this key there all the same, and the other one is kept as a former version.`,
 		Example: `  takumi-backup key store --key file:backup.key --to vault:secret/takumi/production/backup-encryption
   takumi-backup key store --key file:backup.key --to awssm:takumi/production/BACKUP_ENCRYPTION_KEY`,
 		Args: usageArgs(cobra.NoArgs),
@@ -109,7 +108,7 @@ finds the stick can try passphrases for as long as they like.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !locked {
-				return usagef("a key leaves its place only when it is locked: give --passphrase")
+				return usagef("a key is exported only locked: give --passphrase")
 			}
 			if err := checkNewFile("-o FILE", out); err != nil {
 				return err

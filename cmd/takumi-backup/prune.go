@@ -63,7 +63,7 @@ Contract snapshots stay without --contracts, and kinds that --kind does not name
 			case p.apply:
 				return p.job.runRecorded(cmd, "prune", work)
 			case p.job.notify || p.job.metrics != "":
-				return usagef("--notify and --metrics go with --apply: what only shows is not a run")
+				return usagef("--notify and --metrics go with --apply: a dry run is not reported")
 			}
 			return work(new(runs.Run))
 		},
@@ -71,7 +71,7 @@ Contract snapshots stay without --contracts, and kinds that --kind does not name
 	f := cmd.Flags()
 	f.BoolVar(&p.apply, "apply", false, "delete, and not only show")
 	p.addRules(f)
-	f.Var((*values.Size)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; what then cannot be proved lets nothing go")
+	f.Var((*values.Size)(&p.maxRead), "max-read", "read at most this much to prove what stays, as 50GB; a series that is not proved by then keeps all")
 	f.StringVar(&p.stateDir, "state-dir", "", "folder of what was proved (default $XDG_STATE_HOME/takumi-backup)")
 	p.job.add(f)
 	addSigners(f, &p.signers, "count only what one of these has signed")
@@ -207,6 +207,6 @@ func (p *pruneCommand) addRules(f *pflag.FlagSet) {
 	f.Var((*values.Count)(&rules.Weekly), "keep-weekly", "the same for `N` weeks")
 	f.Var((*values.Count)(&rules.Monthly), "keep-monthly", "the same for `N` months")
 	f.Var((*values.Count)(&rules.Yearly), "keep-yearly", "the same for `N` years")
-	f.StringSliceVar(&rules.Kinds, "kind", prune.Kinds, "prune backups of this kind and of no other that is not named; may be repeated")
+	f.StringSliceVar(&rules.Kinds, "kind", prune.Kinds, "prune only backups of this kind; may be repeated")
 	f.BoolVar(&p.contracts, "contracts", false, "prune contract snapshots too")
 }

@@ -53,7 +53,7 @@ func TestUnrecorded(t *testing.T) {
 		{"key", "split", "--shares", "3", "--threshold", "2", "-o", "shares"}, {"key", "export", "--passphrase", "-o", "k"},
 		{"key", "paper", "-o", "k.png"},
 	} {
-		b.run(exitStore, bytes.NewReader(content), args...).says("what cannot be recorded is not done, unless with --audit=off")
+		b.run(exitStore, bytes.NewReader(content), args...).says("nothing is done without a record; --audit=off works without one")
 	}
 	if got := string(readFile(t, key)); got != otherKey+"\n" {
 		t.Error("the key was changed")

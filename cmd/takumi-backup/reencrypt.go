@@ -41,7 +41,7 @@ its end before it takes the place of the old one: there must be room for both. T
 
 With --from-legacy openssl-cbc, PATH has files of openssl enc, of raw AES-256-GCM, or plain
 dumps and archives. Each that proves whole becomes a backup next to it or under
---output-root; the old file stays. docs/KEYS.md says which forms are read.`,
+--output-root; the old file stays. docs/OPERATIONS.md says which forms are read.`,
 		Example: `  takumi-backup reencrypt --to file:/etc/takumi-backup/new.key /var/backups/takumi
   takumi-backup reencrypt --from file:old.key --to file:new.key --dry-run /mnt/usb
   takumi-backup reencrypt --from-legacy openssl-cbc --to file:new.key /mnt/old`,
@@ -62,7 +62,7 @@ dumps and archives. Each that proves whole becomes a backup next to it or under
 	f.BoolVar(&r.repack, "repack", false, "unpack, and pack anew as --codec and --level say")
 	f.StringVar(&r.codec, "codec", "zstd", "how to pack: zstd, gzip or none")
 	f.StringVar(&r.level, "level", "fastest", "how hard to pack: fastest, default, better or best")
-	f.BoolVar(&r.dropOther, "drop-other", false, "let those lose the backups who hold no key")
+	f.BoolVar(&r.dropOther, "drop-other", false, "drop holders of other types than the new ones")
 	f.BoolVar(&r.rescue, "rescue", false, "go on with backups whose envelope is damaged, with what of it still opens")
 	f.StringVar(&r.stateFile, "state", "", "file of what this run has done (default: in --state-dir)")
 	r.signing.add(cmd, "sign anew, with this key, what was signed: by it, or by one of --signers")

@@ -54,7 +54,7 @@ backup of that name stays, unless --replace-others is given. Envelopes of rewrap
 			case !r.dryRun:
 				return r.job.runRecorded(cmd, "replicate", func(run *runs.Run) error { return r.run(cmd, run, args[0], args[1]) })
 			case r.job.notify || r.job.metrics != "":
-				return usagef("--notify and --metrics do not go with --dry-run: what only shows is not a run")
+				return usagef("--notify and --metrics do not go with --dry-run: a dry run is not reported")
 			}
 			return r.run(cmd, new(runs.Run), args[0], args[1])
 		},
@@ -130,7 +130,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 					report(cmd.ErrOrStderr(), aboutPath("copying", last, err))
 				}
 			case i.Action == replicate.Kept:
-				warn(cmd, "%s keeps its keys, which %s lacks: it was rewrapped there, or opens with the key at hand and the other does not; --replace-others takes them away", i.To, last)
+				warn(cmd, "%s keeps its keys: it was rewrapped there, or %s does not open with the key at hand; --replace-others replaces it", i.To, last)
 			case i.Action != replicate.Nothing:
 				line.Done = !r.dryRun
 			}

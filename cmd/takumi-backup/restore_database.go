@@ -61,10 +61,10 @@ of the former. A failure, a signal or a damaged backup before that leaves NAME a
 it was, and the new database is removed.
 
 A database that the server has lost gets back what it was, by the manifest: owner,
-rights, settings, encoding and collation. Before anything is done it is looked for what
-would make the restore fail: rights, room and connections that are missing, roles,
-tablespaces, extensions and settings that the server lacks, what is in the way of the
-exchange, and the backup of another database, which --from-database NAME lets pass.
+rights, settings, encoding and collation. First it checks for what would make the
+restore fail: missing rights, room and connections, roles, tablespaces, extensions and
+settings that the server lacks, what blocks the exchange, and a backup of another
+database, which --from-database NAME allows.
 --dry-run shows all that is found, with what helps. --create-roles makes the roles,
 which may do nothing; the backup of the globals has the real ones.
 
@@ -85,7 +85,7 @@ what holds the table is read, also from S3. All of it is one transaction. A tabl
 there already is never touched: --to-schema puts the restored one into another schema.
 
 With --signers the backup is read to its end before the server gets a byte. Without
-them, what opens for a public recipient of age wants --unsigned: anybody may have made
+them, a backup that opens for a public age recipient needs --unsigned: anybody may have made
 it, and a server runs what a dump says.
 
 The former stays until --drop-previous: with FILE it, and no other, is dropped
@@ -110,7 +110,7 @@ after a good restore, and without FILE all that earlier restores of NAME have ke
 	f.BoolVarP(&r.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
 	f.BoolVar(&r.dropPrevious, "drop-previous", false, "drop the database just replaced, or without FILE those that earlier restores have kept")
 	f.BoolVar(&r.unchecked, "ignore-manifest", false, "do not compare with the manifest that is next to the backup")
-	f.StringVar(&r.from, "from-database", "", "the backup is of the database of this name, and is meant all the same")
+	f.StringVar(&r.from, "from-database", "", "restore a backup of this other database here")
 	f.StringVar(&r.guard, "guard", "on", "with off, restore what does not look like a whole dump as far as psql takes it")
 	f.BoolVar(&r.keepGoing, "keep-going", false, "restore the rest when a statement fails, as psql does, into NAME_partial_TIME or --into; exit code 6")
 	f.BoolVar(&r.swap, "swap", false, "with --keep-going, exchange the databases although something failed")

@@ -200,7 +200,7 @@ func (r *restoreUploads) restore(cmd *cobra.Command, path string, j tree.Job, do
 	j.Include = r.patterns
 	j.Report = func(path string, why error) { warn(cmd, "%q: %v", path, why) }
 	j.Stray = func(path string) {
-		warn(cmd, "%s is what a killed restore has left, or what another one works on", path)
+		warn(cmd, "%s is left by a killed restore, or in use by another one", path)
 	}
 	out := bufio.NewWriter(cmd.OutOrStdout())
 	if r.dryRun {

@@ -40,7 +40,7 @@ The input is checked while it streams past: a PostgreSQL dump, plain or custom,
 a tar, gzip or zstd file must be complete, and no input may be empty. An
 incomplete input is refused with exit code 3, and leaves nothing behind. Packed data is
 unpacked again and compared before it is sealed; --prove=off leaves that out, and
-takes a quarter less time.`,
+takes less time.`,
 		Example: `  pg_dump takumi | takumi-backup seal
   takumi-backup seal -- pg_dump -Fc takumi
   tar -c /srv/uploads | takumi-backup seal --kind uploads --name uploads -o /mnt/usb/uploads.tar.enc

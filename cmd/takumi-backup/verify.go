@@ -63,7 +63,7 @@ was replaced or deleted on purpose.
 
 One file has an exit code of its own: 4 when no key opens it, 7 when the store does not give
 it, 1 when it cannot be judged, 5 for other errors. With several it is 6 when any failed or a
-series is late. Warnings leave it at 0 without --strict. docs/OPERATIONS.md lists all findings.`,
+series is late. Warnings leave it at 0 without --strict. docs/REPORTS.md lists all findings.`,
 		Example: `  takumi-backup verify
   takumi-backup verify --level restore --scratch-dir /srv/scratch --sample 5%
   takumi-backup verify --max-age 26h --report /var/www/backups.html --notify
@@ -87,7 +87,7 @@ series is late. Warnings leave it at 0 without --strict. docs/OPERATIONS.md list
 	f.StringVar(&v.shard, "shard", "", "work on the I-th of N parts of the backups, as I/N (default: that of $JOB_COMPLETION_INDEX and $JOB_COMPLETIONS, or all)")
 	v.rehearsal.add(cmd)
 	f.StringVar(&v.stateDir, "state-dir", "", "folder of what is remembered (default: that of key history)")
-	f.StringArrayVar(&v.accept, "accept", nil, "take what is at or below `PATH` for what belongs there")
+	f.StringArrayVar(&v.accept, "accept", nil, "accept what is at or below `PATH` as intended")
 	v.addReports(cmd)
 	cmd.AddCommand(newVerifyMerge())
 	return audited(cmd, "verify", prints)
@@ -228,7 +228,7 @@ func (v *verifyCommand) addReports(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&v.reports, "report", nil, "write a report, as `FILE`.html or FILE.json; may be repeated")
 	f.StringVar(&v.metrics, "metrics", "", "write metrics for node_exporter to `FILE`.prom")
-	f.BoolVar(&v.notify, "notify", false, "notify those whom the environment names: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
+	f.BoolVar(&v.notify, "notify", false, "notify those whom the settings name: SLACK_WEBHOOK_URL, ALERT_EMAIL_TO, ALERT_WEBHOOK_URL, HEALTHCHECK_URL")
 	f.BoolVar(&v.json, "json", false, "print the report as JSON")
 	v.progress.add(cmd)
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // ErrKey is returned when a log has MACs and the next record's key is missing.
-var ErrKey = errors.New("the log carries MACs, and the key of the next one cannot be had: takumi-backup audit init --replace begins anew")
+var ErrKey = errors.New("the log carries MACs, and the key for the next record is missing or does not fit: takumi-backup audit init --replace begins anew")
 
 const (
 	// placeName is the file next to the records that names the current key's place.

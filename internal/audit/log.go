@@ -27,7 +27,7 @@ import (
 )
 
 // ErrBusy is returned when another process has held the log for so long that it must hang.
-var ErrBusy = errors.New("another process does not leave the audit log")
+var ErrBusy = errors.New("another process holds the audit log")
 
 const (
 	// lockName is the file that writers lock. It stays.
@@ -229,7 +229,7 @@ func (b *batch) repair(end end) error {
 	}
 	err := b.add(Record{
 		PID: os.Getpid(), Operation: OperationAudit, Outcome: Mended, Host: Host(), Over: end.hash, Prev: hashOf(append(torn, b.text...)),
-		Detail: fmt.Sprintf("the line before was torn by a crash: %d bytes are not record", len(torn)),
+		Detail: fmt.Sprintf("the line before was torn by a crash: %d bytes are not a record", len(torn)),
 	})
 	b.key = key
 	return err

@@ -17,7 +17,7 @@ import (
 )
 
 // ErrUnrecorded is why something did not begin, or was stopped.
-var ErrUnrecorded = fail.New(fail.Store, "look at the folder of the audit log, its owner and its disk; nothing further was done", "what cannot be recorded is not done, unless with --audit=off")
+var ErrUnrecorded = fail.New(fail.Store, "look at the folder of the audit log, its owner and its disk; nothing further was done", "nothing is done without a record; --audit=off works without one")
 
 // Session writes one run's records to a log: [Session.Begin] before a change,
 // [Session.Note] for each backup, [Session.End] for the outcome. Note is safe for

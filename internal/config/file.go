@@ -44,7 +44,7 @@ type Keys struct {
 	RecipientsFile string   `toml:"recipients_file" setting:"BACKUP_RECIPIENTS_FILE" doc:"file of recipients"`
 	PassphraseFile string   `toml:"passphrase_file" setting:"TAKUMI_PASSPHRASE_FILE" doc:"file with the passphrase of a passfile: key"`
 	Signers        string   `toml:"signers" setting:"TAKUMI_SIGNERS" doc:"allowed_signers file of those who may sign"`
-	SignKey        string   `toml:"sign_key" setting:"TAKUMI_SIGN_KEY" doc:"SSH key that signs, or SHA256:… of one in the agent"`
+	SignKey        string   `toml:"sign_key" setting:"TAKUMI_SIGN_KEY" doc:"SSH key that signs, or agent:SHA256:… of one in the agent"`
 }
 
 // Database is one database, or several of one server.
@@ -59,7 +59,7 @@ type Database struct {
 	PasswordFile       string   `toml:"password_file" setting:"DB_PASSWORD_FILE" doc:"file with its password"`
 	SSL                *bool    `toml:"ssl" setting:"DB_SSL" doc:"connect by TLS, and verify the certificate"`
 	RejectUnauthorized *bool    `toml:"ssl_reject_unauthorized" setting:"DB_SSL_REJECT_UNAUTHORIZED" doc:"false: do not verify it"`
-	Jobs               int      `toml:"jobs" doc:"tables that are dumped at the same time"`
+	Jobs               int      `toml:"jobs" doc:"connections that dump at the same time"`
 }
 
 // Uploads is one folder.
@@ -68,7 +68,7 @@ type Uploads struct {
 	Path        string   `toml:"path" setting:"UPLOADS_DIR" doc:"the folder"`
 	Exclude     []string `toml:"exclude" setting:"UPLOADS_EXCLUDE" doc:"patterns to leave out, as gitignore has them"`
 	ExcludeFrom string   `toml:"exclude_from" setting:"UPLOADS_EXCLUDE_FROM" doc:"file of such patterns"`
-	Strict      *bool    `toml:"strict" setting:"UPLOADS_STRICT" doc:"a file that changes while it is read is a failure"`
+	Strict      *bool    `toml:"strict" setting:"UPLOADS_STRICT" doc:"exit code 6 also when a file changed or vanished; the backup is kept"`
 	Incremental *bool    `toml:"incremental" setting:"UPLOADS_INCREMENTAL" doc:"store what has changed since the last backup"`
 	FullEvery   string   `toml:"full_every" setting:"UPLOADS_FULL_EVERY" doc:"how often all of it is stored then, as 7d"`
 }

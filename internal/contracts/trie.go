@@ -94,7 +94,7 @@ func (w *proofWalk) take(hash Hash) ([]byte, error) {
 	}
 	node := w.proof[w.used]
 	if Keccak(node) != hash {
-		return nil, fmt.Errorf("node %d has not the hash that the node above it names", w.used+1)
+		return nil, fmt.Errorf("the hash of node %d differs", w.used+1)
 	}
 	w.used++
 	return node, nil

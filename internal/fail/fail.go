@@ -68,7 +68,7 @@ func Usagef(format string, args ...any) error {
 	return As(Usage, usageHint, fmt.Errorf(format, args...))
 }
 
-const usageHint = "takumi-backup --help, or COMMAND --help, shows how"
+const usageHint = "see takumi-backup --help, or COMMAND --help"
 
 // storeErrnos are the errors of a full, read-only or denied store, in any system call.
 var storeErrnos = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EACCES, syscall.EPERM, syscall.EIO}

@@ -132,7 +132,7 @@ func followAddresses(config *pgx.ConnConfig, vars map[string]string) error {
 	addresses := strings.Split(vars[hostaddr], ",")
 	for _, address := range addresses {
 		if _, err := netip.ParseAddr(address); err != nil {
-			return settingsf("hostaddr has %q, which is no IP address", address)
+			return settingsf("hostaddr has %q, which is not an IP address", address)
 		}
 	}
 	hosts := addresses

@@ -181,7 +181,7 @@ func TestParameters(t *testing.T) {
 	}
 	for query, says := range map[string]string{
 		"sslcrl=/x": "revocation", "requirepeer=postgres": "requirepeer", "sslpassword=geheim": "sslpassword", "service=x": "PGSERVICE", "gssencmode=require": "GSSAPI",
-		"hostaddr=example.com": "no IP address", "hostaddr=127.0.0.1,127.0.0.2": "1 hosts and 2 addresses", "ssl_min_protocol_version=3": "not a version of TLS", "nonsense=1": "nonsense",
+		"hostaddr=example.com": "not an IP address", "hostaddr=127.0.0.1,127.0.0.2": "1 hosts and 2 addresses", "ssl_min_protocol_version=3": "not a version of TLS", "nonsense=1": "nonsense",
 	} {
 		_, err := postgres.FromURI("postgresql://h/db?" + query)
 		if !errors.Is(err, postgres.ErrSettings) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "geheim") {

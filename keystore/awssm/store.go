@@ -168,7 +168,7 @@ func (s *Secret) confirm(ctx context.Context, c *session, old *held, key *kek.Ke
 	case now.id != old.id:
 		return s.conflict(holds, before)
 	}
-	return &keystore.Error{URI: s.String(), Kind: keystore.ErrUnreachable, Reason: "the new key was taken and the former one is still given out", Fix: "try again in a minute"}
+	return &keystore.Error{URI: s.String(), Kind: keystore.ErrUnreachable, Reason: "the new key is stored, but the former one is still returned", Fix: "try again in a minute"}
 }
 
 // conflict is the error for another key than Store expects.

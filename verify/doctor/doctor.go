@@ -136,7 +136,7 @@ func (d *doctor) stores(ctx context.Context) {
 	for _, root := range append([]string{d.Root}, d.Copies...) {
 		if _, err := os.Stat(root); !store.IsRemote(root) && errors.Is(err, fs.ErrNotExist) {
 			if at, err := writable(root); err != nil {
-				d.add("stores", "error", root, fsutil.OwnerFix(fsutil.ShellWord(at)), "it is to be made, and %s cannot be written: %v", at, err)
+				d.add("stores", "error", root, fsutil.OwnerFix(fsutil.ShellWord(at)), "it is missing, and %s cannot be written: %v", at, err)
 			}
 			continue
 		}
@@ -200,7 +200,7 @@ func (d *doctor) folders(context.Context) {
 func (d *doctor) folderOf(context.Context) {
 	for _, dir := range []string{d.AuditDir, d.StateDir} {
 		if at, err := writable(dir); dir != "" && err != nil {
-			d.add("audit", "error", at, fsutil.OwnerFix(fsutil.ShellWord(at)), "what cannot be recorded is not done, and this folder cannot be written: %v", err)
+			d.add("audit", "error", at, fsutil.OwnerFix(fsutil.ShellWord(at)), "no backup starts while this folder cannot be written: %v", err)
 		}
 	}
 }

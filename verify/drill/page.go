@@ -97,7 +97,7 @@ func (r *Result) section(line func(format string, args ...any)) {
 		line("- outcome: restored, and as it should be")
 		line("- time to restore (RTO): %s%s", Span(r.RTO), target(r.RTO, r.RTOTarget))
 	}
-	line("- age of the newest backup of the same (RPO): %s%s", Span(r.RPO), target(r.RPO, r.RPOTarget))
+	line("- age of the newest backup of the series (RPO): %s%s", Span(r.RPO), target(r.RPO, r.RPOTarget))
 	switch {
 	case r.Tables > 0:
 		line("- held: %d tables, %d rows", r.Tables, r.Rows)

@@ -172,7 +172,7 @@ func (e *environment) url(name string) string {
 	u, err := url.Parse(value)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		e.fail("%s %w: it is no URL of https", name, ErrSetting)
+		e.fail("%s %w: it is not an https URL", name, ErrSetting)
 	case netsafe.Check(u) != nil:
 		e.fail("%s %w: plain http to another machine shows it to everybody on the way", name, ErrSetting)
 	default:

@@ -332,7 +332,7 @@ func (v *view) drillsPage() leaf {
 	if len(v.drills) == 0 {
 		return l
 	}
-	l.content = []g.Node{page.Note("RTO is how long the restore took, and RPO how old the newest backup of the same was.")}
+	l.content = []g.Node{page.Note("RTO is how long the restore took, and RPO how old the newest backup of the series was.")}
 	l.title, l.state = g.Text("the last drill passed, "+v.ago(v.drills[0].Time)), page.Good
 	if !v.drills[0].Passed {
 		l.title, l.state = g.Text("the last drill failed"), page.Failed

@@ -33,7 +33,7 @@ var (
 	ErrNoBucket    = errors.New("no such bucket")
 	ErrRegion      = errors.New("the bucket is in another region")
 	ErrUnsupported = errors.New("the S3 server cannot do this")
-	ErrForeign     = errors.New("what answers is no S3 server")
+	ErrForeign     = errors.New("the endpoint is not an S3 server")
 	ErrAltered     = errors.New("what was sent arrived altered")
 	ErrUncertain   = errors.New("whether the S3 server did it is not known")
 )
