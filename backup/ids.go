@@ -18,7 +18,7 @@ var idPrefix = regexp.MustCompile(`^[0-9a-f]{4,32}$`)
 func IsIDPrefix(text string) bool { return idPrefix.MatchString(text) }
 
 // ErrNoID is returned when no id begins with the prefix.
-var ErrNoID = fail.New(fail.Store, "takumi-backup list shows the ids; or give the path", "no backup has an id that begins like this")
+var ErrNoID = fail.New(fail.Store, "see takumi-backup list for the ids, or give the path", "no backup has an id that begins like this")
 
 // ErrManyIDs is returned when several ids begin with the prefix.
 var ErrManyIDs = fail.New(fail.Usage, "give more digits, or the path", "several backups have an id that begins like this")

@@ -291,7 +291,7 @@ func SourceError(err error) error {
 	if class, _ := fail.Of(err); err == nil || class == fail.Source {
 		return err
 	}
-	return fail.As(fail.Source, "nothing was kept", err)
+	return fail.As(fail.Source, "look at the source and its messages; nothing was kept", err)
 }
 
 type markedSource struct{ io.Reader }

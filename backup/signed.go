@@ -23,7 +23,7 @@ import (
 )
 
 // ErrUnsigned is returned when signers are required and the backup has no signature.
-var ErrUnsigned = fail.New(fail.Damaged, "if it is known who made it, open it without --signers", "it has no signature")
+var ErrUnsigned = fail.New(fail.Damaged, "open it without --signers if you know who made it", "it has no signature")
 
 func refused(err error) error {
 	return fail.As(fail.Damaged, "look who put it there, and use a backup that one of the signers has signed", err)

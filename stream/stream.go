@@ -110,7 +110,7 @@ func (e *TrailingError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*TrailingError) Fail() (fail.Class, string) {
-	return fail.Damaged, "the backup itself is whole: cut the file at that byte, and find out who appended to it"
+	return fail.Damaged, "cut the file at that byte, and find out who appended to it: the backup itself is whole"
 }
 
 // PlainSize returns the plaintext length of a sealed message of n bytes, or ErrTruncated or

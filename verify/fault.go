@@ -53,7 +53,7 @@ func fault(err error, size int64) Finding {
 	case errors.As(err, &trailing):
 		f.Message = trailing.Error()
 		f.Code, f.Offset = Trailing, &trailing.Offset
-		f.Advice = "the backup itself is whole: cut the file at that byte, and find out who appended to it"
+		f.Advice = "cut the file at that byte, and find out who appended to it: the backup itself is whole"
 	case errors.Is(err, envelope.ErrDamagedSlot), errors.Is(err, envelope.ErrDamagedHead), errors.Is(err, stream.ErrTooLong):
 		f.Code, f.Advice = Damaged, adviceCopy
 	case errors.As(err, &unpack):

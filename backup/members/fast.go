@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,18 +16,23 @@ import (
 
 // readHeader reads the header of an entry from its blocks.
 func readHeader(head []byte) (*tar.Header, error) {
-	if h := plainHeader(head); h != nil {
+	if h := plainHeader(head, files); h != nil {
+		return h, nil
+	}
+	if h := timedHeader(head); h != nil {
 		return h, nil
 	}
 	// The maps of some sparse files are in their bodies: here one of no parts is.
 	return tar.NewReader(io.MultiReader(bytes.NewReader(head), bytes.NewReader(noMap))).Next()
 }
 
-// plainHeader reads one block of GNU tar, or of ustar with a short name, about a file
-// or folder, as archive/tar does; the guard has checked its checksum. Of others it returns
-// nil.
-func plainHeader(b []byte) *tar.Header {
-	if len(b) != 512 || b[156] != tar.TypeReg && b[156] != tar.TypeDir || b[0] == 0 || b[345] != 0 || b[157] != 0 {
+// files are the types of files and folders.
+const files = string(tar.TypeReg) + string(tar.TypeDir)
+
+// plainHeader reads one block of GNU tar, or of ustar with a short name, of one of these
+// types, as archive/tar does; the guard has checked its checksum. Of others it returns nil.
+func plainHeader(b []byte, types string) *tar.Header {
+	if len(b) != 512 || strings.IndexByte(types, b[156]) < 0 || b[0] == 0 || b[345] != 0 || b[157] != 0 {
 		return nil
 	}
 	if magic := string(b[257:265]); magic != "ustar  \x00" && magic != "ustar\x0000" {
@@ -60,6 +66,66 @@ func plainHeader(b []byte) *tar.Header {
 		h.Size = 0
 	}
 	return h
+}
+
+// timedHeader reads a plain header that has its times in a POSIX extended header of one
+// block, and nothing else there. Of others it returns nil.
+func timedHeader(b []byte) *tar.Header {
+	if len(b) != 3*512 {
+		return nil
+	}
+	x, h := plainHeader(b[:512], string(tar.TypeXHeader)), plainHeader(b[1024:], files)
+	if x == nil || h == nil || x.Size > 512 || b[257+5] != 0 || b[1024+257+5] != 0 { // GNU's magic
+		return nil
+	}
+	for records := b[512 : 512+x.Size]; len(records) > 0; {
+		// LENGTH KEY=SECONDS.FRACTION, the length with itself and the line feed.
+		digits, _, _ := bytes.Cut(records[:min(len(records), 4)], []byte(" "))
+		length, err := strconv.ParseUint(string(digits), 10, 16)
+		if err != nil || int(length) > len(records) || int(length) < len(digits)+3 || digits[0] == '0' || records[length-1] != '\n' {
+			return nil
+		}
+		key, value, _ := bytes.Cut(records[len(digits)+1:length-1], []byte("="))
+		t, ok := timeOf(value)
+		if !ok {
+			return nil
+		}
+		switch string(key) {
+		case "mtime":
+			h.ModTime = t
+		case "atime", "ctime": // no entry has them
+		default:
+			return nil
+		}
+		records = records[length:]
+	}
+	return h
+}
+
+// timeOf reads seconds since 1970 with at most nine digits after a point.
+func timeOf(text []byte) (time.Time, bool) {
+	whole, fraction, pointed := bytes.Cut(text, []byte("."))
+	if len(whole) == 0 || len(whole) > 12 || pointed && (len(fraction) == 0 || len(fraction) > 9) {
+		return time.Time{}, false
+	}
+	var sec, nano int64
+	for _, c := range whole {
+		if c < '0' || c > '9' {
+			return time.Time{}, false
+		}
+		sec = sec*10 + int64(c-'0')
+	}
+	for i := range 9 {
+		c := byte('0')
+		if i < len(fraction) {
+			c = fraction[i]
+		}
+		if c < '0' || c > '9' {
+			return time.Time{}, false
+		}
+		nano = nano*10 + int64(c-'0')
+	}
+	return time.Unix(sec, nano), true
 }
 
 // AppendLine appends the JSON of e, as package json writes it.

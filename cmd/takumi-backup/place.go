@@ -35,7 +35,7 @@ func addPlace(c *stores.Choice, f *pflag.FlagSet) {
 // a place name already.
 func aboutPath(doing, path string, err error) error {
 	if class, hint := fail.Of(err); class == fail.Failed && hint == "" && errors.Is(err, fs.ErrNotExist) {
-		err = fail.As(fail.Failed, "takumi-backup list shows the backups that there are", err)
+		err = fail.As(fail.Failed, "see takumi-backup list for the backups", err)
 	}
 	if strings.Contains(err.Error(), path) {
 		return fmt.Errorf("%s: %w", doing, err)

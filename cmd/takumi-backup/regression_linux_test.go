@@ -89,7 +89,7 @@ func TestLaterServers(t *testing.T) {
 					back := withDatabase(t, old, "torture")
 					back.run(exitFailed, nil, "restore", "database", made[1], "--yes", "--into", "lenient").says("an archive of PostgreSQL 17 or later").says("postgresql-client-17")
 					back.env = append(back.env, "PATH="+from.Env()[len(from.Env())-1][len("PATH="):])
-					back.run(exitFailed, nil, "restore", "database", made[1], "--yes", "--into", "lenient").says("transaction_timeout").says("--keep-going passes over that")
+					back.run(exitFailed, nil, "restore", "database", made[1], "--yes", "--into", "lenient").says("transaction_timeout").says("give --keep-going to restore the rest")
 					back.run(exitSome, nil, "restore", "database", made[1], "--yes", "--keep-going", "--into", "lenient").says("the server is older, 15")
 				}
 			}
@@ -111,7 +111,7 @@ func laterOnEarlier(t *testing.T, from, old *pgtest.Cluster) {
 		made := b.run(exitOK, nil, append([]string{"backup", "database"}, way.backup...)...).made()[0]
 		args := append([]string{"restore", "database", made, "--yes"}, way.restore...)
 		if way.name == "custom" {
-			back.run(exitFailed, nil, args...).says("--keep-going passes over that")
+			back.run(exitFailed, nil, args...).says("give --keep-going to restore the rest")
 			back.run(exitSome, nil, append(args, "--keep-going", "--swap")...)
 		} else {
 			back.run(exitOK, nil, args...).says("SET transaction_timeout is left out")

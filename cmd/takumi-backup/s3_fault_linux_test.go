@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
@@ -198,18 +197,9 @@ func TestS3ServerDies(t *testing.T) {
 
 	// One that does not come back: after minutes, an error.
 	o.patience *= 10
-	cmd = o.program("seal", "--codec", "none", "-o", o.root+"/y.enc")
-	w = heldPipe(t, cmd)
-	seal = o.start(cmd)
-	if _, err := w.Write(content[:half]); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the upload has begun, for there to be something to clean up", func() bool { return len(server.Uploads(t, o.bucket)) > 0 })
+	seal, w = o.sealsOn("y.enc")
 	server.Kill()
-	go func() {
-		_, _ = w.Write(content[half:])
-		w.Close()
-	}()
+	w.Close()
 	seal.exits(exitStore).says("cannot be reached").says("cleaning up failed too")
 	server.Restart(t)
 	if got := server.Keys(t, o.bucket); len(got) != 2 {
@@ -237,11 +227,11 @@ func (o *offsite) sweeps(uploads int) {
 	o.has(slices.DeleteFunc(keys, func(key string) bool { return strings.HasSuffix(key, ".reencrypt-partial") })...)
 }
 
-// sealsOn starts a seal to the bucket that does not end, and returns when it has
-// sent a part.
-func (o *offsite) sealsOn() *running {
+// sealsOn starts a seal to the bucket that does not end before its input is closed, and
+// returns when it has sent a part.
+func (o *offsite) sealsOn(name string) (*running, *os.File) {
 	o.Helper()
-	cmd := o.program("seal", "--codec", "none", "-o", o.root+"/x.enc")
+	cmd := o.program("seal", "--codec", "none", "-o", o.root+"/"+name)
 	w := heldPipe(o.T, cmd)
 	seal := o.start(cmd)
 	go w.Write(noise(20 << 20))
@@ -251,10 +241,10 @@ func (o *offsite) sealsOn() *running {
 		if err != nil || len(uploads.Uploads) != 1 {
 			return false
 		}
-		parts, err := client.ListParts(o.Context(), &s3.ListPartsInput{Bucket: &o.bucket, Key: aws.String("x.enc"), UploadId: uploads.Uploads[0].UploadId})
+		parts, err := client.ListParts(o.Context(), &s3.ListPartsInput{Bucket: &o.bucket, Key: &name, UploadId: uploads.Uploads[0].UploadId})
 		return err == nil && len(parts.Parts) > 0
 	})
-	return seal
+	return seal, w
 }
 
 // TestS3Stopped: after a signal nothing is left; after a kill, what prune sweeps.
@@ -265,7 +255,7 @@ func TestS3Stopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := inBucket(t, server)
-			seal := o.sealsOn()
+			seal, _ := o.sealsOn("x.enc")
 			seal.Process.Signal(sig)
 			if sig != syscall.SIGKILL {
 				seal.exits(exitSignal)

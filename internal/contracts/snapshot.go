@@ -74,6 +74,14 @@ type archive struct {
 	unhook func() bool
 }
 
+// Read fails once ctx has ended, even before the work has noticed.
+func (a *archive) Read(p []byte) (int, error) {
+	if a.ctx.Err() != nil {
+		return 0, context.Cause(a.ctx)
+	}
+	return a.PipeReader.Read(p)
+}
+
 // Close ends the archive where it is.
 func (a *archive) Close() error {
 	a.unhook()

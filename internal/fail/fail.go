@@ -92,7 +92,7 @@ func Of(err error) (Class, string) {
 	}
 	switch {
 	case errors.Is(err, syscall.EPIPE):
-		return Failed, "the reader of the output has ended"
+		return Failed, "look why the program that reads the output ended"
 	case IsFull(err):
 		return Store, StoreHint
 	}

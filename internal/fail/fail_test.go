@@ -23,7 +23,7 @@ func TestOf(t *testing.T) {
 		"the outermost wins": {fail.As(fail.Source, "look at the source", fmt.Errorf("x: %w", damaged)), fail.Source, "look at the source"},
 		"the first of two":   {errors.Join(errors.New("x"), damaged, fail.Usagef("y")), fail.Damaged, "use another copy"},
 		"a full disk":        {&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, fail.Store, fail.StoreHint},
-		"no reader":          {fmt.Errorf("x: %w", syscall.EPIPE), fail.Failed, "the reader of the output has ended"},
+		"no reader":          {fmt.Errorf("x: %w", syscall.EPIPE), fail.Failed, "look why the program that reads the output ended"},
 		"a class for errno":  {fail.As(fail.Key, "", syscall.EACCES), fail.Key, ""},
 	} {
 		if class, hint := fail.Of(tc.err); class != tc.class || hint != tc.hint {

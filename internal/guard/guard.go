@@ -42,7 +42,7 @@ var (
 	// ErrUnsupported is wrapped in the [IncompleteError] of an input that may be whole, but
 	// that this package cannot follow: an unknown custom-format version, a zstd stream with
 	// a dictionary.
-	ErrUnsupported = fail.New(fail.Source, "if the input is known to be whole, seal --guard=off seals it unchecked", "this variant of the format cannot be checked")
+	ErrUnsupported = fail.New(fail.Source, "give seal --guard=off if you know that the input is whole", "this variant of the format cannot be checked")
 
 	errClosed = errors.New("guard: read after close")
 )

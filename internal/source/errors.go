@@ -41,7 +41,7 @@ func (e *ExitError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*ExitError) Fail() (fail.Class, string) {
-	return fail.Source, "nothing was kept; what the command says of it is above"
+	return fail.Source, "read what the command says above; nothing was kept"
 }
 
 // startError makes a *StartError without the command's name from package exec.

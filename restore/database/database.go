@@ -33,13 +33,13 @@ var (
 	// ErrBusy means that another restore of the same database is at work.
 	ErrBusy = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another restore of this database is at work")
 	// ErrNotADump is returned for content that no dump of one database is.
-	ErrNotADump = fail.New(fail.Failed, "the live database is as it was", "the backup does not hold a dump of one database")
+	ErrNotADump = fail.New(fail.Failed, "use another backup; the live database is as it was", "the backup does not hold a dump of one database")
 	// ErrRowsAlone is returned for a dump that makes no tables for its rows.
 	ErrRowsAlone = fail.New(fail.Failed, loadRows, "the dump has rows and makes no table for them: it is of rows alone (pg_dump -a)")
 	// ErrIncomplete is returned for an authentic dump that is not whole.
-	ErrIncomplete = fail.New(fail.Failed, "the live database is as it was; use another backup", "the backup holds a dump that is not whole")
+	ErrIncomplete = fail.New(fail.Failed, "use another backup; the live database is as it was", "the backup holds a dump that is not whole")
 	// ErrDiffers means that what was restored is not what was backed up.
-	ErrDiffers = fail.New(fail.Failed, "the live database is as it was; use another backup", "the restored database is not what it should be")
+	ErrDiffers = fail.New(fail.Failed, "use another backup; the live database is as it was", "the restored database is not what it should be")
 	// ErrUnsettled means that the exchange may have been done and may not.
 	ErrUnsettled = fail.New(fail.Failed, "the exchange may be done: look with psql -l before anything else", "the server was lost during the exchange: look which databases there are")
 	// ErrProtected is returned for a database that must not be exchanged.

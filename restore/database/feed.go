@@ -50,7 +50,7 @@ func (e *FeedError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*FeedError) Fail() (fail.Class, string) {
-	return fail.Failed, "the live database is as it was; what the program says of it is above"
+	return fail.Failed, "read what the program says above; the live database is as it was"
 }
 
 func (e *FeedError) Unwrap() error { return e.Err }
@@ -98,7 +98,7 @@ func (r *Restore) feeding(ctx context.Context, head []byte) (f feeding, err erro
 		return f, err
 	}
 	if version > r.server && r.tooNew(transactionTimeout) && !f.goesOn {
-		return f, fail.As(fail.Failed, "--keep-going passes over that and restores the rest: exit code 6",
+		return f, fail.As(fail.Failed, "give --keep-going to restore the rest: exit code 6",
 			fmt.Errorf("the dump is an archive that only pg_restore of PostgreSQL %d or later reads, which sets %s, and the server, %d, does not know that", version, transactionTimeout, r.server))
 	}
 	f.argv = append([]string{path, "--no-password", fresh.Target()}, args...)

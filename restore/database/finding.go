@@ -36,10 +36,10 @@ func (f Finding) String() string {
 
 var (
 	// ErrForeign means that the backup is of another database than the one to replace.
-	ErrForeign = fail.New(fail.Usage, "--from-database NAME, with the name that it had, restores it here all the same; --into NAME makes a new database of it",
+	ErrForeign = fail.New(fail.Usage, "give --from-database NAME, its name there, to restore it here all the same, or --into NAME for a new database",
 		"the backup is of another database")
 	// ErrNotReady means that the restore would fail; an [UnreadyError] wraps it.
-	ErrNotReady = fail.New(fail.Failed, "nothing was done", "the restore would fail")
+	ErrNotReady = fail.New(fail.Failed, "mend each of these first; nothing was done", "the restore would fail")
 )
 
 // UnreadyError lists why a restore does not begin. It is ErrForeign for another database's

@@ -18,7 +18,7 @@ import (
 )
 
 // ErrTableExists is returned for a table that is there already.
-var ErrTableExists = fail.New(fail.Failed, "--to-schema NAME restores it into another schema, next to the one that is there; nothing was done", "the table exists already")
+var ErrTableExists = fail.New(fail.Failed, "give --to-schema NAME to restore it into another schema; nothing was done", "the table exists already")
 
 // TablesJob restores some tables of a dump with an index, and reads nothing else of it.
 // Every byte is authenticated before use.

@@ -15,13 +15,13 @@ import (
 var (
 	// ErrArchive is wrapped when the content is not a tar archive, or its headers
 	// contradict themselves.
-	ErrArchive = fail.New(fail.Failed, "what was sealed is authentic, but it is not a tar archive: takumi-backup inspect says what it is", "not a tar archive that can be read")
+	ErrArchive = fail.New(fail.Failed, "see takumi-backup inspect for what it is: the content is authentic, but not a tar archive", "not a tar archive that can be read")
 
 	// ErrNoMatch is returned when Options.Include selects nothing.
-	ErrNoMatch = fail.New(fail.Failed, "--dry-run lists what the archive holds", "the archive holds nothing by that name")
+	ErrNoMatch = fail.New(fail.Failed, "see --dry-run for what the archive holds", "the archive holds nothing by that name")
 
 	// ErrConflict is wrapped when the target takes two names for one.
-	ErrConflict = fail.New(fail.Failed, "--on-conflict rename gives the second another name, --keep-going leaves it out; nothing was changed", "the target takes two names for one")
+	ErrConflict = fail.New(fail.Failed, "give --on-conflict rename to rename the second, or --keep-going to leave it out; nothing was changed", "the target takes two names for one")
 
 	// ErrModes is wrapped when the target does not keep modes.
 	ErrModes = fail.New(fail.Failed, "name a folder on another file system with --to, or give --no-modes; nothing was changed", "the file system there keeps no modes")
@@ -62,7 +62,7 @@ func (e *TargetError) Fail() (fail.Class, string) {
 	if isAny(e.Err, []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO}) {
 		return fail.Store, "check the free space, the quota and the disk of the target; nothing was changed"
 	}
-	return fail.Inner(e.Err, fail.Failed, "--keep-going restores the rest; nothing was changed")
+	return fail.Inner(e.Err, fail.Failed, "give --keep-going to restore the rest; nothing was changed")
 }
 
 func failed(doing string, h *tar.Header, err error) error {

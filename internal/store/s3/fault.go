@@ -86,7 +86,7 @@ func (e *LockedError) Error() string {
 
 // Fail is the class and the hint of the error.
 func (*LockedError) Fail() (fail.Class, string) {
-	return fail.Store, "it can be deleted when its lock has ended"
+	return fail.Store, "delete it after its lock has ended"
 }
 
 // fault converts an error to what callers branch on: the context's cause, a missing file,
