@@ -280,8 +280,9 @@ func TestReencryptSpeed(t *testing.T) {
 		piped, whole, back = min(piped, p), min(whole, w), min(back, r)
 	}
 	t.Logf("in all: ratio %.2f, and %.2f without the read-back", piped/whole, piped/(whole-back))
-	if piped/whole < 0.7 || piped/(whole-back) < 1 {
-		t.Error("want 0.7, and 1 without the read-back")
+	// 1 is the goal, and 0.85 what docs/BENCHMARKS.md lets nobody fall below.
+	if piped/whole < 0.7 || piped/(whole-back) < 0.85 {
+		t.Error("want 0.7, and 0.85 without the read-back")
 	}
 }
 
