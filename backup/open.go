@@ -215,8 +215,8 @@ func (o Options) parse(src *bytes.Reader) (*envelope.Envelope, error) {
 	e, err := envelope.Parse(src)
 	if err != nil && o.Rescue {
 		src.Seek(0, io.SeekStart) // never fails on this reader
-		if salvaged, serr := envelope.Salvage(src); serr == nil {
-			return salvaged, nil
+		if rescued, serr := envelope.ParseRescue(src); serr == nil {
+			return rescued, nil
 		}
 	}
 	return e, err

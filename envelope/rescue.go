@@ -8,11 +8,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
 )
 
-// Salvage reads the usable part of a damaged detached envelope, for Options.Detached: the
+// ParseRescue reads the usable part of a damaged detached envelope, for Options.Detached: the
 // preamble, which must be intact, and the slots that parse. Without padding and
 // authenticator only a rescue opens with it. For a backup's own envelope Options.Rescue
 // does this. The errors are those of [Parse].
-func Salvage(src io.Reader) (*Envelope, error) {
+func ParseRescue(src io.Reader) (*Envelope, error) {
 	f, err := readFront(src, Options{Rescue: true})
 	if err != nil {
 		return nil, err

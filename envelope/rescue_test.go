@@ -212,7 +212,7 @@ func TestRescueWithDetached(t *testing.T) {
 		"own slot, detached end":   {flip(sealed, "\nslot key "), flip(w.New.Bytes(), "\n--")},
 		"own terminator, both pad": {flip(flip(sealed, "\n--"), "\npad "), flip(w.New.Bytes(), "\npad ")},
 	} {
-		detached, err := envelope.Salvage(bytes.NewReader(tc.detached))
+		detached, err := envelope.ParseRescue(bytes.NewReader(tc.detached))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,14 +245,14 @@ func TestRescueRefuses(t *testing.T) {
 			t.Errorf("%s: %q, %s (%v), want %s", name, got, c, err, tc.want)
 		}
 	}
-	if e, err := envelope.Salvage(bytes.NewReader(noPreamble)); class(err) != "malformed" {
+	if e, err := envelope.ParseRescue(bytes.NewReader(noPreamble)); class(err) != "malformed" {
 		t.Errorf("of what has no preamble: %v, %v", e, err)
 	}
 	cut := append(bytes.Clone(pad[:len(pad)-1]), pad[len(pad)-1]^1)
 	if _, err := envelope.OpenAt(t.Context(), bytes.NewReader(cut), int64(len(cut)), envelope.Options{Rescue: true}, keyA); class(err) != "chunk 0" {
 		t.Errorf("the last chunk, at random: %v", err)
 	}
-	if e, err := envelope.Salvage(strings.NewReader("hello")); !errors.Is(err, envelope.ErrNotSealed) {
+	if e, err := envelope.ParseRescue(strings.NewReader("hello")); !errors.Is(err, envelope.ErrNotSealed) {
 		t.Errorf("of what is no envelope: %v, %v", e, err)
 	}
 	if _, err := envelope.Rewrap(t.Context(), bytes.NewReader(pad), int64(len(pad)), envelope.Options{Rescue: true, Find: have(keyB)}, envelope.RewrapOptions{}, keyC); err == nil {

@@ -24,9 +24,9 @@ type Known struct {
 	Doubt  func(b *backup.Backup, opened kek.ID) error
 }
 
-// Recall reads the state folder dir, or with "" the usual one. What cannot be read is a
+// LoadKnown reads the state folder dir, or with "" the usual one. What cannot be read is a
 // warning, and nil.
-func Recall(dir string, warn func(format string, args ...any)) (k Known) {
+func LoadKnown(dir string, warn func(format string, args ...any)) (k Known) {
 	var fault error
 	if dir == "" {
 		dir, fault = history.Dir()
@@ -42,16 +42,16 @@ func Recall(dir string, warn func(format string, args ...any)) (k Known) {
 	if k.Ledger, err = backup.OpenLedger(dir); err != nil {
 		warn("what this host has sealed is not known: %v", err)
 	}
-	if k.Doubt, err = Doubter(dir, k.Memory); err != nil {
+	if k.Doubt, err = DoubtFunc(dir, k.Memory); err != nil {
 		warn("which keys were rotated out is not known: %v", err)
 	}
 	return k
 }
 
-// Doubter returns the doubts, by the history of keys in the state folder dir and by m,
+// DoubtFunc returns the doubts, by the history of keys in the state folder dir and by m,
 // about backups that a key opens: history.ErrLate, or ErrAppeared. m may be nil. The errors
 // are those of [history.Read].
-func Doubter(dir string, m *Memory) (func(b *backup.Backup, opened kek.ID) error, error) {
+func DoubtFunc(dir string, m *Memory) (func(b *backup.Backup, opened kek.ID) error, error) {
 	past, err := history.Read(dir)
 	if err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func TestAppeared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		doubt, err := Doubter(state, m)
+		doubt, err := DoubtFunc(state, m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +145,7 @@ func TestDoubter(t *testing.T) {
 		{m, backup.KindIncrement, retired.AddDate(0, -1, 0), old, ErrAppeared},
 		{m, backup.KindStream, retired.AddDate(0, -1, 0), old, nil},
 	} {
-		doubt, err := Doubter(state, tc.m)
+		doubt, err := DoubtFunc(state, tc.m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestDoubter(t *testing.T) {
 		}
 	}
 	write(t, filepath.Join(state, history.FileName), []byte("{"))
-	if _, err := Doubter(state, m); !errors.Is(err, history.ErrDamaged) {
+	if _, err := DoubtFunc(state, m); !errors.Is(err, history.ErrDamaged) {
 		t.Errorf("of a damaged history: %v", err)
 	}
 }

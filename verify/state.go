@@ -30,7 +30,7 @@ func (j *Job) FromState(dir string, warn func(format string, args ...any)) {
 			warn("%v", err)
 		}
 	}
-	if j.Doubt, err = Doubter(dir, j.Memory); err != nil {
+	if j.Doubt, err = DoubtFunc(dir, j.Memory); err != nil {
 		warn("which keys were rotated out is not known: %v", err)
 	}
 	past, err := history.Read(dir)

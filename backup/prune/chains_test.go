@@ -52,7 +52,7 @@ func TestChains(t *testing.T) {
 	}
 
 	items = slices.Concat(chain("a", 0, 3, -20), chain("b", 0, 2, -10))
-	d, err := Settle(items, p, now, func(i int) error {
+	d, err := DecideProved(items, p, now, func(i int) error {
 		if items[i].Path == "d/b-1" {
 			return fmt.Errorf("damaged")
 		}

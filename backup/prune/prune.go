@@ -75,7 +75,7 @@ func (o *Options) prune(ctx context.Context, st store.Store, found *backup.Roll,
 		}
 		r.Known = max(r.Known, list[n].State)
 	}
-	decisions, err := Settle(items, o.Policy, time.Now(), func(i int) error { return o.prove(ctx, st, &list[i], r) },
+	decisions, err := DecideProved(items, o.Policy, time.Now(), func(i int) error { return o.prove(ctx, st, &list[i], r) },
 		func() error { return context.Cause(ctx) })
 	if err != nil {
 		return err

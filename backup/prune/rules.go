@@ -1,7 +1,7 @@
 // Package prune deletes the backups that no retention rule keeps. The rules are pure
 // functions of the store's content, a policy and the time.
 //
-// [Run] makes an [Item] of each backup and calls [Settle], which verifies what must be good
+// [Run] makes an [Item] of each backup and calls [DecideProved], which verifies what must be good
 // before anything is deleted. [Decide] trusts the items.
 //
 // Under every policy
@@ -221,12 +221,12 @@ func (p Policy) decide(items []Item, indices []int, decisions []Decision, newest
 // ErrUnread is returned by verify for an item beyond its budget.
 var ErrUnread = errors.New("it was not read, as --max-read has it")
 
-// Settle decides like [Decide], but deletes nothing of a series before all that a rule
+// DecideProved decides like [Decide], but deletes nothing of a series before all that a rule
 // counts in it, and the newest, has proved good: it calls verify once with the index of
 // each such item, and decides again when one fails. It sets State and Why of such items. A
 // series of which none verifies, or one may not be read, is left alone. stopped, called
 // after every failure, ends the work with its error.
-func Settle(items []Item, p Policy, now time.Time, verify func(i int) error, stopped func() error) ([]Decision, error) {
+func DecideProved(items []Item, p Policy, now time.Time, verify func(i int) error, stopped func() error) ([]Decision, error) {
 	proved := make(map[int]bool)
 	unread := make(map[Series]bool)
 	for {

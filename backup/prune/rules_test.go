@@ -178,7 +178,7 @@ func TestSettle(t *testing.T) {
 	} {
 		items := series("2030-05-05", "2030-05-04", "2030-05-03", "2030-05-02", "2030-05-01")
 		var asked []string
-		got, err := Settle(items, Policy{Last: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
+		got, err := DecideProved(items, Policy{Last: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
 			d := fmt.Sprint(items[i].Created.Day())
 			asked = append(asked, d)
 			if strings.Contains(tc.broken, d) {
@@ -192,7 +192,7 @@ func TestSettle(t *testing.T) {
 	}
 
 	// What may not be read lets nothing go.
-	got, err := Settle(series("2030-05-05", "2030-05-04", "2030-05-03"), Policy{Last: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
+	got, err := DecideProved(series("2030-05-05", "2030-05-04", "2030-05-03"), Policy{Last: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
 		if i == 1 {
 			return ErrUnread
 		}
@@ -205,7 +205,7 @@ func TestSettle(t *testing.T) {
 	// Nor is any more of its series read, while others are.
 	items := append(series("2030-05-05", "2030-05-04", "2030-05-03"), good(Series{"/b", "uploads", "u"}, "2030-05-05"), good(Series{"/b", "uploads", "u"}, "2030-05-04"), good(Series{"/b", "uploads", "u"}, "2030-05-03"))
 	var asked []int
-	got, err = Settle(items, Policy{Last: 1, Daily: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
+	got, err = DecideProved(items, Policy{Last: 1, Daily: 2, Kinds: kinds}, at("2030-05-31"), func(i int) error {
 		asked = append(asked, i)
 		switch i {
 		case 0:
@@ -222,7 +222,7 @@ func TestSettle(t *testing.T) {
 	// What only --keep-within keeps is not read, nor what is of a series that loses nothing.
 	asked = nil
 	items = append(series("2030-05-05", "2030-05-04", "2030-05-01"), good(Series{"/b", "uploads", "u"}, "2030-05-05"))
-	got, err = Settle(items, Policy{Within: 2 * day, Kinds: kinds}, at("2030-05-31"), func(i int) error {
+	got, err = DecideProved(items, Policy{Within: 2 * day, Kinds: kinds}, at("2030-05-31"), func(i int) error {
 		asked = append(asked, i)
 		return nil
 	}, func() error { return nil })
@@ -231,7 +231,7 @@ func TestSettle(t *testing.T) {
 	}
 
 	stop := errors.New("stopped")
-	_, err = Settle(series("2030-05-05", "2030-05-04"), Policy{Kinds: kinds}, at("2030-05-31"),
+	_, err = DecideProved(series("2030-05-05", "2030-05-04"), Policy{Kinds: kinds}, at("2030-05-31"),
 		func(int) error { return damaged }, func() error { return stop })
 	if !errors.Is(err, stop) {
 		t.Errorf("stopped: %v", err)
@@ -258,7 +258,7 @@ func TestNothingGoodIsLost(t *testing.T) {
 		p := Policy{Within: time.Duration(rng.IntN(60)) * day, Last: small(), Daily: small(), Weekly: small(), Monthly: small(), Yearly: small(), Kinds: kinds}
 		proved := make(map[string]bool)
 		settle := func(items []Item, now time.Time) []Decision {
-			got, err := Settle(items, p, now, func(i int) error {
+			got, err := DecideProved(items, p, now, func(i int) error {
 				if !sound[items[i].Path] {
 					return errors.New("damaged")
 				}

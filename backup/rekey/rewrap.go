@@ -143,7 +143,7 @@ func (j *job) wrap(ctx context.Context) (err error) {
 	if j.text != nil {
 		read := envelope.Parse
 		if j.Rescue {
-			read = envelope.Salvage
+			read = envelope.ParseRescue
 		}
 		if j.beside, err = read(bytes.NewReader(j.text)); err != nil {
 			return foreign(err)

@@ -136,5 +136,5 @@ func saveCheckpoint(cmd *cobra.Command, path string, c *audit.Checkpoint) error 
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "signed %d records, the last of %s, for %s\n", c.Lines, c.File, c.PublicKey)
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
-	return allTheSame(err, "the checkpoint is written")
+	return unprinted(err, "the checkpoint is written")
 }

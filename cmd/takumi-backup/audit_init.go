@@ -89,7 +89,7 @@ func (a *auditInit) run(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "the audit log in %s carries MACs from now on; take %s off this host and delete it here: audit verify --first-key proves the log with it\n", log, a.out)
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), key.ID())
-	return allTheSame(err, "the MACs have begun")
+	return unprinted(err, "the MACs have begun")
 }
 
 // check refuses what is not to begin.

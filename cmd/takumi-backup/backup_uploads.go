@@ -99,7 +99,7 @@ func (b *backupUploads) run(ctx context.Context, cmd *cobra.Command, args []stri
 	if err != nil {
 		return err
 	}
-	b.Quiet, b.Warn, b.Say = b.progress.quiet, warner(cmd), teller(cmd, false)
+	b.Quiet, b.Warn, b.Say = b.progress.quiet, warner(cmd), printer(cmd, false)
 	if err := b.Choose(b.conf(), cmd.Flags().Changed, &job); err != nil {
 		return err
 	}

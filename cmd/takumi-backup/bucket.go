@@ -66,7 +66,7 @@ says archived, and open, verify and restore work.`,
 				return fail.Usagef("--days is at least 1, and --tier is Standard, Bulk or Expedited")
 			}
 			return eachIn(cmd, paths, func(s *s3store.Store, path string) error {
-				already, err := s.Thaw(cmd.Context(), path, days, tier)
+				already, err := s.RestoreObject(cmd.Context(), path, days, tier)
 				if err == nil {
 					what := "is being fetched back"
 					if already {

@@ -132,7 +132,7 @@ func (d *drillCommand) run(cmd *cobra.Command, root string, run *runs.Run) (err 
 }
 
 func (d *drillCommand) tell(cmd *cobra.Command, page string, r *drill.Report, fault error) error {
-	missed := r.Tell(teller(cmd, d.progress.quiet || d.json), warner(cmd))
+	missed := r.Tell(printer(cmd, d.progress.quiet || d.json), warner(cmd))
 	var err error
 	if d.json {
 		err = writeJSON(cmd.OutOrStdout(), drilled{r, page})

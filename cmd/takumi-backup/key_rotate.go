@@ -86,11 +86,11 @@ func (r *keyRotate) run(cmd *cobra.Command) error {
 		return fmt.Errorf("rotating the key: %w", err)
 	}
 	result.Judge(h, backups, r.state.root)
-	return tellChange(cmd, result, r.json)
+	return printChange(cmd, result, r.json)
 }
 
-// tellChange records and prints what became of a key.
-func tellChange(cmd *cobra.Command, c *history.Result, asJSON bool) error {
+// printChange records and prints what became of a key.
+func printChange(cmd *cobra.Command, c *history.Result, asJSON bool) error {
 	rec := recordOf(cmd)
 	if c.New != "" {
 		rec.KeyIDs = audit.IDs(c.New)

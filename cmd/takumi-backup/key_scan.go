@@ -139,7 +139,7 @@ func writeKey(cmd *cobra.Command, path string, secret paper.Secret) error {
 	}
 	recordKey(cmd, path, secret.ID())
 	_, err := fmt.Fprintln(cmd.OutOrStdout(), public)
-	return allTheSame(err, "the key is written")
+	return unprinted(err, "the key is written")
 }
 
 func writtenKeys(cmd *cobra.Command) written.Reader {

@@ -76,7 +76,7 @@ func (s *splitCommand) run(cmd *cobra.Command) error {
 // write splits a key into files, or shows the shares on the terminal.
 func (s *splitCommand) write(cmd *cobra.Command, key paper.Secret) (written.Split, error) {
 	return written.SplitOptions{
-		Shares: s.shares, Threshold: s.threshold, Dir: s.out, Verify: s.verify, Say: teller(cmd, false),
+		Shares: s.shares, Threshold: s.threshold, Dir: s.out, Verify: s.verify, Say: printer(cmd, false),
 		Show: func(blocks []*paper.Block) error { return show(cmd, blocks) },
 	}.Split(cmd.Context(), key)
 }

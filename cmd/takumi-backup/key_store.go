@@ -85,7 +85,7 @@ func (s *keyStore) run(cmd *cobra.Command) error {
 		}
 		result.Judge(h, backups, s.state.root)
 	}
-	return tellChange(cmd, result, s.json)
+	return printChange(cmd, result, s.json)
 }
 
 func newKeyExport() *cobra.Command {
@@ -130,7 +130,7 @@ finds the stick can try passphrases for as long as they like.`,
 			}
 			recordKey(cmd, out, key.ID())
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), public)
-			return allTheSame(err, "the locked key is written")
+			return unprinted(err, "the locked key is written")
 		},
 	}
 	keys.add(cmd, "the key")

@@ -60,7 +60,7 @@ complete. (incomplete) marks a backup without a sidecar, which is written last.`
 				return err
 			}
 			defer ring.Close()
-			known := verify.Recall(stateDir, warner(cmd))
+			known := verify.LoadKnown(stateDir, warner(cmd))
 			l.root, l.now, l.proved = rootArg(args), time.Now(), known.Memory
 			l.how = backup.Options{Keys: ring, Doubt: known.Doubt, Ledger: known.Ledger}
 			if l.how.Signers, err = trusted(signers); err != nil {

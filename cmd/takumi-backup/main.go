@@ -24,7 +24,7 @@ func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	if readerLeft(cmd, err) {
+	if isClosedPipe(cmd, err) {
 		return exitFailed
 	}
 	return report(os.Stderr, forRoot(harden.Ending(ctx, err)))

@@ -164,7 +164,7 @@ func (o *opening) newest(cmd *cobra.Command, find func(backup.Options) (*backup.
 	if err != nil {
 		return "", err
 	}
-	how.Opened, how.Named, how.Doubt = nil, false, verify.Recall("", warner(cmd)).Doubt
+	how.Opened, how.Named, how.Doubt = nil, false, verify.LoadKnown("", warner(cmd)).Doubt
 	found, err := find(how)
 	if err != nil {
 		return "", err

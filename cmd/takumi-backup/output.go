@@ -37,9 +37,9 @@ func stdoutError(err error) error {
 	return fail.As(class, hint, fmt.Errorf("%w: %w", errStdout, err))
 }
 
-// readerLeft reports whether a command that only prints ended because nobody reads on, as
+// isClosedPipe reports whether a command that only prints ended because nobody reads on, as
 // with head, of which nothing is to be said.
-func readerLeft(cmd *cobra.Command, err error) bool {
+func isClosedPipe(cmd *cobra.Command, err error) bool {
 	file, ok := errors.AsType[*fs.PathError](err)
 	return ok && file.Path == os.Stdout.Name() && errors.Is(err, unix.EPIPE) && (cmd.Annotations[acts] == "" || isDryRun(cmd))
 }
@@ -61,8 +61,8 @@ func printTable(cmd *cobra.Command, rows [][]string) error {
 	return printf(cmd, "%s", text.String())
 }
 
-// allTheSame is stdoutError for what was already done, and stays.
-func allTheSame(err error, done string) error {
+// unprinted is stdoutError for what was already done, and stays.
+func unprinted(err error, done string) error {
 	if err == nil {
 		return nil
 	}
@@ -107,8 +107,8 @@ func warner(cmd *cobra.Command) func(string, ...any) {
 	return func(format string, args ...any) { warn(cmd, format, args...) }
 }
 
-// teller says what is good to know, unless that is to be quiet.
-func teller(cmd *cobra.Command, quiet bool) func(string, ...any) {
+// printer says what is good to know, unless that is to be quiet.
+func printer(cmd *cobra.Command, quiet bool) func(string, ...any) {
 	return func(format string, args ...any) {
 		if !quiet {
 			fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...)

@@ -101,7 +101,7 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	}
 	defer ring.Close()
 	// Without a key, what this host has sealed, or what is signed, is known all the same.
-	known := verify.Recall(p.stateDir, warner(cmd))
+	known := verify.LoadKnown(p.stateDir, warner(cmd))
 	if ring.Opens() || !known.Ledger.Knows() && signers == nil {
 		if err := ring.Ready(ctx); err != nil {
 			return fmt.Errorf("loading the key, without which nothing is deleted: %w", err)
@@ -118,7 +118,7 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 	if store.IsRemote(root) {
 		s3, err := bucketOf(root)
 		if err == nil {
-			err = prune.Sweep(ctx, s3, root, !p.apply, warner(cmd), teller(cmd, p.progress.quiet))
+			err = prune.Sweep(ctx, s3, root, !p.apply, warner(cmd), printer(cmd, p.progress.quiet))
 		}
 		if err != nil {
 			return err

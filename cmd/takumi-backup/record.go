@@ -45,7 +45,7 @@ func auditedBy(cmd *cobra.Command, operation string, what func(args []string) ef
 	cmd.Annotations[auditedAs] = operation
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return session(cmd, operation, what(args), aboutToTouch(cmd, operation, args), func(ctx context.Context, _ *audit.Session) error {
+		return session(cmd, operation, what(args), plannedPaths(cmd, operation, args), func(ctx context.Context, _ *audit.Session) error {
 			cmd.SetContext(ctx)
 			return run(cmd, args)
 		})
@@ -160,10 +160,10 @@ func recordBackup(cmd *cobra.Command, rec audit.Record) {
 	}
 }
 
-// aboutToTouch returns the paths that a command was given: of the backups that it
+// plannedPaths returns the paths that a command was given: of the backups that it
 // opens or changes, or of the file that it is to write. The arguments of others
 // are none, and may be secret.
-func aboutToTouch(cmd *cobra.Command, operation string, args []string) []string {
+func plannedPaths(cmd *cobra.Command, operation string, args []string) []string {
 	var paths []string
 	switch first, _, _ := strings.Cut(operation, " "); first {
 	case "open", "restore", "rewrap", "reencrypt", "replicate", "sign":

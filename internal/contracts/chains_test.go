@@ -89,7 +89,7 @@ func TestForeignHeaders(t *testing.T) {
 	} {
 		n := node(t, map[string]string{"eth_chainId": `{"result":"0x1"}`, "eth_getBlock": strings.Replace(block, "%s", extra, 1)})
 		_, err := contracts.Fetch(context.Background(), n, contracts.Query{Network: "mainnet", Block: "latest"})
-		if !errors.Is(err, contracts.ErrHeader) || errors.Is(err, contracts.ErrLie) || !strings.Contains(err.Error(), want) {
+		if !errors.Is(err, contracts.ErrHeader) || errors.Is(err, contracts.ErrInconsistent) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", extra, err)
 		}
 	}

@@ -34,7 +34,7 @@ var ErrReorg = fail.New(fail.Failed, "run it again", "the chain was reorganised 
 const maxSlots = 1000
 
 // Fetch reads all of a query at one block and verifies every answer before it
-// returns: see [State.Verify]. Errors wrap ErrLie, ErrReorg, ErrNetwork, ErrChainID or
+// returns: see [State.Verify]. Errors wrap ErrInconsistent, ErrReorg, ErrNetwork, ErrChainID or
 // ErrHeader, are an *RPCError, or are those of the connection.
 func Fetch(ctx context.Context, n *Node, q Query) (*State, error) {
 	want, err := ChainID(q.Network, q.ChainID)
@@ -128,7 +128,7 @@ func blockAt(ctx context.Context, n *Node, which string) (*Block, error) {
 		return nil, err
 	}
 	if which[0] == '0' && blockNumber(b.Number) != which {
-		return nil, fmt.Errorf("%w: the node gives block %d in place of %s", ErrLie, b.Number, which)
+		return nil, fmt.Errorf("%w: the node gives block %d in place of %s", ErrInconsistent, b.Number, which)
 	}
 	return b, nil
 }
@@ -182,7 +182,7 @@ func fetchAccount(ctx context.Context, n *Node, b *Block, subject Subject) (*Acc
 	key := Keccak(a.Address[:])
 	leaf, err := ProveValue(b.StateRoot, key[:], a.Proof)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLie, err)
+		return nil, fmt.Errorf("%w: %w", ErrInconsistent, err)
 	}
 	if a.Exists = leaf != nil; !a.Exists {
 		if a.CodeHash == (Hash{}) {
@@ -193,12 +193,12 @@ func fetchAccount(ctx context.Context, n *Node, b *Block, subject Subject) (*Acc
 		}
 	}
 	if p.Address != a.Address || len(p.StorageProof) != len(slots) {
-		return nil, fmt.Errorf("%w: the node gives the proof of something else", ErrLie)
+		return nil, fmt.Errorf("%w: the node gives the proof of something else", ErrInconsistent)
 	}
 	for i, slot := range slots {
 		got := p.StorageProof[i]
 		if got.Key.hash() != slot {
-			return nil, fmt.Errorf("%w: the node gives slot %s in place of %s", ErrLie, got.Key.hash(), slot)
+			return nil, fmt.Errorf("%w: the node gives slot %s in place of %s", ErrInconsistent, got.Key.hash(), slot)
 		}
 		a.Slots = append(a.Slots, Slot{Slot: slot, Value: got.Value.hash(), Proof: got.Proof})
 	}

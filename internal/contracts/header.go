@@ -39,7 +39,7 @@ type header struct {
 }
 
 // ParseBlock reads a block's header as a node answers it, in JSON. It fails with
-// ErrLie unless every field is bound to the hash in the answer.
+// ErrInconsistent unless every field is bound to the hash in the answer.
 func ParseBlock(answer []byte) (*Block, error) {
 	var h header
 	if err := json.Unmarshal(answer, &h); err != nil {
@@ -95,7 +95,7 @@ func (h *header) encode() ([]byte, error) {
 	}
 	encoded := rlpEncodeList(content)
 	if h.Hash == nil || Keccak(encoded) != *h.Hash {
-		return nil, fmt.Errorf("%w: the block's header has another hash than the node says", ErrLie)
+		return nil, fmt.Errorf("%w: the block's header has another hash than the node says", ErrInconsistent)
 	}
 	return encoded, nil
 }

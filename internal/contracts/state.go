@@ -8,9 +8,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 )
 
-// ErrLie is returned when a node's answers disagree with the hashes of the block it named,
+// ErrInconsistent is returned when a node's answers disagree with the hashes of the block it named,
 // or a stored state with itself.
-var ErrLie = fail.New(fail.Failed, "ask another node", "the answers do not fit together")
+var ErrInconsistent = fail.New(fail.Failed, "ask another node", "the answers do not fit together")
 
 // StateVersion is the version of contract_state.json that this package writes.
 const StateVersion = 1
@@ -90,20 +90,20 @@ func eip1967(name string) Hash {
 // Verify checks everything that a state of an asked chain says against the hash
 // of its block: the header against that hash, each account against the state
 // root in the header, its code and slots against the account. What it cannot
-// know is whether the chain has such a block. Errors wrap ErrLie.
+// know is whether the chain has such a block. Errors wrap ErrInconsistent.
 func (s *State) Verify() error {
 	if !s.Asked {
 		return nil
 	}
 	if s.Block == nil {
-		return fmt.Errorf("%w: the state names no block", ErrLie)
+		return fmt.Errorf("%w: the state names no block", ErrInconsistent)
 	}
 	if err := s.Block.verify(); err != nil {
-		return fmt.Errorf("%w: block %d: %w", ErrLie, s.Block.Number, err)
+		return fmt.Errorf("%w: block %d: %w", ErrInconsistent, s.Block.Number, err)
 	}
 	for i := range s.Accounts {
 		if err := s.Accounts[i].verify(s.Block.StateRoot); err != nil {
-			return fmt.Errorf("%w: account %s at block %d: %w", ErrLie, s.Accounts[i].Address, s.Block.Number, err)
+			return fmt.Errorf("%w: account %s at block %d: %w", ErrInconsistent, s.Accounts[i].Address, s.Block.Number, err)
 		}
 	}
 	return nil

@@ -226,9 +226,9 @@ func judge(err error) error {
 		// The words of the server are all that there is of its errno.
 		return fmt.Errorf("the disk of the scratch server: %w: %s", syscall.ENOSPC, refused.Said)
 	case errors.Is(err, pgrestore.ErrDiffers):
-		return accuse(ErrDiffers, err)
+		return backupFault(ErrDiffers, err)
 	case errors.Is(err, pgrestore.ErrNotADump), errors.Is(err, pgrestore.ErrIncomplete), refused != nil && refused.Role == "":
-		return accuse(ErrNotRestorable, err)
+		return backupFault(ErrNotRestorable, err)
 	}
 	return err
 }

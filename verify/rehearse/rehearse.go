@@ -137,7 +137,7 @@ func (s *Stage) Check(kind string) error {
 
 // Run restores the backup at path, compares, and removes what it has made. The
 // meter counts what is read. Errors that wrap ErrNotRestorable or ErrDiffers
-// accuse the backup, and so do those of [backup.Open] and of reading what it
+// backupFault the backup, and so do those of [backup.Open] and of reading what it
 // opens; others say that the rehearsal could not be held. The outcome is not nil
 // when the backup could be opened.
 func (s *Stage) Run(ctx context.Context, path string, m *backup.Meter) (*Outcome, error) {
@@ -186,5 +186,5 @@ func (s *Stage) open(ctx context.Context, path string, m *backup.Meter) (*backup
 	return f, nil
 }
 
-// accuse marks an error as one that speaks against the backup, not the stage.
-func accuse(verdict, err error) error { return fmt.Errorf("%w: %w", verdict, err) }
+// backupFault marks an error as one that speaks against the backup, not the stage.
+func backupFault(verdict, err error) error { return fmt.Errorf("%w: %w", verdict, err) }

@@ -112,7 +112,7 @@ func (o *Outcome) prove(state *contracts.State) error {
 		o.note("the snapshot holds nothing of the chain (%s)", state.Note)
 	default:
 		if err := state.Verify(); err != nil {
-			return accuse(ErrDiffers, fmt.Errorf("the %s of the snapshot: %w", contracts.StateName, err))
+			return backupFault(ErrDiffers, fmt.Errorf("the %s of the snapshot: %w", contracts.StateName, err))
 		}
 		o.Compared = append(o.Compared, fmt.Sprintf("the code, slots and proofs of %d accounts, with the header of block %d of %s",
 			len(state.Accounts), state.Block.Number, state.Network))
@@ -164,11 +164,11 @@ func (s *Stage) readChain(ctx context.Context, file string, m *backup.Meter, use
 func judgeTree(err error) error {
 	for _, target := range []error{tree.ErrArchive, guard.ErrEmpty, members.ErrChain, members.ErrIndex} {
 		if errors.Is(err, target) {
-			return accuse(ErrNotRestorable, err)
+			return backupFault(ErrNotRestorable, err)
 		}
 	}
 	if errors.As(err, new(*tree.UnsafeError)) || errors.As(err, new(*guard.IncompleteError)) {
-		return accuse(ErrNotRestorable, err)
+		return backupFault(ErrNotRestorable, err)
 	}
 	return err
 }

@@ -55,7 +55,7 @@ func FromSettings(conf *config.Settings, root string, ring *keystore.Ring, warn 
 // FromState fills in what the state folder dir knows of the backups, the runs and the
 // keys. What cannot be read is left out, with a warning.
 func (o *Options) FromState(dir string, warn func(format string, args ...any)) {
-	known := verify.Recall(dir, warn)
+	known := verify.LoadKnown(dir, warn)
 	o.Memory, o.Open.Ledger, o.Open.Doubt = known.Memory, known.Ledger, known.Doubt
 	var err error
 	if o.Runs, err = runs.Open(dir); err != nil {

@@ -157,7 +157,7 @@ func (c *Cluster) command(ctx context.Context, whenWeDie syscall.Signal, name st
 	cmd.Env = []string{"PATH=" + c.bin + string(os.PathListSeparator) + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.Dir = c.folder.path
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.cred, Setpgid: true}
-	dieWithUs(cmd.SysProcAttr, whenWeDie)
+	setDeathSignal(cmd.SysProcAttr, whenWeDie)
 	cmd.WaitDelay = goodbye
 	return cmd
 }

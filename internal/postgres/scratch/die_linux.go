@@ -2,6 +2,6 @@ package scratch
 
 import "syscall"
 
-// dieWithUs lets the kernel signal a child when the thread that starts it ends,
+// setDeathSignal lets the kernel signal a child when the thread that starts it ends,
 // as it does when this process is killed.
-func dieWithUs(attr *syscall.SysProcAttr, sig syscall.Signal) { attr.Pdeathsig = sig }
+func setDeathSignal(attr *syscall.SysProcAttr, sig syscall.Signal) { attr.Pdeathsig = sig }

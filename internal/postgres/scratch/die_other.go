@@ -4,5 +4,5 @@ package scratch
 
 import "syscall"
 
-// dieWithUs is for Linux; elsewhere the next run stops what is left.
-func dieWithUs(*syscall.SysProcAttr, syscall.Signal) {}
+// setDeathSignal is for Linux; elsewhere the next run stops what is left.
+func setDeathSignal(*syscall.SysProcAttr, syscall.Signal) {}

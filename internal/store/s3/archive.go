@@ -16,11 +16,11 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// Thaw asks S3 to fetch the object at path from its archive, for so many days, by a tier of
+// RestoreObject asks S3 to fetch the object at path from its archive, for so many days, by a tier of
 // S3's (Standard, Bulk, Expedited), with its archived sidecar, envelope and signature. It
 // returns at once; already reports that all were asked for before. Open succeeds once the
 // copies are readable.
-func (s *Store) Thaw(ctx context.Context, path string, days int, tier string) (already bool, err error) {
+func (s *Store) RestoreObject(ctx context.Context, path string, days int, tier string) (already bool, err error) {
 	bucket, key, err := splitFile(path)
 	if err != nil {
 		return false, err

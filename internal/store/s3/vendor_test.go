@@ -462,7 +462,7 @@ func TestArchived(t *testing.T) {
 	})
 }
 
-// Thaw asks once, and what was fetched back is read, with what belongs to it.
+// RestoreObject asks once, and what was fetched back is read, with what belongs to it.
 func TestThaw(t *testing.T) {
 	t.Parallel()
 	rules := &s3test.Vendor{Archived: func(key string) bool { return strings.HasPrefix(key, "x.enc") && key != "x.enc.envelope" }}
@@ -472,13 +472,13 @@ func TestThaw(t *testing.T) {
 		mustSave(t, v, v.root+"/y.enc", content)
 		_, err := v.Open(t.Context(), path)
 		wants(t, err, store.ErrArchived)
-		if _, err := v.Thaw(t.Context(), v.root+"/y.enc", 3, "Bulk"); err == nil {
+		if _, err := v.RestoreObject(t.Context(), v.root+"/y.enc", 3, "Bulk"); err == nil {
 			t.Error("what is in no archive was fetched back")
 		}
-		_, err = v.Thaw(t.Context(), v.root+"/none.enc", 3, "Bulk")
+		_, err = v.RestoreObject(t.Context(), v.root+"/none.enc", 3, "Bulk")
 		wants(t, err, fs.ErrNotExist)
 		for _, want := range []bool{false, true} {
-			if already, err := v.Thaw(t.Context(), path, 3, "Bulk"); err != nil || already != want {
+			if already, err := v.RestoreObject(t.Context(), path, 3, "Bulk"); err != nil || already != want {
 				t.Errorf("%v, %v", already, err)
 			}
 		}

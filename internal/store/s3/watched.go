@@ -54,7 +54,7 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := w.base.RoundTrip(r)
 	if err == nil && resp.StatusCode < 300 {
 		timer.Reset(answer)
-		if err = familiar(r, query, resp); err != nil {
+		if err = checkAnswer(r, query, resp); err != nil {
 			resp.Body.Close()
 		}
 	}
@@ -80,9 +80,9 @@ func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
 // errForeign is a success that no S3 server sends: the outcome of the request is unknown.
 var errForeign = errors.New("the answer is not one of an S3 server")
 
-// familiar fails unless a success has the least that every S3 answer to such a request has.
+// checkAnswer fails unless a success has the least that every S3 answer to such a request has.
 // It does not read the body.
-func familiar(r *http.Request, query url.Values, resp *http.Response) error {
+func checkAnswer(r *http.Request, query url.Values, resp *http.Response) error {
 	copied := r.Header.Get("X-Amz-Copy-Source") != ""
 	var root string
 	switch {

@@ -182,7 +182,7 @@ func TestAlteredState(t *testing.T) {
 	} {
 		bad := store(t, good)
 		alter(bad)
-		if err := bad.Verify(); !errors.Is(err, contracts.ErrLie) {
+		if err := bad.Verify(); !errors.Is(err, contracts.ErrInconsistent) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -283,7 +283,7 @@ func TestLyingNode(t *testing.T) {
 		"a slot too few":        {proof, 1, set([]any{}, "storageProof")},
 	} {
 		_, err := contracts.Fetch(t.Context(), dial(t, liar(t, w.URL, l)), w.query)
-		if !errors.Is(err, contracts.ErrLie) {
+		if !errors.Is(err, contracts.ErrInconsistent) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -305,7 +305,7 @@ func TestLyingNode(t *testing.T) {
 	}}
 	two := w.query
 	two.Subjects = []contracts.Subject{{Address: w.plain}, {Address: w.paid}}
-	if _, err := contracts.Fetch(t.Context(), dial(t, liar(t, w.URL, swap)), two); !errors.Is(err, contracts.ErrLie) {
+	if _, err := contracts.Fetch(t.Context(), dial(t, liar(t, w.URL, swap)), two); !errors.Is(err, contracts.ErrInconsistent) {
 		t.Errorf("another account's proof: %v", err)
 	}
 }

@@ -253,7 +253,7 @@ func TestHeadersAgainstGoEthereum(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := contracts.ParseBlock(changed); !errors.Is(err, contracts.ErrLie) {
+			if _, err := contracts.ParseBlock(changed); !errors.Is(err, contracts.ErrInconsistent) {
 				t.Errorf("%s: with another %s: %v", fork.name, field, err)
 			}
 			fields[field] = nil
