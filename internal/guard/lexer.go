@@ -342,9 +342,14 @@ func insideBody(sql []byte) bool {
 	if !of.hasPrefix("function") && !of.hasPrefix("procedure") {
 		return false
 	}
-	depth := 0
+	depth, parens := 0, 0
 	for _, t := range s {
 		switch {
+		case t == token{symbol, "("}:
+			parens++
+		case t == token{symbol, ")"}:
+			parens--
+		case parens > 0: // a parameter or a column may have the name begin
 		case t == token{word, "begin"}, depth > 0 && t == token{word, "case"}:
 			depth++
 		case depth > 0 && t == token{word, "end"}:
