@@ -177,6 +177,7 @@ type link struct {
 	path string
 	stat unix.Stat_t // of the file when it was read
 	left uint64      // names still to be met
+	same bool        // it is in an earlier archive
 }
 
 // isFile reports whether st is of this file, and not of another that got its inode.
@@ -398,14 +399,15 @@ func (r *Reader) isKnown(e *entry) bool {
 	id := inode{uint64(e.stat.Dev), e.stat.Ino}
 	first, known := r.links[id]
 	if !known || !first.isFile(&e.stat) {
-		r.links[id] = &link{e.path, e.stat, uint64(e.stat.Nlink) - 1}
+		r.links[id] = &link{e.path, e.stat, uint64(e.stat.Nlink) - 1, e.same}
 		return false
 	}
 	if first.left--; first.left == 0 {
 		delete(r.links, id)
 	}
 	e.close()
-	if e.linked = first.path; e.isUnchanged() {
+	// An earlier archive's link would come before a file that is stored anew.
+	if e.linked = first.path; first.same && e.isUnchanged() {
 		r.stats.Same++
 		r.seen(e, false)
 		return true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -391,4 +392,37 @@ func openFiles(t *testing.T) int {
 		t.Skip("this system does not list open files")
 	}
 	return len(entries)
+}
+
+// TestLinksOfWhatIsStoredAnew: when the first name of a file is stored anew, and nothing but
+// its content shows why, so are the further ones: a chain is restored archive by archive.
+func TestLinksOfWhatIsStoredAnew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "a"), []byte("content"), 0o600), os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b"))); err != nil {
+		t.Fatal(err)
+	}
+	facts := make(map[string]tree.Facts)
+	stored := make(map[string]bool)
+	o := tree.Options{
+		Checksum: true,
+		Earlier: func(path string) *tree.Facts {
+			if f, ok := facts[path]; ok {
+				return &f
+			}
+			return nil
+		},
+		Seen: func(path string, f tree.Facts, anew bool) { facts[path], stored[path] = f, anew },
+	}
+	for _, tc := range []struct{ hash, want string }{{"", "true true"}, {"", "false false"}, {"another", "true true"}} {
+		if tc.hash != "" {
+			f := facts["a"]
+			f.Hash = []byte(tc.hash)
+			facts["a"] = f
+		}
+		archive(t, dir, o)
+		if got := fmt.Sprint(stored["a"], stored["b"]); got != tc.want {
+			t.Errorf("with the hash %q: stored %s, want %s", tc.hash, got, tc.want)
+		}
+	}
 }
