@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -100,7 +101,7 @@ func UploadsIncremental(ctx context.Context, job Job, run Runner, dir string, o 
 		return nil, err
 	}
 	defer n.store.Close()
-	n.head.Holders, n.head.Options = holdersOf(job.Recipients), fmt.Sprintf("xattrs=%v", !o.NoXattrs)
+	n.head.Holders, n.head.Options, n.head.Copies = holdersOf(job.Recipients), fmt.Sprintf("xattrs=%v", !o.NoXattrs), job.Also
 	if err := n.prepare(ctx, &job); err != nil {
 		return nil, err
 	}
@@ -192,8 +193,8 @@ func (n *night) whyFull(ctx context.Context, job *Job) (string, error) {
 	switch age := job.Created.Sub(links[0].Created); {
 	case age >= n.of.FullEvery-min(slack, n.of.FullEvery/2) || len(links) > min(max(nights, 1), members.MaxLinks-1):
 		return "the chain is as long as --full-every allows", nil
-	case age < 0:
-		return "the last full one is dated in the future", nil
+	case job.Created.Before(links[len(links)-1].Created):
+		return "the last one is dated in the future", nil
 	case n.store.IsBad(n.last.Chain):
 		return "verify has found a damaged backup in the chain", nil
 	case n.last.Holders != n.head.Holders:
@@ -205,17 +206,37 @@ func (n *night) whyFull(ctx context.Context, job *Job) (string, error) {
 	if !job.To.Flat {
 		folder = store.Join(folder, KindUploads)
 	}
-	for i, l := range links {
-		seen, err := Look(ctx, job.Store, store.Join(folder, l.Name+Suffix), Options{})
-		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
+	if why, err := whyBroken(ctx, job.Store, folder, links, false); why != "" || err != nil {
+		return why, err
+	}
+	for _, root := range job.Also {
+		if !slices.Contains(n.last.Copies, root) {
+			return root + " does not have the chain", nil
 		}
+		why, err := whyBroken(ctx, job.Store, store.Join(root, cmp.Or(job.To.Folder, KindUploads)), links, true)
+		if why != "" || err != nil {
+			return why, err
+		}
+	}
+	return "", nil
+}
+
+// whyBroken returns why the chain in a folder is not as it was, or "". A copy that can't be
+// looked at is trusted: its host may only write, or the store is away and fails the copy.
+func whyBroken(ctx context.Context, place store.Store, folder string, links []chain.Link, isCopy bool) (string, error) {
+	for i, l := range links {
+		path := store.Join(folder, l.Name+Suffix)
+		seen, err := Look(ctx, place, path, Options{})
 		switch {
+		case ctx.Err() != nil:
+			return "", context.Cause(ctx)
+		case err != nil && isCopy && !errors.Is(err, fs.ErrNotExist):
+			return "", nil
 		case err != nil:
-			return fmt.Sprintf("%s is not as it was: %v", l.Name, err), nil
+			return fmt.Sprintf("%s is not as it was: %v", path, err), nil
 		case seen.Own == nil || seen.Own.Name != l.Name || !seen.Own.Created.Equal(l.Created) || (seen.Own.Kind == KindIncrement) != (i > 0) ||
 			seen.Size-int64(len(seen.Own.Bytes())) != l.Payload:
-			return l.Name + " is not as it was: another backup has its name", nil
+			return path + " is not as it was: another backup has its name", nil
 		}
 	}
 	return "", nil

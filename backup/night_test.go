@@ -41,6 +41,7 @@ type nights struct {
 	place     store.Store
 	dir, root string
 	state     string
+	also      []string
 	key       *kek.Key
 	open      backup.Options
 	every     time.Duration
@@ -69,7 +70,7 @@ func (n *nights) night() string {
 func (n *nights) try(place store.Store) error {
 	time.Sleep(n.wait)
 	n.now = n.now.Add(24 * time.Hour)
-	job := backup.Job{Store: place, To: backup.Dest{Root: n.root}, Created: n.now, Recipients: []envelope.Recipient{n.key}}
+	job := backup.Job{Store: place, To: backup.Dest{Root: n.root}, Also: n.also, Created: n.now, Recipients: []envelope.Recipient{n.key}}
 	run := func(ctx context.Context, j backup.Job) (made *backup.Made, err error) {
 		n.made, err = j.Run(ctx, backup.Observer{})
 		return n.made, err
@@ -327,16 +328,22 @@ func TestInDoubt(t *testing.T) {
 		"no attributes":            {func(n *nights, _ string) { n.options.NoXattrs = true }, "attributes"},
 		"the full one is old":      {func(n *nights, _ string) { n.every = 48 * time.Hour }, "the chain is as long as"},
 		"the clock was put back":   {func(n *nights, _ string) { n.now = n.now.Add(-100 * 24 * time.Hour) }, "in the future"},
+		"it was put back a little": {func(n *nights, _ string) { n.now = n.now.Add(-36 * time.Hour) }, "in the future"},
+		"a new copy":               {func(n *nights, _ string) { n.also = append(n.also, n.root+"/new") }, "/new does not have the chain"},
+		"a copy without the last":  {func(n *nights, path string) { os.Remove(n.also[0] + "/uploads/" + filepath.Base(path)) }, "/also/uploads/"},
 		"a full one has its place": {func(n *nights, path string) { swap(t, n, path) }, "another backup has its name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNights(t)
-			n.t = t
+			n.also = []string{n.root + "/also"}
 			writeFile(t, n.dir+"/a", []byte("a"))
 			n.night()
-			path := n.night()
-			tc.spoil(n, path)
 			n.full = nil
+			path := n.night()
+			if len(n.full) > 0 {
+				t.Errorf("at first: %q", n.full)
+			}
+			tc.spoil(n, path)
 			n.night()
 			if n.made.Kind != backup.KindUploads || len(n.full) != 1 || !strings.Contains(n.full[0], tc.why) {
 				t.Errorf("a backup of kind %s was made: %q", n.made.Kind, n.full)

@@ -49,6 +49,7 @@ type Header struct {
 	// Holders are who may open the backups of the chain, and Options how the tree was
 	// read, both in the caller's words: with others a new chain begins.
 	Holders, Options string
+	Copies           []string `json:",omitempty"` // the further stores that have the chain
 }
 
 // Store is where the state of one folder that is backed up to one place is kept, for one

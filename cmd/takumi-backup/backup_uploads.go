@@ -51,7 +51,7 @@ and holds one for each night of --full-every. restore, ls, find, diff, verify an
 take an increment for the whole tree as it was that night; prune keeps what is needed of
 a chain, and replicate copies it. The state folder keeps the list of files
 of the night before, sealed. A file or folder that can't be read stays as it was in the
-backup before, and is reported. Without it, or when the store lacks a part of the chain, or
+backup before, and is reported. Without it, or when a store lacks a part of the chain, or
 when the keys have changed, the backup is full, and the reason is printed.
 
 UPLOADS_EXCLUDE holds patterns, with blanks between them, UPLOADS_EXCLUDE_FROM names
