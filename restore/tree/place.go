@@ -96,12 +96,13 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
+	// It would move away with what is replaced.
+	if at := mountBelow(path); at != "" {
+		return refuse("another file system is mounted in it, at " + at + "; unmount that first")
+	}
 	inside := isOwnFileSystem(path, info)
 	for _, e := range entries {
-		switch name := filepath.Join(path, e.Name()); {
-		case inside && e.IsDir() && isMount(name):
-			return refuse("another file system is mounted in it, at " + name + "; unmount that first")
-		case !replace && !(inside && e.Name() == lostAndFound):
+		if !replace && !(inside && e.Name() == lostAndFound) {
 			return "", false, fmt.Errorf("%s: %w", path, ErrNotEmpty)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +25,25 @@ func isMount(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &st)
 	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// mountBelow returns a mount point below a folder, at any depth, or "" (proc(5),
+// mountinfo).
+func mountBelow(dir string) string {
+	table, _ := os.ReadFile("/proc/self/mountinfo") // without it, as where nothing is mounted
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return ""
+	}
+	escaped := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 4 {
+			if at := escaped.Replace(fields[4]); strings.HasPrefix(at, dir+"/") {
+				return at
+			}
+		}
+	}
+	return ""
 }
 
 // exchange swaps the names of two folders in one step. It fails with errors.ErrUnsupported

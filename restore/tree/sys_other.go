@@ -28,6 +28,8 @@ func syncTree(dir *os.File) error {
 
 func isMount(string) bool { return false }
 
+func mountBelow(string) string { return "" }
+
 // exchange swaps the names of two folders; unsupported here.
 func exchange(string, string) error { return errors.ErrUnsupported }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,5 +146,18 @@ func TestRoom(t *testing.T) {
 	}
 	if err := CheckRoom(filepath.Join(dir, "not", "yet"), 1<<30); !errors.Is(err, ErrRoom) {
 		t.Errorf("a gigabyte into 64 MiB: %v", err)
+	}
+}
+
+// TestMountBelow: what another file system is mounted in, however deep, is not replaced.
+func TestMountBelow(t *testing.T) {
+	at := treetest.Mount(t, "tmpfs")
+	for dir := filepath.Dir(at); dir != os.TempDir(); dir = filepath.Dir(dir) {
+		if _, _, err := Check(dir, true); !errors.Is(err, ErrTarget) || !strings.Contains(err.Error(), at+"; unmount") {
+			t.Errorf("%s, with %s mounted in it: %v", dir, at, err)
+		}
+	}
+	if _, exists, err := Check(at, true); err != nil || !exists {
+		t.Errorf("the mount point itself: %v, %v", exists, err)
 	}
 }
