@@ -156,6 +156,29 @@ func TestAPlainDump(t *testing.T) {
 	}
 }
 
+// TestExpressions: indexes and statistics on functions that need a search_path do not keep
+// a large table from being dumped, as they do not keep pg_dump from it.
+func TestExpressions(t *testing.T) {
+	small(t)
+	c := pgtest.Shared(t)
+	c.CreateDB(t, "expressions")
+	c.Psql(t, "expressions", `CREATE FUNCTION inner_of(t text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower(t)';
+CREATE FUNCTION outer_of(t text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT inner_of(t)';
+CREATE TABLE a (t text); CREATE INDEX ON a (outer_of(t)); CREATE TABLE b (t text); CREATE STATISTICS s ON (outer_of(t)) FROM b; CREATE TABLE c (t text); CREATE INDEX ON c (t) WHERE outer_of(t) = 'x';
+INSERT INTO a SELECT md5(i::text) FROM generate_series(1, 20000) i; INSERT INTO b TABLE a; INSERT INTO c TABLE a`)
+	d, err := start(t, c, "expressions", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dump, err := io.ReadAll(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(regexp.MustCompile(`(?m)^[0-9a-f]{32}$`).FindAll(dump, -1)); n != 60000 {
+		t.Errorf("%d rows, want 60000", n)
+	}
+}
+
 // TestWorkersOverlap: as many connections as there are jobs read at one time.
 func TestWorkersOverlap(t *testing.T) {
 	small(t)

@@ -41,11 +41,14 @@ type unit struct {
 type relation struct {
 	size, pages int64 // with what is stored apart, in bytes; without, in pages
 	heap        bool
+	plain       bool   // no expression of an index or of statistics has to be planned with it
 	condition   string // of the rows that an extension wants dumped
 }
 
 const askRelations = `SELECT c.oid::text, pg_catalog.pg_table_size(c.oid), pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint,
 	coalesce(c.relkind = 'r' AND a.amname = 'heap', false),
+	NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))
+		AND NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s WHERE s.stxrelid = c.oid AND pg_catalog.to_jsonb(s) ->> 'stxexprs' IS NOT NULL),
 	coalesce((SELECT e.extcondition[pg_catalog.array_position(e.extconfig, c.oid)] FROM pg_catalog.pg_extension e WHERE c.oid = ANY (e.extconfig)), '')
 	FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam WHERE c.oid::text = ANY ($1::text[])`
 
@@ -63,7 +66,7 @@ func (d *Dump) units(ctx context.Context) ([]unit, error) {
 	found := make(map[string]relation)
 	var oid string
 	var r relation
-	if _, err := pgx.ForEachRow(rows, []any{&oid, &r.size, &r.pages, &r.heap, &r.condition}, func() error {
+	if _, err := pgx.ForEachRow(rows, []any{&oid, &r.size, &r.pages, &r.heap, &r.plain, &r.condition}, func() error {
 		found[oid] = r
 		return nil
 	}); err != nil {
@@ -103,7 +106,9 @@ func (d *Dump) cut(e *archive.Entry, r relation, columns []string) []unit {
 		}
 	}
 	cuts := min(r.size/max(minCut, r.size/int64(4*d.o.Jobs)), r.pages)
-	if d.o.Server < 14 || !r.heap || r.condition != "" || cuts < 2 {
+	// A plan of the cut rows has expressions of functions that may need a search_path; COPY
+	// of the whole table has no plan.
+	if d.o.Server < 14 || !r.heap || !r.plain || r.condition != "" || cuts < 2 {
 		return []unit{u}
 	}
 	var all []unit
