@@ -142,6 +142,15 @@ func (f failAfter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// TestFileNameOfAnyDatabase: whatever PostgreSQL takes for a name, a backup can have one.
+func TestFileNameOfAnyDatabase(t *testing.T) {
+	for _, database := range []string{"a/b", "\u0085x", "a\x7f", "\x01", "..", "-x", "\xff\xfe", "\u202ex", strings.Repeat("ü", 31)} {
+		if err := envelope.CheckName(backup.FileNameOf(database)); err != nil {
+			t.Errorf("%q: %v", database, err)
+		}
+	}
+}
+
 func TestFileNames(t *testing.T) {
 	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.FixedZone("CET", 3600))
 	for want, tc := range map[string]struct {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 
@@ -319,7 +320,7 @@ func (m *Made) first() string {
 // and gets a hash, so that two databases never share a series.
 func FileNameOf(database string) string {
 	name := strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune(`/\`, r) || r == 0x7f {
+		if unicode.IsControl(r) || strings.ContainsRune(`/\`, r) {
 			return '_'
 		}
 		return r

@@ -63,7 +63,25 @@ func TestRoundTrip(t *testing.T) {
 
 func TestAsNobody(t *testing.T) {
 	t.Parallel()
-	treetest.AsNobody(t, "TestRoundTrip|TestMaliciousArchives|TestFailures|TestInclude")
+	treetest.AsNobody(t, "TestRoundTrip|TestMaliciousArchives|TestFailures|TestInclude|TestUnreadableTree")
+}
+
+// TestUnreadableTree: the tree itself may be one that its owner cannot list.
+func TestUnreadableTree(t *testing.T) {
+	t.Parallel()
+	out := treetest.TempDir(t)
+	t.Cleanup(func() { os.Chmod(out, 0o700) })
+	var data bytes.Buffer
+	w := tar.NewWriter(&data)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o300, ModTime: time.Unix(1000, 0)}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := extract(t, out, &data, everything(t)); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(out); err != nil || info.Mode().Perm() != 0o300 || info.ModTime().Unix() != 1000 {
+		t.Errorf("%v, %v", info, err)
+	}
 }
 
 // TestGNUTar: what GNU tar writes, in each of its formats, is extracted as it

@@ -58,6 +58,9 @@ func (x *extractor) finishFolder(path string, h *tar.Header) error {
 
 // finish sets owner, mode, attributes and time of all but links.
 func (x *extractor) finish(s spot, h *tar.Header) error {
+	if _, err := s.at.fd(); err != nil { // for the time: the mode of the tree itself may forbid it
+		return failed("opening the folder of", h, err)
+	}
 	given, err := x.setOwner(s, h)
 	if err != nil {
 		return err
