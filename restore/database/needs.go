@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -138,7 +139,15 @@ func (i *inspection) needsExtensions(ctx context.Context) error {
 		}
 		there[name] = a
 	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
 	for _, e := range wanted {
+		if e.Name == "pg_cron" {
+			if err := i.needsCron(ctx); err != nil {
+				return err
+			}
+		}
 		switch a, ok := there[e.Name]; {
 		case !ok:
 			i.lacks("extensions", "install the package that has it on the server", "extension %q is missing", e.Name)
@@ -148,7 +157,20 @@ func (i *inspection) needsExtensions(ctx context.Context) error {
 			i.find("extensions", Warning, "", "extension %q had version %s, and becomes %s here", e.Name, e.Version, a.Version)
 		}
 	}
-	return rows.Err()
+	return nil
+}
+
+// needsCron finds that pg_cron refuses the new database: it is made in one alone, by name,
+// and the new one gets its name only at the end.
+func (i *inspection) needsCron(ctx context.Context) error {
+	var only *string // unknown to who may not read the setting
+	err := i.conn.QueryRow(ctx, `SELECT CASE WHEN pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE') THEN pg_catalog.current_setting('cron.database_name', true) END`).Scan(&only)
+	if err != nil || only == nil || *only == i.plan.New {
+		return err
+	}
+	i.lacks("extensions", fmt.Sprintf("rename the database %q if it is there, make an empty one of that name, and load it: takumi-backup open FILE | psql -X -v ON_ERROR_STOP=1 -d NAME, or pg_restore -d NAME; or --keep-going restores the rest", *only),
+		"extension \"pg_cron\" can be made in the database %q alone (cron.database_name), and a restore makes %q first", *only, i.plan.New)
+	return nil
 }
 
 // needsProperties finds properties of the database that this server cannot give: a locale,

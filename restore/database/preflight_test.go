@@ -33,7 +33,7 @@ func settings(t *testing.T, c *pgtest.Cluster, user, database string) *postgres.
 // TestPreflight: what would make a restore fail, or leave something out, is found
 // before it, with what helps.
 func TestPreflight(t *testing.T) {
-	c := pgtest.Start(t)
+	c := pgtest.Start(t, "cron.database_name=live")
 	c.Psql(t, "postgres", `CREATE ROLE plain LOGIN; CREATE ROLE maker LOGIN CREATEDB; CREATE ROLE narrow LOGIN CREATEDB CONNECTION LIMIT 2;
 		CREATE ROLE reader LOGIN CREATEDB; ALTER ROLE reader SET default_transaction_read_only = on; CREATE ROLE boss; CREATE DATABASE live; CREATE DATABASE mine OWNER maker`)
 	c.Psql(t, "postgres", "SET allow_in_place_tablespaces = on; CREATE TABLESPACE shut LOCATION ''")
@@ -68,6 +68,8 @@ func TestPreflight(t *testing.T) {
 			[]string{`stop tablespaces CREATE TABLESPACE "fast"`, `stop tablespaces GRANT CREATE ON TABLESPACE "shut"`}},
 		"extensions": {"maker", "new", Options{Manifest: needs(postgres.Needs{Extensions: []postgres.Extension{{Name: "nowhere"}, {Name: "pgcrypto", Version: "0.1"}, {Name: "file_fdw"}}})},
 			[]string{`stop extensions "nowhere" is missing`, `stop extensions "file_fdw" is made by superusers`, `warning extensions had version 0.1`}},
+		"pg_cron": {"takumi", "live", Options{Manifest: needs(postgres.Needs{Extensions: []postgres.Extension{{Name: "pg_cron"}}})},
+			[]string{`stop extensions in the database "live" alone`, `stop extensions "pg_cron" is missing`}},
 		"a later server": {"takumi", "new", Options{Manifest: &postgres.Manifest{Server: 99}}, []string{"warning server PostgreSQL 99"}},
 		"no such locale": {"takumi", "new", Options{Manifest: was(func(p *postgres.Properties) { p.Collate = "tlh_KL" })}, []string{`warning locale "tlh_KL"`}},
 		"another locale": {"takumi", "new", Options{Manifest: was(func(p *postgres.Properties) { p.Provider = "b" })}, []string{"stop locale provider"}},
