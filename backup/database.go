@@ -127,8 +127,14 @@ func open(ctx context.Context, job Job, run Runner, o DatabaseOptions) (d *datab
 
 // dump seals the dump and, if wanted, the manifest.
 func (d *database) dump(ctx context.Context) error {
+	unlogged, err := postgres.UnreadableUnlogged(ctx, d.conn)
+	if err != nil {
+		return SourceError(err)
+	}
+	if unlogged > 0 {
+		d.Warn("the rows of %d unlogged tables are not in the backup: the server is a standby, which does not have them", unlogged)
+	}
 	var m *postgres.Manifest
-	var err error
 	if d.Manifest != ManifestOff {
 		if m, err = d.describe(ctx); err != nil {
 			return SourceError(err)

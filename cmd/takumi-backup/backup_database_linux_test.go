@@ -436,3 +436,22 @@ func TestManifestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestStandby: a standby does not have the rows of unlogged tables. It is backed up
+// without them, and its backups are restored and rehearsed.
+func TestStandby(t *testing.T) {
+	c := pgtest.Start(t, "wal_level=replica")
+	c.CreateDB(t, "standby")
+	c.Psql(t, "standby", "CREATE UNLOGGED TABLE u AS SELECT 1 AS n; CREATE TABLE kept AS SELECT 2 AS n")
+	c.BecomeStandby(t)
+	of, back := withDatabase(t, c, "standby"), withDatabase(t, pgtest.Shared(t), "restored")
+	for i, manifest := range []string{"--manifest", "--manifest=checksums"} {
+		run := of.run(exitOK, nil, "backup", "database", manifest).says("the rows of 1 unlogged tables are not in the backup")
+		into := "of_standby_" + strconv.Itoa(i)
+		back.run(exitOK, nil, "restore", "database", strings.TrimSpace(run.stdout.String()), "--yes", "--into", into).says("1 unlogged tables are empty")
+		if got := pgtest.Shared(t).Psql(t, into, "SELECT count(*) FROM u; SELECT n FROM kept"); got != "0\n2\n" {
+			t.Errorf("%s: restored is %q", manifest, got)
+		}
+	}
+	apart(t, c, of).drill(exitOK, scratchDir(t))
+}

@@ -59,6 +59,7 @@ type Table struct {
 	Schema string `json:"schema"`
 	Name   string `json:"name"`
 	Sum
+	unlogged bool // of a table that was found, not of a manifest's
 }
 
 // Sum is a number of rows and a checksum of them in any order.
@@ -85,7 +86,8 @@ func (m *Manifest) Summed() bool {
 }
 
 // Differences describes, in at most limit lines, how got differs from c; nil when it does
-// not.
+// not. Further unlogged tables without rows are as they should be: the dump of a standby,
+// and of pg_dump --no-unlogged-table-data, makes them and has nothing for them.
 func (c Contents) Differences(got Contents, limit int) []string {
 	type name struct{ schema, table string }
 	there := make(map[name]Sum)
@@ -117,7 +119,7 @@ func (c Contents) Differences(got Contents, limit int) []string {
 		compare(what, t.Sum, sum)
 	}
 	for _, t := range got.Tables {
-		if _, left := there[name{t.Schema, t.Name}]; left {
+		if _, left := there[name{t.Schema, t.Name}]; left && !(t.unlogged && t.Rows == 0) {
 			say("table %s.%s is there and should not be", t.Schema, t.Name)
 		}
 	}

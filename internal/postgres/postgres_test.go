@@ -266,6 +266,7 @@ func TestSurvey(t *testing.T) {
 		{"INSERT INTO u VALUES (0.1)", "table public.u: 2 rows, want 1"},
 		{"SELECT lo_put(5000, 0, 'LARGE')", "large objects: the content differs"},
 		{"CREATE TABLE v ()", "table public.v is there and should not be"},
+		{"CREATE UNLOGGED TABLE w AS SELECT 1 AS a", "table public.w is there and should not be"},
 		{"DROP TABLE child", "table public.child is missing"},
 	} {
 		c.Psql(t, "survey", change.sql)

@@ -20,13 +20,14 @@ SET LOCAL client_encoding = 'UTF8'; SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL 
 SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex'; SET LOCAL xmloption = 'content';
 SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = pg_catalog`
 
-// userTables lists the tables that a dump has with rows, without those of extensions. Rows
+// userTables lists the tables that a dump has with rows, without those of extensions, and
+// on a standby without the unlogged ones, which nobody can read there. Rows
 // that are spread by the hash of an enum, whose values have other numbers in another
 // database, are loaded through the root of the partitions (pg_dump.c,
 // forcePartitionRootLoad), so the root is listed with each. The columns are ordered by
 // name, and once more, of a root, as in the root.
 const userTables = `
-SELECT n.nspname, c.relname, coalesce(rn.nspname, n.nspname), coalesce(rc.relname, c.relname),
+SELECT n.nspname, c.relname, coalesce(rn.nspname, n.nspname), coalesce(rc.relname, c.relname), c.relpersistence = 'u',
 	coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attname) || ')' FROM pg_catalog.pg_attribute
 		WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = ''), ''),
 	coalesce((SELECT ' (' || pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum) || ')' FROM pg_catalog.pg_attribute
@@ -38,6 +39,7 @@ LEFT JOIN LATERAL (SELECT pg_catalog.pg_partition_root(c.oid) AS oid WHERE c.rel
 	WHERE o.opcname = 'enum_ops' AND m.amname = 'hash')) root ON true
 LEFT JOIN pg_catalog.pg_class rc ON rc.oid = root.oid LEFT JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace
 WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+AND NOT (c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery())
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 3, 4, 1, 2`
 
@@ -59,6 +61,16 @@ func CountTables(ctx context.Context, conn *pgx.Conn) (n int, err error) {
 	return n, nil
 }
 
+// UnreadableUnlogged returns how many tables have rows on the primary alone: the unlogged
+// ones, when conn leads to a standby.
+func UnreadableUnlogged(ctx context.Context, conn *pgx.Conn) (n int, err error) {
+	err = conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_class WHERE relkind = 'r' AND relpersistence = 'u' AND pg_catalog.pg_is_in_recovery()").Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("counting the unlogged tables: %w", err)
+	}
+	return n, nil
+}
+
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
@@ -69,7 +81,7 @@ func listTables(ctx context.Context, conn querier) ([]listed, error) {
 		return nil, fmt.Errorf("listing the tables: %w", err)
 	}
 	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t listed, err error) {
-		return t, row.Scan(&t.schema, &t.table, &t.as.Schema, &t.as.Name, &t.columns, &t.ofRoot)
+		return t, row.Scan(&t.schema, &t.table, &t.as.Schema, &t.as.Name, &t.as.unlogged, &t.columns, &t.ofRoot)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the tables: %w", err)

@@ -151,3 +151,26 @@ func start(settings ...string) (*Cluster, error) {
 	}
 	return &Cluster{c}, nil
 }
+
+// BecomeStandby restarts a cluster with wal_level=replica as a standby of nobody, for the
+// rest of the test.
+func (c *Cluster) BecomeStandby(t testing.TB) {
+	t.Helper()
+	data := filepath.Join(c.cluster.Dir(), "data")
+	if err := os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	control := func(args ...string) {
+		args = append([]string{filepath.Join(c.cluster.Bin(), "pg_ctl"), "-D", data, "-w", "-s"}, args...)
+		if os.Geteuid() == 0 {
+			args = append([]string{"runuser", "-u", "postgres", "--"}, args...)
+		}
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Dir = data
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%s: %v", cmd, err)
+		}
+	}
+	control("-l", filepath.Join(data, "log"), "-m", "fast", "restart")
+	t.Cleanup(func() { control("-m", "immediate", "stop") })
+}
