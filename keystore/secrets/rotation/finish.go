@@ -41,6 +41,13 @@ func (r *Rotator) finish(ctx context.Context, h *held) error {
 	if r.now().Before(s.GraceUntil) {
 		h.result.Why = "asked for within the grace period"
 	}
+	// Roles end by a connection: a server that may not be asked is found out before the
+	// values are gone.
+	if r.Set.Kind == Postgres {
+		if err := r.Maker.Check(ctx); err != nil {
+			return fmt.Errorf("before the former values are taken away: %w", err)
+		}
+	}
 	h.result.Plan = []string{"take away " + strings.Join(suffixed(r.Set.Names), ", ")}
 	if h.opts.DryRun {
 		return nil

@@ -15,10 +15,10 @@ import (
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
-func newMaker(s *Set) (Maker, error) {
+func newMaker(s *Set, production bool) (Maker, error) {
 	switch s.Kind {
 	case Postgres:
-		return &alternating{roles: s.Postgres.Roles, user: s.Names[0], password: s.Names[1]}, nil
+		return newAlternating(s, production), nil
 	case Command:
 		return commandMaker{s.Command}, nil
 	}

@@ -28,10 +28,20 @@ type PostgresConfig struct {
 type alternating struct {
 	roles          []string
 	user, password string // names of the secrets
+	production     bool
+}
+
+func newAlternating(s *Set, production bool) *alternating {
+	return &alternating{roles: s.Postgres.Roles, user: s.Names[0], password: s.Names[1], production: production}
+}
+
+func (m *alternating) settings() (*postgres.Settings, error) {
+	s, err := postgres.FromEnv()
+	return postgres.Checked(s, err, m.production)
 }
 
 func (m *alternating) connect(ctx context.Context) (*pgx.Conn, error) {
-	settings, err := postgres.FromEnv()
+	settings, err := m.settings()
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +168,7 @@ func (m *alternating) Prove(ctx context.Context, accepted, rejected []map[string
 }
 
 func (m *alternating) login(ctx context.Context, v map[string]string) error {
-	settings, err := postgres.FromEnv()
+	settings, err := m.settings()
 	if err != nil {
 		return err
 	}

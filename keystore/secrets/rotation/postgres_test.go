@@ -3,6 +3,8 @@ package rotation
 import (
 	"context"
 	"errors"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	pgtest "github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
-
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
+	pgtest "github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
@@ -163,6 +165,63 @@ func TestDatabaseKilledAtEveryStep(t *testing.T) {
 	}
 	if err := b.login(t.Context(), before["DB_USER"], before["DB_PASSWORD"]); err == nil {
 		t.Error("the stolen password is accepted")
+	}
+}
+
+// In production no password goes to a server whose certificate nobody verifies: neither a
+// rotation nor its end changes anything, and no connection is opened.
+func TestProductionsDatabaseIsVerified(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var asked atomic.Int32
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			conn.Close()
+		}
+	}()
+	host, port, _ := net.SplitHostPort(listener.Addr().String())
+	for name, value := range map[string]string{"DB_HOST": host, "DB_PORT": port, "DB_NAME": "takumi", "DB_USER": "admin", "DB_PASSWORD": "of the admin", "DB_SSL": "", "PGSSLMODE": ""} {
+		t.Setenv(name, value)
+	}
+	b := newBench(t, "dotenv:"+filepath.Join(t.TempDir(), ".env"), nil)
+	b.set = &Set{Kind: Postgres, Names: []string{"USER", "PASSWORD"}, Postgres: &PostgresConfig{Roles: []string{"app_a", "app_b"}}}
+	if err := b.set.Complete("database"); err != nil {
+		t.Fatal(err)
+	}
+	d := b.document()
+	d.Fields = map[string]string{"USER": "app_a", "PASSWORD": "current", "USER_PREVIOUS": "app_b", "PASSWORD_PREVIOUS": "former"}
+	if err := b.backend.Write(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	before := b.document()
+	production := func() *Rotator {
+		r, err := New(b.set, b.backend, "production", b.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	refused := func(err error) {
+		t.Helper()
+		if class, _ := fail.Of(err); err == nil || class != fail.Usage || !strings.Contains(err.Error(), "TLS with verification") {
+			t.Errorf("got %v", err)
+		}
+	}
+	_, err = production().Rotate(t.Context(), Options{Force: true, EvenInGrace: true, NoProof: true})
+	refused(err)
+	_, err = production().Finish(t.Context(), Options{EvenInGrace: true})
+	refused(err)
+	refused(production().Prover.Prove(t.Context(), []map[string]string{{"USER": "app_a", "PASSWORD": "current"}}, nil))
+	if now := b.document(); !maps.Equal(now.Fields, before.Fields) || now.State != before.State || asked.Load() > 0 {
+		t.Errorf("something was changed, or %d connections were opened", asked.Load())
 	}
 }
 

@@ -52,7 +52,7 @@ func newProver(s *Set, production bool) Prover {
 	case c.URL != "":
 		return &httpProver{config: c, name: cmp.Or(c.Name, s.Names[0]), jwt: s.Kind == secrets.JWT, client: plainClient(production && s.Kind != secrets.JWT)}
 	case s.Kind == Postgres:
-		return &alternating{roles: s.Postgres.Roles, user: s.Names[0], password: s.Names[1]}
+		return newAlternating(s, production)
 	}
 	return nil
 }

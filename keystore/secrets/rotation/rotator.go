@@ -105,12 +105,13 @@ func New(set *Set, backend secrets.Backend, environment, dir string) (*Rotator, 
 	}
 	r := &Rotator{Set: set, Store: store, Environment: environment, Dir: dir, now: time.Now,
 		Operator: audit.UserName(), Tell: func(Level, string) {}, fault: func(string) {}}
+	production := environment == "production"
 	var err error
-	if r.Maker, err = newMaker(set); err != nil {
+	if r.Maker, err = newMaker(set, production); err != nil {
 		return nil, err
 	}
-	r.Roller, err = newRoller(set, environment == "production")
-	r.Prover = newProver(set, environment == "production")
+	r.Roller, err = newRoller(set, production)
+	r.Prover = newProver(set, production)
 	return r, err
 }
 
