@@ -17,6 +17,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/secretenv"
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
@@ -117,9 +118,6 @@ func (f *runFlags) run(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("starting %s: %w", args[0], syscall.Exec(path, args, env))
 }
 
-// credentials of the backend are this program's, and not the child's.
-var credentials = []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"}
-
 func (f *runFlags) environ(ctx context.Context, s *settings) ([]string, error) {
 	all := make(map[string]string)
 	for _, path := range f.files {
@@ -136,7 +134,7 @@ func (f *runFlags) environ(ctx context.Context, s *settings) ([]string, error) {
 		}
 	}
 	for _, pair := range os.Environ() {
-		if name, value, _ := strings.Cut(pair, "="); !slices.Contains(credentials, name) {
+		if name, value, _ := strings.Cut(pair, "="); !slices.Contains(secretenv.BackendCredentials, name) {
 			all[name] = value
 		}
 	}

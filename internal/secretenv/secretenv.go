@@ -10,14 +10,18 @@ import (
 	"sync"
 )
 
-// names are the variables with secrets that this program and its libraries read: AWS
-// credentials and what leads to them without a file, Vault's tokens, web hooks, and RPC
-// nodes, whose URLs contain a key.
-var names = []string{
-	"BACKUP_ENCRYPTION_KEY", "DB_PASSWORD", "TAKUMI_PASSPHRASE",
+// BackendCredentials are the variables by which AWS, Vault and OpenBao are logged in to: AWS
+// credentials and what leads to them without a file, and Vault's tokens.
+var BackendCredentials = []string{
 	"AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY", "AWS_SECRET_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
-	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_BEARER_TOKEN_BEDROCK",
+	"AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 	"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_MFA", "VAULT_HEADERS", "BAO_TOKEN",
+}
+
+// names are the other variables with secrets that this program and its libraries read: keys,
+// passwords, web hooks, and RPC nodes, whose URLs contain a key.
+var names = []string{
+	"BACKUP_ENCRYPTION_KEY", "DB_PASSWORD", "TAKUMI_PASSPHRASE", "AWS_BEARER_TOKEN_BEDROCK",
 	"SLACK_WEBHOOK_URL", "HEALTHCHECK_URL", "ALERT_SMTP_USER", "ALERT_SMTP_PASSWORD", "ALERT_SMTP_PASS", "ALERT_WEBHOOK_URL",
 }
 
@@ -26,7 +30,7 @@ const rpcPrefix = "RPC_URL_"
 // Holds reports whether a variable holds a secret that this program uses. PGPASSWORD is
 // excluded: PostgreSQL's programs, its children, get it only from there.
 func Holds(name string) bool {
-	return slices.Contains(names, name) || strings.HasPrefix(name, rpcPrefix)
+	return slices.Contains(BackendCredentials, name) || slices.Contains(names, name) || strings.HasPrefix(name, rpcPrefix)
 }
 
 var hidden sync.Map // the names that Hide was given
