@@ -24,8 +24,6 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/netsafe"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -53,13 +51,14 @@ type Client struct {
 }
 
 // New finds the API server: that of the pod that the program runs in, or the current
-// context of the file that KUBECONFIG names (or ~/.kube/config). Contexts whose
-// credentials another program makes (exec) are refused: give such a host a service
+// context of the files that KUBECONFIG lists (or ~/.kube/config). Users whose credentials
+// another program makes (exec, auth-provider) are refused: give such a host a service
 // account's token. In production the server is https.
 func New(production bool) (*Client, error) {
 	c, err := find()
 	if err != nil {
-		return nil, fail.As(fail.Usage, "run in a pod with a service account, or set KUBECONFIG", fmt.Errorf("finding the Kubernetes API: %w", err))
+		class, hint := fail.Inner(err, fail.Usage, "run in a pod with a service account, or set KUBECONFIG")
+		return nil, fail.As(class, hint, fmt.Errorf("finding the Kubernetes API: %w", err))
 	}
 	if u, err := url.Parse(c.base); err != nil || production && netsafe.Check(u) != nil {
 		return nil, fail.Usagef("the Kubernetes API server is not an https URL")
@@ -73,15 +72,11 @@ func find() (*Client, error) {
 	if os.Getenv("KUBECONFIG") == "" && host != "" {
 		return inCluster(host, cmp.Or(port, "443"))
 	}
-	path := os.Getenv("KUBECONFIG")
-	if path == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return nil, err
-		}
-		path = filepath.Join(home, ".kube", "config")
+	list, err := paths()
+	if err != nil {
+		return nil, err
 	}
-	return fromFile(path)
+	return fromFiles(list)
 }
 
 func inCluster(host, port string) (*Client, error) {
@@ -99,92 +94,8 @@ func inCluster(host, port string) (*Client, error) {
 func tokenFile(path string) func() (string, error) {
 	return func() (string, error) {
 		token, err := os.ReadFile(path)
-		return strings.TrimSpace(string(token)), err
+		return strings.TrimSpace(string(token)), fail.As(fail.Key, "look at the token's file", err)
 	}
-}
-
-type kubeconfig struct {
-	Current  string `json:"current-context"`
-	Contexts []struct {
-		Name    string `json:"name"`
-		Context struct{ Cluster, User, Namespace string }
-	} `json:"contexts"`
-	Clusters []struct {
-		Name    string `json:"name"`
-		Cluster struct {
-			Server string `json:"server"`
-			CA     []byte `json:"certificate-authority-data"`
-			CAFile string `json:"certificate-authority"`
-		}
-	} `json:"clusters"`
-	Users []struct {
-		Name string `json:"name"`
-		User struct {
-			Token     string          `json:"token"`
-			TokenFile string          `json:"tokenFile"`
-			Cert      []byte          `json:"client-certificate-data"`
-			Key       []byte          `json:"client-key-data"`
-			Exec      json.RawMessage `json:"exec"`
-		}
-	} `json:"users"`
-}
-
-func fromFile(path string) (*Client, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var k kubeconfig
-	if yaml.Unmarshal(text, &k) != nil { // the error may repeat a token
-		return nil, fmt.Errorf("%s is not a kubeconfig", path)
-	}
-	c := &Client{token: func() (string, error) { return "", nil }}
-	var cluster, user string
-	for _, ctx := range k.Contexts {
-		if ctx.Name == k.Current {
-			cluster, user, c.namespace = ctx.Context.Cluster, ctx.Context.User, ctx.Context.Namespace
-		}
-	}
-	var ca []byte
-	for _, cl := range k.Clusters {
-		if cl.Name == cluster {
-			c.base, ca = strings.TrimSuffix(cl.Cluster.Server, "/"), cl.Cluster.CA
-			if cl.Cluster.CAFile != "" {
-				if ca, err = os.ReadFile(beside(path, cl.Cluster.CAFile)); err != nil {
-					return nil, err
-				}
-			}
-		}
-	}
-	if c.base == "" {
-		return nil, fmt.Errorf("%s has no current context with a server", path)
-	}
-	var pair tls.Certificate
-	for _, u := range k.Users {
-		if u.Name != user {
-			continue
-		}
-		switch {
-		case len(u.User.Exec) > 0:
-			return nil, fmt.Errorf("user %s of %s gets credentials from another program, which is not run", user, path)
-		case u.User.TokenFile != "":
-			c.token = tokenFile(beside(path, u.User.TokenFile))
-		case u.User.Token != "":
-			c.token = func() (string, error) { return u.User.Token, nil }
-		case len(u.User.Cert) > 0:
-			if pair, err = tls.X509KeyPair(u.User.Cert, u.User.Key); err != nil {
-				return nil, fmt.Errorf("the client certificate of %s cannot be used", path)
-			}
-		}
-	}
-	return c, c.connect(ca, pair)
-}
-
-func beside(config, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(filepath.Dir(config), path)
 }
 
 func (c *Client) connect(ca []byte, pair tls.Certificate) error {
@@ -273,12 +184,15 @@ func (c *Client) judge(method, path string, status int, answer []byte, err error
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return fail.As(fail.Store, "check the network, the API server and its certificate", fmt.Errorf("%s: %w", doing, err))
+		class, hint := fail.Inner(err, fail.Store, "check the network, the API server and its certificate")
+		return fail.As(class, hint, fmt.Errorf("%s: %w", doing, err))
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%s: %w", doing, ErrNotFound)
 	case status == http.StatusConflict:
 		return fmt.Errorf("%s: %w", doing, ErrConflict)
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+	case status == http.StatusUnauthorized:
+		return fail.As(fail.Key, "check the token or the client certificate: it may have expired", fmt.Errorf("%s: the API server refuses the credentials (%d)", doing, status))
+	case status == http.StatusForbidden:
 		return fail.As(fail.Key, "allow it in a Role: docs/SECRETS.md has the one that is needed", fmt.Errorf("%s: the API server denies it (%d)", doing, status))
 	case status == http.StatusTooManyRequests, status >= 500:
 		return fail.As(fail.Store, "try again later", fmt.Errorf("%s: the API server answers %d", doing, status))
