@@ -103,7 +103,7 @@ func (b awsJSON) Read(ctx context.Context) (*Document, error) {
 	}
 	for name, raw := range all {
 		var value string
-		if json.Unmarshal(raw, &value) != nil {
+		if raw[0] != '"' || json.Unmarshal(raw, &value) != nil { // null would become ""
 			seen.others[name] = raw
 			continue
 		}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	secretkit "github.com/takumi-backup/takumi-backup/internal/testkit/secrets"
+	"github.com/takumi-backup/takumi-backup/keystore"
+	"github.com/takumi-backup/takumi-backup/keystore/awssm"
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
@@ -133,15 +135,64 @@ func TestStoresLoseNoWriter(t *testing.T) {
 	})
 }
 
-// What is not text stays as it is in a JSON secret.
+const mixed = `{"A":"a","L":[1,2],"N":null,"NUMBER":12345678901234567890.10,"O":{"x":null},"T":true}`
+
+// What is not text stays as it is in a secret, null too.
 func TestOtherFieldsStay(t *testing.T) {
-	secretkit.AWS(t, "x")
-	s := open(t, "aws-secrets-manager:x")
-	d := read(t, s)
-	d.Fields["A"] = "a"
-	if err := s.Write(t.Context(), d); err != nil {
-		t.Fatal(err)
+	change := func(t *testing.T, s secrets.Store) {
+		t.Helper()
+		d := read(t, s)
+		if len(d.Fields) != 1 || d.Fields["A"] != "a" {
+			t.Errorf("read %v", d.Fields)
+		}
+		d.Fields["A"] = "b"
+		if err := s.Write(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
 	}
+	want := strings.Replace(mixed, `"a"`, `"b"`, 1)
+	t.Run("aws", func(t *testing.T) {
+		secretkit.AWS(t, "x")
+		src, err := keystore.Parse("awssm:x", awssm.Scheme(awssm.Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw := src.(*awssm.Secret)
+		if err := raw.WriteText(t.Context(), []byte(mixed), ""); err != nil {
+			t.Fatal(err)
+		}
+		change(t, open(t, "aws-secrets-manager:x"))
+		if got, _, err := raw.ReadText(t.Context()); err != nil || string(got) != want {
+			t.Errorf("now %s, %v", got, err)
+		}
+	})
+	t.Run("vault", func(t *testing.T) {
+		server := secretkit.Vault(t, "x")
+		asked := func(method, body string) string {
+			req, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/v1/secret/data/x", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Vault-Token", "t")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var answer struct {
+				Data struct{ Data json.RawMessage }
+			}
+			if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			return string(answer.Data.Data)
+		}
+		asked(http.MethodPut, `{"options":{"cas":0},"data":`+mixed+`}`)
+		change(t, open(t, "vault:secret/x"))
+		if got := asked(http.MethodGet, ""); got != want {
+			t.Errorf("now %s", got)
+		}
+	})
 	t.Run("dotenv", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), ".env")
 		put(t)(path, "# why\nexport A='a b'\n\nB=2\n")

@@ -26,7 +26,7 @@ func (s Secret) ReadFields(ctx context.Context) (fields map[string]string, versi
 		fields, version = make(map[string]string, len(c.fields)), c.number
 		for name, value := range c.fields {
 			var text string
-			if json.Unmarshal(value, &text) == nil {
+			if value[0] == '"' && json.Unmarshal(value, &text) == nil { // null would become ""
 				fields[name] = text
 			}
 		}
@@ -52,7 +52,7 @@ func (s Secret) WriteFields(ctx context.Context, fields map[string]string, versi
 		}
 		all := make(map[string]any, len(fields))
 		for name, value := range c.fields {
-			if len(value) > 0 && value[0] != '"' {
+			if value[0] != '"' {
 				all[name] = value
 			}
 		}

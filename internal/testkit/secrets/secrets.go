@@ -193,12 +193,19 @@ func AWS(t testing.TB, id string) *Server {
 // Vault is a KV engine, version 2, mounted at secret, with the secret at path, and sets
 // the environment that leads there.
 func Vault(t testing.TB, path string) *Server {
-	versions := make(map[string][]map[string]string)
+	versions := make(map[string][]map[string]json.RawMessage)
 	s := &Server{show: func() map[string]string {
+		fields := make(map[string]string)
 		if all := versions[path]; len(all) > 0 {
-			return all[len(all)-1]
+			for name, value := range all[len(all)-1] {
+				if value[0] == '"' {
+					var text string
+					_ = json.Unmarshal(value, &text)
+					fields[name] = text
+				}
+			}
 		}
-		return nil
+		return fields
 	}}
 	stamps := func(n int) object {
 		return object{"version": n, "created_time": time.Now().UTC().Format(time.RFC3339Nano), "deletion_time": "", "destroyed": false}
@@ -227,8 +234,8 @@ func Vault(t testing.TB, path string) *Server {
 			return http.StatusOK, object{"data": object{"data": all[len(all)-1], "metadata": stamps(len(all))}}
 		case http.MethodPut, http.MethodPost:
 			var in struct {
-				Options struct{ CAS *int } `json:"options"`
-				Data    map[string]string  `json:"data"`
+				Options struct{ CAS *int }         `json:"options"`
+				Data    map[string]json.RawMessage `json:"data"`
 			}
 			if err := json.Unmarshal(body, &in); err != nil || in.Options.CAS == nil {
 				s.t.Errorf("a write without check-and-set: %v", err)
