@@ -74,7 +74,7 @@ const exitCodesHelp = `Exit codes:
   0    done, or nothing was due
   1    failed
   4    a secret is missing, refused, weak or an example
-  6    findings, or some of several sets failed
+  6    findings, some of several sets failed, or nobody tried the former values
   7    the secrets backend cannot be reached
   64   usage
   130  stopped by INT, TERM or HUP`

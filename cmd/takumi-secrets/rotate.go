@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,6 +161,9 @@ func (f *rotateFlags) one(ctx context.Context, cmd *cobra.Command, s *settings, 
 		act = r.Finish
 	}
 	result, err := act(ctx, f.Options)
+	if errors.Is(err, rotation.ErrFormerUnproved) {
+		return cmp.Or(f.print(cmd, result), err)
+	}
 	if err != nil {
 		if result != nil && !errors.Is(err, rotation.ErrRolledBack) && result.Changed {
 			warn(cmd, "new values are stored; the same command goes on from here")

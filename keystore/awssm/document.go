@@ -24,8 +24,13 @@ func (s *Secret) Sibling(id string) (*Secret, error) {
 // ReadText fetches the whole value of the current version, and the version's id, "" without
 // such a secret. Its errors are those of Load.
 func (s *Secret) ReadText(ctx context.Context) (text []byte, version string, err error) {
+	return s.ReadVersion(ctx, stageCurrent)
+}
+
+// ReadVersion is ReadText of a version, by its id or a stage.
+func (s *Secret) ReadVersion(ctx context.Context, which string) (text []byte, version string, err error) {
 	err = s.within(ctx, func(ctx context.Context, c *session) error {
-		h, err := s.get(ctx, c, stageCurrent)
+		h, err := s.get(ctx, c, which)
 		if errors.Is(err, keystore.ErrNotFound) {
 			return nil
 		}

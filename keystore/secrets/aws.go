@@ -88,6 +88,15 @@ type awsDocument struct {
 
 func (b awsJSON) Read(ctx context.Context) (*Document, error) {
 	text, version, err := b.secret.ReadText(ctx)
+	return b.decode(text, version, err)
+}
+
+func (b awsJSON) Recall(ctx context.Context, version string) (*Document, error) {
+	text, version, err := b.secret.ReadVersion(ctx, version)
+	return b.decode(text, version, err)
+}
+
+func (b awsJSON) decode(text []byte, version string, err error) (*Document, error) {
 	if err != nil {
 		return nil, fault("reading "+b.String(), err)
 	}

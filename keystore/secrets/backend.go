@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -39,6 +40,26 @@ type Store interface {
 	// ErrConflict, changing nothing, when somebody has written since. After another
 	// error it may or may not have been written. Nobody ever reads half of it.
 	Write(ctx context.Context, d *Document) error
+}
+
+// Version names what was read, for [Recaller]; "" where the backend keeps no former versions.
+func (d *Document) Version() string {
+	switch v := d.version.(type) {
+	case awsDocument:
+		return v.version
+	case int:
+		if v > 0 {
+			return strconv.Itoa(v)
+		}
+	}
+	return ""
+}
+
+// Recaller is a Store that keeps former versions for a while.
+type Recaller interface {
+	Store
+	// Recall reads the document that had this version; an empty one when it is gone.
+	Recall(ctx context.Context, version string) (*Document, error)
 }
 
 // Errors of backends.

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
@@ -33,8 +35,18 @@ func (b vaultKV) Fetch(ctx context.Context, names []string) (map[string]string, 
 	return fetchFrom(ctx, b, names)
 }
 
-func (b vaultKV) Read(ctx context.Context) (*Document, error) {
-	fields, version, err := b.secret.ReadFields(ctx)
+func (b vaultKV) Read(ctx context.Context) (*Document, error) { return b.read(ctx, 0) }
+
+func (b vaultKV) Recall(ctx context.Context, version string) (*Document, error) {
+	number, err := strconv.Atoi(version)
+	if err != nil || number < 1 {
+		return nil, fmt.Errorf("%q is not a version of %s", version, b)
+	}
+	return b.read(ctx, number)
+}
+
+func (b vaultKV) read(ctx context.Context, which int) (*Document, error) {
+	fields, version, err := b.secret.ReadVersion(ctx, which)
 	if err != nil {
 		return nil, fault("reading "+b.String(), err)
 	}

@@ -17,8 +17,13 @@ import (
 // its number; none and 0 when there is no such secret, or none any more. The field
 // that the URI names plays no part. Its errors are those of [Secret.Load].
 func (s Secret) ReadFields(ctx context.Context) (fields map[string]string, version int, err error) {
+	return s.ReadVersion(ctx, 0)
+}
+
+// ReadVersion is ReadFields of a version; that of 0 is the current one.
+func (s Secret) ReadVersion(ctx context.Context, which int) (fields map[string]string, version int, err error) {
 	err = s.do(ctx, func(ctx context.Context) error {
-		c, err := s.read(ctx, 0)
+		c, err := s.read(ctx, which)
 		if err != nil {
 			return err
 		}

@@ -231,7 +231,15 @@ func Vault(t testing.TB, path string) *Server {
 			if len(all) == 0 {
 				return http.StatusNotFound, object{"errors": []string{}}
 			}
-			return http.StatusOK, object{"data": object{"data": all[len(all)-1], "metadata": stamps(len(all))}}
+			n := len(all)
+			if text := r.URL.Query().Get("version"); text != "" {
+				if which, err := strconv.Atoi(text); err == nil && which > 0 && which <= n {
+					n = which
+				} else if which != 0 {
+					return http.StatusNotFound, object{"errors": []string{}}
+				}
+			}
+			return http.StatusOK, object{"data": object{"data": all[n-1], "metadata": stamps(n)}}
 		case http.MethodPut, http.MethodPost:
 			var in struct {
 				Options struct{ CAS *int }         `json:"options"`

@@ -57,7 +57,7 @@ func (r *Rotator) finish(ctx context.Context, h *held) error {
 
 func (h *held) remove(ctx context.Context, o *op) error {
 	err := h.update(ctx, o, func(d *secrets.Document, s *setState) error {
-		h.result.former = h.values(d, previous)
+		h.result.former, s.Op.Former = h.values(d, previous), d.Version()
 		h.put(d, previous, nil)
 		s.Op.Step = removed
 		return nil
@@ -99,8 +99,7 @@ func (h *held) finished(ctx context.Context, o *op) error {
 		return err
 	}
 	h.result.Changed = true
-	h.log(Success, "%s is finished: no former value is accepted", h.Set.Name)
-	return nil
+	return h.end(h.Set.Name + " is finished: its former values are taken away")
 }
 
 // errHealth is wrapped when the health URL does not answer as it should.

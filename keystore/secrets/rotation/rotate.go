@@ -15,7 +15,7 @@ import (
 // Rotate replaces the values of the set, or goes on with what an earlier run left
 // undone: it finishes it, or rolls it back. When nothing is due, nothing is changed
 // and the error is nil. Errors wrap ErrBusy (another run has the lease), ErrGrace
-// (former values are still accepted), ErrRolledBack, or are of what failed.
+// (former values are still accepted), ErrRolledBack, or are of what failed. After ErrFormerUnproved all is done.
 func (r *Rotator) Rotate(ctx context.Context, o Options) (*Result, error) {
 	return r.locked(ctx, o, r.rotate)
 }
@@ -30,7 +30,10 @@ func (r *Rotator) Finish(ctx context.Context, o Options) (*Result, error) {
 var (
 	ErrGrace      = fail.New(fail.Usage, "wait for takumi-secrets rotate --finish, or give --even-in-grace", "the grace period of the last rotation is not over")
 	ErrRolledBack = fail.New(fail.Failed, "look at why, and rotate again; the new values stay as _PREVIOUS for tokens that were signed with them", "the former secrets are current again")
-	errUnproved   = fail.New(fail.Failed, "repair what failed and run the same command again: it rolls out and proves once more; a stolen secret is not put back", "the new secrets are stored, and not proved")
+	// ErrFormerUnproved means that all is done, and that only a run that ended early knew the
+	// values that are to be refused: nobody has tried them.
+	ErrFormerUnproved = fail.New(fail.Some, "try a former value where it was accepted: it must be refused", "it is not proved that the former values are refused: the run that replaced them ended early, and the backend does not keep them")
+	errUnproved       = fail.New(fail.Failed, "repair what failed and run the same command again: it rolls out and proves once more; a stolen secret is not put back", "the new secrets are stored, and not proved")
 )
 
 type held struct {
@@ -38,6 +41,7 @@ type held struct {
 	holder, run string
 	opts        Options
 	result      *Result
+	unproved    bool // that the former values are refused
 }
 
 func (r *Rotator) locked(ctx context.Context, o Options, f func(context.Context, *held) error) (*Result, error) {
@@ -301,7 +305,7 @@ func (h *held) storeFirst(ctx context.Context, o *op) error {
 			s.Op.Step = announced
 			return nil
 		}
-		h.result.former = former
+		h.result.former, s.Op.Former = former, d.Version()
 		h.exchange(d, fresh, former)
 		s.Op.Step = stored
 		return nil
@@ -396,8 +400,10 @@ func (h *held) rollAndProve(ctx context.Context, o *op) error {
 	if former := h.values(d, previous); len(former) > 0 {
 		accepted = append(accepted, former)
 	}
-	if (o.Compromised || o.Action == finish) && len(h.result.former) > 0 {
-		rejected = append(rejected, h.result.former)
+	if o.Compromised || o.Action == finish {
+		if former := h.former(ctx, o); len(former) > 0 {
+			rejected = append(rejected, former)
+		}
 	}
 	if err := h.Prover.Prove(ctx, accepted, rejected); err != nil {
 		return fmt.Errorf("proving: %w", err)
@@ -405,6 +411,34 @@ func (h *held) rollAndProve(ctx context.Context, o *op) error {
 	h.log(Info, "proved: the current values and %d former ones are accepted, %d are refused", len(accepted)-1, len(rejected))
 	h.fault("proved " + string(o.Action))
 	return nil
+}
+
+// former are the values that are to be refused. A run that goes on with what
+// another one left undone asks the backend's former version for them.
+func (h *held) former(ctx context.Context, o *op) map[string]string {
+	if h.result.former != nil {
+		return h.result.former
+	}
+	if b, ok := h.Store.(secrets.Recaller); ok && o.Former != "" {
+		if d, err := b.Recall(ctx, o.Former); err != nil {
+			h.log(Warning, "looking for the former values: %v", err)
+		} else if former := h.values(d, map[action]string{finish: previous}[o.Action]); len(former) > 0 {
+			return former
+		}
+	}
+	h.unproved = true
+	return nil
+}
+
+// end says that all is done, and what is not proved.
+func (h *held) end(words string) error {
+	if !h.unproved {
+		h.log(Success, "%s", words)
+		return nil
+	}
+	h.log(Warning, "%s; %v", words, ErrFormerUnproved)
+	h.result.Warnings = append(h.result.Warnings, ErrFormerUnproved.Error())
+	return ErrFormerUnproved
 }
 
 // record notes a rotation as done, in the history first: a run that is killed between
@@ -430,8 +464,7 @@ func (h *held) record(ctx context.Context, o *op) error {
 		return err
 	}
 	h.result.Changed = true
-	h.log(Success, "rotation %s of %s is completed", o.ID, h.Set.Name)
-	return nil
+	return h.end(fmt.Sprintf("rotation %s of %s is completed", o.ID, h.Set.Name))
 }
 
 func (h *held) abandon(ctx context.Context, o *op, cause error) error {
@@ -508,7 +541,7 @@ func (h *held) remember(o *op, now time.Time, fault error) error {
 	e := Entry{
 		ID: o.ID, Timestamp: now, Environment: h.Environment, Backend: backendName(h.Store.String()), Operator: o.Operator,
 		Success: fault == nil, Set: h.Set.Name, Action: string(o.Action), Reason: o.Why, Compromised: o.Compromised,
-		Names: h.Set.Names, Emergency: h.result.Emergency, Proved: h.Prover != nil && fault == nil, Started: o.Started,
+		Names: h.Set.Names, Emergency: h.result.Emergency, Proved: h.Prover != nil && fault == nil && !h.unproved, Started: o.Started,
 		Grace: h.Set.Grace.String(), Bits: h.Set.bits(),
 	}
 	if fault != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	secretkit "github.com/takumi-backup/takumi-backup/internal/testkit/secrets"
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
 
@@ -169,13 +170,16 @@ func killAtEveryStep(t *testing.T, b *bench) {
 					t.Errorf("%s, killed at point %d: %s of before is refused", s.name, n, name)
 				}
 			}
+			unproved := b.losesFormer()
 			res, err := s.run(t.Context(), b.rotator())
-			if s.fails != errors.Is(err, ErrRolledBack) || !s.fails && err != nil {
+			if s.fails != errors.Is(err, ErrRolledBack) || unproved != errors.Is(err, ErrFormerUnproved) || !s.fails && !unproved && err != nil {
 				t.Errorf("%s, killed at point %d, again: %v %+v", s.name, n, err, res)
 			}
 			s.judge(b, before, b.document().Fields)
 			if h := b.history(); len(h) != runs+1 || h[runs].Success == s.fails {
 				t.Errorf("%s, killed at point %d: history %+v", s.name, n, h[runs:])
+			} else if !s.fails && h[runs].Proved == unproved {
+				t.Errorf("%s, killed at point %d: proved %v", s.name, n, h[runs].Proved)
 			}
 			if st := b.state(); st.Op != nil {
 				t.Errorf("%s, killed at point %d: %+v is left", s.name, n, st.Op)
@@ -188,6 +192,36 @@ func killAtEveryStep(t *testing.T, b *bench) {
 			t.Errorf("%s was killed at %d points only", s.name, killed)
 		}
 	}
+}
+
+// losesFormer says whether values that are to be refused are known to nobody any more.
+func (b *bench) losesFormer() bool {
+	op := b.state().Op
+	_, recalls := b.backend.(secrets.Recaller)
+	return op != nil && (op.Step == removed || op.Step == stored && op.Compromised) && !recalls
+}
+
+// A run that goes on tries the stolen value that the killed one knew.
+func TestStolenValueIsTriedByTheNextRun(t *testing.T) {
+	backends(t, func(t *testing.T, b *bench) {
+		if _, recalls := b.backend.(secrets.Recaller); !recalls {
+			t.Skip("it keeps no former versions; TestKilledAtEveryStep has what is said then")
+		}
+		stolen := b.document().Fields["JWT_SECRET"]
+		b.service = secretkit.NewService(t, 3, func() map[string]string {
+			return map[string]string{"JWT_SECRET": b.document().Fields["JWT_SECRET"], "JWT_SECRET_PREVIOUS": stolen}
+		})
+		b.set.Health, b.set.Proof.URL = b.service.URL+"/health", b.service.URL+"/me"
+		killed := b.killedAt(3, func(r *Rotator) (*Result, error) { return r.Rotate(t.Context(), Options{Compromised: true}) })
+		if !killed || b.state().Op.Step != stored {
+			t.Fatalf("killed at %v", b.state().Op)
+		}
+		for range 2 { // each leaves versions of its own
+			if _, err := b.rotator().Rotate(t.Context(), Options{}); err == nil || !strings.Contains(err.Error(), "still accepts the JWT_SECRET that was taken away") {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
 }
 
 // again puts the bench back to its beginning.

@@ -49,7 +49,8 @@ type op struct {
 	Compromised bool      `json:"compromised,omitempty"`
 	Forced      bool      `json:"forced,omitempty"`
 	Why         string    `json:"why,omitempty"`
-	Cause       string    `json:"cause,omitempty"` // of a roll-back
+	Cause       string    `json:"cause,omitempty"`  // of a roll-back
+	Former      string    `json:"former,omitempty"` // the backend's version that had the values which are to be refused
 }
 
 type (
