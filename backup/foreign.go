@@ -35,7 +35,7 @@ func foreign(ctx context.Context, st store.Store, path string, file store.Object
 	if n, _ := file.ReadAt(head, 0); string(head[:n]) == "Salted__" {
 		return &ForeignError{"openssl enc has encrypted it under a passphrase", err}
 	}
-	if _, root, statErr := st.Stat(ctx, path+".iv"); statErr == nil && !root {
+	if _, root, statErr := st.Stat(ctx, store.Beside(path, ".iv")); statErr == nil && !root {
 		return &ForeignError{"its IV is next to it, so another tool has encrypted it under a key", err}
 	}
 	return err

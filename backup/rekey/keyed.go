@@ -63,7 +63,7 @@ func beside(ctx context.Context, st store.Store, path string) ([]byte, error) {
 // or raw AES-256-GCM (NIST SP 800-38D), by one of 12: its tag follows the content or is in
 // NAME.tag. It returns nil without an IV next to the file.
 func keyed(ctx context.Context, file store.Object, src *bufio.Reader, path string, o ImportOptions) (io.Reader, error) {
-	iv, err := beside(ctx, o.Store, path+IVSuffix)
+	iv, err := beside(ctx, o.Store, store.Beside(path, IVSuffix))
 	if err != nil || iv == nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func keyed(ctx context.Context, file store.Object, src *bufio.Reader, path strin
 		return nil, fmt.Errorf("%w: %w", ErrNoKey, err)
 	}
 	if len(iv) == gcmIV {
-		tag, err := beside(ctx, o.Store, path+tagSuffix)
+		tag, err := beside(ctx, o.Store, store.Beside(path, tagSuffix))
 		if err != nil {
 			return nil, err
 		}

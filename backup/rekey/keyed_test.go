@@ -6,8 +6,13 @@ import (
 	"crypto/cipher"
 	"encoding/hex"
 	"errors"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
+
+	"github.com/takumi-backup/takumi-backup/backup"
+	places "github.com/takumi-backup/takumi-backup/backup/store"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
 // TestImportKeyed: AES-256-GCM with an IV of 12 bytes next to it, its tag at the end
@@ -88,5 +93,55 @@ func TestImportKeyed(t *testing.T) {
 		if err != nil || len(found) != 1 || found[0].Path != path {
 			t.Errorf("%s: to be imported are %v, %v", name, found, err)
 		}
+	}
+}
+
+// TestImportFromURL: the IV and the tag are next to the object, also when the path names its
+// server.
+func TestImportFromURL(t *testing.T) {
+	m := s3test.NewMemory()
+	server := httptest.NewServer(m)
+	defer server.Close()
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"} {
+		t.Setenv(name, value)
+	}
+	block, err := aes.NewCipher(key(t, "old").Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv := []byte("twelve bytes")
+	sealed := aead.Seal(nil, iv, dump, nil)
+	tagAt := len(sealed) - aead.Overhead()
+	for suffix, content := range map[string][]byte{"": sealed[:tagAt], IVSuffix: iv, tagSuffix: sealed[tagAt:]} {
+		m.Put("bucket", "old/x_20251125_020000.data"+suffix, content)
+	}
+	const query = "?region=us-east-1"
+	root, path := "s3://bucket/old"+query, "s3://bucket/old/x_20251125_020000.data"+query
+	o := importing(t)
+	o.From = ring(t, keySource{seed: "old"})
+	if o.Store, err = places.Open(root, places.S3Options{}); err != nil {
+		t.Fatal(err)
+	}
+	found, _, err := FindLegacy(t.Context(), o.Store, []string{root})
+	if err != nil || len(found) != 1 || found[0].Path != path || found[0].Err != nil {
+		t.Errorf("to be imported are %+v, %v", found, err)
+	}
+	_, err = backup.Open(t.Context(), o.Store, path, backup.Options{Keys: o.ReadBack})
+	if _, ok := errors.AsType[*backup.ForeignError](err); !ok {
+		t.Errorf("it does not say that its IV is next to it: %v", err)
+	}
+	made, err := Import(t.Context(), path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := contentOf(t.Context(), made.Made, o)
+	d := newDigest()
+	d.Write(dump)
+	if err != nil || got != d.sum() {
+		t.Errorf("another content was imported: %v", err)
 	}
 }

@@ -332,7 +332,7 @@ func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 		return false, nil
 	}
 	for _, ending := range []string{IVSuffix, tagSuffix, store.SidecarSuffix, envelope.DetachedSuffix, store.SignatureSuffix} {
-		owner, is := strings.CutSuffix(path, ending)
+		owner, is := store.CutSuffix(path, ending)
 		if !is {
 			continue
 		}
@@ -361,7 +361,7 @@ func toImport(ctx context.Context, st store.Store, path string) (bool, error) {
 	if IsLegacy(path, head) || trimEndings(name) != name {
 		return true, nil
 	}
-	if iv, err := beside(ctx, st, path+IVSuffix); err != nil || iv != nil {
+	if iv, err := beside(ctx, st, store.Beside(path, IVSuffix)); err != nil || iv != nil {
 		return true, err
 	}
 	return false, errOther
