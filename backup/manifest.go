@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strings"
 
 	"github.com/takumi-backup/takumi-backup/envelope"
@@ -25,16 +24,17 @@ const ManifestTries = 3
 
 // ManifestPath returns the n-th name, from 1, for the manifest of the backup at path.
 func ManifestPath(path string, n int, codec pack.Codec) string {
-	dir, name := filepath.Split(path)
-	name = strings.TrimSuffix(name, Suffix)
-	for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip} {
-		name = strings.TrimSuffix(name, codec.Extension())
-	}
-	name = strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), ".dump") + ".manifest"
-	if n > 1 {
-		name += fmt.Sprintf("-%d", n)
-	}
-	return dir + name + ".json" + codec.Extension() + Suffix
+	return store.MapBase(path, func(name string) string {
+		name = strings.TrimSuffix(name, Suffix)
+		for _, codec := range []pack.Codec{pack.Zstd, pack.Gzip} {
+			name = strings.TrimSuffix(name, codec.Extension())
+		}
+		name = strings.TrimSuffix(strings.TrimSuffix(name, ".sql"), ".dump") + ".manifest"
+		if n > 1 {
+			name += fmt.Sprintf("-%d", n)
+		}
+		return name + ".json" + codec.Extension() + Suffix
+	})
 }
 
 // NeedsOf returns what a dump needs of a server, without versions of extensions.

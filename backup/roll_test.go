@@ -16,6 +16,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/many"
 	storetest "github.com/takumi-backup/takumi-backup/internal/testkit/store"
+	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
 // TestRollHoldsWhatListReturns: packed or not, a list has the same backups in the same order,
@@ -71,6 +72,21 @@ func TestRollOfABucket(t *testing.T) {
 	for i, b := range roll.All() {
 		if b.Path != paths[i] || b.Err.Error() != "reading "+paths[i]+": "+store.ErrArchived.Error() || !b.Archived() {
 			t.Errorf("%+v", b)
+		}
+	}
+}
+
+// TestManifestPath: a manifest is next to its dump, and at its server.
+func TestManifestPath(t *testing.T) {
+	for path, want := range map[string]string{
+		"/b/x.sql.zst.enc":                     "/b/x.manifest-2.json.gz.enc",
+		"x.dump.enc":                           "x.manifest-2.json.gz.enc",
+		"s3://b/d/x.sql.gz.enc":                "s3://b/d/x.manifest-2.json.gz.enc",
+		"s3://b/x.enc?profile=a.sql":           "s3://b/x.manifest-2.json.gz.enc?profile=a.sql",
+		"s3://b/x.sql.enc?endpoint=https://h/": "s3://b/x.manifest-2.json.gz.enc?endpoint=https://h/",
+	} {
+		if got := backup.ManifestPath(path, 2, pack.Gzip); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
 }
