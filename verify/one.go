@@ -265,7 +265,7 @@ func (c *Checker) open(ctx context.Context, b *Backup, file *hashed) {
 	for _, passed := range f.PassedOver() {
 		if file.fetch(ctx, b.Path+envelope.DetachedSuffix).err == nil {
 			b.add(Finding{Severity: Warning, Code: SideFile, Message: fmt.Sprintf("the envelope next to it was passed over: %v", passed),
-				Advice: "the backup opens without it: if no rewrap is under way, delete " + printable(b.Path+envelope.DetachedSuffix), cause: passed})
+				Advice: "the backup opens without it: if no rewrap is under way, delete " + printable(store.Beside(b.Path, envelope.DetachedSuffix)), cause: passed})
 		}
 	}
 	narrow := true

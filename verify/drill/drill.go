@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -86,7 +85,7 @@ func Pick(entries []backup.Backup, kinds []string, latest bool, now time.Time) (
 }
 
 func sameThing(a, b *backup.Backup) bool {
-	return a.Series() == b.Series() && filepath.Dir(a.Path) == filepath.Dir(b.Path)
+	return a.Series() == b.Series() && store.Dir(a.Path) == store.Dir(b.Path)
 }
 
 // newerThan finds a backup of the same thing that is not authentic, and newer.
@@ -97,7 +96,7 @@ func newerThan(entries []backup.Backup, old *backup.Backup) *backup.Backup {
 		case e.State == backup.Authentic:
 		case !e.Readable():
 			// Names of one series differ in their time alone.
-			if sameThing(byName(e), byName(old)) && filepath.Base(e.Path) > filepath.Base(old.Path) {
+			if sameThing(byName(e), byName(old)) && store.Base(e.Path) > store.Base(old.Path) {
 				return e
 			}
 		case backup.Family(e.Kind) == backup.Family(old.Kind) && sameThing(e, old) && e.Created.After(old.Created):
@@ -108,7 +107,7 @@ func newerThan(entries []backup.Backup, old *backup.Backup) *backup.Backup {
 }
 
 func byName(e *backup.Backup) *backup.Backup {
-	return &backup.Backup{Backup: e.Backup, Label: envelope.Label{Name: filepath.Base(e.Path)}}
+	return &backup.Backup{Backup: e.Backup, Label: envelope.Label{Name: store.Base(e.Path)}}
 }
 
 // Report is what a drill has found.

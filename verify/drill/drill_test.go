@@ -57,6 +57,14 @@ func TestPick(t *testing.T) {
 			t.Errorf("%d, of another series: %+v, %v", i, picked, err)
 		}
 	}
+	// So in a bucket whose path names its server.
+	bad, good := headless, entries[4]
+	for _, e := range []*backup.Backup{&bad, &good} {
+		e.Path = "s3://bucket" + e.Path + "?endpoint=https://h/"
+	}
+	if picked, err = Pick([]backup.Backup{good, bad}, nil, true, now); err != nil || picked[0].Newer == nil {
+		t.Errorf("in a bucket: %+v, %v", picked, err)
+	}
 	older := entry("database", "a_db", 9*hour, backup.Bad)
 	if picked, err = Pick([]backup.Backup{entries[4], older}, nil, true, now); err != nil || picked[0].Newer != nil {
 		t.Errorf("an older one: %+v, %v", picked, err)
