@@ -197,7 +197,7 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 }
 
 func copyNew(ctx context.Context, i Item, o Options, progress func(n int)) (store.Result, error) {
-	w, err := o.Place.Create(ctx, i.To, store.Options{Sidecar: true, Parents: true})
+	w, err := o.Place.Create(ctx, i.To, store.Options{Sidecar: true, Parents: true, Size: i.Backup.Size})
 	if err != nil {
 		return store.Result{}, err
 	}

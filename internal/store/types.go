@@ -17,6 +17,10 @@ type Options struct {
 
 	// Parents makes missing parent folders, with mode 0700, which stay after an Abort.
 	Parents bool
+
+	// Size is how many bytes will come, as far as known; 0 is unknown. A store that cannot
+	// take so many says so before the first.
+	Size int64
 }
 
 // Result describes a committed file.

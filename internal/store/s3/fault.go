@@ -53,7 +53,7 @@ const foreignFix = "check AWS_ENDPOINT_URL, and whether a proxy answers in the p
 
 // ErrTooLarge is returned for a stream longer than the server, or Options.MaxObject,
 // allows. Nothing of it is kept.
-var ErrTooLarge = fail.New(fail.Store, "give --part-size, as 64M: 10,000 parts are one backup, and two are kept in memory; or use another store", "larger than an object of this store may be")
+var ErrTooLarge = fail.New(fail.Store, "set TAKUMI_S3_PART_SIZE=64M, or give --part-size 64M where the command has it: 10,000 parts are one backup, and two are kept in memory; or use another store", "larger than an object of this store may be")
 
 // LockedError is returned when S3 refuses a deletion because of a lock.
 type LockedError struct {

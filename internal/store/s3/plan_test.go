@@ -2,8 +2,10 @@ package s3store_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	s3store "github.com/takumi-backup/takumi-backup/internal/store/s3"
 	"github.com/takumi-backup/takumi-backup/internal/testkit/s3"
@@ -112,5 +114,43 @@ func TestPartBySeries(t *testing.T) {
 		if _, err := w.Commit(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Where parts have to be of one size, it follows the size that is known: what a copy will
+// have, or what is replaced. What never fits is refused before a byte of it is sent.
+func TestPartBySize(t *testing.T) {
+	t.Parallel()
+	o := s3store.Small(s3store.Quick(s3store.Options{MaxParts: 4, Identify: anything}), mib, 5*mib, mib)
+	rules := &s3test.Vendor{EqualParts: true}
+	s, path := open(t, rules.Start(t, s3test.NewMemory()), o), "s3://bucket/x.enc"
+	content := random(6 * mib)
+	w, err := s.Create(t.Context(), path, store.Options{Sidecar: true, Size: int64(len(content))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Abort()
+	if got := s3store.PartOf(w); got != 2*mib {
+		t.Errorf("parts of %d bytes", got)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	content = random(7 * mib)
+	if err := changes["Replace"](t.Context(), s, path, content); err != nil {
+		t.Fatal(err)
+	}
+	wantBackup(t, s, path, content)
+	before := rules.Received()
+	_, err = s.Create(t.Context(), "s3://bucket/y.enc", store.Options{Sidecar: true, Size: 5 << 30})
+	wants(t, err, s3store.ErrTooLarge)
+	if _, hint := fail.Of(err); !strings.Contains(hint, "TAKUMI_S3_PART_SIZE") {
+		t.Errorf("the hint is %q", hint)
+	}
+	if n := rules.Received() - before; n > 4096 {
+		t.Errorf("%d bytes were sent", n)
 	}
 }

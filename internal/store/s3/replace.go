@@ -49,7 +49,12 @@ func (s *Store) Replace(ctx context.Context, path string) (store.Replacement, er
 	if err != nil {
 		return nil, s.fault(ctx, "replace", path, err)
 	}
-	return &replacement{Writer: s.writer(ctx, c, object{path: store.Beside(path, replaceSuffix), bucket: bucket, key: key + replaceSuffix}), old: old}, nil
+	w := s.writer(ctx, c, object{path: store.Beside(path, replaceSuffix), bucket: bucket, key: key + replaceSuffix})
+	if err := w.expect(old.size + old.size/2); err != nil { // another codec makes it larger
+		w.end()
+		return nil, s.fault(ctx, "replace", path, err)
+	}
+	return &replacement{Writer: w, old: old}, nil
 }
 
 // finishSwap finishes a Swap that was killed after its first step: it writes the sidecar, and

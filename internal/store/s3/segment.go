@@ -156,6 +156,12 @@ func (p plan) equal() plan {
 	return p
 }
 
+// holding is the plan with parts large enough for so many bytes, or the largest.
+func (p plan) holding(size int64) plan {
+	p.part = max(p.part, min(size/int64(p.parts)/mib*mib+mib, gib))
+	return p
+}
+
 // whole is the size up to which an object with a new head is sent whole, because S3 copies
 // no range of an object of 5 MiB, and the least size of a copied range where parts must be
 // equal.

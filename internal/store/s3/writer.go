@@ -53,7 +53,7 @@ type beside struct {
 // *Writer.
 //
 // It fails with store.ErrExists when the name is taken; without the right to look at the
-// bucket only Commit does.
+// bucket only Commit does. It fails with ErrTooLarge when Options.Size does not fit.
 func (s *Store) Create(ctx context.Context, path string, o store.Options) (store.Writer, error) {
 	if o.Sidecar && o.Replace {
 		panic("s3store: Options.Sidecar and Options.Replace exclude each other")
@@ -72,10 +72,29 @@ func (s *Store) Create(ctx context.Context, path string, o store.Options) (store
 	}
 	w := s.writer(ctx, c, dst)
 	w.sidecar = o.Sidecar
-	if o.Sidecar && c.of(bucket).unequal.no() {
+	if o.Sidecar && o.Size == 0 && c.of(bucket).unequal.no() {
 		w.plan.part = max(w.plan.part, s.partFor(ctx, path))
 	}
+	if err = w.expect(o.Size); err == nil && o.Size > w.plan.limit() {
+		err = w.plan.tooLarge(path)
+	}
+	if err != nil {
+		w.end()
+		return nil, s.fault(ctx, "create", path, err)
+	}
 	return w, nil
+}
+
+// expect makes the parts large enough for so many bytes where all must have one size.
+func (w *Writer) expect(size int64) error {
+	if size <= w.plan.part*int64(w.plan.direct) {
+		return nil
+	}
+	able, err := w.s.unequal(w.ctx, w.c, w.o)
+	if err == nil && !able {
+		w.plan = w.s.plan.equal().holding(size)
+	}
+	return err
 }
 
 // seriesTime is the part of a name that differs within a series.
@@ -91,10 +110,10 @@ func (s *Store) partFor(ctx context.Context, path string) (part int64) {
 			return part
 		}
 		if other := store.Base(b.Path); b.Named() && series != name && seriesTime.ReplaceAllString(other, "") == series {
-			part = max(part, (b.Size+b.Size/2)/int64(s.plan.parts)/mib*mib+mib)
+			part = max(part, s.plan.holding(b.Size+b.Size/2).part)
 		}
 	}
-	return min(part, gib)
+	return part
 }
 
 // writer begins a file without asking anything.
