@@ -263,3 +263,23 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 }
+
+// A server that lists no parts takes uploads, and their end is not waited for.
+func TestPartsNotListed(t *testing.T) {
+	t.Parallel()
+	for status, code := range map[int]string{http.StatusNotImplemented: "NotImplemented", http.StatusMethodNotAllowed: "MethodNotAllowed"} {
+		m := s3test.NewMemory()
+		endpoint := new(s3test.Vendor).Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.URL.Query().Has("uploadId") {
+				s3test.Refuse(w, status, code)
+				return
+			}
+			m.ServeHTTP(w, r)
+		}))
+		begun := time.Now()
+		mustSave(t, open(t, endpoint, s3store.Quick(s3store.Options{})), "s3://bucket/x.enc", random(100))
+		if took := time.Since(begun); took > 3*time.Second || m.Uploads() > 0 {
+			t.Errorf("%s: it took %v, and left %d uploads", code, took, m.Uploads())
+		}
+	}
+}

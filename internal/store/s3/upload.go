@@ -261,8 +261,8 @@ func (u *upload) abort(ctx context.Context) error {
 		_, err := u.c.api.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id})
 		if err == nil {
 			_, err = u.c.api.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.bucket, Key: &u.o.key, UploadId: &u.id, MaxParts: aws.Int32(1)})
-			if codeOf(err) == "AccessDenied" {
-				return nil // whoever may only write cannot look
+			if codeOf(err) == "AccessDenied" || isUnsupported(err) {
+				return nil // whoever may only write cannot look, and some servers list no parts
 			}
 		}
 		if isGone(err) {
