@@ -16,8 +16,9 @@ import (
 )
 
 // Walk implements store.Store: it yields the backups under root, complete or not, in S3's
-// order. It ends with a *store.Error about root when listing fails. With all it yields
-// every object, and Sidecar is false.
+// order. It ends with a *store.Error about root when listing fails. A backup whose sidecar
+// cannot be looked for comes with that error. With all it yields every object, and Sidecar
+// is false.
 func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
 	if all {
 		return s.list(ctx, root)
@@ -27,13 +28,13 @@ func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store
 		var waiting []store.Backup
 		flush := func(path string) bool { // those whose sidecar would have come before path
 			for len(waiting) > 0 && (waiting[0].Sidecar || path == "" || store.Beside(waiting[0].Path, store.SidecarSuffix) < path) {
-				next := waiting[0]
+				next, err := waiting[0], error(nil)
 				// Some servers list in no order (S3 Express), and a sidecar can be newer
 				// than the list.
 				if !next.Sidecar {
-					next.Sidecar = s.hasSidecar(ctx, next.Path)
+					next.Sidecar, err = s.hasSidecar(ctx, next.Path)
 				}
-				if !yield(next, nil) {
+				if !yield(next, err) {
 					return false
 				}
 				waiting = waiting[1:]
@@ -59,17 +60,20 @@ func (s *Store) Walk(ctx context.Context, root string, all bool) iter.Seq2[store
 	}
 }
 
-func (s *Store) hasSidecar(ctx context.Context, path string) bool {
+func (s *Store) hasSidecar(ctx context.Context, path string) (bool, error) {
 	bucket, key, err := splitFile(path)
 	if err != nil {
-		return false
+		return false, err
 	}
 	c, err := s.session(ctx, "look for", path)
 	if err != nil {
-		return false
+		return false, err
 	}
 	_, err = c.head(ctx, bucket, key+store.SidecarSuffix, "")
-	return err == nil
+	if isMissing(err) {
+		return false, nil
+	}
+	return err == nil, s.fault(ctx, "look for", store.Beside(path, store.SidecarSuffix), err)
 }
 
 // list yields the objects under root. Keys that no path can name are skipped.

@@ -486,6 +486,34 @@ func TestThaw(t *testing.T) {
 	})
 }
 
+// A sidecar that cannot be looked for is not a missing one.
+func TestSidecarNotLookedFor(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]error{http.StatusForbidden: s3store.ErrDenied, http.StatusInternalServerError: s3store.ErrUnreachable, http.StatusNotFound: nil} {
+		m := s3test.NewMemory()
+		m.Put("bucket", "x.enc", random(10))
+		endpoint := new(s3test.Vendor).Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead && strings.HasSuffix(r.URL.Path, store.SidecarSuffix) {
+				w.WriteHeader(status)
+				return
+			}
+			m.ServeHTTP(w, r)
+		}))
+		found := 0
+		for b, err := range open(t, endpoint, s3store.Restless(s3store.Options{})).Walk(t.Context(), "s3://bucket", false) {
+			if found++; b.Path != "s3://bucket/x.enc" || b.Sidecar {
+				t.Errorf("%d: %+v", status, b)
+			}
+			if !errors.Is(err, want) {
+				t.Errorf("%d: got %v, want %v", status, err, want)
+			}
+		}
+		if found != 1 {
+			t.Errorf("%d: %d backups were found", status, found)
+		}
+	}
+}
+
 // What a delete marker hides is listed, and comes back whole.
 func TestUndelete(t *testing.T) {
 	vendors(t, func() *s3test.Vendor { return &s3test.Vendor{} }, s3store.Quick(s3store.Options{}), true, func(t *testing.T, v *vendor) {
