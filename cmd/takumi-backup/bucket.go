@@ -78,7 +78,7 @@ says archived, and open, verify and restore work.`,
 			})
 		},
 	}
-	cmd.Flags().IntVar(&days, "days", 7, "keep the copy that can be read for so many days")
+	cmd.Flags().IntVar(&days, "days", 7, "keep the copy that can be read for so many days (from INTELLIGENT_TIERING it comes back for good)")
 	cmd.Flags().StringVar(&tier, "tier", "Standard", "how fast, and how dear: Standard (3 to 12 hours), Bulk (up to 48) or Expedited (minutes)")
 	return audited(cmd, "restore-object", changes)
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
-// RestoreObject asks S3 to fetch the object at path from its archive, for so many days, by a tier of
-// S3's (Standard, Bulk, Expedited), with its archived sidecar, envelope and signature. It
+// RestoreObject asks S3 to fetch the object at path from its archive, for so many days, or for
+// good into INTELLIGENT_TIERING, by a tier of S3's (Standard, Bulk, Expedited), with its
+// archived sidecar, envelope and signature. It
 // returns at once; already reports that all were asked for before. Open succeeds once the
 // copies are readable.
 func (s *Store) RestoreObject(ctx context.Context, path string, days int, tier string) (already bool, err error) {
@@ -31,9 +32,12 @@ func (s *Store) RestoreObject(ctx context.Context, path string, days int, tier s
 	}
 	asked := false
 	for _, suffix := range []string{"", store.SidecarSuffix, store.EnvelopeSuffix, store.SignatureSuffix} {
-		_, err = c.probe.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: &bucket, Key: aws.String(key + suffix), RestoreRequest: &types.RestoreRequest{
-			Days: aws.Int32(int32(days)), GlacierJobParameters: &types.GlacierJobParameters{Tier: types.Tier(tier)},
-		}})
+		request := &types.RestoreRequest{GlacierJobParameters: &types.GlacierJobParameters{Tier: types.Tier(tier)}}
+		// What a tier of INTELLIGENT_TIERING has comes back for good: S3 refuses Days.
+		if head, err := c.head(ctx, bucket, key+suffix, ""); err != nil || head.ArchiveStatus == "" {
+			request.Days = aws.Int32(int32(days))
+		}
+		_, err = c.probe.RestoreObject(ctx, &s3.RestoreObjectInput{Bucket: &bucket, Key: aws.String(key + suffix), RestoreRequest: request})
 		switch {
 		case err == nil:
 			asked = true

@@ -486,6 +486,39 @@ func TestThaw(t *testing.T) {
 	})
 }
 
+// An archive tier of INTELLIGENT_TIERING takes no days, and every other archive does.
+func TestThawTier(t *testing.T) {
+	t.Parallel()
+	m, asked := s3test.NewMemory(), map[string]bool{}
+	endpoint := new(s3test.Vendor).Start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tiered := r.URL.Path == "/bucket/x.enc"
+		switch {
+		case !r.URL.Query().Has("restore"):
+			if tiered {
+				w.Header().Set("X-Amz-Archive-Status", "DEEP_ARCHIVE_ACCESS")
+			}
+			m.ServeHTTP(w, r)
+		case !strings.HasSuffix(r.URL.Path, ".enc"):
+			s3test.Refuse(w, http.StatusForbidden, "InvalidObjectState")
+		default:
+			body, _ := io.ReadAll(r.Body)
+			if days := strings.Contains(string(body), "<Days>3</Days>"); days == tiered {
+				s3test.Refuse(w, http.StatusBadRequest, "MalformedXML")
+				return
+			}
+			asked[r.URL.Path] = true
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+	s := open(t, endpoint, s3store.Quick(s3store.Options{}))
+	for _, key := range []string{"x.enc", "y.enc"} {
+		m.Put("bucket", key, random(10))
+		if _, err := s.RestoreObject(t.Context(), "s3://bucket/"+key, 3, "Bulk"); err != nil || !asked["/bucket/"+key] {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
 // A sidecar that cannot be looked for is not a missing one.
 func TestSidecarNotLookedFor(t *testing.T) {
 	t.Parallel()
