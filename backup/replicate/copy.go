@@ -14,6 +14,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -160,7 +161,7 @@ type counter func(n int)
 func (c counter) Write(p []byte) (int, error) { c(len(p)); return len(p), nil }
 
 // send writes the backup to dst and more, and returns its hash, which equals its sidecar's,
-// if any.
+// if any. The error is store.ErrChanged when the backup is replaced meanwhile.
 func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n int), more ...io.Writer) (string, error) {
 	f, err := o.Place.Open(ctx, i.Backup.Path)
 	if err != nil {
@@ -171,9 +172,36 @@ func send(ctx context.Context, dst io.Writer, i Item, o Options, progress func(n
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
+	sum, err := sendFile(ctx, dst, f, want, i, o, progress, more...)
+	if class, _ := fail.Of(err); err != nil && class == fail.Damaged && changed(ctx, o.Place, i.Backup.Path, f, want) {
+		return "", fmt.Errorf("copying %s: %w", i.Backup.Path, store.ErrChanged)
+	}
+	return sum, err
+}
+
+// changed reports whether the backup that is open as f, or its sidecar, which had the sum
+// want, has been replaced since, as by a rewrap.
+func changed(ctx context.Context, place store.Store, path string, f store.Object, want string) bool {
+	now, err := place.Open(ctx, path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	defer now.Close()
+	var heads [2][envelope.Unit]byte
+	for i, file := range []store.Object{f, now} {
+		if _, err := file.ReadAt(heads[i][:], 0); err != nil && err != io.EOF {
+			return errors.Is(err, store.ErrChanged)
+		}
+	}
+	sum, err := sidecar(ctx, place, path)
+	return heads[0] != heads[1] || now.Size() != f.Size() || !now.ModTime().Equal(f.ModTime()) || err == nil && sum != want
+}
+
+func sendFile(ctx context.Context, dst io.Writer, f store.Object, want string, i Item, o Options, progress func(n int), more ...io.Writer) (string, error) {
 	digest := sha256.New()
 	to := append([]io.Writer{dst, digest, counter(progress)}, more...)
 	var signed *backup.SignedFile
+	var err error
 	if o.Signers != nil {
 		if signed, err = backup.OpenSigned(ctx, o.Place, i.Backup.Path, f, o.Signers); err != nil {
 			return "", fmt.Errorf("%s: %w", i.Backup.Path, err)

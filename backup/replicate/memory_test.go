@@ -3,8 +3,10 @@ package replicate_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,10 +15,13 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
+	places "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
+	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
+	storetest "github.com/takumi-backup/takumi-backup/internal/testkit/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
 
@@ -159,6 +164,75 @@ func TestRewrappedMeanwhile(t *testing.T) {
 			}
 			if i := plan(); i.Action != replicate.Kept {
 				t.Errorf("%s, %s: then %s", action, name, i.Action)
+			}
+		}
+	}
+}
+
+// TestSourceRewrappedMeanwhile: a backup that is rewrapped while it is sent is not called
+// damaged, in a bucket as in a folder, whether its sidecar comes late or is there already.
+func TestSourceRewrappedMeanwhile(t *testing.T) {
+	m := s3test.NewMemory()
+	server := httptest.NewServer(m)
+	defer server.Close()
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"} {
+		t.Setenv(name, value)
+	}
+	bucket, err := places.Open("s3://bucket", places.S3Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, at := range map[string]struct {
+		store.Store
+		root string
+		put  func(name string, content []byte)
+	}{
+		"folder": {local.Folder{}, dir, func(name string, content []byte) {
+			path := filepath.Join(dir, name)
+			write(t, path+".new", content) // a new file, as a rewrap makes it
+			if err := os.Rename(path+".new", path); err != nil {
+				t.Error(err)
+			}
+		}},
+		"bucket": {bucket, "s3://bucket", func(name string, content []byte) { m.Put("bucket", name, content) }},
+	} {
+		for _, size := range []int{10_000, 300_000} {
+			mine := sealed(t, size)
+			first := besides(t, mine, 1)
+			rewrapped := append(bytes.Clone(first), mine[len(first):]...)
+			line := func(of []byte) []byte { return []byte(store.FormatSidecar(sha256.Sum256(of), "x.enc")) }
+			from := at.root + "/from/x.enc"
+			for when, step := range map[string]func(op, path string, opened int){
+				"after it was opened": func(op, path string, _ int) {
+					if op == "open" && path == from+store.SidecarSuffix {
+						at.put("from/x.enc", rewrapped)
+						at.put("from/x.enc.sha256", line(rewrapped))
+					}
+				},
+				"before, and its sidecar after": func(op, path string, opened int) {
+					if op == "open" && path == from && opened == 2 {
+						at.put("from/x.enc", rewrapped)
+					}
+					if op == "write" {
+						at.put("from/x.enc.sha256", line(rewrapped))
+					}
+				},
+			} {
+				at.put("from/x.enc", mine)
+				at.put("from/x.enc.sha256", line(mine))
+				opened := 0
+				place := &storetest.Faulty{Store: at.Store, Before: func(op, path string) error {
+					if op == "open" && path == from {
+						opened++
+					}
+					step(op, path, opened)
+					return nil
+				}}
+				i := replicate.Item{Backup: store.Backup{Path: from, Size: int64(len(mine)), Sidecar: true}, To: at.root + "/to/x.enc", Action: replicate.Copy}
+				if _, err := replicate.One(t.Context(), i, replicate.Options{Place: place}, func(int) {}); !errors.Is(err, store.ErrChanged) {
+					t.Errorf("%s, %d bytes, %s: %v", name, size, when, err)
+				}
 			}
 		}
 	}
