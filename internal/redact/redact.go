@@ -13,7 +13,7 @@ const redacted = "[redacted]"
 
 // likeKey matches what may be a key, in hex or base64, or an identity of age, or most of one. Digits
 // after 0x are a hash or an address of a block chain: no key is written so.
-var likeKey = regexp.MustCompile(`(?:0x)?[0-9A-Fa-f]{48,}|(?i:AGE-SECRET-KEY-(?:PQ-)?1[0-9a-z]{20,})|[0-9A-Za-z+/_-]{43}=`)
+var likeKey = regexp.MustCompile(`(?:0x)?[0-9A-Fa-f]{48,}|(?i:AGE-SECRET-KEY-(?:PQ-)?1[0-9a-z]{20,})|[0-9A-Za-z+/_-]{43,}=`)
 
 // HasKey reports whether a part of text may be a key.
 func HasKey(text string) bool { return Keys(text) != text }

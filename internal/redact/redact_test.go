@@ -17,6 +17,7 @@ func TestKeys(t *testing.T) {
 		hex[:48]:                          "[redacted]",
 		hex[:47]:                          hex[:47],
 		"key=" + base64 + "!":             "key=[redacted]!",
+		base64[:43] + base64 + "=":        "[redacted]=", // 64 bytes
 		"block 0x" + hex:                  "block 0x" + hex,
 		"-r AGE-SECRET-KEY-PQ-10WVTDPGK4PPVSUTSZTAFJWE": "-r [redacted]",
 		"age-secret-key-1vlagtxwclglrrt4eerq056x1":      "[redacted]",

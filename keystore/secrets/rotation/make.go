@@ -98,6 +98,5 @@ func runHook(ctx context.Context, argv []string, limit time.Duration, stdin []by
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, fmt.Errorf("%s did not end within %v", argv[0], limit)
 	}
-	text := errs.String()
-	return nil, fmt.Errorf("%s failed: %w: %s", argv[0], err, redact.Line(text[max(0, len(text)-400):], 400))
+	return nil, fmt.Errorf("%s failed: %w: %s", argv[0], err, redact.Line(tail(errs.String(), 400), 400))
 }

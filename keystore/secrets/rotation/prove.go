@@ -42,7 +42,10 @@ func (c ProofConfig) String() string {
 	if len(c.Command) > 0 {
 		return c.Command[0]
 	}
-	return cmp.Or(c.URL, "a login by each")
+	if c.URL == "" {
+		return "a login by each"
+	}
+	return shown(c.URL)
 }
 
 func newProver(s *Set, production bool) Prover {
@@ -120,13 +123,13 @@ func (p *httpProver) all(ctx context.Context, values []map[string]string, want b
 func (p *httpProver) wrong(want bool, i, n int) error {
 	switch {
 	case want && i == 0:
-		return fmt.Errorf("%s refuses the current %s", p.config.URL, p.name)
+		return fmt.Errorf("%s refuses the current %s", shown(p.config.URL), p.name)
 	case want:
-		return fmt.Errorf("%s refuses the former %s", p.config.URL, p.name)
+		return fmt.Errorf("%s refuses the former %s", shown(p.config.URL), p.name)
 	case i < n-1:
-		return fmt.Errorf("%s still accepts the %s that was taken away", p.config.URL, p.name)
+		return fmt.Errorf("%s still accepts the %s that was taken away", shown(p.config.URL), p.name)
 	}
-	return fmt.Errorf("%s accepts a random %s, and so proves nothing", p.config.URL, p.name)
+	return fmt.Errorf("%s accepts a random %s, and so proves nothing", shown(p.config.URL), p.name)
 }
 
 func (p *httpProver) ask(ctx context.Context, value string) (accepted bool, err error) {
@@ -150,7 +153,7 @@ func (p *httpProver) ask(ctx context.Context, value string) (accepted bool, err 
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return false, nil
 	}
-	return false, fmt.Errorf("%s answers %d, neither 2xx nor 401", p.config.URL, status)
+	return false, fmt.Errorf("%s answers %d, neither 2xx nor 401", shown(p.config.URL), status)
 }
 
 const getTries = 3
@@ -175,7 +178,7 @@ func get(ctx context.Context, c *http.Client, address string, prepare func(*http
 			if errors.As(err, &u) {
 				err = u.Err
 			}
-			return 0, fmt.Errorf("asking %s: %w", req.URL.Redacted(), err)
+			return 0, fmt.Errorf("asking %s: %w", shown(address), err)
 		}
 		select {
 		case <-time.After(time.Duration(try) * 300 * time.Millisecond):
@@ -207,11 +210,11 @@ func (h *held) healthy(ctx context.Context) error {
 	}
 	status, err := get(ctx, plainClient(false), h.Set.Health, func(*http.Request) {})
 	if err == nil && (status < 200 || status > 299) {
-		err = fmt.Errorf("%s answers %d", h.Set.Health, status)
+		err = fmt.Errorf("%s answers %d", shown(h.Set.Health), status)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errHealth, err)
 	}
-	h.log(Info, "healthy: %s answers %d", h.Set.Health, status)
+	h.log(Info, "healthy: %s answers %d", shown(h.Set.Health), status)
 	return nil
 }

@@ -264,8 +264,9 @@ func (h *held) make(ctx context.Context, d *secrets.Document, s *setState) (map[
 	current := h.values(d, "")
 	fresh, err := h.Maker.Make(ctx, current)
 	if err != nil {
-		return nil, fmt.Errorf("making new values: %w", err)
+		return nil, fmt.Errorf("making new values: %w", h.hide(err))
 	}
+	h.learn(fresh)
 	for _, name := range h.Set.Names {
 		v := fresh[name]
 		switch {
@@ -369,7 +370,7 @@ func (h *held) roll(ctx context.Context, o *op, phase string) error {
 	}
 	h.log(Info, "rolling out (%s): %s", phase, h.Set.Rollout)
 	if err := h.Roller.Roll(ctx, o.ID+"-"+phase); err != nil {
-		return fmt.Errorf("rolling out: %w", err)
+		return fmt.Errorf("rolling out: %w", h.hide(err))
 	}
 	h.log(Info, "restarted")
 	return nil
@@ -386,7 +387,7 @@ func (h *held) rollAndProve(ctx context.Context, o *op) error {
 	}
 	if o.Compromised {
 		if err := h.Maker.Retire(ctx, h.values(d, ""), true); err != nil {
-			return fmt.Errorf("ending the former values: %w", err)
+			return fmt.Errorf("ending the former values: %w", h.hide(err))
 		}
 	}
 	if err := h.healthy(ctx); err != nil {
@@ -406,7 +407,7 @@ func (h *held) rollAndProve(ctx context.Context, o *op) error {
 		}
 	}
 	if err := h.Prover.Prove(ctx, accepted, rejected); err != nil {
-		return fmt.Errorf("proving: %w", err)
+		return fmt.Errorf("proving: %w", h.hide(err))
 	}
 	h.log(Info, "proved: the current values and %d former ones are accepted, %d are refused", len(accepted)-1, len(rejected))
 	h.fault("proved " + string(o.Action))
@@ -423,6 +424,7 @@ func (h *held) former(ctx context.Context, o *op) map[string]string {
 		if d, err := b.Recall(ctx, o.Former); err != nil {
 			h.log(Warning, "looking for the former values: %v", err)
 		} else if former := h.values(d, map[action]string{finish: previous}[o.Action]); len(former) > 0 {
+			h.learn(former)
 			return former
 		}
 	}

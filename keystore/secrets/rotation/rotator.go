@@ -66,6 +66,7 @@ type Rotator struct {
 
 	now   func() time.Time
 	fault func(point string) // tests end a run here
+	known []string           // values that no text may have
 }
 
 // Options say how a rotation is asked for.

@@ -95,6 +95,7 @@ func (r *Rotator) read(ctx context.Context) (*secrets.Document, *documentState, 
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	r.learn(d.Fields)
 	all, err := decodeState(d.State)
 	if err != nil {
 		return nil, nil, nil, err
