@@ -70,7 +70,7 @@ func (r *Rotator) rotate(ctx context.Context, h *held) error {
 		return err
 	}
 	if s.Op != nil {
-		return h.resume(ctx, s.Op)
+		return h.resumeThenReplace(ctx, s.Op)
 	}
 	h.decideDue(d, s)
 	if err := h.mayRotate(d, s); err != nil || !h.result.Due {
@@ -194,6 +194,24 @@ func (h *held) start(ctx context.Context, o *op, d *secrets.Document, still func
 func (h *held) own(o *op) {
 	o.Operator, o.Host, o.Holder, o.Run = h.Operator, audit.Host(), h.holder, h.run
 	h.result.ID, h.result.Action = o.ID, string(o.Action)
+}
+
+// resumeThenReplace goes on with what is unfinished. When that keeps former values, and they
+// are stolen by now, it replaces all once more.
+func (h *held) resumeThenReplace(ctx context.Context, o *op) error {
+	again := h.opts.Compromised && !o.Compromised
+	err := h.resume(ctx, o)
+	switch {
+	case !again || err != nil && !errors.Is(err, ErrRolledBack) && !errors.Is(err, ErrFormerUnproved):
+		return err
+	case h.opts.DryRun:
+		h.result.Plan = append(h.result.Plan, "replace the stolen secrets")
+		return nil
+	}
+	h.log(Warning, "what was unfinished is done; now the stolen secrets are replaced")
+	h.opts.Compromised, h.unproved = true, false
+	h.result = &Result{Set: h.Set.Name, Resumed: true}
+	return h.rotate(ctx, h)
 }
 
 // resume goes on with what an earlier run, which is dead, left undone.

@@ -224,6 +224,47 @@ func TestStolenValueIsTriedByTheNextRun(t *testing.T) {
 	})
 }
 
+// A theft that is reported while an ordinary rotation is unfinished ends no other way than
+// one that is reported before.
+func TestTheftWhileARotationIsUnfinished(t *testing.T) {
+	b := newBench(t, "dotenv:"+filepath.Join(t.TempDir(), ".env"), nil)
+	for _, broken := range []bool{false, true} {
+		for n := 1; ; n++ {
+			b.again()
+			before := b.document().Fields
+			b.roll = func(_ context.Context, id string) error {
+				b.service.Roll()
+				if broken && b.state().Op.Action == rotate && !b.state().Op.Compromised && strings.HasSuffix(id, "-rotate") {
+					return errors.New("pods do not come up")
+				}
+				return nil
+			}
+			killed := b.killedAt(n, func(r *Rotator) (*Result, error) { return r.Rotate(t.Context(), Options{}) })
+			if !killed {
+				break
+			}
+			now := b.document().Fields
+			if b.state().Op != nil {
+				b.now = b.now.Add(time.Hour) // a dry run, which holds nothing, waits for the lease
+				plan := b.must(b.rotator().Rotate(t.Context(), Options{Compromised: true, DryRun: true})).Plan
+				if plan[len(plan)-1] != "replace the stolen secrets" {
+					t.Errorf("killed at point %d: planned %q", n, plan)
+				}
+			}
+			res := b.must(b.rotator().Rotate(t.Context(), Options{Compromised: true}))
+			end := b.document().Fields
+			for _, stolen := range []string{before["JWT_SECRET"], now["JWT_SECRET"]} {
+				if end["JWT_SECRET"] == stolen || b.accepts(stolen) {
+					t.Errorf("killed at point %d: a stolen secret is accepted", n)
+				}
+			}
+			if h := b.history(); end["JWT_SECRET_PREVIOUS"] != "" || len(res.Emergency) == 0 || !h[len(h)-1].Compromised {
+				t.Errorf("killed at point %d: %+v", n, res)
+			}
+		}
+	}
+}
+
 // again puts the bench back to its beginning.
 func (b *bench) again() {
 	b.set.Proof.URL = b.service.URL + "/me"
