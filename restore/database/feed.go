@@ -32,6 +32,8 @@ type FeedError struct {
 	Said    string // its last line about an error, or ""
 	Role    string // a role that the dump wants and the server lacks, or ""
 	Table   string // a table that the dump has not made, or ""
+	// Tablespace is one that the dump wants and the server lacks, or "".
+	Tablespace string
 }
 
 func (e *FeedError) Error() string {
@@ -41,6 +43,9 @@ func (e *FeedError) Error() string {
 	}
 	if e.Role != "" {
 		text += fmt.Sprintf("; the dump gives things to role %q, which this server lacks: make it, or restore the roles from a backup made with --globals", e.Role)
+	}
+	if e.Tablespace != "" {
+		text += fmt.Sprintf("; the server lacks the tablespace %q: make it, or restore the globals", e.Tablespace)
 	}
 	if e.Table != "" {
 		text += "; a dump of rows alone (pg_dump -a) goes into tables that are there: " + loadRows
@@ -259,7 +264,7 @@ func (f feeding) run(ctx context.Context, src io.Reader, said *lastWords) error 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return &FeedError{Program: f.name, Err: err, Said: said.last(), Role: said.names(missingRole), Table: said.names(missingTable)}
+		return &FeedError{Program: f.name, Err: err, Said: said.last(), Role: said.names(missingRole), Table: said.names(missingTable), Tablespace: said.names(missingTablespace)}
 	}
 	if copyErr == nil {
 		return nil
@@ -328,7 +333,8 @@ var (
 	errorLine   = regexp.MustCompile(`(?m)(?:ERROR|FATAL|error|fatal): .*$`)
 	missingRole = regexp.MustCompile(`role "(.*)" does not exist`)
 	// missingTable is of a COPY: what a function looks for has no schema.
-	missingTable = regexp.MustCompile(`relation "(.*\..*)" does not exist`)
+	missingTable      = regexp.MustCompile(`relation "(.*\..*)" does not exist`)
+	missingTablespace = regexp.MustCompile(`invalid value for parameter "default_tablespace": "(.*)"`)
 )
 
 func (l *lastWords) last() string {

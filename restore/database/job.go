@@ -9,6 +9,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup/tables"
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
+	"github.com/takumi-backup/takumi-backup/internal/guard"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -46,11 +47,10 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 			o.Warn("a manifest is not used: %v", why)
 		}
 		if o.Manifest = m; m == nil && j.Look && o.Contents == nil {
-			judge := judge{unguarded: o.Unguarded}
-			if err := backup.Prove(ctx, j.Store, j.Path, backup.Options{Keys: j.Keys, Rescue: j.Rescue, Content: judge.read}); err != nil {
-				return nil, fmt.Errorf("reading %s: %w", j.Path, err)
+			var err error
+			if o.Contents, err = look(ctx, j.Store, j.Path, backup.Options{Keys: j.Keys, Rescue: j.Rescue}, o.Unguarded); err != nil {
+				return nil, err
 			}
-			o.Contents = judge.contents
 		}
 	}
 	o.Of(j.Backup.Envelope)
@@ -59,6 +59,25 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 		o.AtLeast = j.Backup.Size() / 2 // of what packs well much more
 	}
 	return Begin(ctx, o)
+}
+
+// look reads a backup to its end, and returns what its dump says of itself.
+func look(ctx context.Context, st store.Store, path string, o backup.Options, unguarded bool) (*guard.Contents, error) {
+	judge := judge{unguarded: unguarded}
+	o.Content = judge.read
+	if err := backup.Prove(ctx, st, path, o); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return judge.contents, nil
+}
+
+// Needs reads a backup to its end, and returns what its dump needs of a server.
+func Needs(ctx context.Context, st store.Store, path string, o backup.Options) (backup.Needs, error) {
+	c, err := look(ctx, st, path, o, false)
+	if err != nil || c == nil {
+		return backup.Needs{}, err
+	}
+	return backup.NeedsOf(c, nil), nil
 }
 
 // Run restores the backup as planned by at, of Begin; see [Restore.Run]. With an error and

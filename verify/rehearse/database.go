@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/postgres"
 	"github.com/takumi-backup/takumi-backup/internal/postgres/scratch"
 	pgrestore "github.com/takumi-backup/takumi-backup/restore/database"
@@ -47,14 +49,26 @@ func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out
 			return err
 		}
 	}
+	looked := false
 	for range maxRoles {
 		err := s.restore(ctx, path, want, out, m)
 		var refused *pgrestore.FeedError
-		if s.o.Database != nil || !errors.As(err, &refused) || refused.Role == "" {
+		if s.o.Database != nil || !errors.As(err, &refused) || refused.Role == "" && (refused.Tablespace == "" || looked) {
 			return err
 		}
 		// A scratch server has no roles but its own, and the dump gives things to
 		// those of the live one. It starts anew, and so does the clock.
+		if !looked {
+			looked = true
+			needs, err := pgrestore.Needs(ctx, s.o.Place, path, backup.Options{Keys: s.o.Keys, Signers: s.o.Signers})
+			if err == nil {
+				err = s.provide(ctx, &postgres.Manifest{Needs: needs}, out)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.makeRole(ctx, refused.Role); err != nil {
 			return err
 		}
@@ -227,10 +241,22 @@ func judge(err error) error {
 		return fmt.Errorf("the disk of the scratch server: %w: %s", syscall.ENOSPC, refused.Said)
 	case errors.Is(err, pgrestore.ErrDiffers):
 		return backupFault(ErrDiffers, err)
-	case errors.Is(err, pgrestore.ErrNotADump), errors.Is(err, pgrestore.ErrIncomplete), refused != nil && refused.Role == "":
+	case refused != nil && lacking.MatchString(refused.Said):
+		return notHere("the server lacks what the dump needs", err)
+	case errors.Is(err, pgrestore.ErrNotADump), errors.Is(err, pgrestore.ErrIncomplete), refused != nil && refused.Role == "" && refused.Tablespace == "":
 		return backupFault(ErrNotRestorable, err)
 	}
 	return err
+}
+
+// lacking are the server's words for a missing extension, library, preloaded library or
+// locale.
+var lacking = regexp.MustCompile(`extension control file|extension "[^"]*" is not available|shared_preload_libraries|must be preloaded|` +
+	`could not access file "\$libdir/|could not create locale|collation "[^"]*" for encoding "[^"]*" does not exist`)
+
+// notHere marks an error as one that says nothing of the backup.
+func notHere(why string, err error) error {
+	return fail.As(fail.Failed, "install on this host what the live server has, or name a server like it with --database-url", fmt.Errorf("not rehearsed: %s: %w", why, err))
 }
 
 func (s *Stage) makeRole(ctx context.Context, name string) error {
