@@ -16,6 +16,8 @@ const (
 	codeNoDatabase = "3D000"
 	codeDuplicate  = "42P04"
 	codeThere      = "42710" // a role or tablespace
+	codePassword   = "28P01"
+	codeNoLogin    = "28000"
 )
 
 // ConnectError says that the server was not reached, or let nobody in.
@@ -42,6 +44,9 @@ func (e *ConnectError) Unwrap() error { return e.Err }
 
 // NoDatabase says whether the server lacks the database.
 func (e *ConnectError) NoDatabase() bool { return hasCode(e.Err, codeNoDatabase) }
+
+// Refused says whether the server refuses the user or the password.
+func (e *ConnectError) Refused() bool { return hasCode(e.Err, codePassword, codeNoLogin) }
 
 // IsDuplicate reports whether the server says that a database, role or tablespace of this
 // name exists.

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -160,8 +161,13 @@ func (m *alternating) Prove(ctx context.Context, accepted, rejected []map[string
 		}
 	}
 	for _, v := range rejected {
-		if m.login(ctx, v) == nil {
+		err := m.login(ctx, v)
+		if err == nil {
 			return fmt.Errorf("the former password of %s is still accepted", v[m.user])
+		}
+		// A server that cannot be asked refuses nobody.
+		if e, ok := errors.AsType[*postgres.ConnectError](err); !ok || !e.Refused() {
+			return fmt.Errorf("trying the former password of %s: %w", v[m.user], err)
 		}
 	}
 	return nil

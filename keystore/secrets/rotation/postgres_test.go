@@ -225,6 +225,17 @@ func TestProductionsDatabaseIsVerified(t *testing.T) {
 	}
 }
 
+// That nothing listens does not prove that a password is refused.
+func TestUnreachableDatabaseProvesNothing(t *testing.T) {
+	t.Setenv("DB_HOST", t.TempDir())
+	t.Setenv("DB_NAME", "takumi")
+	m := &alternating{user: "USER", password: "PASSWORD"}
+	err := m.Prove(t.Context(), nil, []map[string]string{{"USER": "app_a", "PASSWORD": "stolen"}})
+	if err == nil || !strings.Contains(err.Error(), "trying the former password of app_a: connecting") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAlternatingRolesMustBeAlike(t *testing.T) {
 	b := database(t)
 	b.set.Postgres.Roles[1] = "app_c"
