@@ -22,6 +22,7 @@ type Roll struct {
 	rows    [][]row // blocks, which do not move when the list grows
 	text    strings.Builder
 	names   []string
+	etags   []string
 	order   []uint32 // nil: as they were added
 	shapes  []shape
 	shapeOf map[string]uint32
@@ -39,6 +40,7 @@ type row struct {
 	shape, err, why  uint32 // indices; err and why from 1, 0 for none
 	nameAt, nameSize uint16 // of the label's name in base, or
 	name             uint32 // from 1, its index among the names that base lacks
+	etag             uint32 // from 1, its index among the ETags
 }
 
 type shape struct {
@@ -109,7 +111,11 @@ func (r *Roll) Add(b *Backup) {
 		r.names = append(r.names, r.keep(b.Name))
 		n.name = uint32(len(r.names))
 	}
-	own.Path, own.Size, own.ModTime, own.ID, own.Created, own.Name, own.Err, own.Doubt = "", 0, time.Time{}, envelope.ID{}, time.Time{}, "", nil, nil
+	if b.ETag != "" {
+		r.etags = append(r.etags, r.keep(b.ETag))
+		n.etag = uint32(len(r.etags))
+	}
+	own.Path, own.Size, own.ModTime, own.ETag, own.ID, own.Created, own.Name, own.Err, own.Doubt = "", 0, time.Time{}, "", envelope.ID{}, time.Time{}, "", nil, nil
 	n.shape = r.shapeIndex(&own)
 	n.err, n.why = r.fault(b.Path, b.Err), r.fault(b.Path, b.Doubt)
 	r.order = nil
@@ -177,6 +183,9 @@ func (r *Roll) At(i int) Backup {
 	}
 	if b.Name = n.base[n.nameAt : n.nameAt+n.nameSize]; n.name > 0 {
 		b.Name = r.names[n.name-1]
+	}
+	if n.etag > 0 {
+		b.ETag = r.etags[n.etag-1]
 	}
 	if b.Readable() {
 		b.Created = time.Unix(n.created, 0).UTC()

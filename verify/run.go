@@ -268,6 +268,7 @@ func (j *Job) check(ctx context.Context, l *List, order []uint32) error {
 		if j.Memory == nil {
 			return b
 		}
+		b.etag = was.etag // of an object that was replaced since, which is then checked again
 		j.Memory.remember(&b, j.Program)
 		if saving.TryLock() {
 			if time.Since(saved) > j.saveEvery || j.Memory.full() {
