@@ -52,6 +52,11 @@ func (e *ConnectError) Refused() bool { return hasCode(e.Err, codePassword, code
 // name exists.
 func IsDuplicate(err error) bool { return hasCode(err, codeDuplicate, codeThere) }
 
+// IsLocaleRefused reports whether the server does not make a database because of its locale:
+// the name or the encoding does not fit, or it was built without that provider. ICU's
+// refusal has a code of its own only since PostgreSQL 16.
+func IsLocaleRefused(err error) bool { return hasCode(err, "42809", "22023", "0A000", "XX000") }
+
 func hasCode(err error, codes ...string) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {

@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,9 +50,17 @@ func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out
 			return err
 		}
 	}
+	locale, unlike := s.localeOf(want)
 	looked := false
 	for range maxRoles {
-		err := s.restore(ctx, path, want, out, m)
+		err := s.restore(ctx, path, want, locale, out, m)
+		if unlike == "" && localeRefused(err) {
+			unlike = fmt.Sprintf("locale %s is missing here", cmp.Or(locale.Locale, locale.Collate))
+			out.note("%s: it was rehearsed with C", unlike)
+			locale.Collate, locale.CType, locale.Provider, locale.Locale, locale.Rules = "C", "C", "c", "", ""
+			continue
+		}
+		err = judge(err, unlike)
 		var refused *pgrestore.FeedError
 		if s.o.Database != nil || !errors.As(err, &refused) || refused.Role == "" && (refused.Tablespace == "" || looked) {
 			return err
@@ -75,6 +84,27 @@ func (s *Stage) database(ctx context.Context, path string, f *backup.Handle, out
 		out.note("role %q was made for it: it is in the backup of the globals, if there is one", refused.Role)
 	}
 	return fmt.Errorf("%w: it gives things to more than %d roles", ErrNotRestorable, maxRoles)
+}
+
+// localeOf returns the properties that a rehearsal keeps of the live database, and why the
+// locale may be another one, or "".
+func (s *Stage) localeOf(want *postgres.Manifest) (locale *postgres.Properties, unlike string) {
+	if want == nil || want.Properties == nil {
+		return nil, "the locale is not known without a manifest"
+	}
+	p := want.Properties
+	return &postgres.Properties{
+		Owner: s.settings.User(), Tablespace: "pg_default", Limit: -1,
+		Encoding: p.Encoding, Collate: p.Collate, CType: p.CType, Provider: p.Provider, Locale: p.Locale, Rules: p.Rules,
+	}, ""
+}
+
+// localeRefused reports whether the server cannot make a database of the locale.
+func localeRefused(err error) bool {
+	unready, ok := errors.AsType[*pgrestore.UnreadyError](err)
+	return postgres.IsLocaleRefused(err) || ok && slices.ContainsFunc(unready.Findings, func(f pgrestore.Finding) bool {
+		return f.Check == "locale" && f.Weight == pgrestore.Stop
+	})
 }
 
 // provide gives the scratch server what the dump needs: its roles, who may own what
@@ -146,16 +176,16 @@ func (s *Stage) start(ctx context.Context) (err error) {
 
 // restore is one try: from the opening of the backup to a checked database, which
 // is then dropped.
-func (s *Stage) restore(ctx context.Context, path string, want *postgres.Manifest, out *Outcome, m *backup.Meter) (err error) {
+func (s *Stage) restore(ctx context.Context, path string, want *postgres.Manifest, locale *postgres.Properties, out *Outcome, m *backup.Meter) (err error) {
 	out.Began = time.Now()
-	at, err := s.begin(ctx, want, out)
+	at, err := s.begin(ctx, want, locale, out)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
 	result, err := s.feed(ctx, at, path, m)
 	if err != nil {
-		return judge(err)
+		return err
 	}
 	defer func() {
 		if dropErr := s.drop(ctx); dropErr != nil {
@@ -194,12 +224,11 @@ func rowsOf(c postgres.Contents) (n int64) {
 }
 
 // begin takes the server for this rehearsal, and removes what a killed one left.
-func (s *Stage) begin(ctx context.Context, want *postgres.Manifest, out *Outcome) (*pgrestore.Restore, error) {
+func (s *Stage) begin(ctx context.Context, want *postgres.Manifest, locale *postgres.Properties, out *Outcome) (*pgrestore.Restore, error) {
 	from := ""
 	if want != nil {
-		// What the database was is not for a scratch server, which may lack its locale.
 		plain := *want
-		plain.Properties = nil
+		plain.Properties = locale
 		want, from = &plain, want.Database
 	}
 	o := pgrestore.Options{Settings: s.settings, Manifest: want, From: from, Time: time.Now(), Stderr: s.silent, CreateRoles: true, Tell: func(string, ...any) {}, Warn: out.note}
@@ -232,8 +261,9 @@ func (s *Stage) feed(ctx context.Context, at *pgrestore.Restore, path string, m 
 	return at.Run(ctx, content)
 }
 
-// judge says what speaks against a backup from what speaks against the server.
-func judge(err error) error {
+// judge says what speaks against a backup from what speaks against the server. unlike says
+// why the server's locale may not be the backup's, or is "".
+func judge(err error, unlike string) error {
 	var refused *pgrestore.FeedError
 	switch {
 	case errors.As(err, &refused) && strings.Contains(refused.Said, syscall.ENOSPC.Error()):
@@ -243,6 +273,8 @@ func judge(err error) error {
 		return backupFault(ErrDiffers, err)
 	case refused != nil && lacking.MatchString(refused.Said):
 		return notHere("the server lacks what the dump needs", err)
+	case unlike != "" && refused != nil && byLocale.MatchString(refused.Said):
+		return notHere(unlike+", and another one refuses some good rows", err)
 	case errors.Is(err, pgrestore.ErrNotADump), errors.Is(err, pgrestore.ErrIncomplete), refused != nil && refused.Role == "" && refused.Tablespace == "":
 		return backupFault(ErrNotRestorable, err)
 	}
@@ -253,6 +285,10 @@ func judge(err error) error {
 // locale.
 var lacking = regexp.MustCompile(`extension control file|extension "[^"]*" is not available|shared_preload_libraries|must be preloaded|` +
 	`could not access file "\$libdir/|could not create locale|collation "[^"]*" for encoding "[^"]*" does not exist`)
+
+// byLocale are the server's words for rows and bounds of partitions that break a rule. Whether
+// they do may depend on the locale: what a letter is, and how texts sort.
+var byLocale = regexp.MustCompile(`violates (check|partition) constraint|is violated by some row|no partition of relation|empty range bound|would overlap partition`)
 
 // notHere marks an error as one that says nothing of the backup.
 func notHere(why string, err error) error {
