@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/takumi-backup/takumi-backup/internal/testkit/postgres"
@@ -37,6 +39,26 @@ func TestManifestOfAnyIndex(t *testing.T) {
 	b := withDatabase(t, c, "anyindex")
 	for _, manifest := range []string{"on", "checksums"} {
 		b.backupOf("--manifest=" + manifest)
+	}
+}
+
+// TestDumpInAnotherEncoding: the encoding in which pg_dump wrote is not that of the new
+// database, unless it converts nothing.
+func TestDumpInAnotherEncoding(t *testing.T) {
+	c := database(t, "umlauts", "CREATE TABLE t AS SELECT 'é'::text AS t")
+	b := withDatabase(t, c, "umlauts")
+	b.env = append(b.env, "DB_NAME=gone") // which the new database would be like
+	for encoding, want := range map[string]string{"LATIN1": "UTF8|1", "UTF8": "UTF8|1", "SQL_ASCII": "SQL_ASCII|2"} {
+		dump, err := c.Command("pg_dump", "-E", encoding, "umlauts").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, into := b.path(encoding+".sql.enc"), "into_"+strings.ToLower(encoding)
+		b.run(exitOK, bytes.NewReader(dump), "seal", "--kind", "database", "-o", file)
+		b.run(exitOK, nil, "restore", "database", file, "--into", into, "--yes")
+		if got := strings.TrimSpace(c.Psql(t, into, "SELECT current_setting('server_encoding'), length(t) FROM t")); got != want {
+			t.Errorf("of %s: %s, want %s", encoding, got, want)
+		}
 	}
 }
 

@@ -159,7 +159,14 @@ func (r *Restore) create(ctx context.Context, head []byte) error {
 	if r.model != nil {
 		how = r.model.CreateLike(r.server)
 	} else if match := clientEncoding.FindSubmatch(head); match != nil {
-		how = " ENCODING" + postgres.QuoteText(string(match[1]))
+		var usual string
+		if err := r.conn.QueryRow(ctx, "SELECT pg_catalog.pg_encoding_to_char(encoding) FROM pg_catalog.pg_database WHERE datname = 'template0'").Scan(&usual); err != nil {
+			return err
+		}
+		// UTF-8 holds what any encoding does, but not the bytes of SQL_ASCII.
+		if of := string(match[1]); usual != "UTF8" || of == "SQL_ASCII" {
+			how = " ENCODING" + postgres.QuoteText(of)
+		}
 	}
 	sql := fmt.Sprintf("CREATE DATABASE %s TEMPLATE template0 CONNECTION LIMIT %d%s", postgres.Quote(r.plan.New), postgres.OwnLimit, how)
 	if _, err := r.conn.Exec(ctx, sql); err != nil {
