@@ -1,8 +1,13 @@
 package verify
 
 import (
+	"bytes"
 	"fmt"
+	"maps"
+	"net/http"
 	"net/http/httptest"
+	"path"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,16 +19,24 @@ import (
 	"github.com/takumi-backup/takumi-backup/stream/pack"
 )
 
-// TestProofsOfABucket: what was proved in a bucket is known the next time, by the object's
-// own ETag, and what replaces an object is not.
-func TestProofsOfABucket(t *testing.T) {
-	memory := s3test.NewMemory()
-	server := httptest.NewServer(memory)
-	defer server.Close()
+// bucket is a place in an empty bucket, whose server shows each request.
+func bucket(t *testing.T, seen func(*http.Request)) (root string, memory *s3test.Memory) {
+	memory = s3test.NewMemory()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen(r)
+		memory.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
 	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"} {
 		t.Setenv(name, value)
 	}
-	const root = "s3://bucket/p"
+	return "s3://bucket/p", memory
+}
+
+// TestProofsOfABucket: what was proved in a bucket is known the next time, by the object's
+// own ETag, and what replaces an object is not.
+func TestProofsOfABucket(t *testing.T) {
+	root, memory := bucket(t, func(*http.Request) {})
 	key, state, now := kek.Generate(), t.TempDir(), time.Now().UTC().Truncate(time.Second)
 	put := func(n int) {
 		label := envelope.Label{Created: now.AddDate(0, 0, n-9), Kind: "stream", Name: "words"}
@@ -70,5 +83,36 @@ func TestProofsOfABucket(t *testing.T) {
 	put(2)
 	if got := verified(); got != 1 {
 		t.Errorf("after a replacement %d are checked, want 1", got)
+	}
+}
+
+// TestFewRequests: each file of a good backup in a bucket is asked for once.
+func TestFewRequests(t *testing.T) {
+	var mu sync.Mutex
+	requests := make(map[string]int)
+	root, memory := bucket(t, func(r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		requests[r.Method+" "+path.Base(r.URL.Path)]++
+	})
+	key := kek.Generate()
+	file := root + "/x.enc"
+	data := seal(t, bytes.Repeat([]byte("content"), 300_000), envelope.Label{Created: time.Now(), Kind: "stream", Name: "x"}, pack.None, key)
+	memory.Put("bucket", "p/x.enc", data)
+	memory.Put("bucket", "p/x.enc.sha256", sidecarOf(data, "x.enc"))
+	place, err := places.Open(root, places.S3Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, level := range []Level{Checksum, Auth, Content} {
+		clear(requests)
+		if b := NewChecker(Options{Place: place, Keys: ringOf(key), Level: level}).One(t.Context(), file); b.Worst() == Error {
+			t.Fatalf("%v: %+v", level, b.Findings)
+		}
+		// The head of the backup comes first, and then the rest of it.
+		want := map[string]int{"GET x.enc": 2, "GET x.enc.sha256": 1, "GET x.enc.envelope": 1}
+		if !maps.Equal(requests, want) {
+			t.Errorf("%v: %v, want %v", level, requests, want)
+		}
 	}
 }
