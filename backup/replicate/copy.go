@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"strings"
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
@@ -81,8 +80,8 @@ func sidecar(ctx context.Context, place store.Store, path string) (string, error
 	if err != nil {
 		return "", err
 	}
-	sum, rest, _ := strings.Cut(string(text), "  ")
-	if digits, err := hex.DecodeString(sum); err != nil || len(digits) != sha256.Size || rest != store.Base(path)+"\n" {
+	sum, name, ok := store.ParseSidecar(string(text))
+	if !ok || name != store.Base(path) {
 		return "", fmt.Errorf("%s%s is not a sidecar of it: %w", path, store.SidecarSuffix, ErrRotten)
 	}
 	return sum, nil
@@ -150,11 +149,21 @@ func One(ctx context.Context, i Item, o Options, progress func(n int)) (r store.
 			o.Memory.learn(i.To, there)
 		}
 	}
-	if err = copyEnvelope(ctx, i, o); err == nil {
-		o.Memory.learn(i.To, given)
+	if err = copyEnvelope(ctx, i, o); err != nil {
+		return r, errors.Join(err, copySignature(ctx, i, o))
 	}
-	return r, errors.Join(err, copySignature(ctx, i, o))
+	o.Memory.learn(i.To, given)
+	if err = copySignature(ctx, i, o); err != nil {
+		err = signatureFault{err}
+	}
+	return r, err
 }
+
+// signatureFault is why a signature is not copied with its backup, which is: others of its
+// chain may follow.
+type signatureFault struct{ error }
+
+func (f signatureFault) Unwrap() error { return f.error }
 
 type counter func(n int)
 

@@ -2,6 +2,7 @@ package replicate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/takumi-backup/takumi-backup/backup"
@@ -75,7 +76,9 @@ func (c Batch) Run(ctx context.Context, obs Observer) (t Tally, err error) {
 			i := items[wave[n]]
 			switch {
 			case o.err != nil:
-				lost = append(lost, i)
+				if !errors.As(o.err, new(signatureFault)) {
+					lost = append(lost, i)
+				}
 				if t.Failed++; t.First == nil {
 					t.First = o.err
 				}

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/replicate"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
+	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
 	"github.com/takumi-backup/takumi-backup/keystore"
 )
@@ -130,3 +133,29 @@ func TestSignatures(t *testing.T) {
 }
 
 var errAny = errors.New("any")
+
+// TestBadSignatureOfAChain: a useless signature is reported, and keeps neither its backup
+// nor what depends on that from the copy; and any form of sha256sum is a sidecar.
+func TestBadSignatureOfAChain(t *testing.T) {
+	dir := t.TempDir()
+	first, second := "u_20261101_020000.0123456789abcdef-0.tar.enc", "u_20261101_020001.0123456789abcdef-1.tar.enc"
+	mine := sealed(t, 100)
+	for _, name := range []string{first, second} {
+		path := filepath.Join(dir, "from", name)
+		keep(t, path, mine)
+		write(t, path+store.SidecarSuffix, fmt.Appendf(nil, "%x *%s", sha256.Sum256(mine), name))
+	}
+	write(t, filepath.Join(dir, "from", first+sign.Suffix), []byte("-----BEGIN SSH SIGNATURE-----\n"))
+	c := replicate.Batch{Options: replicate.Options{Place: local.Folder{}}, From: filepath.Join(dir, "from"), To: filepath.Join(dir, "to"), Workers: 1, Meter: new(backup.Meter)}
+	tally, err := c.Run(t.Context(), replicate.Observer{Planned: func(int64) {}, Copied: func(replicate.Item, error) {},
+		Done: func(*replicate.Tally, replicate.Item, store.Result, error) error { return nil }})
+	if err != nil || tally.Failed != 1 || tally.Copied != 1 || !errors.Is(tally.First, sign.ErrMalformed) {
+		t.Errorf("%+v, %v", tally, err)
+	}
+	for _, name := range []string{first, second} {
+		got, err := os.ReadFile(filepath.Join(dir, "to", name+store.SidecarSuffix))
+		if want := store.FormatSidecar(sha256.Sum256(mine), name); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}

@@ -207,6 +207,7 @@ func (b *backupAll) runPrune(ctx context.Context, cmd *cobra.Command) error {
 	}
 	prune.SetContext(ctx)
 	prune.SetOut(cmd.ErrOrStderr())
+	prune.SetErr(cmd.ErrOrStderr()) // the notification quotes it
 	if b.quiet {
 		prune.SetOut(io.Discard)
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -25,8 +27,16 @@ import (
 	reports "github.com/takumi-backup/takumi-backup/verify/report"
 )
 
-// bigStore is from how many bytes on memory is collected more eagerly.
-const bigStore = 192 << 20
+// collectEagerly collects memory more eagerly from 192 MiB on, or more where many cores
+// need it, until its result is called: what lives of a big store is packed. A limit that the
+// operator has set stays.
+func collectEagerly() func() {
+	before := debug.SetMemoryLimit(-1)
+	if before == math.MaxInt64 {
+		debug.SetMemoryLimit(max(192<<20, int64(runtime.GOMAXPROCS(0))*(16<<20)))
+	}
+	return func() { debug.SetMemoryLimit(before) }
+}
 
 type verifyCommand struct {
 	keys      keyFlags
@@ -176,7 +186,7 @@ func (v *verifyCommand) verify(cmd *cobra.Command, paths []string) (*verify.Repo
 	}
 	hide := func() {}
 	j.Planned = func(_ int, bytes int64) { hide = v.progress.start(cmd.ErrOrStderr(), "verifying", bytes, &v.meter) }
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(bigStore)) // what lives of one is packed
+	defer collectEagerly()()
 	found, failed := j.Run(cmd.Context())
 	hide()
 	if errors.Is(failed, fs.ErrNotExist) { // a disk that is not mounted, perhaps
