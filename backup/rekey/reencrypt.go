@@ -84,6 +84,11 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 		if beside := seen.Beside; err == nil && beside != nil && beside.ID != r.Old.ID {
 			err = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside.Bytes(), nil)
 		}
+		if text, sigErr := backup.Signature(ctx, o.Store, path); err == nil && sigErr == nil && text != nil {
+			if s, sigErr := sign.Parse(text); sigErr != nil || s.ID != r.Old.ID {
+				r.warn(resign(ctx, o.Store, path, nil))
+			}
+		}
 	}
 	if err != nil || r.Skipped != "" {
 		return r, err

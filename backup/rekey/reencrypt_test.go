@@ -3,6 +3,7 @@ package rekey
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"os"
@@ -11,8 +12,11 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/envelope"
+	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/store/local"
@@ -442,6 +446,18 @@ func TestState(t *testing.T) {
 	writeFile(t, path, append(readFile(t, path), `{"time":"2026`...))
 	other := newBench(t, pack.Zstd)
 	writeFile(t, b.path+envelope.DetachedSuffix, readFile(t, other.path)[:4096])
+	_, secret, _ := ed25519.GenerateKey(nil)
+	signer, err := ssh.NewSignerFromKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func(b *bench, seed string) {
+		if _, _, err := backup.Sign(t.Context(), local.Folder{}, b.path, signer, backup.Options{Keys: ring(t, keySource{seed: seed})}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signed(other, "old")
+	writeFile(t, b.path+sign.Suffix, readFile(t, other.path+sign.Suffix))
 	b.o.State = begin()
 	if n := b.o.State.Len(); n != 1 {
 		t.Errorf("%d are done", n)
@@ -451,6 +467,15 @@ func TestState(t *testing.T) {
 		t.Errorf("the next run: %+v, %v", again, err)
 	}
 	wantFiles(t, b.dir, "x.enc", "x.enc.sha256")
+	if len(again.Warnings) != 1 {
+		t.Errorf("of the old signature it says %q", again.Warnings)
+	}
+	signed(b, "new")
+	if again, err = Reencrypt(t.Context(), b.path, b.o); err != nil || again.Skipped == "" || len(again.Warnings) != 0 {
+		t.Errorf("with its own signature: %+v, %v", again, err)
+	}
+	wantFiles(t, b.dir, "x.enc", "x.enc.sha256", "x.enc.sig")
+	os.Remove(b.path + sign.Suffix)
 	// What comes next is a line of its own, for the run after.
 	other.o.State = b.o.State
 	if _, err := Reencrypt(t.Context(), other.path, other.o); err != nil {
