@@ -32,16 +32,17 @@ func (o Options) accept(path string, opened *envelope.Opened) error {
 	return nil
 }
 
-// doubts warns of what is odd about a backup that is read all the same.
-func (o Options) doubts(path string, f *Handle) {
-	if o.Signers == nil && !o.Unsigned && Anonymous(f.Holder) {
+// doubts warns of what is odd about a backup that is read all the same. beside is why the
+// envelope next to it cannot be read.
+func (o Options) doubts(path string, opened *envelope.Opened, beside error) {
+	if o.Signers == nil && !o.Unsigned && Anonymous(opened.Holder) {
 		o.warn("%s: %v", path, ErrAnonymous)
 	}
-	for _, passed := range f.PassedOver() {
+	for _, passed := range passedOver(beside, opened) {
 		o.warn("%s%s was passed over: %v", path, envelope.DetachedSuffix, passed)
 	}
-	if f.Altered != nil {
-		o.warn("%s: %v; opened because of --rescue", path, f.Altered)
+	if opened.Altered != nil {
+		o.warn("%s: %v; opened because of --rescue", path, opened.Altered)
 	}
 }
 
@@ -80,7 +81,7 @@ func OpenInput(ctx context.Context, src io.ReadCloser, o Options) (_ *Handle, er
 	if err != nil {
 		return nil, fmt.Errorf("opening -: %w", err)
 	}
-	o.doubts("-", f)
+	o.doubts("-", &r.Opened, nil)
 	return f, nil
 }
 

@@ -84,8 +84,10 @@ type Handle struct {
 
 // PassedOver returns why the envelope next to the backup was not used; the backup's own
 // slots opened it.
-func (f *Handle) PassedOver() (why []error) {
-	for _, err := range []error{f.beside, f.Detached} {
+func (f *Handle) PassedOver() (why []error) { return passedOver(f.beside, &f.Opened) }
+
+func passedOver(beside error, opened *envelope.Opened) (why []error) {
+	for _, err := range []error{beside, opened.Detached} {
 		if err != nil {
 			why = append(why, err)
 		}
@@ -141,7 +143,7 @@ func Open(ctx context.Context, place store.Store, path string, o Options) (*Hand
 	})
 	if err == nil {
 		if err = o.accept(path, &f.Opened); err == nil {
-			o.doubts(path, f)
+			o.doubts(path, &f.Opened, f.beside)
 			return f, nil
 		}
 		f.Close()

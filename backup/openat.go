@@ -45,6 +45,7 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 		return nil, keystore.ErrNone
 	}
 	var f *HandleAt
+	var passed error
 	err := o.retryRewrapped(ctx, place, path, func(obj store.Object, beside *envelope.Envelope, besideErr error) error {
 		var signed *witness
 		if o.Signers != nil {
@@ -65,7 +66,7 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 			}
 		}
 		if err == nil {
-			f = &HandleAt{ReaderAt: r, Closer: obj, place: place, path: path, opts: o}
+			f, passed = &HandleAt{ReaderAt: r, Closer: obj, place: place, path: path, opts: o}, besideErr
 			return nil
 		}
 		return withBesideError(path, err, besideErr)
@@ -77,6 +78,7 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 		f.Close()
 		return nil, err
 	}
+	o.doubts(path, &f.Opened, passed)
 	return f, nil
 }
 

@@ -27,18 +27,17 @@ type Known struct {
 // LoadKnown reads the state folder dir, or with "" the usual one. What cannot be read is a
 // warning, and nil.
 func LoadKnown(dir string, warn func(format string, args ...any)) (k Known) {
-	var fault error
-	if dir == "" {
-		dir, fault = history.Dir()
-	}
-	if fault == nil {
-		k.Memory, fault = OpenMemory(dir)
-	}
-	if fault != nil {
-		k.Memory = nil
-		warn("what was verified is not shown: %v", fault)
-	}
 	var err error
+	if dir == "" {
+		if dir, err = history.Dir(); err != nil {
+			warn("what this host knows of the backups is not shown: %v", err)
+			return k
+		}
+	}
+	if k.Memory, err = OpenMemory(dir); err != nil {
+		k.Memory = nil
+		warn("what was verified is not shown: %v", err)
+	}
 	if k.Ledger, err = backup.OpenLedger(dir); err != nil {
 		warn("what this host has sealed is not known: %v", err)
 	}

@@ -96,6 +96,7 @@ func TestSweep(t *testing.T) {
 		".a.enc.partial":                            "half",
 		".a.enc.sha256.partial":                     line,
 		".a.enc.envelope.partial":                   "half of what Put writes",
+		".a.enc.sig.partial":                        "half of a signature",
 		"a.enc.sha256":                              line,             // orphan
 		"b.enc.sha256":                              "not a sidecar",  // somebody's own
 		"c.enc.sha256":                              line,             // names another file

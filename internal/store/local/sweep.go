@@ -61,7 +61,9 @@ func listDir(dir string) ([]string, error) {
 func isPartialOfBackup(name string) bool {
 	name, hidden := strings.CutPrefix(name, partialPrefix)
 	name, partial := strings.CutSuffix(name, partialSuffix)
-	name = strings.TrimSuffix(strings.TrimSuffix(name, store.SidecarSuffix), envelopeSuffix)
+	for _, suffix := range []string{store.SidecarSuffix, envelopeSuffix, store.SignatureSuffix} {
+		name = strings.TrimSuffix(name, suffix)
+	}
 	return hidden && partial && (strings.HasSuffix(name, store.BackupSuffix) || plainName.MatchString(name))
 }
 
