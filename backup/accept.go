@@ -46,6 +46,8 @@ func (o Options) doubts(path string, opened *envelope.Opened, beside error) {
 	}
 }
 
+func silent(string, ...any) {}
+
 func (o Options) warn(format string, args ...any) {
 	if o.Warn != nil {
 		o.Warn(format, args...)

@@ -23,11 +23,11 @@ type ContractsOptions struct {
 	Node    *contracts.Node // of the network; nil asks no chain
 	// Configured reports whether another network has a node. It may be nil.
 	Configured func(network string) bool
-	ChainID    uint64   // of the node; 0 takes that of metadata.json or of Network
-	Block      string   // to read at
-	Slots      []string // further storage slots, as ADDRESS:SLOT or NAME:SLOT
-	Warn       func(format string, args ...any)
-	Asked      func(*contracts.State) // sees what the chain said
+	ChainID    uint64                           // of the node; 0 takes that of metadata.json or of Network
+	Block      string                           // to read at
+	Slots      []string                         // further storage slots, as ADDRESS:SLOT or NAME:SLOT
+	Warn       func(format string, args ...any) // nil is silent
+	Asked      func(*contracts.State)           // sees what the chain said; may be nil
 }
 
 // Contracts backs up a snapshot of a contracts' project and of its state on the chain, by
@@ -35,6 +35,9 @@ type ContractsOptions struct {
 // [ErrUnasked], because the Node had nothing to be asked for, or [ErrOthers], because
 // several networks could have been meant.
 func Contracts(ctx context.Context, job Job, run Runner, o ContractsOptions) error {
+	if o.Warn == nil {
+		o.Warn = silent
+	}
 	state, unasked := o.state(ctx)
 	if unasked != nil && state == nil {
 		return unasked
@@ -132,7 +135,9 @@ func (o ContractsOptions) state(ctx context.Context) (*contracts.State, error) {
 			o.Warn("%s holds no code on %s at block %d: %s", a.Address, o.Network, state.Block.Number, strings.Join(a.Names, ", "))
 		}
 	}
-	o.Asked(state)
+	if o.Asked != nil {
+		o.Asked(state)
+	}
 	return state, o.others(chains)
 }
 

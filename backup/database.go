@@ -33,7 +33,7 @@ type DatabaseOptions struct {
 	Jobs     int  // connections that read rows at once for a plain dump; below 2 pg_dump does it all
 	Globals  bool // also back up the roles and tablespaces, separately
 	Manifest ManifestMode
-	Warn     func(format string, args ...any)
+	Warn     func(format string, args ...any) // nil is silent
 }
 
 // ManifestMode says what is sealed next to a dump.
@@ -107,6 +107,9 @@ func serverName(address string) string {
 
 // open connects to the server. The caller closes the connection.
 func open(ctx context.Context, job Job, run Runner, o DatabaseOptions) (d *database, err error) {
+	if o.Warn == nil {
+		o.Warn = silent
+	}
 	conn, err := o.Settings.Connect(ctx)
 	if err != nil {
 		return nil, SourceError(err)

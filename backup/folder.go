@@ -25,8 +25,9 @@ type Folder struct {
 	StateDir    string        // with Incremental
 
 	Quiet bool // Say is not called, nor Warn of what is in the backup all the same
-	Warn  func(format string, args ...any)
-	Say   func(format string, args ...any)
+	// Warn and Say get what is worth knowing; nil is silent.
+	Warn func(format string, args ...any)
+	Say  func(format string, args ...any)
 }
 
 // Choose adds to what flags say, of which changed reports whether they were given, what the
@@ -107,6 +108,12 @@ func CheckApart(dir string, stores ...string) error {
 // Backup backs up dir by job. The error is [fail.ErrSome] when something of it is not in the
 // backup, which is made all the same.
 func (f *Folder) Backup(ctx context.Context, job Job, run Runner, dir string) error {
+	if f.Warn == nil {
+		f.Warn = silent
+	}
+	if f.Say == nil {
+		f.Say = silent
+	}
 	o := f.Tree
 	o.Report = func(p tree.Problem) { f.Warn("%v", p) }
 	job.Guard.AllowEmpty = o.AllowEmpty

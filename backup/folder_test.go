@@ -104,6 +104,10 @@ func TestFolderBackup(t *testing.T) {
 			t.Errorf("%+v: %v, %q", tc, err, said)
 		}
 	}
+	f.Warn = nil // who does not listen
+	if err := f.Backup(t.Context(), job, run, dir); !errors.Is(err, fail.ErrSome) {
+		t.Error(err)
+	}
 	if err := backup.CheckApart(dir, "s3://a/b", root); err != nil {
 		t.Error(err)
 	}

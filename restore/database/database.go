@@ -81,8 +81,20 @@ type Options struct {
 	DropPrevious bool
 	Time         time.Time // goes into the names of databases
 	Stderr       *os.File  // of psql and pg_restore
-	// Tell gets messages about progress, and Warn those that people must see.
+	// Tell gets messages about progress, and Warn those that people must see; nil is silent.
 	Tell, Warn func(format string, args ...any)
+}
+
+func (o *Options) tell(format string, args ...any) {
+	if o.Tell != nil {
+		o.Tell(format, args...)
+	}
+}
+
+func (o *Options) warn(format string, args ...any) {
+	if o.Warn != nil {
+		o.Warn(format, args...)
+	}
 }
 
 // Plan is what a restore finds, and what it would do.
@@ -240,7 +252,7 @@ func (r *Restore) build(ctx context.Context, head []byte, load loader) (Result, 
 		if err := r.dropUnfinished(ctx, r.conn, name); err != nil {
 			return Result{}, fmt.Errorf("removing %q, which a restore that was killed has left: %w", name, err)
 		}
-		r.o.Tell("removed %q, which a restore that was killed had left", name)
+		r.o.tell("removed %q, which a restore that was killed had left", name)
 	}
 	if err := r.makeRoles(ctx); err != nil {
 		return Result{}, err
@@ -394,7 +406,7 @@ func (r *Restore) compare(ctx context.Context, conn *pgx.Conn) (err error) {
 		return fmt.Errorf("%w; by the manifest:%s", ErrDiffers, text)
 	}
 	if n := len(got.Tables) - len(want.Tables); n > 0 {
-		r.o.Warn("%d unlogged tables are empty: the dump has no rows of them, as one of a standby never has", n)
+		r.o.warn("%d unlogged tables are empty: the dump has no rows of them, as one of a standby never has", n)
 	}
 	return nil
 }

@@ -186,7 +186,7 @@ func (r *Restore) makeRoles(ctx context.Context) error {
 		if _, err := r.conn.Exec(ctx, "CREATE ROLE "+postgres.Quote(name)+" NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"); err != nil {
 			return fmt.Errorf("making role %q: %w", name, err)
 		}
-		r.o.Tell("made role %q, which may not log in and has no password: the backup of the globals has the real one", name)
+		r.o.tell("made role %q, which may not log in and has no password: the backup of the globals has the real one", name)
 	}
 	return nil
 }

@@ -181,7 +181,7 @@ func (r *Restore) unknown(setting string) bool {
 	if !r.tooNew(setting) {
 		return false
 	}
-	r.o.Tell("SET %s is left out of the dump: the server, PostgreSQL %d, does not know it", setting, r.server)
+	r.o.tell("SET %s is left out of the dump: the server, PostgreSQL %d, does not know it", setting, r.server)
 	return true
 }
 

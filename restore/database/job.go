@@ -44,7 +44,7 @@ func (j Job) Begin(ctx context.Context) (*Restore, error) {
 	if j.Path != "-" {
 		m, useless := backup.FindManifest(ctx, j.Store, j.Path, j.Backup.Envelope, backup.Options{Keys: j.Keys, Rescue: j.Rescue, Signers: j.Signers})
 		for _, why := range useless {
-			o.Warn("a manifest is not used: %v", why)
+			o.warn("a manifest is not used: %v", why)
 		}
 		if o.Manifest = m; m == nil && j.Look && o.Contents == nil {
 			var err error
@@ -104,7 +104,7 @@ func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
 		h, dump, err := j.parts(ctx)
 		switch {
 		case errors.Is(err, errInOrder):
-			j.Warn("it is restored by one connection: %v", err)
+			j.warn("it is restored by one connection: %v", err)
 		case err != nil:
 			return Result{}, err
 		default:

@@ -216,12 +216,12 @@ func (p *parallel) post(ctx context.Context, piece *tables.Piece) error {
 	}
 	version := archive.Reader(contents, p.server)
 	if version > p.server && p.tooNew(transactionTimeout) {
-		p.o.Warn("indexes and constraints are made one after the other: pg_restore of PostgreSQL %d sets %s, which the server does not know", version, transactionTimeout)
+		p.o.warn("indexes and constraints are made one after the other: pg_restore of PostgreSQL %d sets %s, which the server does not know", version, transactionTimeout)
 		return p.run(ctx, p.inSession(script))
 	}
 	program, err := postgres.Program(ctx, "pg_restore", version)
 	if errors.As(err, new(*postgres.ProgramError)) {
-		p.o.Warn("indexes and constraints are made one after the other: no pg_restore here reads the contents of the dump")
+		p.o.warn("indexes and constraints are made one after the other: no pg_restore here reads the contents of the dump")
 		return p.run(ctx, p.inSession(script))
 	}
 	if err != nil {
@@ -234,7 +234,7 @@ func (p *parallel) post(ctx context.Context, piece *tables.Piece) error {
 			return context.Cause(ctx)
 		}
 		if !errors.Is(err, archive.ErrNoMemory) {
-			p.o.Warn("indexes and constraints are made one after the other: %v", err)
+			p.o.warn("indexes and constraints are made one after the other: %v", err)
 		}
 		return p.run(ctx, p.inSession(script))
 	}
