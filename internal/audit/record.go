@@ -150,11 +150,11 @@ func clean(text string, most int) string {
 	if len(text) <= most {
 		return text
 	}
-	text = text[:most]
-	for len(text) > 0 && !utf8.ValidString(text[len(text)-1:]) {
-		text = text[:len(text)-1] // not in the middle of a character
+	cut := most
+	for cut > most-utf8.UTFMax && !utf8.RuneStart(text[cut]) {
+		cut-- // not in the middle of a character
 	}
-	return text + "…"
+	return text[:cut] + "…"
 }
 
 func cleanPaths(paths []string) (cleaned []string) {

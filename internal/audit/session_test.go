@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // testSession is a session in a log of its own, what it warned of, and what it
@@ -146,5 +147,15 @@ func TestSessionOff(t *testing.T) {
 	s.Note(ctx, Record{})
 	if err := s.End(ctx, io.EOF); err != io.EOF {
 		t.Error(err)
+	}
+}
+
+// TestCut: long text is cut between characters, and loses no more.
+func TestCut(t *testing.T) {
+	for _, char := range []string{"x ", "ü", "日", "😀"} {
+		got := clean(strings.Repeat(char, 2000), 1024)
+		if !utf8.ValidString(got) || len(got) < 1024-utf8.UTFMax || len(got) > 1024+len("…") {
+			t.Errorf("%s: %d bytes, %.20q", char, len(got), got[max(0, len(got)-20):])
+		}
 	}
 }

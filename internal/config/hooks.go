@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -25,7 +26,8 @@ func (s *Settings) hook(ctx context.Context, out io.Writer, name, command, outco
 	hook.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	hook.Cancel = func() error { return syscall.Kill(-hook.Process.Pid, syscall.SIGTERM) }
 	hook.WaitDelay = 5 * time.Second
-	if err := hook.Run(); err != nil {
+	// What it leaves running may keep the output open.
+	if err := hook.Run(); err != nil && (ctx.Err() != nil || !errors.Is(err, exec.ErrWaitDelay)) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}

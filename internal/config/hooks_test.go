@@ -48,3 +48,43 @@ func TestStopped(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+// TestLeftRunning: a hook that ends well and leaves something running, as a tunnel, has
+// done its work.
+func TestLeftRunning(t *testing.T) {
+	s := &Settings{File: &File{Hooks: Hooks{Before: "sleep 600 & echo $!"}}}
+	var out bytes.Buffer
+	worked := false
+	err := s.Hooked(t.Context(), &out, t.Errorf, func() error { worked = true; return nil })
+	if err != nil || !worked {
+		t.Errorf("%v, and it worked: %v", err, worked)
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(out.String())); err == nil {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// TestEmptyVariables: what the environment has without a value is not set, and hides
+// nothing of the file.
+func TestEmptyVariables(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "backup.toml")
+	if err := os.WriteFile(path, []byte("[[store]]\nurl = \"s3://b/p\"\n[[database]]\nname = \"takumi\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Load(path, []string{"DB_NAME=", "BACKUP_ROOT=", "PGDATABASE=", "BACKUP_DIR="})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if targets := s.Targets("database"); len(targets) != 1 || s.Get("BACKUP_ROOT") != "s3://b/p" {
+		t.Errorf("%d databases, to %q", len(targets), s.Get("BACKUP_ROOT"))
+	}
+}
+
+// TestShownURL: the password in a URL is not shown.
+func TestShownURL(t *testing.T) {
+	for _, v := range Environment([]string{"VAULT_ADDR=https://ops:S3cret@vault.example:8200"}).Shown() {
+		if strings.Contains(v.Value, "S3cret") || v.Name == "VAULT_ADDR" && !strings.Contains(v.Value, "vault.example:8200") {
+			t.Errorf("%+v", v)
+		}
+	}
+}

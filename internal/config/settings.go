@@ -38,7 +38,7 @@ func Environment(environ []string) *Settings {
 	for _, pair := range environ {
 		if name, value, ok := strings.Cut(pair, "="); ok {
 			s.values[name] = Value{value, "environment"}
-			s.environ[name] = true
+			s.environ[name] = value != "" // as Compose and units leave what is not set
 		}
 	}
 	return s

@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"net/url"
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -29,6 +30,10 @@ func (s *Settings) Shown() []Shown {
 		value := redact.Keys(all[name].Text)
 		if value != "" && (secretenv.Holds(name) || name == "PGPASSWORD") {
 			value = "(secret)"
+		}
+		if u, err := url.Parse(value); err == nil && u.User != nil {
+			u.User = url.User("redacted")
+			value = u.String()
 		}
 		shown = append(shown, Shown{name, value, all[name].Source})
 	}

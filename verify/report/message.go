@@ -61,6 +61,9 @@ func newMessage(r *verify.Report, fault error) *message {
 	}
 	if fault != nil {
 		m.Error = line(fault.Error())
+		if m.Status != failed && r != nil {
+			text = "failed: " + text
+		}
 		m.Status = failed
 	}
 	switch {

@@ -143,6 +143,9 @@ func TestWhen(t *testing.T) {
 		if err := errors.Join(n.Start(t.Context()), n.Done(t.Context(), c.report, c.fault, "the log")); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
+		if m := newMessage(c.report, c.fault); c.fault != nil && !strings.Contains(m.Subject, "failed") {
+			t.Errorf("%s: the subject is %q", c.name, m.Subject)
+		}
 		for i, path := range s.paths {
 			if logged := s.bodies[i] == "the log"; logged != strings.HasSuffix(path, "/fail") {
 				t.Errorf("%s, %s: got %s", c.name, path, s.bodies[i])

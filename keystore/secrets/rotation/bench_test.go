@@ -173,3 +173,22 @@ func (b *bench) accepts(value string) bool {
 	}
 	return all == 3
 }
+
+// lostAnswer is a store whose answers to writes are lost: the write that follows takes the
+// first for somebody else's.
+type lostAnswer struct{ secrets.Store }
+
+func (s lostAnswer) Write(ctx context.Context, d *secrets.Document) error {
+	if err := s.Store.Write(ctx, d); err != nil {
+		return err
+	}
+	return secrets.ErrConflict
+}
+
+// TestLostAnswers: a run knows its own writes again.
+func TestLostAnswers(t *testing.T) {
+	b := newBench(t, "dotenv:"+filepath.Join(t.TempDir(), ".env"), nil)
+	r := b.rotator()
+	r.Store = lostAnswer{r.Store}
+	b.must(r.Rotate(t.Context(), Options{}))
+}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -114,10 +115,15 @@ const conflicts = 8 // tries to write next to others
 // update changes the document in one write. When others wrote meanwhile it reads again
 // and change decides anew; once the operation is no longer ours, it stops.
 func (r *Rotator) update(ctx context.Context, mine *op, change func(*secrets.Document, *setState) error) error {
+	var wrote *secrets.Document
 	for try := 0; ; try++ {
 		d, all, s, err := r.read(ctx)
 		if err != nil {
 			return err
+		}
+		// The conflict may be with a write of ours whose answer was lost.
+		if wrote != nil && d.State == wrote.State && maps.Equal(d.Fields, wrote.Fields) {
+			return nil
 		}
 		if mine != nil && (s.Op == nil || s.Op.Run != mine.Run) {
 			if s.Op != nil {
@@ -136,6 +142,7 @@ func (r *Rotator) update(ctx context.Context, mine *op, change func(*secrets.Doc
 			return fmt.Errorf("writing the state: %w", err)
 		}
 		d.State = string(text)
+		wrote = d
 		err = r.Store.Write(ctx, d)
 		if err == nil || try == conflicts || !errors.Is(err, secrets.ErrConflict) {
 			return err
