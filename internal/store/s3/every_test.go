@@ -118,6 +118,7 @@ func steps(t *testing.T, s *s3store.Store, server *s3test.Memory, bucket string,
 		}
 	}
 	unchanged := holds(was)
+	var made time.Time
 	send := func(method, key string) {
 		server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(method, "/"+bucket+"/"+key, http.NoBody))
 	}
@@ -180,8 +181,13 @@ func steps(t *testing.T, s *s3store.Store, server *s3test.Memory, bucket string,
 		}, holds: unchanged},
 		{name: "put another", set: enveloped, do: put([]byte("slots"), []byte("more")), holds: holds(was, "more")},
 		{name: "put nothing", set: enveloped, do: put([]byte("slots"), nil), holds: unchanged},
-		{name: "remove", set: enveloped, do: func() error {
-			err := s.Remove(ctx, store.Backup{Path: path, Size: int64(len(was)), ModTime: time.Now()}, ".envelope")
+		{name: "remove", set: func() {
+			enveloped()
+			head := httptest.NewRecorder()
+			server.ServeHTTP(head, httptest.NewRequest("HEAD", "/"+bucket+"/d/x.enc", http.NoBody))
+			made, _ = http.ParseTime(head.Header().Get("Last-Modified"))
+		}, do: func() error {
+			err := s.Remove(ctx, store.Backup{Path: path, Size: int64(len(was)), ModTime: made}, ".envelope")
 			if errors.Is(err, store.ErrChanged) && server.Content(bucket, "d/x.enc") == nil {
 				return nil
 			}
