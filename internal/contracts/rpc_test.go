@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,9 +21,9 @@ import (
 // of these functions, the last of which stays.
 func ask(t *testing.T, ctx context.Context, answers ...http.HandlerFunc) (calls int, err error) {
 	t.Helper()
+	var asked atomic.Int64 // the client may ask again before a handler has ended
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		calls++
-		answers[min(calls, len(answers))-1](w, r)
+		answers[min(int(asked.Add(1)), len(answers))-1](w, r)
 	}))
 	defer server.Close()
 	url := strings.Replace(server.URL, "http://", "http://someone:swordfish@", 1) + "/v3/0123456789abcdef?token=topsecrettoken"
@@ -37,7 +38,7 @@ func ask(t *testing.T, ctx context.Context, answers ...http.HandlerFunc) (calls 
 			t.Errorf("%q is in: %v", secret, err)
 		}
 	}
-	return calls, err
+	return int(asked.Load()), err
 }
 
 // basic is what the client of ask sends in a header.
