@@ -91,14 +91,14 @@ type Options struct {
 // Plan compares two stores. It ignores what is only at the destination. The error is the
 // context's, a root's, or ErrEmpty: an empty source is a disk that is not mounted.
 func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
-	there := make(map[string]store.Backup)
+	there, unread := make(map[string]store.Backup), make(map[string]error)
 	for b, err := range o.Place.Walk(ctx, to, false) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		switch {
-		case err == nil:
-			there[b.Path] = b
+		case err == nil || b.Path != "": // the error is of this one alone
+			there[b.Path], unread[b.Path] = b, err
 		case !errors.Is(err, fs.ErrNotExist): // a folder that is yet to be made is empty
 			return nil, fmt.Errorf("looking through the destination: %w", err)
 		}
@@ -137,8 +137,8 @@ func Plan(ctx context.Context, from, to string, o Options) ([]Item, error) {
 		}
 		i.To = store.Join(to, inside)
 		if t, exists := there[i.To]; exists && i.Err == nil {
-			i.Action = Replace
-			if t.Size == f.Size && t.Sidecar {
+			i.Action, i.Err = Replace, unread[i.To]
+			if i.Err == nil && t.Size == f.Size && t.Sidecar {
 				i.Action, i.Err = compare(ctx, o.Place, f.Backup, i.To)
 			}
 			if i.Err == nil && i.Action != Nothing && !o.ReplaceOthers {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -332,6 +333,43 @@ func TestPlan(t *testing.T) {
 	cancel()
 	if _, err := replicate.Plan(ended, from, to, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("after the end: %v", err)
+	}
+}
+
+// denied is a store that does not say whether x.enc has a sidecar, as a bucket may.
+type denied struct{ local.Folder }
+
+func (d denied) Walk(ctx context.Context, root string, all bool) iter.Seq2[store.Backup, error] {
+	return func(yield func(store.Backup, error) bool) {
+		for b, err := range d.Folder.Walk(ctx, root, all) {
+			if filepath.Base(b.Path) == "x.enc" {
+				b.Sidecar, err = false, &store.Error{Op: "look for", Path: b.Path + store.SidecarSuffix, Err: fs.ErrPermission}
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// TestSidecarDenied: a copy that cannot be looked at is an error of its own.
+func TestSidecarDenied(t *testing.T) {
+	t.Parallel()
+	mine, dir := sealed(t, 100), t.TempDir()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	keep(t, filepath.Join(from, "y.enc"), mine)
+	place := denied{}
+	for _, root := range []string{to, from} {
+		keep(t, filepath.Join(root, "x.enc"), mine)
+		items, err := replicate.Plan(t.Context(), from, to, replicate.Options{Place: place})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range items {
+			if x := filepath.Base(i.To) == "x.enc"; x != errors.Is(i.Err, fs.ErrPermission) || !x && i.Err != nil {
+				t.Errorf("%+v", i)
+			}
+		}
 	}
 }
 
