@@ -106,6 +106,17 @@ func TestNightTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeFile(t, b.path("uploads/a"), []byte("a"))
+	// The notification says why prune failed.
+	junk := b.path("store/uploads/junk_20200101_000000.tar.enc")
+	writeFile(t, junk, []byte("junk"))
+	b.run(exitSome, nil, night...)
+	mu.Lock()
+	if log := strings.Join(pings, "\n"); !strings.Contains(log, "junk_20200101_000000.tar.enc: ") {
+		t.Errorf("pings: %q", log)
+	}
+	mu.Unlock()
+	told("/start /fail", `"name":"prune"`)
+	os.Remove(junk)
 	before := len(files(t, b.path("store")))
 	b.run(exitStore, nil, "backup", "all", "--quiet", "--metrics", b.path("missing/night.prom")).says("the job itself was done")
 	if after := len(files(t, b.path("store"))); after <= before {
