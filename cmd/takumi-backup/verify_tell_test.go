@@ -2,9 +2,12 @@ package main
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -50,4 +53,26 @@ func TestVerifyFailPing(t *testing.T) {
 	sealed[len(sealed)-1] ^= 1
 	writeFile(t, b.path("a.enc"), sealed)
 	fails(exitDamaged, "error: a.enc: damaged: ", "a.enc")
+}
+
+// TestCollectEagerly: the limit grows with the cores, and an operator's limit stays.
+func TestCollectEagerly(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, tc := range []struct {
+		cores        int
+		before, want int64
+	}{
+		{1, math.MaxInt64, 192 << 20}, {64, math.MaxInt64, 1 << 30}, {1, 1 << 40, 1 << 40},
+	} {
+		runtime.GOMAXPROCS(tc.cores)
+		debug.SetMemoryLimit(tc.before)
+		end := collectEagerly()
+		if got := debug.SetMemoryLimit(-1); got != tc.want {
+			t.Errorf("%d cores, limit %d: %d, want %d", tc.cores, tc.before, got, tc.want)
+		}
+		if end(); debug.SetMemoryLimit(-1) != tc.before {
+			t.Errorf("%d cores: the limit %d is not restored", tc.cores, tc.before)
+		}
+	}
 }
