@@ -159,3 +159,16 @@ func TestDoubter(t *testing.T) {
 		t.Errorf("of a damaged history: %v", err)
 	}
 }
+
+// TestNoStateFolder: without a state folder nothing is known, whatever is in the working
+// folder.
+func TestNoStateFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("XDG_STATE_HOME", "relative")
+	write(t, backup.LedgerName, []byte(`{"id":"00112233445566778899aabbccddeeff"}`+"\n"))
+	warned := 0
+	known := LoadKnown("", func(string, ...any) { warned++ })
+	if known.Ledger.Knows() || known.Memory != nil || known.Doubt != nil || warned != 1 {
+		t.Errorf("known: %+v, after %d warnings", known, warned)
+	}
+}
