@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -175,6 +176,47 @@ func TestAccepted(t *testing.T) {
 		}
 		if got, err := io.ReadAll(f); err != nil || string(got) != "content" || f.Size() != -1 || f.Close() != nil || !in.closed {
 			t.Errorf("%s: %q of %d bytes, %v, closed %v", name, got, f.Size(), err, in.closed)
+		}
+	}
+}
+
+// TestDoubts: random access warns of what reading in order warns of, and counts its bytes.
+func TestDoubts(t *testing.T) {
+	t.Parallel()
+	key := kek.Generate()
+	content := backupFor(t, key)
+	altered := bytes.Clone(content)
+	altered[bytes.Index(altered, []byte("\nauth "))+30] ^= 1
+	for name, tc := range map[string]struct {
+		content, beside []byte
+		rescue          bool
+	}{
+		"passed over": {content: content, beside: []byte("junk")},
+		"altered":     {content: altered, rescue: true},
+	} {
+		path := filepath.Join(t.TempDir(), "x.enc")
+		put(t, path, tc.content)
+		if tc.beside != nil {
+			put(t, path+envelope.DetachedSuffix, tc.beside)
+		}
+		var said [2][]string
+		var meter backup.Meter
+		o := func(i int) backup.Options {
+			return backup.Options{Keys: ringOf(t, key), Rescue: tc.rescue, Meter: &meter, Warn: func(format string, args ...any) { said[i] = append(said[i], fmt.Sprintf(format, args...)) }}
+		}
+		f, err := backup.Open(t.Context(), local.Folder{}, path, o(0))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		f.Close()
+		before := meter.In()
+		at, err := backup.OpenAt(t.Context(), local.Folder{}, path, o(1))
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		at.Close()
+		if len(said[0]) == 0 || !slices.Equal(said[0], said[1]) || meter.In() <= before {
+			t.Errorf("%s: warnings %q, %d bytes", name, said, meter.In()-before)
 		}
 	}
 }

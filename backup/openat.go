@@ -54,7 +54,11 @@ func OpenAt(ctx context.Context, place store.Store, path string, o Options) (*Ha
 				return err
 			}
 		}
-		r, err := envelope.OpenAt(ctx, obj, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
+		var src io.ReaderAt = obj
+		if o.Meter != nil {
+			src = meteredAt{obj, o.Meter}
+		}
+		r, err := envelope.OpenAt(ctx, src, obj.Size(), envelope.Options{Detached: beside, Rescue: o.Rescue, Find: o.find})
 		if err == nil {
 			if err := o.vouched(r.Holder); err != nil {
 				return err

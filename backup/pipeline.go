@@ -159,3 +159,14 @@ func (m *Meter) Add(n int) { m.in.Add(int64(n)) }
 
 // Metered returns src, counted by m.
 func (m *Meter) Metered(src io.Reader) io.Reader { return meteredReader{src, &m.in} }
+
+type meteredAt struct {
+	io.ReaderAt
+	m *Meter
+}
+
+func (r meteredAt) ReadAt(p []byte, at int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, at)
+	r.m.Add(n)
+	return n, err
+}

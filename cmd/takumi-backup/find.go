@@ -63,6 +63,8 @@ func (c *findCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	how.Meter = &c.meter
+	recordOf(cmd).Meter = how.Meter
 	root := rootArg(args[1:])
 	list, err := backup.List(cmd.Context(), newPlace(), root, how)
 	if err != nil {

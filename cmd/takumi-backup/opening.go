@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -36,6 +37,7 @@ type opening struct {
 
 	meter backup.Meter
 	held  *keystore.Ring // of the whole command
+	said  sync.Map       // warnings: what has no index is opened several times
 }
 
 func (o *opening) add(cmd *cobra.Command) {
@@ -76,9 +78,18 @@ func (o *opening) options(cmd *cobra.Command, ring *keystore.Ring) (backup.Optio
 	signers, err := trusted(o.signers)
 	rec := recordOf(cmd)
 	return backup.Options{
-		Keys: ring, Rescue: o.rescue, Signers: signers, SignedWhole: o.whole, Vouched: o.vouched, Unsigned: o.unsigned, ID: o.pinned, Named: o.mustFit, Warn: warner(cmd),
+		Keys: ring, Rescue: o.rescue, Signers: signers, SignedWhole: o.whole, Vouched: o.vouched, Unsigned: o.unsigned, ID: o.pinned, Named: o.mustFit, Warn: o.warner(cmd),
 		Opened: func(opened *envelope.Opened) { describe(rec, opened.Envelope, opened.Holder) },
 	}, err
+}
+
+func (o *opening) warner(cmd *cobra.Command) func(string, ...any) {
+	return func(format string, args ...any) {
+		text := fmt.Sprintf(format, args...)
+		if _, said := o.said.LoadOrStore(text, true); !said {
+			warn(cmd, "%s", text)
+		}
+	}
 }
 
 // trusted reads the file of signers, or that of the environment with "", nil when
@@ -200,6 +211,7 @@ func (o *opening) openAt(cmd *cobra.Command, path string) (h *backup.HandleAt, d
 	rec := recordOf(cmd)
 	rec.Path, rec.Meter = path, &o.meter
 	how, err := o.options(cmd, ring)
+	how.Meter = &o.meter
 	if err == nil {
 		h, err = backup.OpenAt(cmd.Context(), newPlace(), path, how)
 	}

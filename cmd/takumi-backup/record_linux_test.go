@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/takumi-backup/takumi-backup/backup/rekey"
@@ -254,6 +256,41 @@ func TestPruneRecords(t *testing.T) {
 	all := b.records()
 	if r := all[len(all)-2]; r.Operation != "prune" || r.Outcome != audit.Done || r.Path != b.path("a.enc") || len(r.BackupID) != 32 || r.KeyIDs[0] != keyID(t, mainKey) {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestLooksRecorded: the record of a look by the index counts what was read, and a warning
+// is printed once, however often the file is opened.
+func TestLooksRecorded(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	if err := os.Mkdir(b.path("up"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, b.path("up/a"), []byte("a"))
+	up := strings.TrimSuffix(b.run(exitOK, nil, "backup", "uploads", b.path("up")).stdout.String(), "\n")
+	for _, args := range [][]string{{"ls", up}, {"find", "a"}, {"open", "--member", "a", up}} {
+		b.run(exitOK, nil, args...)
+		all := b.records()
+		if r := all[len(all)-1]; r.Operation != args[0] || r.BytesIn == 0 {
+			t.Errorf("%q: %+v", args, r)
+		}
+	}
+	x, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := b.tmp + "/id"
+	if err := os.WriteFile(id, []byte(x.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := exec.Command("tar", "-C", b.dir, "-c", "up").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.seal(archive, "--codec", "none", "-r", x.Recipient().String(), "-o", "x.enc")
+	if got := b.run(exitOK, nil, "ls", "-i", id, "x.enc").stderr.String(); strings.Count(got, "anybody may have made it") != 1 {
+		t.Error(got)
 	}
 }
 

@@ -398,7 +398,8 @@ func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, pat
 	if err != nil {
 		return aboutPath("opening", path, err)
 	}
-	job := pgrestore.TablesJob{Dump: dump, Names: names, To: r.toSchema, Meter: &r.meter, Options: r.options(cmd)}
+	var rows backup.Meter // apart from what is read of the file
+	job := pgrestore.TablesJob{Dump: dump, Names: names, To: r.toSchema, Meter: &rows, Options: r.options(cmd)}
 	job.Of(h.Envelope)
 	at, err := job.Begin(ctx)
 	if err != nil {
@@ -411,7 +412,7 @@ func (r *restoreDatabase) runTables(ctx context.Context, cmd *cobra.Command, pat
 	if err := r.confirm(cmd, at.Plan().Database); err != nil {
 		return err
 	}
-	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", at.Plan().Size, &r.meter)
+	hide := r.progress.start(cmd.ErrOrStderr(), "restoring", at.Plan().Size, &rows)
 	result, err := at.Run(ctx)
 	hide()
 	if err != nil {
