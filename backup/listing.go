@@ -10,6 +10,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/source/tree"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
@@ -42,7 +43,7 @@ func (b *Backup) Listing() Listing {
 		l.State = "archived"
 	}
 	if err := cmp.Or(b.Err, b.Doubt); err != nil {
-		l.Reason = err.Error()
+		l.Reason = redact.Error(err)
 	}
 	if b.Readable() {
 		l.ID, l.Created, l.Kind, l.Name, l.Codec = b.ID.String(), &b.Created, b.Kind, b.Name, b.Codec

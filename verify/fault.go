@@ -8,6 +8,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/envelope/sign"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/stream"
 	"github.com/takumi-backup/takumi-backup/stream/pack"
@@ -20,7 +21,7 @@ const (
 
 // fault converts an error of opening or reading a backup to a finding. size is the file's.
 func fault(err error, size int64) Finding {
-	f := Finding{Severity: Error, Message: err.Error(), cause: err}
+	f := Finding{Severity: Error, Message: redact.Error(err), cause: err}
 	var newer *envelope.VersionError
 	var chunk *stream.ChunkError
 	var trailing *stream.TrailingError

@@ -18,6 +18,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
 
@@ -68,7 +69,7 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 	j.now, j.saveEvery = time.Now(), cmp.Or(j.saveEvery, time.Minute)
 	r := &Report{
 		Schema: Schema, Program: j.Program, Host: audit.Host(), Started: j.now.UTC().Truncate(time.Second),
-		Roots: j.Paths, Level: j.Level, Shard: j.Shard.String(), Checkpoint: j.Checkpoint,
+		Roots: slices.Clone(j.Paths), Level: j.Level, Shard: j.Shard.String(), Checkpoint: j.Checkpoint,
 	}
 	if err := j.look(ctx, r); err != nil {
 		return nil, err
@@ -129,6 +130,7 @@ func (j *Job) find(ctx context.Context, l *List) error {
 			}
 			*b = Backup{Path: it.Path, Size: it.Size, etag: it.ETag}
 			if it.Err != nil {
+				b.Path = redact.Path(it.Path, it.Err)
 				b.add(fault(it.Err, it.Size))
 				b.Why, b.unread = unseen, true
 			}
@@ -311,10 +313,11 @@ func (j *Job) look(ctx context.Context, r *Report) error {
 		f.Path = path
 		say(f)
 	}
-	for _, root := range j.Paths {
+	for i, root := range j.Paths {
 		_, isRoot, err := j.Place.Stat(ctx, root)
 		if err != nil {
-			unread(root, err)
+			r.Roots[i] = redact.Path(root, err)
+			unread(r.Roots[i], err)
 		}
 		if err != nil || !isRoot {
 			continue

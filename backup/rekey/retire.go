@@ -13,6 +13,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/kek"
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/parallel"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -238,7 +239,7 @@ func (r *Retirement) whereToDestroy(ctx context.Context, provider string, id kek
 	d := Destruction{Provider: provider}
 	src, err := r.Source(provider)
 	if err != nil {
-		d.Reason = err.Error()
+		d.Reason = redact.Error(err)
 		return d
 	}
 	keeper, ok := src.(keystore.Keeper)
@@ -248,14 +249,14 @@ func (r *Retirement) whereToDestroy(ctx context.Context, provider string, id kek
 	}
 	versions, err := keeper.Versions(ctx)
 	if err != nil {
-		d.Reason = err.Error()
+		d.Reason = redact.Error(err)
 		return d
 	}
 	replaced := slices.ContainsFunc(r.History.Records(), func(known history.Record) bool { return known.Provider == provider && known.Live() })
 	for _, v := range versions {
 		key, err := v.Source.Load(ctx)
 		if err != nil {
-			d.Reason = err.Error()
+			d.Reason = redact.Error(err)
 			continue
 		}
 		same := key.ID() == id

@@ -11,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/envelope/slot"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/keystore"
@@ -207,9 +208,10 @@ func (c *changing) record(cmd *cobra.Command, path string, r rekey.Result, fault
 }
 
 func (c *changing) tell(cmd *cobra.Command, path string, r rekey.Result, fault error) error {
+	path = redact.Path(path, fault)
 	line := r.Line(path, c.done, c.dryRun)
 	if fault != nil {
-		line.Outcome, line.Error = "failed", fault.Error()
+		line.Outcome, line.Error = "failed", redact.Error(fault)
 		line.Code, _ = verdict(fault)
 	}
 	for _, words := range r.Warnings {
@@ -237,7 +239,7 @@ func (c *changing) sum(cmd *cobra.Command, t rekey.Tally) {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%d %s, %d skipped, %d failed\n", t.Changed, done, t.Skipped, len(t.Failed))
 	for _, path := range t.Failed {
-		fmt.Fprintf(cmd.ErrOrStderr(), "  failed: %s\n", printable(path))
+		fmt.Fprintf(cmd.ErrOrStderr(), "  failed: %s\n", redact.Keys(printable(path)))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify"
@@ -146,9 +147,9 @@ func (p *pruneCommand) run(ctx context.Context, cmd *cobra.Command, s *audit.Ses
 
 func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Session, b *backup.Backup, d prune.Decision, err error) error {
 	if b.State == backup.Bad && b.Err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %v\n", printable(b.Path), b.Err)
+		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s: %s\n", printable(b.Path), redact.Error(b.Err))
 	}
-	line := pruned{Listing: b.Listing(), Action: d.Action, Because: d.Reason}
+	line := pruned{Listing: b.Listing(), Action: d.Action, Because: redact.Keys(d.Reason)}
 	if d.Action == prune.Delete && p.apply {
 		s.Note(ctx, audit.Record{
 			Path: b.Path, BackupID: b.ID.String(), Name: b.Name, Kind: b.Kind, KeyIDs: audit.IDs(b.Keys...), Fault: err,
@@ -157,8 +158,8 @@ func (p *pruneCommand) done(ctx context.Context, cmd *cobra.Command, s *audit.Se
 		line.Deleted = err == nil
 	}
 	if err != nil {
-		line.Error = err.Error()
-		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %v\n", err)
+		line.Error = redact.Error(err)
+		fmt.Fprintf(cmd.ErrOrStderr(), "takumi-backup: %s\n", line.Error)
 	}
 	return p.print(cmd, line)
 }

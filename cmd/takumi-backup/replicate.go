@@ -13,6 +13,7 @@ import (
 	stores "github.com/takumi-backup/takumi-backup/backup/store"
 	"github.com/takumi-backup/takumi-backup/internal/audit"
 	"github.com/takumi-backup/takumi-backup/internal/harden"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/internal/values"
 	"github.com/takumi-backup/takumi-backup/verify/runs"
@@ -125,7 +126,7 @@ func (r *replicateCommand) run(cmd *cobra.Command, run *runs.Run, from, to strin
 			line := replicated{Path: last, To: i.To, Action: i.Action, Size: i.Backup.Size, SHA256: result.SHA256}
 			switch {
 			case err != nil:
-				line.Error = err.Error()
+				line.Error = redact.Error(err)
 				if t.Items > 1 && !errors.As(err, new(*harden.SignalError)) {
 					report(cmd.ErrOrStderr(), aboutPath("copying", last, err))
 				}

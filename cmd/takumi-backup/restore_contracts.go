@@ -9,6 +9,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/internal/contracts"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/restore/tree"
 )
 
@@ -101,7 +102,7 @@ func (r *restoreContracts) finishSnapshot(cmd *cobra.Command, path string, s tre
 	if r.json {
 		told := restoredContracts{restoredFolder{r.to, s, path}, c, c.Skipped}
 		if c.Fault != nil {
-			told.NotCompared = c.Fault.Error()
+			told.NotCompared = redact.Error(c.Fault)
 		}
 		if told.NotCompared != "" {
 			told.Comparison = nil

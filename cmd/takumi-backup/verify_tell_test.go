@@ -55,6 +55,27 @@ func TestVerifyFailPing(t *testing.T) {
 	fails(exitDamaged, "error: a.enc: damaged: ", "a.enc")
 }
 
+// TestPastedKey: a key in the place of a path is printed nowhere.
+func TestPastedKey(t *testing.T) {
+	t.Parallel()
+	b := newSandbox(t)
+	b.seal([]byte("content"), "-o", "a.enc")
+	to := "file:" + keyFile(t, otherKey)
+	pasted := strings.Repeat("8f1c5a0e", 8)
+	for _, args := range [][]string{
+		{"verify", "--json", "--report", b.path("r.html")}, {"verify"}, {"rewrap", "--json", "--to", to}, {"rewrap", "--to", to},
+		{"reencrypt", "--json", "--to", to}, {"inspect", "--json"},
+	} {
+		r := b.run(exitSome, nil, append(args, "a.enc", pasted)...).says("[redacted]")
+		if strings.Contains(r.stdout.String()+r.stderr.String(), pasted) {
+			t.Errorf("%q: %s%s", args, &r.stdout, &r.stderr)
+		}
+	}
+	if strings.Contains(string(readFile(t, b.path("r.html"))), pasted) {
+		t.Error("the report shows the key")
+	}
+}
+
 // TestCollectEagerly: the limit grows with the cores, and an operator's limit stays.
 func TestCollectEagerly(t *testing.T) {
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))

@@ -4,6 +4,8 @@
 package redact
 
 import (
+	"errors"
+	"io/fs"
 	"regexp"
 	"strings"
 	"unicode"
@@ -26,6 +28,18 @@ func Keys(text string) string {
 		}
 		return redacted
 	})
+}
+
+// Error returns the text of err as it may be printed.
+func Error(err error) string { return Keys(err.Error()) }
+
+// Path returns path as it may be printed. A path that err reports missing may be a pasted
+// key; the path of a file that exists stays whole, so that scripts find the file.
+func Path(path string, err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return Keys(path)
+	}
+	return path
 }
 
 // Line makes text from outside fit for a message: one line of printable

@@ -1,6 +1,7 @@
 package redact_test
 
 import (
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -25,6 +26,15 @@ func TestKeys(t *testing.T) {
 	} {
 		if got := redact.Keys(in); got != want || redact.HasKey(in) != (in != want) {
 			t.Errorf("%s: got %s", in, got)
+		}
+	}
+}
+
+func TestPath(t *testing.T) {
+	path := "a/" + strings.Repeat("8f1c5a0e", 8)
+	for err, want := range map[error]string{nil: path, fs.ErrPermission: path, fs.ErrNotExist: "a/[redacted]"} {
+		if got := redact.Path(path, err); got != want {
+			t.Errorf("%v: got %s, want %s", err, got, want)
 		}
 	}
 }

@@ -41,7 +41,7 @@ func (j Job) Run(ctx context.Context, task string, work func(*runs.Run) error) e
 	}
 	r.Finished = time.Now().UTC()
 	if why := harden.Ending(ctx, err); why != nil {
-		r.Error = redact.Keys(why.Error())
+		r.Error = redact.Error(why)
 		if !errors.Is(why, fail.ErrSome) { // of which the log has each
 			j.Log.WriteString("takumi-backup: " + r.Error + "\n")
 		}
@@ -49,7 +49,7 @@ func (j Job) Run(ctx context.Context, task string, work func(*runs.Run) error) e
 	if fault := j.keep(r); fault != nil && err != nil {
 		j.Warn("%v", fault)
 	} else if fault != nil {
-		err, r.Error = fault, fault.Error()
+		err, r.Error = fault, redact.Error(fault)
 	}
 	if j.Notifier != nil {
 		if fault := j.Notifier.DoneTask(context.WithoutCancel(ctx), r, j.Log.warned, j.Log.String()); fault != nil {

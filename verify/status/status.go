@@ -15,6 +15,7 @@ import (
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
 	"github.com/takumi-backup/takumi-backup/internal/config"
+	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 	"github.com/takumi-backup/takumi-backup/keystore"
 	"github.com/takumi-backup/takumi-backup/keystore/history"
@@ -236,7 +237,7 @@ func copyOf(ctx context.Context, st store.Store, from, to, path string) Copy {
 	case err == nil:
 		c.Has = true
 	case !errors.Is(err, fs.ErrNotExist):
-		c.Error = err.Error()
+		c.Error = redact.Error(err)
 	}
 	return c
 }
