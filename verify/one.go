@@ -30,7 +30,7 @@ type Options struct {
 	Level Level
 	Meter *backup.Meter // if it is set, it counts what is read
 	// Restore, for that level, restores a backup that was proved up to Content, and returns
-	// its findings. CanRestore reports whether it can; others are proved up to Content.
+	// its findings. CanRestore, if set, reports whether it can; others are proved up to Content.
 	Restore    func(ctx context.Context, b *Backup) []Finding
 	CanRestore func(b *Backup) bool
 	// Doubt, if set, returns why a backup that this key opened is not trusted.
@@ -42,7 +42,7 @@ type Options struct {
 }
 
 func (o *Options) reach(b *Backup) Level {
-	if o.Level == Restore && !o.CanRestore(b) {
+	if o.Level == Restore && (o.Restore == nil || o.CanRestore != nil && !o.CanRestore(b)) {
 		return Content
 	}
 	return o.Level

@@ -114,7 +114,7 @@ func (r Runner) Run(ctx context.Context, p *Part, operation string) error {
 		return err
 	}
 	began := time.Now()
-	if operation == "" {
+	if operation == "" || r.Session == nil {
 		p.Err = p.Run(ctx)
 	} else {
 		p.Err = r.Session(operation, p.Run)

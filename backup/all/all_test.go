@@ -28,6 +28,17 @@ func noted(said *[]string) Runner {
 	}
 }
 
+// TestSilent: what listens may be nil.
+func TestSilent(t *testing.T) {
+	t.Parallel()
+	p := &Part{Run: func(context.Context) error { return nil }}
+	r := Runner{Ready: func() error { return nil }}
+	if err := r.Run(t.Context(), p, "backup database"); err != nil || p.State != Done {
+		t.Errorf("%+v, %v", p, err)
+	}
+	new(Plan).warn("unheard")
+}
+
 // TestNight: one part that fails does not keep others from running, but prune; what prune
 // does is no backup of its own; and a night of nothing is a mistake in the settings.
 func TestNight(t *testing.T) {

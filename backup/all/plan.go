@@ -21,7 +21,7 @@ type Plan struct {
 	Database func(p *Part, t config.Target, s *postgres.Settings, globals, rolesAlone bool) func(context.Context) error
 	// Folder returns what backs up contracts or uploads.
 	Folder func(p *Part, t config.Target) func(context.Context) error
-	Warn   func(format string, args ...any)
+	Warn   func(format string, args ...any) // nil is silent
 
 	// Chosen are the databases of entries that mean several. The caller has them
 	// remembered when all has run.
@@ -125,21 +125,27 @@ func (pl *Plan) Several(ctx context.Context, s *postgres.Settings, t config.Targ
 		failing(add("database "+name), backup.SourceError(fmt.Errorf("%s has no database %q", s.Server(), name)))
 	}
 	for _, name := range chosen.Closed {
-		pl.Warn("database %q lets nobody in, and is not backed up", name)
+		pl.warn("database %q lets nobody in, and is not backed up", name)
 	}
 	for _, name := range chosen.Gone {
-		pl.Warn("database %q was there when this ran last, and is gone: its backups are kept as long as the rules of prune say", name)
+		pl.warn("database %q was there when this ran last, and is gone: its backups are kept as long as the rules of prune say", name)
 		p := add("database " + name)
 		p.State, p.Why = LeftOut, "the server has it no longer"
 	}
 	return parts, nil
 }
 
+func (pl *Plan) warn(format string, args ...any) {
+	if pl.Warn != nil {
+		pl.Warn(format, args...)
+	}
+}
+
 // Remember keeps the list of the databases that were chosen for the next run.
 func (pl *Plan) Remember() {
 	for _, c := range pl.Chosen {
 		if err := c.Remember(); err != nil {
-			pl.Warn("%v", err)
+			pl.warn("%v", err)
 		}
 	}
 }

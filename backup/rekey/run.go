@@ -29,7 +29,7 @@ type Batch struct {
 	One func(ctx context.Context, path string) (Result, error)
 }
 
-// Observer follows a batch.
+// Observer follows a batch. All functions must be set.
 type Observer struct {
 	// Found comes first: what there is to do.
 	Found func(found []backup.Backup)

@@ -154,10 +154,10 @@ type Split struct {
 // SplitOptions say how to split a key.
 type SplitOptions struct {
 	Shares, Threshold int
-	Verify            bool   // prove first that the shares give the key
-	Dir               string // gets a file for each share; "" shows them
-	Show              func([]*paper.Block) error
-	Say               func(format string, args ...any)
+	Verify            bool                             // prove first that the shares give the key
+	Dir               string                           // gets a file for each share; "" shows them
+	Show              func([]*paper.Block) error       // needed without Dir
+	Say               func(format string, args ...any) // nil is silent
 }
 
 // Split splits a key, which stays the caller's to wipe. With an error nothing is written.
@@ -174,7 +174,9 @@ func (o SplitOptions) Split(ctx context.Context, key paper.Secret) (s Split, err
 			return s, fmt.Errorf("splitting key %s: %w; nothing was written", key.ID(), err)
 		}
 		s.Proved, s.Combinations = proof.Proved, proof.Total.String()
-		o.Say("proved %v combinations of %d shares", proof, o.Threshold)
+		if o.Say != nil {
+			o.Say("proved %v combinations of %d shares", proof, o.Threshold)
+		}
 	}
 	if o.Dir == "" {
 		return s, o.Show(blocks)

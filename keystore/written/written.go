@@ -29,8 +29,14 @@ import (
 
 // Reader reads written keys.
 type Reader struct {
-	Prompts io.Writer // for who types
-	Warn    func(format string, args ...any)
+	Prompts io.Writer                        // for who types
+	Warn    func(format string, args ...any) // nil is silent
+}
+
+func (r Reader) warn(format string, args ...any) {
+	if r.Warn != nil {
+		r.Warn(format, args...)
+	}
 }
 
 // Scan reads the codes of each image or PDF. Blocks that were read are returned beside an
@@ -117,7 +123,7 @@ func (r Reader) importForeign(path string, text []byte) (paper.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Warn("digits without a checksum were read: compare the key's id")
+	r.warn("digits without a checksum were read: compare the key's id")
 	return key, nil
 }
 
@@ -157,7 +163,7 @@ func (r Reader) Restore(from string, blocks []*paper.Block) (paper.Secret, error
 		return nil, Refused(from, err, "")
 	}
 	for _, share := range shares.Ignored(blocks) {
-		r.Warn("%s; the others give the key without it", share)
+		r.warn("%s; the others give the key without it", share)
 	}
 	return key, nil
 }

@@ -167,7 +167,7 @@ func TestTyped(t *testing.T) {
 		"the end is no line": {hex.EncodeToString(key.Bytes()), "line 1", ""},
 	} {
 		var asked bytes.Buffer
-		r := Reader{Prompts: &asked, Warn: func(string, ...any) {}}
+		r := Reader{Prompts: &asked} // nobody listens
 		b, err := r.typedBlock(bufio.NewReaderSize(strings.NewReader(tc.typed), 4096), paper.KindKey)
 		if tc.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tc.err) || !errors.Is(err, io.ErrUnexpectedEOF) {

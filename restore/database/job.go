@@ -19,7 +19,7 @@ import (
 // its payload counts before all of it is authentic.
 type Job struct {
 	Backup  *backup.Handle
-	Stop    func() // ends a Read of Backup that waits, as of a pipe
+	Stop    func() // ends a Read of Backup that waits, as of a pipe; may be nil
 	Path    string // of the backup in Store; "-" for standard input
 	Store   store.Store
 	Keys    *keystore.Ring // opens the manifest next to the backup
@@ -114,7 +114,9 @@ func (j Job) restore(ctx context.Context, at *Restore) (Result, error) {
 	}
 	content := backup.NewPlaintext(j.Backup.Reader, j.Meter)
 	defer content.Close()
-	defer j.Stop() // for which Close would wait
+	if j.Stop != nil {
+		defer j.Stop() // for which Close would wait
+	}
 	return at.Run(ctx, content)
 }
 

@@ -96,8 +96,8 @@ type Options struct {
 	// select. Without it these are unsafe.
 	Again func() (io.ReadCloser, error)
 
-	Report func(path string, why error)
-	Each   func(*tar.Header) // is called for each entry that is extracted
+	Report func(path string, why error) // nil is silent
+	Each   func(*tar.Header)            // is called for each entry that is extracted; may be nil
 }
 
 // Extract reads the archive src to its end and makes its files in root, which is empty and

@@ -18,7 +18,7 @@ import (
 // authenticates its head, and closes it.
 type Job struct {
 	Backup *backup.Handle
-	Stop   func() // ends a Read of Backup that waits, as of a pipe
+	Stop   func() // ends a Read of Backup that waits, as of a pipe; may be nil
 	Path   string // of the backup in Store; "-" for standard input
 	Store  store.Store
 	Open   backup.Options // how it was opened
@@ -31,7 +31,7 @@ type Job struct {
 	Through func(io.Reader) (io.Reader, error)
 	// Inherit gives the folder the old one's mode and owner if the archive lacks them.
 	Inherit bool
-	// Stray gets the leftovers of earlier restores.
+	// Stray gets the leftovers of earlier restores; nil is silent.
 	Stray func(path string)
 	Options
 }
@@ -115,7 +115,9 @@ func (r *Restore) Run(ctx context.Context) (res Result, err error) {
 	}
 	defer to.Abort()
 	for _, stray := range to.Strays {
-		r.Stray(stray)
+		if r.Stray != nil {
+			r.Stray(stray)
+		}
 	}
 	res.Stats, err = r.fill(ctx, to.Root())
 	if err == nil && r.Inherit && !res.Root {
@@ -155,7 +157,9 @@ func (r *Restore) fill(ctx context.Context, root *os.Root) (Stats, error) {
 	}
 	content := backup.NewPlaintext(r.Backup.Reader, r.Meter)
 	defer content.Close()
-	defer r.Stop()
+	if r.Stop != nil {
+		defer r.Stop()
+	}
 	whole, err := Open(content)
 	if err != nil {
 		return Stats{}, err

@@ -33,7 +33,13 @@ type Examined struct {
 	AuditDir string
 	// AuditFault is why the folder of the audit log is not known.
 	AuditFault error
-	Warn       func(format string, args ...any)
+	Warn       func(format string, args ...any) // nil is silent
+}
+
+func (x Examined) warn(format string, args ...any) {
+	if x.Warn != nil {
+		x.Warn(format, args...)
+	}
 }
 
 // Examine runs the checks on what the settings name. What is wrong with the settings is a
@@ -84,7 +90,7 @@ func Examine(ctx context.Context, conf *config.Settings, x Examined) ([]Finding,
 		}
 	}
 	if d.Timers, err = status.Timers(ctx); err != nil {
-		x.Warn("when the timers start next is not known: %v", err)
+		x.warn("when the timers start next is not known: %v", err)
 	}
 	d.kinds(conf)
 	d.sources(ctx, conf)

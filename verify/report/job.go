@@ -18,7 +18,7 @@ type Job struct {
 	Metrics  string    // a file, or ""
 	// StateDir is the folder of what is remembered; what fails with its error has run.
 	StateDir func() (string, error)
-	Warn     func(format string, args ...any)
+	Warn     func(format string, args ...any) // nil is silent
 	// Log has what is printed while the job runs.
 	Log *Log
 }
@@ -27,7 +27,7 @@ type Job struct {
 // work fills in what the run made.
 func (j Job) Run(ctx context.Context, task string, work func(*runs.Run) error) error {
 	if err := j.Notifier.Start(ctx); err != nil {
-		j.Warn("%v", err)
+		j.warn("%v", err)
 	}
 	r := &runs.Run{Task: task, Started: time.Now().UTC()}
 	err := j.writable()
@@ -35,7 +35,7 @@ func (j Job) Run(ctx context.Context, task string, work func(*runs.Run) error) e
 		err, j.Metrics = fail.Usagef("--metrics: %w", err), "" // which are left as they are
 	} else {
 		if err != nil { // a job is worth more than its metrics, and keep says again that they failed
-			j.Warn("%v", err)
+			j.warn("%v", err)
 		}
 		err = work(r)
 	}
@@ -47,16 +47,22 @@ func (j Job) Run(ctx context.Context, task string, work func(*runs.Run) error) e
 		}
 	}
 	if fault := j.keep(r); fault != nil && err != nil {
-		j.Warn("%v", fault)
+		j.warn("%v", fault)
 	} else if fault != nil {
 		err, r.Error = fault, redact.Error(fault)
 	}
 	if j.Notifier != nil {
 		if fault := j.Notifier.DoneTask(context.WithoutCancel(ctx), r, j.Log.warned, j.Log.String()); fault != nil {
-			j.Warn("not everybody could be notified how it went: %v", fault)
+			j.warn("not everybody could be notified how it went: %v", fault)
 		}
 	}
 	return err
+}
+
+func (j Job) warn(format string, args ...any) {
+	if j.Warn != nil {
+		j.Warn(format, args...)
+	}
 }
 
 func (j Job) writable() error {

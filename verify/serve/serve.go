@@ -53,7 +53,7 @@ type Options struct {
 	// Cert and Key are the PEM files of TLS, read at each handshake, so that a renewed
 	// certificate counts at once. Without both there is plain HTTP.
 	Cert, Key string
-	Log       func(format string, args ...any) // what goes wrong in the server itself
+	Log       func(format string, args ...any) // what goes wrong in the server itself; nil is silent
 }
 
 // Run answers requests until ctx ends, and then lets those that are under way end. It
@@ -171,7 +171,7 @@ type panics struct {
 }
 
 func (p panics) Write(line []byte) (int, error) {
-	if text := string(line); strings.HasPrefix(text, "http: panic") {
+	if text := string(line); strings.HasPrefix(text, "http: panic") && p.tell != nil {
 		p.tell("%s", text)
 	}
 	return len(line), nil

@@ -371,6 +371,9 @@ func TestLog(t *testing.T) {
 			t.Errorf("%d, %v", n, err)
 		}
 	}
+	if _, err := (panics{}).Write([]byte("http: panic\n")); err != nil { // nobody listens
+		t.Error(err)
+	}
 	if told.String() != "http: panic serving 127.0.0.1:1: x\n" {
 		t.Errorf("told: %q", &told)
 	}
