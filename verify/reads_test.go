@@ -103,6 +103,23 @@ func TestLooks(t *testing.T) {
 	}
 }
 
+// TestOneOpen: a job for a single file opens it once.
+func TestOneOpen(t *testing.T) {
+	key := kek.Generate()
+	path := put(t, []byte("content"), backup.KindStream, "x", pack.Zstd, key)
+	for _, level := range []Level{Checksum, Auth, Content} {
+		place := counting{opened: make(map[string]int)}
+		j := Job{Options: Options{Place: place, Keys: ringOf(key), Level: level}, Paths: []string{path}}
+		r, err := j.Run(t.Context())
+		if err != nil || r.Summary().Checked != 1 || r.Summary().Errors != 0 {
+			t.Fatalf("%v: %v, %+v", level, err, r)
+		}
+		if n := place.opened[filepath.Base(path)]; n != 1 {
+			t.Errorf("%v: opened %d times", level, n)
+		}
+	}
+}
+
 // TestFewReads: a good backup, its sidecar and its envelope are each opened once.
 func TestFewReads(t *testing.T) {
 	key := kek.Generate()

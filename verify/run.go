@@ -103,7 +103,7 @@ func (j *Job) Run(ctx context.Context) (*Report, error) {
 func (j *Job) find(ctx context.Context, l *List) error {
 	c := NewChecker(j.Options)
 	claim := func(b *Backup) {
-		if b.Why != "" || ctx.Err() != nil {
+		if b.Why != "" || ctx.Err() != nil || j.alone() && b.Path == j.Paths[0] {
 			return
 		}
 		file := &hashed{Store: c.Place, path: b.Path}
@@ -149,6 +149,13 @@ func (j *Job) find(ctx context.Context, l *List) error {
 	})
 }
 
+// alone reports whether a single file is asked for, and is checked whatever it claims.
+func (j *Job) alone() bool {
+	return len(j.Paths) == 1 && len(j.roots) == 0 && !j.selective() && j.MaxDuration == 0 && j.Shard.Count < 2
+}
+
+func (j *Job) selective() bool { return j.NewerOnly || j.RecheckAfter > 0 || j.Sample > 0 }
+
 // items yields the backups at the paths, and what increments among them need that were
 // given as files: an increment is as good as that. A folder has it.
 func (j *Job) items(ctx context.Context) iter.Seq2[backup.Backup, error] {
@@ -187,7 +194,6 @@ func (j *Job) plan(l *List) []uint32 {
 		proved bool
 		at     int64 // seconds: when it was proved, or made
 	}
-	selective := j.NewerOnly || j.RecheckAfter > 0 || j.Sample > 0
 	var all, spared []due
 	for i := range l.held() {
 		if l.row(i).other || l.why(i) != "" {
@@ -198,7 +204,7 @@ func (j *Job) plan(l *List) []uint32 {
 		if d.proved {
 			d.at = b.ProvenAt.Unix()
 		}
-		if selective && d.proved && (j.RecheckAfter == 0 || j.now.Sub(b.ProvenAt) < j.RecheckAfter) {
+		if j.selective() && d.proved && (j.RecheckAfter == 0 || j.now.Sub(b.ProvenAt) < j.RecheckAfter) {
 			spared = append(spared, d)
 		} else {
 			all = append(all, d)
