@@ -194,7 +194,7 @@ func (n *night) whyFull(ctx context.Context, job *Job) (string, error) {
 	case age >= n.of.FullEvery-min(slack, n.of.FullEvery/2) || len(links) > min(max(nights, 1), members.MaxLinks-1):
 		return "the chain is as long as --full-every allows", nil
 	case job.Created.Before(links[len(links)-1].Created):
-		return "the last one is dated in the future", nil
+		return "the last backup is dated in the future", nil
 	case n.store.IsBad(n.last.Chain):
 		return "verify has found a damaged backup in the chain", nil
 	case n.last.Holders != n.head.Holders:
@@ -230,7 +230,9 @@ func whyBroken(ctx context.Context, place store.Store, folder string, links []ch
 		switch {
 		case ctx.Err() != nil:
 			return "", context.Cause(ctx)
-		case err != nil && isCopy && !errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
+			return path + " is missing", nil
+		case err != nil && isCopy:
 			return "", nil
 		case err != nil:
 			return fmt.Sprintf("%s is not as it was: %v", path, err), nil

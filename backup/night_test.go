@@ -322,7 +322,7 @@ func TestInDoubt(t *testing.T) {
 		"the state is lost":        {func(n *nights, _ string) { os.Remove(states(n)[0]) }, "no state"},
 		"the state is damaged":     {func(n *nights, _ string) { writeFile(t, states(n)[0], []byte("x")) }, "reading the state"},
 		"the local key is lost":    {func(n *nights, _ string) { os.Remove(n.state + "/uploads/key") }, "reading the state"},
-		"the last one is gone":     {func(n *nights, path string) { os.Remove(path) }, "not as it was"},
+		"the last one is gone":     {func(n *nights, path string) { os.Remove(path) }, "is missing"},
 		"the last one is cut":      {func(n *nights, path string) { os.Truncate(path, 9000) }, "another backup has its name"},
 		"another key":              {func(n *nights, _ string) { n.key = kek.Generate() }, "the keys or recipients have changed"},
 		"no attributes":            {func(n *nights, _ string) { n.options.NoXattrs = true }, "attributes"},

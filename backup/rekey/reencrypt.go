@@ -84,9 +84,9 @@ func Reencrypt(ctx context.Context, path string, o ReencryptOptions) (Result, er
 		if beside := seen.Beside; err == nil && beside != nil && beside.ID != r.Old.ID {
 			err = o.Store.Put(ctx, path, envelope.DetachedSuffix, beside.Bytes(), nil)
 		}
-		if text, sigErr := backup.Signature(ctx, o.Store, path); err == nil && sigErr == nil && text != nil {
-			if s, sigErr := sign.Parse(text); sigErr != nil || s.ID != r.Old.ID {
-				r.warn(resign(ctx, o.Store, path, nil))
+		if err == nil {
+			if words := unsign(ctx, o.Store, path, r.Old.ID); words != "" {
+				r.warn(words)
 			}
 		}
 	}
@@ -192,6 +192,28 @@ func (o ReencryptOptions) signersOf(ctx context.Context, path string) (*sign.Sig
 	return nil, nil
 }
 
+// unsign deletes a signature next to the backup with this id that is not of it, as of the
+// payload before, and says what became of it.
+func unsign(ctx context.Context, st store.Store, path string, id envelope.ID) string {
+	text, err := backup.Signature(ctx, st, path)
+	if err == nil && text == nil {
+		return ""
+	}
+	if err == nil {
+		if s, notOne := sign.Parse(text); notOne == nil && s.ID == id {
+			return ""
+		}
+		err = st.Put(ctx, path, store.SignatureSuffix, text, nil)
+	}
+	if err != nil {
+		return fmt.Sprintf("the signature next to it may be of the old payload: %v", err)
+	}
+	return unsigned
+}
+
+// unsigned is what is said of a backup whose signature went.
+const unsigned = "it has no signature any more: takumi-backup sign makes one"
+
 // resign replaces the old payload's signature, nil for none, and says what became of it.
 func resign(ctx context.Context, st store.Store, path string, signature []byte) string {
 	was, err := backup.Signature(ctx, st, path)
@@ -205,7 +227,7 @@ func resign(ctx context.Context, st store.Store, path string, signature []byte) 
 	case err != nil:
 		return fmt.Sprintf("the signature next to it is of the old payload, and still there: %v", err)
 	case signature == nil:
-		return "it has no signature any more: takumi-backup sign makes one"
+		return unsigned
 	}
 	return ""
 }

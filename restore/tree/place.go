@@ -96,9 +96,8 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	// It would move away with what is replaced.
-	if at := mountBelow(path); at != "" {
-		return refuse("another file system is mounted in it, at " + at + "; unmount that first")
+	if err := checkMounts(path); err != nil {
+		return "", false, err
 	}
 	inside := isOwnFileSystem(path, info)
 	for _, e := range entries {
@@ -107,6 +106,15 @@ func Check(dir string, replace bool) (path string, exists bool, err error) {
 		}
 	}
 	return path, true, nil
+}
+
+// checkMounts refuses a folder in which another file system is mounted: it would move away
+// with what is replaced.
+func checkMounts(path string) error {
+	if at := mountBelow(path); at != "" {
+		return fmt.Errorf("%w %s: another file system is mounted in it, at %s; unmount that first", ErrTarget, path, at)
+	}
+	return nil
 }
 
 // lostAndFound is in every new file system of some kinds.
@@ -300,7 +308,9 @@ func (f *Fresh) Commit() (former string, err error) {
 	if err := f.sync(); err != nil {
 		return "", errors.Join(fmt.Errorf("bringing the restored files to disk: %w", err), f.Abort())
 	}
-	err = f.inPlace()
+	if err = f.inPlace(); err == nil && f.exists {
+		err = checkMounts(f.final) // again: the restore took a while
+	}
 	switch {
 	case err != nil:
 	case f.within:

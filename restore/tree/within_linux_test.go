@@ -161,3 +161,24 @@ func TestMountBelow(t *testing.T) {
 		t.Errorf("the mount point itself: %v, %v", exists, err)
 	}
 }
+
+// TestMountedMeanwhile: what is mounted in the folder while a restore goes on does not move
+// away with it.
+func TestMountedMeanwhile(t *testing.T) {
+	at := treetest.Mount(t, "tmpfs")
+	dir := filepath.Dir(at)
+	f := &Fresh{final: dir, exists: true, o: Target{Replace: true}, path: t.TempDir()}
+	var err error
+	if f.root, err = os.OpenRoot(f.path); err == nil {
+		f.made, err = f.root.Stat(".")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Commit(); !errors.Is(err, ErrTarget) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(at); err != nil {
+		t.Error(err)
+	}
+}

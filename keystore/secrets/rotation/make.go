@@ -93,7 +93,7 @@ func runHook(ctx context.Context, argv []string, limit time.Duration, stdin []by
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &out, &errs
 	err := cmd.Run()
 	switch {
-	case err == nil:
+	case err == nil, ctx.Err() == nil && errors.Is(err, exec.ErrWaitDelay): // it left something running with its output
 		return out.Bytes(), nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, fmt.Errorf("%s did not end within %v", argv[0], limit)
