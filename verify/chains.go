@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/backup"
+	"github.com/takumi-backup/takumi-backup/backup/members"
 	"github.com/takumi-backup/takumi-backup/internal/fail"
 	"github.com/takumi-backup/takumi-backup/internal/store"
 )
@@ -16,7 +17,10 @@ func (c *Checker) chain(ctx context.Context, b *Backup) {
 	h, err := backup.OpenAt(ctx, c.Place, b.Path, backup.Options{Keys: c.Keys, Signers: c.Signers})
 	if err == nil {
 		defer h.Close()
-		_, err = h.Members(ctx)
+		var whole *members.Archive
+		if whole, err = h.Members(ctx); err == nil && c.Level >= Content {
+			err = whole.CheckLinks()
+		}
 	}
 	if err != nil && ctx.Err() == nil {
 		_, hint := fail.Of(err)

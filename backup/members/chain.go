@@ -219,6 +219,22 @@ func (a *Archive) isBefore(e, link *Entry) bool {
 	return of == from && e.Offset < link.Offset || of.chain.N < from.chain.N
 }
 
+// CheckLinks fails with ErrChain when a hard link leads to a file that a restore makes after
+// it, or never.
+func (a *Archive) CheckLinks() error {
+	for e, err := range a.All() {
+		if err != nil {
+			return err
+		}
+		if e.Type == "h" {
+			if _, err := a.File(e.Name()); errors.Is(err, ErrChain) || errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%w: the hard link %q leads to what a restore has not made before it", ErrChain, e.Name())
+			}
+		}
+	}
+	return nil
+}
+
 // readSize is what is asked of a store at a time where much is read in order.
 const readSize = 4 << 20
 

@@ -1,6 +1,7 @@
 package members_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -21,11 +22,18 @@ import (
 // packed packs an archive with its index.
 func packed(t testing.TB, data []byte) *pack.ReaderAt {
 	t.Helper()
+	return packedIn(t, members.Chain{}, data)
+}
+
+// packedIn packs an archive of a chain.
+func packedIn(t testing.TB, chain members.Chain, data []byte) *pack.ReaderAt {
+	t.Helper()
 	b, err := members.NewBuilder()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
+	b.Chain = chain
 	var out bytes.Buffer
 	w, err := pack.NewWriter(&out, pack.Options{Codec: pack.Zstd, BlockSize: 64 << 10})
 	if err != nil {
@@ -207,5 +215,54 @@ func TestListingOfBytes(t *testing.T) {
 	e.SetNames("good", "ü")
 	if line, err = json.Marshal(e.Listing()); err != nil || strings.Contains(string(line), "base64") {
 		t.Errorf("%s, %v", line, err)
+	}
+}
+
+// TestLinksOfAChain: a hard link whose file a later archive has anew is found, by who checks
+// the chain and by who asks for the file.
+func TestLinksOfAChain(t *testing.T) {
+	t.Parallel()
+	archive := func(headers ...*tar.Header) []byte {
+		var out bytes.Buffer
+		w := tar.NewWriter(&out)
+		for _, h := range headers {
+			if err := w.WriteHeader(h); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	file, other := &tar.Header{Name: "a", Typeflag: tar.TypeReg}, &tar.Header{Name: "c", Typeflag: tar.TypeReg}
+	link := &tar.Header{Name: "b", Linkname: "a", Typeflag: tar.TypeLink}
+	const id = "0123456789abcdef0123456789abcdef"
+	for name, tc := range map[string]struct {
+		second []byte
+		want   error
+	}{
+		"another file": {archive(other), nil},
+		"both anew":    {archive(file, link), nil},
+		"the file":     {archive(file), members.ErrChain},
+		"the link":     {archive(link), nil},
+	} {
+		full, err := members.Indexed(packedIn(t, members.Chain{ID: id}, archive(file, link)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		night, err := members.Indexed(packedIn(t, members.Chain{ID: id, N: 1, Links: []string{"full"}}, tc.second))
+		if err == nil {
+			err = night.Join([]*members.Archive{full})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := night.CheckLinks(); !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := night.File("b"); !errors.Is(err, tc.want) {
+			t.Errorf("%s, the file: %v", name, err)
+		}
 	}
 }

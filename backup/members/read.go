@@ -112,9 +112,13 @@ func (a *Archive) File(name string) (*Entry, error) {
 	e, err := a.Find(name)
 	for err == nil && e.Type == "h" {
 		link := e
-		if e, err = a.Find(e.Target()); err == nil && !a.isBefore(e, link) {
-			e, err = a.of(link).lastBefore(link)
+		if e, err = a.Find(e.Target()); err != nil || a.isBefore(e, link) {
+			continue
 		}
+		if a.of(e) != a.of(link) {
+			return nil, fmt.Errorf("%w: %q is a hard link to a file that is newer than the link", ErrChain, name)
+		}
+		e, err = a.of(link).lastBefore(link)
 	}
 	if err == nil && e.Type != "f" {
 		return nil, fmt.Errorf("%q is not a file", name)

@@ -3,8 +3,11 @@ package rotation
 import (
 	"encoding/json"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/takumi-backup/takumi-backup/keystore/secrets"
 )
@@ -92,4 +95,17 @@ func TestHideKeepsTheClass(t *testing.T) {
 	if r.hide(nil) != nil {
 		t.Error("nothing became an error")
 	}
+}
+
+// TestLeftRunning: a program that ends well and leaves something running has done its work.
+func TestLeftRunning(t *testing.T) {
+	out, err := runHook(t.Context(), []string{"sh", "-c", "sleep 60 & echo $!"}, time.Minute, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(pid, syscall.SIGKILL)
 }
