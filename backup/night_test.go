@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,13 +198,7 @@ func exists(path string) bool {
 func TestEveryNight(t *testing.T) {
 	t.Run("folder", func(t *testing.T) { everyNight(t, newNights(t), 9) })
 	t.Run("bucket", func(t *testing.T) {
-		server := httptest.NewServer(s3test.NewMemory())
-		defer server.Close()
-		for name, value := range map[string]string{
-			"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-		} {
-			t.Setenv(name, value)
-		}
+		s3test.Serve(t, s3test.NewMemory())
 		n := newNights(t)
 		n.root = "s3://bucket/prefix"
 		var err error

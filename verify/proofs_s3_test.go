@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"path"
 	"sync"
 	"testing"
@@ -22,14 +21,10 @@ import (
 // bucket is a place in an empty bucket, whose server shows each request.
 func bucket(t *testing.T, seen func(*http.Request)) (root string, memory *s3test.Memory) {
 	memory = s3test.NewMemory()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s3test.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen(r)
 		memory.ServeHTTP(w, r)
 	}))
-	t.Cleanup(server.Close)
-	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"} {
-		t.Setenv(name, value)
-	}
 	return "s3://bucket/p", memory
 }
 

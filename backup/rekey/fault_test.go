@@ -1,8 +1,6 @@
 package rekey
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"errors"
 	"fmt"
 	"maps"
@@ -117,14 +115,7 @@ func TestEveryFailureOfAnImport(t *testing.T) {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		t.Setenv("TMPDIR", "/dev/shm") // syncing costs nothing there
 	}
-	block, err := aes.NewCipher(key(t, "old").Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, aead := oldKey(t)
 	iv := []byte("twelve bytes")
 	gcm := aead.Seal(nil, iv, dump, nil)
 	tag := len(gcm) - aead.Overhead()

@@ -6,7 +6,6 @@ import (
 	"crypto/cipher"
 	"encoding/hex"
 	"errors"
-	"net/http/httptest"
 	"path/filepath"
 	"testing"
 
@@ -15,10 +14,9 @@ import (
 	s3test "github.com/takumi-backup/takumi-backup/internal/testkit/s3"
 )
 
-// TestImportKeyed: AES-256-GCM with an IV of 12 bytes next to it, its tag at the end
-// or in a file of its own, and CBC with one of 16, under one of several keys.
-func TestImportKeyed(t *testing.T) {
-	t.Parallel()
+// oldKey is the old key, for who knows no envelopes.
+func oldKey(t *testing.T) (cipher.Block, cipher.AEAD) {
+	t.Helper()
 	block, err := aes.NewCipher(key(t, "old").Bytes())
 	if err != nil {
 		t.Fatal(err)
@@ -27,6 +25,14 @@ func TestImportKeyed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return block, aead
+}
+
+// TestImportKeyed: AES-256-GCM with an IV of 12 bytes next to it, its tag at the end
+// or in a file of its own, and CBC with one of 16, under one of several keys.
+func TestImportKeyed(t *testing.T) {
+	t.Parallel()
+	block, aead := oldKey(t)
 	iv12, iv16 := []byte("twelve bytes"), []byte("sixteen bytes iv")
 	gcm := aead.Seal(nil, iv12, dump, nil)
 	pad := aes.BlockSize - len(dump)%aes.BlockSize
@@ -100,19 +106,8 @@ func TestImportKeyed(t *testing.T) {
 // server.
 func TestImportFromURL(t *testing.T) {
 	m := s3test.NewMemory()
-	server := httptest.NewServer(m)
-	defer server.Close()
-	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"} {
-		t.Setenv(name, value)
-	}
-	block, err := aes.NewCipher(key(t, "old").Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s3test.Serve(t, m)
+	_, aead := oldKey(t)
 	iv := []byte("twelve bytes")
 	sealed := aead.Seal(nil, iv, dump, nil)
 	tagAt := len(sealed) - aead.Overhead()
@@ -123,6 +118,7 @@ func TestImportFromURL(t *testing.T) {
 	root, path := "s3://bucket/old"+query, "s3://bucket/old/x_20251125_020000.data"+query
 	o := importing(t)
 	o.From = ring(t, keySource{seed: "old"})
+	var err error
 	if o.Store, err = places.Open(root, places.S3Options{}); err != nil {
 		t.Fatal(err)
 	}

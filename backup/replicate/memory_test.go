@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -173,11 +172,7 @@ func TestRewrappedMeanwhile(t *testing.T) {
 // damaged, in a bucket as in a folder, whether its sidecar comes late or is there already.
 func TestSourceRewrappedMeanwhile(t *testing.T) {
 	m := s3test.NewMemory()
-	server := httptest.NewServer(m)
-	defer server.Close()
-	for name, value := range map[string]string{"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"} {
-		t.Setenv(name, value)
-	}
+	s3test.Serve(t, m)
 	bucket, err := places.Open("s3://bucket", places.S3Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,13 +14,7 @@ import (
 
 // TestExample: a backup comes back from a folder and from a bucket.
 func TestExample(t *testing.T) {
-	server := httptest.NewServer(s3test.NewMemory())
-	defer server.Close()
-	for name, value := range map[string]string{
-		"AWS_ENDPOINT_URL": server.URL, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-	} {
-		t.Setenv(name, value)
-	}
+	s3test.Serve(t, s3test.NewMemory())
 	dir := t.TempDir()
 	keyFile := filepath.Join(t.TempDir(), "backup.key")
 	if err := keystore.WriteFile(keyFile, kek.Generate()); err != nil {
