@@ -44,8 +44,8 @@ NAME is another database of that server, or one that a backup.toml lists. With s
 names, with patterns as 'shop_*', and with --all-databases, each database is backed up as
 a series of its own, and with --globals the roles once, as SERVER_globals_TIME. Which
 databases there are is asked each time: a new one is backed up as well, and one that is
-gone since the last time is reported. When one fails, the
-others are still backed up: exit code 6. Templates, and former databases that a restore kept, are left out.
+gone since the last time is reported. When one fails, the others are still backed up: exit
+code 6. Templates, and former databases that a restore kept, are left out.
 
 The server's version is asked first, and a pg_dump that fits it is taken from PATH
 or /usr/lib/postgresql. Unless it ends with status 0 and its dump is whole, no

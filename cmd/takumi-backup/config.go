@@ -65,7 +65,8 @@ func newConfig() *cobra.Command {
 names, or of /etc/takumi-backup/backup.toml, else of /etc/takumi-backup/backup.conf,
 if there is one; for people of ~/.config/takumi-backup/backup.toml, which init writes,
 before these. A flag wins over the environment, and the environment over the file;
-but a file of NAME=VALUE lines that --config names wins over the environment.
+but a file of NAME=VALUE lines that --config names wins over the environment. A variable
+without a value is not set.
 
 A backup.toml lists several databases, folders, stores and so on, and backup all works
 through the list. Where the environment names one, as by DB_NAME, only that one is

@@ -33,10 +33,10 @@ func newKeyRetire() *cobra.Command {
 		Long: `Look whether a former key may be destroyed: it is current nowhere, its grace period
 is over, and every backup under the root opens without it. The claims of slots do
 not count: all other keys that the history has in use are fetched, and one of them,
-or of the identities of -i, has to open the backup. When
-a key cannot be fetched, or none opens a backup, it says who needs the key, and the
-exit code is 1. Otherwise it records that the key may be destroyed, and prints the
-command that destroys it. This program destroys no key.
+or of the identities of -i, has to open the backup. When one cannot be fetched, or none
+opens a backup, it says which backups need the key, and the exit code is 1. Otherwise it
+records that the key may be destroyed, and prints the command that destroys it. This
+program destroys no key.
 
 A key that the history does not know is refused too: key history --add makes it known.
 The HINT of a recipient of age, as key history shows it, is looked at in the same way,

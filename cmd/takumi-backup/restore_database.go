@@ -84,9 +84,9 @@ rights and foreign keys to other tables, is shown beforehand. Partitions come al
 what holds the table is read, also from S3. All of it is one transaction. A table that is
 there already is never touched: --to-schema puts the restored one into another schema.
 
-With --signers the backup is read to its end before the server gets a byte. Without
-them, a backup that opens for a public age recipient needs --unsigned: anybody may have made
-it, and a server runs what a dump says.
+With --signers the backup is read to its end before the server gets a byte. Without them,
+a backup that opens for a public age recipient needs --unsigned: anybody may have made it,
+and a server runs what a dump says.
 
 The former stays until --drop-previous: with FILE it, and no other, is dropped
 after a good restore, and without FILE all that earlier restores of NAME have kept.`,

@@ -82,8 +82,11 @@ func TestEmptyVariables(t *testing.T) {
 
 // TestShownURL: the password in a URL is not shown.
 func TestShownURL(t *testing.T) {
-	for _, v := range Environment([]string{"VAULT_ADDR=https://ops:S3cret@vault.example:8200"}).Shown() {
-		if strings.Contains(v.Value, "S3cret") || v.Name == "VAULT_ADDR" && !strings.Contains(v.Value, "vault.example:8200") {
+	for _, v := range Environment([]string{
+		"VAULT_ADDR=https://ops:S3cret@vault.example:8200",
+		"BACKUP_ALSO=s3://a/b?endpoint=https://u:S3cret@one.example/ s3://c/d?endpoint=https://S3cret@two.example/",
+	}).Shown() {
+		if strings.Contains(v.Value, "S3cret") || v.Name == "VAULT_ADDR" && v.Value != "https://[redacted]@vault.example:8200" || v.Name == "BACKUP_ALSO" && !strings.Contains(v.Value, "two.example") {
 			t.Errorf("%+v", v)
 		}
 	}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"maps"
-	"net/url"
 	"slices"
 
 	"github.com/takumi-backup/takumi-backup/internal/redact"
@@ -31,11 +30,7 @@ func (s *Settings) Shown() []Shown {
 		if value != "" && (secretenv.Holds(name) || name == "PGPASSWORD") {
 			value = "(secret)"
 		}
-		if u, err := url.Parse(value); err == nil && u.User != nil {
-			u.User = url.User("redacted")
-			value = u.String()
-		}
-		shown = append(shown, Shown{name, value, all[name].Source})
+		shown = append(shown, Shown{name, redact.URLs(value), all[name].Source})
 	}
 	for _, kind := range []string{"database", "contracts", "uploads"} {
 		for _, t := range s.Targets(kind) {

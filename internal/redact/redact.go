@@ -30,6 +30,12 @@ func Keys(text string) string {
 	})
 }
 
+// userOf matches who logs in by a URL, with a password perhaps.
+var userOf = regexp.MustCompile(`://[^\s/?#@]+@`)
+
+// URLs replaces the user and the password of each URL in text.
+func URLs(text string) string { return userOf.ReplaceAllString(text, "://"+redacted+"@") }
+
 // Error returns the text of err as it may be printed.
 func Error(err error) string { return Keys(err.Error()) }
 

@@ -33,7 +33,7 @@ var (
 	// ErrBusy means that another restore of the same database is at work.
 	ErrBusy = fail.New(fail.Failed, "wait for the other run, or look why it takes so long", "another restore of this database is at work")
 	// ErrNotADump is returned for content that no dump of one database is.
-	ErrNotADump = fail.New(fail.Failed, "use another backup; the live database is as it was", "the backup does not hold a dump of one database")
+	ErrNotADump = fail.New(fail.Failed, "name the backup of one database: takumi-backup list; the live database is as it was", "the backup does not hold a dump of one database")
 	// ErrRowsAlone is returned for a dump that makes no tables for its rows.
 	ErrRowsAlone = fail.New(fail.Failed, loadRows, "the dump has rows and makes no table for them: it is of rows alone (pg_dump -a)")
 	// ErrIncomplete is returned for an authentic dump that is not whole.
