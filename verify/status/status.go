@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/takumi-backup/takumi-backup/backup"
 	"github.com/takumi-backup/takumi-backup/backup/prune"
+	"github.com/takumi-backup/takumi-backup/envelope"
 	"github.com/takumi-backup/takumi-backup/internal/config"
 	"github.com/takumi-backup/takumi-backup/internal/redact"
 	"github.com/takumi-backup/takumi-backup/internal/store"
@@ -159,7 +161,7 @@ func Of(ctx context.Context, st store.Store, o Options) (*Status, error) {
 		line.assess(o)
 		for _, root := range o.Copies {
 			if line.Path != "" {
-				line.Copies = append(line.Copies, copyOf(ctx, st, o.Root, root, line.Path))
+				line.Copies = append(line.Copies, line.copyOf(ctx, st, o.Root, root))
 			}
 		}
 		s.Series = append(s.Series, *line)
@@ -228,16 +230,23 @@ func (s *Series) assess(o Options) {
 	}
 }
 
-// copyOf looks for a backup of one store in another one, where --also and replicate put
-// it.
-func copyOf(ctx context.Context, st store.Store, from, to, path string) Copy {
+// copyOf looks for the newest backup of a series in another store than from, where --also
+// and replicate put it. A name alone is no copy: the id and the length are looked at too.
+func (s *Series) copyOf(ctx context.Context, st store.Store, from, to string) Copy {
 	c := Copy{Store: to}
-	_, _, err := st.Stat(ctx, Counterpart(from, to, path))
+	seen, err := backup.Look(ctx, st, Counterpart(from, to, s.Path), backup.Options{})
 	switch {
-	case err == nil:
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, store.ErrArchived):
 		c.Has = true
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		c.Error = redact.Error(err)
+	case seen.Own == nil || seen.Own.ID.String() != s.ID:
+		c.Error = "it has another file of that name"
+	case seen.Size < s.Size-envelope.MaxSize: // a rewrap changes no more than the envelope
+		c.Error = fmt.Sprintf("its copy has %d bytes, and the backup %d", seen.Size, s.Size)
+	default:
+		c.Has = true
 	}
 	return c
 }
